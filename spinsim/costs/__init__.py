@@ -1,0 +1,1 @@
+"""What an operation costs: hardware sheets, profiles, predictors, and the bucketing rule."""

@@ -1,0 +1,74 @@
+"""The questions everyone asks of a cost model, and the labels on its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+MEASURED, INTERPOLATED, ROOFLINE, CONSTANT = range(4)
+LABELS = ("measured", "interpolated", "roofline", "constant")
+
+
+class Packing(NamedTuple):
+    """The executed shape of one verification.
+
+    ``kind``: ``padded``, ``decomposed`` or ``ragged``. ``rows`` of ``piece`` KV tokens each are
+    read (``kv_tokens = rows * piece`` for padded and decomposed; the true sum for ragged);
+    ``query_tokens`` counts replicated and padded queries; ``real_kv_tokens`` and
+    ``real_query_tokens`` do not.
+    """
+
+    kind: str
+    rows: int
+    piece: int
+    query_tokens: int
+    kv_tokens: int
+    real_query_tokens: int
+    real_kv_tokens: int
+
+
+class Estimate(NamedTuple):
+    """Predicted seconds, and an index into ``LABELS`` that says what stands behind them."""
+
+    seconds: float
+    label: int
+
+
+class Predictor(Protocol):
+    """Costs of one scenario: its target and drafts on their devices.
+
+    Asked for the shape that the caller plans; the model applies the shared bucketing rule
+    itself, so that it answers for the shape that would be executed.
+    """
+
+    def prefill(self, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
+        """One pass of the target over ``tokens[i]`` prompt tokens after ``starts[i]`` cached ones."""
+        ...
+
+    def catch_up(self, draft: int, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
+        """One pass of a draft over tokens it has not seen."""
+        ...
+
+    def propose(self, draft: int, lengths: Sequence[int], contexts: Sequence[int]) -> Estimate:
+        """A whole proposal: max(lengths) steps; row i takes part in the first ``lengths[i]``."""
+        ...
+
+    def verify(self, packing: Packing) -> Estimate:
+        """One verification by the target."""
+        ...
+
+    def transfer(self, rows: int, tokens: int) -> Estimate:
+        """Proposed token ids (and probabilities when sampling) from the draft's device to the target's."""
+        ...
+
+    def orchestrate(self, rows: int) -> Estimate:
+        """Host time of the orchestrator to handle one completion and submit the next operation."""
+        ...
+
+    def hop(self) -> Estimate:
+        """From the engine's thread to a lane's worker, or back."""
+        ...
+
+    def slowdown(self, target_lane: bool) -> float:
+        """Factor (>= 1) on an operation while the other lane of its GPU is busy as well."""
+        ...

@@ -1,0 +1,102 @@
+"""What the engine asks of a world: four operations on lanes, and their outcomes.
+
+Rows are parallel lists, not objects: one operation serves a whole micro-batch, and a simulated
+round has tens of microseconds to spend. Vocabulary used throughout:
+
+``context``   prompt plus output tokens committed so far; the last one is in no KV cache yet.
+``position``  index of the next output token (the number committed so far). Prefill yields token 0.
+``slot``      index into the KV cache of the model that executes the operation.
+``draft``     index of a draft model, in the scenario's order; ``NO_DRAFT`` rows only decode.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from spinsim.costs.base import Packing
+
+
+class Prefill(NamedTuple):
+    """One chunk of each of several prompts, on the target. ``last`` chunks yield output token 0."""
+
+    requests: list[int]
+    slots: list[int]
+    starts: list[int]
+    tokens: list[int]
+    last: list[bool]
+
+
+class CatchUp(NamedTuple):
+    """Tokens ``starts[i] : starts[i] + tokens[i]`` of each context enter the draft's cache.
+
+    Positions count from the beginning of the prompt. ``prompts`` are prompt lengths.
+    """
+
+    draft: int
+    requests: list[int]
+    slots: list[int]
+    prompts: list[int]
+    starts: list[int]
+    tokens: list[int]
+
+
+class Propose(NamedTuple):
+    """``lengths[i]`` proposed tokens after a context of ``contexts[i]`` tokens.
+
+    The draft's cache holds at least ``contexts[i] - 2`` of them; the first step takes in the rest.
+    """
+
+    draft: int
+    requests: list[int]
+    slots: list[int]
+    contexts: list[int]
+    lengths: list[int]
+
+
+class Verify(NamedTuple):
+    """Each row's last token and its ``lengths[i]`` proposals, checked in one pass of the target."""
+
+    requests: list[int]
+    slots: list[int]
+    contexts: list[int]
+    positions: list[int]
+    drafts: list[int]
+    lengths: list[int]
+    packing: Packing
+
+
+Operation = Prefill | CatchUp | Propose | Verify
+
+
+class PrefillOutcome(NamedTuple):
+    """``ended[i]``: the prompt's last chunk is in and token 0 is the end-of-text token."""
+
+    ended: list[bool]
+
+
+class CatchUpOutcome(NamedTuple):
+    """``hits[i][j]``: would the draft have proposed the j-th *output* token it was fed (0 or 1)?"""
+
+    hits: list[bytes]
+
+
+class VerifyOutcome(NamedTuple):
+    """``accepted[i]`` proposals stand, and one token of the target follows.
+
+    ``ended[i]``: how many of those ``accepted[i] + 1`` tokens stand up to and including the
+    end-of-text token; 0 where none was generated.
+    """
+
+    accepted: list[int]
+    ended: list[int]
+
+
+Outcome = PrefillOutcome | CatchUpOutcome | VerifyOutcome | None
+
+
+class Completed(NamedTuple):
+    """The value of a submitted operation's event. Times in integer nanoseconds of the run."""
+
+    outcome: Outcome
+    started_ns: int
+    finished_ns: int

@@ -1,0 +1,34 @@
+"""The protocol between the engine and the world that executes its operations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import simpy
+
+from spinsim.engine.operations import Operation
+
+NS = 1_000_000_000
+
+
+class Lane(NamedTuple):
+    """One first-in-first-out queue on one device, or on several under tensor parallelism."""
+
+    name: str
+    devices: tuple[str, ...]
+
+
+class World(Protocol):
+    """Executes operations. Two implementations: predicted time and real time.
+
+    ``env`` keeps an integer clock of nanoseconds since the run began. ``submit`` queues an
+    operation on a lane (first in, first out) and returns an event that succeeds with
+    :class:`~spinsim.engine.operations.Completed`, or fails with the worker's exception.
+    Submitted work is never withdrawn.
+    """
+
+    env: simpy.Environment
+    lanes: Sequence[Lane]
+
+    def submit(self, lane: int, operation: Operation) -> simpy.Event: ...

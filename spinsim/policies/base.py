@@ -1,0 +1,148 @@
+"""What a policy sees and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from spinsim.acceptance.field import AcceptanceField
+from spinsim.costs.base import Packing, Predictor
+
+NO_DRAFT = -1  # the arm on which a request only decodes
+
+
+class RequestView:
+    """A request as a server sees it. The engine owns and updates it; policies only read.
+
+    Never here: the output length, the domain, a future acceptance.
+    """
+
+    __slots__ = ("arrival_ns", "cached", "draft", "generated", "id", "prompt_tokens", "rounds", "slot")
+
+    def __init__(self, id: int, prompt_tokens: int, arrival_ns: int, drafts: int) -> None:
+        self.id = id
+        self.prompt_tokens = prompt_tokens
+        self.arrival_ns = arrival_ns
+        self.generated = 0  # output tokens committed so far
+        self.rounds = 0  # verifications so far
+        self.draft = NO_DRAFT  # the draft of the last round
+        self.cached = [0] * drafts  # context tokens in each draft's KV cache
+        self.slot = -1
+
+    @property
+    def context(self) -> int:
+        """Prompt plus committed output tokens."""
+        return self.prompt_tokens + self.generated
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyContext:
+    """What every policy is told once, before the run."""
+
+    drafts: tuple[str, ...]
+    draft_lanes: tuple[int, ...]  # lane of each draft; drafts of one lane run one after another
+    draft_sizes: tuple[int, ...]  # parameters, to name the smallest
+    capacities: tuple[int | None, ...]  # requests a draft may serve in one micro-batch
+    allow_none: bool  # is NO_DRAFT an arm?
+    max_length: int  # longest proposal, for the range of rewards
+    batch_limit: int
+    seed: int
+    predictor: Predictor
+    future: AcceptanceField | None = None  # handed to policies whose class says ``sees_future``
+    outputs: Sequence[int] | None = None  # output lengths by request, likewise
+
+
+class Feedback(NamedTuple):
+    """One finished round of one micro-batch; parallel lists, a row a request.
+
+    ``draft_s[i]``: seconds that the row's proposal operation took (0 for NO_DRAFT).
+    ``round_s``: seconds from the assignment to the commit. ``committed`` counts the target's own
+    token and stops at the end of the output.
+    """
+
+    requests: Sequence[RequestView]
+    drafts: Sequence[int]
+    lengths: Sequence[int]
+    accepted: Sequence[int]
+    committed: Sequence[int]
+    draft_s: Sequence[float]
+    round_s: float
+
+
+class Selector(Protocol):
+    """Which draft for which request, this round."""
+
+    sees_future: bool
+    full_information: bool  # wants every draft caught up every round, and ``observe_hits``
+
+    def assign(self, batch: Sequence[RequestView]) -> list[int]:
+        """A draft index, or NO_DRAFT where the context allows it, for each request."""
+        ...
+
+    def observe(self, feedback: Feedback) -> None: ...
+
+    def observe_hits(self, request: RequestView, draft: int, hits: bytes) -> None:
+        """What a catch-up showed: would ``draft`` have proposed each of those output tokens?"""
+        ...
+
+    def forget(self, request: int) -> None: ...
+
+
+class LengthPolicy(Protocol):
+    """How many tokens to propose."""
+
+    sees_future: bool
+
+    def lengths(self, batch: Sequence[RequestView], drafts: Sequence[int]) -> list[int]:
+        """Proposal lengths, at least 1 where there is a draft, 0 where there is none."""
+        ...
+
+    def observe(self, feedback: Feedback) -> None: ...
+
+    def forget(self, request: int) -> None: ...
+
+
+class PackingPolicy(Protocol):
+    """How the rows of one verification share a tensor."""
+
+    def plan(self, kv_tokens: Sequence[int], query_tokens: Sequence[int]) -> Packing:
+        """``kv_tokens[i]`` cached tokens plus this round's queries; ``query_tokens[i]`` new ones."""
+        ...
+
+
+class PipelinePolicy(Protocol):
+    """How many micro-batches take turns."""
+
+    def depth(self) -> int:
+        """Micro-batches from now on, at least 1, at most ``max_depth``."""
+        ...
+
+    @property
+    def max_depth(self) -> int: ...
+
+    def observe(self, now_ns: int, committed: int, active: int) -> None:
+        """After each commit: the time, tokens committed in the round, requests decoding."""
+        ...
+
+
+class CompositionPolicy(Protocol):
+    """Which of the requests that are ready form the next micro-batch."""
+
+    def select(self, ready: Sequence[RequestView], active: int, depth: int) -> list[int]:
+        """Indices into ``ready`` (longest waiting first), ascending; never empty when ready is not."""
+        ...
+
+
+class AdmissionPolicy(Protocol):
+    """The order of the waiting room: the smallest key is admitted first."""
+
+    def key(self, request: RequestView) -> tuple[int, ...]: ...
+
+
+class Tunable(NamedTuple):
+    """Marks a policy parameter that ``tune`` may search: ``Annotated[float, Tunable(0.01, 1, log=True)]``."""
+
+    low: float
+    high: float
+    log: bool = False

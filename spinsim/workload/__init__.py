@@ -1,0 +1,1 @@
+"""Requests: what arrives, when, how long, and from which public trace."""
