@@ -1,0 +1,105 @@
+"""What a run leaves behind, in columns: cheap to append to, turned into tables afterwards.
+
+Three record kinds. ``Rounds`` has a header per micro-batch round and rows per request in it;
+``Operations`` has a row per operation on a lane; ``RequestRecord`` one per request.
+All times are integer nanoseconds since the run began; -1 where a moment never came.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+COMPLETED, REJECTED, CANCELLED, UNFINISHED = "completed", "rejected", "cancelled", "unfinished"
+KINDS = ("prefill", "catch_up", "propose", "verify")
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """The life of one request."""
+
+    request: int
+    key: str
+    domain: str
+    prompt_tokens: int
+    arrival_ns: int
+    admitted_ns: int = -1
+    first_token_ns: int = -1
+    finished_ns: int = -1
+    status: str = UNFINISHED
+    output_tokens: int = 0  # committed
+    rounds: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    switches: int = 0
+    catch_up_tokens: int = 0
+    preemptions: int = 0
+
+
+@dataclass(slots=True)
+class Rounds:
+    """Micro-batch rounds: headers, and ``size[i]`` consecutive rows for header i."""
+
+    # header, one per micro-batch round
+    micro_batch: array[int] = field(default_factory=lambda: array("h"))
+    depth: array[int] = field(default_factory=lambda: array("h"))  # micro-batches the policy asked for
+    size: array[int] = field(default_factory=lambda: array("i"))
+    assigned_ns: array[int] = field(default_factory=lambda: array("q"))
+    drafted_ns: array[int] = field(default_factory=lambda: array("q"))  # the last proposal was ready
+    verify_started_ns: array[int] = field(default_factory=lambda: array("q"))
+    committed_ns: array[int] = field(default_factory=lambda: array("q"))
+    packing: list[str] = field(default_factory=list)
+    rows: array[int] = field(default_factory=lambda: array("i"))
+    piece: array[int] = field(default_factory=lambda: array("i"))
+    query_tokens: array[int] = field(default_factory=lambda: array("i"))
+    kv_tokens: array[int] = field(default_factory=lambda: array("q"))
+    real_query_tokens: array[int] = field(default_factory=lambda: array("i"))
+    real_kv_tokens: array[int] = field(default_factory=lambda: array("q"))
+    # rows, one per request and round
+    request: array[int] = field(default_factory=lambda: array("i"))
+    position: array[int] = field(default_factory=lambda: array("i"))  # output tokens before the round
+    draft: array[int] = field(default_factory=lambda: array("h"))  # -1: none
+    drafted: array[int] = field(default_factory=lambda: array("h"))
+    accepted: array[int] = field(default_factory=lambda: array("h"))
+    committed: array[int] = field(default_factory=lambda: array("h"))  # within the output
+    catch_up_tokens: array[int] = field(default_factory=lambda: array("i"))
+
+
+@dataclass(slots=True)
+class Operations:
+    """Operations in order of submission; the index is the operation's id."""
+
+    lane: array[int] = field(default_factory=lambda: array("h"))
+    kind: array[int] = field(default_factory=lambda: array("b"))  # index into KINDS
+    model: array[int] = field(default_factory=lambda: array("h"))  # draft index; -1: the target
+    micro_batch: array[int] = field(default_factory=lambda: array("h"))  # -1: prefill
+    rows: array[int] = field(default_factory=lambda: array("i"))
+    tokens: array[int] = field(default_factory=lambda: array("i"))  # prefill, catch-up: real tokens; propose: steps
+    submitted_ns: array[int] = field(default_factory=lambda: array("q"))
+    started_ns: array[int] = field(default_factory=lambda: array("q"))  # -1 until completed
+    finished_ns: array[int] = field(default_factory=lambda: array("q"))
+
+
+@dataclass(slots=True)
+class Records:
+    """Everything one run recorded."""
+
+    lanes: tuple[tuple[str, tuple[str, ...]], ...]  # name and devices of each lane
+    drafts: tuple[str, ...]
+    requests: dict[int, RequestRecord] = field(default_factory=dict)
+    rounds: Rounds = field(default_factory=Rounds)
+    operations: Operations = field(default_factory=Operations)
+    ended_ns: int = 0
+    last_arrival_ns: int = 0
+    closed_loop: bool = False
+    interrupted: str = ""  # why a run stopped early; empty when it did not
+    # what the world reports at the end
+    label_s: dict[str, float] = field(default_factory=dict)  # predicted seconds behind each label
+    orchestrator_s: float = 0.0
+    idle_caused_s: float = 0.0  # lanes idle because the host had not submitted yet
+    kv_capacity_tokens: dict[str, int] = field(default_factory=dict)  # per model, as used
+
+    def by_arrival(self) -> Iterator[RequestRecord]:
+        """Request records in the workload's order."""
+        return (self.requests[i] for i in sorted(self.requests))
