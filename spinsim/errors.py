@@ -1,0 +1,21 @@
+"""Errors that the user can mend: one line that points at the place."""
+
+from __future__ import annotations
+
+
+class InputError(Exception):
+    """Bad input. ``message`` reads "what is wrong; what is allowed".
+
+    ``key`` is a dotted path of the scenario, ``file`` and ``line`` the place, where known.
+    """
+
+    def __init__(self, message: str, *, key: str = "", file: str = "", line: int = 0) -> None:
+        super().__init__(message)
+        self.message = message
+        self.key = key
+        self.file = file
+        self.line = line
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.file and self.line else self.file
+        return ": ".join(part for part in (place, self.key, self.message) if part)
