@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class InputError(Exception):
     """Bad input. ``message`` reads "what is wrong; what is allowed".
@@ -19,3 +21,15 @@ class InputError(Exception):
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.file and self.line else self.file
         return ": ".join(part for part in (place, self.key, self.message) if part)
+
+
+class InputErrors(InputError):
+    """Several at once: a line each. The fields are those of the first."""
+
+    def __init__(self, errors: Sequence[InputError]) -> None:
+        first = errors[0]
+        super().__init__(first.message, key=first.key, file=first.file, line=first.line)
+        self.errors = tuple(errors)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.errors))

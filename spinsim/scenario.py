@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, StringConstraints
+
+Name = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+]  # goes into dotted keys and file names
 
 
 class Section(BaseModel):
@@ -92,7 +96,15 @@ class Source(Section):
     """A public trace or data set on the user's disk."""
 
     format: Literal[
-        "azure", "mooncake", "burstgpt", "sharegpt", "spec_bench", "alpaca", "gsm8k", "prompt_csv", "specdecode_bench"
+        "azure",
+        "mooncake",
+        "burstgpt",
+        "sharegpt",
+        "spec_bench",
+        "alpaca",
+        "gsm8k",
+        "prompt_csv",
+        "specdecode_bench",
     ]
     path: str  # relative to the scenario; ``$NAME`` is taken from the environment
     skip: Annotated[int, Field(ge=0)] = 0
@@ -119,7 +131,9 @@ class ModelSpec(Section):
     """A model: the shape that costs time and memory, and the weights that a live run loads."""
 
     shape: str  # a name of spinsim.costs.shapes, or the path of a transformers config.json
-    weights: str = "random"  # "random", "embedded:<name>", or what transformers loads (local folder or hub name)
+    weights: str = (
+        "random"  # "random", "embedded:<name>", or what transformers loads (local folder or hub name)
+    )
     dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
 
 
@@ -129,7 +143,7 @@ class DraftSpec(ModelSpec):
 
 class ModelsSpec(Section):
     target: ModelSpec
-    drafts: dict[str, DraftSpec] = Field(default_factory=dict)
+    drafts: dict[Name, DraftSpec] = Field(default_factory=dict)
 
 
 class DeviceSpec(Section):
@@ -218,7 +232,9 @@ class TraceAcceptance(Section):
     drafts: dict[str, str] = Field(default_factory=dict)
 
 
-Acceptance = Annotated[ConstantAcceptance | LogisticAcceptance | TraceAcceptance, Field(discriminator="model")]
+Acceptance = Annotated[
+    ConstantAcceptance | LogisticAcceptance | TraceAcceptance, Field(discriminator="model")
+]
 
 
 # --- policies, limits, metrics --------------------------------------------------------------------
@@ -290,12 +306,12 @@ class NoiseSpec(Section):
 
 
 class Scenario(Section):
-    name: str
+    name: Name
     description: str = ""
     seed: Annotated[int, Field(ge=0)] = 0
     workload: WorkloadSpec
     models: ModelsSpec
-    devices: Annotated[dict[str, DeviceSpec], Field(min_length=1)]
+    devices: Annotated[dict[Name, DeviceSpec], Field(min_length=1)]
     placement: PlacementSpec
     costs: Costs
     acceptance: Acceptance
