@@ -25,10 +25,13 @@ class World(Protocol):
     ``env`` keeps an integer clock of nanoseconds since the run began. ``submit`` queues an
     operation on a lane (first in, first out) and returns an event that succeeds with
     :class:`~spinsim.engine.operations.Completed`, or fails with the worker's exception.
-    Submitted work is never withdrawn.
+    Submitted work is never withdrawn. ``release`` says that a request has ended and that no
+    operation, in flight or to come, will name it.
     """
 
     env: simpy.Environment
     lanes: Sequence[Lane]
 
     def submit(self, lane: int, operation: Operation) -> simpy.Event: ...
+
+    def release(self, request: int) -> None: ...

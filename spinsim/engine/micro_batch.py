@@ -1,0 +1,214 @@
+"""A micro-batch: assign, draft, verify, commit, tell the policies, again.
+
+The number of such processes is the depth of the pipeline: while one verifies, another drafts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import simpy
+
+from spinsim.engine import records as rec
+from spinsim.engine.operations import Completed, Verify, VerifyOutcome
+from spinsim.engine.session import Session
+from spinsim.engine.speculation import observe_own_hits, score_other_drafts, settle_drafts, speculate
+from spinsim.policies.base import Feedback, Packing, RequestView
+
+if TYPE_CHECKING:
+    from spinsim.engine.engine import Engine
+
+VERIFY = rec.KINDS.index("verify")
+
+
+def micro_batch(engine: Engine, index: int) -> Generator[simpy.Event, Any, None]:
+    """Rounds without end; rests while there is nothing to decode or the pipeline is shallower."""
+    while True:
+        batch = engine.compose(index)
+        if not batch:
+            yield engine.park(index)
+            continue
+        if engine.settings.reserve == "grow":
+            batch = reserve_memory(engine, batch)  # whoever is preempted is not ready any more
+        if batch:
+            yield from play_round(engine, index, batch)
+
+
+def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[simpy.Event, Any, None]:
+    """One round of one micro-batch."""
+    policies = engine.policies
+    assigned_ns = int(engine.env.now)
+    depth = policies.pipeline.depth()
+    views = [session.view for session in batch]
+
+    drafts = settle_drafts(engine, index, batch, policies.selector.assign(views))
+    lengths = policies.length.lengths(views, drafts)
+    proposals, catch_up_tokens = speculate(engine, index, batch, drafts, lengths)
+    draft_s = [0.0] * len(batch)
+    for proposal in proposals:
+        done: Completed = yield proposal.event
+        engine.completed(proposal.operation, done)
+        seconds = (done.finished_ns - done.started_ns) * 1e-9
+        for row in proposal.rows:
+            draft_s[row] = seconds
+    drafted_ns = int(engine.env.now)
+
+    contexts = [view.prompt_tokens + view.generated for view in views]
+    packing = policies.packing.plan(
+        [context + length for context, length in zip(contexts, lengths, strict=True)],
+        [length + 1 for length in lengths],
+    )
+    operation = Verify(
+        [view.id for view in views],
+        [view.slot for view in views],
+        contexts,
+        [view.generated for view in views],
+        drafts,
+        lengths,
+        packing,
+    )
+    event, op = engine.submit(
+        engine.settings.target_lane, operation, VERIFY, -1, index, len(batch), packing.query_tokens
+    )
+    done = yield event
+    engine.completed(op, done)
+
+    positions = operation.positions
+    accepted, committed = commit(engine, batch, drafts, lengths, contexts, done)
+    record_round(
+        engine, index, depth, (assigned_ns, drafted_ns, done.started_ns), packing,
+        (operation.requests, positions, drafts, lengths, accepted, committed, catch_up_tokens),
+    )  # fmt: skip
+    round_s = (int(engine.env.now) - assigned_ns) * 1e-9
+    feedback = Feedback(views, drafts, lengths, accepted, committed, draft_s, round_s)
+    learn(engine, batch, views, feedback)
+
+
+def commit(
+    engine: Engine,
+    batch: list[Session],
+    drafts: list[int],
+    lengths: list[int],
+    contexts: list[int],
+    done: Completed,
+) -> tuple[list[int], list[int]]:
+    """Advance every request by what stands; returns (accepted, committed), both within the output."""
+    outcome = done.outcome
+    assert isinstance(outcome, VerifyOutcome)
+    accepted: list[int] = []
+    committed: list[int] = []
+    for row, session in enumerate(batch):
+        view = session.view
+        record = session.record
+        draft = drafts[row]
+        length = lengths[row]
+        remaining = session.output_tokens - view.generated
+        stand = outcome.ended[row]
+        if stand and stand < remaining:
+            # End of text: what the model wanted to say is all there is.
+            session.output_tokens = view.generated + stand
+            remaining = stand
+        hits = outcome.accepted[row]
+        if draft >= 0:
+            # The cache holds the context and the proposals fed back (all but the last).
+            view.cached[draft] = contexts[row] + (hits if hits < length else length - 1)
+            if view.draft >= 0 and view.draft != draft:
+                record.switches += 1
+            view.draft = draft
+        if hits > remaining:
+            hits = remaining
+        tokens = hits + 1 if hits < remaining else remaining
+        view.generated += tokens
+        view.rounds += 1
+        record.rounds += 1
+        record.drafted += length
+        record.accepted += hits
+        accepted.append(hits)
+        committed.append(tokens)
+    return accepted, committed
+
+
+def learn(engine: Engine, batch: list[Session], views: list[RequestView], feedback: Feedback) -> None:
+    """Tell the policies; let requests that are through go, and the others be ready again."""
+    policies = engine.policies
+    policies.selector.observe(feedback)
+    policies.length.observe(feedback)
+    if policies.selector.full_information:
+        observe_own_hits(engine, feedback)
+    policies.pipeline.observe(int(engine.env.now), sum(feedback.committed), engine.decoding)
+    staying: list[Session] = []
+    for session in batch:
+        session.in_flight = False
+        if session.view.generated >= session.output_tokens:
+            engine.decoding -= 1
+            engine.finish(session, rec.COMPLETED)
+        elif session.cancelled:
+            engine.decoding -= 1
+            engine.finish(session, rec.CANCELLED)
+        else:
+            staying.append(session)
+    engine.ready.extend(staying)
+    if policies.selector.full_information:
+        score_other_drafts(engine, staying)
+
+
+def record_round(
+    engine: Engine,
+    index: int,
+    depth: int,
+    times: tuple[int, int, int],
+    packing: Packing,
+    columns: tuple[list[int], list[int], list[int], list[int], list[int], list[int], list[int]],
+) -> None:
+    """Append one round to the columns of the records."""
+    rounds = engine.records.rounds
+    rounds.micro_batch.append(index)
+    rounds.depth.append(depth)
+    rounds.size.append(len(columns[0]))
+    rounds.assigned_ns.append(times[0])
+    rounds.drafted_ns.append(times[1])
+    rounds.verify_started_ns.append(times[2])
+    rounds.committed_ns.append(engine.env.now)
+    rounds.packing.append(packing.kind)
+    rounds.rows.append(packing.rows)
+    rounds.piece.append(packing.piece)
+    rounds.query_tokens.append(packing.query_tokens)
+    rounds.kv_tokens.append(packing.kv_tokens)
+    rounds.real_query_tokens.append(packing.real_query_tokens)
+    rounds.real_kv_tokens.append(packing.real_kv_tokens)
+    request, position, draft, drafted, accepted, committed, catch_up_tokens = columns
+    rounds.request.extend(request)
+    rounds.position.extend(position)
+    rounds.draft.extend(draft)
+    rounds.drafted.extend(drafted)
+    rounds.accepted.extend(accepted)
+    rounds.committed.extend(committed)
+    rounds.catch_up_tokens.extend(catch_up_tokens)
+
+
+def reserve_memory(engine: Engine, batch: list[Session]) -> list[Session]:
+    """Room for this round in every request's slot, preempting the latest admitted where it is short.
+
+    Only requests in no other round can be preempted: work in flight is never withdrawn.
+    """
+    kept: list[Session] = []
+    preempted = False
+    for session in sorted(batch, key=lambda s: s.admission):
+        if session.waiting:  # preempted to make room for an earlier one of this batch
+            continue
+        tokens = min(session.view.context + engine.settings.max_length, engine.settings.context_tokens)
+        while not engine.target_kv.grow(session.view.slot, tokens):
+            candidates = [s for s in batch if not s.waiting and s not in kept] + engine.ready
+            victim = max(candidates, key=lambda s: s.admission)
+            if victim in engine.ready:
+                engine.ready.remove(victim)
+            engine.preempt(victim)
+            preempted = True
+            if victim is session:
+                break
+        else:
+            kept.append(session)
+    if preempted:
+        engine.admit()
+    return kept

@@ -1,0 +1,1 @@
+"""What researchers do with the engine: simulate, run, compare, search."""

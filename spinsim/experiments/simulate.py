@@ -1,0 +1,81 @@
+"""``spinsim simulate``: one scenario in predicted time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spinsim.acceptance.build import build_field
+from spinsim.costs.base import LABELS
+from spinsim.costs.build import build_predictor
+from spinsim.costs.memory import kv_capacity
+from spinsim.engine.engine import Engine
+from spinsim.engine.records import KINDS, Records
+from spinsim.experiments.assemble import engine_settings, lay_out, policies_for
+from spinsim.scenario import Scenario
+from spinsim.simulated.noise import Noise
+from spinsim.simulated.world import SimulatedWorld
+from spinsim.workload.build import build_workload
+from spinsim.workload.request import Workload
+
+Progress = Callable[[str, float, float], None]
+Summary = dict[str, Any]
+
+REPORT_EVERY = 64  # ended requests between two progress reports
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A finished simulation."""
+
+    records: Records
+    workload: Workload
+    acceptance_source: str
+
+
+def simulate_scenario(scenario: Scenario, base_dir: Path, progress: Progress | None = None) -> Simulated:
+    """Run a scenario through the engine in predicted time.
+
+    Raises InputError for what the scenario asks and cannot have. An interruption (Ctrl-C) ends
+    the run early: the records say so and keep what there is.
+    """
+    workload = build_workload(scenario, base_dir)
+    predictor = build_predictor(scenario, base_dir)
+    field = build_field(scenario, workload, base_dir)
+    layout = lay_out(scenario)
+    policies = policies_for(scenario, layout, predictor, base_dir, future=field, workload=workload)
+    noise = scenario.noise
+    world = SimulatedWorld(
+        layout.lanes,
+        predictor,
+        field,
+        target_lane=layout.target_lane,
+        remote=layout.remote,
+        noise=Noise(noise.per_run_sd, noise.per_call_sd, len(KINDS), scenario.seed)
+        if noise.per_run_sd or noise.per_call_sd
+        else None,
+        score_catch_ups=policies.selector.full_information,
+    )
+    capacity = kv_capacity(scenario, base_dir)
+    settings = engine_settings(scenario, layout, capacity)
+    total = len(workload.requests)
+
+    def report(ended: int) -> None:
+        if progress is not None and (ended % REPORT_EVERY == 0 or ended == total):
+            progress("simulate", ended, total)
+
+    engine = Engine(world, workload, policies, settings, tuple(scenario.models.drafts), ended=report)
+    engine.start()
+    try:
+        world.env.run(until=engine.done)
+    except KeyboardInterrupt:
+        engine.records.interrupted = "interrupted"
+        engine.records.ended_ns = int(world.env.now)
+    records = engine.records
+    records.label_s = dict(zip(LABELS, world.label_s, strict=True))
+    records.orchestrator_s = world.orchestrator_s
+    records.idle_caused_s = world.idle_caused_ns * 1e-9
+    records.kv_capacity_tokens = capacity
+    return Simulated(records, workload, field.source)

@@ -1,0 +1,144 @@
+"""Operations take their predicted time; acceptance comes from a fixed field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import simpy
+
+from spinsim.acceptance.field import AcceptanceField
+from spinsim.costs.base import LABELS, Estimate, Predictor
+from spinsim.engine.operations import (
+    CatchUp,
+    CatchUpOutcome,
+    Operation,
+    Outcome,
+    Prefill,
+    PrefillOutcome,
+    Propose,
+    Verify,
+    VerifyOutcome,
+)
+from spinsim.engine.world import NS, Lane
+from spinsim.simulated.lanes import ExclusiveLane, SharedLane
+from spinsim.simulated.noise import Noise
+
+
+class SimulatedWorld:
+    """Implements :class:`spinsim.engine.world.World` in predicted time.
+
+    The orchestrator is a serial resource: handling an input and submitting an operation takes
+    ``predictor.orchestrate`` of it, after a hop from the worker and before a hop to the next.
+    ``remote[d]``: draft d is on another device than the target, so its proposals are transferred.
+    ``score_catch_ups``: tell which output tokens a draft would have proposed, for selectors with
+    full information.
+    """
+
+    def __init__(
+        self,
+        lanes: Sequence[Lane],
+        predictor: Predictor,
+        field: AcceptanceField,
+        *,
+        target_lane: int,
+        remote: Sequence[bool],
+        noise: Noise | None = None,
+        score_catch_ups: bool = False,
+    ) -> None:
+        self.env = simpy.Environment(initial_time=0)
+        self.lanes = lanes
+        self.label_s = [0.0] * len(LABELS)
+        self.orchestrator_s = 0.0
+        self.idle_caused_ns = 0
+        self._predictor = predictor
+        self._field = field
+        self._remote = remote
+        self._noise = noise
+        self._score = score_catch_ups
+        self._lanes = _build_lanes(self.env, lanes, predictor, target_lane)
+        self._host_free_ns = 0
+        self._hop_ns = round(predictor.hop().seconds * NS)
+
+    def release(self, request: int) -> None:
+        """The request has ended."""
+        self._field.forget(request)
+
+    def submit(self, lane: int, operation: Operation) -> simpy.Event:
+        """Queue an operation for its predicted time."""
+        estimate, outcome, kind, rows = self._carry_out(operation)
+        seconds = estimate.seconds
+        if self._noise is not None:
+            seconds *= self._noise.factor(kind)
+        self.label_s[estimate.label] += seconds
+
+        host = self._predictor.orchestrate(rows).seconds
+        self.orchestrator_s += host
+        now: int = self.env.now  # type: ignore[assignment]
+        free = now + self._hop_ns
+        if self._host_free_ns > free:
+            free = self._host_free_ns
+        self._host_free_ns = free = free + round(host * NS)
+        ready = free + self._hop_ns
+        queue = self._lanes[lane]
+        idle_since = queue.free_ns
+        if idle_since < ready:
+            self.idle_caused_ns += ready - (idle_since if idle_since > now else now)
+        return queue.submit(ready, round(seconds * NS), outcome)
+
+    def _carry_out(self, operation: Operation) -> tuple[Estimate, Outcome, int, int]:
+        predictor = self._predictor
+        if type(operation) is Verify:
+            runs = self._field.runs
+            accepted = []
+            for request, draft, position, length in zip(
+                operation.requests, operation.drafts, operation.positions, operation.lengths, strict=True
+            ):
+                if draft < 0:
+                    accepted.append(0)
+                else:
+                    run = runs(request, draft)[position]
+                    accepted.append(run if run < length else length)
+            estimate = predictor.verify(operation.packing)
+            rows = len(accepted)
+            if any(draft >= 0 and self._remote[draft] for draft in operation.drafts):
+                moved = predictor.transfer(rows, sum(operation.lengths))
+                estimate = Estimate(estimate.seconds + moved.seconds, estimate.label)
+            return estimate, VerifyOutcome(accepted, [0] * rows), 3, rows
+        if type(operation) is Propose:
+            estimate = predictor.propose(operation.draft, operation.lengths, operation.contexts)
+            return estimate, None, 2, len(operation.requests)
+        if type(operation) is CatchUp:
+            estimate = predictor.catch_up(operation.draft, operation.tokens, operation.starts)
+            return estimate, CatchUpOutcome(self._hits(operation)), 1, len(operation.requests)
+        assert type(operation) is Prefill
+        estimate = predictor.prefill(operation.tokens, operation.starts)
+        return estimate, PrefillOutcome([False] * len(operation.requests)), 0, len(operation.requests)
+
+    def _hits(self, operation: CatchUp) -> list[bytes]:
+        if not self._score:
+            return [b""] * len(operation.requests)
+        hits = []
+        for request, prompt, start, tokens in zip(
+            operation.requests, operation.prompts, operation.starts, operation.tokens, strict=True
+        ):
+            runs = self._field.runs(request, operation.draft)
+            first = max(start - prompt, 0)
+            hits.append(bytes(run > 0 for run in runs[first : max(start - prompt + tokens, 0)]))
+        return hits
+
+
+def _build_lanes(
+    env: simpy.Environment, lanes: Sequence[Lane], predictor: Predictor, target_lane: int
+) -> list[ExclusiveLane | SharedLane]:
+    neighbours = [
+        [j for j, other in enumerate(lanes) if j != i and set(other.devices) & set(lane.devices)]
+        for i, lane in enumerate(lanes)
+    ]
+    built: list[ExclusiveLane | SharedLane] = [
+        SharedLane(env, predictor.slowdown(i == target_lane)) if neighbours[i] else ExclusiveLane(env)
+        for i in range(len(lanes))
+    ]
+    for i, lane in enumerate(built):
+        if isinstance(lane, SharedLane):
+            lane.neighbours = [other for j in neighbours[i] if isinstance(other := built[j], SharedLane)]
+    return built
