@@ -51,6 +51,7 @@ class PolicyContext:
     predictor: Predictor
     future: AcceptanceField | None = None  # handed to policies whose class says ``sees_future``
     outputs: Sequence[int] | None = None  # output lengths by request, likewise
+    lengths: tuple[int, ...] | None = None  # proposal length by draft, where the length policy fixes it
 
 
 class Feedback(NamedTuple):

@@ -1,0 +1,1 @@
+"""Who leaves the waiting room first."""

@@ -1,0 +1,212 @@
+"""From what a scenario says to the policies of one run, and to the schema that editors read."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from spinsim.errors import InputError
+from spinsim.policies import registry
+from spinsim.policies.base import (
+    AdmissionPolicy,
+    CompositionPolicy,
+    LengthPolicy,
+    PackingPolicy,
+    PipelinePolicy,
+    PolicyContext,
+    Selector,
+    Tunable,
+)
+from spinsim.scenario import PoliciesSpec, PolicyChoice
+
+KINDS: Mapping[str, registry.Registry[Any]] = {
+    "selector": registry.SELECTORS,
+    "length": registry.LENGTHS,
+    "packing": registry.PACKINGS,
+    "pipeline": registry.PIPELINES,
+    "composition": registry.COMPOSITIONS,
+    "admission": registry.ADMISSIONS,
+}
+
+for _package in ("selectors", "lengths", "packing", "pipeline", "composition", "admission"):
+    for _module in iter_modules(import_module(f"spinsim.policies.{_package}").__path__):
+        import_module(f"spinsim.policies.{_package}.{_module.name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """One run's decisions. Policies have state: build them anew for each run."""
+
+    selector: Selector
+    length: LengthPolicy
+    packing: PackingPolicy
+    pipeline: PipelinePolicy
+    composition: CompositionPolicy
+    admission: AdmissionPolicy
+    switching: str  # "blocking" or "overlapped"
+
+
+def build_policies(spec: PoliciesSpec, context: PolicyContext) -> Policies:
+    """Raises InputError as :func:`validate_policies` does. Only a policy whose class says
+    ``sees_future`` gets the context's ``future`` and ``outputs``."""
+    params = validate_policies(spec, context.drafts, context.max_length)
+    blind = replace(context, future=None, outputs=None)
+
+    def make(kind: str) -> Any:
+        cls = KINDS[kind].get(getattr(spec, kind).name)
+        return cls(params[kind], context if getattr(cls, "sees_future", False) else blind)
+
+    length = make("length")
+    table = getattr(length, "table", None)
+    if table is not None:
+        context = replace(context, lengths=tuple(table[:-1]))
+        blind = replace(blind, lengths=tuple(table[:-1]))
+    return Policies(
+        selector=make("selector"),
+        length=length,
+        packing=make("packing"),
+        pipeline=make("pipeline"),
+        composition=make("composition"),
+        admission=make("admission"),
+        switching=spec.switching,
+    )
+
+
+def validate_choice(kind: str, choice: PolicyChoice) -> Any:
+    """The ``Params`` of a choice. Raises InputError for an unknown name, parameter or value."""
+    cls = KINDS[kind].get(choice.name)
+    known = [field.name for field in fields(cls.Params)]
+    for name in choice.params:
+        if name not in known:
+            allowed = f"choose from {', '.join(known)}" if known else "it has none"
+            raise InputError(
+                f"{choice.name} has no parameter {name!r}; {allowed}", key=f"policies.{kind}.{name}"
+            )
+    try:
+        return _adapter(cls.Params).validate_python(choice.params)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"] if part != "[key]")
+        message = f"{first['input']!r} is not allowed; {_allowed(first['msg'])}"
+        raise InputError(message, key=f"policies.{kind}.{place}") from None
+
+
+def validate_policies(spec: PoliciesSpec, drafts: Sequence[str], max_length: int) -> dict[str, Any]:
+    """``Params`` by kind, checked against each other and against the scenario's drafts.
+
+    Raises InputError with a key like ``policies.selector.epsilon``.
+    """
+    params = {kind: validate_choice(kind, getattr(spec, kind)) for kind in KINDS}
+    for kind, values in params.items():
+        _check_drafts(kind, values, drafts)
+    for name, tokens in _given_lengths(spec.length):
+        if tokens > max_length:
+            raise InputError(
+                f"{tokens} is beyond limits.max_length; at most {max_length}", key=f"policies.length.{name}"
+            )
+    if spec.allow_none and getattr(params["selector"], "reward", None) not in (
+        None,
+        "tokens_per_round_second",
+    ):
+        raise InputError(
+            f"{params['selector'].reward} is not defined for a round without a draft; "
+            "use tokens_per_round_second, or set policies.allow_none to false",
+            key="policies.selector.reward",
+        )
+    if spec.length.name == "none":
+        params["selector"] = _without_drafts(spec.selector, params["selector"])
+    elif spec.selector.name == "fixed":
+        return params
+    if not drafts and spec.selector.name != "fixed":
+        raise InputError(
+            f"{spec.selector.name} has no draft to choose; name drafts in models.drafts, or choose fixed",
+            key="policies.selector.name",
+        )
+    return params
+
+
+def tunables(kind: str, name: str) -> dict[str, Tunable]:
+    """Search ranges of the parameters of a policy that ``tune`` may vary."""
+    hints = typing.get_type_hints(KINDS[kind].get(name).Params, include_extras=True)
+    return {
+        parameter: mark
+        for parameter, hint in hints.items()
+        for mark in getattr(hint, "__metadata__", ())
+        if isinstance(mark, Tunable)
+    }
+
+
+def policy_schemas() -> dict[str, dict[str, Any]]:
+    """JSON Schema of ``policies.<kind>`` for every kind: one alternative a policy, for editors."""
+    return {kind: {"oneOf": [_schema(kind, name) for name in KINDS[kind].names()]} for kind in KINDS}
+
+
+def _schema(kind: str, name: str) -> dict[str, Any]:
+    cls = KINDS[kind].get(name)
+    schema = _adapter(cls.Params).json_schema()
+    for parameter in schema.get("properties", {}).values():
+        parameter.pop("title", None)
+    return {
+        "type": "object",
+        "title": name,
+        "description": " ".join((cls.__doc__ or "").split()),
+        "properties": {"name": {"const": name}, **schema.get("properties", {})},
+        "required": ["name", *schema.get("required", [])],
+        "additionalProperties": False,
+        **({"$defs": schema["$defs"]} if "$defs" in schema else {}),
+    }
+
+
+@cache
+def _adapter(params: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(params)
+
+
+def _allowed(message: str) -> str:
+    """Pydantic's sentence as the second half of ours."""
+    return (
+        message.split(", unable")[0]
+        .replace("Input should be", "it should be")
+        .replace("a valid ", "of type ")
+    )
+
+
+def _check_drafts(kind: str, params: Any, drafts: Sequence[str]) -> None:
+    for parameter, name in params.draft_names() if hasattr(params, "draft_names") else ():
+        if name not in drafts:
+            choices = ", ".join(drafts) if drafts else "none is defined in models.drafts"
+            raise InputError(f"no draft is called {name!r}; {choices}", key=f"policies.{kind}.{parameter}")
+
+
+def _given_lengths(choice: PolicyChoice) -> list[tuple[str, int]]:
+    """Lengths that the scenario itself states; a default beyond the limit is cut in silence."""
+    given = validate_choice("length", choice)
+    found: list[tuple[str, int]] = []
+    for name in choice.params:
+        value = getattr(given, name)
+        if name in ("tokens", "default", "start") and isinstance(value, int):
+            found.append((name, value))
+        elif isinstance(value, dict):
+            found.extend((f"{name}.{draft}", tokens) for draft, tokens in value.items())
+    return found
+
+
+def _without_drafts(choice: PolicyChoice, params: Any) -> Any:
+    """With the length ``none`` nothing is drafted, and a selector of drafts would be ignored."""
+    if (
+        choice.name == "fixed"
+        and params.draft in ("smallest", "none")
+        and "draft" not in {name for name, value in choice.params.items() if value != "none"}
+    ):
+        return replace(params, draft="none")
+    raise InputError(
+        "policies.length is none, so no draft would ever be used; choose fixed with draft: none",
+        key="policies.selector.name",
+    )

@@ -1,0 +1,1 @@
+"""Which of the requests that are ready form the next micro-batch."""

@@ -1,0 +1,1 @@
+"""How the rows of one verification share a tensor."""

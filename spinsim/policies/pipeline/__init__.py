@@ -1,0 +1,1 @@
+"""How many micro-batches take turns."""

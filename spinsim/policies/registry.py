@@ -1,0 +1,71 @@
+"""Policies by the names that a scenario uses.
+
+A policy is a class ``cls(params, context)`` with a nested frozen dataclass ``Params``. Adding one
+takes one file in the package of its kind, with the class decorated::
+
+    @SELECTORS.register("mine")
+    class Mine:
+        @dataclass(frozen=True)
+        class Params:
+            eagerness: Annotated[float, Ge(0), Tunable(0.1, 10, log=True)] = 1.0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from spinsim.errors import InputError
+from spinsim.policies.base import (
+    AdmissionPolicy,
+    CompositionPolicy,
+    LengthPolicy,
+    PackingPolicy,
+    PipelinePolicy,
+    PolicyContext,
+    Selector,
+)
+
+T = TypeVar("T")
+PolicyClass = Callable[[Any, PolicyContext], T]  # with an attribute ``Params``
+
+
+class Registry(Generic[T]):
+    """The policies of one ``kind``, by name."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._classes: dict[str, Any] = {}
+
+    def register(self, name: str) -> Callable[[PolicyClass[T]], Any]:
+        """Class decorator. Raises ValueError where the name is taken."""
+
+        def add(cls: PolicyClass[T]) -> Any:  # mypy checks the class against T and keeps its type
+            if name in self._classes:
+                raise ValueError(f"two policies for {self.kind} are called {name!r}")
+            self._classes[name] = cls
+            return cls
+
+        return add
+
+    def names(self) -> tuple[str, ...]:
+        """Every name, sorted."""
+        return tuple(sorted(self._classes))
+
+    def get(self, name: str) -> Any:
+        """The class called ``name``. Raises InputError that lists the choices."""
+        try:
+            return self._classes[name]
+        except KeyError:
+            choices = ", ".join(self.names())
+            raise InputError(
+                f"{name!r} is no {self.kind} policy; choose from {choices}", key=f"policies.{self.kind}.name"
+            ) from None
+
+
+SELECTORS: Registry[Selector] = Registry("selector")
+LENGTHS: Registry[LengthPolicy] = Registry("length")
+PACKINGS: Registry[PackingPolicy] = Registry("packing")
+PIPELINES: Registry[PipelinePolicy] = Registry("pipeline")
+COMPOSITIONS: Registry[CompositionPolicy] = Registry("composition")
+ADMISSIONS: Registry[AdmissionPolicy] = Registry("admission")

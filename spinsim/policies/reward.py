@@ -1,0 +1,67 @@
+"""What a learner maximises: tokens per round, or tokens per second of one kind or another.
+
+A reward is a pair (gain, cost) and an arm's mean is sum of gains / sum of costs: by the
+renewal-reward theorem that ratio, not the mean of ratios, is the long-run rate (ours; the papers
+leave it open).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from spinsim.costs.base import Packing
+from spinsim.policies.base import Feedback, PolicyContext
+
+RewardName = Literal["tokens", "tokens_per_draft_second", "tokens_per_round_second"]
+
+_TYPICAL_CONTEXT = 512  # tokens; only the scale of confidence radii depends on it
+_SHORTEST_S = 1e-9  # a cost model may say zero
+
+
+class Reward:
+    """One named reward.
+
+    tokens                   committed per round (UCBSpec and EXP3Spec as published)
+    tokens_per_draft_second  accepted proposals per second of drafting (SPIN, arXiv 2503.15921)
+    tokens_per_round_second  committed per second from assignment to commit; defined without a draft
+    """
+
+    def __init__(self, name: RewardName, context: PolicyContext) -> None:
+        self.name = name
+        self._spread = _spread(name, context)
+
+    def of(self, feedback: Feedback, row: int) -> tuple[float, float]:
+        """(gain, cost > 0) of one row."""
+        if self.name == "tokens":
+            return feedback.committed[row], 1.0
+        if self.name == "tokens_per_draft_second":
+            return feedback.accepted[row], max(feedback.draft_s[row], _SHORTEST_S)
+        return feedback.committed[row], max(feedback.round_s, _SHORTEST_S)
+
+    @property
+    def spread(self) -> float:
+        """Width of the range of gain / cost, to scale confidence radii: L for tokens, else the highest
+        rate that the predictor allows any arm alone (L per proposal; L + 1 per round)."""
+        return self._spread
+
+
+def _spread(name: RewardName, context: PolicyContext) -> float:
+    longest = context.max_length
+    if name == "tokens":
+        return float(longest)
+    rates = []
+    for draft in range(len(context.drafts)):
+        seconds = context.predictor.propose(draft, [longest], [_TYPICAL_CONTEXT]).seconds
+        gain = longest
+        if name == "tokens_per_round_second":
+            seconds += _verify_s(context, longest + 1)
+            gain += 1
+        rates.append(gain / max(seconds, _SHORTEST_S))
+    if context.allow_none and name == "tokens_per_round_second":
+        rates.append(1 / max(_verify_s(context, 1), _SHORTEST_S))
+    return max(rates, default=1.0)
+
+
+def _verify_s(context: PolicyContext, queries: int) -> float:
+    kv = _TYPICAL_CONTEXT
+    return context.predictor.verify(Packing("ragged", 1, kv, queries, kv, queries, kv)).seconds

@@ -1,0 +1,1 @@
+"""Which draft for which request, this round."""
