@@ -1,0 +1,5 @@
+"""``python -m spinsim``."""
+
+from spinsim.cli import main
+
+main()

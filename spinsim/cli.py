@@ -1,0 +1,155 @@
+"""The commands. Thin: heavy imports are inside, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import spinsim
+from spinsim.cli_support import INTERRUPTED, TerminalProgress, exit_codes, results_folder, show_summary
+from spinsim.errors import InputError
+
+if TYPE_CHECKING:
+    from spinsim.scenario_file import LoadedScenario
+
+app = typer.Typer(
+    name="spinsim",
+    help="Simulate and run schedules of speculative decoding with several heterogeneous drafts.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: rich would take as long to import as everything else
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Device(StrEnum):
+    """Where all models go."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+ScenarioArgument = Annotated[Path, typer.Argument(metavar="SCENARIO", help="The scenario's YAML.")]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Results folder [results/NAME-MODE].")
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Replaces the scenario's seed.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Overrides a key of the scenario; repeatable."),
+]
+DeviceOption = Annotated[
+    Device | None, typer.Option("--device", help="Puts every model on the CPU, or on GPUs.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Prints the summary as JSON, and nothing else.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Overwrites an existing results folder.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Prints errors only.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"spinsim {spinsim.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Prints the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+@exit_codes
+def simulate(
+    scenario: ScenarioArgument,
+    out: OutOption = None,
+    seed: SeedOption = None,
+    set_: SetOption = None,
+    device: DeviceOption = None,
+    json: JsonOption = False,
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Predict a scenario from costs and acceptance."""
+    from spinsim.experiments.simulate import simulate as experiment
+
+    loaded = _load(scenario, seed, set_ or [], device)
+    _experiment(experiment, loaded, "simulated", out, json=json, force=force, quiet=quiet)
+
+
+@app.command()
+@exit_codes
+def run(
+    scenario: ScenarioArgument,
+    out: OutOption = None,
+    seed: SeedOption = None,
+    set_: SetOption = None,
+    device: DeviceOption = None,
+    graphs: Annotated[
+        bool, typer.Option("--graphs/--no-graphs", help="CUDA graphs; without them only for debugging.")
+    ] = True,
+    json: JsonOption = False,
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Execute a scenario with real models on real devices."""
+    from spinsim.experiments.run import run as experiment
+
+    overrides = list(set_ or []) + ([] if graphs else ["live.graphs=false"])
+    loaded = _load(scenario, seed, overrides, device)
+    _experiment(experiment, loaded, "live", out, json=json, force=force, quiet=quiet)
+
+
+@app.command()
+@exit_codes
+def schema() -> None:
+    """Print the JSON Schema of a scenario, for editors."""
+    import json
+
+    from spinsim.scenario_schema import scenario_schema
+
+    typer.echo(json.dumps(scenario_schema(), indent=2))
+
+
+def _load(path: Path, seed: int | None, overrides: list[str], device: Device | None) -> LoadedScenario:
+    from spinsim.scenario_file import load
+
+    seeds = [] if seed is None else [f"seed={seed}"]
+    return load(path, [*overrides, *seeds], device.value if device else None)
+
+
+def _experiment(
+    experiment: Any,
+    loaded: LoadedScenario,
+    mode: str,
+    out: Path | None,
+    *,
+    json: bool,
+    force: bool,
+    quiet: bool,
+) -> None:
+    """Run an experiment into a results folder and show its summary."""
+    folder = out or Path("results") / f"{loaded.scenario.name}-{mode}"
+    try:
+        with (
+            results_folder(folder, force=force),
+            TerminalProgress(enabled=not quiet) as progress,
+        ):
+            summary = experiment(loaded, out=folder, progress=progress)
+    except InputError as error:
+        raise loaded.places.locate(error) from None
+    show_summary(summary, folder, as_json=json, quiet=quiet)
+    if summary.get("interrupted"):
+        typer.echo(f"interrupted; partial results in {folder}", err=True)
+        raise typer.Exit(INTERRUPTED)
+
+
+def main() -> None:
+    """The ``spinsim`` command."""
+    app()
