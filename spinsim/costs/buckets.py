@@ -1,0 +1,83 @@
+"""The bucketing rule: which shape is executed when a shape is asked for.
+
+A CUDA graph is captured for fixed shapes, so a live run rounds every shape up to one it has
+captured, and latency is a staircase. The live runner, the profiler and the predictors all call
+these functions and no other rule, so that they speak of the same stairs.
+
+Buckets are powers of two up to a unit, then multiples of the unit, never more than a fixed number
+an octave: padding stays below a quarter of the executed rows (an eighth of the tokens) above the
+first few units, and a model needs tens of graphs rather than hundreds. The spacing is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+ROW_UNIT, TOKEN_UNIT, KV_UNIT = 8, 8, 64
+
+
+def _round_up(n: int, unit: int, octave_bits: int) -> int:
+    """``n`` up to a multiple of ``unit``, with at most ``2**octave_bits`` multiples an octave."""
+    step = max(unit, 1 << max(0, (n - 1).bit_length() - 1 - octave_bits))
+    return -(-n // step) * step
+
+
+def bucket_rows(n: int) -> int:
+    """Executed rows of a draft step or of a padded verification: 1, 2, 4, 8, 16, 24 ... 64, 80 ..."""
+    if n <= ROW_UNIT:
+        return 1 << (n - 1).bit_length() if n > 0 else 0
+    return _round_up(n, ROW_UNIT, 2)
+
+
+def bucket_tokens(n: int) -> int:
+    """Executed query tokens of one packed pass: 1, 2, 4, 8, 16, 24 ... 128, 144 ... 256, 288 ..."""
+    if n <= TOKEN_UNIT:
+        return 1 << (n - 1).bit_length() if n > 0 else 0
+    return _round_up(n, TOKEN_UNIT, 3)
+
+
+def bucket_kv(n: int) -> int:
+    """Executed KV length of a rectangular attention: 64, 128 ... 512, 640 ... 1024, 1280 ..."""
+    return _round_up(n, KV_UNIT, 2) if n > 0 else 0
+
+
+def _buckets(rule: Callable[[int], int], limit: int) -> tuple[int, ...]:
+    found: list[int] = []
+    n = 1
+    while n <= limit:
+        found.append(rule(n))
+        n = found[-1] + 1
+    return tuple(found)
+
+
+def row_buckets(limit: int) -> tuple[int, ...]:
+    """Every value of :func:`bucket_rows` over 1 .. ``limit``, ascending: what a graph is captured for."""
+    return _buckets(bucket_rows, limit)
+
+
+def token_buckets(limit: int) -> tuple[int, ...]:
+    """Every value of :func:`bucket_tokens` over 1 .. ``limit``, ascending."""
+    return _buckets(bucket_tokens, limit)
+
+
+def kv_buckets(limit: int) -> tuple[int, ...]:
+    """Every value of :func:`bucket_kv` over 1 .. ``limit``, ascending."""
+    return _buckets(bucket_kv, limit)
+
+
+def active_rows(lengths: Sequence[int]) -> list[int]:
+    """Rows still proposing at each step: entry s counts the ``lengths`` greater than s."""
+    counts = [0] * (max(lengths, default=0) + 1)
+    for length in lengths:
+        counts[length] += 1
+    rows = len(lengths) - counts[0]
+    active = []
+    for ending in counts[1:]:
+        active.append(rows)
+        rows -= ending
+    return active
+
+
+def draft_step_shapes(lengths: Sequence[int]) -> tuple[int, ...]:
+    """Executed rows of each step of a proposal; step 0 takes up to two tokens a row, later ones one."""
+    return tuple(bucket_rows(rows) for rows in active_rows(lengths))

@@ -1,0 +1,158 @@
+"""From a scenario to its predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from spinsim.costs.base import Predictor
+from spinsim.costs.constant import ConstantPredictor
+from spinsim.costs.hardware import Hardware, hardware_of
+from spinsim.costs.links import Link, link_between
+from spinsim.costs.operators import PassCosts
+from spinsim.costs.roofline import RooflinePredictor
+from spinsim.costs.shapes import ModelShape, shape_of
+from spinsim.errors import InputError
+from spinsim.scenario import ConstantCosts, RooflineCosts, Scenario
+
+T = TypeVar("T")
+
+
+def _keyed(key: str, ask: Callable[[], T]) -> T:
+    """``ask()``; an InputError leaves with the scenario's key."""
+    try:
+        return ask()
+    except InputError as error:
+        raise InputError(error.message, key=error.key or key, file=error.file, line=error.line) from None
+
+
+def target_shape(scenario: Scenario, base_dir: str | Path | None) -> ModelShape:
+    """The target's shape. Raises InputError at ``models.target.shape``."""
+    return _keyed("models.target.shape", lambda: shape_of(scenario.models.target.shape, base_dir))
+
+
+def draft_shapes(scenario: Scenario, base_dir: str | Path | None) -> dict[str, ModelShape]:
+    """The drafts' shapes by name, in the scenario's order. Raises InputError at the draft's key."""
+    return {
+        name: _keyed(f"models.drafts.{name}.shape", lambda spec=spec: shape_of(spec.shape, base_dir))  # type: ignore[misc]
+        for name, spec in scenario.models.drafts.items()
+    }
+
+
+def device_hardware(scenario: Scenario, device: str, key: str) -> Hardware:
+    """The sheet of a device of the scenario. ``key`` names the place that mentions it."""
+    spec = scenario.devices.get(device)
+    if spec is None:
+        raise InputError(f"unknown device {device!r}; allowed: {', '.join(scenario.devices)}", key=key)
+    return _keyed(f"devices.{device}.hardware", lambda: hardware_of(spec.hardware))
+
+
+def draft_device(scenario: Scenario, name: str) -> str:
+    """The device on which a draft is placed. Raises InputError when it is placed nowhere."""
+    device = scenario.placement.drafts.get(name)
+    if device is None:
+        raise InputError(
+            f"draft {name!r} is not placed; allowed: one of {', '.join(scenario.devices)}",
+            key="placement.drafts",
+        )
+    return device
+
+
+def target_hardware(scenario: Scenario) -> Hardware:
+    """The sheet of the target's devices, which must be equal under tensor parallelism."""
+    sheets = [device_hardware(scenario, device, "placement.target") for device in scenario.placement.target]
+    if any(sheet is not sheets[0] for sheet in sheets):
+        names = ", ".join(sheet.name for sheet in sheets)
+        raise InputError(
+            f"the target's devices differ ({names}); tensor parallelism needs equal ones",
+            key="placement.target",
+        )
+    return sheets[0]
+
+
+def build_predictor(scenario: Scenario, base_dir: str | Path | None = None) -> Predictor:
+    """The predictor that ``costs`` describes, drafts in the scenario's order.
+
+    ``base_dir`` is the folder that relative paths count from. Raises InputError with the key of
+    what is unknown, missing or out of range.
+    """
+    costs = scenario.costs
+    if isinstance(costs, ConstantCosts):
+        return _constant(costs, tuple(scenario.models.drafts))
+    if isinstance(costs, RooflineCosts):
+        return build_roofline(scenario, base_dir, costs)
+    from spinsim.costs.predictors import build_profile_predictor
+
+    return build_profile_predictor(scenario, base_dir, costs)
+
+
+def _constant(costs: ConstantCosts, drafts: tuple[str, ...]) -> ConstantPredictor:
+    given = costs.draft_step_s
+    if isinstance(given, dict):
+        missing = [name for name in drafts if name not in given]
+        unknown = [name for name in given if name not in drafts]
+        if missing or unknown:
+            what = f"draft {missing[0]!r} has no cost" if missing else f"unknown draft {unknown[0]!r}"
+            raise InputError(f"{what}; expected exactly: {', '.join(drafts)}", key="costs.draft_step_s")
+    return ConstantPredictor(
+        verify_s=costs.verify_s,
+        draft_step_s=[given[name] if isinstance(given, dict) else given for name in drafts],
+        prefill_s=costs.prefill_s,
+        catch_up_s=costs.catch_up_s,
+        transfer_s=costs.transfer_s,
+        orchestrator_s=costs.orchestrator_s,
+        hop_s=costs.hop_s,
+        slowdown=costs.slowdown,
+    )
+
+
+def build_roofline(
+    scenario: Scenario, base_dir: str | Path | None, costs: RooflineCosts
+) -> RooflinePredictor:
+    """Costs from sheets and shapes, whatever ``scenario.costs`` is."""
+    models, placement = scenario.models, scenario.placement
+    hardware = target_hardware(scenario)
+    shape = target_shape(scenario, base_dir)
+    if len(placement.target) > shape.heads:
+        raise InputError(
+            f"{len(placement.target)} devices for {shape.heads} attention heads; allowed: at most one a head",
+            key="placement.target",
+        )
+    target = PassCosts(
+        shape,
+        models.target.dtype,
+        hardware,
+        devices=len(placement.target),
+        graphs=costs.graphs,
+        efficiency=costs.efficiency,
+    )
+    drafts = []
+    for name, draft_shape in draft_shapes(scenario, base_dir).items():
+        sheet = device_hardware(scenario, draft_device(scenario, name), f"placement.drafts.{name}")
+        drafts.append(
+            PassCosts(
+                draft_shape,
+                models.drafts[name].dtype,
+                sheet,
+                graphs=costs.graphs,
+                efficiency=costs.efficiency,
+            )
+        )
+    return RooflinePredictor(target, drafts, scenario_link(scenario, shape.vocab), costs.slowdown)
+
+
+def scenario_link(scenario: Scenario, vocab: int) -> Link | None:
+    """What proposals cross; None when every draft shares the target's first device.
+
+    ``transfer`` does not say which draft proposed, so of several devices the slowest link counts.
+    """
+    home, sampling = scenario.placement.target[0], scenario.sampling.temperature > 0
+    target = device_hardware(scenario, home, "placement.target")
+    links = []
+    for name in scenario.models.drafts:
+        device = draft_device(scenario, name)
+        if device != home:
+            sheet = device_hardware(scenario, device, f"placement.drafts.{name}")
+            links.append(link_between(sheet, target, vocab, sampling))
+    return max(links, key=lambda link: link.seconds(32, 128), default=None)

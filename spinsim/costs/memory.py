@@ -1,0 +1,191 @@
+"""How many KV tokens each model's cache may hold on its devices.
+
+On every device: memory * ``kv.memory_fraction``, less what a process takes before any tensor, the
+weights placed there and a workspace, is the K/V budget. Models that share a device get caches of
+equally many tokens, so that a request served by the target can be served by any draft beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from spinsim.costs.build import device_hardware, draft_device, draft_shapes, target_hardware, target_shape
+from spinsim.costs.hardware import GIB
+from spinsim.costs.shapes import ModelShape, dtype_bytes
+from spinsim.errors import InputError
+from spinsim.scenario import LimitsSpec, Scenario
+
+TARGET = "target"
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A model's share of each of its devices. Bytes are per device."""
+
+    name: str
+    key: str
+    devices: tuple[str, ...]
+    weights: float
+    kv_bytes: float  # of one token
+    workspace: float
+    override: int | None
+    override_key: str
+
+
+def workspace_bytes(shape: ModelShape, dtype: str, limits: LimitsSpec, head_tokens: int) -> int:
+    """Activations of the largest pass, and its logits.
+
+    The pass holds, for as many tokens as a prefill chunk or a full batch of proposals, the hidden
+    state twice and the wider of the projections and the MLP; ``head_tokens`` positions have logits,
+    once in the model's dtype and once in fp32 for the choice of a token. The rule is ours.
+    """
+    tokens = max(limits.prefill_chunk_tokens, limits.batch * (limits.max_length + 1))
+    widest = max(shape.attention_width + 2 * shape.kv_width, 3 * shape.intermediate)
+    size = dtype_bytes(dtype)
+    return tokens * (2 * shape.hidden + widest) * size + head_tokens * shape.vocab * (size + 4)
+
+
+def padded_workspace(tokens: int, limits: LimitsSpec) -> int:
+    """KV tokens of padded copies beside a cache of ``tokens``.
+
+    Padded attention reads one rectangle of K/V a layer, batch by longest request, and the rectangles
+    live as long as the batch does, beside the caches that they were gathered from: at most a second
+    copy of the cache, and no more than ``limits.batch`` requests of ``limits.context_tokens``. This is
+    our reading of why SPIN's padded baseline runs out of memory at batch 32 (arXiv 2503.15921);
+    decomposed and ragged attention read the caches in place.
+    """
+    return min(tokens, limits.batch * limits.context_tokens)
+
+
+def kv_capacity(scenario: Scenario, base_dir: str | Path | None = None) -> dict[str, int]:
+    """KV tokens of each model: ``"target"``, then every draft by name.
+
+    ``kv.target_tokens`` and ``kv.draft_tokens`` replace the computed figures, and must fit. Raises
+    InputError with the key and the numbers where weights do not fit or a cache cannot hold one
+    request of ``limits.context_tokens``.
+    """
+    placed = _placed(scenario, base_dir)
+    capacity: dict[str, int] = {}
+    for device in scenario.devices:
+        here = [model for model in placed if device in model.devices]
+        if not here:
+            continue
+        for name, tokens in _share(scenario, device, here).items():
+            capacity[name] = min(tokens, capacity.get(name, tokens))
+    return {model.name: capacity[model.name] for model in placed}
+
+
+def _placed(scenario: Scenario, base_dir: str | Path | None) -> list[_Placed]:
+    models, limits, kv = scenario.models, scenario.limits, scenario.kv
+    target_hardware(scenario)  # the devices exist and are equal
+    shape, dtype, parts = (
+        target_shape(scenario, base_dir),
+        models.target.dtype,
+        len(scenario.placement.target),
+    )
+    workspace = workspace_bytes(shape, dtype, limits, limits.batch * (limits.max_length + 1))
+    # K/V heads are split as far as they go: 8 heads over 16 devices still put one on each.
+    kv_share = -(-shape.kv_heads // parts) / shape.kv_heads
+    placed = [
+        _Placed(
+            name=TARGET,
+            key="placement.target",
+            devices=scenario.placement.target,
+            weights=shape.weight_bytes(dtype) / parts,
+            kv_bytes=shape.kv_bytes_per_token(dtype) * kv_share,
+            workspace=workspace / parts,
+            override=kv.target_tokens,
+            override_key="kv.target_tokens",
+        )
+    ]
+    for name, draft in draft_shapes(scenario, base_dir).items():
+        dtype = models.drafts[name].dtype
+        placed.append(
+            _Placed(
+                name=name,
+                key=f"placement.drafts.{name}",
+                devices=(draft_device(scenario, name),),
+                weights=draft.weight_bytes(dtype),
+                kv_bytes=draft.kv_bytes_per_token(dtype),
+                workspace=workspace_bytes(draft, dtype, limits, limits.batch),
+                override=kv.draft_tokens,
+                override_key="kv.draft_tokens",
+            )
+        )
+    return placed
+
+
+def _share(scenario: Scenario, device: str, here: list[_Placed]) -> dict[str, int]:
+    """KV tokens that ``device`` grants to each model on it."""
+    spec = scenario.devices[device]
+    hardware = device_hardware(scenario, device, here[0].key)
+    memory = hardware.memory_bytes if spec.memory_gib is None else spec.memory_gib * GIB
+    weights = sum(model.weights for model in here)
+    # Drafts take turns on their lane, so their workspaces overlap; the target's lane is another.
+    workspace = sum(model.workspace for model in here if model.name == TARGET)
+    workspace += max((model.workspace for model in here if model.name != TARGET), default=0.0)
+    usable = memory * scenario.kv.memory_fraction
+    free = usable - hardware.reserved_bytes - weights - workspace
+    numbers = (
+        f"{device} has {_gib(memory)} GiB, of which {_gib(usable)} usable: weights {_gib(weights)}, "
+        f"workspace {_gib(workspace)}, process {_gib(hardware.reserved_bytes)}"
+    )
+    if free <= 0:
+        raise InputError(
+            f"{numbers}; nothing is left for K/V: allowed are fewer or smaller models, or more memory",
+            key=here[0].key,
+        )
+    limits, fixed = scenario.limits, [model for model in here if model.override is not None]
+    for model in fixed:
+        free = _claim(model, free, limits, scenario.policies.packing.name == "padded", numbers)
+    granted = {model.name: model.override for model in fixed if model.override is not None}
+    sharing = [model for model in here if model.override is None]
+    if not sharing:
+        return granted
+    padded = any(model.name == TARGET for model in sharing) and scenario.policies.packing.name == "padded"
+    tokens = _fill(free, sharing, limits, padded)
+    need = limits.context_tokens
+    if tokens < need:
+        names = ", ".join(model.name for model in sharing)
+        raise InputError(
+            f"one request of {need} tokens does not fit: {tokens} KV tokens are left for each of {names} "
+            f"({numbers}); allowed: at most {tokens}, or more memory",
+            key="limits.context_tokens",
+        )
+    return granted | {model.name: tokens for model in sharing}
+
+
+def _claim(model: _Placed, free: float, limits: LimitsSpec, padded: bool, numbers: str) -> float:
+    """Bytes left of ``free`` after the capacity that the scenario fixes for ``model``."""
+    tokens = model.override or 0
+    if tokens < limits.context_tokens:
+        raise InputError(
+            f"{tokens} KV tokens cannot hold one request; "
+            f"allowed: at least limits.context_tokens ({limits.context_tokens})",
+            key=model.override_key,
+        )
+    copies = padded_workspace(tokens, limits) if padded and model.name == TARGET else 0
+    left = free - (tokens + copies) * model.kv_bytes
+    if left < 0:
+        raise InputError(
+            f"{tokens} KV tokens of {model.name!r} need {_gib((tokens + copies) * model.kv_bytes)} GiB and "
+            f"{_gib(free)} are left ({numbers}); allowed: at most {_fill(free, [model], limits, copies > 0)}",
+            key=model.override_key,
+        )
+    return left
+
+
+def _fill(free: float, sharing: list[_Placed], limits: LimitsSpec, padded: bool) -> int:
+    """The same number of KV tokens for each of ``sharing``, as many as ``free`` bytes hold."""
+    each = sum(model.kv_bytes for model in sharing)
+    if not padded:
+        return int(free // each)
+    target = next(model.kv_bytes for model in sharing if model.name == TARGET)
+    doubled = int(free // (each + target))
+    most = padded_workspace(doubled, limits)
+    return doubled if most == doubled else int((free - most * target) // each)
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:.2f}"

@@ -1,0 +1,179 @@
+"""Costs from hardware sheets and model shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import compress
+from operator import mul
+
+from spinsim.costs.base import ROOFLINE, Estimate, Packing
+from spinsim.costs.buckets import active_rows, bucket_kv, bucket_rows, bucket_tokens
+from spinsim.costs.links import Link
+from spinsim.costs.operators import PassCosts
+
+ORCHESTRATE_S = 45e-6  # a completion queue under simpy was seen to add 45 us at the median
+ORCHESTRATE_ROW_S = 0.5e-6  # bookkeeping of a row in Python, ours
+HOP_S = 10e-6  # waking the thread at the other end of a queue, ours
+
+_NOTHING = Estimate(0.0, ROOFLINE)
+
+
+class RooflinePredictor:
+    """Launch overhead plus a sum over operators of max(bytes / bandwidth, flops / rate).
+
+    ``target`` and ``drafts`` are models on their devices. Shapes are rounded up to buckets where a
+    model runs from CUDA graphs. The layers see each query token once; padded and replicated queries
+    exist in attention alone, whose K/V are those of the executed shape: rows * piece for padded and
+    decomposed verification, the true sum for ragged. ``link`` is what proposals cross;
+    ``slowdown_factor`` the mutual slow-down of two busy lanes of one GPU.
+    """
+
+    def __init__(
+        self, target: PassCosts, drafts: Sequence[PassCosts], link: Link | None, slowdown_factor: float = 1.0
+    ) -> None:
+        self._target = target
+        self._drafts = tuple(_DraftCosts(draft) for draft in drafts)
+        self._link = link
+        self._slowdown = slowdown_factor
+        self._hop = Estimate(HOP_S, ROOFLINE)
+        self._orchestrate: dict[int, Estimate] = {}
+        self._fixed: dict[int, float] = {}  # verification without attention, by query tokens asked for
+
+    def prefill(self, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
+        """One pass of the target; only each prompt's last position reaches the head."""
+        target = self._target
+        total = sum(tokens)
+        if not total:
+            return _NOTHING
+        rows = len(tokens)
+        if target.graphs:
+            total, rows = bucket_tokens(total), bucket_rows(rows)
+        return Estimate(
+            target.overhead_s + target.body(total) + target.output(rows) + _causal(target, tokens, starts),
+            ROOFLINE,
+        )
+
+    def catch_up(self, draft: int, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
+        """One pass of a draft; every position reaches the head, to tell what it would have proposed."""
+        model = self._drafts[draft].model
+        total = sum(tokens)
+        if not total:
+            return _NOTHING
+        if model.graphs:
+            total = bucket_tokens(total)
+        return Estimate(
+            model.overhead_s + model.body(total) + model.output(total) + _causal(model, tokens, starts),
+            ROOFLINE,
+        )
+
+    def propose(self, draft: int, lengths: Sequence[int], contexts: Sequence[int]) -> Estimate:
+        """max(lengths) steps; the first takes in up to two tokens a row, the others one."""
+        return Estimate(self._drafts[draft].propose(lengths, contexts), ROOFLINE)
+
+    def verify(self, packing: Packing) -> Estimate:
+        """One pass of the target over the packing's executed query tokens and KV tokens."""
+        target = self._target
+        kind, rows, piece, queries, kv, real_queries, _ = packing
+        if not rows:
+            return _NOTHING
+        fixed = self._fixed.get(real_queries)
+        if fixed is None:
+            fixed = self._fixed[real_queries] = self._verify_fixed(real_queries)
+        if kind != "ragged" and target.graphs:
+            kv = bucket_rows(rows) * bucket_kv(piece)
+        # Rows carry alike many queries, or nearly: pairs = queries a row times KV tokens.
+        law = target.attention
+        memory = law.kv_s * kv + law.query_s * queries
+        compute = law.pair_s * kv * queries / rows
+        seconds = fixed + (memory if memory > compute else compute)
+        if kind == "decomposed" and queries > real_queries:
+            seconds += target.merge_s(queries)
+        return Estimate(seconds, ROOFLINE)
+
+    def _verify_fixed(self, queries: int) -> float:
+        target = self._target
+        executed = bucket_tokens(queries) if target.graphs else queries
+        return target.overhead_s + target.body(executed) + target.output(executed)
+
+    def transfer(self, rows: int, tokens: int) -> Estimate:
+        """``tokens`` proposed tokens in all, of ``rows`` requests; nothing when no link is crossed."""
+        return _NOTHING if self._link is None else Estimate(self._link.seconds(rows, tokens), ROOFLINE)
+
+    def orchestrate(self, rows: int) -> Estimate:
+        """Host time of the orchestrator for one completion."""
+        cached = self._orchestrate.get(rows)
+        if cached is None:
+            cached = self._orchestrate[rows] = Estimate(ORCHESTRATE_S + rows * ORCHESTRATE_ROW_S, ROOFLINE)
+        return cached
+
+    def hop(self) -> Estimate:
+        """Between the engine's thread and a lane's worker, one way."""
+        return self._hop
+
+    def slowdown(self, target_lane: bool) -> float:
+        """The same for both lanes."""
+        return self._slowdown
+
+
+def _causal(model: PassCosts, tokens: Sequence[int], starts: Sequence[int]) -> float:
+    """Attention of new tokens to the cached ones and, causally, to each other."""
+    if len(tokens) == 1:
+        new, start = tokens[0], starts[0]
+        return model.attention.seconds(start + new, new, new * start + new * (new + 1) // 2)
+    total = sum(tokens)
+    pairs = sum(map(mul, tokens, starts)) + (sum(map(mul, tokens, tokens)) + total) // 2
+    return model.attention.seconds(sum(starts) + total, total, pairs)
+
+
+class _DraftCosts:
+    """Proposals of one draft. Steps without attention are tabled by executed rows."""
+
+    def __init__(self, model: PassCosts) -> None:
+        self.model = model
+        law = model.attention
+        # A row of q queries: max(memory, compute) of its cached K/V, as seconds per KV token.
+        self._kv_first = max(law.kv_s, 2 * law.pair_s)
+        self._kv_later = max(law.kv_s, law.pair_s)
+        self._steps: dict[tuple[int, bool], float] = {}
+        self._equal: dict[tuple[int, int], float] = {}
+
+    def _step(self, rows: int, first: bool) -> float:
+        """One step of ``rows`` rows, attention to cached tokens apart."""
+        known = self._steps.get((rows, first))
+        if known is None:
+            model = self.model
+            executed = bucket_rows(rows) if model.graphs else rows
+            queries = 2 * executed if first else executed
+            known = model.overhead_s + model.body(queries) + model.output(executed)
+            known += model.attention.query_s * queries
+            self._steps[rows, first] = known
+        return known
+
+    def _all_steps(self, rows: int, steps: int) -> float:
+        """``steps`` steps of ``rows`` rows each, and the K/V of the tokens proposed before each."""
+        grown = rows * (steps * (steps - 1) // 2)
+        return self._step(rows, True) + (steps - 1) * self._step(rows, False) + self._kv_later * grown
+
+    def propose(self, lengths: Sequence[int], contexts: Sequence[int]) -> float:
+        rows = len(lengths)
+        if not rows:
+            return 0.0
+        steps = lengths[0]
+        if rows == 1 or lengths.count(steps) == rows:
+            if steps == 0:
+                return 0.0
+            fixed = self._equal.get((rows, steps))
+            if fixed is None:
+                fixed = self._equal[rows, steps] = self._all_steps(rows, steps)
+            return fixed + (self._kv_first + (steps - 1) * self._kv_later) * sum(contexts)
+        return self._unequal(lengths, contexts)
+
+    def _unequal(self, lengths: Sequence[int], contexts: Sequence[int]) -> float:
+        seconds, first, grown = 0.0, True, 0
+        for step, rows in enumerate(active_rows(lengths)):
+            seconds += self._step(rows, first)
+            first = False
+            grown += step * rows
+        cached: int = sum(map(mul, lengths, contexts))
+        begun = sum(compress(contexts, lengths))
+        return seconds + self._kv_later * (cached + grown - begun) + self._kv_first * begun
