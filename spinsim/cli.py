@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import spinsim
-from spinsim.cli_support import INTERRUPTED, TerminalProgress, exit_codes, results_folder, show_summary
+from spinsim.cli_support import INTERRUPTED, exit_codes, progress_bar, show_summary
 from spinsim.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ def simulate(
     quiet: QuietOption = False,
 ) -> None:
     """Predict a scenario from costs and acceptance."""
+    loaded = _load(scenario, seed, set_ or [], device)
     from spinsim.experiments.simulate import simulate as experiment
 
-    loaded = _load(scenario, seed, set_ or [], device)
     _experiment(experiment, loaded, "simulated", out, json=json, force=force, quiet=quiet)
 
 
@@ -99,10 +99,10 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Execute a scenario with real models on real devices."""
-    from spinsim.experiments.run import run as experiment
-
     overrides = list(set_ or []) + ([] if graphs else ["live.graphs=false"])
     loaded = _load(scenario, seed, overrides, device)
+    from spinsim.experiments.run import run as experiment
+
     _experiment(experiment, loaded, "live", out, json=json, force=force, quiet=quiet)
 
 
@@ -135,12 +135,12 @@ def _experiment(
     quiet: bool,
 ) -> None:
     """Run an experiment into a results folder and show its summary."""
+    from spinsim.reporting.folder import check_out
+
     folder = out or Path("results") / f"{loaded.scenario.name}-{mode}"
+    check_out(folder, force=force)
     try:
-        with (
-            results_folder(folder, force=force),
-            TerminalProgress(enabled=not quiet) as progress,
-        ):
+        with progress_bar(enabled=not quiet) as progress:
             summary = experiment(loaded, out=folder, progress=progress)
     except InputError as error:
         raise loaded.places.locate(error) from None

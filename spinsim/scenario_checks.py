@@ -1,9 +1,12 @@
-"""What a scenario's parts must say together. Pure: opens no file, and names the key of each problem."""
+"""What a scenario's parts must say together, each problem with its key."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
 
+from spinsim.errors import InputError
 from spinsim.scenario import (
     AllAtOnce,
     ConstantAcceptance,
@@ -24,16 +27,21 @@ from spinsim.scenario_errors import Problem, did_you_mean, one_of
 from spinsim.scenario_yaml import KeyPath
 
 TIMED_FORMATS = ("azure", "mooncake", "burstgpt")  # sources that record arrival times
+RESERVED = ("target", "none", "smallest", "all")  # words that mean something where drafts are named
 
 
-def problems(scenario: Scenario) -> Iterator[Problem]:
-    """Everything that contradicts, is missing, or would have no effect."""
+def problems(scenario: Scenario, base_dir: Path) -> Iterator[Problem]:
+    """Everything that contradicts, is missing, or would have no effect.
+
+    Opens no file but the config.json that a model's shape may name, relative to ``base_dir``.
+    """
     yield from _workload(scenario)
     yield from _request_sizes(scenario)
+    yield from _models(scenario, base_dir)
     yield from _placement(scenario)
     yield from _costs(scenario)
     yield from _acceptance(scenario)
-    yield from _drafts(scenario)
+    yield from _policies(scenario)
     yield from _limits(scenario)
     yield from _metrics(scenario)
 
@@ -142,6 +150,28 @@ def _request_sizes(scenario: Scenario) -> Iterator[Problem]:
 # --- models, devices, placement ---------------------------------------------------------------
 
 
+def _models(scenario: Scenario, base_dir: Path) -> Iterator[Problem]:
+    from spinsim.costs.hardware import hardware_of
+    from spinsim.costs.shapes import shape_of
+
+    models, placement = scenario.models, scenario.placement
+    for name in models.drafts:
+        if name in RESERVED:
+            yield Problem(("models", "drafts", name), f"{name!r} has a meaning of its own; another name")
+    shapes = {"models.target": models.target.shape}
+    shapes.update((f"models.drafts.{name}", spec.shape) for name, spec in models.drafts.items())
+    for key, shape in shapes.items():
+        yield from _asked(partial(shape_of, shape, base_dir), f"{key}.shape")
+    for name, device in scenario.devices.items():
+        yield from _asked(partial(hardware_of, device.hardware), f"devices.{name}.hardware")
+    sheets = {scenario.devices[name].hardware for name in placement.target if name in scenario.devices}
+    if len(sheets) > 1:
+        yield Problem(
+            ("placement", "target"),
+            f"tensor parallel over {one_of(sorted(sheets))}; all devices must be alike",
+        )
+
+
 def _placement(scenario: Scenario) -> Iterator[Problem]:
     devices, drafts, placement = scenario.devices, scenario.models.drafts, scenario.placement
     used = set(placement.target) | set(placement.drafts.values())
@@ -221,18 +251,26 @@ def _per_draft(values: Mapping[str, float], scenario: Scenario, at: KeyPath) -> 
 # --- policies, limits, metrics --------------------------------------------------------------------
 
 
-def _drafts(scenario: Scenario) -> Iterator[Problem]:
-    """Every request must find a draft that has room for it, or be allowed none."""
-    drafts, limits = scenario.models.drafts, scenario.limits
-    capacities = [spec.capacity for spec in drafts.values()]
-    known = [capacity for capacity in capacities if capacity is not None]
-    room = sum(known)
-    if drafts and len(known) == len(capacities) and room < limits.batch and not scenario.policies.allow_none:
-        yield Problem(
-            ("models", "drafts"),
-            f"the drafts' capacities add up to {room}, and limits.batch is {limits.batch}; raise a capacity, "
-            "lower the batch, or set policies.allow_none: true",
-        )
+def _policies(scenario: Scenario) -> Iterator[Problem]:
+    from spinsim.policies.build import KINDS, validate_choice, validate_policies
+
+    spec, found = scenario.policies, False
+    for kind in KINDS:
+        for problem in _asked(partial(validate_choice, kind, getattr(spec, kind))):
+            found = True
+            yield problem
+    if not found:  # each is valid alone
+        drafts = tuple(scenario.models.drafts)
+        yield from _asked(partial(validate_policies, spec, drafts, scenario.limits.max_length))
+
+
+def _asked(question: Callable[[], object], key: str = "") -> Iterator[Problem]:
+    """The problem that ``question`` raises, if any; ``key`` where it names none."""
+    try:
+        question()
+    except InputError as error:
+        message = f"{error.file}: {error.message}" if error.file else error.message
+        yield Problem(tuple((error.key or key).split(".")), message)
 
 
 def _limits(scenario: Scenario) -> Iterator[Problem]:

@@ -63,7 +63,7 @@ def load(path: Path, overrides: Sequence[str] = (), device: str | None = None) -
     document = apply_overrides(parse(_text(path), str(path)), overrides)
     places = Places(document.places)
     scenario = _validated(document, places)
-    if found := list(problems(scenario)):
+    if found := list(problems(scenario, path.parent)):
         raise _together(places, found)
     if device is not None:
         scenario = on_device(scenario, device)

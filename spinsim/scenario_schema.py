@@ -8,5 +8,15 @@ from spinsim.scenario import Scenario
 
 
 def scenario_schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of what a scenario file may say."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Scenario.model_json_schema()}
+    """JSON Schema (draft 2020-12) of what a scenario file may say, every policy's parameters included."""
+    from spinsim.policies.build import policy_schemas
+
+    schema = Scenario.model_json_schema()
+    definitions = schema["$defs"]
+    policies = definitions["PoliciesSpec"]["properties"]
+    for kind, choices in policy_schemas().items():
+        for choice in choices["oneOf"]:
+            definitions.update(choice.pop("$defs", {}))
+        policies[kind] = {**choices, "default": policies[kind]["default"]}
+    del definitions["PolicyChoice"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
