@@ -29,7 +29,7 @@ def _row(record: Record, index: int) -> Row:
         str(index),
         count_field(record, "ContextTokens"),
         count_field(record, "GeneratedTokens"),
-        when.timestamp(),
+        (when - START).total_seconds(),
     )
 
 

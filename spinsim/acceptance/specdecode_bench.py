@@ -1,0 +1,74 @@
+"""Importer for the recordings of SpecDecode-Bench (arXiv 2601.11580): two real drafters on Llama-3.1-8B."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from spinsim.acceptance.trace import Recording, Trace
+from spinsim.errors import InputError
+
+PREFIX = "acc_"
+
+
+def load_specdecode_bench(path: Path, key: str = "acceptance.path") -> Trace:
+    """Read the recording as a trace with a draft for every ``acc_<name>`` in it.
+
+    ``acc_<name>.acc_len[p]`` is how many tokens a round that starts with p output tokens commits, the
+    target's own included: the run there is one less. At position 0, which prefill yields, every run
+    is 0. The n-gram drafter's last runs stop at the end of the output; EAGLE's may reach one token past
+    it. EAGLE was recorded over a generation of its own, so that it may cover more or fewer positions
+    than ``generated_token_ids``.
+
+    Raises:
+        InputError: no such file, or a line that is not such a recording.
+    """
+    keys: list[str] = []
+    prompts: list[int] = []
+    runs: dict[str, list[list[int]]] = {}
+    try:
+        with path.open(encoding="utf-8") as file:
+            for line, text in enumerate(file, 1):
+                if text.isspace():
+                    continue
+                try:
+                    name, prompt, drafters = _recorded(json.loads(text))
+                    if keys and drafters.keys() != runs.keys():
+                        raise ValueError(f"drafters {', '.join(drafters)}, but {', '.join(runs)} before")
+                except (ValueError, TypeError, KeyError, AttributeError) as error:
+                    reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+                    raise InputError(
+                        f"no SpecDecode-Bench recording: {reason}; id, prompt_token_ids, acc_<name>.acc_len",
+                        key=key,
+                        file=str(path),
+                        line=line,
+                    ) from error
+                keys.append(name)
+                prompts.append(prompt)
+                for drafter, values in drafters.items():
+                    runs.setdefault(drafter, []).append(values)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}; a SpecDecode-Bench recording", key=key) from error
+    if not keys:
+        raise InputError(f"{path} holds no recording; JSON Lines with acc_<drafter>.acc_len", key=key)
+    return Trace(
+        target="",
+        keys=tuple(keys),
+        prompt_tokens=tuple(prompts),
+        drafts={drafter: Recording.of_runs(values) for drafter, values in runs.items()},
+    )
+
+
+def _recorded(row: dict[str, Any]) -> tuple[str, int, dict[str, list[int]]]:
+    """Key, prompt length, and runs by drafter of one line."""
+    drafters: dict[str, list[int]] = {}
+    for name, value in row.items():
+        if name.startswith(PREFIX):
+            lengths = value["acc_len"]
+            if not lengths or not all(type(n) is int and n >= 1 for n in lengths):
+                raise ValueError(f"{name}.acc_len is no list of integers >= 1")
+            drafters[name.removeprefix(PREFIX)] = [n - 1 for n in lengths]
+    if not drafters:
+        raise ValueError("no acc_<drafter>")
+    return str(row["id"]), len(row["prompt_token_ids"]), drafters

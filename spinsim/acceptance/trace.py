@@ -1,0 +1,196 @@
+"""Recorded acceptance, and the file it is kept in.
+
+One file holds, for every recorded request and draft, a value per output position:
+
+``runs``           proposals in a row that the target's own (greedy) output agrees with from there on;
+``probabilities``  min(1, q(x)/p(x)) at the token x that was emitted, p the target's and q the draft's
+                   distribution after temperature and top-p: given the output, the probability that
+                   a proposal is accepted there (its mean over x is 1 - TV(p, q)).
+
+The file is a NumPy archive without pickles: a JSON header (``meta``), and flat arrays with offsets.
+Its SHA-256 covers both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spinsim.errors import InputError
+
+Kind = Literal["runs", "probabilities"]
+
+SCHEMA = "spinsim-acceptance/1"
+PROBABILITY_STEPS = 65535  # probabilities are stored as multiples of 1/65535
+LONGEST_RUN = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """Rows of different length in one array: row i is ``values[offsets[i] : offsets[i + 1]]``."""
+
+    values: NDArray[Any]
+    offsets: NDArray[np.int64]
+
+    @staticmethod
+    def of(rows: Iterable[ArrayLike], dtype: type[np.generic]) -> Ragged:
+        """From a sequence of rows."""
+        arrays = [np.asarray(row, dtype) for row in rows]
+        offsets = np.zeros(len(arrays) + 1, np.int64)
+        np.cumsum([len(a) for a in arrays], out=offsets[1:])
+        return Ragged(np.concatenate([np.empty(0, dtype), *arrays]), offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def row(self, index: int) -> NDArray[Any]:
+        """A view of one row."""
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+    def lengths(self) -> NDArray[np.int64]:
+        """The rows' lengths."""
+        return np.diff(self.offsets)
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One draft: ``rows`` hold a uint16 per request and output position (see ``kind``)."""
+
+    kind: Kind
+    rows: Ragged
+
+    @staticmethod
+    def of_runs(runs: Iterable[Sequence[int]]) -> Recording:
+        """Greedy: accepted proposals in a row from each output position on."""
+        return Recording("runs", Ragged.of((np.minimum(row, LONGEST_RUN) for row in runs), np.uint16))
+
+    @staticmethod
+    def of_probabilities(probabilities: Iterable[Sequence[float]]) -> Recording:
+        """Sampling: the probability of acceptance at each output position."""
+        rows = (np.rint(np.asarray(row, np.float64) * PROBABILITY_STEPS) for row in probabilities)
+        return Recording("probabilities", Ragged.of(rows, np.uint16))
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Acceptance of some requests, recorded from real models.
+
+    ``keys`` name the requests as their workload did (:attr:`Request.key`). ``prompts``: token ids, where
+    kept. ``temperature`` and ``top_p`` are None where the recording does not say.
+    """
+
+    target: str
+    keys: tuple[str, ...]
+    prompt_tokens: tuple[int, ...]
+    drafts: Mapping[str, Recording]
+    domains: tuple[str, ...] = ()
+    prompts: Ragged | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    command: str = ""  # what made it
+    notes: Mapping[str, str] = field(default_factory=dict)  # versions, device, dtype: for people
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.keys), len(self.prompt_tokens), *(len(d.rows) for d in self.drafts.values())}
+        sizes |= {len(self.domains)} if self.domains else set()
+        sizes |= {len(self.prompts)} if self.prompts is not None else set()
+        if not self.drafts or not self.keys:
+            raise ValueError("an empty trace; at least one request and one draft")
+        if len(sizes) != 1:
+            raise ValueError(f"columns of {sorted(sizes)} requests; one length for all")
+
+    def output_tokens(self) -> NDArray[np.int64]:
+        """Output positions of each request that every draft was recorded at."""
+        shortest: NDArray[np.int64] = np.min([d.rows.lengths() for d in self.drafts.values()], axis=0)
+        return shortest
+
+
+def save_trace(trace: Trace, path: Path) -> None:
+    """Write a trace; the same trace gives the same bytes."""
+    meta = {
+        "schema": SCHEMA,
+        "target": trace.target,
+        "drafts": [{"name": name, "kind": draft.kind} for name, draft in trace.drafts.items()],
+        "keys": list(trace.keys),
+        "domains": list(trace.domains),
+        "temperature": trace.temperature,
+        "top_p": trace.top_p,
+        "command": trace.command,
+        "notes": dict(trace.notes),
+    }
+    arrays: dict[str, NDArray[Any]] = {"prompt_tokens": np.asarray(trace.prompt_tokens, np.int64)}
+    if trace.prompts is not None:
+        arrays |= {"prompts": trace.prompts.values, "prompt_offsets": trace.prompts.offsets}
+    for i, draft in enumerate(trace.drafts.values()):
+        arrays |= {f"draft{i}": draft.rows.values, f"draft{i}_offsets": draft.rows.offsets}
+    meta["sha256"] = _checksum(meta, arrays)
+    header = np.frombuffer(json.dumps(meta, sort_keys=True).encode(), np.uint8)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, values in {"meta": header, **arrays}.items():
+            buffer = io.BytesIO()
+            np.save(buffer, values, allow_pickle=False)
+            # a ZipInfo of its own carries no time of writing
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue(), zipfile.ZIP_DEFLATED)
+
+
+def load_trace(path: Path, key: str = "acceptance.path") -> Trace:
+    """Read a trace and verify its checksum. ``key`` is the scenario path that errors name.
+
+    Raises:
+        InputError: no such file, not a trace, or a damaged one.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        meta = json.loads(arrays.pop("meta").tobytes())
+        if meta["schema"] != SCHEMA:
+            raise InputError(f"{path} has schema {meta['schema']!r}; {SCHEMA!r}", key=key)
+        if meta.pop("sha256") != _checksum(meta, arrays):
+            raise InputError(f"{path} is damaged: its checksum does not fit; record it again", key=key)
+        return _trace(meta, arrays)
+    except OSError as error:
+        raise InputError(
+            f"cannot read {path}: {error.strerror or error}; an acceptance trace", key=key
+        ) from error
+    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, AttributeError, EOFError) as error:
+        raise InputError(
+            f"{path} is not an acceptance trace ({error}); a file written by `spinsim trace`", key=key
+        ) from error
+
+
+def _trace(meta: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Trace:
+    drafts = {
+        draft["name"]: Recording(draft["kind"], Ragged(arrays[f"draft{i}"], arrays[f"draft{i}_offsets"]))
+        for i, draft in enumerate(meta["drafts"])
+    }
+    prompts = Ragged(arrays["prompts"], arrays["prompt_offsets"]) if "prompts" in arrays else None
+    return Trace(
+        target=meta["target"],
+        keys=tuple(meta["keys"]),
+        prompt_tokens=tuple(arrays["prompt_tokens"].tolist()),
+        drafts=drafts,
+        domains=tuple(meta["domains"]),
+        prompts=prompts,
+        temperature=meta["temperature"],
+        top_p=meta["top_p"],
+        command=meta["command"],
+        notes=meta["notes"],
+    )
+
+
+def _checksum(meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
+    digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
+    for name in sorted(arrays):
+        values = arrays[name]
+        digest.update(f"{name}:{values.dtype.str}:{values.shape}".encode())
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
