@@ -105,6 +105,7 @@ class Source(Section):
         "gsm8k",
         "prompt_csv",
         "specdecode_bench",
+        "spinsim",  # an acceptance trace: the prompts that it was recorded over
     ]
     path: str  # relative to the scenario; ``$NAME`` is taken from the environment
     skip: Annotated[int, Field(ge=0)] = 0

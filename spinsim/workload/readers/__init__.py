@@ -12,6 +12,7 @@ from spinsim.workload.readers import (
     sharegpt,
     spec_bench,
     specdecode_bench,
+    spinsim_trace,
 )
 from spinsim.workload.readers.row import Reader
 
@@ -25,4 +26,5 @@ READERS: dict[str, Reader] = {
     "gsm8k": gsm8k.READER,
     "prompt_csv": prompt_csv.READER,
     "specdecode_bench": specdecode_bench.READER,
+    "spinsim": spinsim_trace.READER,
 }
