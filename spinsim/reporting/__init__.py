@@ -1,0 +1,1 @@
+"""From records to what people and programs read: metrics, tables, timeline, terminal, HTML report."""

@@ -1,0 +1,75 @@
+"""Arrow arrays straight from numpy memory, and Parquet files in chunks.
+
+``pyarrow.array`` imports pandas where it is installed, which costs a second and is needed for nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+CHUNK_ROWS = 262_144
+COMPRESSION = "zstd"
+
+
+def numbers(values: NDArray[Any]) -> pa.Array:
+    """An integer or float array of the same type. NaN becomes null."""
+    values = np.ascontiguousarray(values)
+    present = None
+    if values.dtype.kind == "f":
+        absent = np.isnan(values)
+        if absent.any():
+            present = pa.py_buffer(np.packbits(~absent, bitorder="little"))
+    kind = pa.from_numpy_dtype(values.dtype)
+    return pa.Array.from_buffers(kind, values.size, [present, pa.py_buffer(values)])
+
+
+def blobs(values: Sequence[bytes]) -> pa.Array:
+    """A binary array."""
+    offsets = np.fromiter(accumulate(map(len, values), initial=0), dtype=np.int32, count=len(values) + 1)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(values))]
+    return pa.Array.from_buffers(pa.binary(), len(values), buffers)
+
+
+def strings(values: Sequence[str]) -> pa.Array:
+    """A string array."""
+    return blobs([value.encode() for value in values]).view(pa.string())
+
+
+def categories(index: NDArray[Any], labels: Sequence[str]) -> pa.Array:
+    """A dictionary array: ``labels[index[i]]``, stored as numbers."""
+    return pa.DictionaryArray.from_arrays(numbers(index.astype(np.int32)), strings(labels))
+
+
+def categories_of(values: Sequence[str]) -> pa.Array:
+    """A dictionary array of repeating strings, labels in order of first appearance."""
+    index: dict[str, int] = {}
+    codes = np.fromiter((index.setdefault(v, len(index)) for v in values), dtype=np.int32, count=len(values))
+    return categories(codes, list(index))
+
+
+def lists(offsets: NDArray[Any], values: NDArray[Any]) -> pa.Array:
+    """Lists of numbers: the i-th is ``values[offsets[i] : offsets[i + 1]]``."""
+    return pa.ListArray.from_arrays(numbers(offsets.astype(np.int32)), numbers(values))
+
+
+def write_chunks(
+    path: Path, schema: pa.Schema, sizes: NDArray[Any], chunk: Callable[[int, int, int, int], pa.Table]
+) -> None:
+    """Row groups of about ``CHUNK_ROWS``: ``chunk(first, last, low, high)`` tables headers
+    [first, last), whose rows are [low, high)."""
+    ends = np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)))
+    with pq.ParquetWriter(path, schema, compression=COMPRESSION) as writer:
+        first, headers = 0, int(sizes.size)
+        while first < headers:
+            last = int(np.searchsorted(ends, ends[first] + CHUNK_ROWS, side="right")) - 1
+            last = min(max(last, first + 1), headers)
+            writer.write_table(chunk(first, last, int(ends[first]), int(ends[last])))
+            first = last

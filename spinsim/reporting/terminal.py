@@ -1,0 +1,165 @@
+"""The summary as a page on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from spinsim.costs.base import LABELS
+
+WIDTH = 100
+LATENCIES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "end to end", "queue_s": "queueing"}
+Summary = Mapping[str, Any]
+NOTHING = "\N{EN DASH}"  # where there is no value
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """About ``digits`` significant digits, thousands set apart; a dash for nothing."""
+    if value is None:
+        return NOTHING
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if size >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    decimals = digits - 1
+    while size < 1 and decimals < 6:
+        size *= 10
+        decimals += 1
+    while size >= 10 and decimals > 0:
+        size /= 10
+        decimals -= 1
+    return f"{value:,.{decimals}f}"
+
+
+def duration(value: float | None) -> str:
+    """Seconds in the unit that suits them."""
+    if value is None:
+        return NOTHING
+    for factor, unit in ((1.0, "s"), (1e3, "ms")):
+        if abs(value) * factor >= 1:
+            return f"{number(value * factor)} {unit}"
+    return f"{number(value * 1e6)} us" if value else "0 s"
+
+
+def percent(value: float | None) -> str:
+    """A share in percent, with one decimal below 10 %."""
+    if value is None:
+        return NOTHING
+    return f"{100 * value:.0f} %" if value >= 0.0995 or value == 0 else f"{100 * value:.1f} %"
+
+
+def print_summary(summary: Summary, console: Console) -> None:
+    """One page: headline, latency, drafts, verification, devices, requests, costs."""
+    parts: list[RenderableType] = [_headline(summary), "", _latency(summary), "", _drafts(summary), ""]
+    parts.append(_facts(summary))
+    console.print(Padding(Group(*parts), (1, 1)), width=min(WIDTH, console.width))
+
+
+def _headline(s: Summary) -> RenderableType:
+    title = Text.assemble((s["scenario"], "bold"), (f"   {s['mode']}, seed {s['seed']}", "dim"))
+    goodput = Text.assemble(
+        (number(s["goodput_tokens_per_s"], 4), "bold green"),
+        (" tokens/s goodput", "green"),
+        (f"   {s['tokens']['committed']:,} tokens committed in {duration(s['duration_s'])}", "dim"),
+    )
+    lines: list[RenderableType] = [title, goodput]
+    if "slo" in s:
+        lines.append(_slo(s["slo"]))
+    lines.append(Text(s["window"]["note"], style="dim"))
+    if s.get("interrupted"):
+        lines.append(Text(f"partial results: {s['interrupted']}", style="bold red"))
+    return Group(*lines)
+
+
+def _slo(slo: Summary) -> Text:
+    limits = [
+        f"{name} <= {duration(slo[key])}" for key, name in LATENCIES.items() if slo.get(key) is not None
+    ]
+    return Text.assemble(
+        (f"{percent(slo['attainment'])}", "bold"),
+        f" of requests within {' and '.join(limits)}",
+        (
+            f"   {slo['requests_met']:,} of {slo['requests_judged']:,}; "
+            f"{number(slo['goodput_requests_per_s'])} such requests/s",
+            "dim",
+        ),
+    )
+
+
+def _table(first: str, *columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
+    table.add_column(first, style="bold", min_width=12)
+    for column in columns:
+        table.add_column(column, justify="right", min_width=8)
+    return table
+
+
+def _latency(s: Summary) -> Table:
+    table = _table("latency", "mean", "p50", "p90", "p99", "requests")
+    for key, name in LATENCIES.items():
+        row = s["latency"].get(key)
+        if row is not None:
+            values = [duration(row[column]) for column in ("mean", "p50", "p90", "p99")]
+            table.add_row(name, *values, f"{row['count']:,}")
+    return table
+
+
+def _drafts(s: Summary) -> Table:
+    spec = s["speculation"]
+    table = _table("draft", "share", "rounds", "drafted", "accepted", "rate", "length", "draft time")
+    for name, row in spec["per_draft"].items():
+        table.add_row(
+            name,
+            percent(row["share"]),
+            f"{row['rounds']:,}",
+            f"{row['drafted']:,}",
+            f"{row['accepted']:,}",
+            percent(row["acceptance_rate"]),
+            number(row["acceptance_length"]),
+            duration(row["draft_time_s"]),
+        )
+    if len(spec["per_draft"]) > 1:
+        drafted, accepted = s["tokens"]["drafted"], s["tokens"]["accepted"]
+        table.add_section()
+        table.add_row(
+            "all",
+            "",
+            f"{spec['rounds']:,}",
+            f"{drafted:,}",
+            f"{accepted:,}",
+            percent(spec["acceptance_rate"]),
+            number(spec["acceptance_length"]),
+            duration(sum(row["draft_time_s"] for row in spec["per_draft"].values())),
+        )
+    return table
+
+
+def _facts(s: Summary) -> Table:
+    table = Table.grid(padding=(0, 3))
+    table.add_column(style="dim", min_width=12)
+    table.add_column(overflow="fold")
+    spec, verify, requests = s["speculation"], s["verification"], s["requests"]
+    table.add_row(
+        "speculation", f"{spec['switches']:,} draft switches, {spec['catch_up_tokens']:,} tokens caught up"
+    )
+    table.add_row(
+        "verification",
+        f"{percent(verify['padding_fraction'])} padding "
+        f"({verify['kv_tokens']:,} of {verify['padded_kv_tokens']:,} KV tokens real)",
+    )
+    busy = "   ".join(f"{name} {percent(d['busy_fraction'])}" for name, d in s["devices"].items())
+    table.add_row("devices busy", busy)
+    states = ("completed", "rejected", "preempted", "cancelled", "unfinished")
+    counts = [f"{requests[state]:,} {state}" for state in states if requests.get(state)]
+    table.add_row("requests", f"{requests['submitted']:,} submitted: {', '.join(counts) or 'none ended'}")
+    shares = [f"{percent(s['costs'][label])} {label}" for label in LABELS if s["costs"].get(label)]
+    table.add_row("costs", ", ".join(shares) or "nothing was predicted")
+    table.add_row("acceptance", f"{s['acceptance']['source']}")
+    return table
