@@ -1,0 +1,1 @@
+"""Everything that touches tensors: loading, slot KV cache, attention, drafting and verification."""
