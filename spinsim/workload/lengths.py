@@ -29,7 +29,8 @@ def draw_values(
         )
     if isinstance(distribution, Uniform):
         return generator.uniform(distribution.min, distribution.max, count)
-    values = distribution.median * np.exp(distribution.sigma * generator.standard_normal(count))
+    logs = math.log(distribution.median) + distribution.sigma * generator.standard_normal(count)
+    values = np.exp(np.minimum(logs, 700.0))  # e^709 is where a double ends
     return np.clip(values, distribution.min, math.inf if distribution.max is None else distribution.max)
 
 
@@ -58,7 +59,7 @@ def draw_tokens(
         assert high is not None  # a uniform range has both ends
         return _listed(generator.integers(low, high, count, endpoint=True))
     values = draw_values(distribution, count, generator, key)
-    # exp() may overflow to infinity; a length beyond 2^53 is nothing a simulator can tell apart.
+    # beyond 2^53 lengths are not whole numbers any more, and beyond 2^63 no int64
     return _listed(np.clip(np.rint(np.minimum(values, 2.0**53)).astype(np.int64), low, high))
 
 
