@@ -49,10 +49,12 @@ def duration(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A share in percent, with one decimal below 10 %."""
+    """A share in percent, with one decimal below 10 % and where it would wrongly read 100 %."""
     if value is None:
         return NOTHING
-    return f"{100 * value:.0f} %" if value >= 0.0995 or value == 0 else f"{100 * value:.1f} %"
+    if 0.0995 <= value < 0.995 or value in (0, 1):
+        return f"{100 * value:.0f} %"
+    return f"{min(100 * value, 99.9):.1f} %" if 0.995 <= value < 1 else f"{100 * value:.1f} %"
 
 
 def print_summary(summary: Summary, console: Console) -> None:

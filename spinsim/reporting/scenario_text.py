@@ -1,0 +1,60 @@
+"""A scenario in a few lines of plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def describe(scenario: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(term, text) pairs from a resolved scenario, as a mapping."""
+    models, placement = scenario["models"], scenario["placement"]
+    drafts = [
+        f"{name} ({draft['shape']} on {(placement.get('drafts') or {}).get(name, '?')})"
+        for name, draft in (models.get("drafts") or {}).items()
+    ]
+    devices = [f"{name} ({device['hardware']})" for name, device in scenario["devices"].items()]
+    rows = [
+        ("workload", _workload(scenario["workload"])),
+        ("target", f"{models['target']['shape']} on {', '.join(placement['target'])}"),
+        ("drafts", ", ".join(drafts) or "none"),
+        ("devices", ", ".join(devices)),
+        ("costs", _choice(scenario["costs"], "model")),
+        ("acceptance", scenario["acceptance"]["model"]),
+    ]
+    policies = scenario.get("policies") or {}
+    chosen = [
+        f"{kind}: {_choice(value, 'name')}" if isinstance(value, Mapping) else f"{kind}: {_plain(value)}"
+        for kind, value in policies.items()
+    ]
+    rows.append(("policies", "; ".join(chosen) or "defaults"))
+    if scenario.get("limits"):
+        rows.append(("limits", _pairs(scenario["limits"])))
+    return rows
+
+
+def _workload(spec: Mapping[str, Any]) -> str:
+    parts = [_choice(spec["arrivals"], "process")]
+    if spec.get("requests"):
+        parts.insert(0, f"{spec['requests']:,} requests")
+    if spec.get("source"):
+        parts.append(f"from {spec['source']['format']}")
+    for name in ("prompt_tokens", "output_tokens", "patience_s"):
+        if spec.get(name):
+            parts.append(f"{name.replace('_', ' ')} {_choice(spec[name], 'distribution')}")
+    return "; ".join(parts)
+
+
+def _choice(spec: Mapping[str, Any], naming: str) -> str:
+    """The kind of thing, and its plain parameters in brackets."""
+    rest = _pairs({k: v for k, v in spec.items() if k != naming})
+    return f"{spec.get(naming, '')} ({rest})" if rest else str(spec.get(naming, ""))
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    shown = {k: v for k, v in values.items() if v is not None and not isinstance(v, (Mapping, list))}
+    return ", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in shown.items())
+
+
+def _plain(value: object) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
