@@ -20,7 +20,7 @@ def ar1(noise: NDArray[np.float64], correlation_tokens: float) -> NDArray[np.flo
     scaled = noise * math.sqrt(1.0 - rho * rho)
     scaled[:1] = noise[:1]
     # x_p = rho^p sum_(q<=p) e_q / rho^q, in blocks that keep the powers within a double's range
-    block = min(len(noise), max(1, int(100 * correlation_tokens)))
+    block = max(1, min(len(noise), int(100 * correlation_tokens)))
     powers = rho ** np.arange(1, block + 1)
     out = np.empty_like(noise)
     last = 0.0

@@ -16,7 +16,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,8 +151,7 @@ def load_trace(path: Path, key: str = "acceptance.path") -> Trace:
         InputError: no such file, not a trace, or a damaged one.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = _arrays(path)
         meta = json.loads(arrays.pop("meta").tobytes())
         if meta["schema"] != SCHEMA:
             raise InputError(f"{path} has schema {meta['schema']!r}; {SCHEMA!r}", key=key)
@@ -161,10 +162,31 @@ def load_trace(path: Path, key: str = "acceptance.path") -> Trace:
         raise InputError(
             f"cannot read {path}: {error.strerror or error}; an acceptance trace", key=key
         ) from error
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, AttributeError, EOFError) as error:
+    except _NO_TRACE as error:
         raise InputError(
-            f"{path} is not an acceptance trace ({error}); a file written by `spinsim trace`", key=key
+            f"{path} is no acceptance trace, or damaged ({error}); a file written by `spinsim trace`", key=key
         ) from error
+
+
+# What a file that is something else, or was cut or changed, makes zipfile, NumPy and json raise.
+_NO_TRACE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    EOFError,
+    RuntimeError,
+)
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The archive's arrays by name. Each member is read whole, and its CRC checked, before it is parsed."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
+    return {name: np.load(io.BytesIO(content), allow_pickle=False) for name, content in members.items()}
 
 
 def _trace(meta: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Trace:
