@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import spinsim
-from spinsim.cli_support import INTERRUPTED, exit_codes, progress_bar, show_summary
+from spinsim.cli_support import INTERRUPTED, check_out, exit_codes, progress_bar, show_summary
 from spinsim.errors import InputError
 
 if TYPE_CHECKING:
@@ -135,8 +135,6 @@ def _experiment(
     quiet: bool,
 ) -> None:
     """Run an experiment into a results folder and show its summary."""
-    from spinsim.reporting.folder import check_out
-
     folder = out or Path("results") / f"{loaded.scenario.name}-{mode}"
     check_out(folder, force=force)
     try:

@@ -55,18 +55,41 @@ def cause(error: BaseException) -> str:
     return f"{text} (from {cause(error.__cause__)})" if error.__cause__ else text
 
 
+def check_out(out: Path, *, force: bool) -> None:
+    """Raise InputError unless results may be written to ``out``, before any work begins.
+
+    ``force`` lets them replace earlier results, and nothing else.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError("is a file; --out takes a folder", file=str(out))
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    if not (out / "summary.json").is_file() or not (out / "scenario.yaml").is_file():
+        raise InputError("holds something else than results; --out takes a new or empty folder", file=str(out))
+    if not force:
+        raise InputError("already holds results; --force replaces them, --out names another folder", file=str(out))
+
+
 @contextmanager
 def progress_bar(*, enabled: bool) -> Iterator[Progress | None]:
-    """``progress(phase, done, total)`` on stderr, where that is a terminal."""
+    """``progress(phase, done, total)`` as bars on stderr, where that is a terminal; gone when done."""
     if not (enabled and sys.stderr.isatty()):
         yield None
         return
     from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-    from spinsim.reporting.terminal import progress
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
+    bars = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+    tasks: dict[str, TaskID] = {}
 
-    with progress(Console(stderr=True)) as report:
-        yield lambda phase, done, total: report(phase, int(done), int(total))
+    def report(phase: str, done: float, total: float) -> None:
+        if phase not in tasks:
+            tasks[phase] = bars.add_task(phase, total=total)
+        bars.update(tasks[phase], completed=done, total=total)
+
+    with bars:
+        yield report
 
 
 def show_summary(summary: dict[str, Any], out: Path, *, as_json: bool, quiet: bool) -> None:

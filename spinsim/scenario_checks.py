@@ -20,6 +20,7 @@ from spinsim.scenario import (
     Poisson,
     Replay,
     Scenario,
+    Section,
     TraceAcceptance,
     Uniform,
 )
@@ -227,7 +228,7 @@ def _acceptance(scenario: Scenario) -> Iterator[Problem]:
                     yield Problem(
                         ("acceptance", "domains", domain, "affinity", draft), _unknown("draft", draft, drafts)
                     )
-        if "drift_tokens" in acceptance.model_fields_set and not acceptance.drift_sd:
+        if _changed(acceptance, "drift_tokens") and not acceptance.drift_sd:
             yield Problem(
                 ("acceptance", "drift_tokens"), "has no effect without a drift; give drift_sd above 0"
             )
@@ -281,14 +282,19 @@ def _limits(scenario: Scenario) -> Iterator[Problem]:
             f"{limits.max_length} proposed tokens do not fit the context; below limits.context_tokens, "
             f"{limits.context_tokens}",
         )
-    if kv.reserve == "full" and "block_tokens" in kv.model_fields_set:
+    if kv.reserve == "full" and _changed(kv, "block_tokens"):
         yield Problem(
             ("kv", "block_tokens"), "has no effect with reserve: full; leave it out, or reserve: grow"
         )
-    if "top_p" in sampling.model_fields_set and sampling.top_p < 1 and sampling.temperature == 0:
+    if _changed(sampling, "top_p") and sampling.temperature == 0:
         yield Problem(
             ("sampling", "top_p"), "has no effect at temperature 0, which is greedy; set temperature above 0"
         )
+
+
+def _changed(section: Section, key: str) -> bool:
+    """Is ``key`` other than its default? A resolved scenario states defaults, too."""
+    return bool(getattr(section, key) != type(section).model_fields[key].default)
 
 
 def _metrics(scenario: Scenario) -> Iterator[Problem]:

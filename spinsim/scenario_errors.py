@@ -94,7 +94,8 @@ def _explain_one(details: ErrorDetails, model: type[BaseModel]) -> Iterator[Prob
     elif kind == "string_pattern_mismatch":
         yield Problem(path, f"{show(value)} does not do as a name; letters, digits, '-' and '_' only")
     elif kind == "too_short":
-        yield Problem(path, "is empty; give at least one")
+        if not value:  # else an item is wrong, and has an error of its own
+            yield Problem(path, "is empty; give at least one")
     elif kind == "value_error":
         yield Problem(path, str(context.get("error", details["msg"])))
     else:

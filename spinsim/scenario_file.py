@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
 from spinsim.errors import InputError, InputErrors
@@ -114,6 +115,27 @@ def _put(
     if data is None:
         places[done] = place
     return {**(data or {}), path[0]: _put((data or {}).get(path[0]), path[1:], value, place, places, here)}
+
+
+def resolved_yaml(loaded: LoadedScenario) -> str:
+    """The scenario as YAML with nothing left open: defaults stated, overrides in, paths absolute.
+
+    Loading it gives the same scenario from any folder. Paths that begin with ``$`` or ``~`` stay.
+    """
+    values = loaded.scenario.model_dump(mode="json")
+    base = loaded.base_dir.resolve()
+    models = [values["models"]["target"], *values["models"]["drafts"].values()]
+    paths = [
+        (values["workload"]["source"], "path"),
+        (values["costs"], "path"),
+        (values["acceptance"], "path"),
+    ]
+    for section, key in [*paths, *((model, key) for model in models for key in ("shape", "weights"))]:
+        path = (section or {}).get(key)
+        # shapes and weights may be names instead: what is no file here is left as it is
+        if path and not path.startswith(("$", "~")) and (key == "path" or (base / path).exists()):
+            section[key] = str(base / path)
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
 
 
 def on_device(scenario: Scenario, device: str) -> Scenario:

@@ -19,4 +19,17 @@ def scenario_schema() -> dict[str, Any]:
             definitions.update(choice.pop("$defs", {}))
         policies[kind] = {**choices, "default": policies[kind]["default"]}
     del definitions["PolicyChoice"]
+    _close(schema)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _close(part: Any) -> None:
+    """Where keys have a pattern, allow no others: pydantic leaves that open."""
+    if isinstance(part, dict):
+        if "patternProperties" in part:
+            part["additionalProperties"] = False
+        for inner in part.values():
+            _close(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            _close(inner)
