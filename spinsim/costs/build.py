@@ -11,10 +11,11 @@ from spinsim.costs.constant import ConstantPredictor
 from spinsim.costs.hardware import Hardware, hardware_of
 from spinsim.costs.links import Link, link_between
 from spinsim.costs.operators import PassCosts
+from spinsim.costs.profile import read_profile
 from spinsim.costs.roofline import RooflinePredictor
 from spinsim.costs.shapes import ModelShape, shape_of
 from spinsim.errors import InputError
-from spinsim.scenario import ConstantCosts, RooflineCosts, Scenario
+from spinsim.scenario import ConstantCosts, ProfileCosts, RooflineCosts, Scenario
 
 T = TypeVar("T")
 
@@ -82,9 +83,37 @@ def build_predictor(scenario: Scenario, base_dir: str | Path | None = None) -> P
         return _constant(costs, tuple(scenario.models.drafts))
     if isinstance(costs, RooflineCosts):
         return build_roofline(scenario, base_dir, costs)
-    from spinsim.costs.predictors import build_profile_predictor
+    return _profiled(scenario, base_dir, costs)
 
-    return build_profile_predictor(scenario, base_dir, costs)
+
+def _profiled(scenario: Scenario, base_dir: str | Path | None, costs: ProfileCosts) -> Predictor:
+    from spinsim.costs.predictors import ProfilePredictor, fit_operations  # fitting needs scipy: load it late
+
+    path = Path(costs.path) if base_dir is None else Path(base_dir) / costs.path
+    profile = _keyed("costs.path", lambda: read_profile(path))
+    target, sheet = target_shape(scenario, base_dir), target_hardware(scenario)
+    wanted = [("models.target", target, scenario.models.target.dtype, sheet, len(scenario.placement.target))]
+    for name, shape in draft_shapes(scenario, base_dir).items():
+        device = device_hardware(scenario, draft_device(scenario, name), f"placement.drafts.{name}")
+        wanted.append((f"models.drafts.{name}", shape, scenario.models.drafts[name].dtype, device, 1))
+    operations = []
+    for key, shape, dtype, hardware, devices in wanted:
+        model = profile.find_model(shape, dtype, hardware.name, devices)
+        if model is None and not costs.allow_roofline:
+            raise InputError(
+                f"{shape.name} in {dtype} on {devices} x {hardware.name} is not in the profile; "
+                f"allowed: {', '.join(profile.models) or 'none'}, or costs.allow_roofline: true",
+                key=f"{key}.shape",
+            )
+        operations.append({} if model is None else fit_operations(profile, model))
+    fallback = build_roofline(scenario, base_dir, RooflineCosts(model="roofline", graphs=profile.graphs))
+    return ProfilePredictor(
+        profile,
+        operations[0],
+        operations[1:],
+        link=scenario_link(scenario, target.vocab),
+        fallback=fallback if costs.allow_roofline else None,
+    )
 
 
 def _constant(costs: ConstantCosts, drafts: tuple[str, ...]) -> ConstantPredictor:

@@ -22,9 +22,13 @@ class Link:
     bandwidth: float
     bytes_per_token: int
 
+    def bytes(self, tokens: int) -> int:
+        """What ``tokens`` proposed tokens weigh."""
+        return tokens * self.bytes_per_token
+
     def seconds(self, rows: int, tokens: int) -> float:
         """``tokens`` proposed tokens in all, over ``rows`` requests; nothing to send takes no time."""
-        return self.latency_s + tokens * self.bytes_per_token / self.bandwidth if rows and tokens else 0.0
+        return self.latency_s + self.bytes(tokens) / self.bandwidth if rows and tokens else 0.0
 
 
 def link_between(source: Hardware, target: Hardware, vocab: int, sampling: bool) -> Link:

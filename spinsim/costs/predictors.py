@@ -1,0 +1,263 @@
+"""Costs from a profile: measured where measured, fitted between, refused or flagged beyond."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from operator import mul
+
+import numpy as np
+from scipy.optimize import isotonic_regression
+
+from spinsim.costs.base import INTERPOLATED, MEASURED, Estimate, Packing, Predictor
+from spinsim.costs.buckets import active_rows, bucket_kv, bucket_rows, bucket_tokens
+from spinsim.costs.fits import ChosenFit, PassShape, fit_pass
+from spinsim.costs.links import Link
+from spinsim.costs.profile import MODEL_OPERATIONS, PACKINGS, Point, Profile
+from spinsim.errors import InputError
+
+Operation = tuple[str, str]  # operation and packing ("" but for verify)
+
+
+def pass_shape(point: Point) -> PassShape:
+    """The executed pass that a point of a model's operation measured."""
+    f = point.features
+    rows, tokens, kv = f["rows"], f["tokens"], f["kv_tokens"]
+    if point.operation == "prefill":
+        return PassShape(rows, tokens, rows, tokens, kv, f["pairs"])
+    if point.operation == "catch_up":
+        return PassShape(rows, tokens, tokens, tokens, kv, f["pairs"])
+    if point.operation == "draft_step":
+        return PassShape(rows, tokens, rows, tokens, kv, kv * tokens / rows)
+    queries = f["query_tokens"]
+    return PassShape(rows, tokens, tokens, queries, kv, kv * queries / rows)
+
+
+class ProfiledPass:
+    """One operation of one model: its points, the range they span, and the fit between them.
+
+    The range is a box over tokens, KV tokens and KV tokens a row. Above it there is no answer; below it the
+    smallest measured token and KV counts answer, which bound the cost from above.
+    """
+
+    def __init__(self, points: Sequence[Point], profile: Profile) -> None:
+        model = profile.models[points[0].model]
+        shapes = [pass_shape(point) for point in points]
+        seconds = [point.seconds for point in points]
+        self.chosen: ChosenFit = fit_pass(shapes, seconds, model.shape, model.dtype, model.devices)
+        self._measured = dict(zip(shapes, seconds, strict=True))
+        self._min_tokens = min(shape.tokens for shape in shapes)
+        self._max_tokens = max(shape.tokens for shape in shapes)
+        self._min_kv = min(shape.kv_tokens for shape in shapes)
+        self._max_kv = max(shape.kv_tokens for shape in shapes)
+        self._max_context = max(shape.kv_tokens / shape.rows for shape in shapes)
+
+    def estimate(self, shape: PassShape) -> Estimate | None:
+        """None beyond the profiled range."""
+        seconds = self._measured.get(shape)
+        if seconds is not None:
+            return Estimate(seconds, MEASURED)
+        rows, tokens, head, queries, kv, pairs = shape
+        if tokens > self._max_tokens or kv > self._max_kv or kv > self._max_context * rows:
+            return None
+        if tokens < self._min_tokens or kv < self._min_kv:
+            tokens, kv = max(tokens, self._min_tokens), max(kv, self._min_kv)
+            shape = PassShape(rows, tokens, head, queries, kv, pairs)
+        return Estimate(self.chosen.fit.predict(shape), INTERPOLATED)
+
+    def range_text(self) -> str:
+        """The range in words, for errors."""
+        tokens, kv, context = self._max_tokens, self._max_kv, self._max_context
+        return f"up to {tokens:g} tokens, {kv:g} KV tokens and {context:g} KV tokens a row"
+
+
+class Curve:
+    """Seconds over one feature: isotonic, linear between points, the smallest point's below them."""
+
+    def __init__(self, at: Sequence[float], seconds: Sequence[float]) -> None:
+        groups: dict[float, list[float]] = {}
+        for x, y in zip(at, seconds, strict=True):
+            groups.setdefault(x, []).append(y)
+        self._at = sorted(groups)
+        regressed = isotonic_regression([float(np.median(groups[x])) for x in self._at]).x
+        self._seconds = [float(y) for y in regressed]
+
+    def estimate(self, x: float) -> Estimate | None:
+        """None beyond the last point."""
+        index = bisect_left(self._at, x)
+        if index == len(self._at):
+            return None
+        if self._at[index] == x:
+            return Estimate(self._seconds[index], MEASURED)
+        if index == 0:
+            return Estimate(self._seconds[0], INTERPOLATED)
+        low, high = self._at[index - 1], self._at[index]
+        below, above = self._seconds[index - 1], self._seconds[index]
+        return Estimate(below + (above - below) * (x - low) / (high - low), INTERPOLATED)
+
+
+def fit_operations(profile: Profile, model: str) -> dict[Operation, ProfiledPass]:
+    """Every operation that was measured for ``model``, fitted."""
+    found: dict[Operation, ProfiledPass] = {}
+    for operation in MODEL_OPERATIONS:
+        for packing in PACKINGS if operation == "verify" else ("",):
+            points = profile.of(operation, model, packing)
+            if points:
+                found[operation, packing] = ProfiledPass(points, profile)
+    return found
+
+
+class ProfilePredictor:
+    """Answers from ``profile``; beyond its range from ``fallback``, or InputError without one.
+
+    ``target`` and ``drafts`` hold each model's fitted operations; ``link`` is None when proposals
+    cross no device. Labels: measured at a profiled point, interpolated inside the range, else the fallback's.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        target: Mapping[Operation, ProfiledPass],
+        drafts: Sequence[Mapping[Operation, ProfiledPass]],
+        *,
+        link: Link | None,
+        fallback: Predictor | None,
+    ) -> None:
+        self.target, self.drafts = target, tuple(drafts)
+        self._graphs = profile.graphs
+        self._link, self._fallback = link, fallback
+        self._host = _curve(profile, "orchestrator", "rows")
+        self._transfer = _curve(profile, "transfer", "bytes")
+        hops = [point.seconds for point in profile.of("hop")]
+        self._hop = Estimate(float(np.median(hops)), MEASURED) if hops else None
+        self._slowdowns = {lane: _slowdown(profile, lane) for lane in (True, False)}
+        self._orchestrate: dict[int, Estimate] = {}
+
+    def prefill(self, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
+        """One pass of the target over new prompt tokens."""
+        if not any(tokens):
+            return Estimate(0.0, MEASURED)
+        known = self.target.get(("prefill", ""))
+        shape = self._causal(tokens, starts, all_positions=False)
+        found = known and known.estimate(shape)
+        return found or self._beyond("prefill", known, shape).prefill(tokens, starts)
+
+    def catch_up(self, draft: int, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
+        """One pass of a draft over tokens it has not seen."""
+        if not any(tokens):
+            return Estimate(0.0, MEASURED)
+        known = self.drafts[draft].get(("catch_up", ""))
+        shape = self._causal(tokens, starts, all_positions=True)
+        found = known and known.estimate(shape)
+        return found or self._beyond("catch_up", known, shape).catch_up(draft, tokens, starts)
+
+    def _causal(self, tokens: Sequence[int], starts: Sequence[int], all_positions: bool) -> PassShape:
+        total, rows = sum(tokens), len(tokens)
+        pairs = sum(map(mul, tokens, starts)) + (sum(map(mul, tokens, tokens)) + total) // 2
+        kv = sum(starts) + total
+        if self._graphs:
+            total, rows = bucket_tokens(total), bucket_rows(rows)
+        return PassShape(rows, total, total if all_positions else rows, total, kv, pairs)
+
+    def propose(self, draft: int, lengths: Sequence[int], contexts: Sequence[int]) -> Estimate:
+        """The sum of its steps; the least certain label of theirs."""
+        known = self.drafts[draft].get(("draft_step", ""))
+        seconds, label = 0.0, MEASURED
+        counts = active_rows(lengths)
+        if not counts:
+            return Estimate(0.0, MEASURED)
+        equal = counts[-1] == len(lengths)
+        cached = sum(contexts)
+        for step, rows in enumerate(counts):
+            if not equal:
+                cached = sum(
+                    context for length, context in zip(lengths, contexts, strict=True) if length > step
+                )
+            executed = bucket_rows(rows) if self._graphs else rows
+            tokens = executed if step else 2 * executed
+            kv = cached + step * rows
+            shape = PassShape(executed, tokens, executed, tokens, kv, kv * tokens / executed)
+            found = None if known is None else known.estimate(shape)
+            if found is None:
+                return self._beyond("draft_step", known, shape).propose(draft, lengths, contexts)
+            seconds += found.seconds
+            label = max(label, found.label)
+        return Estimate(seconds, label)
+
+    def verify(self, packing: Packing) -> Estimate:
+        """One verification by the target, by the fit of its packing."""
+        rows, queries, kv, tokens = (
+            packing.rows,
+            packing.query_tokens,
+            packing.kv_tokens,
+            packing.real_query_tokens,
+        )
+        if not rows:
+            return Estimate(0.0, MEASURED)
+        if self._graphs:
+            tokens = bucket_tokens(tokens)
+            if packing.kind != "ragged":
+                kv = bucket_rows(rows) * bucket_kv(packing.piece)
+                rows = bucket_rows(rows)
+        known = self.target.get(("verify", packing.kind))
+        shape = PassShape(rows, tokens, tokens, queries, kv, kv * queries / rows)
+        found = known and known.estimate(shape)
+        return found or self._beyond(f"verify ({packing.kind})", known, shape).verify(packing)
+
+    def transfer(self, rows: int, tokens: int) -> Estimate:
+        """Proposed tokens across the link, by what they weigh."""
+        if self._link is None or not tokens:
+            return Estimate(0.0, MEASURED)
+        found = self._transfer and self._transfer.estimate(self._link.bytes(tokens))
+        return found or self._machine("transfer").transfer(rows, tokens)
+
+    def orchestrate(self, rows: int) -> Estimate:
+        """Host time of one completion."""
+        cached = self._orchestrate.get(rows)
+        if cached is None:
+            found = self._host and self._host.estimate(rows)
+            cached = self._orchestrate[rows] = found or self._machine("orchestrator").orchestrate(rows)
+        return cached
+
+    def hop(self) -> Estimate:
+        """From thread to thread, one way."""
+        return self._hop or self._machine("hop").hop()
+
+    def slowdown(self, target_lane: bool) -> float:
+        """The median of what was measured for that lane."""
+        found = self._slowdowns[target_lane]
+        return self._machine("lane_slowdown").slowdown(target_lane) if found is None else found
+
+    def _beyond(self, operation: str, known: ProfiledPass | None, shape: PassShape) -> Predictor:
+        if self._fallback is not None:
+            return self._fallback
+        asked = f"{shape.rows:g} rows, {shape.tokens:g} tokens and {shape.kv_tokens:g} KV tokens"
+        measured = "it was not measured" if known is None else f"measured {known.range_text()}"
+        raise InputError(
+            f"{operation} of {asked} is outside the profile ({measured}); "
+            "allowed: shapes inside, or costs.allow_roofline: true",
+            key="costs.allow_roofline",
+        )
+
+    def _machine(self, operation: str) -> Predictor:
+        if self._fallback is not None:
+            return self._fallback
+        raise InputError(
+            f"{operation} was not measured at this size; allowed: sizes inside the profile, or "
+            "costs.allow_roofline: true",
+            key="costs.allow_roofline",
+        )
+
+
+def _curve(profile: Profile, operation: str, feature: str) -> Curve | None:
+    points = profile.of(operation)
+    return Curve([p.features[feature] for p in points], [p.seconds for p in points]) if points else None
+
+
+def _slowdown(profile: Profile, target_lane: bool) -> float | None:
+    ratios = [
+        point.seconds / point.features["alone_s"]
+        for point in profile.of("lane_slowdown")
+        if bool(point.features["target_lane"]) == target_lane
+    ]
+    return max(1.0, float(np.median(ratios))) if ratios else None

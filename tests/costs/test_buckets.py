@@ -1,0 +1,63 @@
+"""The bucketing rule: a covering, ordered, idempotent staircase with bounded padding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spinsim.costs.buckets import (
+    active_rows,
+    bucket_kv,
+    bucket_rows,
+    bucket_tokens,
+    draft_step_shapes,
+    kv_buckets,
+    row_buckets,
+    token_buckets,
+)
+
+RULES = [(bucket_rows, row_buckets), (bucket_tokens, token_buckets), (bucket_kv, kv_buckets)]
+Rule = Callable[[int], int]
+Listing = Callable[[int], tuple[int, ...]]
+
+
+@pytest.mark.parametrize(("rule", "listing"), RULES)
+@given(n=st.integers(1, 200_000), m=st.integers(1, 200_000))
+def test_a_staircase(rule: Rule, listing: Listing, n: int, m: int) -> None:
+    assert rule(n) >= n
+    assert rule(rule(n)) == rule(n)
+    if n <= m:
+        assert rule(n) <= rule(m)
+
+
+@pytest.mark.parametrize(("rule", "listing"), RULES)
+def test_the_list_is_every_value_of_the_rule(rule: Rule, listing: Listing) -> None:
+    assert listing(1000) == tuple(sorted({rule(n) for n in range(1, 1001)}))
+    assert rule(0) == 0
+    assert listing(0) == ()
+
+
+@given(n=st.integers(33, 200_000))
+def test_padding_is_bounded(n: int) -> None:
+    assert bucket_rows(n) <= 1.25 * n
+    if n > 64:
+        assert bucket_tokens(n) <= 1.125 * n
+    if n > 256:
+        assert bucket_kv(n) <= 1.25 * n
+
+
+def test_graphs_to_capture_are_tens() -> None:
+    assert row_buckets(64) == (1, 2, 4, 8, 16, 24, 32, 40, 48, 56, 64)
+    assert len(token_buckets(1024)) <= 50
+    assert len(kv_buckets(8192)) <= 30
+
+
+@given(lengths=st.lists(st.integers(0, 8), max_size=40))
+def test_steps_of_a_proposal(lengths: list[int]) -> None:
+    expected = [sum(1 for length in lengths if length > step) for step in range(max(lengths, default=0))]
+    assert active_rows(lengths) == expected
+    assert draft_step_shapes(lengths) == tuple(bucket_rows(rows) for rows in expected)
+    assert sum(expected) == sum(lengths)

@@ -1,0 +1,374 @@
+"""The profile format, the fits and the predictor, on profiles drawn from a known law."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cost_cases import DRAFT, TARGET, Truth, scenario_of, synthetic_profile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spinsim.costs.base import INTERPOLATED, MEASURED, ROOFLINE, Packing, Predictor
+from spinsim.costs.build import build_predictor
+from spinsim.costs.fits import PassShape, fit_pass, fit_table, held_out, law_fitter
+from spinsim.costs.predictors import Curve, ProfilePredictor, fit_operations, pass_shape
+from spinsim.costs.profile import Profile, read_profile, write_profile
+from spinsim.costs.shapes import shape_of
+from spinsim.errors import InputError
+
+NOISE = 0.01
+
+
+@cache
+def measured() -> Profile:
+    return synthetic_profile(NOISE)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("profiles") / "machine.json"
+    write_profile(measured(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def strict(saved: Path) -> Predictor:
+    return build_predictor(scenario_of(costs={"model": "profile", "path": saved.name}), saved.parent)
+
+
+@pytest.fixture(scope="module")
+def lenient(saved: Path) -> Predictor:
+    costs = {"model": "profile", "path": saved.name, "allow_roofline": True}
+    return build_predictor(scenario_of(costs=costs), saved.parent)
+
+
+def ragged(rows: int, queries: int, kv: int) -> Packing:
+    return Packing("ragged", rows, 0, queries, kv, queries, kv)
+
+
+# --- the file -------------------------------------------------------------------------------------
+
+
+def test_round_trip(saved: Path) -> None:
+    assert read_profile(saved) == measured()
+    text = saved.read_text()
+    assert text.count('"operation"') == len(measured().points)
+    assert max(len(line) for line in text.splitlines()) < 300  # a point a line
+
+
+def test_an_empty_profile_round_trips(tmp_path: Path) -> None:
+    data = json.loads(_with(measured(), tmp_path))
+    data["points"] = []
+    path = tmp_path / "empty.json"
+    path.write_text(json.dumps(data))
+    write_profile(read_profile(path), tmp_path / "again.json")
+    assert read_profile(tmp_path / "again.json").points == ()
+
+
+def _with(profile: Profile, folder: Path) -> str:
+    path = folder / "p.json"
+    write_profile(profile, path)
+    return path.read_text()
+
+
+def _set(data: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    place: Any = data
+    for parent in parents:
+        place = place[int(parent)] if isinstance(place, list) else place[parent]
+    place[last] = value
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "where", "says"),
+    [
+        ("schema", "other/9", "schema", "spinsim-profile/1"),
+        ("points.3.seconds", -1.0, "points.3.seconds", "greater than 0"),
+        ("points.3.seconds", float("nan"), "points.3.seconds", "finite"),
+        ("points.3.repetitions", 0, "points.3.repetitions", "greater than or equal to 1"),
+        ("points.3.colour", "red", "points.3.colour", "nexpected"),
+        ("points.0.operation", "dance", "points.0.operation", "prefill, catch_up"),
+        ("points.0.features", {"rows": 1}, "points.0.features", "rows, tokens, kv_tokens"),
+        ("points.0.features.rows", 0, "points.0.features", "positive"),
+        ("points.0.model", "nobody", "points.0.model", "target, draft"),
+        ("points.0.packing", "ragged", "points.0.packing", "none"),
+        ("points.2.packing", "loose", "points.2.packing", "padded, decomposed, ragged"),
+        ("models.target.devices", 0, "models.target.devices", "greater than or equal to 1"),
+    ],
+)
+def test_a_bad_profile_is_refused_at_its_place(
+    tmp_path: Path, key: str, value: object, where: str, says: str
+) -> None:
+    data = json.loads(_with(measured(), tmp_path))
+    _set(data, key, value)
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(InputError, match=says) as caught:
+        read_profile(path)
+    assert (caught.value.key, caught.value.file) == (where, str(path))
+
+
+def test_duplicates_and_unreadable_files(tmp_path: Path) -> None:
+    data = json.loads(_with(measured(), tmp_path))
+    data["points"].append(data["points"][0])
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(InputError, match="measured twice"):
+        read_profile(path)
+    path.write_text('{\n "schema": \n}')
+    with pytest.raises(InputError, match="not JSON") as caught:
+        read_profile(path)
+    assert caught.value.line == 3
+    with pytest.raises(InputError, match="cannot be read"):
+        read_profile(tmp_path / "none.json")
+
+
+def test_models_are_found_by_widths_dtype_and_devices() -> None:
+    profile = measured()
+    assert profile.find_model(shape_of(TARGET), "bf16", "h200", 1) == "target"
+    assert profile.find_model(shape_of(TARGET), "fp16", "h200", 1) is None
+    assert profile.find_model(shape_of(TARGET), "bf16", "h200", 2) is None
+    assert profile.find_model(shape_of("llama-7b"), "bf16", "h200", 1) is None
+
+
+# --- the fits -------------------------------------------------------------------------------------
+
+
+def test_fits_of_a_noisy_law_are_chosen_by_held_out_error() -> None:
+    for model in ("target", "draft"):
+        for (operation, _), fitted in fit_operations(measured(), model).items():
+            chosen = fitted.chosen
+            errors = {name: held.mean for name, held in chosen.held_out.items()}
+            assert set(errors) == {"law", "interpolation"}, operation
+            assert errors[chosen.fit.name] == min(errors.values())
+            # The truth is of the law's form: what is left is about the noise itself.
+            assert chosen.fit.name == "law", operation
+            assert chosen.held_out["law"].quantile(0.5) < 1.5 * NOISE
+            assert chosen.held_out["law"].quantile(0.95) < 4 * NOISE
+            assert np.sqrt(np.mean(np.square(chosen.residuals))) == pytest.approx(NOISE, rel=0.5)
+
+
+def test_the_law_recovers_what_generated_the_points() -> None:
+    exact = synthetic_profile()
+    truth = Truth(TARGET)
+    law = fit_operations(exact, "target")["verify", "ragged"].chosen.fit
+    for rows, queries, kv in ((3, 3, 700), (24, 120, 24 * 600), (50, 400, 50 * 1500)):
+        expected = truth.seconds(queries, queries, queries, kv, kv * queries / rows)
+        shape = PassShape(rows, queries, queries, queries, kv, kv * queries / rows)
+        assert law.predict(shape) == pytest.approx(expected, rel=0.02)
+
+
+def test_interpolation_wins_where_the_law_does_not_hold() -> None:
+    """A staircase in KV tokens is no roofline."""
+    points = [PassShape(8, 8, 8, 8, kv, kv) for kv in range(1000, 41_000, 1000)]
+    seconds = [1e-3 * (1 + 4 * (point.kv_tokens > 20_000)) for point in points]
+    assert fit_pass(points, seconds, shape_of(DRAFT), "bf16").fit.name == "interpolation"
+
+
+def test_held_out_points_are_unseen() -> None:
+    """One wild point has a held-out error that an in-sample fit of a table would hide."""
+    points = [PassShape(1, 8, 8, 8, kv, kv) for kv in range(100, 1100, 100)]
+    seconds = np.full(10, 1e-3)
+    seconds[-1] = 5e-3
+    held = held_out(fit_table, points, seconds)
+    assert fit_table(points, seconds).predict(points[-1]) == pytest.approx(5e-3)
+    assert held.errors[-1] == pytest.approx(-0.8, abs=0.01)
+
+
+POINTS = st.lists(
+    st.tuples(
+        st.sampled_from([1, 2, 4, 8, 64]),
+        st.integers(1, 20).map(lambda n: n * 100),
+        st.floats(1e-5, 1e-1),
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+@given(points=POINTS, tokens=st.integers(1, 80), kv=st.integers(1, 2500), more=st.integers(0, 500))
+def test_interpolation_is_monotone_whatever_was_measured(
+    points: list[tuple[int, int, float]], tokens: int, kv: int, more: int
+) -> None:
+    shapes = [PassShape(1, n, n, n, k, k * n) for n, k, _ in points]
+    table = fit_table(shapes, np.array([s for _, _, s in points]))
+
+    def ask(n: int, k: int) -> float:
+        return table.predict(PassShape(1, n, n, n, k, k * n))
+
+    assert ask(tokens, kv + more) >= ask(tokens, kv) * (1 - 1e-9)
+    assert ask(tokens + more, kv) >= ask(tokens, kv) * (1 - 1e-9)
+    assert ask(tokens, kv) >= 0
+
+
+@given(data=st.data())
+def test_the_law_is_monotone_whatever_was_measured(data: st.DataObject) -> None:
+    seconds = data.draw(st.lists(st.floats(1e-5, 1e-1), min_size=6, max_size=6))
+    shapes = [
+        PassShape(1, n, n, n, k, k * n)
+        for n, k in ((1, 100), (8, 100), (64, 500), (8, 900), (1, 50), (256, 9))
+    ]
+    law = _LAW(shapes, np.array(seconds))
+    n, k, more = data.draw(st.tuples(st.integers(1, 300), st.integers(1, 5000), st.integers(0, 500)))
+    base = law.predict(PassShape(1, n, n, n, k, k * n))
+    assert law.predict(PassShape(1, n, n, n, k + more, (k + more) * n)) >= base
+    assert law.predict(PassShape(1, n + more, n + more, n + more, k, k * (n + more))) >= base
+
+
+_LAW = law_fitter(shape_of(DRAFT), "bf16")
+
+
+def test_a_curve() -> None:
+    curve = Curve([1, 10, 10, 20], [1.0, 4.0, 2.0, 2.5])
+    assert curve.estimate(1) == (1.0, MEASURED)
+    assert curve.estimate(5.5) is not None
+    assert curve.estimate(0.5) == (1.0, INTERPOLATED)
+    assert curve.estimate(21) is None
+    values = [curve.estimate(x) for x in (1, 5, 10, 15, 20)]
+    seconds = [value.seconds for value in values if value is not None]
+    assert len(seconds) == 5
+    assert seconds == sorted(seconds)
+
+
+# --- the predictor --------------------------------------------------------------------------------
+
+
+def test_measured_at_points_interpolated_between(strict: Predictor) -> None:
+    point = measured().of("verify", "target", "ragged")[10]
+    f = {name: int(value) for name, value in point.features.items()}
+    at = strict.verify(ragged(f["rows"], f["query_tokens"], f["kv_tokens"]))
+    assert at == (point.seconds, MEASURED)
+    assert strict.verify(ragged(f["rows"], f["query_tokens"], f["kv_tokens"] + 1)).label == INTERPOLATED
+    assert strict.prefill([512], [0]).label == MEASURED
+    assert strict.prefill([300, 150], [0, 77]).label == INTERPOLATED
+    assert strict.catch_up(0, [100], [5]).label == INTERPOLATED
+    assert strict.propose(0, [1] * 4, [256] * 4).label == MEASURED
+    assert strict.propose(0, [2] * 4, [256] * 4).label == INTERPOLATED
+
+
+def test_predictions_come_near_the_truth(strict: Predictor) -> None:
+    target, draft = Truth(TARGET), Truth(DRAFT)
+    kv = 24 * 700
+    expected = target.seconds(120, 120, 120, kv, kv * 5)
+    assert strict.verify(ragged(24, 120, kv)).seconds == pytest.approx(expected, rel=0.03)
+    steps = [draft.seconds(48 if s == 0 else 24, 24, 48, 24 * (700 + s), 0) for s in range(4)]
+    assert strict.propose(0, [4] * 24, [700] * 24).seconds == pytest.approx(sum(steps), rel=0.03)
+    uneven = strict.propose(0, [4, 0, 2, 2] * 6, [700] * 24).seconds
+    assert (
+        strict.propose(0, [2] * 12, [700] * 12).seconds
+        < uneven
+        < strict.propose(0, [4] * 24, [700] * 24).seconds
+    )
+    assert strict.orchestrate(8).seconds == pytest.approx(38e-6, rel=0.05)
+    assert strict.hop().seconds == pytest.approx(8e-6, rel=0.05)
+    assert strict.transfer(8, 32).seconds == pytest.approx(30e-6, rel=0.05)
+    assert strict.slowdown(True) == pytest.approx(1.1, rel=0.05)
+    assert strict.slowdown(False) == pytest.approx(1.9, rel=0.05)
+
+
+ASKS: dict[str, Callable[[Predictor], Any]] = {
+    "too many tokens": lambda p: p.verify(ragged(64, 2000, 64 * 100)),
+    "too many KV tokens": lambda p: p.verify(ragged(64, 320, 64 * 4000)),
+    "too long a context": lambda p: p.verify(ragged(1, 5, 9000)),
+    "a packing that was not measured": lambda p: p.verify(Packing("decomposed", 8, 128, 40, 1024, 40, 900)),
+    "too long a prompt": lambda p: p.prefill([5000], [0]),
+    "too long a catch-up": lambda p: p.catch_up(0, [10], [9000]),
+    "too many drafting rows": lambda p: p.propose(0, [4] * 100, [50] * 100),
+    "too long a draft context": lambda p: p.propose(0, [4], [2047]),
+    "too many rows to handle": lambda p: p.orchestrate(1000),
+    "too many ids to send": lambda p: p.transfer(64, 2**23),
+}
+
+
+@pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS)
+def test_beyond_the_range_is_refused_or_flagged(
+    strict: Predictor, lenient: Predictor, ask: Callable[[Predictor], Any]
+) -> None:
+    with pytest.raises(InputError) as caught:
+        ask(strict)
+    assert caught.value.key == "costs.allow_roofline"
+    answer = ask(lenient)
+    assert answer.label == ROOFLINE
+    assert answer.seconds > 0
+
+
+def test_below_the_range_the_smallest_shape_answers(strict: Predictor) -> None:
+    low = strict.verify(ragged(1, 1, 2))
+    assert low.label == INTERPOLATED
+    assert low.seconds == pytest.approx(strict.verify(ragged(1, 1, 64)).seconds, rel=0.05)
+
+
+def test_padding_is_asked_for_the_executed_shape(strict: Predictor) -> None:
+    exact = strict.verify(Packing("padded", 8, 256, 32, 8 * 256, 32, 1000))
+    assert strict.verify(Packing("padded", 7, 200, 32, 7 * 200, 32, 900)).seconds == pytest.approx(
+        exact.seconds, rel=0.05
+    )
+
+
+def test_nothing_asked_costs_nothing(strict: Predictor) -> None:
+    asked = (
+        strict.prefill([], []),
+        strict.catch_up(0, [0], [9]),
+        strict.propose(0, [0], [9]),
+        strict.verify(ragged(0, 0, 0)),
+        strict.transfer(3, 0),
+    )
+    assert {answer.seconds for answer in asked} == {0.0}
+
+
+def test_a_model_that_was_not_measured(saved: Path) -> None:
+    models = {"target": {"shape": "llama-7b"}, "drafts": {"small": {"shape": DRAFT}}}
+    costs = {"model": "profile", "path": saved.name}
+    with pytest.raises(InputError, match=r"llama-7b in bf16 on 1 x h200") as caught:
+        build_predictor(scenario_of(models=models, costs=costs), saved.parent)
+    assert caught.value.key == "models.target.shape"
+    flagged = build_predictor(
+        scenario_of(models=models, costs=costs | {"allow_roofline": True}), saved.parent
+    )
+    assert flagged.verify(ragged(4, 20, 400)).label == ROOFLINE
+    assert flagged.propose(0, [1] * 4, [256] * 4).label == MEASURED
+
+
+def test_a_missing_profile_points_at_the_key(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read") as caught:
+        build_predictor(scenario_of(costs={"model": "profile", "path": "none.json"}), tmp_path)
+    assert caught.value.key == "costs.path"
+
+
+@given(
+    rows=st.integers(1, 60), queries=st.integers(1, 8), context=st.integers(1, 1500), more=st.integers(0, 400)
+)
+def test_predictions_are_monotone_off_the_points(rows: int, queries: int, context: int, more: int) -> None:
+    fitted = _FITTED["verify", "ragged"].chosen.fit
+
+    def ask(queries: int, context: int) -> float:
+        tokens, kv = rows * queries, rows * context
+        return fitted.predict(PassShape(rows, tokens, tokens, tokens, kv, kv * queries))
+
+    assert ask(queries, context + more) >= ask(queries, context)
+    assert ask(queries + more % 8, context) >= ask(queries, context)
+
+
+_FITTED = fit_operations(measured(), "target")
+
+
+def test_fits_are_kept_for_reports(strict: Predictor) -> None:
+    assert isinstance(strict, ProfilePredictor)
+    assert set(strict.target) == {("prefill", ""), ("verify", "padded"), ("verify", "ragged")}
+    assert set(strict.drafts[0]) == {("catch_up", ""), ("draft_step", "")}
+    chosen = strict.target["verify", "ragged"].chosen
+    assert len(chosen.residuals) == len(measured().of("verify", "target", "ragged"))
+
+
+def test_every_operation_of_a_model_maps_to_a_pass() -> None:
+    for point in measured().points:
+        if point.model:
+            shape = pass_shape(point)
+            assert min(shape) > 0
+            assert shape.queries >= shape.tokens >= shape.head or point.operation == "verify"

@@ -1,0 +1,276 @@
+"""The roofline against hand-computed and published figures, and what must be monotone."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spinsim.costs.base import ROOFLINE, Packing
+from spinsim.costs.buckets import active_rows, bucket_rows
+from spinsim.costs.hardware import hardware_names, hardware_of
+from spinsim.costs.links import Link, link_between
+from spinsim.costs.operators import PassCosts, all_reduce_s
+from spinsim.costs.roofline import RooflinePredictor
+from spinsim.costs.shapes import shape_of
+from spinsim.errors import InputError
+
+H200 = hardware_of("h200")
+TARGET = PassCosts(shape_of("llama-7b"), "bf16", H200)
+DRAFT = PassCosts(shape_of("llama-68m"), "bf16", H200)
+LINK = link_between(H200, H200, 32000, sampling=False)
+PREDICTOR = RooflinePredictor(TARGET, [DRAFT], LINK, 1.8)
+
+
+def ragged(rows: int, queries: int, kv: int) -> Packing:
+    return Packing("ragged", rows, 0, queries, kv, queries, kv)
+
+
+def floor(costs: PassCosts, rows: int, queries: int, context: int) -> float:
+    """Seconds without launches: ``queries`` new tokens for each of ``rows`` requests."""
+    tokens, kv = rows * queries, rows * context
+    return costs.body(tokens) + costs.output(tokens) + costs.attention.seconds(kv, tokens, kv * queries)
+
+
+# --- figures measured or published elsewhere ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "queries", "milliseconds"), [(32, 5, 5.4), (64, 5, 9.4)], ids=["batch 32", "batch 64"]
+)
+def test_floors_of_7b_verification_on_h200(rows: int, queries: int, milliseconds: float) -> None:
+    assert floor(TARGET, rows, queries, 512) * 1e3 == pytest.approx(milliseconds, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("name", "milliseconds"),
+    [
+        ("llama-68m", 0.0436),
+        ("llama-265m", 0.36),
+        ("llama-616m", 0.75),
+        ("llama-1.1b", 0.57),
+        ("llama-1.4b", 1.35),
+    ],
+)
+def test_floors_of_draft_steps_on_h200(name: str, milliseconds: float) -> None:
+    draft = PassCosts(shape_of(name), "bf16", H200)
+    assert floor(draft, 32, 1, 512) * 1e3 == pytest.approx(milliseconds, rel=0.06)
+
+
+def test_the_h100_sheet_meets_the_published_fit_of_an_8b_step() -> None:
+    """Llama-3.1-8B in vLLM on H100: 5.886 ms, 21.0 us a token, 39.3 ns a KV token."""
+    costs = PassCosts(shape_of("llama-3-8b"), "bf16", hardware_of("h100"))
+    assert costs.overhead_s + costs.body(1) + costs.output(1) == pytest.approx(5.886e-3, rel=0.03)
+    assert (costs.body(2048) - costs.body(1024)) / 1024 == pytest.approx(21.0e-6, rel=0.15)
+    assert costs.attention.kv_s == pytest.approx(39.3e-9, rel=0.15)
+
+
+def test_eager_launches_meet_the_probe() -> None:
+    """Through transformers on an H200: 7B 23 ms at batch 1; 265M 16 ms and 1.4B 20 ms at batch 32."""
+    for name, seconds in (("llama-7b", 23e-3), ("llama-265m", 16e-3), ("llama-1.4b", 20e-3)):
+        costs = PassCosts(shape_of(name), "bf16", H200, graphs=False)
+        assert costs.overhead_s == pytest.approx(seconds, rel=0.3)
+
+
+def test_small_batches_read_the_weights_once() -> None:
+    shape = shape_of("llama-7b")
+    read = (shape.parameters() - shape.vocab * shape.hidden) * 2 / 4.3e12  # the input embedding is looked up
+    assert floor(TARGET, 1, 1, 1) == pytest.approx(read, rel=0.01)
+
+
+def test_prefill_of_long_prompts_runs_at_the_matrix_rate() -> None:
+    shape, tokens = shape_of("llama-7b"), 4096
+    matrices = shape.parameters() - 2 * shape.vocab * shape.hidden
+    attention = shape.layers * 4 * shape.attention_width * tokens * (tokens + 1) / 2
+    flops = 2 * matrices * tokens + attention
+    assert PREDICTOR.prefill([tokens], [0]).seconds == pytest.approx(flops / 790e12, rel=0.12)
+
+
+def test_moving_ids_and_probabilities_on_h200() -> None:
+    """64 ids took 31 us, 160 took 45 us, a 256 x 32000 fp32 block 106 us."""
+    assert LINK.seconds(32, 160) == pytest.approx(38e-6, rel=0.2)
+    block = link_between(H200, H200, 32000, sampling=True)
+    assert block.seconds(64, 256) == pytest.approx(106e-6, rel=0.05)
+    assert block.bytes_per_token == 8 + 4 * 32000
+    assert LINK.seconds(4, 0) == 0
+
+
+def test_the_slower_end_of_a_link_decides() -> None:
+    l4 = hardware_of("l4")
+    assert (
+        link_between(H200, l4, 100, False).bandwidth == link_between(l4, H200, 100, False).bandwidth == 32e9
+    )
+
+
+# --- structure ------------------------------------------------------------------------------------
+
+
+def test_tensor_parallelism_pays_for_large_models_and_not_for_tiny_ones() -> None:
+    def step(name: str, devices: int) -> float:
+        costs = PassCosts(shape_of(name), "bf16", H200, devices=devices)
+        return costs.overhead_s + floor(costs, 8, 1, 512)
+
+    assert step("llama-3-70b", 4) < 0.5 * step("llama-3-70b", 1)
+    assert step("llama-30b", 2) < step("llama-30b", 1)
+    assert step("llama-68m", 4) > step("llama-68m", 1)
+
+
+def test_ring_all_reduce() -> None:
+    assert all_reduce_s(1e9, 1, 450e9, 3e-6) == 0
+    assert all_reduce_s(0, 4, 450e9, 3e-6) == pytest.approx(18e-6)
+    # Large messages: bus bandwidth = size / time * 2 (n - 1) / n.
+    assert 4.5e9 / all_reduce_s(4.5e9, 4, 450e9, 3e-6) * 1.5 == pytest.approx(450e9, rel=0.01)
+
+
+def test_tensor_parallelism_splits_attention_and_replicates_few_kv_heads() -> None:
+    one = PassCosts(shape_of("llama-3-8b"), "bf16", H200).attention
+    four = PassCosts(shape_of("llama-3-8b"), "bf16", H200, devices=4).attention
+    sixteen = PassCosts(shape_of("llama-3-8b"), "bf16", H200, devices=16).attention
+    assert four.kv_s == pytest.approx(one.kv_s / 4)
+    assert four.pair_s == pytest.approx(one.pair_s / 4)
+    assert sixteen.kv_s == pytest.approx(one.kv_s / 8)
+
+
+def test_a_proposal_is_the_sum_of_its_steps() -> None:
+    law = DRAFT.attention
+    for lengths, contexts in (([4, 4, 4], [10, 500, 90]), ([5, 0, 1, 2, 2], [100, 900, 30, 7, 60])):
+        expected = 0.0
+        for step, rows in enumerate(active_rows(lengths)):
+            executed = bucket_rows(rows)
+            tokens = executed if step else 2 * executed
+            kv = sum(c + step for n, c in zip(lengths, contexts, strict=True) if n > step)
+            expected += DRAFT.overhead_s + DRAFT.body(tokens) + DRAFT.output(executed)
+            expected += law.seconds(kv, tokens, 0)
+        assert PREDICTOR.propose(0, lengths, contexts).seconds == pytest.approx(expected, rel=1e-12)
+
+
+def test_latency_is_a_staircase_under_graphs_and_none_without() -> None:
+    eager = RooflinePredictor(PassCosts(shape_of("llama-7b"), "bf16", H200, graphs=False), [], None)
+    graphs = [
+        PREDICTOR.verify(ragged(1, n, 512)).seconds - TARGET.attention.query_s * n for n in (257, 270, 288)
+    ]
+    assert graphs[0] == pytest.approx(graphs[2], rel=1e-9)
+    assert eager.verify(ragged(1, 257, 512)).seconds < eager.verify(ragged(1, 288, 512)).seconds - 1e-6
+
+
+def test_the_cpu_runs_no_graphs() -> None:
+    assert not PassCosts(shape_of("llama-68m"), "fp32", hardware_of("cpu"), graphs=True).graphs
+
+
+def test_padding_and_replication_cost() -> None:
+    lengths, new = [100] * 7 + [2000], 5
+    kv = sum(lengths)
+    free = PREDICTOR.verify(Packing("ragged", 8, 0, 40, kv, 40, kv)).seconds
+    padded = PREDICTOR.verify(Packing("padded", 8, 2000, 40, 16000, 40, kv)).seconds
+    pieces = 7 + 8  # pieces of 256
+    split = PREDICTOR.verify(Packing("decomposed", pieces, 256, pieces * new, pieces * 256, 40, kv)).seconds
+    assert free < split < padded
+
+
+def test_efficiency_replaces_the_sheets_own() -> None:
+    half = PassCosts(shape_of("llama-7b"), "bf16", H200, efficiency=0.45)
+    full = PassCosts(shape_of("llama-7b"), "bf16", H200, efficiency=0.9)
+    assert half.body(64) == pytest.approx(2 * full.body(64))
+
+
+def test_sheets() -> None:
+    assert set(hardware_names()) == {"v100-16", "v100-32", "a100-40", "a100-80", "h100", "h200", "l4", "cpu"}
+    for name in hardware_names():
+        sheet = hardware_of(name.upper())
+        assert sheet.source
+        assert 0 < sheet.bandwidth_efficiency <= 1
+        assert 0 < sheet.compute_efficiency <= 1
+    assert H200.achieved_bandwidth() == pytest.approx(4.3e12)
+    assert H200.achieved_rate("bf16") == pytest.approx(790e12)
+    assert hardware_of("v100-16").rate["bf16"] == hardware_of("v100-16").rate["fp32"]
+    with pytest.raises(InputError, match=r"unknown hardware 'tpu'; allowed: v100-16"):
+        hardware_of("tpu")
+    with pytest.raises(InputError, match="no rate for dtype"):
+        H200.achieved_rate("int8")
+
+
+def test_host_costs_and_labels() -> None:
+    assert PREDICTOR.orchestrate(32).seconds == pytest.approx(45e-6, rel=0.5)
+    assert PREDICTOR.orchestrate(64).seconds > PREDICTOR.orchestrate(1).seconds
+    assert PREDICTOR.hop().seconds > 0
+    assert PREDICTOR.slowdown(True) == PREDICTOR.slowdown(False) == 1.8
+    answers = [
+        PREDICTOR.prefill([5], [0]),
+        PREDICTOR.catch_up(0, [5], [0]),
+        PREDICTOR.propose(0, [4], [9]),
+        PREDICTOR.verify(ragged(1, 5, 14)),
+        PREDICTOR.transfer(1, 4),
+        PREDICTOR.hop(),
+    ]
+    assert {answer.label for answer in answers} == {ROOFLINE}
+
+
+def test_nothing_asked_costs_nothing() -> None:
+    assert PREDICTOR.prefill([], []).seconds == 0
+    assert PREDICTOR.catch_up(0, [0, 0], [5, 6]).seconds == 0
+    assert PREDICTOR.propose(0, [], []).seconds == PREDICTOR.propose(0, [0, 0], [4, 5]).seconds == 0
+    assert PREDICTOR.verify(ragged(0, 0, 0)).seconds == 0
+    assert RooflinePredictor(TARGET, [DRAFT], None).transfer(4, 16).seconds == 0
+
+
+# --- monotone in every argument -------------------------------------------------------------------
+
+
+@given(data=st.data(), rows=st.integers(1, 12), more=st.integers(0, 400))
+def test_passes_are_monotone(data: st.DataObject, rows: int, more: int) -> None:
+    tokens = data.draw(st.lists(st.integers(0, 300), min_size=rows, max_size=rows))
+    starts = data.draw(st.lists(st.integers(0, 3000), min_size=rows, max_size=rows))
+    at = data.draw(st.integers(0, rows - 1))
+    for ask in (PREDICTOR.prefill, lambda t, s: PREDICTOR.catch_up(0, t, s)):
+        base = ask(tokens, starts).seconds
+        longer = [*tokens[:at], tokens[at] + more, *tokens[at + 1 :]]
+        later = [*starts[:at], starts[at] + more, *starts[at + 1 :]]
+        assert ask(longer, starts).seconds >= base
+        assert ask(tokens, later).seconds >= base
+
+
+@given(data=st.data(), rows=st.integers(1, 12), more=st.integers(0, 6))
+def test_proposals_are_monotone(data: st.DataObject, rows: int, more: int) -> None:
+    lengths = data.draw(st.lists(st.integers(0, 8), min_size=rows, max_size=rows))
+    contexts = data.draw(st.lists(st.integers(1, 3000), min_size=rows, max_size=rows))
+    at = data.draw(st.integers(0, rows - 1))
+    base = PREDICTOR.propose(0, lengths, contexts).seconds * (1 - 1e-12)
+    assert (
+        PREDICTOR.propose(0, [*lengths[:at], lengths[at] + more, *lengths[at + 1 :]], contexts).seconds
+        >= base
+    )
+    assert (
+        PREDICTOR.propose(0, lengths, [*contexts[:at], contexts[at] + more, *contexts[at + 1 :]]).seconds
+        >= base
+    )
+    assert PREDICTOR.propose(0, [*lengths, more], [*contexts, 50]).seconds >= base
+
+
+@given(rows=st.integers(1, 64), q=st.integers(1, 9), piece=st.integers(10, 3000), more=st.integers(0, 500))
+def test_verifications_are_monotone(rows: int, q: int, piece: int, more: int) -> None:
+    def ask(kind: str, q: int, piece: int) -> float:
+        return PREDICTOR.verify(
+            Packing(kind, rows, piece, rows * q, rows * piece, rows * q, rows * piece)
+        ).seconds
+
+    for kind in ("ragged", "padded", "decomposed"):
+        base = ask(kind, q, piece)
+        assert ask(kind, q + more % 8, piece) >= base
+        assert ask(kind, q, piece + more) >= base
+
+
+@given(lengths=st.lists(st.integers(1, 4000), min_size=1, max_size=64), q=st.integers(1, 9))
+def test_padded_is_never_cheaper_than_ragged(lengths: list[int], q: int) -> None:
+    rows, longest, kv = len(lengths), max(lengths), sum(lengths)
+    free = PREDICTOR.verify(Packing("ragged", rows, 0, rows * q, kv, rows * q, kv)).seconds
+    padded = PREDICTOR.verify(
+        Packing("padded", rows, longest, rows * q, rows * longest, rows * q, kv)
+    ).seconds
+    assert padded >= free
+
+
+@given(rows=st.integers(0, 64), tokens=st.integers(0, 500), more=st.integers(0, 500))
+def test_transfers_are_monotone(rows: int, tokens: int, more: int) -> None:
+    link = Link(1e-5, 1e9, 8)
+    assert link.seconds(rows, tokens + more) >= link.seconds(rows, tokens)
+    assert link.seconds(rows + more, tokens) >= link.seconds(rows, tokens)
