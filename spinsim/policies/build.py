@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib import import_module
@@ -90,7 +90,7 @@ def validate_choice(kind: str, choice: PolicyChoice) -> Any:
                 f"{choice.name} has no parameter {name!r}; {allowed}", key=f"policies.{kind}.{name}"
             )
     try:
-        return _adapter(cls.Params).validate_python(choice.params)
+        return _adapter(kind, choice.name).validate_python(choice.params)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != "[key]")
@@ -111,20 +111,10 @@ def validate_policies(spec: PoliciesSpec, drafts: Sequence[str], max_length: int
             raise InputError(
                 f"{tokens} is beyond limits.max_length; at most {max_length}", key=f"policies.length.{name}"
             )
-    if spec.allow_none and getattr(params["selector"], "reward", None) not in (
-        None,
-        "tokens_per_round_second",
-    ):
-        raise InputError(
-            f"{params['selector'].reward} is not defined for a round without a draft; "
-            "use tokens_per_round_second, or set policies.allow_none to false",
-            key="policies.selector.reward",
-        )
+    _check_no_draft(spec, params["selector"])
     if spec.length.name == "none":
         params["selector"] = _without_drafts(spec.selector, params["selector"])
-    elif spec.selector.name == "fixed":
-        return params
-    if not drafts and spec.selector.name != "fixed":
+    elif not drafts and spec.selector.name != "fixed":
         raise InputError(
             f"{spec.selector.name} has no draft to choose; name drafts in models.drafts, or choose fixed",
             key="policies.selector.name",
@@ -150,7 +140,7 @@ def policy_schemas() -> dict[str, dict[str, Any]]:
 
 def _schema(kind: str, name: str) -> dict[str, Any]:
     cls = KINDS[kind].get(name)
-    schema = _adapter(cls.Params).json_schema()
+    schema = _adapter(kind, name).json_schema()
     for parameter in schema.get("properties", {}).values():
         parameter.pop("title", None)
     return {
@@ -165,8 +155,8 @@ def _schema(kind: str, name: str) -> dict[str, Any]:
 
 
 @cache
-def _adapter(params: Hashable) -> TypeAdapter[Any]:
-    return TypeAdapter(params)
+def _adapter(kind: str, name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(KINDS[kind].get(name).Params)
 
 
 def _allowed(message: str) -> str:
@@ -183,6 +173,23 @@ def _check_drafts(kind: str, params: Any, drafts: Sequence[str]) -> None:
         if name not in drafts:
             choices = ", ".join(drafts) if drafts else "none is defined in models.drafts"
             raise InputError(f"no draft is called {name!r}; {choices}", key=f"policies.{kind}.{parameter}")
+
+
+def _check_no_draft(spec: PoliciesSpec, params: Any) -> None:
+    """May "no draft" be an arm of this selector?"""
+    name = spec.selector.name
+    if not spec.allow_none:
+        return
+    if getattr(KINDS["selector"].get(name), "needs_draft", False):
+        raise InputError(
+            f"{name} cannot score a round without a draft; set it to false", key="policies.allow_none"
+        )
+    if getattr(params, "reward", "tokens_per_round_second") != "tokens_per_round_second":
+        raise InputError(
+            f"{params.reward} is not defined for a round without a draft; "
+            "use tokens_per_round_second, or set policies.allow_none to false",
+            key="policies.selector.reward",
+        )
 
 
 def _given_lengths(choice: PolicyChoice) -> list[tuple[str, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 _MASK = 0xFFFFFFFFFFFFFFFF
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -35,3 +36,19 @@ class Draws:
         """Standard normal (Box and Muller), from two uniforms."""
         radius = math.sqrt(-2.0 * math.log(1.0 - self.uniform(request, 2 * counter)))
         return radius * math.cos(2.0 * math.pi * self.uniform(request, 2 * counter + 1))
+
+    def choice(self, request: int, counter: int, arms: Sequence[int], weights: Sequence[float]) -> int:
+        """One of ``arms`` with probability proportional to its weight; uniform where all weights are 0."""
+        u = self.uniform(request, counter)
+        total = sum(weights)
+        if total <= 0.0:
+            return arms[int(u * len(arms))]
+        left = u * total
+        chosen = arms[0]
+        for arm, weight in zip(arms, weights, strict=True):
+            if weight > 0.0:
+                chosen = arm
+                left -= weight
+                if left < 0.0:
+                    break
+        return chosen

@@ -7,7 +7,8 @@ leave it open).
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, Protocol
 
 from spinsim.costs.base import Packing
 from spinsim.policies.base import Feedback, PolicyContext
@@ -16,6 +17,29 @@ RewardName = Literal["tokens", "tokens_per_draft_second", "tokens_per_round_seco
 
 _TYPICAL_CONTEXT = 512  # tokens; only the scale of confidence radii depends on it
 _SHORTEST_S = 1e-9  # a cost model may say zero
+
+
+class Gain(Protocol):
+    """What a bandit maximises."""
+
+    @property
+    def spread(self) -> float:
+        """Width of the range of gain / cost, to scale confidence radii."""
+        ...
+
+    def of(self, feedback: Feedback) -> tuple[Sequence[float], Sequence[float]]:
+        """Gains and costs (> 0) by row."""
+        ...
+
+
+class PositionsAccepted:
+    """Accepted positions / tried positions; the one after the first rejection is not tried."""
+
+    spread = 1.0
+
+    def of(self, feedback: Feedback) -> tuple[Sequence[float], Sequence[float]]:
+        rows = zip(feedback.accepted, feedback.lengths, strict=True)
+        return feedback.accepted, [max(1, min(accepted + 1, length)) for accepted, length in rows]
 
 
 class Reward:
@@ -30,18 +54,18 @@ class Reward:
         self.name = name
         self._spread = _spread(name, context)
 
-    def of(self, feedback: Feedback, row: int) -> tuple[float, float]:
-        """(gain, cost > 0) of one row."""
-        if self.name == "tokens":
-            return feedback.committed[row], 1.0
+    def of(self, feedback: Feedback) -> tuple[Sequence[float], Sequence[float]]:
+        """Gains and costs (> 0) by row."""
         if self.name == "tokens_per_draft_second":
-            return feedback.accepted[row], max(feedback.draft_s[row], _SHORTEST_S)
-        return feedback.committed[row], max(feedback.round_s, _SHORTEST_S)
+            costs = feedback.draft_s
+            return feedback.accepted, costs if min(costs) > 0 else [max(s, _SHORTEST_S) for s in costs]
+        cost = 1.0 if self.name == "tokens" else max(feedback.round_s, _SHORTEST_S)
+        return feedback.committed, [cost] * len(feedback.committed)
 
     @property
     def spread(self) -> float:
-        """Width of the range of gain / cost, to scale confidence radii: L for tokens, else the highest
-        rate that the predictor allows any arm alone (L per proposal; L + 1 per round)."""
+        """L for tokens; else the highest rate that the predictor allows any arm alone (L per proposal, or
+        L + 1 per round)."""
         return self._spread
 
 

@@ -1,0 +1,51 @@
+"""How long a policy believes a round will take: the fitted predictor, asked for a uniform batch."""
+
+from __future__ import annotations
+
+from spinsim.costs.base import Packing
+from spinsim.policies.base import NO_DRAFT, PolicyContext
+
+
+def ragged(rows: int, kv_tokens: int, query_tokens: int) -> Packing:
+    """A verification without padding, as a policy imagines it before the packing is decided."""
+    piece = -(-kv_tokens // max(rows, 1))
+    return Packing("ragged", rows, piece, query_tokens, kv_tokens, query_tokens, kv_tokens)
+
+
+class RoundTimes:
+    """Predicted seconds of drafting and of verifying, for ``rows`` alike. Answers are kept, contexts
+    rounded up to ``grain`` tokens."""
+
+    def __init__(self, context: PolicyContext, grain: int = 64) -> None:
+        self._predictor = context.predictor
+        self._grain = grain
+        self._draft: dict[tuple[int, int, int, int], float] = {}
+        self._verify: dict[tuple[int, int, int], float] = {}
+
+    def draft_s(self, draft: int, rows: int, length: int, context: int) -> float:
+        """One proposal of ``length`` tokens for each of ``rows``; 0 for NO_DRAFT."""
+        if draft == NO_DRAFT or length == 0:
+            return 0.0
+        context = -(-context // self._grain) * self._grain
+        key = (draft, rows, length, context)
+        seconds = self._draft.get(key)
+        if seconds is None:
+            seconds = self._predictor.propose(draft, [length] * rows, [context] * rows).seconds
+            seconds += self._predictor.transfer(rows, rows * length).seconds
+            self._draft[key] = seconds
+        return seconds
+
+    def verify_s(self, rows: int, length: int, context: int) -> float:
+        """One verification of ``length`` proposals for each of ``rows``."""
+        context = -(-context // self._grain) * self._grain
+        key = (rows, length, context)
+        seconds = self._verify.get(key)
+        if seconds is None:
+            packing = ragged(rows, rows * (context + length), rows * (length + 1))
+            seconds = self._verify[key] = self._predictor.verify(packing).seconds
+        return seconds
+
+    def round_s(self, draft: int, rows: int, length: int, context: int) -> float:
+        """Drafting, then verifying."""
+        length = 0 if draft == NO_DRAFT else length
+        return self.draft_s(draft, rows, length, context) + self.verify_s(rows, length, context)

@@ -1,0 +1,116 @@
+"""SPIN's request decomposition (arXiv 2503.15921): long requests are split into pieces."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge
+
+from spinsim.costs.base import Packing, Predictor
+from spinsim.costs.buckets import bucket_kv
+from spinsim.policies.base import PolicyContext
+from spinsim.policies.registry import PACKINGS
+
+_MOST_CACHED = 65536
+
+
+def decompose(kv_tokens: Sequence[int], query_tokens: Sequence[int], piece: int) -> Packing:
+    """Pieces of ``piece`` KV tokens: W = sum_i ceil(l_i / L) rows, each with a copy of its request's
+    queries, all as wide as the widest (our reading: K/V cost ~ W L, query cost ~ W q)."""
+    rows = sum(-(-tokens // piece) for tokens in kv_tokens)
+    queries = rows * max(query_tokens)
+    return Packing("decomposed", rows, piece, queries, rows * piece, sum(query_tokens), sum(kv_tokens))
+
+
+def candidates(kv_tokens: Sequence[int], align: int, shortest: int) -> Iterable[int]:
+    """Piece lengths worth trying: every l_i in 1, 2, 3 ... equal parts, rounded up to ``align``, and the
+    buckets above them, since a bucket is what is executed.
+
+    For a given W the shortest piece is best, and that is some l_i / p rounded up: nothing between is missed.
+    """
+    found: set[int] = set()
+    for tokens in set(kv_tokens):
+        parts = 1
+        while True:
+            piece = -(-tokens // (parts * align)) * align
+            if piece < shortest:
+                break
+            found.add(piece)
+            found.add(bucket_kv(piece))
+            # The next number of parts that changes the piece.
+            parts = -(-tokens // (piece - align)) if piece > align else tokens
+            if piece <= align:
+                break
+    if not found:
+        found.add(max(shortest, -(-max(kv_tokens) // align) * align))
+    return sorted(found)
+
+
+@PACKINGS.register("decomposed")
+class Decomposed:
+    """Searches (width W, piece length L) for the least predicted verification time; ties go to less memory
+    (W L), then to fewer rows.
+
+    L is kept for batches whose sorted lengths agree to an eighth of an octave (ours); W is always exact.
+    """
+
+    @dataclass(frozen=True)
+    class Params:
+        align: Annotated[int, Ge(1)] = 16  # pieces are multiples of this many tokens
+        min_piece: Annotated[int, Ge(1)] = 64  # shorter pieces only when every request is shorter
+
+    def __init__(self, params: Params, context: PolicyContext) -> None:
+        self._align = params.align
+        self._shortest = params.min_piece
+        self._predictor: Predictor = context.predictor
+        self._pieces: dict[tuple[int, ...], int] = {}
+
+    def plan(self, kv_tokens: Sequence[int], query_tokens: Sequence[int]) -> Packing:
+        queries = max(query_tokens)
+        levels = sorted([_level(tokens) for tokens in kv_tokens])
+        key = (queries, *levels)
+        piece = self._pieces.get(key)
+        if piece is None:
+            piece = self.search([_top(level) for level in levels], [queries] * len(levels)).piece
+            if len(self._pieces) >= _MOST_CACHED:
+                self._pieces.clear()
+            self._pieces[key] = piece
+        return decompose(kv_tokens, query_tokens, piece)
+
+    def search(self, kv_tokens: Sequence[int], query_tokens: Sequence[int]) -> Packing:
+        """The best of all candidates, without the cache."""
+        best: tuple[float, int, int] | None = None
+        chosen: Packing | None = None
+        least = least_executed = sys.maxsize
+        # From long pieces to short ones rows only grow: a plan that reads no less than earlier ones,
+        # bucketed or not, is worse in all, and need not be predicted.
+        for piece in sorted(candidates(kv_tokens, self._align, self._shortest), reverse=True):
+            packing = decompose(kv_tokens, query_tokens, piece)
+            executed = packing.rows * bucket_kv(piece)
+            if packing.kv_tokens >= least and executed >= least_executed:
+                continue
+            least, least_executed = min(least, packing.kv_tokens), min(least_executed, executed)
+            rank = (self._predictor.verify(packing).seconds, packing.kv_tokens, packing.rows)
+            if best is None or rank < best:
+                best, chosen = rank, packing
+        assert chosen is not None
+        return chosen
+
+
+def _level(tokens: int) -> int:
+    """Eighths of an octave: the exponent of ``tokens`` and its three bits below the leading one."""
+    if tokens < 16:
+        return tokens
+    shift = tokens.bit_length() - 4
+    return shift * 8 + (tokens >> shift)
+
+
+def _top(level: int) -> int:
+    """The largest number of tokens of a level."""
+    if level < 16:
+        return level
+    shift = level // 8 - 1
+    return ((level - shift * 8 + 1) << shift) - 1

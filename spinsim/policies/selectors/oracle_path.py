@@ -1,0 +1,143 @@
+"""Shortest path over (position, caches): the oracle's plan for one request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from spinsim.costs.base import Predictor
+from spinsim.policies.base import NO_DRAFT
+from spinsim.policies.beliefs import ragged
+
+_SETTLED = 1  # tokens that a proposal's first step takes in by itself
+
+
+class Label(NamedTuple):
+    """One way to reach a position."""
+
+    seconds: float
+    cached: tuple[int, ...]  # tokens by draft
+    position: int
+    before: Label | None
+    arm: int  # that led from there to here
+
+
+class Pricing:
+    """Seconds of one request's round among ``rows`` like it, a ``rows``-th of the whole.
+
+    ``lengths[draft]`` tokens are proposed. Contexts are rounded up to 32 tokens for more than one row.
+    """
+
+    def __init__(self, predictor: Predictor, rows: int, lengths: Sequence[int]) -> None:
+        self.lengths = tuple(lengths)
+        self._predictor = predictor
+        self._rows = rows
+        self._grain = 1 if rows == 1 else 32
+        self._host = predictor.orchestrate(rows).seconds
+        self._submit = self._host + 2.0 * predictor.hop().seconds
+        self._rounds: dict[tuple[int, int], float] = {}
+        self._catch_ups: dict[tuple[int, int, int], float] = {}
+
+    def round_s(self, arm: int, context: int, cached: int) -> float:
+        """A round after ``context`` tokens, ``cached`` of which are in the draft's cache."""
+        missing = context - 1 - cached
+        executed = self._up(context)
+        key = (arm, executed)
+        seconds = self._rounds.get(key)
+        if seconds is None:
+            seconds = self._rounds[key] = self._round(arm, executed) / self._rows
+        if arm == NO_DRAFT or missing <= _SETTLED:
+            return seconds
+        return seconds + self.catch_up_s(arm, self._up(missing), self._up(cached))
+
+    def _up(self, tokens: int) -> int:
+        return -(-tokens // self._grain) * self._grain
+
+    def catch_up_s(self, draft: int, tokens: int, start: int) -> float:
+        """What a catch-up adds: the proposal is submitted beside it, and waits for the later of the two."""
+        key = (draft, tokens, start)
+        seconds = self._catch_ups.get(key)
+        if seconds is None:
+            n = self._rows
+            whole = self._predictor.catch_up(draft, [tokens] * n, [start] * n).seconds
+            seconds = self._catch_ups[key] = max(whole, self._host) / n
+        return seconds
+
+    def _round(self, arm: int, context: int) -> float:
+        rows, predictor = self._rows, self._predictor
+        length = 0 if arm == NO_DRAFT else self.lengths[arm]
+        packing = ragged(rows, rows * (context + length), rows * (length + 1))
+        seconds = self._submit + predictor.verify(packing).seconds
+        if arm != NO_DRAFT:
+            seconds += self._submit + predictor.propose(arm, [length] * rows, [context] * rows).seconds
+            seconds += predictor.transfer(rows, rows * length).seconds
+        return seconds
+
+
+def shortest_path(
+    runs: Sequence[Sequence[int]],
+    output: int,
+    position: int,
+    prompt: int,
+    cached: tuple[int, ...],
+    arms: Sequence[int],
+    pricing: Pricing,
+    width: int,
+) -> dict[int, int]:
+    """The arm to take at each position of the fastest way from ``position`` to ``output`` tokens.
+
+    ``runs[draft][position]`` proposals in a row would be accepted. Labels are kept per position, sorted by
+    time, at most ``width`` of them that no other dominates. A dominates B if it is no later
+    even after paying, for each draft in which B's cache is ahead, a catch-up to the very end: exact
+    where a catch-up costs no more than its parts together.
+    """
+    labels: list[list[Label]] = [[] for _ in range(output + 1)]
+    labels[position].append(Label(0.0, cached, position, None, NO_DRAFT))
+    for p in range(position, output):
+        kept = _undominated(labels[p], width, prompt + output, pricing)
+        labels[p] = kept
+        context = prompt + p
+        for label in kept:
+            seconds, caches = label.seconds, label.cached
+            for arm in arms:
+                if arm == NO_DRAFT:
+                    reached, now = p + 1, caches
+                    spent = pricing.round_s(arm, context, 0)
+                else:
+                    length = pricing.lengths[arm]
+                    hits = runs[arm][p]
+                    fed = hits if hits < length else length - 1
+                    reached = min(p + min(hits, length) + 1, output)
+                    now = (*caches[:arm], context + fed, *caches[arm + 1 :])
+                    spent = pricing.round_s(arm, context, caches[arm])
+                labels[reached].append(Label(seconds + spent, now, reached, label, arm))
+    return _arms_along(min(labels[output], key=lambda label: label.seconds))
+
+
+def _undominated(labels: list[Label], width: int, end: int, pricing: Pricing) -> list[Label]:
+    """The labels worth extending, earliest first."""
+    kept: list[Label] = []
+    for label in sorted(labels, key=lambda label: label.seconds):
+        seconds, caches = label.seconds, label.cached
+        for other in kept:
+            paid = other.seconds
+            for draft, (theirs, ours) in enumerate(zip(other.cached, caches, strict=True)):
+                if theirs < ours:
+                    paid += pricing.catch_up_s(draft, end - theirs, theirs)
+            if paid <= seconds:
+                break
+        else:
+            kept.append(label)
+            if len(kept) == width:
+                break
+    return kept
+
+
+def _arms_along(last: Label) -> dict[int, int]:
+    """The arm taken at each position of the way that ends in ``last``."""
+    plan: dict[int, int] = {}
+    label = last
+    while label.before is not None:
+        plan[label.before.position] = label.arm
+        label = label.before
+    return plan
