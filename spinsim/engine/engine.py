@@ -126,17 +126,19 @@ class Engine:
             if not session.waiting:  # gave up in the waiting room
                 heappop(self._waiting)
                 continue
-            slot = self.target_kv.acquire(session.prefill_goal + 1)
+            # Room for the first round too: else it could be preempted before it begins.
+            room = session.prefill_goal + 1 + self.settings.max_length
+            slot = self.target_kv.acquire(min(room, self.settings.context_tokens))
             if slot < 0:
                 return
             heappop(self._waiting)
             session.waiting = False
             session.view.slot = slot
             session.prefilled = 0
-            session.admission = self._admissions
-            self._admissions += 1
             self.admitted += 1
-            if session.record.admitted_ns < 0:
+            if session.admission < 0:
+                session.admission = self._admissions
+                self._admissions += 1
                 session.record.admitted_ns = int(self.env.now)
             self.prefilling.append(session)
             if self._prefill_bell is not None:
@@ -159,14 +161,20 @@ class Engine:
         self.admit()
 
     def preempt(self, session: Session) -> None:
-        """Take a decoding request's target memory away; it will be computed again from its tokens.
+        """Take an admitted request's target memory away; it will be computed again from its tokens.
 
-        What drafts hold of it stays valid, and may be evicted like anyone's.
+        No operation in flight may use it. What drafts hold of it stays valid, and may be evicted
+        like anyone's.
         """
-        self.decoding -= 1
+        if session in self.prefilling:
+            self.prefilling.remove(session)
+        else:
+            self.decoding -= 1
+            if session in self.ready:
+                self.ready.remove(session)
         self._leave(session)
         session.record.preemptions += 1
-        session.prefill_goal = session.view.context - 1
+        session.prefill_goal = max(session.view.context - 1, session.view.prompt_tokens)
         self._wait(session)
 
     def _leave(self, session: Session) -> None:
@@ -232,9 +240,10 @@ class Engine:
             self.decoding -= 1
             self.finish(session, rec.CANCELLED)
 
-    def park(self, index: int) -> simpy.Event:
-        """An event for a micro-batch without work to wait for; another one may have to take over."""
-        self.wake()
+    def park(self, index: int, *, in_turn: bool = True) -> simpy.Event:
+        """An event for a resting micro-batch to wait for; ``in_turn``, another may have to take over."""
+        if in_turn:
+            self.wake()
         event = self._parked[index] = self.env.event()
         return event
 

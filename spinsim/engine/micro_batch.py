@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import simpy
 
 from spinsim.engine import records as rec
+from spinsim.engine.memory import reserve_memory
 from spinsim.engine.operations import Completed, Verify, VerifyOutcome
 from spinsim.engine.session import Session
 from spinsim.engine.speculation import observe_own_hits, score_other_drafts, settle_drafts, speculate
@@ -30,9 +31,11 @@ def micro_batch(engine: Engine, index: int) -> Generator[simpy.Event, Any, None]
             yield engine.park(index)
             continue
         if engine.settings.reserve == "grow":
-            batch = reserve_memory(engine, batch)  # whoever is preempted is not ready any more
-        if batch:
-            yield from play_round(engine, index, batch)
+            batch = reserve_memory(engine, batch)
+            if not batch:  # until whatever is in flight ends, there is no memory for a round
+                yield engine.park(index, in_turn=False)
+                continue
+        yield from play_round(engine, index, batch)
 
 
 def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[simpy.Event, Any, None]:
@@ -187,28 +190,3 @@ def record_round(
     rounds.catch_up_tokens.extend(catch_up_tokens)
 
 
-def reserve_memory(engine: Engine, batch: list[Session]) -> list[Session]:
-    """Room for this round in every request's slot, preempting the latest admitted where it is short.
-
-    Only requests in no other round can be preempted: work in flight is never withdrawn.
-    """
-    kept: list[Session] = []
-    preempted = False
-    for session in sorted(batch, key=lambda s: s.admission):
-        if session.waiting:  # preempted to make room for an earlier one of this batch
-            continue
-        tokens = min(session.view.context + engine.settings.max_length, engine.settings.context_tokens)
-        while not engine.target_kv.grow(session.view.slot, tokens):
-            candidates = [s for s in batch if not s.waiting and s not in kept] + engine.ready
-            victim = max(candidates, key=lambda s: s.admission)
-            if victim in engine.ready:
-                engine.ready.remove(victim)
-            engine.preempt(victim)
-            preempted = True
-            if victim is session:
-                break
-        else:
-            kept.append(session)
-    if preempted:
-        engine.admit()
-    return kept

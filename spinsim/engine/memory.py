@@ -1,0 +1,59 @@
+"""Growing contexts share the target's KV memory: who makes room for whom."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spinsim.engine.session import Session
+
+if TYPE_CHECKING:
+    from spinsim.engine.engine import Engine
+
+
+def reserve_memory(engine: Engine, batch: list[Session]) -> list[Session]:
+    """The requests of a micro-batch that have room for this round in the target's KV cache.
+
+    Where room is short, the latest admitted is preempted first, and nobody preempts an earlier
+    one: so the earliest always advances. What is in flight cannot be preempted; a request that
+    only needs that memory waits, ready, for the next round.
+    """
+    kept: list[Session] = []
+    waiting: list[Session] = []
+    preempted = False
+    for session in sorted(batch, key=lambda s: s.admission):
+        if session.waiting:  # preempted for an earlier one of this batch
+            continue
+        tokens = min(session.view.context + engine.settings.max_length, engine.settings.context_tokens)
+        while not engine.target_kv.grow(session.view.slot, tokens):
+            victim = _latest_idle(engine, batch, kept, after=session.admission)
+            if victim is not None:
+                preempted = True
+                engine.preempt(victim)
+            elif _later_in_flight(engine, session.admission):
+                waiting.append(session)
+                break
+            else:
+                preempted = True
+                engine.preempt(session)
+                break
+        else:
+            kept.append(session)
+    for session in waiting:
+        session.in_flight = False
+    engine.ready = waiting + engine.ready
+    if preempted:
+        engine.admit()
+    return kept
+
+
+def _latest_idle(engine: Engine, batch: list[Session], kept: list[Session], after: int) -> Session | None:
+    """The latest admitted request, later than ``after``, that no operation in flight uses."""
+    idle = [s for s in batch if not s.waiting and s not in kept]
+    idle += engine.ready
+    idle += [s for s in engine.prefilling if not s.in_flight]
+    latest = max(idle, key=lambda s: s.admission, default=None)
+    return latest if latest is not None and latest.admission > after else None
+
+
+def _later_in_flight(engine: Engine, after: int) -> bool:
+    return any(s.in_flight and s.admission > after for s in engine.sessions.values())

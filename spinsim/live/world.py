@@ -1,0 +1,210 @@
+"""Operations on real models: token bookkeeping on the engine's thread, computation on the lanes'."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import simpy
+
+from spinsim.engine.operations import (
+    CatchUp,
+    CatchUpOutcome,
+    Operation,
+    Outcome,
+    Prefill,
+    PrefillOutcome,
+    Propose,
+    Verify,
+    VerifyOutcome,
+)
+from spinsim.engine.world import Lane
+from spinsim.live.clock import LiveEnvironment
+from spinsim.live.lanes import Job, WorkerLane
+
+Proposals = Any  # what Executor.propose returns: it stays on the draft's device
+
+
+class Proposed(NamedTuple):
+    """Where a row's proposal is: the handle that ``propose`` returned, and the row in it."""
+
+    proposals: Proposals
+    row: int
+
+
+class Executor(Protocol):
+    """The models. Every method runs on the thread of the lane that the model belongs to."""
+
+    def set_up(self, lane: int) -> None:
+        """Called once on the lane's thread, before its first operation."""
+        ...
+
+    def prefill(self, operation: Prefill, tokens: Sequence[Sequence[int]]) -> list[int]:
+        """Chunks enter the target's cache; returns the token after each chunk."""
+        ...
+
+    def catch_up(
+        self, operation: CatchUp, starts: Sequence[int], tokens: Sequence[Sequence[int]], predict: bool
+    ) -> list[list[int]]:
+        """Tokens enter a draft's cache; with ``predict``, what it would have said after each."""
+        ...
+
+    def propose(self, operation: Propose, positions: Sequence[int], tails: Sequence[tuple[int, int]]) -> Proposals:
+        """Draft; ``tails`` holds the last two tokens of each context."""
+        ...
+
+    def verify(
+        self, operation: Verify, last: Sequence[int], proposed: Sequence[Proposed | None]
+    ) -> tuple[list[int], list[list[int]]]:
+        """Accepted counts, and the tokens that stand: the accepted ones and one of the target."""
+        ...
+
+
+class LiveWorld:
+    """Implements :class:`spinsim.engine.world.World` in real time.
+
+    ``prompts`` holds the token ids of every request; ``stops`` the requests that end at
+    ``end_of_text``. ``score_catch_ups`` as in the simulated world. After the run, ``outputs`` has
+    the tokens of every request that was not kept out (they may run past the output's limit).
+    """
+
+    def __init__(
+        self,
+        lanes: Sequence[Lane],
+        executor: Executor,
+        prompts: Mapping[int, Sequence[int]],
+        *,
+        end_of_text: int = -1,
+        stops: frozenset[int] = frozenset(),
+        score_catch_ups: bool = False,
+    ) -> None:
+        self.env: LiveEnvironment = LiveEnvironment()
+        self.lanes = lanes
+        self.outputs: dict[int, list[int]] = {}
+        self._executor = executor
+        self._prompts = prompts
+        self._end_of_text = end_of_text
+        self._stops = stops
+        self._score = score_catch_ups
+        self._proposed: dict[int, Proposed] = {}
+        self._operations = 0
+        self._workers = [
+            WorkerLane(lane.name, self.env, lambda i=i: executor.set_up(i))  # type: ignore[misc]
+            for i, lane in enumerate(lanes)
+        ]
+
+    def close(self) -> None:
+        """End the lanes' threads, after what they still have queued."""
+        for worker in self._workers:
+            worker.close()
+
+    def release(self, request: int) -> None:
+        """The request has ended."""
+        self._proposed.pop(request, None)
+
+    def submit(self, lane: int, operation: Operation) -> simpy.Event:
+        """Queue an operation on the lane's worker."""
+        event = self.env.event()
+        execute, interpret = self._prepare(operation)
+        number = self._operations
+        self._operations += 1
+        self.env.in_flight[number] = (event, interpret)
+        self._workers[lane].submit(Job(number, type(operation).__name__.lower(), execute))
+        return event
+
+    # What a worker needs is gathered here, on the engine's thread, so that workers share no state.
+
+    def _prepare(self, operation: Operation) -> tuple[Callable[[], Any], Callable[[Any], Outcome]]:
+        executor = self._executor
+        if isinstance(operation, Verify):
+            last = [self._last(request, 1) for request in operation.requests]
+            proposed = [
+                self._proposed.pop(request) if length else None
+                for request, length in zip(operation.requests, operation.lengths, strict=True)
+            ]
+            return (
+                lambda: executor.verify(operation, last, proposed),
+                lambda result: self._verified(operation, result),
+            )
+        if isinstance(operation, Propose):
+            tails = [(self._last(request, 2), self._last(request, 1)) for request in operation.requests]
+            positions = [len(self.outputs[request]) for request in operation.requests]
+            return (
+                lambda: executor.propose(operation, positions, tails),
+                lambda result: self._drafted(operation, result),
+            )
+        if isinstance(operation, CatchUp):
+            # A prediction comes from the token before: to score a token, that one is fed again.
+            starts = [max(start - 1, 0) if self._score else start for start in operation.starts]
+            tokens = [
+                self._slice(request, first, start + count)
+                for request, first, start, count in zip(
+                    operation.requests, starts, operation.starts, operation.tokens, strict=True
+                )
+            ]
+            return (
+                lambda: executor.catch_up(operation, starts, tokens, self._score),
+                lambda result: self._caught_up(operation, starts, tokens, result),
+            )
+        chunks = [
+            self._slice(request, start, start + count)
+            for request, start, count in zip(operation.requests, operation.starts, operation.tokens, strict=True)
+        ]
+        return (
+            lambda: executor.prefill(operation, chunks),
+            lambda result: self._prefilled(operation, result),
+        )
+
+    def _slice(self, request: int, start: int, stop: int) -> list[int]:
+        prompt = self._prompts[request]
+        edge = len(prompt)
+        tokens = list(prompt[start:stop])
+        if stop > edge:
+            tokens += self.outputs[request][max(start - edge, 0) : stop - edge]
+        return tokens
+
+    def _last(self, request: int, back: int) -> int:
+        output = self.outputs[request]
+        return output[-back] if back <= len(output) else self._prompts[request][len(output) - back]
+
+    # Results are read on the engine's thread, when the completion is handled.
+
+    def _prefilled(self, operation: Prefill, tokens: list[int]) -> PrefillOutcome:
+        ended = []
+        for request, last, token in zip(operation.requests, operation.last, tokens, strict=True):
+            if last:
+                self.outputs[request] = [token]
+            ended.append(last and token == self._end_of_text and request in self._stops)
+        return PrefillOutcome(ended)
+
+    def _drafted(self, operation: Propose, proposals: Proposals) -> None:
+        for row, request in enumerate(operation.requests):
+            self._proposed[request] = Proposed(proposals, row)
+
+    def _caught_up(
+        self,
+        operation: CatchUp,
+        starts: Sequence[int],
+        tokens: Sequence[Sequence[int]],
+        predictions: list[list[int]],
+    ) -> CatchUpOutcome:
+        if not self._score:
+            return CatchUpOutcome([b""] * len(operation.requests))
+        hits = []
+        for prompt, start, first, fed, said in zip(
+            operation.prompts, operation.starts, starts, tokens, predictions, strict=True
+        ):
+            scored = range(max(start, prompt), first + len(fed))
+            hits.append(bytes(said[i - 1 - first] == fed[i - first] for i in scored))
+        return CatchUpOutcome(hits)
+
+    def _verified(self, operation: Verify, result: tuple[list[int], list[list[int]]]) -> VerifyOutcome:
+        accepted, tokens = result
+        ended = []
+        for request, new in zip(operation.requests, tokens, strict=True):
+            stand = 0
+            if request in self._stops and self._end_of_text in new:
+                stand = new.index(self._end_of_text) + 1
+            self.outputs[request] += new
+            ended.append(stand)
+        return VerifyOutcome(accepted, ended)
