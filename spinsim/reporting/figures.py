@@ -197,7 +197,7 @@ def acceptance(curves: Sequence[tuple[str, str, Values]], longest: int, histogra
         bars.set_ylim(0, float(share.max(initial=0.0)) * 1.12 or 1.0)
         bars.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.3g} %"))
         bars.yaxis.set_major_locator(MaxNLocator(4))
-        bars.xaxis.set_major_locator(MaxNLocator(min(histogram.size, 10), integer=True))
+        bars.set_xticks(range(0, histogram.size, 1 + histogram.size // 12))
 
     return drawing("acceptance", draw, columns=2, height=1.95)
 

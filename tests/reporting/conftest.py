@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
 from spinsim.engine.records import CANCELLED, COMPLETED, KINDS, REJECTED, Records, RequestRecord
+from spinsim.reporting.folder import write_results
+from spinsim.reporting.metrics import summarise
 from spinsim.scenario import Scenario
 
 MS = 1_000_000
@@ -28,7 +31,11 @@ SCENARIO = {
     },
     "models": {
         "target": {"shape": "llama-3-8b"},
-        "drafts": {"tiny": {"shape": "llama-68m"}, "code": {"shape": "llama-68m"}, "large": {"shape": "llama-1.1b"}},
+        "drafts": {
+            "tiny": {"shape": "llama-68m"},
+            "code": {"shape": "llama-68m"},
+            "large": {"shape": "llama-1.1b"},
+        },
     },
     "devices": {"gpu0": {"hardware": "h200"}, "gpu1": {"hardware": "h200"}},
     "placement": {"target": ["gpu0"], "drafts": {"tiny": "gpu1", "code": "gpu1", "large": "gpu1"}},
@@ -60,7 +67,8 @@ class _Maker:
         self.free[lane] = end
         row = (lane, KINDS.index(kind), model, batch, rows, tokens, ready, start, end)
         columns = (
-            o.lane, o.kind, o.model, o.micro_batch, o.rows, o.tokens, o.submitted_ns, o.started_ns, o.finished_ns,
+            o.lane, o.kind, o.model, o.micro_batch, o.rows, o.tokens,
+            o.submitted_ns, o.started_ns, o.finished_ns,
         )  # fmt: skip
         for column, value in zip(columns, row, strict=True):
             column.append(value)
@@ -70,7 +78,9 @@ class _Maker:
         start, end = self.operate(0, "prefill", -1, -1, 1, record.prompt_tokens, record.arrival_ns, 6.0)
         record.admitted_ns, record.first_token_ns, record.output_tokens = start, end, 1
 
-    def round(self, batch: list[tuple[RequestRecord, int]], m: int, last_draft: dict[int, int], now: int) -> int:
+    def round(
+        self, batch: list[tuple[RequestRecord, int]], m: int, last_draft: dict[int, int], now: int
+    ) -> int:
         rng, r = self.rng, self.records.rounds
         drafts = [
             last_draft.get(q.request, rng.randrange(3)) if rng.random() < 0.8 else rng.randrange(-1, 3)
@@ -79,7 +89,11 @@ class _Maker:
         drafted_at = now
         for j in sorted(set(drafts) - {-1}):
             rows = drafts.count(j)
-            new = [q for (q, _), d in zip(batch, drafts, strict=True) if d == j and last_draft.get(q.request) != j]
+            new = [
+                q
+                for (q, _), d in zip(batch, drafts, strict=True)
+                if d == j and last_draft.get(q.request) != j
+            ]
             if new:
                 tokens = sum(q.prompt_tokens + q.output_tokens for q in new)
                 self.operate(1, "catch_up", j, m, len(new), tokens, now, 1.0)
@@ -177,6 +191,18 @@ def plausible_records(seed: int = 0, requests: int = 60, batch: int = 8) -> Reco
 
 
 @pytest.fixture(scope="session")
+def make_scenario() -> Callable[..., Scenario]:
+    """The scenario of these tests, with top-level sections replaced."""
+    return scenario_of
+
+
+@pytest.fixture(scope="session")
+def make_records() -> Callable[..., Records]:
+    """:func:`plausible_records`."""
+    return plausible_records
+
+
+@pytest.fixture(scope="session")
 def scenario() -> Scenario:
     return scenario_of()
 
@@ -192,12 +218,10 @@ def records() -> Records:
 
 
 @pytest.fixture(scope="session")
-def results(tmp_path_factory: pytest.TempPathFactory, records: Records, scenario: Scenario, scenario_yaml: str) -> Path:
+def results(
+    tmp_path_factory: pytest.TempPathFactory, records: Records, scenario: Scenario, scenario_yaml: str
+) -> Path:
     """A complete results folder of the plausible run."""
-    from spinsim.reporting.folder import write_results
-
-    from spinsim.reporting.metrics import summarise
-
     out = tmp_path_factory.mktemp("results") / "run"
     summary = summarise(records, scenario, mode="simulated", acceptance_source="synthetic")
     write_results(out, records, scenario, summary, resolved_yaml=scenario_yaml, mode="simulated")
