@@ -23,7 +23,8 @@ def build_field(scenario: Scenario, workload: Workload, base_dir: Path) -> Cache
     """The fixed field of the scenario's drafts (in its order) over the workload's requests.
 
     Depends on (seed, request, draft, position) alone: drafts are independent of each other, and a
-    draft keeps its field when others are added behind it.
+    draft keeps its field when others are added behind it. Outputs longer than ``limits.context_tokens``,
+    which no engine admits, are covered up to that.
 
     Raises:
         InputError: a draft without acceptance or acceptance without a draft, an unknown domain, a
@@ -32,7 +33,8 @@ def build_field(scenario: Scenario, workload: Workload, base_dir: Path) -> Cache
     spec = scenario.acceptance
     drafts = tuple(scenario.models.drafts)
     beyond = 1 + scenario.limits.max_length  # runs at the last position reach past the output
-    positions = [request.output_tokens + beyond for request in workload.requests]
+    context = scenario.limits.context_tokens  # longer outputs are rejected: no one asks for their runs
+    positions = [min(request.output_tokens, context) + beyond for request in workload.requests]
     if isinstance(spec, ConstantAcceptance):
         given = spec.probability
         if isinstance(given, dict):

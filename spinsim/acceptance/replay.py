@@ -29,7 +29,7 @@ def join(keys: Sequence[str], recordings: Sequence[Recording], requests: Sequenc
     Raises:
         InputError: an output that is longer than the recording of it.
     """
-    known = {key: row for row, key in enumerate(keys)}
+    known = {key: row for row, key in enumerate(keys) if key}
     rows = [known.get(request.key, request.id % len(keys)) for request in requests]
     by_key = sum(request.key in known for request in requests)
     recorded = [

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from spinsim.acceptance.ar1 import ar1
+from spinsim.acceptance.ar1 import Ar1
 from spinsim.acceptance.counter import ONE, bits53, counters, item_key, normals, purpose_key, uniforms
 from spinsim.acceptance.runs import runs_of
 
@@ -50,22 +50,24 @@ def logistic_runs(
     longest = max(positions, default=0)
     counted = counters(strengths.shape[1], longest)
     drift_counted = counters(2, longest)
-    # u < 1/(1 + e^-s e^(d + drift)) as u (1 + a b) < 1: exponentials per draft and per position, not per pair
-    against = np.exp(np.clip(-strengths, -_LARGEST, _LARGEST))
+    drift = Ar1(drift_tokens, longest)
 
     def draw(request: int) -> list[list[int]]:
         count = positions[request]
-        level = np.full(count, difficulties[request])
+        strength = strengths[request if len(strengths) > 1 else 0]
         if drift_sd:
             noise = normals(item_key(drift_key, request), drift_counted[:, :count])
-            level += drift_sd * ar1(noise, drift_tokens)
-        np.clip(level, -_LARGEST, _LARGEST, out=level)
-        odds = against[request if len(against) > 1 else 0][:, None] * np.exp(level)
-        odds += 1.0
-        odds *= uniforms(item_key(key, request), counted[:, :count])
-        return runs_of(odds < 1.0).tolist()  # type: ignore[no-any-return]
+            level = difficulties[request] + drift_sd * drift(noise)
+        else:
+            level = difficulties[request : request + 1]
+        # u < 1 / (1 + e^(level - strength)) as u (1 + a b) < 1: exponentials by draft and by position
+        odds = np.exp(_bounded(-strength))[:, None] * np.exp(_bounded(level))
+        accepted = uniforms(item_key(key, request), counted[:, :count]) * (1.0 + odds) < 1.0
+        return runs_of(accepted).tolist()  # type: ignore[no-any-return]
 
     return draw
 
 
-_LARGEST = 300.0  # of an exponent: the product of two stays finite, and e^-300 is as good as 0
+def _bounded(exponents: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Within +-300: the product of two exponentials stays finite, and e^-300 is as good as 0."""
+    return np.minimum(np.maximum(exponents, -300.0), 300.0)  # np.clip takes three times as long here

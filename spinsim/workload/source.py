@@ -15,6 +15,8 @@ from spinsim.workload.readers import READERS
 from spinsim.workload.readers.row import Row
 from spinsim.workload.request import MalformedRow
 
+HOPELESS = 1000  # malformed rows before the first good one: it is another format, and may be large
+
 
 class Rows(NamedTuple):
     """Rows in order of arrival (of the file, where it records no times), and what was malformed.
@@ -106,6 +108,8 @@ def _slice(
     for item in items:
         if isinstance(item, MalformedRow):
             malformed.append(item)
+            if not seen and len(malformed) == HOPELESS:
+                break
             continue
         if not seen:
             zero = item.arrival_s

@@ -32,6 +32,7 @@ def scenario(
             "costs": {"model": "constant", "verify_s": 0.01},
             "acceptance": acceptance,
             **sections,
+            "limits": {"context_tokens": 100_000, **sections.get("limits", {})},
         }
     )
 

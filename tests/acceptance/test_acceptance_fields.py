@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from spinsim.acceptance.ar1 import ar1
+from spinsim.acceptance.ar1 import Ar1
 from spinsim.acceptance.counter import bits53, counters, item_key, mix, normals, purpose_key, uniforms
 from spinsim.acceptance.runs import runs_of
 from spinsim.errors import InputError
@@ -184,12 +184,12 @@ def test_ar1_follows_its_recursion(count, tokens, seed):
     expected = []
     for i, e in enumerate(noise):
         expected.append(rho * expected[-1] + np.sqrt(1 - rho**2) * e if i else e)
-    assert ar1(noise, tokens) == pytest.approx(np.array(expected), abs=1e-9)
+    assert Ar1(tokens, count + seed)(noise) == pytest.approx(np.array(expected), abs=1e-9)
 
 
 def test_ar1_is_stationary_with_the_asked_correlation():
     rows = np.array(
-        [ar1(normals(item_key(purpose_key(1, "drift"), r), counters(2, 300)), 30.0) for r in range(4000)]
+        [Ar1(30.0, 300)(normals(item_key(purpose_key(1, "drift"), r), counters(2, 300))) for r in range(4000)]
     )
     assert rows.std(axis=0) == pytest.approx(np.ones(300), abs=0.06)
     for lag in (1, 30, 90):
@@ -219,6 +219,12 @@ def test_drafts_and_domains_must_match(acceptance, key):
     with pytest.raises(InputError, match=";") as caught:
         field(acceptance, [5])
     assert caught.value.key == key
+
+
+def test_outputs_beyond_the_context_cost_no_memory():
+    accepted = field(HALF, [10**12, 50], limits={"context_tokens": 100})
+    assert len(accepted.runs(0, 0)) == 100 + 1 + 8
+    assert len(accepted.runs(1, 0)) == 50 + 1 + 8
 
 
 def test_no_drafts_no_runs():

@@ -53,7 +53,7 @@ def test_azure_reads_both_years_and_reports_bad_rows(tmp_path):
     assert rows[1].arrival_s is not None
     assert rows[1].arrival_s - rows[0].arrival_s == pytest.approx(175 * 86400 + 20653.32934, abs=1e-6)
     assert [line for line, _ in malformed] == [4, 5, 6, 8]
-    assert "ContextTokens is 0; an integer >= 1" in malformed[1][1]
+    assert "ContextTokens is 0; an integer from 1 to 2^31 - 1" in malformed[1][1]
     assert "2 fields; 3" in malformed[2][1]
 
 
@@ -198,6 +198,24 @@ def test_wrong_files_are_refused_with_what_is_expected(format, tmp_path):
         with pytest.raises(InputError, match="cannot read") as caught:
             build(from_file(missing, format))
         assert caught.value.key == "workload.source.path"
+
+
+def test_a_large_file_of_another_format_is_given_up_early(tmp_path):
+    path = tmp_path / "x.jsonl"
+    with pytest.raises(InputError, match="no row of format gsm8k") as caught:
+        build(from_file(path, "gsm8k", "a,b\n" * 2000 + lines({"question": "a", "answer": "b"})))
+    assert (caught.value.file, caught.value.line) == (str(path), 1)
+    late = "a,b\n" * 900 + lines({"question": "a", "answer": "b"}) + "a,b\n" * 2000
+    assert len(build(from_file(path, "gsm8k", late)).malformed) == 2900
+
+
+def test_absurd_counts_are_malformed(tmp_path):
+    text = BURST + lines(
+        f"1,x,{10**30},5,5,x", f"1,x,5,{2**31},5,x", f"1,x,{2**31 - 1},5,5,x", f"1,x,{'9' * 5000},5,5,x"
+    )
+    rows, malformed = read("burstgpt", text, tmp_path)
+    assert [r.prompt_tokens for r in rows] == [2**31 - 1]
+    assert [line for line, _ in malformed] == [2, 3, 5]
 
 
 HEADERS = {"azure": AZURE, "burstgpt": BURST, "prompt_csv": "act,prompt\n"}

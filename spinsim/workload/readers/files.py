@@ -22,7 +22,8 @@ def csv_rows(path: Path, columns: tuple[str, ...], parse: Parse) -> Rows:
     """Rows of a CSV file whose header names at least ``columns``.
 
     Raises:
-        InputError: the file cannot be opened, or its header lacks a column.
+        OSError: the file cannot be opened.
+        InputError: its header lacks a column.
     """
     csv.field_size_limit(2**31 - 1)  # process-wide; the default of 128 KiB is shorter than long prompts
     with _open(path) as file:
@@ -53,7 +54,7 @@ def csv_rows(path: Path, columns: tuple[str, ...], parse: Parse) -> Rows:
 
 
 def jsonl_rows(path: Path, parse: Parse) -> Rows:
-    """Rows of a file with one JSON object a line. Raises InputError when it cannot be opened."""
+    """Rows of a file with one JSON object a line. Raises OSError when it cannot be opened."""
     with _open(path) as file:
         index = 0
         for line, text in enumerate(file, 1):
@@ -70,7 +71,8 @@ def json_rows(path: Path, parse: Parse) -> Rows:
     """Rows of a JSON array of objects, or of JSON Lines, whichever the file's first character says.
 
     The array is decoded element by element. After a syntax error nothing can be trusted: what is
-    left of the file is one malformed row. Raises InputError when the file cannot be opened.
+    left of the file is one malformed row. The file's text is held in memory. Raises OSError when the file
+    cannot be opened.
     """
     with _open(path) as file:
         text = file.read()

@@ -59,16 +59,22 @@ def estimate_tokens(text: str) -> int:
 
 
 def count_field(record: Mapping[str, Any], name: str) -> int:
-    """The field as an integer >= 1."""
+    """The field as an integer from 1 to 2^31 - 1."""
     value = record.get(name)
     if isinstance(value, str):
         try:
             value = int(value)
         except ValueError:
             value = record[name]
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise BadRow(f"{name} is {_shown(value)}; an integer >= 1")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
+        raise BadRow(f"{name} is {_shown(value)}; an integer from 1 to 2^31 - 1")
     return value
+
+
+def key_field(record: Mapping[str, Any], name: str, index: int) -> str:
+    """The row's own name, or its index among the file's rows."""
+    value = record.get(name)
+    return str(index if value is None else value)
 
 
 def seconds_field(record: Mapping[str, Any], name: str) -> float:

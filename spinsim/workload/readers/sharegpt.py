@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from spinsim.workload.readers.files import Record, json_rows
-from spinsim.workload.readers.row import BadRow, Reader, Row, Rows, estimate_tokens, text_field
+from spinsim.workload.readers.row import BadRow, Reader, Row, Rows, estimate_tokens, key_field, text_field
 
 HUMAN = ("human", "user")
 ASSISTANT = ("gpt", "assistant", "chatgpt", "bing", "bard")
@@ -35,7 +35,7 @@ def _row(record: Record, index: int) -> Row:
         if speaker in ASSISTANT:
             asking = "\n".join(prompt)
             return Row(
-                str(record.get("id", index)), estimate_tokens(asking), estimate_tokens(text), text=asking
+                key_field(record, "id", index), estimate_tokens(asking), estimate_tokens(text), text=asking
             )
         asked = asked or speaker in HUMAN
         prompt.append(text)

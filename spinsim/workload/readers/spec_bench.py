@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from spinsim.workload.readers.files import Record, jsonl_rows
-from spinsim.workload.readers.row import BadRow, Reader, Row, Rows, estimate_tokens, text_field
+from spinsim.workload.readers.row import BadRow, Reader, Row, Rows, estimate_tokens, key_field, text_field
 
 
 def read(path: Path) -> Rows:
@@ -25,7 +25,7 @@ def _row(record: Record, index: int) -> Row:
         reference = reference[0] if reference else None
     output = estimate_tokens(reference) if isinstance(reference, str) and reference.strip() else None
     return Row(
-        str(record.get("question_id", index)),
+        key_field(record, "question_id", index),
         estimate_tokens(turns[0]),
         output,
         text=turns[0],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from spinsim.workload.readers.files import Record, jsonl_rows
-from spinsim.workload.readers.row import BadRow, Reader, Row, Rows
+from spinsim.workload.readers.row import BadRow, Reader, Row, Rows, key_field
 
 
 def read(path: Path) -> Rows:
@@ -26,7 +26,7 @@ def _row(record: Record, index: int) -> Row:
             lengths.append(len(drafter["acc_len"]))
     if min(lengths) < 1:
         raise BadRow("an empty recording; at least one token per drafter")
-    return Row(str(record.get("id", index)), len(prompt), min(lengths), prompt=tuple(prompt))
+    return Row(key_field(record, "id", index), len(prompt), min(lengths), prompt=tuple(prompt))
 
 
 def _ids(record: Record, name: str) -> list[int]:
