@@ -8,15 +8,19 @@ from collections.abc import Sequence
 from spinsim.live.runner.cache import SlotCache
 from spinsim.live.runner.decoder import TransformersDecoder
 from spinsim.live.runner.forward import ModelRunner, combine
+from spinsim.live.runner.lean import LeanDecoder
 from spinsim.live.runner.loading import LoadedModel
 from spinsim.live.runner.sampling import Sampling
 
 
-def runner_of(model: LoadedModel, slots: int = 8, slot_tokens: int = 160) -> ModelRunner:
+def runner_of(
+    model: LoadedModel, slots: int = 8, slot_tokens: int = 160, *, lean: bool = False
+) -> ModelRunner:
     cache = SlotCache(
         model.layers, slots, slot_tokens, model.kv_heads, model.head_dim, dtype=model.module.dtype
     )
-    return ModelRunner(TransformersDecoder(model), cache)
+    decoder = LeanDecoder(model, slot_tokens) if lean else TransformersDecoder(model)
+    return ModelRunner(decoder, cache)
 
 
 def speculate(

@@ -26,6 +26,10 @@ def attend(query: torch.Tensor, batch: AttentionBatch, layer: int, scale: float)
     """Causal attention of packed queries ``[T, heads, dim]`` over their rows' slots."""
     if batch.backend is not None:
         return batch.backend.attend(query, batch, layer, scale)  # type: ignore[no-any-return]
+    if query.is_cuda:
+        from spinsim.live.runner import triton_attention
+
+        return triton_attention.attend_pieces(query, batch, layer, scale)
     if batch.kind == "padded":
         return packings.attend_padded(query, batch, layer, scale)
     if batch.kind == "decomposed":
