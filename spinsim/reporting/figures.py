@@ -78,7 +78,7 @@ def _inline(svg: str, name: str) -> str:
     svg = re.sub(
         r'<svg [^>]*viewBox="([^"]+)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{name}">', svg
     )
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
+    svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # of groups and lines; nothing refers to them
     svg = svg.replace("xlink:href", "href")
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
     for variable, colour in _HEX.items():

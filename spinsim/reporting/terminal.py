@@ -97,9 +97,9 @@ def _slo(slo: Summary) -> Text:
 
 def _table(first: str, *columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
-    table.add_column(first, style="bold", min_width=12)
+    table.add_column(first, style="bold", min_width=12, no_wrap=True)
     for column in columns:
-        table.add_column(column, justify="right", min_width=8)
+        table.add_column(column, justify="right", no_wrap=True)
     return table
 
 
