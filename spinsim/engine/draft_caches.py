@@ -18,7 +18,7 @@ class DraftCaches:
         self._recency: list[dict[int, None]] = [{} for _ in pools]
 
     def place(self, session: Session, draft: int, tokens: int) -> int:
-        """The request's slot in a draft with room for ``tokens``, evicting idle requests; -1 if impossible."""
+        """The request's slot with room for ``tokens``, evicting idle requests; -1 if impossible."""
         pool = self.pools[draft]
         recency = self._recency[draft]
         request = session.view.id

@@ -116,7 +116,9 @@ class Engine:
     def _wait(self, session: Session) -> None:
         session.waiting = True
         # A preempted request was admitted before everyone who still waits, and goes first.
-        rank = (0, session.admission) if session.admission >= 0 else (1, *self.policies.admission.key(session.view))
+        rank: tuple[int, ...] = (0, session.admission)
+        if session.admission < 0:
+            rank = (1, *self.policies.admission.key(session.view))
         heappush(self._waiting, (rank, session.view.id, session))
 
     def admit(self) -> None:
@@ -272,7 +274,7 @@ class Engine:
         ops.micro_batch.append(micro_batch)
         ops.rows.append(rows)
         ops.tokens.append(tokens)
-        ops.submitted_ns.append(self.env.now)
+        ops.submitted_ns.append(int(self.env.now))
         ops.started_ns.append(-1)
         ops.finished_ns.append(-1)
         return self.world.submit(lane, operation), len(ops.lane) - 1

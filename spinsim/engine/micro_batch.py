@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import simpy
 
+from spinsim.costs.base import Packing
 from spinsim.engine import records as rec
 from spinsim.engine.memory import reserve_memory
 from spinsim.engine.operations import Completed, Verify, VerifyOutcome
 from spinsim.engine.session import Session
 from spinsim.engine.speculation import observe_own_hits, score_other_drafts, settle_drafts, speculate
-from spinsim.policies.base import Feedback, Packing, RequestView
+from spinsim.policies.base import Feedback, RequestView
 
 if TYPE_CHECKING:
     from spinsim.engine.engine import Engine
@@ -172,7 +173,7 @@ def record_round(
     rounds.assigned_ns.append(times[0])
     rounds.drafted_ns.append(times[1])
     rounds.verify_started_ns.append(times[2])
-    rounds.committed_ns.append(engine.env.now)
+    rounds.committed_ns.append(int(engine.env.now))
     rounds.packing.append(packing.kind)
     rounds.rows.append(packing.rows)
     rounds.piece.append(packing.piece)
@@ -188,5 +189,3 @@ def record_round(
     rounds.accepted.extend(accepted)
     rounds.committed.extend(committed)
     rounds.catch_up_tokens.extend(catch_up_tokens)
-
-

@@ -61,13 +61,13 @@ def _commit(engine: Engine, sessions: list[Session], chunk: Prefill, done: Compl
     assert isinstance(outcome, PrefillOutcome)
     now = int(engine.env.now)
     # Who completed its prompt leaves first, so that the queue is whole before anybody is let in.
-    left = [s for s, n in zip(sessions, chunk.tokens, strict=True) if s.prefilled + n == s.prefill_goal or s.cancelled]
-    for _ in range(len(sessions)):
-        engine.prefilling.popleft()
-    engine.prefilling.extendleft(s for s in reversed(sessions) if s not in left)
-    for row, session in enumerate(sessions):
-        session.prefilled += chunk.tokens[row]
+    for session, tokens in zip(sessions, chunk.tokens, strict=True):
+        session.prefilled += tokens
         session.in_flight = False
+        engine.prefilling.popleft()
+    going_on = [s for s in sessions if s.prefilled < s.prefill_goal and not s.cancelled]
+    engine.prefilling.extendleft(reversed(going_on))
+    for row, session in enumerate(sessions):
         if session.cancelled:
             engine.finish(session, rec.CANCELLED)
             continue

@@ -75,7 +75,7 @@ class Operations:
     model: array[int] = field(default_factory=lambda: array("h"))  # draft index; -1: the target
     micro_batch: array[int] = field(default_factory=lambda: array("h"))  # -1: prefill
     rows: array[int] = field(default_factory=lambda: array("i"))
-    tokens: array[int] = field(default_factory=lambda: array("i"))  # prefill, catch-up: real tokens; propose: steps
+    tokens: array[int] = field(default_factory=lambda: array("i"))  # propose: steps; verify: padded
     submitted_ns: array[int] = field(default_factory=lambda: array("q"))
     started_ns: array[int] = field(default_factory=lambda: array("q"))  # -1 until completed
     finished_ns: array[int] = field(default_factory=lambda: array("q"))

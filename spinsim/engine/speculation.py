@@ -156,7 +156,8 @@ def _submit_catch_up(engine: Engine, index: int, operation: CatchUp, sessions: l
     def done(event: simpy.Event) -> None:
         if not event.ok:
             return
-        completed: Completed = event.value
+        completed = event.value
+        assert isinstance(completed, Completed)
         engine.completed(op, completed)
         outcome = completed.outcome
         assert isinstance(outcome, CatchUpOutcome)

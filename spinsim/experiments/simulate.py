@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from spinsim.acceptance.build import build_field
 from spinsim.costs.base import LABELS
@@ -14,14 +12,13 @@ from spinsim.costs.memory import kv_capacity
 from spinsim.engine.engine import Engine
 from spinsim.engine.records import KINDS, Records
 from spinsim.experiments.assemble import engine_settings, lay_out, policies_for
+from spinsim.experiments.publish import Progress, Summary, publish
 from spinsim.scenario import Scenario
+from spinsim.scenario_file import LoadedScenario
 from spinsim.simulated.noise import Noise
 from spinsim.simulated.world import SimulatedWorld
 from spinsim.workload.build import build_workload
 from spinsim.workload.request import Workload
-
-Progress = Callable[[str, float, float], None]
-Summary = dict[str, Any]
 
 REPORT_EVERY = 64  # ended requests between two progress reports
 
@@ -79,3 +76,18 @@ def simulate_scenario(scenario: Scenario, base_dir: Path, progress: Progress | N
     records.idle_caused_s = world.idle_caused_ns * 1e-9
     records.kv_capacity_tokens = capacity
     return Simulated(records, workload, field.source)
+
+
+def simulate(loaded: LoadedScenario, out: Path | None, progress: Progress | None = None) -> Summary:
+    """Simulate a loaded scenario and, with ``out``, write its results folder; returns the summary."""
+    scenario = loaded.scenario
+    simulated = simulate_scenario(scenario, loaded.base_dir, progress)
+    return publish(
+        loaded,
+        out,
+        simulated.records,
+        simulated.workload,
+        mode="simulated",
+        acceptance_source=simulated.acceptance_source,
+        progress=progress,
+    )

@@ -49,7 +49,9 @@ class Executor(Protocol):
         """Tokens enter a draft's cache; with ``predict``, what it would have said after each."""
         ...
 
-    def propose(self, operation: Propose, positions: Sequence[int], tails: Sequence[tuple[int, int]]) -> Proposals:
+    def propose(
+        self, operation: Propose, positions: Sequence[int], tails: Sequence[tuple[int, int]]
+    ) -> Proposals:
         """Draft; ``tails`` holds the last two tokens of each context."""
         ...
 
@@ -148,7 +150,9 @@ class LiveWorld:
             )
         chunks = [
             self._slice(request, start, start + count)
-            for request, start, count in zip(operation.requests, operation.starts, operation.tokens, strict=True)
+            for request, start, count in zip(
+                operation.requests, operation.starts, operation.tokens, strict=True
+            )
         ]
         return (
             lambda: executor.prefill(operation, chunks),

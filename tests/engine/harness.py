@@ -87,7 +87,9 @@ def requests(
 ) -> list[Request]:
     """Requests of (prompt, output) tokens, ``gap_s`` apart."""
     return [
-        Request(id=i, arrival_s=i * gap_s, prompt_tokens=p, output_tokens=o, patience_s=patience_s, key=str(i))
+        Request(
+            id=i, arrival_s=i * gap_s, prompt_tokens=p, output_tokens=o, patience_s=patience_s, key=str(i)
+        )
         for i, (p, o) in enumerate(lengths)
     ]
 

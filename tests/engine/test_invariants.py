@@ -21,10 +21,12 @@ POLICIES = st.builds(
         switching=switching,
         admission=admission,
     ),
-    selector=st.sampled_from(["fixed", "random", "round_robin"]),
+    selector=st.sampled_from(
+        ["fixed", "random", "round_robin", "spin", "ucb1", "exp3spec", "hedgespec", "thompson"]
+    ),
     length=st.integers(1, 8),
     depth=st.integers(1, 4),
-    composition=st.sampled_from(["round_robin"]),
+    composition=st.sampled_from(["round_robin", "balanced", "grouped"]),
     switching=st.sampled_from(["blocking", "overlapped"]),
     admission=st.sampled_from(["fcfs", "shortest_prompt"]),
 )
@@ -110,9 +112,11 @@ def test_same_seed_same_records(deployment: Deployment) -> None:
 @settings(max_examples=25, deadline=None)
 @given(DEPLOYMENTS)
 def test_packings_commit_the_same_tokens(deployment: Deployment) -> None:
-    deployment = replace(deployment, requests=[replace(r, patience_s=float("inf")) for r in deployment.requests])
+    deployment = replace(
+        deployment, requests=[replace(r, patience_s=float("inf")) for r in deployment.requests]
+    )
     committed = []
-    for packing in ("padded", "ragged"):
+    for packing in ("padded", "decomposed", "ragged"):
         spec = deployment.policies.model_copy(update={"packing": policies(packing=packing).packing})
         rounds = run(replace(deployment, policies=spec)).records.rounds
         committed.append((rounds.request, rounds.position, rounds.draft, rounds.accepted, rounds.committed))
@@ -124,7 +128,7 @@ def test_acceptance_does_not_depend_on_scheduling() -> None:
     seen: dict[tuple[int, int, int, int], int] = {}
     work = requests([(20 + i, 60 + 7 * i) for i in range(8)])
     for depth in (1, 2, 4):
-        for composition in ("round_robin",):
+        for composition in ("round_robin", "balanced", "grouped"):
             spec = policies(
                 selector="round_robin",
                 length={"name": "fixed", "tokens": 4},
@@ -132,8 +136,6 @@ def test_acceptance_does_not_depend_on_scheduling() -> None:
                 composition=composition,
             )
             rounds = run(Deployment(work, policies=spec)).records.rounds
-            for key in zip(rounds.request, rounds.position, rounds.draft, rounds.drafted, strict=True):
-                pass
             rows = zip(
                 rounds.request, rounds.position, rounds.draft, rounds.drafted, rounds.accepted, strict=True
             )
@@ -149,7 +151,7 @@ def test_policies_cannot_see_the_output_length() -> None:
         spec = policies(selector="random", length={"name": "fixed", "tokens": 3})
         rounds = run(Deployment(work, policies=spec, acceptance=0.6)).records.rounds
         rows = zip(rounds.request, rounds.position, rounds.draft, rounds.drafted, strict=True)
-        return [row for row in rows]
+        return list(rows)
 
     short, long = decisions(40), decisions(120)
     until = next(i for i, row in enumerate(short) if row[0] == 0 and row[1] >= 30)

@@ -1,0 +1,58 @@
+"""From the records of a run to its summary and its results folder, for both worlds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from spinsim.engine.inputs import InputLog
+from spinsim.engine.records import Records
+from spinsim.reporting.folder import write_results
+from spinsim.reporting.metrics import summarise
+from spinsim.scenario_file import LoadedScenario, resolved_yaml
+from spinsim.workload.request import Workload
+
+Progress = Callable[[str, float, float], None]
+Summary = dict[str, Any]
+
+
+def publish(
+    loaded: LoadedScenario,
+    out: Path | None,
+    records: Records,
+    workload: Workload,
+    *,
+    mode: Literal["simulated", "live"],
+    acceptance_source: str,
+    progress: Progress | None = None,
+    log: InputLog | None = None,
+    notes: dict[str, Any] | None = None,
+) -> Summary:
+    """Summarise a run and, with ``out``, write its folder. ``notes`` are further keys of the summary.
+
+    The command checked beforehand that ``out`` may be written.
+    """
+    summary = summarise(records, loaded.scenario, mode=mode, acceptance_source=acceptance_source)
+    if workload.malformed:
+        summary["workload"] = {
+            "malformed_rows": len(workload.malformed),
+            "first": [f"{row.file}:{row.line}: {row.problem}" for row in workload.malformed[:5]],
+        }
+    summary.update(notes or {})
+    if out is not None:
+        if progress is not None:
+            progress("write", 0, 1)
+        write_results(
+            out,
+            records,
+            loaded.scenario,
+            summary,
+            resolved_yaml=resolved_yaml(loaded),
+            mode=mode,
+            force=True,
+            log=log,
+        )
+        if progress is not None:
+            progress("write", 1, 1)
+    return summary
