@@ -20,7 +20,9 @@ class InputError(Exception):
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.file and self.line else self.file
-        return ": ".join(part for part in (place, self.key, self.message) if part)
+        text = ": ".join(part for part in (place, self.key, self.message) if part)
+        # input quoted in an error may hold line breaks and control characters: the line stays one
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class InputErrors(InputError):

@@ -272,6 +272,9 @@ def _asked(question: Callable[[], object], key: str = "") -> Iterator[Problem]:
     except InputError as error:
         message = f"{error.file}: {error.message}" if error.file else error.message
         yield Problem(tuple((error.key or key).split(".")), message)
+    except (OSError, ValueError) as error:  # a path too long for the system, or with a null byte
+        reason = getattr(error, "strerror", None) or str(error)
+        yield Problem(tuple(key.split(".")), f"cannot be read: {reason}; a known name, or a file's path")
 
 
 def _limits(scenario: Scenario) -> Iterator[Problem]:

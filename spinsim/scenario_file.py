@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +134,7 @@ def resolved_yaml(loaded: LoadedScenario) -> str:
     for section, key in [*paths, *((model, key) for model in models for key in ("shape", "weights"))]:
         path = (section or {}).get(key)
         # shapes and weights may be names instead: what is no file here is left as it is
-        if path and not path.startswith(("$", "~")) and (key == "path" or (base / path).exists()):
+        if path and not path.startswith(("$", "~")) and (key == "path" or os.path.exists(base / path)):
             section[key] = str(base / path)
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
 
