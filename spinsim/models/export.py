@@ -93,7 +93,9 @@ def pack(root: Path, out: Path, part_bytes: int) -> list[Path]:
     whole = out / "family.tar"
     with tarfile.open(whole, "w") as archive:
         for path in (
-            sorted(root.glob("*.json")) + sorted(root.glob("*/*.json")) + sorted(root.glob("*/*.safetensors"))
+            [root / MANIFEST, root / "tokenizer.json"]
+            + sorted(root.glob("*/*.json"))
+            + sorted(root.glob("*/*.safetensors"))
         ):
             archive.add(path, arcname=str(path.relative_to(root)))
     parts: list[Path] = []

@@ -7,7 +7,9 @@ the same command with ``--resume`` goes on after an interruption.
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +42,7 @@ class Options:
     jobs: int = len(DRAFTS)
     batch: int = 64
     rows_per_domain: int = 20_000  # of 513 tokens
-    target_share: float = 0.55
+    target_share: float = 0.6
     distill: float = 0.9
     seed: int = 0
     compile: bool = False
@@ -50,13 +52,21 @@ class Options:
 
 
 Say = Callable[[str], None]
-_START_S = 12.0  # kept back for each phase: a process starts, imports torch, writes its checkpoint
+_START_S = 12.0  # kept back for each round of processes: one starts, imports torch, writes its checkpoint
+
+
+def _interrupt(number: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _job(options: Options, name: str, recipe: Recipe, distilled: bool, queue: Any) -> None:
     """One member, in its own process. Messages to ``queue``: (name, Progress or error text)."""
     import torch
 
+    # The parent alone hears the terminal's interrupt; it ends us with SIGTERM, once.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         torch.set_float32_matmul_precision("high")
         if options.device == "cpu":
@@ -157,11 +167,28 @@ def _train(options: Options, members: Sequence[Member], recipe: Recipe, distille
                     else:
                         say(f"{name}: {message}")
     except KeyboardInterrupt:
-        for process in running.values():  # the terminal's interrupt reached them too: they save and leave
+        for process in running.values():
+            process.terminate()
+        for process in running.values():  # they save and leave
             process.join(30)
         raise
     if failures:
         raise RuntimeError(f"training failed: {', '.join(failures)}; the rest is kept, go on with --resume")
+
+
+def _same_as_before(options: Options) -> None:
+    """What is resumed must have been begun alike: everything that decides the batches."""
+    asked = {
+        name: getattr(options, name) for name in ("batch", "rows_per_domain", "seed", "steps", "distill")
+    }
+    path = options.out / "options.json"
+    if not path.is_file():
+        options.out.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asked) + "\n", encoding="utf-8")
+        return
+    begun = json.loads(path.read_text(encoding="utf-8"))
+    if begun != asked:
+        raise InputError(f"{options.out} was begun with {begun}; resume with the same, or use a new folder")
 
 
 def _prepare(options: Options, say: Say) -> None:
@@ -172,6 +199,7 @@ def _prepare(options: Options, say: Say) -> None:
 
         if not torch.cuda.is_available():
             raise InputError(f"device {options.device!r}: no CUDA device here; allowed: cpu")
+    _same_as_before(options)
     corpus = options.out / "corpus"
     missing = [domain for domain in MIXES["all"] if not (corpus / f"{domain}.npy").is_file()]
     if missing:
@@ -202,14 +230,13 @@ def train_family(options: Options, say: Say = lambda line: print(line, file=sys.
         if distilled
         else [([TARGET, *DRAFTS], 1.0, False)]
     )
-    for members, share, with_teacher in phases:
+    for number, (members, share, with_teacher) in enumerate(phases):
         phase = recipe
         if options.steps is None:
-            left = 60.0 * (options.minutes or 0.0) - (time.monotonic() - begun)
             rounds = -(-len(members) // options.jobs)  # drafts one after another share the time
-            phase = replace(
-                recipe, seconds=max(1.0, (left * share - _START_S * (2 if share < 1 else 1)) / rounds)
-            )
+            starts = rounds + sum(-(-len(later) // options.jobs) for later, _, _ in phases[number + 1 :])
+            left = 60.0 * (options.minutes or 0.0) - (time.monotonic() - begun) - starts * _START_S
+            phase = replace(recipe, seconds=max(1.0, left * share / rounds))
         _train(options, members, phase, with_teacher, say)
     manifest = export.write_manifest(options.out, options.command)
     if options.part_mib is not None:
@@ -220,6 +247,6 @@ def train_family(options: Options, say: Say = lambda line: print(line, file=sys.
 
 
 if __name__ == "__main__":
-    from spinsim.models.cli import app
+    from spinsim.models.cli import main
 
-    app(["train", *sys.argv[1:]])
+    main(["train", *sys.argv[1:]])
