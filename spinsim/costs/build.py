@@ -87,7 +87,8 @@ def build_predictor(scenario: Scenario, base_dir: str | Path | None = None) -> P
 
 
 def _profiled(scenario: Scenario, base_dir: str | Path | None, costs: ProfileCosts) -> Predictor:
-    from spinsim.costs.predictors import ProfilePredictor, fit_operations  # fitting needs scipy: load it late
+    # Fitting needs scipy: loaded only here, so that other costs start fast.
+    from spinsim.costs.predictors import Operation, ProfiledPass, ProfilePredictor, fit_operations
 
     path = Path(costs.path) if base_dir is None else Path(base_dir) / costs.path
     profile = _keyed("costs.path", lambda: read_profile(path))
@@ -96,6 +97,9 @@ def _profiled(scenario: Scenario, base_dir: str | Path | None, costs: ProfileCos
     for name, shape in draft_shapes(scenario, base_dir).items():
         device = device_hardware(scenario, draft_device(scenario, name), f"placement.drafts.{name}")
         wanted.append((f"models.drafts.{name}", shape, scenario.models.drafts[name].dtype, device, 1))
+    fitted: dict[str | None, dict[Operation, ProfiledPass]] = {
+        None: {}
+    }  # drafts of one shape share their fits
     operations = []
     for key, shape, dtype, hardware, devices in wanted:
         model = profile.find_model(shape, dtype, hardware.name, devices)
@@ -105,7 +109,9 @@ def _profiled(scenario: Scenario, base_dir: str | Path | None, costs: ProfileCos
                 f"allowed: {', '.join(profile.models) or 'none'}, or costs.allow_roofline: true",
                 key=f"{key}.shape",
             )
-        operations.append({} if model is None else fit_operations(profile, model))
+        if model is not None and model not in fitted:
+            fitted[model] = fit_operations(profile, model)
+        operations.append({} if model is None else fitted[model])
     fallback = build_roofline(scenario, base_dir, RooflineCosts(model="roofline", graphs=profile.graphs))
     return ProfilePredictor(
         profile,
@@ -172,16 +178,16 @@ def build_roofline(
 
 
 def scenario_link(scenario: Scenario, vocab: int) -> Link | None:
-    """What proposals cross; None when every draft shares the target's first device.
+    """What proposals cross; None when every draft shares a device with the target.
 
     ``transfer`` does not say which draft proposed, so of several devices the slowest link counts.
     """
-    home, sampling = scenario.placement.target[0], scenario.sampling.temperature > 0
-    target = device_hardware(scenario, home, "placement.target")
+    home, sampling = scenario.placement.target, scenario.sampling.temperature > 0
+    target = target_hardware(scenario)
     links = []
     for name in scenario.models.drafts:
         device = draft_device(scenario, name)
-        if device != home:
+        if device not in home:
             sheet = device_hardware(scenario, device, f"placement.drafts.{name}")
             links.append(link_between(sheet, target, vocab, sampling))
     return max(links, key=lambda link: link.seconds(32, 128), default=None)

@@ -29,9 +29,14 @@ def pass_shape(point: Point) -> PassShape:
     if point.operation == "catch_up":
         return PassShape(rows, tokens, tokens, tokens, kv, f["pairs"])
     if point.operation == "draft_step":
-        return PassShape(rows, tokens, rows, tokens, kv, kv * tokens / rows)
+        return _step_shape(rows, tokens, kv)
     queries = f["query_tokens"]
     return PassShape(rows, tokens, tokens, queries, kv, kv * queries / rows)
+
+
+def _step_shape(rows: float, tokens: float, kv_tokens: float) -> PassShape:
+    """A draft step of ``tokens`` query tokens, alike many a row."""
+    return PassShape(rows, tokens, rows, tokens, kv_tokens, kv_tokens * tokens / rows)
 
 
 class ProfiledPass:
@@ -59,12 +64,18 @@ class ProfiledPass:
         if seconds is not None:
             return Estimate(seconds, MEASURED)
         rows, tokens, head, queries, kv, pairs = shape
-        if tokens > self._max_tokens or kv > self._max_kv or kv > self._max_context * rows:
+        if not self.covers(rows, tokens, kv):
             return None
         if tokens < self._min_tokens or kv < self._min_kv:
             tokens, kv = max(tokens, self._min_tokens), max(kv, self._min_kv)
             shape = PassShape(rows, tokens, head, queries, kv, pairs)
         return Estimate(self.chosen.fit.predict(shape), INTERPOLATED)
+
+    def covers(self, rows: float, tokens: float, kv_tokens: float) -> bool:
+        """Is nothing of the pass above the range?"""
+        return (
+            tokens <= self._max_tokens and kv_tokens <= self._max_kv and kv_tokens <= self._max_context * rows
+        )
 
     def range_text(self) -> str:
         """The range in words, for errors."""
@@ -161,49 +172,67 @@ class ProfilePredictor:
         return PassShape(rows, total, total if all_positions else rows, total, kv, pairs)
 
     def propose(self, draft: int, lengths: Sequence[int], contexts: Sequence[int]) -> Estimate:
-        """The sum of its steps; the least certain label of theirs."""
+        """The sum of its steps; the least certain label of theirs.
+
+        Rows of equal lengths are the common case: their later steps differ by a few KV tokens, and
+        are charged at their mean (exact where the fit is linear from the first of them to the last).
+        """
         known = self.drafts[draft].get(("draft_step", ""))
-        seconds, label = 0.0, MEASURED
-        counts = active_rows(lengths)
-        if not counts:
+        rows = len(lengths)
+        steps = max(lengths, default=0)
+        if not steps:
             return Estimate(0.0, MEASURED)
-        equal = counts[-1] == len(lengths)
-        cached = sum(contexts)
-        for step, rows in enumerate(counts):
-            if not equal:
-                cached = sum(
-                    context for length, context in zip(lengths, contexts, strict=True) if length > step
-                )
+        if lengths.count(steps) == rows:
+            found = known and self._alike(known, rows, steps, sum(contexts))
+        else:
+            found = known and self._unlike(known, lengths, contexts)
+        if found:
+            return found
+        executed = bucket_rows(rows) if self._graphs else rows
+        shape = _step_shape(executed, 2 * executed, sum(contexts) + rows * (steps - 1))
+        return self._beyond("draft_step", known, shape).propose(draft, lengths, contexts)
+
+    def _alike(self, known: ProfiledPass, rows: int, steps: int, cached: int) -> Estimate | None:
+        executed = bucket_rows(rows) if self._graphs else rows
+        first = known.estimate(_step_shape(executed, 2 * executed, cached))
+        if steps == 1 or first is None:
+            return first
+        if not known.covers(executed, executed, cached + rows * (steps - 1)):
+            return None
+        later = known.estimate(_step_shape(executed, executed, cached + rows * steps / 2))
+        if later is None:
+            return None
+        label = max(first.label, later.label) if steps == 2 else INTERPOLATED
+        return Estimate(first.seconds + (steps - 1) * later.seconds, label)
+
+    def _unlike(
+        self, known: ProfiledPass, lengths: Sequence[int], contexts: Sequence[int]
+    ) -> Estimate | None:
+        seconds, label = 0.0, MEASURED
+        for step, rows in enumerate(active_rows(lengths)):
+            kv = sum(compress(contexts, map(step.__lt__, lengths))) + step * rows
             executed = bucket_rows(rows) if self._graphs else rows
-            tokens = executed if step else 2 * executed
-            kv = cached + step * rows
-            shape = PassShape(executed, tokens, executed, tokens, kv, kv * tokens / executed)
-            found = None if known is None else known.estimate(shape)
+            found = known.estimate(_step_shape(executed, executed if step else 2 * executed, kv))
             if found is None:
-                return self._beyond("draft_step", known, shape).propose(draft, lengths, contexts)
+                return None
             seconds += found.seconds
             label = max(label, found.label)
         return Estimate(seconds, label)
 
     def verify(self, packing: Packing) -> Estimate:
         """One verification by the target, by the fit of its packing."""
-        rows, queries, kv, tokens = (
-            packing.rows,
-            packing.query_tokens,
-            packing.kv_tokens,
-            packing.real_query_tokens,
-        )
+        kind, rows, piece, queries, kv, tokens, _ = packing
         if not rows:
             return Estimate(0.0, MEASURED)
         if self._graphs:
             tokens = bucket_tokens(tokens)
-            if packing.kind != "ragged":
-                kv = bucket_rows(rows) * bucket_kv(packing.piece)
+            if kind != "ragged":
+                kv = bucket_rows(rows) * bucket_kv(piece)
                 rows = bucket_rows(rows)
-        known = self.target.get(("verify", packing.kind))
+        known = self.target.get(("verify", kind))
         shape = PassShape(rows, tokens, tokens, queries, kv, kv * queries / rows)
         found = known and known.estimate(shape)
-        return found or self._beyond(f"verify ({packing.kind})", known, shape).verify(packing)
+        return found or self._beyond(f"verify ({kind})", known, shape).verify(packing)
 
     def transfer(self, rows: int, tokens: int) -> Estimate:
         """Proposed tokens across the link, by what they weigh."""

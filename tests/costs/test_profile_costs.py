@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spinsim.costs.base import INTERPOLATED, MEASURED, ROOFLINE, Packing, Predictor
+from spinsim.costs.buckets import bucket_rows
 from spinsim.costs.build import build_predictor
 from spinsim.costs.fits import PassShape, fit_pass, fit_table, held_out, law_fitter
 from spinsim.costs.predictors import Curve, ProfilePredictor, fit_operations, pass_shape
@@ -270,6 +271,19 @@ def test_predictions_come_near_the_truth(strict: Predictor) -> None:
     assert strict.transfer(8, 32).seconds == pytest.approx(30e-6, rel=0.05)
     assert strict.slowdown(True) == pytest.approx(1.1, rel=0.05)
     assert strict.slowdown(False) == pytest.approx(1.9, rel=0.05)
+
+
+def test_a_proposal_is_the_sum_of_its_fitted_steps(strict: Predictor) -> None:
+    assert isinstance(strict, ProfilePredictor)
+    fit = strict.drafts[0]["draft_step", ""].chosen.fit
+    for lengths in ([5] * 12, [5, 3] * 6):
+        expected = 0.0
+        for step in range(5):
+            active = sum(1 for length in lengths if length > step)
+            rows = bucket_rows(active)
+            tokens, kv = (rows if step else 2 * rows), active * (333 + step)
+            expected += fit.predict(PassShape(rows, tokens, rows, tokens, kv, kv * tokens / rows))
+        assert strict.propose(0, lengths, [333] * 12).seconds == pytest.approx(expected, rel=1e-9)
 
 
 ASKS: dict[str, Callable[[Predictor], Any]] = {
