@@ -203,22 +203,21 @@ def acceptance(curves: Sequence[tuple[str, str, Values]], longest: int, histogra
 
 
 def choices(panels_data: Sequence[tuple[str, str, Values, Values]], shades: Sequence[str]) -> str:
-    """Stacked shares of arms; panels are (title, x label, x, shares of shape (arms, len(x)))."""
+    """Stacked shares of arms; panels are (title, x label, n + 1 edges, shares of shape (arms, n))."""
 
     def draw(panels: list[Axes]) -> None:
-        for ax, (title, label, x, shares) in zip(panels, panels_data, strict=True):
+        for ax, (title, label, edges, shares) in zip(panels, panels_data, strict=True):
             _tidy(ax, title, label)
             _percent_axis(ax)
             ax.stackplot(
-                x,
-                shares,
+                edges,
+                np.concatenate((shares, shares[:, -1:]), axis=1),
+                step="post",
                 colors=[colour(s) for s in shades],
-                linewidth=0.4,
-                edgecolor=colour("paper"),
+                linewidth=0,
                 alpha=0.9,
             )
-            if x.size > 1:
-                ax.set_xlim(float(x[0]), float(x[-1]))
+            ax.set_xlim(float(edges[0]), float(edges[-1]))
             ax.xaxis.set_major_locator(MaxNLocator(6))
 
     return drawing("choices", draw, columns=len(panels_data), height=2.15)

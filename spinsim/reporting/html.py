@@ -11,14 +11,12 @@ import yaml
 
 from spinsim.costs.base import LABELS
 from spinsim.engine.records import KINDS, REJECTED
-from spinsim.reporting import figures, page
+from spinsim.reporting import figures, page, report_drafts
 from spinsim.reporting.lane_strip import lane_strip
-from spinsim.reporting.report_data import Column, RunFolder, read_folder
+from spinsim.reporting.report_data import BINS, Column, RunFolder, read_folder
 from spinsim.reporting.scenario_text import describe
 from spinsim.reporting.terminal import LATENCIES, duration, number, percent
 
-BINS = 72  # of figures over time
-FEW = 20  # rounds below which a share is not drawn
 _KIND_SHADES = dict(zip(KINDS, ("muted", "s4", "s0", "ink"), strict=True))
 _LABEL_SHADES = dict(zip(LABELS, ("s2", "s0", "s1", "none"), strict=True))
 
@@ -43,8 +41,8 @@ def render(run: RunFolder) -> str:
         _headline(s),
         _latency(run),
         _over_time(run),
-        _drafts(run, colours),
-        _choices(run, colours),
+        report_drafts.drafts(run, colours),
+        report_drafts.choices(run, colours),
         _verification(run),
         _devices(run, colours),
         _costs(s),
@@ -140,10 +138,8 @@ def _over_time(run: RunFolder) -> str:
     edges = np.linspace(0, ended, BINS + 1)
     first = run.requests["first_token_s"]
     finished, arrival = run.requests["finished_s"], run.requests["arrival_s"]
-    tokens = np.histogram(
-        run.rounds["committed_s"], edges, weights=run.rounds["committed"].astype(np.float64)
-    )[0]
-    tokens = tokens + np.histogram(first[np.isfinite(first)], edges)[0]
+    tokens = np.bincount(run.bins(run.rounds["committed_s"]), run.rounds["committed"], BINS)
+    tokens += np.bincount(run.bins(first[np.isfinite(first)]), minlength=BINS)
     status = run.labels["requests.status"]
     served = np.isfinite(first)
     refused = np.isin(run.requests["status"], [i for i, n in enumerate(status) if n == REJECTED])
@@ -169,160 +165,20 @@ def _over_time(run: RunFolder) -> str:
     return page.section("Over time", page.figure(svg, text))
 
 
-def _inside_rounds(run: RunFolder) -> Column:
-    at = run.rounds["committed_s"]
-    inside: Column = (at >= run.window[0]) & (at <= run.window[1])
-    return inside
-
-
-def _drafts(run: RunFolder, colours: dict[str, str]) -> str:
-    per_draft = run.summary["speculation"]["per_draft"]
-    rows = []
-    for name, row in per_draft.items():
-        rows.append(
-            [
-                f"{page.key(colours[name])}{escape(name)}",
-                percent(row["share"]),
-                f"{row['rounds']:,}",
-                f"{row['accepted']:,} / {row['drafted']:,}",
-                percent(row["acceptance_rate"]),
-                number(row["acceptance_length"]),
-                duration(row["draft_time_s"]),
-                duration(row["catch_up_time_s"]),
-            ]
-        )
-    header = ["draft", "share", "rounds", "accepted / drafted", "rate", "length", "drafting", "catching up"]
-    parts = [page.table(header, rows)]
-    arm, inside = run.arm_of_rounds(), _inside_rounds(run)
-    drafted, accepted = run.rounds["drafted"], run.rounds["accepted"]
-    curves, longest = [], 0
-    for i, name in enumerate(run.arms):
-        mine = inside & (arm == i) & (drafted > 0)
-        if mine.sum() < FEW:
-            continue
-        reach = np.arange(1, int(drafted[mine].max()) + 1)
-        share = (accepted[mine][:, None] >= reach).mean(axis=0)
-        curves.append((name, colours[name], share))
-        longest = max(longest, reach.size)
-    if curves:
-        text = (
-            "Left, by draft, among all its proposals, also those shorter than i; right, of all drafts. "
-            f"In all, {run.summary['tokens']['accepted']:,} of {run.summary['tokens']['drafted']:,} "
-            "drafted tokens were accepted."
-        )
-        histogram = np.array(run.summary["speculation"]["acceptance_histogram"])
-        svg = figures.acceptance(curves, longest, histogram)
-        parts.append(page.figure(svg + page.legend((n, c) for n, c, _ in curves), text))
-    parts.append(_domains(run, colours))
-    return page.section("Drafts and acceptance", *parts)
-
-
-def _domains(run: RunFolder, colours: dict[str, str]) -> str:
-    """Acceptance rate by draft and domain, a shaded table; empty where there is one domain."""
-    labels = run.labels["requests.domain"]
-    if len(labels) < 2:
-        return ""
-    domain_of = np.full(int(run.requests["request"].max()) + 1, -1, dtype=np.int64)
-    domain_of[run.requests["request"]] = run.requests["domain"]
-    inside = _inside_rounds(run)
-    domain, arm = domain_of[run.rounds["request"][inside]], run.arm_of_rounds()[inside]
-    drafts = [name for name in run.arms if name in run.drafts]
-    shape = (len(labels), len(run.arms))
-    cell = domain * shape[1] + arm
-    sums = [
-        np.bincount(cell, weights=run.rounds[name][inside], minlength=shape[0] * shape[1]).reshape(shape)
-        for name in ("accepted", "drafted")
-    ]
-    rows = []
-    for d in np.argsort(labels):
-        cells = [escape(labels[d] or "(none)")]
-        for name in drafts:
-            accepted, drafted = (part[d, run.arms.index(name)] for part in sums)
-            cells.append(_shaded(accepted, drafted))
-        rows.append(cells)
-    header = [
-        "domain",
-        *(f'<th class="cell">{page.key(colours[name])}{escape(name)}</th>' for name in drafts),
-    ]
-    text = '<p class="note">Acceptance rate (accepted / drafted) by domain of the request and draft.</p>'
-    return page.table(header, rows) + text
-
-
-def _shaded(accepted: float, drafted: float) -> str:
-    if not drafted:
-        return '<td class="cell">\N{EN DASH}</td>'
-    rate = accepted / drafted
-    tint = f"color-mix(in srgb,var(--s0) {60 * rate:.0f}%,transparent)"
-    title = f"{accepted:,.0f} of {drafted:,.0f}"
-    return f'<td class="cell" style="background:{tint}" title="{title}">{percent(rate)}</td>'
-
-
-def _choices(run: RunFolder, colours: dict[str, str]) -> str:
-    """Which arm was chosen: by the request's own round, and over the run."""
-    arm = run.arm_of_rounds()
-    if len(run.arms) < 2 or not arm.size:
-        return ""
-    turn = _turns(run.rounds["request"])
-    counts = np.zeros((len(run.arms), int(turn.max()) + 1))
-    np.add.at(counts, (arm, turn), 1.0)
-    enough = np.flatnonzero(counts.sum(axis=0) >= min(FEW, counts.sum(axis=0)[0]))
-    upto = min(int(enough[-1]) + 1, int(np.percentile(turn, 99)) + 2)
-    rounds = np.arange(1, upto + 1)
-    ended = max(run.summary["run"]["duration_s"], 1e-9)
-    place = np.minimum((run.rounds["committed_s"] / ended * BINS).astype(int), BINS - 1)
-    timed = np.zeros((len(run.arms), BINS))
-    np.add.at(timed, (arm, place), 1.0)
-    used = np.flatnonzero(timed.sum(axis=0) > 0)
-    middles = (used + 0.5) * ended / BINS
-    panels = [
-        ("By the request's own round", "round of the request", rounds, _shares(counts[:, :upto])),
-        ("Over the run", "seconds of the run", middles, _shares(timed[:, used])),
-    ]
-    svg = figures.choices(panels, [colours[name] for name in run.arms])
-    policy = run.scenario.get("policies", {}).get("selector", {}).get("name", "")
-    text = (
-        f"Share of rounds in which {escape(policy) or 'the selector'} gave a request to each draft. "
-        "A selector that learns within a request shows on the left, "
-        "one that adapts to the traffic on the right. "
-        f"{run.summary['speculation']['switches']:,} changes of draft cost "
-        f"{run.summary['speculation']['catch_up_tokens']:,} tokens of catching up."
-    )
-    return page.section(
-        "The selector's choices", page.figure(svg + page.legend((n, colours[n]) for n in run.arms), text)
-    )
-
-
-def _turns(request: Column) -> Column:
-    """For each row, how many rows of the same request came before."""
-    order = np.argsort(request, kind="stable")
-    begins = np.concatenate(([True], request[order][1:] != request[order][:-1]))
-    starts = np.flatnonzero(begins)
-    within = np.arange(request.size) - np.repeat(starts, np.diff(np.append(starts, request.size)))
-    out = np.empty(request.size, dtype=np.int64)
-    out[order] = within
-    return out
-
-
-def _shares(counts: Column) -> Column:
-    totals = counts.sum(axis=0)
-    shares: Column = counts / np.where(totals > 0, totals, 1.0)
-    return shares
-
-
 def _verification(run: RunFolder) -> str:
     v = run.summary["verification"]
     kinds = ", ".join(f"{n:,} {kind}" for kind, n in v["packings"].items()) or "none"
     text = (
-        f"{v['kv_tokens']:,} of {v['padded_kv_tokens']:,} KV tokens read by verifications were real: "
-        f"<b>{percent(v['padding_fraction'])} padding</b>. Of {v['padded_query_tokens']:,} query tokens, "
-        f"{v['query_tokens']:,} were. Packings of micro-batches: {escape(kinds)}."
+        f"<b>{percent(v['padding_fraction'])} padding</b>: verifications read {v['padded_kv_tokens']:,} KV "
+        f"tokens, of which {v['kv_tokens']:,} were real, for {v['padded_query_tokens']:,} query tokens, "
+        f"of which {v['query_tokens']:,} were. Packings of micro-batches: {escape(kinds)}."
     )
     d = run.decisions
     if v["padding_fraction"] <= 0 or not d["assigned_ns"].size:
         return page.section("Verification", f"<p>{text}</p>")
     at = d["assigned_ns"] / 1e9
     ended = max(run.summary["run"]["duration_s"], 1e-9)
-    place = np.minimum((at / ended * BINS).astype(int), BINS - 1)
+    place = run.bins(at)
     count = np.bincount(place, minlength=BINS)
     used = np.flatnonzero(count)
     real, padded = (

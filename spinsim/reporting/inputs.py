@@ -20,8 +20,7 @@ from spinsim.engine.records import KINDS, Records
 from spinsim.reporting import arrow
 from spinsim.reporting.columns import view
 
-SOURCES = {TIMER: "timer", COMPLETION: "completion"}
-OUTCOMES = ("", "prefill", "catch_up", "verify")
+_SOURCES = [name for _, name in sorted({TIMER: "timer", COMPLETION: "completion"}.items())]
 NO_OPERATION = "none"
 
 _OPERATION_COLUMNS = {
@@ -49,34 +48,23 @@ INPUTS = pa.schema(
 )
 
 
-def completions(records: Records) -> InputLog:
-    """The inputs of a run that logged none: its completions by time, the earlier submitted first."""
-    finished, started = view(records.operations.finished_ns), view(records.operations.started_ns)
-    done = np.flatnonzero(finished >= 0)
-    ids = done[np.argsort(finished[done], kind="stable")]
-    n = int(ids.size)
-    return InputLog(
-        [COMPLETION] * n, finished[ids].tolist(), ids.tolist(), started[ids].tolist(), finished[ids].tolist(),
-        [""] * n, [[]] * n, [[]] * n, [[]] * n,
-    )  # fmt: skip
-
-
 def write_inputs(path: Path, records: Records, log: InputLog | None = None) -> None:
-    """A row per input, in the order in which it was handled; ``log`` as the live world kept it."""
-    log = completions(records) if log is None else log
+    """A row per input, in the order in which it was handled; ``log`` as the live world kept it.
+
+    Without a log: the completed operations by time, the earlier submitted first.
+    """
+    ids, logged = _completions(records) if log is None else _logged(log)
     operations = records.operations
-    ids = np.array(log.operation, dtype=np.int64)
     real = ids >= 0
     lanes = [*(name for name, _ in records.lanes), NO_OPERATION]
 
     def of_operation(name: str, otherwise: int) -> NDArray[Any]:
-        out = np.full(ids.size, otherwise, dtype=np.int64)
-        out[real] = view(getattr(operations, name))[ids[real]]
+        column = view(getattr(operations, name))
+        out = np.full(ids.size, otherwise, dtype=column.dtype)
+        out[real] = column[ids[real]]
         return out
 
     columns = {
-        "input": arrow.categories(np.array(log.kind, dtype=np.int32), [SOURCES[k] for k in sorted(SOURCES)]),
-        "time_ns": arrow.numbers(np.array(log.time_ns, dtype=np.int64)),
         "operation": arrow.numbers(ids.astype(np.int32)),
         "lane": arrow.categories(of_operation("lane", len(lanes) - 1), lanes),
         "kind": arrow.categories(of_operation("kind", len(KINDS)), [*KINDS, NO_OPERATION]),
@@ -84,15 +72,42 @@ def write_inputs(path: Path, records: Records, log: InputLog | None = None) -> N
             name: arrow.numbers(of_operation(name, -1).astype(dtype))
             for name, dtype in _OPERATION_COLUMNS.items()
         },
-        "started_ns": arrow.numbers(np.array(log.started_ns, dtype=np.int64)),
-        "finished_ns": arrow.numbers(np.array(log.finished_ns, dtype=np.int64)),
+        **logged,
+    }
+    table = pa.table({name: columns[name] for name in INPUTS.names}, schema=INPUTS)
+    pq.write_table(table, path, compression=arrow.COMPRESSION, row_group_size=arrow.CHUNK_ROWS)
+
+
+def _completions(records: Records) -> tuple[NDArray[Any], dict[str, pa.Array]]:
+    """Operations in order of completion, and the columns of a log of them."""
+    finished, started = view(records.operations.finished_ns), view(records.operations.started_ns)
+    done = np.flatnonzero(finished >= 0)
+    ids = done[np.argsort(finished[done], kind="stable")]
+    nothing = np.zeros(ids.size + 1, dtype=np.int32)
+    empty = arrow.lists(nothing, np.zeros(0, dtype=np.int32))
+    return ids, {
+        "input": arrow.categories(np.full(ids.size, COMPLETION), _SOURCES),
+        "time_ns": arrow.numbers(finished[ids]),
+        "started_ns": arrow.numbers(started[ids]),
+        "finished_ns": arrow.numbers(finished[ids]),
+        "outcome": arrow.categories(nothing[1:], [""]),
+        "accepted": empty,
+        "ended": empty,
+        "hits": pa.ListArray.from_arrays(arrow.numbers(nothing), arrow.blobs([])),
+    }
+
+
+def _logged(log: InputLog) -> tuple[NDArray[Any], dict[str, pa.Array]]:
+    """The operations that a log names (-1 for a timer), and its columns."""
+    times = {name: getattr(log, name) for name in ("time_ns", "started_ns", "finished_ns")}
+    return np.array(log.operation, dtype=np.int64), {
+        "input": arrow.categories(np.array(log.kind, dtype=np.int32), _SOURCES),
+        **{name: arrow.numbers(np.array(column, dtype=np.int64)) for name, column in times.items()},
         "outcome": arrow.categories_of(log.outcome),
         "accepted": _int_lists(log.accepted),
         "ended": _int_lists(log.ended),
         "hits": _bytes_lists(log.hits),
     }
-    table = pa.table(columns, schema=INPUTS)
-    pq.write_table(table, path, compression=arrow.COMPRESSION, row_group_size=arrow.CHUNK_ROWS)
 
 
 def read_inputs(path: Path) -> InputLog:
@@ -109,9 +124,8 @@ def read_inputs(path: Path) -> InputLog:
         "hits",
     ]
     columns = {name: column.to_pylist() for name, column in _columns(path, names)}
-    sources = {name: kind for kind, name in SOURCES.items()}
     return InputLog(
-        [sources[name] for name in columns["input"]],
+        [_SOURCES.index(name) for name in columns["input"]],
         *(columns[name] for name in names[1:]),
     )
 

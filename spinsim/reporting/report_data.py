@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import yaml
 from numpy.typing import NDArray
 
 from spinsim.errors import InputError
-from spinsim.reporting.columns import NO_DRAFT_LABEL
 
 Column = NDArray[Any]
+
+BINS = 72  # of figures over time
 
 _REQUESTS = (
     "request", "domain", "status", "arrival_s", "first_token_s", "finished_s", "ttft_s", "tpot_s", "e2e_s",
@@ -55,13 +57,27 @@ class RunFolder:
         """Begin and end of the measured window, in seconds."""
         return self.summary["window"]["start_s"], self.summary["window"]["end_s"]
 
+    @cached_property
+    def inside(self) -> Column:
+        """Which rows of the rounds committed within the window."""
+        at = self.rounds["committed_s"]
+        inside: Column = (at >= self.window[0]) & (at <= self.window[1])
+        return inside
+
+    def bins(self, moments: Column) -> Column:
+        """In which of ``BINS`` equal parts of the run each moment (in seconds) lies."""
+        ended = max(self.summary["run"]["duration_s"], 1e-9)
+        bins: Column = np.clip(moments / ended * BINS, 0, BINS - 1).astype(np.int16)
+        return bins
+
+    @cached_property
     def arm_of_rounds(self) -> Column:
         """For each row of the rounds, the index into :attr:`arms`."""
         labels = self.labels["rounds.draft"]
         none = len(self.arms) - 1
         place = {name: i for i, name in enumerate(self.arms)}
-        index = np.array([place.get(name, none) for name in labels], dtype=np.int64)
-        arm: Column = index[self.rounds["draft"]] if labels else np.zeros(0, dtype=np.int64)
+        index = np.array([place.get(name, none) for name in labels], dtype=np.int16)
+        arm: Column = index[self.rounds["draft"]] if labels else np.zeros(0, dtype=np.int16)
         return arm
 
 
@@ -86,15 +102,12 @@ def read_folder(folder: Path) -> RunFolder:
 
 
 def _table(path: Path, names: tuple[str, ...], labels: dict[str, list[str]]) -> dict[str, Column]:
-    table = pq.read_table(path, columns=list(names)).unify_dictionaries()
     columns: dict[str, Column] = {}
-    for name in names:
-        column = table[name].combine_chunks()
+    file = pq.ParquetFile(path)
+    for name in names:  # one at a time: half the memory
+        column = file.read(columns=[name]).unify_dictionaries()[name].combine_chunks()
         if hasattr(column, "dictionary"):
             labels[f"{path.stem}.{name}"] = column.dictionary.to_pylist()
             column = column.indices
         columns[name] = column.to_numpy(zero_copy_only=False)
     return columns
-
-
-__all__ = ["NO_DRAFT_LABEL", "Column", "RunFolder", "read_folder"]

@@ -97,7 +97,7 @@ def _slo(slo: Summary) -> Text:
 
 def _table(first: str, *columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
-    table.add_column(first, style="bold", min_width=12, no_wrap=True)
+    table.add_column(first, style="bold", min_width=10, no_wrap=True)
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     return table
@@ -115,7 +115,7 @@ def _latency(s: Summary) -> Table:
 
 def _drafts(s: Summary) -> Table:
     spec = s["speculation"]
-    table = _table("draft", "share", "rounds", "drafted", "accepted", "rate", "length", "draft time")
+    table = _table("draft", "share", "rounds", "drafted", "accepted", "rate", "length", "drafting")
     for name, row in spec["per_draft"].items():
         table.add_row(
             name,

@@ -47,7 +47,7 @@ def test_eighty_columns_lose_nothing(records: Records, scenario: Scenario) -> No
     summary = summarise(records, scenario, mode="simulated", acceptance_source="synthetic")
     text = printed(summary, width=80)
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
-    for header in ("share", "rounds", "drafted", "accepted", "rate", "length", "draft time", "p99"):
+    for header in ("share", "rounds", "drafted", "accepted", "rate", "length", "drafting", "p99"):
         assert header in text
     assert duration(summary["speculation"]["per_draft"]["large"]["draft_time_s"]) in text
 
