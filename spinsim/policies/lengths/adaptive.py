@@ -12,6 +12,8 @@ from spinsim.policies.base import NO_DRAFT, Feedback, PolicyContext, RequestView
 from spinsim.policies.beliefs import ragged
 from spinsim.policies.registry import LENGTHS
 
+_MOST_CACHED = 1 << 14
+
 
 @LENGTHS.register("heuristic")
 class Heuristic:
@@ -119,6 +121,8 @@ class GoodputOptimal:
         if times is None:
             lengths = range(1, self._context.max_length + 1)
             times = [max(self._round_s(counts, context, k), 1e-9) for k in lengths]
+            if len(self._times) >= _MOST_CACHED:
+                self._times.clear()
             self._times[key] = times
         return times
 

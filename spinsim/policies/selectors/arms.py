@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
@@ -32,14 +33,15 @@ class PerRequest(Generic[P]):
         self.params = params
         self.context = context
         self.arms = arms_of(context)
-        self.limited = any(capacity is not None for capacity in context.capacities)
+        limits = [capacity for capacity in context.capacities if capacity is not None]
+        self.unlimited_rows = min(limits) if limits else sys.maxsize  # no capacity binds up to this many
 
     def choose(self, view: RequestView, arms: Sequence[int]) -> int:
         """One of ``arms``, which is not empty."""
         raise NotImplementedError
 
     def assign(self, batch: Sequence[RequestView]) -> list[int]:
-        if not self.limited:
+        if len(batch) <= self.unlimited_rows:
             choose, arms = self.choose, self.arms
             return [choose(view, arms) for view in batch]
         room = self.room(len(batch))

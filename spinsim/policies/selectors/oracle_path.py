@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from spinsim.costs.base import Predictor
-from spinsim.policies.base import NO_DRAFT
+from spinsim.policies.base import NO_DRAFT, RequestView
 from spinsim.policies.beliefs import ragged
 
+_MOST_CACHED = 1 << 18
 _SETTLED = 1  # tokens that a proposal's first step takes in by itself
 
 
@@ -23,81 +24,69 @@ class Label(NamedTuple):
 
 
 class Pricing:
-    """Seconds of one request's round among ``rows`` like it, a ``rows``-th of the whole.
+    """Predicted seconds of the rounds of a request alone; ``lengths[draft]`` tokens are proposed."""
 
-    ``lengths[draft]`` tokens are proposed. Contexts are rounded up to 32 tokens for more than one row.
-    """
-
-    def __init__(self, predictor: Predictor, rows: int, lengths: Sequence[int]) -> None:
+    def __init__(self, predictor: Predictor, lengths: Sequence[int]) -> None:
         self.lengths = tuple(lengths)
         self._predictor = predictor
-        self._rows = rows
-        self._grain = 1 if rows == 1 else 32
-        self._host = predictor.orchestrate(rows).seconds
+        self._host = predictor.orchestrate(1).seconds
         self._submit = self._host + 2.0 * predictor.hop().seconds
         self._rounds: dict[tuple[int, int], float] = {}
         self._catch_ups: dict[tuple[int, int, int], float] = {}
 
     def round_s(self, arm: int, context: int, cached: int) -> float:
         """A round after ``context`` tokens, ``cached`` of which are in the draft's cache."""
-        missing = context - 1 - cached
-        executed = self._up(context)
-        key = (arm, executed)
+        key = (arm, context)
         seconds = self._rounds.get(key)
         if seconds is None:
-            seconds = self._rounds[key] = self._round(arm, executed) / self._rows
+            seconds = self._rounds[key] = self._round(arm, context)
+        missing = context - 1 - cached
         if arm == NO_DRAFT or missing <= _SETTLED:
             return seconds
-        return seconds + self.catch_up_s(arm, self._up(missing), self._up(cached))
-
-    def _up(self, tokens: int) -> int:
-        return -(-tokens // self._grain) * self._grain
+        return seconds + self.catch_up_s(arm, missing, cached)
 
     def catch_up_s(self, draft: int, tokens: int, start: int) -> float:
         """What a catch-up adds: the proposal is submitted beside it, and waits for the later of the two."""
         key = (draft, tokens, start)
         seconds = self._catch_ups.get(key)
         if seconds is None:
-            n = self._rows
-            whole = self._predictor.catch_up(draft, [tokens] * n, [start] * n).seconds
-            seconds = self._catch_ups[key] = max(whole, self._host) / n
+            seconds = max(self._predictor.catch_up(draft, [tokens], [start]).seconds, self._host)
+            if len(self._catch_ups) >= _MOST_CACHED:
+                self._catch_ups.clear()
+            self._catch_ups[key] = seconds
         return seconds
 
     def _round(self, arm: int, context: int) -> float:
-        rows, predictor = self._rows, self._predictor
+        predictor = self._predictor
         length = 0 if arm == NO_DRAFT else self.lengths[arm]
-        packing = ragged(rows, rows * (context + length), rows * (length + 1))
-        seconds = self._submit + predictor.verify(packing).seconds
+        seconds = self._submit + predictor.verify(ragged(1, context + length, length + 1)).seconds
         if arm != NO_DRAFT:
-            seconds += self._submit + predictor.propose(arm, [length] * rows, [context] * rows).seconds
-            seconds += predictor.transfer(rows, rows * length).seconds
+            seconds += self._submit + predictor.propose(arm, [length], [context]).seconds
+            seconds += predictor.transfer(1, length).seconds
         return seconds
 
 
 def shortest_path(
     runs: Sequence[Sequence[int]],
     output: int,
-    position: int,
-    prompt: int,
-    cached: tuple[int, ...],
+    view: RequestView,
     arms: Sequence[int],
     pricing: Pricing,
     width: int,
 ) -> dict[int, int]:
-    """The arm to take at each position of the fastest way from ``position`` to ``output`` tokens.
+    """The arm to take at each position of the fastest way from here to ``output`` tokens.
 
-    ``runs[draft][position]`` proposals in a row would be accepted. Labels are kept per position, sorted by
-    time, at most ``width`` of them that no other dominates. A dominates B if it is no later
-    even after paying, for each draft in which B's cache is ahead, a catch-up to the very end: exact
-    where a catch-up costs no more than its parts together.
+    ``runs[draft][position]`` proposals in a row would be accepted. At most ``width`` labels that no other
+    dominates are kept per position. A dominates B if it is no later even after paying, for each
+    draft in which B's cache is ahead, a catch-up to the very end: exact where a catch-up costs no
+    more than its parts together, and the longer one no less.
     """
+    prompt = view.prompt_tokens
     labels: list[list[Label]] = [[] for _ in range(output + 1)]
-    labels[position].append(Label(0.0, cached, position, None, NO_DRAFT))
-    for p in range(position, output):
-        kept = _undominated(labels[p], width, prompt + output, pricing)
-        labels[p] = kept
+    labels[view.generated].append(Label(0.0, tuple(view.cached), view.generated, None, NO_DRAFT))
+    for p in range(view.generated, output):
         context = prompt + p
-        for label in kept:
+        for label in _undominated(labels[p], width, prompt + output, pricing):
             seconds, caches = label.seconds, label.cached
             for arm in arms:
                 if arm == NO_DRAFT:

@@ -47,8 +47,6 @@ class Spin(PerRequest["Spin.Params"]):
         self._wanted = [params.explore * math.log(1.0 + t) for t in range(1, 1025)]
 
     def assign(self, batch: Sequence[RequestView]) -> list[int]:
-        if self.limited:
-            return self._assign_limited(batch)
         statistics = self.statistics
         known, wanted = statistics.requests, self._wanted
         chosen = []
@@ -60,13 +58,19 @@ class Spin(PerRequest["Spin.Params"]):
             else:
                 gains = self._gains(view, stats)
                 chosen.append(self.arms[gains.index(max(gains))])
-        return chosen
+        if len(batch) > self.unlimited_rows and self._overfull(chosen):
+            return self._assign_limited(batch)
+        return chosen  # everyone's first choice: no assignment is better
 
     def observe(self, feedback: Feedback) -> None:
         self.statistics.add(feedback.requests, feedback.drafts, *self._reward(feedback))
 
     def forget(self, request: int) -> None:
         self.statistics.forget(request)
+
+    def _overfull(self, chosen: Sequence[int]) -> bool:
+        capacities = self.context.capacities
+        return any(limit is not None and chosen.count(arm) > limit for arm, limit in enumerate(capacities))
 
     def _wants(self, stats: ArmStats) -> float:
         """Pulls of every arm that the request should have by now."""
