@@ -79,6 +79,19 @@ def test_padded_copies_never_exceed_the_batch() -> None:
     assert plain - padded == pytest.approx(2048, abs=1)
 
 
+def test_an_override_of_the_padded_baseline_must_hold_its_copies_too() -> None:
+    sections: dict[str, Any] = {
+        "models": SEVEN_B,
+        "devices": V100_32,
+        "limits": {"batch": 64, "context_tokens": 512},
+        "kv": {"target_tokens": 20_000},
+    }
+    assert kv_capacity(scenario_of(**sections))["target"] == 20_000
+    with pytest.raises(InputError, match=r"19\.53 GiB.*at most 15\d{3}") as caught:
+        kv_capacity(scenario_of(**sections, policies={"packing": {"name": "padded"}}))
+    assert caught.value.key == "kv.target_tokens"
+
+
 def test_overrides_stand_and_leave_the_rest() -> None:
     capacity = kv_capacity(scenario_of(kv={"target_tokens": 50_000, "draft_tokens": 60_000}))
     assert capacity == {"target": 50_000, "small": 60_000}

@@ -167,6 +167,24 @@ def test_padding_and_replication_cost() -> None:
     assert free < split < padded
 
 
+def test_rectangles_are_executed_at_their_buckets() -> None:
+    asked = PREDICTOR.verify(Packing("padded", 7, 600, 35, 4200, 35, 2000)).seconds
+    executed = PREDICTOR.verify(Packing("padded", 8, 640, 35, 5120, 35, 2000)).seconds
+    assert asked == pytest.approx(executed, rel=1e-12)
+    law, queries = TARGET.attention, 35
+    assert asked - PREDICTOR.verify(ragged(7, queries, 0)).seconds == pytest.approx(law.kv_s * 5120, rel=1e-9)
+
+
+def test_decomposition_pays_its_merge() -> None:
+    """A piece's partial output of 128 values, maximum and sum, in fp32, for 32 heads of 32 layers."""
+    pieces, length, new = 16, 256, 5
+    kv = pieces * length
+    split = Packing("decomposed", pieces, length, pieces * new, kv, 8 * new, kv)
+    whole = Packing("padded", pieces, length, pieces * new, kv, 8 * new, kv)
+    merge = pieces * new * 32 * 32 * (128 + 2) * 4 / 4.3e12
+    assert PREDICTOR.verify(split).seconds - PREDICTOR.verify(whole).seconds == pytest.approx(merge, rel=1e-6)
+
+
 def test_efficiency_replaces_the_sheets_own() -> None:
     half = PassCosts(shape_of("llama-7b"), "bf16", H200, efficiency=0.45)
     full = PassCosts(shape_of("llama-7b"), "bf16", H200, efficiency=0.9)
