@@ -108,6 +108,22 @@ def run(
 
 @app.command()
 @exit_codes
+def replay(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The results folder of a live run.")],
+) -> None:
+    """Feed a live run's inputs through the engine again, and check every decision."""
+    from spinsim.experiments.replay import replay as experiment
+
+    result = experiment(folder)
+    counted = f"{result.inputs:,} inputs, {result.rounds:,} rounds, {result.decisions:,} decisions"
+    if result.difference:
+        typer.echo(f"{folder}: not the same run: {result.difference} ({counted})", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"{folder}: the same decisions, bit for bit: {counted}")
+
+
+@app.command()
+@exit_codes
 def schema() -> None:
     """Print the JSON Schema of a scenario, for editors."""
     import json

@@ -1,0 +1,109 @@
+"""``spinsim run``: one scenario on real devices, through the same engine and policies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spinsim.costs.build import build_predictor
+from spinsim.engine.engine import Engine
+from spinsim.engine.inputs import InputLog
+from spinsim.engine.records import Records
+from spinsim.experiments.assemble import engine_settings, lay_out, policies_for
+from spinsim.experiments.publish import Progress, Summary, publish
+from spinsim.live.deployment import Deployment, deploy
+from spinsim.live.prompts import materialise
+from spinsim.live.quiet import quiet
+from spinsim.live.world import LiveWorld
+from spinsim.scenario import Scenario
+from spinsim.scenario_file import LoadedScenario
+from spinsim.workload.build import build_workload
+from spinsim.workload.request import Workload
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A finished live run. ``outputs``: each request's tokens, cut at its end."""
+
+    records: Records
+    workload: Workload
+    log: InputLog
+    outputs: dict[int, list[int]]
+    error: BaseException | None
+
+
+def run_scenario(
+    scenario: Scenario, base_dir: Path, deployment: Deployment, progress: Progress | None = None
+) -> Ran:
+    """Serve the scenario's workload once with deployed models.
+
+    A worker's failure or Ctrl-C ends the run: the records keep what there is and say why.
+    """
+    prompted = materialise(scenario, build_workload(scenario, base_dir), deployment.models.target)
+    layout = lay_out(scenario)
+    predictor = build_predictor(scenario, base_dir)
+    policies = policies_for(scenario, layout, predictor, base_dir)
+    settings = engine_settings(scenario, layout, deployment.kv_tokens)
+    world = LiveWorld(
+        layout.lanes,
+        deployment.executor(scenario, layout.lanes),
+        prompted.prompts,
+        end_of_text=prompted.end_of_text,
+        stops=prompted.stops,
+        score_catch_ups=policies.selector.full_information,
+    )
+    total = len(prompted.workload.requests)
+
+    def report(ended: int) -> None:
+        if progress is not None:
+            progress("run", ended, total)
+
+    engine = Engine(world, prompted.workload, policies, settings, tuple(scenario.models.drafts), ended=report)
+    engine.start()
+    error: BaseException | None = None
+    records = engine.records
+    with quiet():
+        world.env.start_clock()
+        try:
+            world.env.run(until=engine.done)
+        except (KeyboardInterrupt, Exception) as caught:
+            error = caught
+            records.interrupted = "interrupted" if isinstance(caught, KeyboardInterrupt) else str(caught)
+            records.ended_ns = int(world.env.now)
+        elapsed_ns = world.env.wall_ns()
+    world.close()
+    records.kv_capacity_tokens = deployment.kv_tokens
+    records.orchestrator_s = (elapsed_ns - world.env.waited_ns) * 1e-9
+    records.idle_caused_s = world.idle_caused_ns * 1e-9
+    outputs = {
+        request: tokens[: records.requests[request].output_tokens]
+        for request, tokens in world.outputs.items()
+    }
+    return Ran(records, prompted.workload, world.env.log, outputs, error)
+
+
+def run(loaded: LoadedScenario, out: Path | None, progress: Progress | None = None) -> Summary:
+    """Load the models, serve the workload, write the results folder; returns the summary.
+
+    Raises InputError before anything runs for what cannot be run, and LaneError after the
+    partial results are written when a worker failed.
+    """
+    scenario = loaded.scenario
+    deployment = deploy(scenario, loaded.base_dir, progress)
+    ran = run_scenario(scenario, loaded.base_dir, deployment, progress)
+    notes: dict[str, Any] = {"models": deployment.models.notes, "kv_slots": deployment.kv_slots}
+    summary = publish(
+        loaded,
+        out,
+        ran.records,
+        ran.workload,
+        mode="live",
+        acceptance_source="models",
+        progress=progress,
+        log=ran.log,
+        notes=notes,
+    )
+    if ran.error is not None and not isinstance(ran.error, KeyboardInterrupt):
+        raise ran.error
+    return summary

@@ -1,0 +1,1 @@
+"""The world of real time: lanes, clock and real models."""

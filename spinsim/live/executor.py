@@ -1,0 +1,131 @@
+"""Operations on runners: one per model, called from the threads of their lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from spinsim.engine.operations import CatchUp, Prefill, Propose, Verify
+from spinsim.live.runner.forward import ModelRunner, Proposal, combine
+from spinsim.live.runner.sampling import Sampling
+from spinsim.live.world import Proposed
+
+
+class LaneDevice(NamedTuple):
+    """Where a lane's operations run; ``stream`` is None on a CPU."""
+
+    device: torch.device
+    stream: torch.cuda.Stream | None
+
+
+class TorchExecutor:
+    """Implements :class:`spinsim.live.world.Executor` with one runner for each model.
+
+    Every method returns when its work is done on the device, so that the lane's time stamp is the
+    operation's end. ``sampling`` carries temperature, top-p and seed; its rows are filled in here.
+    """
+
+    def __init__(
+        self,
+        target: ModelRunner,
+        drafts: Sequence[ModelRunner],
+        lanes: Sequence[LaneDevice],
+        sampling: Sampling,
+    ) -> None:
+        self._target = target
+        self._drafts = drafts
+        self._lanes = lanes
+        self._sampling = sampling
+
+    def set_up(self, lane: int) -> None:
+        """Choose the lane's device and stream for the calling thread."""
+        place = self._lanes[lane]
+        if place.stream is not None:
+            torch.cuda.set_device(place.device)
+            torch.cuda.set_stream(place.stream)
+
+    def _keyed(self, requests: Sequence[int]) -> Sampling:
+        return self._sampling if self._sampling.greedy else self._sampling._replace(requests=requests)
+
+    def prefill(self, operation: Prefill, tokens: Sequence[Sequence[int]]) -> list[int]:
+        """See :class:`spinsim.live.world.Executor`."""
+        following = self._target.prefill(
+            operation.slots, operation.starts, tokens, self._keyed(operation.requests)
+        )
+        return [int(token) for token in following.tolist()]
+
+    def catch_up(
+        self, operation: CatchUp, starts: Sequence[int], tokens: Sequence[Sequence[int]], predict: bool
+    ) -> list[list[int]]:
+        """See :class:`spinsim.live.world.Executor`."""
+        packed = self._drafts[operation.draft].catch_up(operation.slots, starts, tokens)
+        if not predict:
+            _wait(packed.device)
+            return []
+        predicted = [int(token) for token in packed.tolist()]
+        split: list[list[int]] = []
+        first = 0
+        for row in tokens:
+            split.append(predicted[first : first + len(row)])
+            first += len(row)
+        return split
+
+    def propose(
+        self, operation: Propose, positions: Sequence[int], tails: Sequence[tuple[int, int]]
+    ) -> Proposal:
+        """See :class:`spinsim.live.world.Executor`."""
+        runner = self._drafts[operation.draft]
+        proposal = runner.propose(
+            operation.slots,
+            [previous for previous, _ in tails],
+            [last for _, last in tails],
+            operation.contexts,
+            operation.lengths,
+            self._keyed(operation.requests),
+        )
+        _wait(runner.device)
+        return proposal
+
+    def verify(
+        self, operation: Verify, last: Sequence[int], proposed: Sequence[Proposed | None]
+    ) -> tuple[list[int], list[list[int]]]:
+        """See :class:`spinsim.live.world.Executor`."""
+        together = gather(proposed, self._target.device)
+        verified = self._target.verify(
+            operation.slots,
+            last,
+            operation.contexts,
+            operation.lengths,
+            together.tokens,
+            together.probabilities,
+            operation.packing.kind,
+            operation.packing.piece,
+            self._keyed(operation.requests),
+        )
+        return verified.accepted, verified.tokens
+
+
+def gather(proposed: Sequence[Proposed | None], device: torch.device) -> Proposal:
+    """The rows of several drafts' proposals in the order of the verification, on its device."""
+    parts: dict[int, tuple[list[int], list[int], Proposal]] = {}
+    for row, item in enumerate(proposed):
+        if item is not None:
+            here, there, _ = parts.setdefault(id(item.proposals), ([], [], item.proposals))
+            here.append(row)
+            there.append(item.row)
+    chosen: list[tuple[Sequence[int], Proposal]] = []
+    for here, there, proposal in parts.values():
+        if there == list(range(proposal.tokens.shape[0])):
+            chosen.append((here, proposal))
+            continue
+        index = torch.tensor(there, device=proposal.tokens.device)
+        probabilities = None if proposal.probabilities is None else proposal.probabilities[index]
+        chosen.append((here, Proposal(proposal.tokens[index], probabilities)))
+    return combine(chosen, len(proposed), device)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
