@@ -6,21 +6,39 @@ import random
 from collections.abc import Sequence
 
 from spinsim.live.runner.cache import SlotCache
-from spinsim.live.runner.decoder import TransformersDecoder
+from spinsim.live.runner.decoder import Decoder, TransformersDecoder
 from spinsim.live.runner.forward import ModelRunner, combine
+from spinsim.live.runner.graphed import GraphedRunner
 from spinsim.live.runner.lean import LeanDecoder
 from spinsim.live.runner.loading import LoadedModel
 from spinsim.live.runner.sampling import Sampling
 
 
 def runner_of(
-    model: LoadedModel, slots: int = 8, slot_tokens: int = 160, *, lean: bool = False
+    model: LoadedModel,
+    slots: int = 8,
+    slot_tokens: int = 160,
+    *,
+    lean: bool = False,
+    graphed: bool = False,
+    sampling: Sampling = Sampling(),
 ) -> ModelRunner:
     cache = SlotCache(
         model.layers, slots, slot_tokens, model.kv_heads, model.head_dim, dtype=model.module.dtype
     )
-    decoder = LeanDecoder(model, slot_tokens) if lean else TransformersDecoder(model)
-    return ModelRunner(decoder, cache)
+    decoder: Decoder = LeanDecoder(model, slot_tokens) if lean else TransformersDecoder(model)
+    if not graphed:
+        return ModelRunner(decoder, cache)
+    return GraphedRunner(
+        decoder,
+        cache,
+        max_rows=slots,
+        max_length=4,
+        vocabulary=model.vocabulary,
+        heads=model.heads,
+        scale=model.head_dim**-0.5,
+        sampling=sampling,
+    )
 
 
 def speculate(

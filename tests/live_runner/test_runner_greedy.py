@@ -26,9 +26,12 @@ def own_greedy(module, prompts, outputs):
     return found
 
 
-@pytest.mark.parametrize("lean", [False, True], ids=["transformers", "lean"])
+PATHS = {"transformers": {}, "lean": {"lean": True}, "graphed": {"lean": True, "graphed": True}}
+
+
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("name", CONFIGS)
-def test_equals_generate(name, lean):
+def test_equals_generate(name, path):
     config = CONFIGS[name]()
     target = random_model(config, 1, context_tokens=160)
     # One draft is the target itself with other weights in the last layer: it is often right.
@@ -39,7 +42,7 @@ def test_equals_generate(name, lean):
     source = random.Random(5)
     prompts = [[source.randrange(VOCABULARY) for _ in range(n)] for n in (1, 3, 11, 24, 7)]
     expected = own_greedy(target.module, prompts, 40)
-    runners = [runner_of(model, lean=lean) for model in (target, near, far)]
+    runners = [runner_of(model, **PATHS[path]) for model in (target, near, far)]
     got, accepted = speculate(runners[0], runners[1:], prompts, 40)
     assert got == expected
     assert accepted > 20  # both branches of the rule were taken

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from spinsim.live.runner.cache import SlotCache
@@ -94,12 +95,21 @@ def upload(
     lists: Sequence[Sequence[int]], dtype: torch.dtype, device: torch.device | str
 ) -> list[torch.Tensor]:
     """Host integers as tensors on ``device``, in one copy that the host does not wait for."""
-    flat = torch.tensor(list(chain.from_iterable(lists)), dtype=dtype)
-    if torch.device(device).type == "cuda":
-        flat = flat.pin_memory()
-    flat = flat.to(device, non_blocking=True)
+    flat = _send(torch.tensor(list(chain.from_iterable(lists)), dtype=dtype), device)
     ends = [0, *accumulate(map(len, lists))]
     return [flat[begin:end] for begin, end in pairwise(ends)]
+
+
+def upload_array(array: np.ndarray[Any, Any], device: torch.device | str) -> torch.Tensor:
+    """An array likewise; its type is kept."""
+    return _send(torch.from_numpy(array), device)
+
+
+def _send(host: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    if torch.device(device).type != "cuda":
+        return host
+    # Pinned, or the copy would be one that the host waits for.
+    return host.pin_memory().to(device, non_blocking=True)
 
 
 def check_rows(rows: Rows, cache: SlotCache) -> None:

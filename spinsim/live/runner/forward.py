@@ -25,6 +25,7 @@ from spinsim.live.runner import randomness
 from spinsim.live.runner.batch import Rows, build_batch
 from spinsim.live.runner.cache import SlotCache
 from spinsim.live.runner.decoder import Decoder
+from spinsim.live.runner.kernels import require_kernel, use_kernel
 from spinsim.live.runner.sampling import GREEDY, Sampling, choose
 from spinsim.live.runner.verification import Judged, distribution, verify_greedy, verify_sampled
 
@@ -74,7 +75,10 @@ def combine(
 class ModelRunner:
     """Runs one model eagerly, on any device. One thread at a time."""
 
-    def __init__(self, decoder: Decoder, cache: SlotCache) -> None:
+    def __init__(self, decoder: Decoder, cache: SlotCache, *, kernel: str = "auto") -> None:
+        """``kernel`` computes the ragged packing on CUDA: a name of :mod:`kernels`."""
+        require_kernel(kernel, cache)
+        self.kernel = kernel
         self.decoder = decoder
         self.cache = cache
         self.device = cache.device
@@ -92,7 +96,7 @@ class ModelRunner:
     ) -> torch.Tensor:
         """Logits ``[chosen, V]`` of packed ``tokens`` ``[T]`` that extend ``rows``; of all T for None."""
         batch, positions = build_batch(self.cache, rows, kind, piece)
-        return self.decoder(tokens, positions, batch, chosen)
+        return self.decoder(tokens, positions, use_kernel(batch, self.kernel), chosen)
 
     def _feed(
         self, slots: Sequence[int], starts: Sequence[int], token_lists: TokenLists

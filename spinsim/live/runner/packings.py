@@ -10,16 +10,22 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from spinsim.live.runner.batch import AttentionBatch, Pieces
+from spinsim.live.runner.batch import AttentionBatch, Pieces, Rows
+
+NOWHERE = 1 << 40  # a position that no query sees
 
 
 def attend_rows(query: torch.Tensor, batch: AttentionBatch, layer: int, scale: float) -> torch.Tensor:
     """Ragged: every row by itself over a view of its slot. Nothing is padded or copied."""
-    assert batch.rows is not None
+    rows = batch.rows or Rows(
+        batch.slots.tolist(),
+        (batch.query_starts[1:] - batch.query_starts[:-1]).tolist(),
+        batch.kv_lens.tolist(),
+    )
     keys, values = batch.cache.keys[layer], batch.cache.values[layer]
     out = torch.zeros_like(query)
     begin = 0
-    for slot, new, total in zip(*batch.rows, strict=True):
+    for slot, new, total in zip(*rows, strict=True):
         end = begin + new
         if new and total:
             q = query[begin:end].transpose(0, 1)[None]
@@ -28,10 +34,10 @@ def attend_rows(query: torch.Tensor, batch: AttentionBatch, layer: int, scale: f
             mask = None
             if new > 1:
                 mask = torch.ones(new, total, dtype=torch.bool, device=query.device).tril(total - new)
-            rows = F.scaled_dot_product_attention(
+            part = F.scaled_dot_product_attention(
                 q, k, v, attn_mask=mask, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
             )
-            out[begin:end] = rows[0].transpose(0, 1)
+            out[begin:end] = part[0].transpose(0, 1)
         begin = end
     return out
 
@@ -56,10 +62,11 @@ def gather_pieces(
     """K and V of all pieces ``[W, L, kv_heads, dim]``, and the positions they cover ``[W, L]``."""
     span = batch.cache.slot_tokens
     positions = pieces.start.long()[:, None] + torch.arange(pieces.length, device=batch.cache.device)
-    base = batch.slots.long()[pieces.row.long()] * span
+    base = batch.slots.long()[pieces.row.long().clamp_min(0)] * span
+    beyond = positions >= pieces.end.long()[:, None]
     flat = base[:, None] + positions.clamp_max(span - 1)  # beyond the slot: masked below
     keys, values = batch.cache.layer(layer)
-    return keys[flat], values[flat], positions
+    return keys[flat], values[flat], positions.masked_fill(beyond, NOWHERE)
 
 
 def last_visible(batch: AttentionBatch, width: int) -> torch.Tensor:
@@ -108,7 +115,7 @@ def attend_decomposed(query: torch.Tensor, batch: AttentionBatch, layer: int, sc
     rows, width, heads, dim = padded.shape
     keys, values, positions = gather_pieces(batch, pieces, layer)
     groups = keys.shape[2]
-    member = pieces.row.long()
+    member = pieces.row.long().clamp_min(0)  # -1 is a spare piece: empty, it adds nothing
     # [W, groups, heads per group * Q, dim]: the heads of a group share K/V, so they are queries.
     q = padded.view(rows, width, groups, heads // groups, dim).permute(0, 2, 3, 1, 4)
     q = q.reshape(rows, groups, -1, dim)[member]

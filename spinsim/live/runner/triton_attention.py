@@ -1,4 +1,4 @@
-# mypy: disable-error-code="import-not-found,import-untyped,no-untyped-def,no-untyped-call,misc"
+# mypy: disable-error-code="import,no-untyped-def,no-untyped-call,misc,untyped-decorator"
 """All three packings as one CUDA kernel over pieces of K/V, read in place from the slots.
 
 A program takes one piece of one row and one K/V head; the query heads of that group are rows of

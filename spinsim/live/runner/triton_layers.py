@@ -1,4 +1,4 @@
-# mypy: disable-error-code="import-not-found,import-untyped,no-untyped-def,no-untyped-call,misc"
+# mypy: disable-error-code="import,no-untyped-def,no-untyped-call,misc,untyped-decorator"
 """The elementwise parts of a LLaMA-like layer, fused: one kernel each instead of five to ten."""
 
 from __future__ import annotations
