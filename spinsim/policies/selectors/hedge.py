@@ -30,7 +30,7 @@ def normal_hedge_weights(regrets: Sequence[float]) -> list[float]:
             low = c
         else:
             high = c
-        if high - low <= 1e-12 * high:
+        if high - low <= 1e-9 * high:
             break
     c = 0.5 * (low + high)
     weights = [math.sqrt(square) * math.exp((square - largest) / (2.0 * c)) for square in squares]
