@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from spinsim.errors import InputError, InputErrors
 from spinsim.scenario import DeviceSpec, PlacementSpec, Scenario
 from spinsim.scenario_checks import problems
 from spinsim.scenario_errors import Problem, explain
-from spinsim.scenario_yaml import Document, KeyPath, Place, parse
+from spinsim.scenario_yaml import Document, KeyPath, Place, dump, parse
 
 DEVICES = ("cpu", "cuda")
 
@@ -39,10 +38,16 @@ class Places:
         return InputError(message, key=key if isinstance(key, str) else ".".join(key), file=file, line=line)
 
     def locate(self, error: InputError) -> InputError:
-        """``error``, with the place of its key where it has none of its own."""
-        if error.file or not error.key:
+        """``error`` at the place of its key, where that is a key of the scenario.
+
+        A place of its own, in another file that the scenario names, becomes part of the message.
+        """
+        if error.key.split(".")[0] not in Scenario.model_fields:
             return error
-        return self.error(error.key, error.message)
+        place = self.of(error.key)
+        if error.file in ("", place.file):
+            return error if error.line else self.error(error.key, error.message)
+        return self.error(error.key, str(InputError(error.message, file=error.file, line=error.line)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +141,7 @@ def resolved_yaml(loaded: LoadedScenario) -> str:
         # shapes and weights may be names instead: what is no file here is left as it is
         if path and not path.startswith(("$", "~")) and (key == "path" or os.path.exists(base / path)):
             section[key] = str(base / path)
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
+    return dump(values)
 
 
 def on_device(scenario: Scenario, device: str) -> Scenario:

@@ -47,7 +47,18 @@ class _Loader(yaml.SafeLoader):
     }
 
 
-_Loader.add_implicit_resolver(_TAG + "float", _EXPONENT, list("-+0123456789"))
+class _Dumper(yaml.SafeDumper):
+    """Quotes the texts that ``_Loader`` would take for numbers."""
+
+
+for _side in (_Loader, _Dumper):
+    _side.add_implicit_resolver(_TAG + "float", _EXPONENT, list("-+0123456789"))
+
+
+def dump(values: Any) -> str:
+    """Plain values as YAML that :func:`parse` reads back."""
+    text = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return str(text)
 
 
 def parse(text: str, file: str) -> Document:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from spinsim.errors import InputError, InputErrors
 from spinsim.scenario_file import load
-from spinsim.scenario_yaml import parse
+from spinsim.scenario_yaml import dump, parse
 
 plain = st.recursive(
     st.none()
@@ -37,6 +37,12 @@ def listed(value: object) -> object:
 @given(plain)
 def test_what_is_dumped_is_read(value: object) -> None:
     assert parse(yaml.safe_dump(listed(value), allow_unicode=True), "x").data == value
+    assert parse(dump(listed(value)), "x").data == value
+
+
+@pytest.mark.parametrize("text", ["1e3", "-1E5", "1_0e7", "2026-01-02", "=", "yes", "~", "0x1", "1:30", ""])
+def test_texts_that_look_like_something_else_stay_texts(text: str) -> None:
+    assert parse(dump({"a": text}), "x").data == {"a": text}
 
 
 def test_places_are_the_lines_of_the_keys() -> None:

@@ -1,0 +1,170 @@
+"""The commands as a user meets them: output, exit codes, results folders."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import spinsim
+from spinsim.cli import app
+from spinsim.simulated.world import SimulatedWorld
+
+QUICKSTART = Path(__file__).parents[2] / "scenarios" / "quickstart.yaml"
+SMALL = ["--set", "workload.requests=12"]
+
+
+def simulate(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["simulate", str(QUICKSTART), *SMALL, *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A results folder and the summary that was printed; tests only read it."""
+    out = tmp_path_factory.mktemp("cli") / "out"
+    result = simulate("--out", out, "--json")
+    assert result.exit_code == 0, result.output
+    summary: dict[str, Any] = json.loads(result.stdout)
+    return out, summary
+
+
+def test_json_is_the_summary_of_the_folder_and_nothing_else(finished: tuple[Path, dict[str, Any]]) -> None:
+    out, summary = finished
+    assert summary == json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    assert summary["requests"]["completed"] == 12
+
+
+def test_resolved_scenario_gives_the_same_result(
+    finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    out, summary = finished
+    arguments = ["simulate", str(out / "scenario.yaml"), "--out", str(tmp_path / "again"), "--json"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    again = json.loads(result.stdout)
+    timed = {"host"}  # what the wall clock says
+    assert {k: v for k, v in again.items() if k not in timed} == {
+        k: v for k, v in summary.items() if k not in timed
+    }
+
+
+def test_results_are_overwritten_only_by_force(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = simulate("--seed", "5")
+    assert first.exit_code == 0, first.output
+    assert "tokens/s" in first.stdout
+    folder = Path("results") / "quickstart-simulated"
+    assert f"results in {folder}" in first.stdout
+    summary = (folder / "summary.json").read_bytes()
+    again = simulate("--seed", "6")
+    assert again.exit_code == 2
+    assert again.stdout == ""
+    assert (
+        again.stderr
+        == f"{folder}: already holds results; --force replaces them, --out names another folder\n"
+    )
+    assert (folder / "summary.json").read_bytes() == summary
+    forced = simulate("--seed", "6", "--force", "--quiet")
+    assert (forced.exit_code, forced.output) == (0, "")
+    assert json.loads((folder / "summary.json").read_bytes())["seed"] == 6
+
+
+def test_force_spares_what_is_no_results(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("years of work")
+    result = simulate("--out", mine, "--force")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"{mine}: holds something else than results; ")
+    assert (mine / "thesis.tex").read_text() == "years of work"
+    result = simulate("--out", mine / "thesis.tex", "--force")
+    assert result.exit_code == 2
+    assert result.stderr == f"{mine / 'thesis.tex'}: is a file; --out takes a folder\n"
+
+
+def breaking(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let the simulated world raise ``error`` in the middle of a simulation."""
+    submit, calls = SimulatedWorld.submit, [0]
+
+    def submit_or_break(world: SimulatedWorld, lane: int, operation: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 100:
+            raise error
+        return submit(world, lane, operation)
+
+    monkeypatch.setattr(SimulatedWorld, "submit", submit_or_break)
+
+
+def test_interruption_keeps_partial_results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    breaking(monkeypatch, KeyboardInterrupt())
+    result = simulate("--out", tmp_path / "out")
+    assert result.exit_code == 130, result.output
+    assert result.stderr == f"interrupted; partial results in {tmp_path / 'out'}\n"
+    assert json.loads((tmp_path / "out" / "summary.json").read_bytes())["interrupted"]
+
+
+def test_failure_names_its_cause(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    breaking(monkeypatch, RuntimeError("lane gpu0/target is on fire\nand more"))
+    result = simulate("--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("failed: ")
+    assert "RuntimeError: lane gpu0/target is on fire" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("acceptance={model: trace, path: nowhere.json}", "acceptance.path"),
+        ("workload.source={format: azure, path: nowhere.csv}", "workload.source.path"),
+        ("workload.source={format: azure, path: $SPINSIM_NOT_SET/x.csv}", "workload.source.path"),
+        ("devices.gpu0.memory_gib=8", "placement.target"),
+        ("limits.context_tokens=9000000", "limits.context_tokens"),
+        ("costs={model: profile, path: nowhere.json}", "costs.path"),
+    ],
+)
+def test_what_only_the_run_can_know_is_bad_input_too(override: str, key: str, tmp_path: Path) -> None:
+    result = simulate("--out", tmp_path / "out", "--set", override)
+    assert result.exit_code == 2, result.output
+    assert len(result.stderr.splitlines()) == 1
+    assert f": {key}: " in result.stderr
+    assert result.stderr.startswith(("--set ", f"{QUICKSTART}:"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_seed_and_device_are_checked() -> None:
+    for arguments in (["--seed", "-1"], ["--device", "tpu"], ["--nothing"]):
+        result = simulate(*arguments)
+        assert result.exit_code == 2
+        assert "Traceback" not in result.output
+
+
+def test_schema_is_json() -> None:
+    result = CliRunner().invoke(app, ["schema"])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["title"] == "Scenario"
+
+
+def test_version() -> None:
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"spinsim {spinsim.__version__}\n"
+
+
+def test_help_imports_nothing_heavy_and_simulate_no_torch(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from spinsim.cli import app\n"
+        "heavy = ('numpy', 'pydantic', 'rich', 'yaml', 'simpy', 'matplotlib')\n"
+        "print([m for m in heavy if m in sys.modules])\n"
+        "app(sys.argv[1:], standalone_mode=False)\n"
+        "print([m for m in ('torch', 'transformers') if m in sys.modules])\n"
+    )
+    command = [sys.executable, "-c", program, "simulate", str(QUICKSTART), *SMALL, "--quiet"]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("[]\n[]\n", "")
