@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import spinsim
-from spinsim.cli_support import INTERRUPTED, check_out, exit_codes, progress_bar, show_summary
+from spinsim.cli_support import (
+    FAILED,
+    INTERRUPTED,
+    check_out,
+    exit_codes,
+    print_json,
+    progress_bar,
+    show_summary,
+    written_at,
+)
 from spinsim.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,6 +42,7 @@ class Device(StrEnum):
 
 
 ScenarioArgument = Annotated[Path, typer.Argument(metavar="SCENARIO", help="The scenario's YAML.")]
+FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")]
 OutOption = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Results folder [results/NAME-MODE].")
 ]
@@ -108,29 +118,41 @@ def run(
 
 @app.command()
 @exit_codes
-def replay(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The results folder of a live run.")],
-) -> None:
-    """Feed a live run's inputs through the engine again, and check every decision."""
+def replay(folder: FolderArgument, json: JsonOption = False, quiet: QuietOption = False) -> None:
+    """Feed a live run's inputs through the engine again."""
+    from dataclasses import asdict
+
     from spinsim.experiments.replay import replay as experiment
 
     result = experiment(folder)
     counted = f"{result.inputs:,} inputs, {result.rounds:,} rounds, {result.decisions:,} decisions"
+    if json:
+        print_json(asdict(result))
     if result.difference:
         typer.echo(f"{folder}: not the same run: {result.difference} ({counted})", err=True)
-        raise typer.Exit(1)
-    typer.echo(f"{folder}: the same decisions, bit for bit: {counted}")
+        raise typer.Exit(FAILED)
+    if not (json or quiet):
+        typer.echo(f"{folder}: the same decisions, bit for bit: {counted}")
+
+
+@app.command()
+@exit_codes
+def report(folder: FolderArgument, quiet: QuietOption = False) -> None:
+    """Write a results folder's report.html again."""
+    from spinsim.reporting.html import write_report
+
+    path = write_report(folder)
+    if not quiet:
+        typer.echo(str(path))
 
 
 @app.command()
 @exit_codes
 def schema() -> None:
     """Print the JSON Schema of a scenario, for editors."""
-    import json
-
     from spinsim.scenario_schema import scenario_schema
 
-    typer.echo(json.dumps(scenario_schema(), indent=2))
+    print_json(scenario_schema())
 
 
 def _load(path: Path, seed: int | None, overrides: list[str], device: Device | None) -> LoadedScenario:
@@ -153,11 +175,16 @@ def _experiment(
     """Run an experiment into a results folder and show its summary."""
     folder = out or Path("results") / f"{loaded.scenario.name}-{mode}"
     check_out(folder, force=force)
+    before = written_at(folder)
     try:
         with progress_bar(enabled=not quiet) as progress:
             summary = experiment(loaded, out=folder, progress=progress)
     except InputError as error:
         raise loaded.places.locate(error) from None
+    except Exception as error:
+        if written_at(folder) != before:
+            error.add_note(f"partial results in {folder}")
+        raise
     show_summary(summary, folder, as_json=json, quiet=quiet)
     if summary.get("interrupted"):
         typer.echo(f"interrupted; partial results in {folder}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import sys
 import traceback
@@ -42,7 +43,7 @@ def exit_codes(command: Callable[P, None]) -> Callable[P, None]:
         except Exception as error:
             if os.environ.get("SPINSIM_TRACEBACK"):
                 traceback.print_exc()
-            typer.echo(f"failed: {cause(error)}", err=True)
+            typer.echo("; ".join([f"failed: {cause(error)}", *getattr(error, "__notes__", [])]), err=True)
             raise typer.Exit(FAILED) from None
 
     return guarded
@@ -65,9 +66,19 @@ def check_out(out: Path, *, force: bool) -> None:
     if not out.is_dir() or not any(out.iterdir()):
         return
     if not (out / "summary.json").is_file() or not (out / "scenario.yaml").is_file():
-        raise InputError("holds something else than results; --out takes a new or empty folder", file=str(out))
+        raise InputError(
+            "holds something else than results; --out takes a new or empty folder", file=str(out)
+        )
     if not force:
-        raise InputError("already holds results; --force replaces them, --out names another folder", file=str(out))
+        raise InputError(
+            "already holds results; --force replaces them, --out names another folder", file=str(out)
+        )
+
+
+def written_at(out: Path) -> int | None:
+    """When results were last written to ``out``, in nanoseconds; None where there are none."""
+    path = out / "summary.json"
+    return path.stat().st_mtime_ns if path.is_file() else None
 
 
 @contextmanager
@@ -92,12 +103,15 @@ def progress_bar(*, enabled: bool) -> Iterator[Progress | None]:
         yield report
 
 
+def print_json(values: object) -> None:
+    """``values`` as JSON on stdout."""
+    typer.echo(json.dumps(values, indent=2))
+
+
 def show_summary(summary: dict[str, Any], out: Path, *, as_json: bool, quiet: bool) -> None:
     """The summary on stdout: as JSON and nothing else, or as a table."""
     if as_json:
-        import json
-
-        typer.echo(json.dumps(summary, indent=2))
+        print_json(summary)
     elif not quiet:
         from rich.console import Console
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 import spinsim
 from spinsim.cli import app
+from spinsim.experiments import replay
 from spinsim.simulated.world import SimulatedWorld
 
 QUICKSTART = Path(__file__).parents[2] / "scenarios" / "quickstart.yaml"
@@ -115,6 +117,59 @@ def test_failure_names_its_cause(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert result.stderr.startswith("failed: ")
     assert "RuntimeError: lane gpu0/target is on fire" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_failure_says_where_partial_results_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from spinsim.experiments import simulate as module
+
+    publish = module.publish
+
+    def publish_and_fail(*arguments: Any, **options: Any) -> None:
+        publish(*arguments, **options)
+        raise RuntimeError("too late")
+
+    monkeypatch.setattr(module, "publish", publish_and_fail)
+    result = simulate("--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert result.stderr == f"failed: RuntimeError: too late; partial results in {tmp_path / 'out'}\n"
+
+
+def test_report_is_written_again(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished[0], copy)
+    original = (copy / "report.html").read_bytes()
+    (copy / "report.html").unlink()
+    result = CliRunner().invoke(app, ["report", str(copy)])
+    assert (result.exit_code, result.stdout) == (0, f"{copy / 'report.html'}\n")
+    assert (copy / "report.html").read_bytes() == original
+
+
+@pytest.mark.parametrize("command", ["report", "replay"])
+def test_folders_without_results_are_bad_input(command: str, tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "none"):
+        result = CliRunner().invoke(app, [command, str(folder)])
+        assert result.exit_code == 2, result.output
+        assert result.stderr.startswith(str(folder))
+
+
+def test_replay_refuses_a_simulation(finished: tuple[Path, dict[str, Any]]) -> None:
+    result = CliRunner().invoke(app, ["replay", str(finished[0])])
+    assert result.exit_code == 2
+    assert "is not a live run's results" in result.stderr
+
+
+@pytest.mark.parametrize("difference", ["", "rounds.parquet: row 3: draft was 1, now 2"])
+def test_replay_fails_where_decisions_differ(difference: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    replayed = replay.Replayed(10, 4, 8, difference)
+    monkeypatch.setattr(replay, "replay", lambda folder: replayed)
+    result = CliRunner().invoke(app, ["replay", "run"])
+    assert result.exit_code == (1 if difference else 0)
+    said = result.stderr if difference else result.stdout
+    assert said.startswith("run: not the same run: rounds" if difference else "run: the same decisions")
+    assert "10 inputs, 4 rounds, 8 decisions" in said
+    assert said == result.output
+    as_json = CliRunner().invoke(app, ["replay", "run", "--json"])
+    assert json.loads(as_json.stdout) == {"inputs": 10, "rounds": 4, "decisions": 8, "difference": difference}
 
 
 @pytest.mark.parametrize(
