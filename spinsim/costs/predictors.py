@@ -5,38 +5,19 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from itertools import compress
-from operator import mul
 
 import numpy as np
 from scipy.optimize import isotonic_regression
 
 from spinsim.costs.base import INTERPOLATED, MEASURED, Estimate, Packing, Predictor
-from spinsim.costs.buckets import active_rows, bucket_kv, bucket_rows, bucket_tokens
+from spinsim.costs.buckets import active_rows
+from spinsim.costs.executed import causal_shape, pass_shape, step_rows, step_shape, verify_shape
 from spinsim.costs.fits import ChosenFit, PassShape, fit_pass
 from spinsim.costs.links import Link
 from spinsim.costs.profile import MODEL_OPERATIONS, PACKINGS, Point, Profile
 from spinsim.errors import InputError
 
 Operation = tuple[str, str]  # operation and packing ("" but for verify)
-
-
-def pass_shape(point: Point) -> PassShape:
-    """The executed pass that a point of a model's operation measured."""
-    f = point.features
-    rows, tokens, kv = f["rows"], f["tokens"], f["kv_tokens"]
-    if point.operation == "prefill":
-        return PassShape(rows, tokens, rows, tokens, kv, f["pairs"])
-    if point.operation == "catch_up":
-        return PassShape(rows, tokens, tokens, tokens, kv, f["pairs"])
-    if point.operation == "draft_step":
-        return _step_shape(rows, tokens, kv)
-    queries = f["query_tokens"]
-    return PassShape(rows, tokens, tokens, queries, kv, kv * queries / rows)
-
-
-def _step_shape(rows: float, tokens: float, kv_tokens: float) -> PassShape:
-    """A draft step of ``tokens`` query tokens, alike many a row."""
-    return PassShape(rows, tokens, rows, tokens, kv_tokens, kv_tokens * tokens / rows)
 
 
 class ProfiledPass:
@@ -150,7 +131,7 @@ class ProfilePredictor:
         if not any(tokens):
             return Estimate(0.0, MEASURED)
         known = self.target.get(("prefill", ""))
-        shape = self._causal(tokens, starts, all_positions=False)
+        shape = causal_shape(tokens, starts, all_positions=False)
         found = known and known.estimate(shape)
         return found or self._beyond("prefill", known, shape).prefill(tokens, starts)
 
@@ -159,17 +140,9 @@ class ProfilePredictor:
         if not any(tokens):
             return Estimate(0.0, MEASURED)
         known = self.drafts[draft].get(("catch_up", ""))
-        shape = self._causal(tokens, starts, all_positions=True)
+        shape = causal_shape(tokens, starts, all_positions=True)
         found = known and known.estimate(shape)
         return found or self._beyond("catch_up", known, shape).catch_up(draft, tokens, starts)
-
-    def _causal(self, tokens: Sequence[int], starts: Sequence[int], all_positions: bool) -> PassShape:
-        total, rows = sum(tokens), len(tokens)
-        pairs = sum(map(mul, tokens, starts)) + (sum(map(mul, tokens, tokens)) + total) // 2
-        kv = sum(starts) + total
-        if self._graphs:
-            total, rows = bucket_tokens(total), bucket_rows(rows)
-        return PassShape(rows, total, total if all_positions else rows, total, kv, pairs)
 
     def propose(self, draft: int, lengths: Sequence[int], contexts: Sequence[int]) -> Estimate:
         """The sum of its steps; the least certain label of theirs.
@@ -188,18 +161,18 @@ class ProfilePredictor:
             found = known and self._unlike(known, lengths, contexts)
         if found:
             return found
-        executed = bucket_rows(rows) if self._graphs else rows
-        shape = _step_shape(executed, 2 * executed, sum(contexts) + rows * (steps - 1))
+        executed = step_rows(rows, self._graphs)
+        shape = step_shape(executed, 2 * executed, sum(contexts) + rows * (steps - 1))
         return self._beyond("draft_step", known, shape).propose(draft, lengths, contexts)
 
     def _alike(self, known: ProfiledPass, rows: int, steps: int, cached: int) -> Estimate | None:
-        executed = bucket_rows(rows) if self._graphs else rows
-        first = known.estimate(_step_shape(executed, 2 * executed, cached))
+        executed = step_rows(rows, self._graphs)
+        first = known.estimate(step_shape(executed, 2 * executed, cached))
         if steps == 1 or first is None:
             return first
         if not known.covers(executed, executed, cached + rows * (steps - 1)):
             return None
-        later = known.estimate(_step_shape(executed, executed, cached + rows * steps / 2))
+        later = known.estimate(step_shape(executed, executed, cached + rows * steps / 2))
         if later is None:
             return None
         label = max(first.label, later.label) if steps == 2 else INTERPOLATED
@@ -211,8 +184,8 @@ class ProfilePredictor:
         seconds, label = 0.0, MEASURED
         for step, rows in enumerate(active_rows(lengths)):
             kv = sum(compress(contexts, map(step.__lt__, lengths))) + step * rows
-            executed = bucket_rows(rows) if self._graphs else rows
-            found = known.estimate(_step_shape(executed, executed if step else 2 * executed, kv))
+            executed = step_rows(rows, self._graphs)
+            found = known.estimate(step_shape(executed, executed if step else 2 * executed, kv))
             if found is None:
                 return None
             seconds += found.seconds
@@ -221,16 +194,11 @@ class ProfilePredictor:
 
     def verify(self, packing: Packing) -> Estimate:
         """One verification by the target, by the fit of its packing."""
-        kind, rows, piece, queries, kv, tokens, _ = packing
-        if not rows:
+        kind = packing.kind
+        if not packing.rows:
             return Estimate(0.0, MEASURED)
-        if self._graphs:
-            tokens = bucket_tokens(tokens)
-            if kind != "ragged":
-                kv = bucket_rows(rows) * bucket_kv(piece)
-                rows = bucket_rows(rows)
         known = self.target.get(("verify", kind))
-        shape = PassShape(rows, tokens, tokens, queries, kv, kv * queries / rows)
+        shape = verify_shape(packing, self._graphs)
         found = known and known.estimate(shape)
         return found or self._beyond(f"verify ({kind})", known, shape).verify(packing)
 

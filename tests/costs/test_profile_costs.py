@@ -18,7 +18,8 @@ from spinsim.costs.base import INTERPOLATED, MEASURED, ROOFLINE, Packing, Predic
 from spinsim.costs.buckets import bucket_rows
 from spinsim.costs.build import build_predictor
 from spinsim.costs.fits import PassShape, fit_pass, fit_table, held_out, law_fitter
-from spinsim.costs.predictors import Curve, ProfilePredictor, fit_operations, pass_shape
+from spinsim.costs.executed import pass_shape
+from spinsim.costs.predictors import Curve, ProfilePredictor, fit_operations
 from spinsim.costs.profile import Profile, read_profile, write_profile
 from spinsim.costs.shapes import shape_of
 from spinsim.errors import InputError

@@ -1,0 +1,65 @@
+"""Which pass is executed for what is asked, and which features a profile point of it has.
+
+The predictors ask for these shapes and the profiler writes its points at them, so that a measured
+point answers exactly the question that was measured. Under CUDA graphs the rows of draft steps and
+the tokens of verifications are those of the bucket; spare rows read no K/V. Prefill and catch-up
+passes are executed as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import mul
+
+from spinsim.costs.base import Packing
+from spinsim.costs.buckets import bucket_rows, bucket_tokens
+from spinsim.costs.fits import PassShape
+from spinsim.costs.profile import Point
+
+
+def causal_shape(tokens: Sequence[int], starts: Sequence[int], *, all_positions: bool) -> PassShape:
+    """A pass over ``tokens[i]`` new tokens after ``starts[i]``; all positions have logits, or the last."""
+    total, rows = sum(tokens), len(tokens)
+    pairs = sum(map(mul, tokens, starts)) + (sum(map(mul, tokens, tokens)) + total) // 2
+    return PassShape(rows, total, total if all_positions else rows, total, sum(starts) + total, pairs)
+
+
+def step_rows(rows: int, graphs: bool) -> int:
+    """Executed rows of a draft step."""
+    return bucket_rows(rows) if graphs else rows
+
+
+def step_shape(rows: float, tokens: float, kv_tokens: float) -> PassShape:
+    """A draft step of ``tokens`` query tokens, alike many a row; ``rows`` are the executed ones."""
+    return PassShape(rows, tokens, rows, tokens, kv_tokens, kv_tokens * tokens / rows)
+
+
+def verify_shape(packing: Packing, graphs: bool) -> PassShape:
+    """A verification. Every packed token has logits, and spare tokens of a bucket too."""
+    tokens = bucket_tokens(packing.real_query_tokens) if graphs else packing.real_query_tokens
+    kv, queries, rows = packing.kv_tokens, packing.query_tokens, packing.rows
+    return PassShape(rows, tokens, tokens, queries, kv, kv * queries / rows)
+
+
+def features_of(operation: str, shape: PassShape) -> dict[str, float]:
+    """The features under which a profile keeps a pass: the inverse of :func:`pass_shape`."""
+    features = {"rows": shape.rows, "tokens": shape.tokens, "kv_tokens": shape.kv_tokens}
+    if operation == "verify":
+        return features | {"query_tokens": shape.queries}
+    if operation == "draft_step":
+        return features
+    return features | {"pairs": shape.pairs}
+
+
+def pass_shape(point: Point) -> PassShape:
+    """The executed pass that a point of a model's operation measured."""
+    f = point.features
+    rows, tokens, kv = f["rows"], f["tokens"], f["kv_tokens"]
+    if point.operation == "prefill":
+        return PassShape(rows, tokens, rows, tokens, kv, f["pairs"])
+    if point.operation == "catch_up":
+        return PassShape(rows, tokens, tokens, tokens, kv, f["pairs"])
+    if point.operation == "draft_step":
+        return step_shape(rows, tokens, kv)
+    queries = f["query_tokens"]
+    return PassShape(rows, tokens, tokens, queries, kv, kv * queries / rows)
