@@ -29,9 +29,8 @@ def own_greedy(module, prompts, outputs):
 PATHS = {"transformers": {}, "lean": {"lean": True}, "graphed": {"lean": True, "graphed": True}}
 
 
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("name", CONFIGS)
-def test_equals_generate(name, path):
+def test_equals_generate(name):
     config = CONFIGS[name]()
     target = random_model(config, 1, context_tokens=160)
     # One draft is the target itself with other weights in the last layer: it is often right.
@@ -41,8 +40,9 @@ def test_equals_generate(name, path):
     far = random_model(CONFIGS[name](num_hidden_layers=1), 2, context_tokens=160)
     source = random.Random(5)
     prompts = [[source.randrange(VOCABULARY) for _ in range(n)] for n in (1, 3, 11, 24, 7)]
-    expected = own_greedy(target.module, prompts, 40)
-    runners = [runner_of(model, **PATHS[path]) for model in (target, near, far)]
-    got, accepted = speculate(runners[0], runners[1:], prompts, 40)
-    assert got == expected
-    assert accepted > 20  # both branches of the rule were taken
+    expected = own_greedy(target.module, prompts, 30)
+    for path, options in PATHS.items():
+        runners = [runner_of(model, **options) for model in (target, near, far)]
+        got, accepted = speculate(runners[0], runners[1:], prompts, 30)
+        assert got == expected, path
+        assert accepted > 15, path  # both branches of the rule were taken
