@@ -74,6 +74,13 @@ def test_goodput_learns_the_acceptance_of_each_draft() -> None:
     assert policy.lengths(batch, [0, -1]) == [8, 0]
 
 
+def test_goodput_does_not_count_positions_behind_a_rejection() -> None:
+    policy = built("length", "goodput", context(1), smoothing=0.2).length
+    for _ in range(200):
+        policy.observe(feedback(views(1, 1), [0], [2]))  # 2 accepted, the third rejected, the fourth untried
+    assert policy.acceptance(0) == pytest.approx(2 / 3)  # type: ignore[attr-defined]
+
+
 def test_goodput_waits_for_drafts_that_share_a_lane() -> None:
     costs = LinearCosts(step_s=(2e-3, 2e-3), verify_s=10e-3)
     apart = built("length", "goodput", context(2, costs, draft_lanes=(1, 2))).length

@@ -84,6 +84,13 @@ def test_spin_comes_back_when_the_load_changes() -> None:
     assert set(plant.visited[-300:]) == {6}
 
 
+def test_spin_notices_a_load_that_changes_no_throughput() -> None:
+    plant = Plant(pipeline("spin"))
+    plant.run(2000, peak(6), active=32)
+    plant.run(3000, lambda depth: 320 + peak(2)(depth), active=16)  # at depth 6 as much as before
+    assert set(plant.visited[-300:]) == {2}
+
+
 def test_spin_stays_while_nothing_changes() -> None:
     plant = Plant(pipeline("spin"), noise=0.1)
     plant.run(2000, peak(4))
@@ -102,7 +109,7 @@ def test_spin_uses_no_more_micro_batches_than_requests() -> None:
 
 
 def test_spin_does_not_take_idle_time_for_a_bad_depth() -> None:
-    plant = Plant(pipeline("spin"))
+    plant = Plant(pipeline("spin", patience=1))
     plant.run(1500, peak(4))
     for _ in range(6):
         plant.policy.observe(plant.now, 10, 0)  # the last request has ended
@@ -116,6 +123,8 @@ def test_model_based_by_hand() -> None:
     costs = LinearCosts(step_s=(2.5e-3,), verify_s=10e-3)
     policy = pipeline("model_based", context(1, costs))
     assert [policy.cycle_s(16, m) for m in (1, 2, 3)] == pytest.approx([0.02, 0.02, 0.03])  # type: ignore[attr-defined]
+    bound = pipeline("model_based", context(1, LinearCosts(step_s=(1e-3,), verify_s=10e-3)))
+    assert [bound.cycle_s(16, m) for m in (1, 2, 3)] == pytest.approx([0.014, 0.02, 0.03])  # type: ignore[attr-defined]
     # Work that splits with the rows: V = 1 ms + 1 ms a row, D likewise; deeper pays until the constants show.
     split = LinearCosts(step_s=(0.25e-3,), step_row_s=0.25e-3, verify_s=1e-3, verify_row_s=1e-3)
     policy = pipeline("model_based", context(1, split))

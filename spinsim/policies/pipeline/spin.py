@@ -52,9 +52,11 @@ class SpinPipeline:
 
     def observe(self, now_ns: int, committed: int, active: int) -> None:
         window = self._window
-        if self._skip > 0 or active == 0:
-            # An idle engine is no measure of a depth; nor is the round in which it changed.
-            self._skip = max(self._skip - 1, 0)
+        if active == 0:
+            window.restart(-1)  # idle until nobody knows when: the next commit begins a new window
+            return
+        if self._skip > 0:
+            self._skip -= 1
             window.restart(now_ns)
             return
         window.add(now_ns, committed, active)
