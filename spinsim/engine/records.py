@@ -100,6 +100,23 @@ class Records:
     idle_caused_s: float = 0.0  # lanes idle because the host had not submitted yet
     kv_capacity_tokens: dict[str, int] = field(default_factory=dict)  # per model, as used
 
+    def idle_caused_ns(self) -> int:
+        """Time in which lanes had nothing to do because the host had not handed over what was decided.
+
+        An operation is decided at the time stamp of the input that led to it. From then on, or
+        from the end of the lane's previous operation, until its start the lane waits for the host.
+        """
+        free = [0] * len(self.lanes)
+        idle = 0
+        ops = self.operations
+        for lane, decided, started, finished in zip(
+            ops.lane, ops.submitted_ns, ops.started_ns, ops.finished_ns, strict=True
+        ):
+            if started >= 0:
+                idle += max(0, started - max(decided, free[lane]))
+                free[lane] = finished
+        return idle
+
     def by_arrival(self) -> Iterator[RequestRecord]:
         """Request records in the workload's order."""
         return (self.requests[i] for i in sorted(self.requests))

@@ -29,8 +29,11 @@ class World(Protocol):
     operation, in flight or to come, will name it.
     """
 
-    env: simpy.Environment
-    lanes: Sequence[Lane]
+    @property
+    def env(self) -> simpy.Environment: ...
+
+    @property
+    def lanes(self) -> Sequence[Lane]: ...
 
     def submit(self, lane: int, operation: Operation) -> simpy.Event: ...
 

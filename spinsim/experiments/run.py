@@ -75,7 +75,7 @@ def run_scenario(
     world.close()
     records.kv_capacity_tokens = deployment.kv_tokens
     records.orchestrator_s = (elapsed_ns - world.env.waited_ns) * 1e-9
-    records.idle_caused_s = world.idle_caused_ns * 1e-9
+    records.idle_caused_s = records.idle_caused_ns() * 1e-9
     outputs = {
         request: tokens[: records.requests[request].output_tokens]
         for request, tokens in world.outputs.items()

@@ -73,7 +73,7 @@ def simulate_scenario(scenario: Scenario, base_dir: Path, progress: Progress | N
     records = engine.records
     records.label_s = dict(zip(LABELS, world.label_s, strict=True))
     records.orchestrator_s = world.orchestrator_s
-    records.idle_caused_s = world.idle_caused_ns * 1e-9
+    records.idle_caused_s = records.idle_caused_ns() * 1e-9
     records.kv_capacity_tokens = capacity
     return Simulated(records, workload, field.source)
 

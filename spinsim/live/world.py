@@ -90,7 +90,6 @@ class LiveWorld:
         self._score = score_catch_ups
         self._proposed: dict[int, Proposed] = {}
         self._operations = 0
-        self.idle_caused_ns = 0  # lanes without work while the host had not submitted it
         self._workers = [
             WorkerLane(lane.name, self.env, lambda i=i: executor.set_up(i))  # type: ignore[misc]
             for i, lane in enumerate(lanes)

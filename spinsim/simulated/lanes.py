@@ -61,11 +61,6 @@ class SharedLane:
         self._updated_ns = 0
         self._alarm: simpy.Event | None = None  # the one that counts; earlier ones are stale
 
-    @property
-    def free_ns(self) -> int:
-        """When the lane becomes idle if nothing else happens; a lower bound while work is queued."""
-        return int(self.env.now) if self._running is None and not self._queue else 2**62
-
     def submit(self, ready_ns: int, work_ns: int, outcome: Outcome) -> simpy.Event:
         """Queue ``work_ns`` of work that may begin at ``ready_ns``."""
         event = self.env.event()

@@ -49,7 +49,6 @@ class SimulatedWorld:
         self.lanes = lanes
         self.label_s = [0.0] * len(LABELS)
         self.orchestrator_s = 0.0
-        self.idle_caused_ns = 0
         self._predictor = predictor
         self._field = field
         self._remote = remote
@@ -79,11 +78,7 @@ class SimulatedWorld:
             free = self._host_free_ns
         self._host_free_ns = free = free + round(host * NS)
         ready = free + self._hop_ns
-        queue = self._lanes[lane]
-        idle_since = queue.free_ns
-        if idle_since < ready:
-            self.idle_caused_ns += ready - (idle_since if idle_since > now else now)
-        return queue.submit(ready, round(seconds * NS), outcome)
+        return self._lanes[lane].submit(ready, round(seconds * NS), outcome)
 
     def _carry_out(self, operation: Operation) -> tuple[Estimate, Outcome, int, int]:
         predictor = self._predictor
