@@ -42,6 +42,8 @@ def write_member(root: Path, member: Member, model: Any, facts: Mapping[str, Any
     (folder / FACTS).write_text(json.dumps(dict(facts), indent=1) + "\n", encoding="utf-8")
     fresh = folder / "model.safetensors.new"
     save_file(weights, fresh, metadata={"format": "pt"})
+    fresh.chmod(0o644)  # safetensors writes for the owner alone
+    fresh.replace(folder / "model.safetensors")  # last: its presence means that all is written
 
 
 def write_manifest(root: Path, command: str) -> Path:
@@ -92,11 +94,8 @@ def pack(root: Path, out: Path, part_bytes: int) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     whole = out / "family.tar"
     with tarfile.open(whole, "w") as archive:
-        for path in (
-            [root / MANIFEST, root / "tokenizer.json"]
-            + sorted(root.glob("*/*.json"))
-            + sorted(root.glob("*/*.safetensors"))
-        ):
+        members = [*sorted(root.glob("*/*.json")), *sorted(root.glob("*/*.safetensors"))]
+        for path in (root / MANIFEST, root / "tokenizer.json", *members):
             archive.add(path, arcname=str(path.relative_to(root)))
     parts: list[Path] = []
     with whole.open("rb") as file:

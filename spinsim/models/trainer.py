@@ -154,7 +154,7 @@ class Trainer:
         return text.detach()
 
     def progress(self, loss: float) -> Progress:
-        tokens = self.steps_done * self.recipe.batch * (dataset.ROW - 1)
+        tokens = self.steps_done * self.recipe.batch * (self._data.shape[1] - 1)
         return Progress(self.steps_done, tokens, self.fraction, loss, self.seconds)
 
     def save(self, path: Path) -> None:
@@ -189,7 +189,7 @@ class Trainer:
         try:
             while self.fraction < 1.0:
                 loss = self.step()
-                if self.steps_done % 20 == 0:  # reading the loss waits for the device
+                if self.steps_done % 20 == 0 and self.fraction < 1.0:  # reading the loss waits for the device
                     report(self.progress(float(loss)))
                     if state is not None and time.monotonic() - saved > self.recipe.save_every_s:
                         self.save(state)

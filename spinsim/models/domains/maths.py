@@ -39,7 +39,7 @@ def _gift(draw: Draw, who: str, what: str, count: int) -> _Step:
     return f"{who} gives {each} to each of {friends} friends.", working, count - total
 
 
-_STEPS: tuple[Callable[[Draw, str, str, int], _Step], ...] = (_gain, _loss, _packs, _gift)
+_STEPS: tuple[Callable[[Draw, str, str, int], _Step], ...] = (_gain, _packs, _loss, _gift)
 
 
 def arithmetic(draw: Draw) -> tuple[str, str]:
@@ -48,7 +48,8 @@ def arithmetic(draw: Draw) -> tuple[str, str]:
     count = draw.between(3, 80)
     told, worked = [f"{who} has {count} {what}."], []
     for _ in range(draw.between(1, 4)):
-        sentence, working, count = draw.pick(_STEPS)(draw, who, what, count)
+        possible = _STEPS if count >= 5 else _STEPS[:2]  # what is given away must be there
+        sentence, working, count = draw.pick(possible)(draw, who, what, count)
         told.append(sentence)
         worked.append(working)
     told.append(f"How many {what} does {who} have now?")
