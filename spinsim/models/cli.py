@@ -159,6 +159,8 @@ def evaluate(
     verify_ms: Annotated[float, typer.Option(min=0, help="Milliseconds of a verification.")] = 8.0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     seed: int = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Requests recorded at once.")] = 32,
+    save: Annotated[Path | None, typer.Option(help="Also keep the recording as an acceptance trace.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON to stdout, nothing else.")] = False,
 ) -> None:
     """Tokens per round by domain and draft, and the share of requests each draft is best for."""
@@ -167,26 +169,30 @@ def evaluate(
     from rich.console import Console
     from rich.table import Table
 
-    from spinsim.models.evaluate import STEP_S, evaluate_family
+    from spinsim.acceptance.trace import save_trace
+    from spinsim.models.evaluate import STEP_S, held_out_prompts, judge_trace
     from spinsim.models.family import DRAFTS
+    from spinsim.models.record import trace_family
 
     steps = {draft.name: STEP_S[draft.stands_for] for draft in DRAFTS}
     for item in step_ms or []:
         name, _, value = item.partition("=")
-        try:
-            steps[MEMBERS[name].name] = float(value) / 1e3
-        except (KeyError, ValueError):
-            raise InputError(f"{item!r} is no draft=milliseconds; drafts: {', '.join(steps)}") from None
-    found = evaluate_family(
-        family,
-        requests_per_domain=requests,
-        output_tokens=output_tokens,
-        length=length,
-        step_s=steps,
-        verify_s=verify_ms / 1e3,
+        if name not in steps or not value.replace(".", "", 1).isdigit():
+            raise InputError(f"{item!r} is no draft=milliseconds; drafts: {', '.join(steps)}")
+        steps[name] = float(value) / 1e3
+    chosen = held_out_prompts(requests, seed)
+    settings = f"--requests {requests} --output-tokens {output_tokens} --seed {seed} --device {device}"
+    trace = trace_family(
+        chosen,
+        [output_tokens] * len(chosen),
+        root=family,
         device=device,
-        seed=seed,
+        batch=batch,
+        command=f"spinsim models evaluate {settings}",
     )
+    if save is not None:
+        save_trace(trace, save)
+    found = judge_trace(trace, length=length, step_s=steps, verify_s=verify_ms / 1e3)
     if as_json:
         print(json.dumps(asdict(found), indent=1))
         return

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spinsim.acceptance.trace import Trace
 from spinsim.models import family
 from spinsim.models.domains import DOMAINS
 from spinsim.models.draw import Draw
-from spinsim.models.prompts import prompts
+from spinsim.models.prompts import Prompt, prompts
 
 # Seconds of one draft step of the shapes that the drafts stand for, at batch 32 on an H200, and of
 # one verification by the 8B shape. Round figures for choosing the family; profiles have measured ones.
@@ -81,26 +81,10 @@ def judge(
     )
 
 
-def evaluate_family(
-    root: Path = family.CHECKPOINTS,
-    *,
-    requests_per_domain: int = 20,
-    output_tokens: int = 64,
-    length: int = 4,
-    step_s: Mapping[str, float] | None = None,
-    verify_s: float = VERIFY_S,
-    device: str = "cpu",
-    seed: int = 0,
-    batch: int = 32,
-) -> Evaluation:
-    """Record the family on held-out prompts of 48 to 256 tokens, greedily in fp32, and judge it."""
-    import torch
-
-    from spinsim.models import record
-
-    steps = step_s or {draft.name: STEP_S[draft.stands_for] for draft in family.DRAFTS}
+def held_out_prompts(requests_per_domain: int, seed: int = 0) -> list[Prompt]:
+    """Prompts of 48 to 256 tokens, as many for every domain."""
     draw = Draw(f"evaluate:{seed}")
-    chosen = [
+    return [
         prompt
         for number, domain in enumerate(DOMAINS)
         for prompt in prompts(
@@ -109,19 +93,26 @@ def evaluate_family(
             [domain],
         )
     ]
-    target = family.load(family.TARGET.name, dtype=torch.float32, device=device, root=root)
-    drafts = {
-        name: family.load(name, dtype=torch.float32, device=device, root=root)
-        for name in (draft.name for draft in family.DRAFTS)
-    }
-    counts = [output_tokens] * len(chosen)
-    recorded = record.record(target, drafts, [prompt.tokens for prompt in chosen], counts, batch=batch)
+
+
+def judge_trace(
+    trace: Trace,
+    *,
+    length: int = 4,
+    step_s: Mapping[str, float] | None = None,
+    verify_s: float = VERIFY_S,
+) -> Evaluation:
+    """A greedy trace of the family. Without ``step_s``: ``STEP_S`` of the shapes that drafts stand for."""
+    output_tokens = [int(n) - 1 for n in trace.output_tokens()]
     return judge(
-        {name: record.runs(recorded, name, counts) for name in drafts},
-        [prompt.domain for prompt in chosen],
-        counts,
+        {
+            name: [recording.rows.row(i).astype(np.int64) for i in range(len(trace.keys))]
+            for name, recording in trace.drafts.items()
+        },
+        trace.domains,
+        output_tokens,
         length=length,
-        step_s=steps,
+        step_s=step_s or {draft.name: STEP_S[draft.stands_for] for draft in family.DRAFTS},
         verify_s=verify_s,
     )
 

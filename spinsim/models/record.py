@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 from spinsim.acceptance.runs import runs_of
 from spinsim.acceptance.trace import Ragged, Recording, Trace
+from spinsim.models import family
+from spinsim.models.prompts import Prompt
 
 TAIL = 16  # tokens generated beyond an output, so that runs near its end are not cut short
 
@@ -207,4 +210,52 @@ def to_trace(
         top_p=top_p,
         command=command,
         notes=dict(notes or {}),
+    )
+
+
+def trace_family(
+    prompts: Sequence[Prompt],
+    output_tokens: Sequence[int],
+    *,
+    root: Path = family.CHECKPOINTS,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    batch: int = 32,
+    command: str = "",
+    report: Callable[[float], None] = lambda fraction: None,
+) -> Trace:
+    """Record the embedded family: its target and all its drafts, under their names in the family.
+
+    Outputs go on past end-of-text to their full length. Raises InputError without weights.
+    """
+    names = [draft.name for draft in family.DRAFTS]
+    target, *drafts = (
+        family.load(name, dtype=dtype, device=device, root=root) for name in (family.TARGET.name, *names)
+    )
+    texts = [prompt.tokens for prompt in prompts]
+    recorded = record(
+        target,
+        dict(zip(names, drafts, strict=True)),
+        texts,
+        output_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+        batch=batch,
+        report=report,
+    )
+    return to_trace(
+        recorded,
+        target=family.TARGET.name,
+        keys=[prompt.key for prompt in prompts],
+        domains=[prompt.domain for prompt in prompts],
+        prompts=texts,
+        output_tokens=output_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        command=command,
+        notes={"family": "spinsim procedural family", "dtype": str(dtype), "device": device},
     )

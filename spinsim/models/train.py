@@ -23,7 +23,7 @@ from spinsim.errors import InputError
 from spinsim.models import dataset, export
 from spinsim.models.corpus import MIXES
 from spinsim.models.family import DRAFTS, MEMBERS, TARGET, Member
-from spinsim.models.trainer import Progress, Recipe, Trainer
+from spinsim.models.recipe import Progress, Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,9 @@ def _job(options: Options, name: str, recipe: Recipe, distilled: bool, queue: An
     """One member, in its own process. Messages to ``queue``: (name, Progress or error text)."""
     import torch
 
+    from spinsim.models.family import load
+    from spinsim.models.trainer import Trainer
+
     # The parent alone hears the terminal's interrupt; it ends us with SIGTERM, once.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -74,8 +77,6 @@ def _job(options: Options, name: str, recipe: Recipe, distilled: bool, queue: An
         member = MEMBERS[name]
         teacher = None
         if distilled:
-            from spinsim.models.family import load
-
             dtype = torch.bfloat16 if options.device.startswith("cuda") else torch.float32
             teacher = load(TARGET.name, dtype=dtype, device=options.device, root=options.out)
         corpus = dataset.load(options.out / "corpus", list(MIXES[member.mix]))
@@ -212,12 +213,15 @@ def _prepare(options: Options, say: Say) -> None:
 def train_family(options: Options, say: Say = lambda line: print(line, file=sys.stderr, flush=True)) -> Path:
     """Train all members; the path of the manifest.
 
-    Raises InputError for a folder in use, RuntimeError when a member fails.
+    Raises InputError for a folder in use or no budget, RuntimeError when a member fails.
     """
     begun = time.monotonic()
+    if options.steps is None and not options.minutes:
+        raise InputError("neither minutes nor steps; give one")
     _prepare(options, say)
     recipe = Recipe(
         steps=options.steps,
+        seconds=60.0 * options.minutes if options.minutes else None,
         batch=options.batch,
         warmup_steps=min(100, max(1, (options.steps or 1000) // 10)),
         distill=options.distill,
@@ -232,10 +236,10 @@ def train_family(options: Options, say: Say = lambda line: print(line, file=sys.
     )
     for number, (members, share, with_teacher) in enumerate(phases):
         phase = recipe
-        if options.steps is None:
+        if options.minutes:
             rounds = -(-len(members) // options.jobs)  # drafts one after another share the time
             starts = rounds + sum(-(-len(later) // options.jobs) for later, _, _ in phases[number + 1 :])
-            left = 60.0 * (options.minutes or 0.0) - (time.monotonic() - begun) - starts * _START_S
+            left = 60.0 * options.minutes - (time.monotonic() - begun) - starts * _START_S
             phase = replace(recipe, seconds=max(1.0, left * share / rounds))
         _train(options, members, phase, with_teacher, say)
     manifest = export.write_manifest(options.out, options.command)

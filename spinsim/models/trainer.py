@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,42 +17,9 @@ from numpy.typing import NDArray
 from spinsim.models import dataset
 from spinsim.models.corpus import MIXES
 from spinsim.models.family import Member
+from spinsim.models.recipe import Progress, Recipe
 
 Rows = Mapping[str, NDArray[np.uint16]]
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How to train. Ends after ``steps`` or ``seconds``, whichever comes first; one must be given.
-
-    ``distill`` is the weight of KL(teacher || student) beside the cross-entropy of the text; it
-    counts only where there is a teacher.
-    """
-
-    steps: int | None = None
-    seconds: float | None = None
-    batch: int = 64
-    warmup_steps: int = 100
-    weight_decay: float = 0.1
-    distill: float = 0.9
-    seed: int = 0
-    save_every_s: float = 30.0
-    compile: bool = False
-
-    def __post_init__(self) -> None:
-        if self.steps is None and self.seconds is None:
-            raise ValueError("a recipe needs steps or seconds")
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """``fraction`` of the budget spent; ``loss`` in nats per token (the text's, without distillation)."""
-
-    step: int
-    tokens: int
-    fraction: float
-    loss: float
-    seconds: float
 
 
 def distillation(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:

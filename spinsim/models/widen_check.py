@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -126,6 +127,7 @@ def check(
     shape: Annotated[str, typer.Option(help="Shape to widen into.")] = "llama-7b",
     device: Annotated[str, typer.Option(help="cuda or cpu.")] = "cuda",
     member: Annotated[str, typer.Option(help="Family member to widen.")] = "target",
+    root: Annotated[Path, typer.Option("--family", help="Folder of the checkpoints.")] = family.CHECKPOINTS,
     random_weights: Annotated[bool, typer.Option(help="Random weights in the member's shape.")] = False,
     rows: int = 32,
     context: int = 448,
@@ -141,7 +143,7 @@ def check(
         small = empty_llama(LlamaConfig(**family.member(member).config()), torch.float32, device)
         fill_random(small, seed=1, sd=0.1)
     else:
-        small = family.load(member, dtype=torch.float32, device=device)
+        small = family.load(member, dtype=torch.float32, device=device, root=root)
     exact = exactness(small, wanted, device)
     times = timings(small, wanted, device, rows=rows, context=context, repeats=repeats)
     report = {**asdict(exact), "timings": [{**asdict(t), "ratio": t.ratio} for t in times]}

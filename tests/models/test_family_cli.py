@@ -63,7 +63,10 @@ def test_widen_and_inspect(llama: Callable[..., Any], tmp_path: Path) -> None:
             "unknown dtype 'int4'; allowed: bf16",
         ),
         (["evaluate", "--step-ms", "huge=1"], "'huge=1' is no draft=milliseconds"),
-        (["evaluate", "--family", "nowhere"], "no weights of family member 'target' under nowhere"),
+        (
+            ["evaluate", "--family", "nowhere", "--requests", "1"],
+            "no weights of family member 'target' under nowhere",
+        ),
     ],
 )
 def test_bad_input_is_one_line(

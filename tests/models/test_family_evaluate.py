@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spinsim.acceptance.runs import runs_of
-from spinsim.models.evaluate import judge, walk
+from spinsim.models.domains import DOMAINS
+from spinsim.models.evaluate import held_out_prompts, judge, judge_trace, walk
 
 
 @pytest.mark.parametrize(("run", "rounds"), [(0, 20), (2, 7), (4, 4), (9, 4)])
@@ -34,3 +35,27 @@ def test_costs_decide_who_is_best() -> None:
     assert far.best == {"cheap": 1.0, "dear": 0.0}
     tied = judge(runs, step_s={"cheap": 0.1, "dear": 0.1}, **arguments)  # type: ignore[arg-type]
     assert tied.best == {"cheap": 0.25, "dear": 0.75}
+
+
+def test_a_trace_is_judged_like_its_runs() -> None:
+    from spinsim.acceptance.trace import Recording, Trace
+
+    runs = {"cheap": [[2] * 32] * 2, "dear": [[4] * 32, [2] * 32]}
+    trace = Trace(
+        target="t",
+        keys=("x", "y"),
+        prompt_tokens=(5, 6),
+        drafts={name: Recording.of_runs(rows) for name, rows in runs.items()},
+        domains=("a", "b"),
+        temperature=0.0,
+    )
+    found = judge_trace(trace, step_s={"cheap": 0.1, "dear": 0.2}, verify_s=8.0)
+    assert found.tokens_per_round == {"a": {"cheap": 3.0, "dear": 5.0}, "b": {"cheap": 3.0, "dear": 3.0}}
+    assert found.requests == 2
+
+
+def test_held_out_prompts_cover_the_domains_alike() -> None:
+    chosen = held_out_prompts(3)
+    assert sorted(prompt.domain for prompt in chosen) == sorted(list(DOMAINS) * 3)
+    assert len({prompt.key for prompt in chosen}) == len(chosen)
+    assert all(48 <= len(prompt.tokens) <= 256 for prompt in chosen)

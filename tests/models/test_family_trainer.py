@@ -216,3 +216,34 @@ def test_resuming_otherwise_is_refused(tmp_path: Path) -> None:
     (tmp_path / "options.json").write_text('{"batch": 1}')
     with pytest.raises(InputError, match="was begun with"):
         train_family(Options(out=tmp_path, steps=1, minutes=None, resume=True))
+
+
+def test_a_budget_is_needed(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="neither minutes nor steps"):
+        train_family(Options(out=tmp_path / "new", steps=None, minutes=None))
+
+
+def test_minutes_are_shared_among_phases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The corpus, the start of processes and both phases fit into the asked time."""
+    from spinsim.models import train
+
+    asked: list[tuple[list[str], float, bool]] = []
+
+    def fake(options: Options, members: list[Member], recipe: Recipe, distilled: bool, say: object) -> None:
+        assert recipe.seconds is not None
+        asked.append(([member.name for member in members], recipe.seconds, distilled))
+
+    monkeypatch.setattr(train, "_train", fake)
+    monkeypatch.setattr(train.dataset, "generate", lambda *arguments: None)
+    train_family(Options(out=tmp_path / "new", minutes=5.0, target_share=0.6))
+    (target, first, alone), (drafts, second, distilled) = asked
+    assert target == ["target"]
+    assert not alone
+    assert drafts == [draft.name for draft in family.DRAFTS]
+    assert distilled
+    assert first == pytest.approx(0.6 * (300 - 24), abs=2)
+    assert second == pytest.approx(300 - 12, abs=2)  # the fake target took no time
+    one_by_one: list[float] = []
+    monkeypatch.setattr(train, "_train", lambda o, m, recipe, d, s: one_by_one.append(recipe.seconds))
+    train_family(Options(out=tmp_path / "serial", minutes=5.0, jobs=1))
+    assert one_by_one[1] == pytest.approx((300 - 5 * 12) / 5, abs=2)
