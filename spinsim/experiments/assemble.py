@@ -81,6 +81,7 @@ def policies_for(
         allow_none=scenario.policies.allow_none,
         max_length=scenario.limits.max_length,
         batch_limit=scenario.limits.batch,
+        context_tokens=scenario.limits.context_tokens,
         seed=scenario.seed,
         predictor=predictor,
         future=future,

@@ -52,6 +52,7 @@ class PolicyContext:
     future: AcceptanceField | None = None  # handed to policies whose class says ``sees_future``
     outputs: Sequence[int] | None = None  # output lengths by request, likewise
     lengths: tuple[int, ...] | None = None  # proposal length by draft, where the length policy fixes it
+    context_tokens: int | None = None  # proposals are cut where a context would grow past this
 
 
 class Feedback(NamedTuple):

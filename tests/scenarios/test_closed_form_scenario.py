@@ -52,7 +52,7 @@ def test_the_simulation_gives_it() -> None:
     loaded = load(SCENARIO)
     records = simulate_scenario(loaded.scenario, loaded.base_dir).records
     summary = summarise(records, loaded.scenario, mode="simulated", acceptance_source="synthetic")
-    measured = [record for record in records.by_arrival()][:-1]
+    measured = list(records.by_arrival())[:-1]
     rounds = np.array([record.rounds for record in measured])
     exact_s = float(np.sum(BEGIN_S + rounds * ROUND_S))
     assert summary["duration_s"] == pytest.approx(exact_s, abs=1e-9 * 3 * rounds.sum())

@@ -45,7 +45,7 @@ class Oracle(PerRequest["Oracle.Params"]):
         assumed = min(params.tokens or context.max_length, context.max_length)
         fixed = None if params.tokens else context.lengths
         self._lengths = fixed or (assumed,) * len(context.drafts)
-        self._pricing = Pricing(context.predictor, self._lengths)
+        self._pricing = Pricing(context.predictor, self._lengths, context.context_tokens)
         self._planner = RoundPlanner(context, self._lengths)
         self._plans: dict[int, dict[int, int]] = {}  # arm by position
 

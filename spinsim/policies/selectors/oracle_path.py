@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -24,15 +25,21 @@ class Label(NamedTuple):
 
 
 class Pricing:
-    """Predicted seconds of the rounds of a request alone; ``lengths[draft]`` tokens are proposed."""
+    """Predicted seconds of the rounds of a request alone; ``lengths[draft]`` tokens are proposed,
+    fewer where the context would grow past ``limit``."""
 
-    def __init__(self, predictor: Predictor, lengths: Sequence[int]) -> None:
-        self.lengths = tuple(lengths)
+    def __init__(self, predictor: Predictor, lengths: Sequence[int], limit: int | None = None) -> None:
+        self._lengths = tuple(lengths)
+        self._limit = sys.maxsize if limit is None else limit
         self._predictor = predictor
         self._host = predictor.orchestrate(1).seconds
         self._submit = self._host + 2.0 * predictor.hop().seconds
         self._rounds: dict[tuple[int, int], float] = {}
         self._catch_ups: dict[tuple[int, int, int], float] = {}
+
+    def length(self, draft: int, context: int) -> int:
+        """Tokens that a draft proposes after ``context``."""
+        return min(self._lengths[draft], self._limit - context)
 
     def round_s(self, arm: int, context: int, cached: int) -> float:
         """A round after ``context`` tokens, ``cached`` of which are in the draft's cache."""
@@ -58,7 +65,7 @@ class Pricing:
 
     def _round(self, arm: int, context: int) -> float:
         predictor = self._predictor
-        length = 0 if arm == NO_DRAFT else self.lengths[arm]
+        length = 0 if arm == NO_DRAFT else self.length(arm, context)
         seconds = self._submit + predictor.verify(ragged(1, context + length, length + 1)).seconds
         if arm != NO_DRAFT:
             seconds += self._submit + predictor.propose(arm, [length], [context]).seconds
@@ -93,7 +100,7 @@ def shortest_path(
                     reached, now = p + 1, caches
                     spent = pricing.round_s(arm, context, 0)
                 else:
-                    length = pricing.lengths[arm]
+                    length = pricing.length(arm, context)
                     hits = runs[arm][p]
                     fed = hits if hits < length else length - 1
                     reached = min(p + min(hits, length) + 1, output)
