@@ -124,7 +124,7 @@ def widen(
     model: Annotated[str, typer.Argument(help="A family member, or the folder of a LLaMA checkpoint.")],
     shape: Annotated[str, typer.Argument(help="A known shape (llama-7b, llama-3-8b, ...) or a config.json.")],
     out: Annotated[Path, typer.Option(help="Folder for the widened checkpoint.")],
-    dtype: Annotated[str, typer.Option(help="bf16, fp16 or fp32.")] = "bf16",
+    dtype: Annotated[str, typer.Option(help="bf16 or fp32.")] = "bf16",
     device: Annotated[str, typer.Option(help="Where it is built: cpu or cuda.")] = "cpu",
     seed: int = 0,
     family: Family = CHECKPOINTS,
@@ -136,7 +136,7 @@ def widen(
     from spinsim.models.family import folder
     from spinsim.models.widen import widen as widened
 
-    dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+    dtypes = {"bf16": torch.bfloat16, "fp32": torch.float32}
     if dtype not in dtypes:
         raise InputError(f"unknown dtype {dtype!r}; allowed: {', '.join(dtypes)}")
     if out.exists() and any(out.iterdir()):

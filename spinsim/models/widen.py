@@ -129,9 +129,10 @@ def rotary_rows(head_dim: int, large_head_dim: int) -> list[int]:
 class _Writer:
     """Writes the small weights into a large module that already holds random ones."""
 
-    def __init__(self, state: State, small: _Small, shape: ModelShape, model: Any) -> None:
+    def __init__(self, state: State, small: _Small, shape: ModelShape, model: Any, seed: int) -> None:
         self.state, self.small, self.shape, self.model = state, small, shape, model
         self.device = model.lm_head.weight.device
+        self.noise = torch.Generator(self.device).manual_seed(seed)
         self.norm_scale = math.sqrt(small.hidden / shape.hidden)
         self.place = place_heads(small.heads, small.kv_heads, shape.heads, shape.kv_heads)
         h, H = small.head_dim, shape.head_dim
@@ -148,7 +149,7 @@ class _Writer:
     def embeddings(self) -> None:
         v, d = self.small.vocab, self.small.hidden
         table = self.model.model.embed_tokens.weight
-        table[:, d:].normal_(0.0, TINY)
+        table[:, d:].normal_(0.0, TINY, generator=self.noise)
         table[:v, :d] = self._source("model.embed_tokens.weight")[:v].to(table.dtype)
         head = self.model.lm_head.weight
         name = "lm_head.weight" if "lm_head.weight" in self.state else "model.embed_tokens.weight"  # tied
@@ -159,10 +160,12 @@ class _Writer:
         H, h, d = self.shape.head_dim, self.small.head_dim, self.small.hidden
         query, key = self._source(f"{prefix}.q_proj.weight"), self._source(f"{prefix}.k_proj.weight")
         value, out = self._source(f"{prefix}.v_proj.weight"), self._source(f"{prefix}.o_proj.weight")
-        block.o_proj.weight.normal_(0.0, TINY)
+        block.o_proj.weight.normal_(0.0, TINY, generator=self.noise)
         for head, large in enumerate(self.place.queries):
             rows = block.q_proj.weight[large * H : (large + 1) * H]
-            rows.normal_(0.0, TINY)  # queries vanish where the small head has no dimension: scores stay
+            rows.normal_(
+                0.0, TINY, generator=self.noise
+            )  # queries vanish where the small head has no dimension: scores stay
             rows[self.rotary, :d] = (query[head * h : (head + 1) * h] * self.query_scale).to(rows.dtype)
             columns = block.o_proj.weight[:d, large * H : large * H + h]
             columns.copy_(out[:, head * h : (head + 1) * h])
@@ -178,7 +181,7 @@ class _Writer:
         for part in ("gate_proj", "up_proj"):
             weight = getattr(block, part).weight
             weight[:f, :d] = self._source(f"{prefix}.{part}.weight").to(weight.dtype)
-        block.down_proj.weight.normal_(0.0, TINY)
+        block.down_proj.weight.normal_(0.0, TINY, generator=self.noise)
         block.down_proj.weight[:d, :f] = self._source(f"{prefix}.down_proj.weight").to(
             block.down_proj.weight.dtype
         )
@@ -186,8 +189,8 @@ class _Writer:
     def layers(self) -> None:
         for index, layer in enumerate(self.model.model.layers):
             if index >= self.small.layers:
-                layer.self_attn.o_proj.weight.normal_(0.0, TINY)
-                layer.mlp.down_proj.weight.normal_(0.0, TINY)
+                layer.self_attn.o_proj.weight.normal_(0.0, TINY, generator=self.noise)
+                layer.mlp.down_proj.weight.normal_(0.0, TINY, generator=self.noise)
                 continue
             prefix = f"model.layers.{index}"
             self.norm(layer.input_layernorm.weight, f"{prefix}.input_layernorm.weight")
@@ -212,6 +215,8 @@ def widen(
     ``config.used_vocab_size`` upwards must be masked by whoever reads the logits. Saved to
     ``out`` when given. Raises InputError when the model does not fit into the shape.
     """
+    if dtype not in (torch.bfloat16, torch.float32):
+        raise InputError(f"{dtype} cannot hold {TINY}, which widening needs; allowed: bf16, fp32")
     config, state = _read(model)
     small = _Small.of(config)
     _check(small, shape)
@@ -228,15 +233,14 @@ def widen(
         spinsim_provenance={
             "shape": shape.name,
             "from_hidden_x_layers": [small.hidden, small.layers],
-            "from": str(model) if isinstance(model, str | Path) else getattr(config, "_name_or_path", ""),
+            "from": Path(model).name if isinstance(model, str | Path) else Path(config._name_or_path).name,
             "construction": "spinsim.models.widen: function-preserving, a stand-in for cost only",
             "seed": seed,
         },
     )
     large = empty_llama(wide, dtype, device)
     fill_random(large, seed=seed, sd=_SPREAD)
-    torch.manual_seed(seed)
-    writer = _Writer(state, small, shape, large)
+    writer = _Writer(state, small, shape, large, seed)
     writer.embeddings()
     writer.layers()
     if out is not None:

@@ -167,3 +167,8 @@ def test_both_passes_are_timed(llama: Callable[..., Any]) -> None:
     found = timings(llama(), WIDE, "cpu", rows=2, context=16, repeats=2)
     assert [timing.operation for timing in found] == ["prefill", "verification"]
     assert all(timing.ratio > 0 for timing in found)
+
+
+def test_fp16_is_refused(llama: Callable[..., Any]) -> None:
+    with pytest.raises(InputError, match="allowed: bf16, fp32"):
+        widen(llama(), WIDE, dtype=torch.float16)
