@@ -67,7 +67,7 @@ def load(path: Path, overrides: Sequence[str] = (), device: str | None = None) -
     ``cpu`` places every model on one CPU; ``cuda`` asks that no model is on a CPU.
     Raises InputError, with a line per problem found.
     """
-    document = apply_overrides(parse(_text(path), str(path)), overrides)
+    document = apply_overrides(parse(read_text(path), str(path)), overrides)
     places = Places(document.places)
     scenario = _validated(document, places)
     if found := list(problems(scenario, path.parent)):
@@ -161,7 +161,8 @@ def on_device(scenario: Scenario, device: str) -> Scenario:
     return scenario.model_copy(update={"devices": devices, "placement": placement})
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A YAML file's text. Raises InputError for a file that cannot be read as UTF-8."""
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
