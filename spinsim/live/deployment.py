@@ -1,10 +1,11 @@
-"""Models in memory with their caches: made once, used by any number of runs."""
+"""Models in memory with their caches and graphs: made once, used by any number of runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,71 +13,119 @@ from spinsim.engine.world import Lane
 from spinsim.errors import InputError
 from spinsim.live.executor import LaneDevice, TorchExecutor
 from spinsim.live.models import Models, load_models, torch_device
-from spinsim.live.runner.cache import SlotCache
-from spinsim.live.runner.decoder import TransformersDecoder
+from spinsim.live.runner.build import make_runner
+from spinsim.live.runner.capacity import measure, slot_tokens
 from spinsim.live.runner.forward import ModelRunner
-from spinsim.live.runner.loading import DTYPES, LoadedModel
+from spinsim.live.runner.graphed import GraphedRunner
+from spinsim.live.runner.loading import LoadedModel
 from spinsim.live.runner.sampling import Sampling
-from spinsim.scenario import ModelSpec, Scenario
+from spinsim.scenario import Scenario
 
 Progress = Callable[[str, float, float], None]
+TARGET = "target"
+CPU_BUDGET_BYTES = 4 * 2**30  # K/V on a CPU: a fixed share of the host's memory, since runs there are small
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """``kv_tokens`` and ``kv_slots`` per model, the target's under ``"target"``."""
+    """``kv_tokens`` and ``kv_slots`` per model, the target's under ``"target"``.
+
+    ``sampling`` is fixed here: graphs are captured for it.
+    """
 
     models: Models
     target: ModelRunner
     drafts: tuple[ModelRunner, ...]
     kv_tokens: dict[str, int]
     kv_slots: dict[str, int]
+    sampling: Sampling
 
     def executor(self, scenario: Scenario, lanes: Sequence[Lane]) -> TorchExecutor:
         """An executor whose lanes have streams of their own."""
+        stream_of: Any = torch.cuda.Stream
         places = []
         for lane in lanes:
             device = torch_device(scenario, lane.devices[0])
-            stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+            stream = stream_of(device) if device.type == "cuda" else None
             places.append(LaneDevice(device, stream))
-        sampling = Sampling(
-            temperature=scenario.sampling.temperature, top_p=scenario.sampling.top_p, seed=scenario.seed
-        )
-        return TorchExecutor(self.target, self.drafts, places, sampling)
+        return TorchExecutor(self.target, self.drafts, places, self.sampling)
 
 
-def deploy(scenario: Scenario, base_dir: Path, progress: Progress | None = None) -> Deployment:
-    """Load the models and give each a slot KV cache.
+def deploy(
+    scenario: Scenario,
+    base_dir: Path,
+    progress: Progress | None = None,
+    *,
+    packings: Sequence[str] | None = None,
+    kernel: str = "auto",
+) -> Deployment:
+    """Load the models, give each a slot KV cache, capture graphs.
 
-    Raises InputError for what a live run cannot do, before anything runs.
+    ``packings``: those that runs will use; by default the scenario's. Raises InputError for what
+    a live run cannot do, before anything runs.
     """
     if scenario.kv.reserve != "full":
         raise InputError("is simulated only; a live run reserves whole slots: full", key="kv.reserve")
     models = load_models(scenario, base_dir, progress)
-    context = scenario.limits.context_tokens
-    slots = scenario.limits.batch
-    kv_slots = dict.fromkeys(["target", *models.drafts], slots)
-    target = _runner(models.target, scenario.models.target, context, slots)
-    drafts = tuple(
-        _runner(model, scenario.models.drafts[name], context, slots) for name, model in models.drafts.items()
+    loaded = {TARGET: models.target, **models.drafts}
+    slots = _measure_slots(scenario, loaded)
+    sampling = Sampling(
+        temperature=scenario.sampling.temperature, top_p=scenario.sampling.top_p, seed=scenario.seed
     )
-    return Deployment(
-        models, target, drafts, {name: count * context for name, count in kv_slots.items()}, kv_slots
-    )
+    runners = {
+        name: make_runner(
+            model,
+            slots=slots[name],
+            slot_tokens=_slot_tokens(scenario),
+            max_rows=scenario.limits.batch,
+            max_length=scenario.limits.max_length,
+            sampling=sampling,
+            graphs=scenario.live.graphs,
+            kernel=kernel,
+        )
+        for name, model in loaded.items()
+    }
+    _capture(runners, packings or (scenario.policies.packing.name,), progress)
+    target = runners.pop(TARGET)
+    tokens = {name: count * scenario.limits.context_tokens for name, count in slots.items()}
+    return Deployment(models, target, tuple(runners.values()), tokens, slots, sampling)
 
 
-def _runner(model: LoadedModel, spec: ModelSpec, context: int, slots: int) -> ModelRunner:
-    decoder = TransformersDecoder(model)
-    cache = SlotCache(
-        model.layers,
-        slots,
-        context,
-        model.kv_heads,
-        model.head_dim,
-        device=decoder.device,
-        dtype=DTYPES[spec.dtype],
-    )
-    return ModelRunner(decoder, cache)
+def _slot_tokens(scenario: Scenario) -> int:
+    return slot_tokens(scenario.limits.context_tokens, scenario.limits.max_length)
 
 
-__all__ = ["Deployment", "deploy", "torch"]
+def _measure_slots(scenario: Scenario, loaded: Mapping[str, LoadedModel]) -> dict[str, int]:
+    """Slots of each model: equally many for the models of a device, at most one a request of the batch."""
+    places = {TARGET: scenario.placement.target[0], **scenario.placement.drafts}
+    given = {TARGET: scenario.kv.target_tokens}
+    slots: dict[str, int] = {}
+    for device in scenario.devices:
+        here = {name: loaded[name] for name in loaded if places[name] == device}
+        if not here:
+            continue
+        on_cpu = scenario.devices[device].hardware == "cpu"
+        capacity = measure(
+            list(here.values()),
+            _slot_tokens(scenario),
+            fraction=scenario.kv.memory_fraction,
+            limit=scenario.limits.batch,
+            budget=CPU_BUDGET_BYTES if on_cpu else None,
+        )
+        for name in here:
+            asked = given.get(name, scenario.kv.draft_tokens)
+            wanted = capacity.slots if asked is None else asked // scenario.limits.context_tokens
+            slots[name] = min(wanted, capacity.slots)
+    return {name: slots[name] for name in loaded}
+
+
+def _capture(runners: Mapping[str, ModelRunner], packings: Sequence[str], progress: Progress | None) -> None:
+    for name, runner in runners.items():
+        if not isinstance(runner, GraphedRunner):
+            continue
+
+        def report(done: int, total: int, name: str = name) -> None:
+            if progress is not None:
+                progress(f"capture {name}", done, total)
+
+        runner.capture("target" if name == TARGET else "draft", packings, report)

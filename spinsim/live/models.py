@@ -60,11 +60,11 @@ def load_models(scenario: Scenario, base_dir: Path, progress: Progress | None = 
             "tensor parallelism is simulated only",
             key="placement.target",
         )
+    drafts = scenario.models.drafts
     specs: list[tuple[str, str, ModelSpec, str]] = [
-        ("target", "models.target", scenario.models.target, scenario.placement.target[0])
+        ("target", "models.target", scenario.models.target, scenario.placement.target[0]),
+        *((name, f"models.drafts.{name}", drafts[name], scenario.placement.drafts[name]) for name in drafts),
     ]
-    for name, spec in scenario.models.drafts.items():
-        specs.append((name, f"models.drafts.{name}", spec, scenario.placement.drafts[name]))
     loaded: dict[str, LoadedModel] = {}
     notes: dict[str, str] = {}
     for done, (name, key, spec, device) in enumerate(specs):

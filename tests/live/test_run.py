@@ -34,7 +34,13 @@ TARGET = {
     "max_position_embeddings": 256,
     "tie_word_embeddings": False,
 }
-DRAFT = {**TARGET, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1}
+DRAFT = {
+    **TARGET,
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+}
 
 
 def scenario_file(folder: Path, **sections: object) -> LoadedScenario:
@@ -128,7 +134,10 @@ def test_a_perfect_draft_is_always_accepted(tmp_path: Path) -> None:
     deployment = replace(deployment, drafts=(twin, deployment.drafts[1]))
     ran = run_scenario(loaded.scenario, loaded.base_dir, deployment)
     rounds = ran.records.rounds
-    left = [ran.records.requests[r].output_tokens - p for r, p in zip(rounds.request, rounds.position, strict=True)]
+    left = [
+        ran.records.requests[r].output_tokens - p
+        for r, p in zip(rounds.request, rounds.position, strict=True)
+    ]
     assert list(rounds.accepted) == [min(k, n) for k, n in zip(rounds.drafted, left, strict=True)]
     assert sum(rounds.drafted) > 0
 
@@ -185,7 +194,9 @@ def test_a_failing_worker_ends_the_run_and_keeps_what_there_is(
 
     monkeypatch.setattr(ModelRunner, "verify", failing)
     loaded = scenario_file(tmp_path)
-    with pytest.raises(LaneError, match=r"lane cpu/target: verify: RuntimeError: the device fell off the bus"):
+    with pytest.raises(
+        LaneError, match=r"lane cpu/target: verify: RuntimeError: the device fell off the bus"
+    ):
         run(loaded, tmp_path / "out")
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert "the device fell off the bus" in summary["interrupted"]
