@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ from spinsim.costs.profile import read_profile
 from spinsim.costs.roofline import RooflinePredictor
 from spinsim.costs.shapes import ModelShape, shape_of
 from spinsim.errors import InputError
-from spinsim.scenario import ConstantCosts, ProfileCosts, RooflineCosts, Scenario
+from spinsim.scenario import ConstantCosts, ModelSpec, ProfileCosts, RooflineCosts, Scenario
 
 T = TypeVar("T")
 
@@ -28,15 +29,40 @@ def _keyed(key: str, ask: Callable[[], T]) -> T:
         raise InputError(error.message, key=error.key or key, file=error.file, line=error.line) from None
 
 
+CHECKPOINTS = Path(__file__).parents[1] / "models" / "checkpoints"  # of the embedded family
+EMBEDDED = "embedded:"
+
+
+def executed_shape(
+    scenario: Scenario, spec: ModelSpec, device: str, base_dir: str | Path | None
+) -> ModelShape:
+    """The shape of what is executed: ``spec.shape``, or that of embedded weights that are not widened to it.
+
+    ``live.widen`` counts on GPUs alone.
+    """
+    cpu = device in scenario.devices and scenario.devices[device].hardware == "cpu"
+    if spec.weights.startswith(EMBEDDED) and (cpu or not scenario.live.widen):
+        config = CHECKPOINTS / spec.weights.removeprefix(EMBEDDED) / "config.json"
+        if config.is_file():
+            found = shape_of(str(config))
+            return replace(found, name=f"family-{spec.weights.removeprefix(EMBEDDED)}")
+    return shape_of(spec.shape, base_dir)
+
+
 def target_shape(scenario: Scenario, base_dir: str | Path | None) -> ModelShape:
-    """The target's shape. Raises InputError at ``models.target.shape``."""
-    return _keyed("models.target.shape", lambda: shape_of(scenario.models.target.shape, base_dir))
+    """The target's executed shape. Raises InputError at ``models.target.shape``."""
+    target, device = scenario.models.target, scenario.placement.target[0]
+    return _keyed("models.target.shape", lambda: executed_shape(scenario, target, device, base_dir))
 
 
 def draft_shapes(scenario: Scenario, base_dir: str | Path | None) -> dict[str, ModelShape]:
-    """The drafts' shapes by name, in the scenario's order. Raises InputError at the draft's key."""
+    """The drafts' executed shapes by name, in the scenario's order. Raises InputError at the draft's key."""
+    devices = scenario.placement.drafts
     return {
-        name: _keyed(f"models.drafts.{name}.shape", lambda spec=spec: shape_of(spec.shape, base_dir))  # type: ignore[misc]
+        name: _keyed(
+            f"models.drafts.{name}.shape",
+            lambda spec=spec, name=name: executed_shape(scenario, spec, devices.get(name, ""), base_dir),  # type: ignore[misc]
+        )
         for name, spec in scenario.models.drafts.items()
     }
 

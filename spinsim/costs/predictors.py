@@ -17,14 +17,16 @@ from spinsim.costs.links import Link
 from spinsim.costs.profile import MODEL_OPERATIONS, PACKINGS, Point, Profile
 from spinsim.errors import InputError
 
+EDGE = 1.05  # a step in the middle of a measured proposal stands for its last one, a little further out
+
 Operation = tuple[str, str]  # operation and packing ("" but for verify)
 
 
 class ProfiledPass:
     """One operation of one model: its points, the range they span, and the fit between them.
 
-    The range is a box over tokens, KV tokens and KV tokens a row. Above it there is no answer; below it the
-    smallest measured token and KV counts answer, which bound the cost from above.
+    The range is a box over tokens, KV tokens and KV tokens a row. More than ``EDGE`` above it there is no
+    answer; below it the smallest measured token and KV counts answer, which bound the cost from above.
     """
 
     def __init__(self, points: Sequence[Point], profile: Profile) -> None:
@@ -55,7 +57,9 @@ class ProfiledPass:
     def covers(self, rows: float, tokens: float, kv_tokens: float) -> bool:
         """Is nothing of the pass above the range?"""
         return (
-            tokens <= self._max_tokens and kv_tokens <= self._max_kv and kv_tokens <= self._max_context * rows
+            tokens <= self._max_tokens * EDGE
+            and kv_tokens <= self._max_kv * EDGE
+            and kv_tokens <= self._max_context * EDGE * rows
         )
 
     def range_text(self) -> str:

@@ -83,11 +83,20 @@ class ProfiledModel:
 
 
 @checked.dataclass(frozen=True, config=_STRICT)
+class Repeat:
+    """Some points measured again, in another process: by operation, the median of again / profile."""
+
+    created: str
+    factors: dict[str, Annotated[float, Field(gt=0)]]
+
+
+@checked.dataclass(frozen=True, config=_STRICT)
 class Profile:
     """Measured points with what is needed to judge them.
 
     ``graphs``: passes were replayed from CUDA graphs, on the shared bucketing rule. ``versions`` of
-    libraries and drivers, ``clocks`` in MHz, both as found.
+    libraries and drivers, ``clocks`` in MHz, both as found. ``repeats`` say how far the machine is from
+    its profile on another day.
     """
 
     schema: str
@@ -98,6 +107,7 @@ class Profile:
     clocks: dict[str, float]
     models: dict[str, ProfiledModel]
     points: tuple[Point, ...]
+    repeats: tuple[Repeat, ...] = ()
 
     def of(self, operation: str, model: str = "", packing: str = "") -> tuple[Point, ...]:
         """The points of one operation, in the file's order."""
@@ -163,7 +173,10 @@ def write_profile(profile: Profile, path: str | Path) -> None:
     head = json.dumps(data, indent=2)
     lines = ",\n".join("    " + json.dumps(_brief(point)) for point in points)
     body = f"[\n{lines}\n  ]" if points else "[]"
-    Path(path).write_text(f'{head[:-2]},\n  "points": {body}\n}}\n', encoding="utf-8")
+    text = f'{head[:-2]},\n  "points": {body}\n}}\n'
+    partial = Path(path).with_name(f".{Path(path).name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)  # whoever is interrupted here keeps the profile that was there
 
 
 def _brief(point: dict[str, Any]) -> dict[str, Any]:
@@ -174,6 +187,11 @@ def _brief(point: dict[str, Any]) -> dict[str, Any]:
 def _check(profile: Profile) -> _Finding | None:
     """What validation by type cannot see: names, features, duplicates."""
     seen = set()
+    for index, repeat in enumerate(profile.repeats):
+        unknown = sorted(set(repeat.factors) - set(MODEL_OPERATIONS))
+        if unknown:
+            known = ", ".join(MODEL_OPERATIONS)
+            return _Finding(f"repeats.{index}.factors", f"unknown {unknown[0]!r}; allowed: {known}")
     for index, point in enumerate(profile.points):
         where = f"points.{index}"
         features = OPERATIONS.get(point.operation)

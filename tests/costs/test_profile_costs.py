@@ -295,7 +295,7 @@ ASKS: dict[str, Callable[[Predictor], Any]] = {
     "too long a prompt": lambda p: p.prefill([5000], [0]),
     "too long a catch-up": lambda p: p.catch_up(0, [10], [9000]),
     "too many drafting rows": lambda p: p.propose(0, [4] * 100, [50] * 100),
-    "too long a draft context": lambda p: p.propose(0, [4], [2047]),
+    "too long a draft context": lambda p: p.propose(0, [4], [2200]),
     "too many rows to handle": lambda p: p.orchestrate(1000),
     "too many ids to send": lambda p: p.transfer(64, 2**23),
 }

@@ -1,0 +1,352 @@
+"""``spinsim profile``: this machine, measured for a scenario's models through the live runners."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from spinsim.costs.build import (
+    build_predictor,
+    build_roofline,
+    device_hardware,
+    draft_shapes,
+    target_hardware,
+    target_shape,
+)
+from spinsim.costs.profile import SCHEMA, Profile, ProfiledModel, Repeat, read_profile, write_profile
+from spinsim.costs.shapes import ModelShape
+from spinsim.errors import InputError
+from spinsim.experiments.assemble import Layout, engine_settings, lay_out, policies_for
+from spinsim.live.deployment import Deployment, deploy
+from spinsim.live.quiet import quiet
+from spinsim.live.runner.graphed import GraphedRunner
+from spinsim.live.runner.loading import LoadedModel
+from spinsim.profiling.adaptive import held_out_errors, report
+from spinsim.profiling.bench import Bench
+from spinsim.profiling.design import Design, Range, design
+from spinsim.profiling.drift import Drift, drifted
+from spinsim.profiling.host import Orchestration, hop_point, orchestrator_point, transfer_point
+from spinsim.profiling.machine import clocks, machine_points, now_utc, versions
+from spinsim.profiling.probes import Probe
+from spinsim.profiling.session import Session
+from spinsim.profiling.sharing import shared_device, slowdown_points
+from spinsim.profiling.timing import QUICK, Effort
+from spinsim.scenario import RooflineCosts, Scenario
+from spinsim.scenario_file import LoadedScenario
+
+Progress = Callable[[str, float, float], None]
+
+PACKINGS = ("padded", "decomposed", "ragged")
+QUICK_S, FULL_S = 45.0, 300.0
+HOST_S = 6.0  # about what the host's and the machine's own points take
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is profiled. ``drafts`` maps a profile's model key to a draft of that shape."""
+
+    models: dict[str, ProfiledModel]
+    target: str
+    drafts: dict[str, int]
+    by_draft: tuple[str, ...]  # the key of each draft of the scenario
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """``fits``: held-out errors by operation, a row each. ``seconds``: how long this session took."""
+
+    profile: Profile
+    path: Path
+    fits: list[dict[str, Any]]
+    seconds: float
+    added: int
+
+
+def profile(
+    loaded: LoadedScenario,
+    out: Path | None = None,
+    *,
+    quick: bool = False,
+    resume: bool = False,
+    force: bool = False,
+    budget_s: float | None = None,
+    packings: tuple[str, ...] = PACKINGS,
+    progress: Progress | None = None,
+) -> Profiled:
+    """Deploy the scenario's models, measure, and write the profile as it grows.
+
+    ``resume`` goes on with the file at ``out``, whose machine and models must be these. ``budget_s``
+    bounds the measuring (not the loading); the core of the design is measured even beyond it.
+    Raises InputError where ``out`` exists and neither ``resume`` nor ``force`` is given.
+    """
+    scenario = loaded.scenario
+    path = out or default_path(scenario)
+    if path.exists() and not (resume or force):
+        raise InputError(
+            "exists already; --resume goes on with it, --force begins anew, --out names another file",
+            file=str(path),
+        )
+    deployment = deploy(scenario, loaded.base_dir, progress)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with Workplace(scenario, loaded.base_dir, deployment) as place:
+        begun = place.empty_profile()
+        if resume and path.exists():
+            begun = _continued(read_profile(path), begun, path)
+        session = Session(begun, path, QUICK if quick else Effort(), place.guess(), progress)
+        points = len(begun.points)
+        try:
+            _measure(session, place, quick, budget_s or (QUICK_S if quick else FULL_S), packings)
+        finally:
+            session.write()
+    fits = report(held_out_errors(session.profile))
+    return Profiled(session.profile, path, fits, session.elapsed_s, len(session.profile.points) - points)
+
+
+def again(loaded: LoadedScenario, path: Path, progress: Progress | None = None) -> Drift:
+    """Measure a few points of every operation again, and note in the profile how they differ.
+
+    Done in other processes and on other days, this is what intervals are estimated from.
+    """
+    known = read_profile(path)
+    deployment = deploy(loaded.scenario, loaded.base_dir, progress)
+    with Workplace(loaded.scenario, loaded.base_dir, deployment) as place:
+        place.require_same_models(known, str(path))
+        drift = drifted(known, place.bench, place.design(quick=False).core, Effort(), per_fit=4)
+    repeat = Repeat(now_utc(), drift.factors)
+    write_profile(replace(known, repeats=(*known.repeats, repeat)), path)
+    return drift
+
+
+def default_path(scenario: Scenario) -> Path:
+    """``profiles/NAME-HARDWARE.json``, with the number of devices where there are several."""
+    used = {*scenario.placement.target, *scenario.placement.drafts.values()}
+    hardware = scenario.devices[scenario.placement.target[0]].hardware
+    several = f"-x{len(used)}" if len(used) > 1 else ""
+    return Path("profiles") / f"{scenario.name}-{re.sub(r'[^a-zA-Z0-9]+', '-', hardware)}{several}.json"
+
+
+class Workplace:
+    """A deployment on the bench, and what the scenario says about it."""
+
+    def __init__(self, scenario: Scenario, base_dir: Path, deployment: Deployment) -> None:
+        self.scenario, self.base_dir, self.deployment = scenario, base_dir, deployment
+        self.layout: Layout = lay_out(scenario)
+        self.subject = _subject(scenario, base_dir, deployment)
+        self.bench = Bench(
+            scenario, deployment, self.layout.lanes, self.layout.target_lane, self.layout.draft_lanes
+        )
+        self._quiet = quiet()
+
+    def __enter__(self) -> Workplace:
+        self._quiet.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._quiet.__exit__(None, None, None)
+        self.bench.close()
+
+    @property
+    def graphs(self) -> bool:
+        """Does the target replay CUDA graphs?"""
+        runner = self.deployment.target
+        return isinstance(runner, GraphedRunner) and runner.device.type == "cuda"
+
+    def empty_profile(self) -> Profile:
+        """A profile of this machine without points."""
+        device = self.deployment.target.device
+        hardware = self.scenario.devices[self.scenario.placement.target[0]].hardware
+        return Profile(
+            schema=SCHEMA,
+            hardware=hardware,
+            created=now_utc(),
+            graphs=self.graphs,
+            versions=versions(device),
+            clocks=clocks(device),
+            models=self.subject.models,
+            points=(),
+        )
+
+    def require_same_models(self, known: Profile, file: str) -> None:
+        """Raises InputError where a profile was measured for other models."""
+        missing = sorted(set(self.subject.models) - set(known.models))
+        if missing:
+            raise InputError(
+                f"{missing[0]} is not in it; a profile of this scenario's models", key="models", file=file
+            )
+
+    def design(self, *, quick: bool, packings: tuple[str, ...] = PACKINGS) -> Design:
+        """Probes of the scenario's models within its limits."""
+        limits = self.scenario.limits
+        return design(
+            self.subject.target,
+            self.subject.drafts,
+            Range(limits.batch, limits.context_tokens, limits.max_length, limits.prefill_chunk_tokens),
+            packings,
+            graphs=dict.fromkeys(self.subject.models, self.graphs),
+            quick=quick,
+        )
+
+    def guess(self) -> Callable[[Probe], float]:
+        """A probe's seconds by hardware sheet, until something is measured."""
+        roofline = build_roofline(
+            self.scenario, self.base_dir, RooflineCosts(model="roofline", graphs=self.graphs)
+        )
+
+        def seconds(probe: Probe) -> float:
+            rows, draft = probe.rows, probe.draft
+            if probe.operation == "verify":
+                return roofline.verify(probe.plan).seconds
+            if probe.operation == "draft_step":
+                return roofline.propose(draft, [1] * rows, probe.contexts).seconds
+            new = [probe.tokens] * rows
+            if probe.operation == "prefill":
+                return roofline.prefill(new, probe.contexts).seconds
+            return roofline.catch_up(draft, new, probe.contexts).seconds
+
+        return seconds
+
+    def orchestration(self) -> Orchestration:
+        """The engine with the scenario's policies, which believe in the roofline meanwhile."""
+        scenario, base_dir = self.scenario, self.base_dir
+        believed = scenario.model_copy(update={"costs": RooflineCosts(model="roofline")})
+        predictor = build_predictor(believed, base_dir)
+        kv = dict.fromkeys(
+            ("target", *scenario.models.drafts), scenario.limits.batch * scenario.limits.context_tokens
+        )
+        return Orchestration(
+            self.layout.lanes,
+            tuple(scenario.models.drafts),
+            engine_settings(scenario, self.layout, kv),
+            lambda: policies_for(scenario, self.layout, predictor, base_dir),
+        )
+
+
+def _measure(
+    session: Session, place: Workplace, quick: bool, budget_s: float, packings: tuple[str, ...]
+) -> None:
+    plan = place.design(quick=quick, packings=packings)
+    session.report(plan.core, HOST_S)
+    _measure_host(session, place, quick)
+    session.measure(place.bench, plan.core, max(0.0, budget_s - session.elapsed_s) * 0.3)
+    _measure_sharing(session, place, plan, quick)
+    session.refine(place.bench, plan.candidates, budget_s)
+
+
+def _measure_host(session: Session, place: Workplace, quick: bool) -> None:
+    """The machine's own points; those that a resumed profile has are kept."""
+    known = session.profile
+    effort = QUICK if quick else Effort()
+    device = place.deployment.target.device
+    if not known.of("matmul_rate"):
+        for measured in machine_points(device, place.deployment.target.cache.dtype, effort):
+            session.add(measured())
+    if not known.of("hop"):
+        session.add(hop_point(place.bench))
+    if not known.of("orchestrator"):
+        setup = place.orchestration()
+        batch = place.scenario.limits.batch
+        found: dict[float, Any] = {}
+        for rows in sorted({1, max(1, batch // 4), batch}):
+            point = orchestrator_point(setup, rows, 2 if quick else 5)
+            found[point.features["rows"]] = point
+        # Asked for the rows of single operations, of which the largest are a whole batch.
+        largest = max(found)
+        if largest < batch:
+            found[float(batch)] = replace(found[largest], features={"rows": float(batch)})
+        for point in found.values():
+            session.add(point)
+    if not known.of("transfer") and any(place.layout.remote):
+        draft = place.layout.remote.index(True)
+        limits = place.scenario.limits
+        shapes = sorted({(1, 1), (max(1, limits.batch // 4), 4), (limits.batch, limits.max_length)})
+        for rows, length in shapes:
+            session.add(transfer_point(place.bench, draft, rows, min(length, limits.max_length), effort))
+
+
+def _measure_sharing(session: Session, place: Workplace, plan: Design, quick: bool) -> None:
+    if session.profile.of("lane_slowdown"):
+        return
+    packing = place.scenario.policies.packing.name
+    verifies = [p for p in plan.core if p.operation == "verify" and p.packing == packing and p.tokens > 1]
+    for draft in place.subject.drafts.values():
+        if not shared_device(place.bench, draft) or not verifies:
+            continue
+        steps = [p for p in plan.core if p.operation == "draft_step" and p.draft == draft and p.tokens == 1]
+        for index in (len(verifies) // 2, -1):
+            if steps:
+                pair = verifies[index], steps[min(index, len(steps) // 2)]
+                for point in slowdown_points(place.bench, *pair, QUICK if quick else Effort()):
+                    session.add(point)
+
+
+def _continued(known: Profile, begun: Profile, path: Path) -> Profile:
+    """A profile to go on with. Raises InputError where it is of something else."""
+    checks = (
+        ("hardware", known.hardware, begun.hardware),
+        ("graphs", known.graphs, begun.graphs),
+        ("versions.torch", known.versions.get("torch"), begun.versions.get("torch")),
+        ("versions.device", known.versions.get("device"), begun.versions.get("device")),
+    )
+    for key, there, here in checks:
+        if there != here:
+            raise InputError(
+                f"{there!r}, but this session has {here!r}; allowed: the same, or --force to begin anew",
+                key=key,
+                file=str(path),
+            )
+    return replace(known, models=begun.models | known.models)
+
+
+def _subject(scenario: Scenario, base_dir: Path, deployment: Deployment) -> Subject:
+    models: dict[str, ProfiledModel] = {}
+
+    def enter(shape: ModelShape, dtype: str, hardware: str, loaded: LoadedModel, key: str) -> str:
+        _require_shape(shape, loaded, key)
+        name = f"{shape.name}/{dtype}/{hardware}"
+        models.setdefault(name, ProfiledModel(shape, dtype, hardware))
+        return name
+
+    target = enter(
+        target_shape(scenario, base_dir),
+        scenario.models.target.dtype,
+        target_hardware(scenario).name,
+        deployment.models.target,
+        "models.target",
+    )
+    drafts: dict[str, int] = {}
+    keys = []
+    for index, (name, shape) in enumerate(draft_shapes(scenario, base_dir).items()):
+        hardware = device_hardware(scenario, scenario.placement.drafts[name], f"placement.drafts.{name}").name
+        dtype, loaded = scenario.models.drafts[name].dtype, deployment.models.drafts[name]
+        same = _same_model(models, shape, dtype, hardware)
+        key = same or enter(shape, dtype, hardware, loaded, f"models.drafts.{name}")
+        drafts.setdefault(key, index)
+        keys.append(key)
+    return Subject(models, target, drafts, tuple(keys))
+
+
+def _same_model(models: dict[str, ProfiledModel], shape: ModelShape, dtype: str, hardware: str) -> str | None:
+    view = Profile(SCHEMA, hardware, "", False, {}, {}, models, ())
+    return view.find_model(shape, dtype, hardware, 1)
+
+
+def _require_shape(shape: ModelShape, loaded: LoadedModel, key: str) -> None:
+    """Raises InputError where the weights that run are not of the shape that would be charged."""
+    config = loaded.config
+    pairs = (
+        ("layers", shape.layers, loaded.layers),
+        ("hidden size", shape.hidden, config.hidden_size),
+        ("heads", shape.heads, loaded.heads),
+        ("key/value heads", shape.kv_heads, loaded.kv_heads),
+        ("vocabulary", shape.vocab, loaded.vocabulary),
+    )
+    for what, said, found in pairs:
+        if said != found:
+            raise InputError(
+                f"{shape.name} has {what} {said}, the weights have {found}; "
+                "allowed: the config.json of the weights, or weights of this shape",
+                key=f"{key}.shape",
+            )

@@ -1,0 +1,1 @@
+"""Measuring a machine into a profile, through the runners that live runs use."""

@@ -1,0 +1,167 @@
+"""Operations on the lanes of a live run, one at a time, as the live world would submit them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from spinsim.engine.operations import CatchUp, Completed, Prefill, Propose, Verify
+from spinsim.engine.world import NS, Lane
+from spinsim.live.clock import LiveEnvironment
+from spinsim.live.deployment import Deployment
+from spinsim.live.executor import TorchExecutor
+from spinsim.live.lanes import Job, WorkerLane
+from spinsim.live.runner.forward import Proposal
+from spinsim.live.world import Proposed
+from spinsim.profiling.probes import Probe
+from spinsim.profiling.timing import Effort, Timing, repeated, repeated_pair
+from spinsim.scenario import Scenario
+
+
+class Stamps(NamedTuple):
+    """Of one job, in integer nanoseconds: handed over, begun, ended, and known to be ended."""
+
+    submitted: int
+    started: int
+    finished: int
+    received: int
+
+    @property
+    def seconds(self) -> float:
+        """What the lane's worker took."""
+        return (self.finished - self.started) / NS
+
+
+class Bench:
+    """A deployment with the threads of its lanes. ``target_lane`` and ``draft_lanes`` as in the engine."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        deployment: Deployment,
+        lanes: Sequence[Lane],
+        target_lane: int,
+        draft_lanes: Sequence[int],
+    ) -> None:
+        self.deployment = deployment
+        self.lanes = lanes
+        self.target_lane, self.draft_lanes = target_lane, draft_lanes
+        self.executor: TorchExecutor = deployment.executor(scenario, lanes)
+        self.greedy = scenario.sampling.temperature == 0
+        self._env = LiveEnvironment()
+        executor = self.executor
+        self._workers = [
+            WorkerLane(lane.name, self._env, lambda i=i: executor.set_up(i))  # type: ignore[misc]
+            for i, lane in enumerate(lanes)
+        ]
+        self._jobs = 0
+        for runner in (deployment.target, *deployment.drafts):
+            # Data, not zeros: those draw less power and run faster.
+            runner.cache.keys.normal_()
+            runner.cache.values.normal_()
+
+    def close(self) -> None:
+        """End the lanes' threads."""
+        for worker in self._workers:
+            worker.close()
+
+    def submit(self, lane: int, name: str, execute: Callable[[], Any]) -> int:
+        """Queue a job; returns its number."""
+        self._jobs += 1
+        self._workers[lane].submit(Job(self._jobs, name, execute))
+        return self._jobs
+
+    def next_completed(self) -> tuple[int, Completed]:
+        """(number, completion) of the next job to end. Raises the worker's error."""
+        finished = self._env.completions.get()
+        if finished.error is not None:
+            raise finished.error
+        assert finished.done is not None
+        return finished.operation, finished.done
+
+    def stamps(self, lane: int, name: str, execute: Callable[[], Any]) -> Stamps:
+        """Run one job alone."""
+        submitted = self._env.wall_ns()
+        self.submit(lane, name, execute)
+        _, done = self.next_completed()
+        return Stamps(submitted, done.started_ns, done.finished_ns, self._env.wall_ns())
+
+    def lane_of(self, probe: Probe) -> int:
+        """The lane that a probe's model runs on."""
+        return self.target_lane if probe.draft < 0 else self.draft_lanes[probe.draft]
+
+    def measure(self, probe: Probe, effort: Effort) -> Timing:
+        """The probe's time, over repetitions."""
+        lane = self.lane_of(probe)
+
+        def timed(execute: Callable[[], Any]) -> Callable[[], float]:
+            return lambda: self.stamps(lane, probe.operation, execute).seconds
+
+        if probe.operation == "draft_step" and probe.tokens == 1:
+            first, all_steps = self._propose(probe, 1), self._propose(probe, probe.steps)
+            return repeated_pair(timed(first), timed(all_steps), probe.steps - 1, effort)
+        return repeated(timed(self.call(probe)), effort)
+
+    def call(self, probe: Probe) -> Callable[[], Any]:
+        """What a lane's worker is to execute for a probe, prepared."""
+        if probe.operation == "prefill":
+            return self._prefill(probe)
+        if probe.operation == "catch_up":
+            return self._catch_up(probe)
+        if probe.operation == "draft_step":
+            return self._propose(probe, probe.steps)
+        return self._verify(probe)
+
+    def _tokens(self, probe: Probe) -> list[list[int]]:
+        used = self.deployment.models.target.used_vocabulary
+        return [[(7 * row + 31 * i) % used for i in range(probe.tokens)] for row in range(probe.rows)]
+
+    def _prefill(self, probe: Probe) -> Callable[[], Any]:
+        rows = list(range(probe.rows))
+        chunks = self._tokens(probe)
+        new = [probe.tokens] * probe.rows
+        operation = Prefill(rows, rows, probe.contexts, new, [True] * probe.rows)
+        return lambda: self.executor.prefill(operation, chunks)
+
+    def _catch_up(self, probe: Probe) -> Callable[[], Any]:
+        rows, starts = list(range(probe.rows)), probe.contexts
+        chunks = self._tokens(probe)
+        new = [probe.tokens] * probe.rows
+        operation = CatchUp(probe.draft, rows, rows, [1] * probe.rows, starts, new)
+        return lambda: self.executor.catch_up(operation, starts, chunks, False)
+
+    def _propose(self, probe: Probe, steps: int) -> Callable[[], Any]:
+        rows = list(range(probe.rows))
+        operation = Propose(probe.draft, rows, rows, probe.contexts, [steps] * probe.rows)
+        positions, tails = [1] * probe.rows, [(1, 2)] * probe.rows
+        return lambda: self.executor.propose(operation, positions, tails)
+
+    def _verify(self, probe: Probe) -> Callable[[], Any]:
+        rows, length = list(range(probe.rows)), probe.tokens - 1
+        operation = Verify(
+            rows,
+            rows,
+            probe.contexts,
+            [1] * probe.rows,
+            [0 if length else -1] * probe.rows,
+            [length] * probe.rows,
+            probe.plan,
+        )
+        last = [1] * probe.rows
+        proposed: list[Proposed | None] = [None] * probe.rows
+        if length:
+            proposal = self.proposal(probe.rows, length, self.deployment.target.device)
+            proposed = [Proposed(proposal, row) for row in rows]
+        return lambda: self.executor.verify(operation, last, proposed)
+
+    def proposal(self, rows: int, length: int, device: torch.device) -> Proposal:
+        """Proposals as a draft would leave them, on ``device``."""
+        target = self.deployment.models.target
+        tokens = torch.randint(target.used_vocabulary, (rows, length), device=device)
+        if self.greedy:
+            return Proposal(tokens, None)
+        width = target.vocabulary
+        flat = torch.full((rows, length, width), 1.0 / width, device=device)
+        return Proposal(tokens, flat)

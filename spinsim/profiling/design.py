@@ -1,0 +1,132 @@
+"""Which shapes are worth measuring: log-spaced, on the buckets, out to the scenario's own limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+
+from spinsim.costs.buckets import bucket_rows
+from spinsim.profiling.probes import Probe, unique
+
+LATER_STEPS = 5  # a proposal of so many tokens tells a later step from the first one
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What a run of the scenario can ask for: the limits of rows, tokens and lengths."""
+
+    rows: int
+    context: int
+    length: int
+    chunk: int
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """``core`` is always measured; ``candidates`` where the fit turns out to be worst."""
+
+    core: tuple[Probe, ...]
+    candidates: tuple[Probe, ...]
+
+
+def design(
+    target: str,
+    drafts: Mapping[str, int],
+    limits: Range,
+    packings: Sequence[str],
+    *,
+    graphs: Mapping[str, bool],
+    quick: bool,
+) -> Design:
+    """Probes of every model. ``target`` and the keys of ``drafts`` are the profile's model keys.
+
+    ``drafts`` maps to the draft that is executed; ``graphs`` says which models replay graphs.
+    """
+    core = _level(target, drafts, limits, packings, 3 if quick else 4, graphs)
+    fine = _level(target, drafts, limits, packings, 5 if quick else 7, graphs)
+    known = {probe.identity for probe in core}
+    return Design(tuple(core), tuple(probe for probe in fine if probe.identity not in known))
+
+
+def _level(
+    target: str,
+    drafts: Mapping[str, int],
+    limits: Range,
+    packings: Sequence[str],
+    count: int,
+    graphs: Mapping[str, bool],
+) -> list[Probe]:
+    found = [*_prefill(target, limits, count)]
+    for packing in packings:
+        found += _verify(target, limits, packing, count)
+    for model, draft in drafts.items():
+        found += _draft_steps(model, draft, limits, count)
+        found += _catch_up(model, draft, limits, count)
+    return unique([replace(probe, graphs=graphs[probe.model]) for probe in found])
+
+
+def levels(limit: int, count: int, low: int = 1) -> list[int]:
+    """At most ``count`` integers from ``low`` to ``limit``, log-spaced, both ends included."""
+    low = min(low, limit)
+    return sorted({round(x) for x in np.geomspace(low, limit, count)})
+
+
+def _rows(limit: int, count: int) -> list[int]:
+    """Row counts that fill their bucket, and the limit itself."""
+    return sorted({min(bucket_rows(rows), limit) for rows in levels(limit, count)})
+
+
+def _prefill(model: str, limits: Range, count: int) -> Iterator[Probe]:
+    longest = min(limits.chunk, limits.context - 1)
+    for tokens in levels(longest, count + 1, low=8):
+        yield Probe("prefill", model, -1, 1, tokens, 0)
+        if tokens < longest:
+            yield Probe("prefill", model, -1, 1, tokens, limits.context - 1 - tokens)
+    # Two prompts that share a chunk, with all that was computed of them before.
+    half = max(1, min(limits.chunk // 2, limits.context - 1))
+    yield Probe("prefill", model, -1, 2, half, limits.context - 1 - half)
+    for rows in levels(min(limits.chunk, limits.rows), count):
+        if rows > 1:
+            yield Probe("prefill", model, -1, rows, max(1, min(limits.chunk // rows, limits.context - 1)), 0)
+
+
+def _verify(model: str, limits: Range, packing: str, count: int) -> Iterator[Probe]:
+    lengths = sorted({0, min(4, limits.length), limits.length} if count > 3 else {0, limits.length})
+    longest = limits.context - limits.length
+    contexts = levels(longest, max(2, count - 1), low=max(2, longest // 16))
+    for rows, length, context in product(_rows(limits.rows, count), lengths, contexts):
+        edge = context == longest
+        if packing != "decomposed":
+            yield Probe("verify", model, -1, rows, length + 1, context, packing, even=edge)
+            continue
+        whole = context + length
+        for part in _pieces(whole, count):
+            yield Probe("verify", model, -1, rows, length + 1, context, packing, part, even=edge)
+
+
+def _pieces(tokens: int, count: int) -> list[int]:
+    """A piece for the whole, for halves, and one that leaves nearly a whole piece empty: the extremes."""
+    fractions = (1.0, 0.9) if count <= 3 else (1.0, 0.9, 0.5, 0.25)
+    return sorted({max(16, -(-round(tokens * f) // 16) * 16) for f in fractions if tokens * f >= 16} or {16})
+
+
+def _draft_steps(model: str, draft: int, limits: Range, count: int) -> Iterator[Probe]:
+    steps = min(LATER_STEPS, limits.length)
+    longest = limits.context - steps
+    contexts = levels(longest, max(2, count - 1), low=max(2, longest // 16))
+    for rows, context in product(_rows(limits.rows, count), contexts):
+        yield Probe("draft_step", model, draft, rows, 2, context)
+        if steps > 1:
+            yield Probe("draft_step", model, draft, rows, 1, context, proposal=steps)
+
+
+def _catch_up(model: str, draft: int, limits: Range, count: int) -> Iterator[Probe]:
+    whole = limits.context - 1
+    for rows in _rows(limits.rows, max(2, count - 1)):
+        for tokens in levels(whole, count, low=2):
+            yield Probe("catch_up", model, draft, rows, tokens, 0)
+            if 2 * tokens < whole:
+                yield Probe("catch_up", model, draft, rows, tokens, whole - tokens)

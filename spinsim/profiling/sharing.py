@@ -1,0 +1,53 @@
+"""How much two busy lanes of one GPU slow each other down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from spinsim.costs.profile import Point
+from spinsim.engine.operations import Completed
+from spinsim.profiling.bench import Bench
+from spinsim.profiling.probes import Probe
+from spinsim.profiling.timing import Effort, timing_of
+
+
+def shared_device(bench: Bench, draft: int) -> bool:
+    """Do the target's lane and this draft's run on one device, as two lanes?"""
+    target, other = bench.target_lane, bench.draft_lanes[draft]
+    return target != other and bool(set(bench.lanes[target].devices) & set(bench.lanes[other].devices))
+
+
+def slowdown_points(bench: Bench, verify: Probe, propose: Probe, effort: Effort) -> Iterator[Point]:
+    """The same two calls, first alone and then beside each other: a point for each lane.
+
+    Both queues are kept full for the same time; only calls that ran wholly within the other lane's busy
+    time count.
+    """
+    alone = [bench.measure(probe, effort).seconds for probe in (verify, propose)]
+    lanes = [bench.lane_of(verify), bench.lane_of(propose)]
+    calls = [bench.call(verify), bench.call(propose)]
+    if propose.tokens == 1:  # ``measure`` gives one step; here the whole proposal runs
+        alone[1] = timing_of([bench.stamps(lanes[1], "alone", calls[1]).seconds for _ in range(9)]).seconds
+    fill = max(effort.seconds, effort.fewest * max(alone))
+    counts = [max(effort.fewest, round(fill / seconds)) for seconds in alone]
+    numbers: list[dict[int, Completed]] = [{}, {}]
+    owner = {}
+    for turn in range(max(counts)):
+        for side in (0, 1):
+            if turn < counts[side]:
+                owner[bench.submit(lanes[side], "beside", calls[side])] = side
+    for _ in range(sum(counts)):
+        number, done = bench.next_completed()
+        numbers[owner[number]][number] = done
+    for side in (0, 1):
+        own, other = numbers[side].values(), numbers[1 - side].values()
+        begin, end = min(d.started_ns for d in other), max(d.finished_ns for d in other)
+        inside = [
+            (d.finished_ns - d.started_ns) * 1e-9
+            for d in own
+            if d.started_ns >= begin and d.finished_ns <= end
+        ]
+        if inside:
+            timing = timing_of(inside)
+            features = {"target_lane": float(side == 0), "alone_s": alone[side]}
+            yield Point("lane_slowdown", timing.seconds, timing.spread_s, timing.repetitions, features)
