@@ -133,3 +133,11 @@ def test_capacity_from_a_budget():
     assert runner_of(model, found.slots, tokens).cache.bytes == per_token * tokens * 7
     with pytest.raises(InputError, match="no request of 112 tokens"):
         capacity.measure([model], tokens, fraction=0.5, limit=99, budget=per_token * tokens)
+
+
+def test_a_configuration_can_be_used_again():
+    config = CONFIGS["llama"]()
+    first = random_model(config, 1, context_tokens=64)
+    assert config._attn_implementation != first.config._attn_implementation
+    second = random_model(first.config, 1, context_tokens=64)
+    assert torch.equal(first.module.lm_head.weight, second.module.lm_head.weight)

@@ -7,6 +7,7 @@ configuration says, then by a probe that compares our cached, packed passes with
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,6 +149,7 @@ def random_model(
     from transformers import AutoModelForCausalLM
 
     attention.register()
+    config = copy.deepcopy(config)  # the caller's one does not learn of our attention
     require_plain_attention(config, context_tokens, name, key)
     build: Any = AutoModelForCausalLM.from_config
     place = torch.device(device)

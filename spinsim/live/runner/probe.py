@@ -27,6 +27,8 @@ def probe(model: LoadedModel, key: str = "") -> None:
     """Raises InputError when the two differ; leaves the model on our attention function."""
     module = model.module
     device, dtype = module.device, module.dtype
+    if module.config._attn_implementation == attention.NAME:  # a configuration that we have seen before
+        module.set_attn_implementation("eager")
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, model.used_vocabulary, (2, 11), generator=generator).to(device)
     own = module(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False).logits.float()
