@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import spinsim
+from spinsim import cli_experiments
+from spinsim import cli_fidelity
 from spinsim.cli_support import (
     FAILED,
     INTERRUPTED,
@@ -153,6 +155,12 @@ def schema() -> None:
     from spinsim.scenario_schema import scenario_schema
 
     print_json(scenario_schema())
+
+
+cli_experiments.mount(app)
+
+
+cli_fidelity.mount(app)
 
 
 def _load(path: Path, seed: int | None, overrides: list[str], device: Device | None) -> LoadedScenario:

@@ -1,0 +1,97 @@
+"""What repetitions allow one to say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import bootstrap
+
+Floats = NDArray[np.float64]
+Verdict = Literal["better", "worse", "undecided", "the same"]
+FEWEST = 5  # pairs: below, a bootstrap interval is narrower than the truth, and no verdict is given
+RESAMPLES = 9999
+_SEED = 20250321  # of the resampling: the same data give the same interval
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate and its bootstrap confidence interval; no bounds where there is one value only."""
+
+    estimate: float
+    low: float | None
+    high: float | None
+    confidence: float
+    samples: int
+
+    @property
+    def excludes_zero(self) -> bool:
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Mean of repetitions with a BCa bootstrap interval (Efron 1987, through scipy)."""
+    return _interval((np.asarray(values, np.float64),), _mean, confidence)
+
+
+def relative_difference(
+    baseline: Sequence[float], other: Sequence[float], confidence: float = 0.95
+) -> Interval:
+    """mean(other) / mean(baseline) - 1 over pairs, resampled as pairs; NaN for a baseline of zero."""
+    return _interval((np.asarray(baseline, np.float64), np.asarray(other, np.float64)), _relative, confidence)
+
+
+def mean_difference(baseline: Sequence[float], other: Sequence[float], confidence: float = 0.95) -> Interval:
+    """mean(other - baseline) over pairs."""
+    return mean_interval(np.subtract(other, baseline).tolist(), confidence)
+
+
+def verdict(difference: Interval, *, lower: bool) -> Verdict:
+    """Only where the interval of the difference allows one, and rests on at least ``FEWEST`` pairs."""
+    if difference.estimate == difference.low == difference.high == 0 and difference.samples >= FEWEST:
+        return "the same"
+    if difference.samples < FEWEST or not difference.excludes_zero:
+        return "undecided"
+    return "better" if (difference.estimate < 0) == lower else "worse"
+
+
+def _mean(values: Floats, axis: int = -1) -> Any:
+    return np.mean(values, axis=axis)
+
+
+def _relative(baseline: Floats, other: Floats, axis: int = -1) -> Any:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.mean(other, axis=axis) / np.mean(baseline, axis=axis) - 1.0
+
+
+def _interval(samples: tuple[Floats, ...], statistic: Any, confidence: float) -> Interval:
+    estimate = float(statistic(*samples))
+    count = samples[0].size
+    if count < 2 or not np.isfinite(estimate):
+        return Interval(estimate, None, None, confidence, count)
+    if _without_spread(samples):  # every resample says the same: BCa has nothing to correct
+        return Interval(estimate, estimate, estimate, confidence, count)
+    found = bootstrap(
+        samples,
+        statistic,
+        paired=len(samples) > 1,
+        confidence_level=confidence,
+        n_resamples=RESAMPLES,
+        method="BCa",
+        vectorized=True,
+        rng=np.random.default_rng(_SEED),
+    ).confidence_interval
+    low, high = float(found.low), float(found.high)
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return Interval(estimate, None, None, confidence, count)
+    return Interval(estimate, low, high, confidence, count)
+
+
+def _without_spread(samples: tuple[Floats, ...]) -> bool:
+    if len(samples) == 1:
+        return bool(np.all(samples[0] == samples[0][0]))
+    baseline, other = samples
+    return bool(np.all(other == baseline)) or all(np.all(s == s[0]) for s in samples)

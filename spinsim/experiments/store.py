@@ -1,0 +1,104 @@
+"""An experiment's folder: a manifest, and a file for each finished cell, whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spinsim.errors import InputError
+
+SCHEMA = "spinsim.experiment/1"
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished cell: its summary, or the error of its last attempt."""
+
+    key: str
+    summary: dict[str, Any] | None
+    error: str = ""
+    attempts: int = 1
+
+
+class Store:
+    """Results by cell key, kept in ``folder`` (None: in memory only)."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
+        self._known: dict[str, Outcome] = {}
+
+    def get(self, key: str) -> Outcome | None:
+        """The cell's successful outcome, if it has one. A failed cell is to be tried again."""
+        if key not in self._known and self.folder is not None:
+            try:
+                content = json.loads((self.folder / "cells" / f"{key}.json").read_text(encoding="utf-8"))
+                self._known[key] = Outcome(key, content["summary"], content["error"], content["attempts"])
+            except (OSError, ValueError, KeyError, TypeError):
+                return None
+        found = self._known.get(key)
+        return found if found is not None and found.summary is not None else None
+
+    def put(self, outcome: Outcome) -> None:
+        """Keep a result; on return it outlives this process."""
+        self._known[outcome.key] = outcome
+        if self.folder is not None:
+            content = {"summary": outcome.summary, "error": outcome.error, "attempts": outcome.attempts}
+            write_atomically(self.folder / "cells" / f"{outcome.key}.json", json.dumps(content))
+
+    def write_manifest(self, kind: str, plan: Mapping[str, Any]) -> None:
+        """What the experiment is: ``plan`` states everything that its results follow from."""
+        if self.folder is not None:
+            manifest = {"schema": SCHEMA, "kind": kind, **plan}
+            write_atomically(self.folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+
+
+def open_store(folder: Path, kind: str, *, resume: bool = False, force: bool = False) -> Store:
+    """The store of a new experiment, or of one to go on with.
+
+    Raises InputError where ``folder`` holds something else, or an experiment and neither
+    ``resume`` nor ``force`` says what to do with it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError("is a file; --out takes a folder", file=str(folder))
+    manifest = _manifest(folder)
+    if manifest is not None and not (resume or force):
+        cells = sum(1 for _ in (folder / "cells").glob("*.json"))
+        raise InputError(
+            f"already holds a {manifest['kind']} of {cells} cells; "
+            "--resume goes on with it, --force replaces it",
+            file=str(folder),
+        )
+    if manifest is not None and not force and manifest["kind"] != kind:
+        raise InputError(
+            f"holds a {manifest['kind']}; --resume takes the folder of a {kind}", file=str(folder)
+        )
+    if manifest is None and folder.is_dir() and any(folder.iterdir()):
+        raise InputError("holds something else; --out takes a new or empty folder", file=str(folder))
+    if manifest is not None and force and not resume:
+        shutil.rmtree(folder)
+    (folder / "cells").mkdir(parents=True, exist_ok=True)
+    return Store(folder)
+
+
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) and content.get("schema") == SCHEMA else None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Readers see the old file or the new one, never a part; so does a machine that lost power."""
+    partial = path.parent / f".{path.name}.{os.getpid()}"
+    with open(partial, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)

@@ -1,0 +1,40 @@
+"""Policies from a user's own file: imported by path, in every process that simulates with them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from hashlib import sha256
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+from spinsim.errors import InputError
+
+
+def load_plugins(paths: Iterable[Path | str]) -> tuple[str, ...]:
+    """Import Python files, each once a process, so that what they register exists.
+
+    Returns their absolute paths. Raises InputError for a file that is missing or fails to import.
+    """
+    return tuple(_load(Path(path).absolute()) for path in paths)
+
+
+def _load(path: Path) -> str:
+    name = f"spinsim_plugin_{sha256(str(path).encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return str(path)
+    spec = spec_from_file_location(name, path) if path.suffix == ".py" else None
+    if spec is None or spec.loader is None or not path.is_file():
+        raise InputError("is no plugin; allowed is a Python file that registers policies", file=str(path))
+    module = module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up while it is executed
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        text = " ".join(str(error).split())
+        raise InputError(
+            f"cannot be imported: {type(error).__name__}: {text}; allowed is a Python file that runs",
+            file=str(path),
+        ) from error
+    return str(path)

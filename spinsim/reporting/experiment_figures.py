@@ -1,0 +1,218 @@
+"""Figures of comparisons, sweeps, capacity and tuning, as the report's own: SVG in the page's colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from spinsim.reporting.figures import colour, drawing
+from spinsim.reporting.page import SERIES
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A line: its name, and at each x the repetitions' values."""
+
+    name: str
+    x: Sequence[float]
+    values: Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Lines of one metric."""
+
+    title: str
+    series: Sequence[Series]
+    log: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """An estimate with its interval, or without one."""
+
+    name: str
+    estimate: float
+    low: float | None
+    high: float | None
+    shade: str = "s0"
+
+
+def shade(index: int) -> str:
+    """The colour variable of the i-th series."""
+    return f"s{index % SERIES}"
+
+
+def _tidy(ax: Axes, title: str, x: str = "", axis: Any = "y") -> None:
+    ax.set_title(title)
+    ax.set_xlabel(x)
+    ax.grid(axis=axis)
+    ax.spines["left"].set_visible(False)
+
+
+def _plain(value: float, _: object) -> str:
+    return f"{value:,.0f}" if abs(value) >= 10 and value == round(value) else f"{value:.4g}"
+
+
+def lines(name: str, panels: Sequence[Panel], x_label: str) -> str:
+    """Means over repetitions with their range, two panels a row; the series share colours by place."""
+    columns = 2 if len(panels) > 1 else 1
+    rows = -(-len(panels) // columns)
+
+    def draw(axes: list[Axes]) -> None:
+        for ax in axes[len(panels) :]:
+            ax.set_visible(False)
+        for i, (ax, panel) in enumerate(zip(axes, panels, strict=False)):
+            _tidy(ax, panel.title, x_label if i >= len(panels) - columns else "")
+            tops = [0.0]
+            for j, series in enumerate(panel.series):
+                ink = colour(shade(j))
+                x = np.asarray(series.x, float)
+                means = np.array([np.mean(v) if len(v) else np.nan for v in series.values])
+                low = [min(v, default=np.nan) for v in series.values]
+                high = [max(v, default=np.nan) for v in series.values]
+                if any(len(v) > 1 for v in series.values):
+                    ax.fill_between(x, low, high, color=ink, alpha=0.16, linewidth=0)
+                ax.plot(x, means, "o-", color=ink, markersize=2.4)
+                tops.extend(v for v in high if np.isfinite(v))
+            if panel.log:
+                ax.set_xscale("log")
+            ax.set_ylim(0, max(tops) * 1.08 or 1.0)
+            ax.yaxis.set_major_locator(MaxNLocator(4))
+            ax.yaxis.set_major_formatter(FuncFormatter(_plain))
+            ax.xaxis.set_major_formatter(FuncFormatter(_plain))
+            ax.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+
+    return drawing(name, draw, columns=columns, rows=rows, height=0.35 + 1.75 * rows)
+
+
+def bars(name: str, panels: Sequence[tuple[str, Sequence[Span]]]) -> str:
+    """Horizontal bars with intervals; a panel per (title, bars), all naming the same things in order."""
+    count = len(panels[0][1])
+
+    def draw(axes: list[Axes]) -> None:
+        for ax, (title, spans) in zip(axes, panels, strict=True):
+            _tidy(ax, title, axis="x")
+            y = np.arange(count)[::-1]
+            for place, span in zip(y, spans, strict=True):
+                ink = colour(span.shade)
+                ax.barh(place, span.estimate, height=0.56, color=ink, alpha=0.85, linewidth=0)
+                _whisker(ax, float(place), span, "ink")
+            ax.set_yticks(y, [span.name for span in spans] if ax is axes[0] else [""] * count)
+            ax.xaxis.set_major_locator(MaxNLocator(4))
+            ax.xaxis.set_major_formatter(FuncFormatter(_plain))
+        _room(axes, [span.name for span in panels[0][1]])
+
+    return drawing(name, draw, columns=len(panels), height=0.75 + 0.27 * count)
+
+
+def differences(name: str, panels: Sequence[tuple[str, Sequence[Span]]]) -> str:
+    """Relative differences to a baseline with their intervals, in percent around a line at 0."""
+    count = len(panels[0][1])
+
+    def draw(axes: list[Axes]) -> None:
+        for ax, (title, spans) in zip(axes, panels, strict=True):
+            _tidy(ax, title, axis="x")
+            ax.axvline(0, color=colour("muted"), linewidth=0.8)
+            y = np.arange(count)[::-1]
+            for place, span in zip(y, spans, strict=True):
+                ax.plot([100 * span.estimate], [place], "o", color=colour(span.shade), markersize=4)
+                _whisker(ax, float(place), span, span.shade, 100)
+            ax.set_yticks(y, [span.name for span in spans] if ax is axes[0] else [""] * count)
+            ax.set_ylim(-0.6, count - 0.4)
+            ax.margins(x=0.12)
+            ax.xaxis.set_major_locator(MaxNLocator(4))
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:+.3g} %" if v else "0"))
+        _room(axes, [span.name for span in panels[0][1]])
+
+    return drawing(name, draw, columns=len(panels), height=0.72 + 0.27 * count)
+
+
+def _whisker(ax: Axes, y: float, span: Span, ink: str, scale: float = 1) -> None:
+    if span.low is not None and span.high is not None:
+        ax.plot([scale * span.low, scale * span.high], [y, y], color=colour(ink), linewidth=1.1)
+
+
+def _room(axes: Sequence[Axes], names: Sequence[str]) -> None:
+    """Widen the left margin to what the names need."""
+    made = axes[0].get_figure(root=True)
+    assert made is not None
+    width = made.get_size_inches()[0]
+    longest = max((len(name) for name in names), default=0)
+    made.subplots_adjust(left=min(0.42, (0.12 + 0.062 * longest) / width))
+
+
+def attainment(
+    rates: Sequence[float],
+    values: Sequence[Sequence[float]],
+    fitted: Sequence[float],
+    wanted: float,
+    capacity: Span | None,
+    unit: str,
+) -> str:
+    """SLO attainment by arrival rate: repetitions, the monotone fit, the target, and the capacity."""
+
+    def draw(axes: list[Axes]) -> None:
+        (ax,) = axes
+        _tidy(ax, "Requests within their objectives", unit)
+        if capacity is not None:
+            if capacity.low is not None and capacity.high is not None:
+                ax.axvspan(capacity.low, capacity.high, color=colour("soft"), linewidth=0, zorder=0)
+            ax.axvline(capacity.estimate, color=colour("ink"), linewidth=0.8)
+        ax.axhline(wanted, color=colour("ink"), linewidth=0.7, linestyle=(0, (3, 2)))
+        for rate, repetitions in zip(rates, values, strict=True):
+            ax.plot([rate] * len(repetitions), repetitions, ".", color=colour("s0"), alpha=0.5, markersize=4)
+        ax.plot(rates, fitted, "-", color=colour("s0"))
+        ax.set_ylim(0, 1.03)
+        ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
+        ax.xaxis.set_major_formatter(FuncFormatter(_plain))
+        ax.margins(x=0.03)
+
+    return drawing("attainment", draw, height=2.3)
+
+
+def search(
+    values: Sequence[float | None], pruned: Sequence[bool], best: Sequence[float | None], title: str
+) -> str:
+    """A single objective by trial: each trial, those stopped early paler, and the best so far."""
+
+    def draw(axes: list[Axes]) -> None:
+        (ax,) = axes
+        _tidy(ax, title, "trial")
+        for i, (value, stopped) in enumerate(zip(values, pruned, strict=True)):
+            if value is not None:
+                ink = colour("none" if stopped else "s0")
+                ax.plot(
+                    [i], [value], "o", color=ink, markersize=3, markerfacecolor="none" if stopped else ink
+                )
+        ax.plot(
+            range(len(best)), [np.nan if b is None else b for b in best], color=colour("ink"),
+            linewidth=0.9, drawstyle="steps-post",
+        )  # fmt: skip
+        ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        ax.yaxis.set_major_formatter(FuncFormatter(_plain))
+
+    return drawing("search", draw, height=2.2)
+
+
+def front(
+    points: Sequence[tuple[float, float, str]], chosen: Sequence[tuple[float, float]], x: str, y: str
+) -> str:
+    """Two objectives against each other: (x, y, colour) of trials, and the Pareto front as steps."""
+
+    def draw(axes: list[Axes]) -> None:
+        (ax,) = axes
+        _tidy(ax, y, x, axis="both")
+        for a, b, ink in points:
+            ax.plot([a], [b], "o", color=colour(ink), markersize=3.2, alpha=0.9)
+        line = sorted(chosen)
+        ax.plot([a for a, _ in line], [b for _, b in line], "-", color=colour("s1"), linewidth=0.9, zorder=0)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter(FuncFormatter(_plain))
+
+    return drawing("front", draw, height=2.7)
