@@ -24,7 +24,7 @@ class DraftCaches:
         request = session.view.id
         slot = session.draft_slots[draft]
         if slot >= 0:
-            recency.pop(request)
+            del recency[request]
             recency[request] = None
             if pool.full:
                 return slot

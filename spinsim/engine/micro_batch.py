@@ -6,6 +6,7 @@ The number of such processes is the depth of the pipeline: while one verifies, a
 from __future__ import annotations
 
 from collections.abc import Generator
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 import simpy
@@ -45,44 +46,39 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
     assigned_ns = int(engine.env.now)
     depth = policies.pipeline.depth()
     views = [session.view for session in batch]
+    requests = [view.id for view in views]
+    positions = [view.generated for view in views]
+    contexts = [view.prompt_tokens + view.generated for view in views]
 
     drafts = settle_drafts(engine, index, batch, policies.selector.assign(views))
     lengths = policies.length.lengths(views, drafts)
-    proposals, catch_up_tokens = speculate(engine, index, batch, drafts, lengths)
+    proposals, catch_up_tokens = speculate(engine, index, batch, requests, contexts, drafts, lengths)
     draft_s = [0.0] * len(batch)
-    for proposal in proposals:
-        done: Completed = yield proposal.event
-        engine.completed(proposal.operation, done)
+    # Backwards: a lane ends its last proposal last, and who waited for it finds the others there.
+    for event, op, rows in reversed(proposals):
+        done: Completed = yield event
+        engine.completed(op, done)
         seconds = (done.finished_ns - done.started_ns) * 1e-9
-        for row in proposal.rows:
+        for row in rows:
             draft_s[row] = seconds
     drafted_ns = int(engine.env.now)
 
-    contexts = [view.prompt_tokens + view.generated for view in views]
     packing = policies.packing.plan(
-        [context + length for context, length in zip(contexts, lengths, strict=True)],
+        list(map(add, contexts, lengths)),
         [length + 1 for length in lengths],
     )
-    operation = Verify(
-        [view.id for view in views],
-        [view.slot for view in views],
-        contexts,
-        [view.generated for view in views],
-        drafts,
-        lengths,
-        packing,
-    )
+    slots = [view.slot for view in views]
+    operation = Verify(requests, slots, contexts, positions, drafts, lengths, packing)
     event, op = engine.submit(
         engine.settings.target_lane, operation, VERIFY, -1, index, len(batch), packing.query_tokens
     )
     done = yield event
     engine.completed(op, done)
 
-    positions = operation.positions
     accepted, committed = commit(engine, batch, drafts, lengths, contexts, done)
     record_round(
         engine, index, depth, (assigned_ns, drafted_ns, done.started_ns), packing,
-        (operation.requests, positions, drafts, lengths, accepted, committed, catch_up_tokens),
+        (requests, positions, drafts, lengths, accepted, committed, catch_up_tokens),
     )  # fmt: skip
     round_s = (int(engine.env.now) - assigned_ns) * 1e-9
     feedback = Feedback(views, drafts, lengths, accepted, committed, draft_s, round_s)
@@ -102,27 +98,26 @@ def commit(
     assert isinstance(outcome, VerifyOutcome)
     accepted: list[int] = []
     committed: list[int] = []
-    for row, session in enumerate(batch):
+    rows = zip(batch, drafts, lengths, contexts, outcome.accepted, outcome.ended, strict=True)
+    for session, draft, length, context, hits, stand in rows:
         view = session.view
         record = session.record
-        draft = drafts[row]
-        length = lengths[row]
         remaining = session.output_tokens - view.generated
-        stand = outcome.ended[row]
         if stand and stand < remaining:
             # End of text: what the model wanted to say is all there is.
             session.output_tokens = view.generated + stand
             remaining = stand
-        hits = outcome.accepted[row]
         if draft >= 0:
             # The cache holds the context and the proposals fed back (all but the last).
-            view.cached[draft] = contexts[row] + (hits if hits < length else length - 1)
-            if view.draft >= 0 and view.draft != draft:
-                record.switches += 1
-            view.draft = draft
-        if hits > remaining:
-            hits = remaining
-        tokens = hits + 1 if hits < remaining else remaining
+            view.cached[draft] = context + (hits if hits < length else length - 1)
+            if view.draft != draft:
+                if view.draft >= 0:
+                    record.switches += 1
+                view.draft = draft
+        if hits < remaining:
+            tokens = hits + 1
+        else:
+            hits = tokens = remaining
         view.generated += tokens
         view.rounds += 1
         record.rounds += 1
@@ -170,17 +165,19 @@ def record_round(
     rounds.micro_batch.append(index)
     rounds.depth.append(depth)
     rounds.size.append(len(columns[0]))
-    rounds.assigned_ns.append(times[0])
-    rounds.drafted_ns.append(times[1])
-    rounds.verify_started_ns.append(times[2])
+    assigned_ns, drafted_ns, verify_started_ns = times
+    rounds.assigned_ns.append(assigned_ns)
+    rounds.drafted_ns.append(drafted_ns)
+    rounds.verify_started_ns.append(verify_started_ns)
     rounds.committed_ns.append(int(engine.env.now))
-    rounds.packing.append(packing.kind)
-    rounds.rows.append(packing.rows)
-    rounds.piece.append(packing.piece)
-    rounds.query_tokens.append(packing.query_tokens)
-    rounds.kv_tokens.append(packing.kv_tokens)
-    rounds.real_query_tokens.append(packing.real_query_tokens)
-    rounds.real_kv_tokens.append(packing.real_kv_tokens)
+    kind, rows, piece, query_tokens, kv_tokens, real_query_tokens, real_kv_tokens = packing
+    rounds.packing.append(kind)
+    rounds.rows.append(rows)
+    rounds.piece.append(piece)
+    rounds.query_tokens.append(query_tokens)
+    rounds.kv_tokens.append(kv_tokens)
+    rounds.real_query_tokens.append(real_query_tokens)
+    rounds.real_kv_tokens.append(real_kv_tokens)
     request, position, draft, drafted, accepted, committed, catch_up_tokens = columns
     rounds.request.extend(request)
     rounds.position.extend(position)

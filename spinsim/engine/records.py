@@ -11,6 +11,8 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
+
 COMPLETED, REJECTED, CANCELLED, UNFINISHED = "completed", "rejected", "cancelled", "unfinished"
 KINDS = ("prefill", "catch_up", "propose", "verify")
 
@@ -106,15 +108,14 @@ class Records:
         An operation is decided at the time stamp of the input that led to it. From then on, or
         from the end of the lane's previous operation, until its start the lane waits for the host.
         """
-        free = [0] * len(self.lanes)
-        idle = 0
         ops = self.operations
-        for lane, decided, started, finished in zip(
-            ops.lane, ops.submitted_ns, ops.started_ns, ops.finished_ns, strict=True
-        ):
-            if started >= 0:
-                idle += max(0, started - max(decided, free[lane]))
-                free[lane] = finished
+        lane, decided = np.asarray(ops.lane), np.asarray(ops.submitted_ns)
+        started, finished = np.asarray(ops.started_ns), np.asarray(ops.finished_ns)
+        idle = 0
+        for index in range(len(self.lanes)):
+            ran = np.flatnonzero((lane == index) & (started >= 0))  # first in, first out
+            free = np.concatenate(([0], finished[ran[:-1]]))[: ran.size]
+            idle += int(np.maximum(started[ran] - np.maximum(decided[ran], free), 0).sum())
         return idle
 
     def by_arrival(self) -> Iterator[RequestRecord]:

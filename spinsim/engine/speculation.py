@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import simpy
 
@@ -18,12 +19,8 @@ CATCH_UP = rec.KINDS.index("catch_up")
 PROPOSE = rec.KINDS.index("propose")
 
 
-class Proposal(NamedTuple):
-    """A proposal in flight: its event, its operation's id, and the rows of the batch it serves."""
-
-    event: simpy.Event
-    operation: int
-    rows: list[int]
+# A proposal in flight: its event, its operation's id, and the rows of the batch it serves.
+Proposal = tuple[simpy.Event, int, Sequence[int]]
 
 
 def settle_drafts(engine: Engine, index: int, batch: list[Session], wanted: list[int]) -> list[int]:
@@ -56,7 +53,13 @@ def settle_drafts(engine: Engine, index: int, batch: list[Session], wanted: list
 
 
 def speculate(
-    engine: Engine, index: int, batch: list[Session], drafts: list[int], lengths: list[int]
+    engine: Engine,
+    index: int,
+    batch: list[Session],
+    requests: list[int],
+    contexts: list[int],
+    drafts: list[int],
+    lengths: list[int],
 ) -> tuple[list[Proposal], list[int]]:
     """Submit catch-ups and proposals; returns the proposals and each row's catch-up tokens.
 
@@ -67,33 +70,24 @@ def speculate(
     limit = engine.settings.context_tokens
     place = engine.caches.place
     catch_up_tokens = [0] * len(batch)
-    groups: dict[int, tuple[Propose, list[int]]] = {}
+    slots: list[int] = []
     behind: dict[int, tuple[CatchUp, list[Session]]] = {}
-    for row, session in enumerate(batch):
-        draft = drafts[row]
+    for row, (session, context, draft, length) in enumerate(
+        zip(batch, contexts, drafts, lengths, strict=True)
+    ):
         if draft < 0:
             lengths[row] = 0
+            slots.append(-1)
             continue
-        view = session.view
-        context = view.prompt_tokens + view.generated
-        length = lengths[row]
         if length > limit - context:
             lengths[row] = length = limit - context
         slot = place(session, draft, context + length)
+        slots.append(slot)
         if slot < 0:
             drafts[row] = NO_DRAFT
             lengths[row] = 0
             continue
-        if draft in groups:
-            propose, rows = groups[draft]
-        else:
-            propose, rows = groups[draft] = (Propose(draft, [], [], [], []), [])
-        propose.requests.append(view.id)
-        propose.slots.append(slot)
-        propose.contexts.append(context)
-        propose.lengths.append(length)
-        rows.append(row)
-        missing = context - 1 - view.cached[draft]
+        missing = context - 1 - session.view.cached[draft]
         if missing > 1:  # the first step takes in two tokens by itself
             if draft not in behind:
                 behind[draft] = (CatchUp(draft, [], [], [], [], []), [])
@@ -102,14 +96,40 @@ def speculate(
             catch_up_tokens[row] = missing
     proposals: list[Proposal] = []
     lanes = engine.settings.draft_lanes
-    for draft, (propose, rows) in groups.items():
+    for propose, rows in _by_draft(requests, slots, contexts, drafts, lengths):
+        draft = propose.draft
         if draft in behind:
             _submit_catch_up(engine, index, *behind[draft])
         event, op = engine.submit(
             lanes[draft], propose, PROPOSE, draft, index, len(rows), max(propose.lengths)
         )
-        proposals.append(Proposal(event, op, rows))
+        proposals.append((event, op, rows))
     return proposals, catch_up_tokens
+
+
+def _by_draft(
+    requests: list[int], slots: list[int], contexts: list[int], drafts: list[int], lengths: list[int]
+) -> Iterable[tuple[Propose, Sequence[int]]]:
+    """One proposal for each draft, in order of first use, and the rows of the batch it serves."""
+    first = drafts[0]
+    if first >= 0 and drafts.count(first) == len(drafts):
+        return ((Propose(first, requests, slots, contexts, lengths), range(len(drafts))),)
+    groups: dict[int, tuple[Propose, list[int]]] = {}
+    for row, draft in enumerate(drafts):
+        if draft < 0:
+            continue
+        group = groups.get(draft)
+        if group is None:
+            propose = Propose(draft, [requests[row]], [slots[row]], [contexts[row]], [lengths[row]])
+            groups[draft] = (propose, [row])
+            continue
+        (_, its_requests, its_slots, its_contexts, its_lengths), rows = group
+        its_requests.append(requests[row])
+        its_slots.append(slots[row])
+        its_contexts.append(contexts[row])
+        its_lengths.append(lengths[row])
+        rows.append(row)
+    return groups.values()
 
 
 def catch_up_beside(engine: Engine, index: int, draft: int, sessions: list[Session]) -> None:

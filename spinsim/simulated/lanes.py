@@ -10,16 +10,6 @@ import simpy
 from spinsim.engine.operations import Completed, Outcome
 
 
-class Completion(simpy.Event):
-    """An event that has its value from the start and happens at a known time, as a Timeout does."""
-
-    def __init__(self, env: simpy.Environment, finish_ns: int, value: object) -> None:
-        super().__init__(env)
-        self._ok = True
-        self._value = value
-        env.schedule(self, delay=finish_ns - int(env.now))
-
-
 class ExclusiveLane:
     """A lane alone on its devices: when an operation ends is known when it is submitted."""
 
@@ -31,7 +21,7 @@ class ExclusiveLane:
         """Queue ``work_ns`` of work that may begin at ``ready_ns``."""
         start = self.free_ns if self.free_ns > ready_ns else ready_ns
         self.free_ns = finish = start + work_ns
-        return Completion(self.env, finish, Completed(outcome, start, finish))
+        return simpy.Timeout(self.env, finish - self.env.now, Completed(outcome, start, finish))
 
 
 class _Job:

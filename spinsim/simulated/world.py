@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import simpy
 
 from spinsim.acceptance.field import AcceptanceField
-from spinsim.costs.base import LABELS, Estimate, Predictor
+from spinsim.costs.base import LABELS, Predictor
 from spinsim.engine.operations import (
     CatchUp,
     CatchUpOutcome,
@@ -51,10 +51,11 @@ class SimulatedWorld:
         self.orchestrator_s = 0.0
         self._predictor = predictor
         self._field = field
-        self._remote = remote
+        self._remote = (*remote, False)  # the last entry is NO_DRAFT's
         self._noise = noise
         self._score = score_catch_ups
         self._lanes = _build_lanes(self.env, lanes, predictor, target_lane)
+        self._host: list[tuple[float, int]] = []  # orchestrator time by rows
         self._host_free_ns = 0
         self._hop_ns = round(predictor.hop().seconds * NS)
 
@@ -64,50 +65,54 @@ class SimulatedWorld:
 
     def submit(self, lane: int, operation: Operation) -> simpy.Event:
         """Queue an operation for its predicted time."""
-        estimate, outcome, kind, rows = self._carry_out(operation)
-        seconds = estimate.seconds
+        seconds, label, outcome, kind, rows = self._carry_out(operation)
         if self._noise is not None:
             seconds *= self._noise.factor(kind)
-        self.label_s[estimate.label] += seconds
+        self.label_s[label] += seconds
 
-        host = self._predictor.orchestrate(rows).seconds
-        self.orchestrator_s += host
+        host_s, host_ns = self._host[rows] if rows < len(self._host) else self._host_time(rows)
+        self.orchestrator_s += host_s
         now: int = self.env.now  # type: ignore[assignment]
         free = now + self._hop_ns
         if self._host_free_ns > free:
             free = self._host_free_ns
-        self._host_free_ns = free = free + round(host * NS)
+        self._host_free_ns = free = free + host_ns
         ready = free + self._hop_ns
         return self._lanes[lane].submit(ready, round(seconds * NS), outcome)
 
-    def _carry_out(self, operation: Operation) -> tuple[Estimate, Outcome, int, int]:
+    def _host_time(self, rows: int) -> tuple[float, int]:
+        """Orchestrator seconds and nanoseconds for an operation of ``rows``; kept for the next one."""
+        for n in range(len(self._host), rows + 1):
+            seconds = self._predictor.orchestrate(n).seconds
+            self._host.append((seconds, round(seconds * NS)))
+        return self._host[rows]
+
+    def _carry_out(self, operation: Operation) -> tuple[float, int, Outcome, int, int]:
+        """Predicted seconds and their label; what comes of the operation, its kind and its rows."""
         predictor = self._predictor
         if type(operation) is Verify:
+            requests, _, _, positions, drafts, lengths, packing = operation
             runs = self._field.runs
             accepted = []
-            for request, draft, position, length in zip(
-                operation.requests, operation.drafts, operation.positions, operation.lengths, strict=True
-            ):
-                if draft < 0:
-                    accepted.append(0)
-                else:
-                    run = runs(request, draft)[position]
-                    accepted.append(run if run < length else length)
-            estimate = predictor.verify(operation.packing)
+            for request, draft, position, length in zip(requests, drafts, positions, lengths, strict=True):
+                run = runs(request, draft)[position] if draft >= 0 else 0
+                accepted.append(run if run < length else length)
             rows = len(accepted)
-            if any(draft >= 0 and self._remote[draft] for draft in operation.drafts):
-                moved = predictor.transfer(rows, sum(operation.lengths))
-                estimate = Estimate(estimate.seconds + moved.seconds, estimate.label)
-            return estimate, VerifyOutcome(accepted, [0] * rows), 3, rows
+            seconds, label = predictor.verify(packing)
+            remote = self._remote
+            if True in [remote[draft] for draft in drafts]:
+                seconds += predictor.transfer(rows, sum(lengths)).seconds
+            return seconds, label, VerifyOutcome(accepted, [0] * rows), 3, rows
         if type(operation) is Propose:
-            estimate = predictor.propose(operation.draft, operation.lengths, operation.contexts)
-            return estimate, None, 2, len(operation.requests)
+            seconds, label = predictor.propose(operation.draft, operation.lengths, operation.contexts)
+            return seconds, label, None, 2, len(operation.requests)
         if type(operation) is CatchUp:
-            estimate = predictor.catch_up(operation.draft, operation.tokens, operation.starts)
-            return estimate, CatchUpOutcome(self._hits(operation)), 1, len(operation.requests)
+            seconds, label = predictor.catch_up(operation.draft, operation.tokens, operation.starts)
+            return seconds, label, CatchUpOutcome(self._hits(operation)), 1, len(operation.requests)
         assert type(operation) is Prefill
-        estimate = predictor.prefill(operation.tokens, operation.starts)
-        return estimate, PrefillOutcome([False] * len(operation.requests)), 0, len(operation.requests)
+        seconds, label = predictor.prefill(operation.tokens, operation.starts)
+        rows = len(operation.requests)
+        return seconds, label, PrefillOutcome([False] * rows), 0, rows
 
     def _hits(self, operation: CatchUp) -> list[bytes]:
         if not self._score:
