@@ -126,8 +126,7 @@ def compare(
     plugins = _plugins(plugin)
     from spinsim.experiments.compare import alternatives
     from spinsim.experiments.compare import compare as experiment
-    from spinsim.experiments.finish import comparison_summary, finish
-    from spinsim.reporting.experiment_report import comparison_report
+    from spinsim.experiments.finish import finish_comparison
     from spinsim.reporting.experiment_terminal import print_comparison
 
     given = alternatives(scenarios, policy or [], set_ or [])
@@ -138,8 +137,7 @@ def compare(
         result = experiment(
             given, lab, seeds=seeds, seed=seed, metrics=metric or [], baseline=baseline, plugins=plugins
         )
-    summary = comparison_summary(result)
-    finish(lab.store, "comparison", result.rows, summary, comparison_report(result))
+    summary = finish_comparison(lab.store, result)
     _finish(folder, summary, print_comparison, result, as_json=json, quiet=quiet)
 
 
@@ -171,11 +169,10 @@ def sweep(
     plugins = _plugins(plugin)
     from dataclasses import replace
 
-    from spinsim.experiments.finish import finish, sweep_summary
+    from spinsim.experiments.finish import finish_sweep
     from spinsim.experiments.sweep import SweepPlan, read_sweep
     from spinsim.experiments.sweep import sweep as experiment
     from spinsim.experiments.variants import axis
-    from spinsim.reporting.experiment_report import sweep_report
     from spinsim.reporting.experiment_terminal import print_sweep
 
     plan = read_sweep(scenario) or SweepPlan(scenario, ())
@@ -193,8 +190,7 @@ def sweep(
         folder, "sweep", resume=resume, force=force, workers=workers, cluster=cluster, quiet=quiet
     ) as lab:
         result = experiment(plan, lab)
-    summary = sweep_summary(result)
-    finish(lab.store, "sweep", result.rows, summary, sweep_report(result))
+    summary = finish_sweep(lab.store, result)
     _finish(folder, summary, print_sweep, result, as_json=json, quiet=quiet)
 
 
@@ -227,9 +223,8 @@ def capacity(
     plugins = _plugins(plugin)
     from spinsim.experiments.capacity import CapacityPlan, parse_slo
     from spinsim.experiments.capacity import capacity as experiment
-    from spinsim.experiments.finish import capacity_summary, finish
+    from spinsim.experiments.finish import finish_capacity
     from spinsim.reporting.experiment_terminal import print_capacity
-    from spinsim.reporting.search_report import capacity_report
 
     overrides = (*(set_ or []), *(parse_slo(slo) if slo else []))
     plan = CapacityPlan(scenario, attainment, overrides, duration, tolerance, seeds, seed, plugins)
@@ -238,8 +233,7 @@ def capacity(
         folder, "capacity", resume=resume, force=force, workers=workers, cluster=cluster, quiet=quiet
     ) as lab:
         result = experiment(plan, lab)
-    summary = capacity_summary(result)
-    finish(lab.store, "capacity", result.rows, summary, capacity_report(result))
+    summary = finish_capacity(lab.store, result)
     _finish(folder, summary, print_capacity, result, as_json=json, quiet=quiet)
 
 
@@ -310,11 +304,10 @@ def tune(
 ) -> None:
     """Search policy parameters; the best is written as a scenario."""
     plugins = _plugins(plugin)
-    from spinsim.experiments.finish import finish, tuning_summary, write_winners
+    from spinsim.experiments.finish import finish_tuning
     from spinsim.experiments.trials import TunePlan
     from spinsim.experiments.tune import tune as experiment
     from spinsim.reporting.experiment_terminal import print_tuning
-    from spinsim.reporting.search_report import tuning_report
 
     plan = TunePlan(
         scenario,
@@ -339,9 +332,7 @@ def tune(
         folder, "tuning", resume=resume, force=force, workers=workers, cluster=cluster, quiet=quiet
     ) as lab:
         result = experiment(plan, lab)
-    summary = tuning_summary(result)
-    write_winners(lab.store, result)
-    finish(lab.store, "trials", result.rows, summary, tuning_report(result))
+    summary = finish_tuning(lab.store, result)
     _finish(folder, summary, print_tuning, result, as_json=json, quiet=quiet)
 
 

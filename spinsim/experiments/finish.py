@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from spinsim.experiments.capacity import Capacity
@@ -124,20 +124,48 @@ def _cells(rows: Sequence[Row]) -> Summary:
     return {"cells": len(rows), "failed": failures(rows)}
 
 
-def finish(store: Store, name: str, rows: Sequence[Row], summary: Mapping[str, Any], report: str) -> None:
-    """Write NAME.parquet, summary.json, environment.json and report.html, where there is a folder."""
-    if store.folder is None:
-        return
-    from spinsim.reporting.environment import environment
+def finish_comparison(store: Store, c: Comparison) -> Summary:
+    """Write a comparison's files; returns its summary."""
+    from spinsim.reporting.experiment_report import comparison_report  # matplotlib: half a second
 
-    write_table(store.folder / f"{name}.parquet", rows)
-    write_atomically(store.folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
-    write_atomically(store.folder / "report.html", report)
-    write_atomically(store.folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    summary = comparison_summary(c)
+    return _write(store, "comparison", c.rows, summary, lambda: comparison_report(c))
 
 
-def write_winners(store: Store, tuning: Tuning) -> None:
-    """NAME.yaml for each winner: a whole scenario, as simulate and run take it."""
+def finish_sweep(store: Store, s: Sweep) -> Summary:
+    """Write a sweep's files; returns its summary."""
+    from spinsim.reporting.experiment_report import sweep_report
+
+    return _write(store, "sweep", s.rows, sweep_summary(s), lambda: sweep_report(s))
+
+
+def finish_capacity(store: Store, c: Capacity) -> Summary:
+    """Write a capacity search's files; returns its summary."""
+    from spinsim.reporting.search_report import capacity_report
+
+    return _write(store, "capacity", c.rows, capacity_summary(c), lambda: capacity_report(c))
+
+
+def finish_tuning(store: Store, t: Tuning) -> Summary:
+    """Write a search's files, NAME.yaml for each winner among them; returns its summary."""
+    from spinsim.reporting.search_report import tuning_report
+
     if store.folder is not None:
-        for winner in tuning.winners:
+        for winner in t.winners:
             write_atomically(store.folder / f"{winner.name}.yaml", winner.yaml)
+    return _write(store, "trials", t.rows, tuning_summary(t), lambda: tuning_report(t))
+
+
+def _write(
+    store: Store, name: str, rows: Sequence[Row], summary: Summary, report: Callable[[], str]
+) -> Summary:
+    """NAME.parquet, environment.json, report.html and, last, summary.json, where there is a folder."""
+    if store.folder is not None:
+        from spinsim.reporting.environment import environment
+
+        write_table(store.folder / f"{name}.parquet", rows)
+        write_atomically(store.folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
+        write_atomically(store.folder / "report.html", report())
+        text = json.dumps(summary, indent=2, allow_nan=False)
+        write_atomically(store.folder / "summary.json", text + "\n")
+    return summary

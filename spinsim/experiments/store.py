@@ -48,12 +48,14 @@ class Store:
         """Keep a result; on return it outlives this process."""
         self._known[outcome.key] = outcome
         if self.folder is not None:
+            (self.folder / "cells").mkdir(parents=True, exist_ok=True)
             content = {"summary": outcome.summary, "error": outcome.error, "attempts": outcome.attempts}
             write_atomically(self.folder / "cells" / f"{outcome.key}.json", json.dumps(content))
 
     def write_manifest(self, kind: str, plan: Mapping[str, Any]) -> None:
         """What the experiment is: ``plan`` states everything that its results follow from."""
         if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
             manifest = {"schema": SCHEMA, "kind": kind, **plan}
             write_atomically(self.folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
 
@@ -67,6 +69,8 @@ def open_store(folder: Path, kind: str, *, resume: bool = False, force: bool = F
     if folder.exists() and not folder.is_dir():
         raise InputError("is a file; --out takes a folder", file=str(folder))
     manifest = _manifest(folder)
+    if resume and force:
+        raise InputError("cannot go with --force; one of the two", key="--resume")
     if manifest is not None and not (resume or force):
         cells = sum(1 for _ in (folder / "cells").glob("*.json"))
         raise InputError(
@@ -74,15 +78,14 @@ def open_store(folder: Path, kind: str, *, resume: bool = False, force: bool = F
             "--resume goes on with it, --force replaces it",
             file=str(folder),
         )
-    if manifest is not None and not force and manifest["kind"] != kind:
+    if manifest is not None and resume and manifest["kind"] != kind:
         raise InputError(
             f"holds a {manifest['kind']}; --resume takes the folder of a {kind}", file=str(folder)
         )
     if manifest is None and folder.is_dir() and any(folder.iterdir()):
         raise InputError("holds something else; --out takes a new or empty folder", file=str(folder))
-    if manifest is not None and force and not resume:
+    if manifest is not None and force:
         shutil.rmtree(folder)
-    (folder / "cells").mkdir(parents=True, exist_ok=True)
     return Store(folder)
 
 
