@@ -37,6 +37,7 @@ class RooflinePredictor:
         self._slowdown = slowdown_factor
         self._hop = Estimate(HOP_S, ROOFLINE)
         self._orchestrate: dict[int, Estimate] = {}
+        self._transfers: dict[int, Estimate] = {}  # by tokens
         self._fixed: dict[int, float] = {}  # verification without attention, by query tokens asked for
 
     def prefill(self, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
@@ -97,7 +98,12 @@ class RooflinePredictor:
 
     def transfer(self, rows: int, tokens: int) -> Estimate:
         """``tokens`` proposed tokens in all, of ``rows`` requests; nothing when no link is crossed."""
-        return _NOTHING if self._link is None else Estimate(self._link.seconds(rows, tokens), ROOFLINE)
+        if self._link is None or not rows:
+            return _NOTHING
+        cached = self._transfers.get(tokens)
+        if cached is None:
+            cached = self._transfers[tokens] = Estimate(self._link.seconds(rows, tokens), ROOFLINE)
+        return cached
 
     def orchestrate(self, rows: int) -> Estimate:
         """Host time of the orchestrator for one completion."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from numpy.typing import NDArray
@@ -97,7 +98,8 @@ def read_folder(folder: Path) -> RunFolder:
             f"is no complete results folder ({said}); allowed is one", file=str(folder)
         ) from error
     timers = operations["operation"] < 0
-    operations = {name: column[~timers] for name, column in operations.items()}
+    if timers.any():
+        operations = {name: column[~timers] for name, column in operations.items()}
     return RunFolder(summary, scenario, requests, rounds, decisions, operations, labels)
 
 
@@ -105,9 +107,11 @@ def _table(path: Path, names: tuple[str, ...], labels: dict[str, list[str]]) -> 
     columns: dict[str, Column] = {}
     file = pq.ParquetFile(path)
     for name in names:  # one at a time: half the memory
-        column = file.read(columns=[name]).unify_dictionaries()[name].combine_chunks()
+        column = file.read(columns=[name], use_threads=False).unify_dictionaries()[name].combine_chunks()
         if hasattr(column, "dictionary"):
             labels[f"{path.stem}.{name}"] = column.dictionary.to_pylist()
             column = column.indices
         columns[name] = column.to_numpy(zero_copy_only=False)
+        del column
+        pa.default_memory_pool().release_unused()  # else the pool keeps what decoding took
     return columns

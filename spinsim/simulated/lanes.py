@@ -17,11 +17,11 @@ class ExclusiveLane:
         self.env = env
         self.free_ns = 0
 
-    def submit(self, ready_ns: int, work_ns: int, outcome: Outcome) -> simpy.Event:
+    def submit(self, now_ns: int, ready_ns: int, work_ns: int, outcome: Outcome) -> simpy.Event:
         """Queue ``work_ns`` of work that may begin at ``ready_ns``."""
         start = self.free_ns if self.free_ns > ready_ns else ready_ns
         self.free_ns = finish = start + work_ns
-        return simpy.Timeout(self.env, finish - self.env.now, Completed(outcome, start, finish))
+        return simpy.Timeout(self.env, finish - now_ns, Completed(outcome, start, finish))
 
 
 class _Job:
@@ -51,7 +51,7 @@ class SharedLane:
         self._updated_ns = 0
         self._alarm: simpy.Event | None = None  # the one that counts; earlier ones are stale
 
-    def submit(self, ready_ns: int, work_ns: int, outcome: Outcome) -> simpy.Event:
+    def submit(self, now_ns: int, ready_ns: int, work_ns: int, outcome: Outcome) -> simpy.Event:
         """Queue ``work_ns`` of work that may begin at ``ready_ns``."""
         event = self.env.event()
         self._queue.append(_Job(event, ready_ns, work_ns, outcome))

@@ -78,7 +78,7 @@ class SimulatedWorld:
             free = self._host_free_ns
         self._host_free_ns = free = free + host_ns
         ready = free + self._hop_ns
-        return self._lanes[lane].submit(ready, round(seconds * NS), outcome)
+        return self._lanes[lane].submit(now, ready, round(seconds * NS), outcome)
 
     def _host_time(self, rows: int) -> tuple[float, int]:
         """Orchestrator seconds and nanoseconds for an operation of ``rows``; kept for the next one."""
