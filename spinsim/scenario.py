@@ -299,11 +299,19 @@ class LiveSpec(Section):
     widen: bool = False  # run embedded weights at the cost of ``shape`` (a cost stand-in)
 
 
-class NoiseSpec(Section):
-    """What predictions are multiplied by: a factor per operation and run, and one per call."""
+Deviation = Annotated[float, Field(ge=0)]
+NoisyOperation = Literal["prefill", "catch_up", "propose", "verify"]
 
-    per_run_sd: Annotated[float, Field(ge=0)] = 0.0
-    per_call_sd: Annotated[float, Field(ge=0)] = 0.0
+
+class NoiseSpec(Section):
+    """What predictions are multiplied by: a factor per operation and run, and one per call.
+
+    Standard deviations of the factors' logarithms, one for all operations or by operation (0 where
+    left out).
+    """
+
+    per_run_sd: Deviation | dict[NoisyOperation, Deviation] = 0.0
+    per_call_sd: Deviation | dict[NoisyOperation, Deviation] = 0.0
 
 
 class Scenario(Section):

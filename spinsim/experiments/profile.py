@@ -89,7 +89,7 @@ def profile(
             "exists already; --resume goes on with it, --force begins anew, --out names another file",
             file=str(path),
         )
-    deployment = deploy(scenario, loaded.base_dir, progress)
+    deployment = deploy(scenario, loaded.base_dir, progress, packings=packings)
     path.parent.mkdir(parents=True, exist_ok=True)
     with Workplace(scenario, loaded.base_dir, deployment) as place:
         begun = place.empty_profile()
@@ -180,10 +180,11 @@ class Workplace:
     def design(self, *, quick: bool, packings: tuple[str, ...] = PACKINGS) -> Design:
         """Probes of the scenario's models within its limits."""
         limits = self.scenario.limits
+        rows = min(limits.batch, *self.deployment.kv_slots.values())
         return design(
             self.subject.target,
             self.subject.drafts,
-            Range(limits.batch, limits.context_tokens, limits.max_length, limits.prefill_chunk_tokens),
+            Range(rows, limits.context_tokens, limits.max_length, limits.prefill_chunk_tokens),
             packings,
             graphs=dict.fromkeys(self.subject.models, self.graphs),
             quick=quick,
@@ -247,7 +248,7 @@ def _measure_host(session: Session, place: Workplace, quick: bool) -> None:
         session.add(hop_point(place.bench))
     if not known.of("orchestrator"):
         setup = place.orchestration()
-        batch = place.scenario.limits.batch
+        batch = min(place.scenario.limits.batch, *place.deployment.kv_slots.values())
         found: dict[float, Any] = {}
         for rows in sorted({1, max(1, batch // 4), batch}):
             point = orchestrator_point(setup, rows, 2 if quick else 5)

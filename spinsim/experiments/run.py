@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spinsim.costs.base import Predictor
 from spinsim.costs.build import build_predictor
 from spinsim.engine.engine import Engine
 from spinsim.engine.inputs import InputLog
@@ -13,7 +14,7 @@ from spinsim.engine.records import Records
 from spinsim.experiments.assemble import engine_settings, lay_out, policies_for
 from spinsim.experiments.publish import Progress, Summary, publish
 from spinsim.live.deployment import Deployment, deploy
-from spinsim.live.prompts import materialise
+from spinsim.live.prompts import Prompted, materialise
 from spinsim.live.quiet import quiet
 from spinsim.live.world import LiveWorld
 from spinsim.scenario import Scenario
@@ -34,15 +35,23 @@ class Ran:
 
 
 def run_scenario(
-    scenario: Scenario, base_dir: Path, deployment: Deployment, progress: Progress | None = None
+    scenario: Scenario,
+    base_dir: Path,
+    deployment: Deployment,
+    progress: Progress | None = None,
+    *,
+    prompted: Prompted | None = None,
+    predictor: Predictor | None = None,
 ) -> Ran:
     """Serve the scenario's workload once with deployed models.
 
-    A worker's failure or Ctrl-C ends the run: the records keep what there is and say why.
+    ``prompted`` and ``predictor`` replace what the scenario says, for repeated runs. A worker's
+    failure or Ctrl-C ends the run: the records keep what there is and say why.
     """
-    prompted = materialise(scenario, build_workload(scenario, base_dir), deployment.models.target)
+    if prompted is None:
+        prompted = materialise(scenario, build_workload(scenario, base_dir), deployment.models.target)
     layout = lay_out(scenario)
-    predictor = build_predictor(scenario, base_dir)
+    predictor = predictor or build_predictor(scenario, base_dir)
     policies = policies_for(scenario, layout, predictor, base_dir)
     settings = engine_settings(scenario, layout, deployment.kv_tokens)
     world = LiveWorld(

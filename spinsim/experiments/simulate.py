@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from spinsim.acceptance.build import build_field
-from spinsim.costs.base import LABELS
+from spinsim.costs.base import LABELS, Predictor
 from spinsim.costs.build import build_predictor
 from spinsim.costs.memory import kv_capacity
 from spinsim.engine.engine import Engine
-from spinsim.engine.records import KINDS, Records
+from spinsim.engine.records import Records
 from spinsim.experiments.assemble import engine_settings, lay_out, policies_for
 from spinsim.experiments.publish import Progress, Summary, publish
 from spinsim.scenario import Scenario
 from spinsim.scenario_file import LoadedScenario
-from spinsim.simulated.noise import Noise
+from spinsim.simulated.noise import noise_of
 from spinsim.simulated.world import SimulatedWorld
 from spinsim.workload.build import build_workload
 from spinsim.workload.request import Workload
@@ -32,27 +33,34 @@ class Simulated:
     acceptance_source: str
 
 
-def simulate_scenario(scenario: Scenario, base_dir: Path, progress: Progress | None = None) -> Simulated:
+def simulate_scenario(
+    scenario: Scenario,
+    base_dir: Path,
+    progress: Progress | None = None,
+    *,
+    workload: Workload | None = None,
+    predictor: Predictor | None = None,
+    noise_seed: int | None = None,
+) -> Simulated:
     """Run a scenario through the engine in predicted time.
 
-    Raises InputError for what the scenario asks and cannot have. An interruption (Ctrl-C) ends
-    the run early: the records say so and keep what there is.
+    ``workload`` and ``predictor`` replace the scenario's, for repeated runs and for those of another
+    world; ``noise_seed`` draws other noise over the same seed. Raises InputError for what the scenario
+    asks and cannot have. An interruption (Ctrl-C) ends the run early: the records say so and keep
+    what there is.
     """
-    workload = build_workload(scenario, base_dir)
-    predictor = build_predictor(scenario, base_dir)
+    workload = workload or build_workload(scenario, base_dir)
+    predictor = predictor or build_predictor(scenario, base_dir)
     field = build_field(scenario, workload, base_dir)
     layout = lay_out(scenario)
     policies = policies_for(scenario, layout, predictor, base_dir, future=field, workload=workload)
-    noise = scenario.noise
     world = SimulatedWorld(
         layout.lanes,
         predictor,
         field,
         target_lane=layout.target_lane,
         remote=layout.remote,
-        noise=Noise(noise.per_run_sd, noise.per_call_sd, len(KINDS), scenario.seed)
-        if noise.per_run_sd or noise.per_call_sd
-        else None,
+        noise=noise_of(scenario.noise, scenario.seed if noise_seed is None else noise_seed),
         score_catch_ups=policies.selector.full_information,
     )
     capacity = kv_capacity(scenario, base_dir)
@@ -78,10 +86,20 @@ def simulate_scenario(scenario: Scenario, base_dir: Path, progress: Progress | N
     return Simulated(records, workload, field.source)
 
 
-def simulate(loaded: LoadedScenario, out: Path | None, progress: Progress | None = None) -> Summary:
-    """Simulate a loaded scenario and, with ``out``, write its results folder; returns the summary."""
+def simulate(
+    loaded: LoadedScenario, out: Path | None, progress: Progress | None = None, *, intervals: int = 0
+) -> Summary:
+    """Simulate a loaded scenario and, with ``out``, write its results folder; returns the summary.
+
+    ``intervals``: so many further runs, with other seeds and other noise, for the summary's intervals.
+    """
     scenario = loaded.scenario
     simulated = simulate_scenario(scenario, loaded.base_dir, progress)
+    notes: dict[str, Any] = {}
+    if intervals and not simulated.records.interrupted:
+        from spinsim.experiments.intervals import intervals_of
+
+        notes["intervals"] = intervals_of(scenario, loaded.base_dir, intervals, progress)
     return publish(
         loaded,
         out,
@@ -90,4 +108,5 @@ def simulate(loaded: LoadedScenario, out: Path | None, progress: Progress | None
         mode="simulated",
         acceptance_source=simulated.acceptance_source,
         progress=progress,
+        notes=notes,
     )

@@ -205,7 +205,7 @@ def to_trace(
         prompt_tokens=tuple(map(len, prompts)),
         drafts=drafts,
         domains=tuple(domains),
-        prompts=Ragged.of([np.asarray(p) for p in prompts], np.uint16) if keep_prompts else None,
+        prompts=Ragged.of([np.asarray(p) for p in prompts], np.uint32) if keep_prompts else None,
         temperature=temperature,
         top_p=top_p,
         command=command,
