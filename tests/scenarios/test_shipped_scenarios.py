@@ -1,0 +1,146 @@
+"""What ships in scenarios/ loads, runs, and shows what its comments say."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spinsim.experiments.simulate import simulate_scenario
+from spinsim.experiments.sweep import SweepPlan, planned, read_sweep
+from spinsim.models.family import MEMBERS
+from spinsim.reporting.metrics import summarise
+from spinsim.scenario_file import load
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+PAPER = SCENARIOS / "spin-paper"
+FILES = sorted(SCENARIOS.rglob("*.yaml"))
+
+
+def summary(path: Path, *overrides: str) -> dict[str, Any]:
+    loaded = load(path, overrides)
+    simulated = simulate_scenario(loaded.scenario, loaded.base_dir)
+    return summarise(
+        simulated.records, loaded.scenario, mode="simulated", acceptance_source=simulated.acceptance_source
+    )
+
+
+def sweep_plan(name: str) -> SweepPlan:
+    plan = read_sweep(PAPER / name)
+    assert plan is not None
+    return plan
+
+
+def test_all_are_there() -> None:
+    names = {str(path.relative_to(SCENARIOS)) for path in FILES}
+    assert names >= {
+        "quickstart.yaml",
+        "closed-form.yaml",
+        "azure-conversation.yaml",
+        "spin-paper/spin.yaml",
+        "spin-paper/ladder.yaml",
+        "spin-paper/sensitivity.yaml",
+    }
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_it_loads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPINSIM_DATA", "/nowhere")  # loading opens no source
+    plan = read_sweep(path)
+    if plan is None:
+        load(path)
+    else:
+        assert planned(replace(plan, seeds=1))
+
+
+@pytest.mark.parametrize("name", ["ladder.yaml", "sensitivity.yaml"])
+def test_the_comment_counts_the_runs(name: str) -> None:
+    plan = sweep_plan(name)
+    cells = plan.seeds
+    for axis in plan.axes:
+        cells *= len(axis.labels)
+    said = re.search(r"= (\d+) runs", (PAPER / name).read_text(encoding="utf-8"))
+    assert said is not None
+    assert int(said[1]) == cells
+    assert plan.seeds >= 5
+
+
+def test_the_ladder_climbs_one_part_at_a_time() -> None:
+    """Each step differs from the one before in what its name says, and ends at spin.yaml itself."""
+    plan = sweep_plan("ladder.yaml")
+    steps = next(axis for axis in plan.axes if axis.name == "step")
+    chosen = {
+        label: load(plan.scenario, overrides).scenario.policies
+        for label, overrides in zip(steps.labels, steps.overrides, strict=True)
+    }
+    climb = ["vanilla", "+ selection", "+ decomposition", "+ pipeline", "+ ragged"]
+    changed = [
+        {
+            field
+            for field in type(chosen[after]).model_fields
+            if getattr(chosen[before], field) != getattr(chosen[after], field)
+        }
+        for before, after in pairwise(climb)
+    ]
+    assert changed == [{"selector", "switching"}, {"packing"}, {"pipeline"}, {"packing"}]
+    assert chosen["+ pipeline"] == load(plan.scenario).scenario.policies
+    assert chosen["vanilla"].selector.params == {"draft": "smallest"}
+
+
+@pytest.mark.parametrize("target", ["7b", "30b"])
+def test_every_step_of_the_ladder_runs(target: str) -> None:
+    plan = sweep_plan("ladder.yaml")
+    targets, steps = (next(a for a in plan.axes if a.name == name) for name in ("target", "step"))
+    chosen = targets.overrides[targets.labels.index(target)]
+    for overrides in steps.overrides:
+        numbers = summary(plan.scenario, *chosen, *overrides, "workload.requests=10")
+        assert numbers["requests"]["completed"] == 10
+
+
+def test_quickstart_shows_what_it_says() -> None:
+    """SPIN's selector beats every fixed draft and no draft, and the oracle beats it."""
+    path = SCENARIOS / "quickstart.yaml"
+    scenario = load(path).scenario
+    spin = summary(path)["goodput_tokens_per_s"]
+    fixed = {
+        draft: summary(path, f"policies.selector={{name: fixed, draft: {draft}}}")["goodput_tokens_per_s"]
+        for draft in scenario.models.drafts
+    }
+    none = summary(path, "policies.selector={name: fixed, draft: none}", "policies.length={name: none}")
+    oracle = summary(path, "policies.selector={name: oracle}")
+    assert max(fixed, key=lambda draft: fixed[draft]) == "tiny"
+    assert spin > 1.05 * fixed["tiny"]
+    assert spin > 1.5 * none["goodput_tokens_per_s"]
+    assert oracle["goodput_tokens_per_s"] > 1.1 * spin
+
+
+def test_quickstart_fits_the_embedded_family() -> None:
+    scenario = load(SCENARIOS / "quickstart.yaml").scenario
+    models = {"target": scenario.models.target, **scenario.models.drafts}
+    assert {name: spec.weights for name, spec in models.items()} == {
+        name: f"embedded:{name}" for name in MEMBERS
+    }
+    assert {name: spec.shape for name, spec in models.items()} == {
+        name: member.stands_for for name, member in MEMBERS.items()
+    }
+    assert scenario.limits.context_tokens <= 512
+
+
+@pytest.mark.skipif("SPINSIM_DATA" not in os.environ, reason="needs the public traces")
+def test_the_azure_trace_fits() -> None:
+    path = SCENARIOS / "azure-conversation.yaml"
+    numbers = summary(path, "workload.source.limit=150", "metrics.warmup_s=0")
+    assert numbers["requests"]["completed"] == 150
+    from spinsim.workload.build import build_workload
+
+    loaded = load(path)
+    workload = build_workload(loaded.scenario, loaded.base_dir)
+    assert len(workload.requests) == 19_366
+    assert not workload.malformed
+    longest = max(r.prompt_tokens + r.output_tokens for r in workload.requests)
+    assert longest == 14_089 <= loaded.scenario.limits.context_tokens
