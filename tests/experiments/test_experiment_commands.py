@@ -1,0 +1,244 @@
+"""compare, sweep, capacity and tune as commands: answers that are known, folders, reports."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from experiment_files import write_plugin, write_scenario
+from typer.testing import CliRunner, Result
+
+from spinsim.cli import app
+
+
+def spinsim(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [*map(str, arguments), "--workers", "0"])
+
+
+def done(out: Path, *arguments: str | Path) -> dict[str, Any]:
+    """Run a command; what it printed with --json, which is its summary.json."""
+    result = spinsim(*arguments, "--out", out, "--json")
+    assert result.exit_code == 0, result.output
+    summary: dict[str, Any] = json.loads(result.stdout)
+    assert summary == json.loads((out / "summary.json").read_text())
+    page = (out / "report.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+    assert "nan" not in page.lower().replace("nan-", "").split("<body>")[1].split("<footer")[0].split()
+    return summary
+
+
+def tokens_per_second(accept: float, length: int, verify: float, step: float) -> float:
+    """Of one request at constant acceptance and costs."""
+    return (1 - accept ** (length + 1)) / (1 - accept) / (verify + length * step)
+
+
+def test_sweep_finds_the_closed_form(tmp_path: Path) -> None:
+    scenario = write_scenario(
+        tmp_path,
+        workload={
+            "requests": 6,
+            "arrivals": {"process": "closed", "concurrency": 1},
+            "prompt_tokens": {"distribution": "fixed", "value": 16},
+            "output_tokens": {"distribution": "fixed", "value": 400},
+        },
+    )
+    out = tmp_path / "out"
+    summary = done(
+        out,
+        "sweep",
+        scenario,
+        "--grid",
+        "policies.length.tokens=1,4,8",
+        "--seeds",
+        "2",
+        "--metric",
+        "goodput",
+    )
+    assert (summary["cells"], summary["failed"]) == (6, [])
+    table = pq.read_table(out / "sweep.parquet").to_pylist()
+    assert [row["policies.length.tokens"] for row in table] == [1, 1, 4, 4, 8, 8]
+    assert [row["seed"] for row in table] == [1, 2] * 3
+    for row in table:
+        expected = tokens_per_second(0.9, row["policies.length.tokens"], 0.01, 0.002)
+        assert row["goodput_tokens_per_s"] == pytest.approx(expected, rel=0.08)
+    shown = spinsim(
+        "sweep", scenario, "--grid", "policies.length.tokens=1,4,8", "--seeds", "2", "--out", out, "--resume"
+    )
+    assert shown.exit_code == 0, shown.output
+    assert "goodput" in shown.stdout
+
+
+def test_failed_cells_are_rows_and_exit_code_1(tmp_path: Path) -> None:
+    scenario, plugin = write_scenario(tmp_path), write_plugin(tmp_path)
+    out = tmp_path / "out"
+    arguments = ["--grid", "seed=1,2,6", "--set", "policies.selector={name: misbehaving}", "--plugin", plugin]
+    result = spinsim("sweep", scenario, *arguments, "--out", out)
+    assert result.exit_code == 1
+    assert "1 of 3 cells failed, the first: ValueError: this seed is bad" in result.stderr
+    table = pq.read_table(out / "sweep.parquet").to_pylist()
+    assert [row["error"] is None for row in table] == [True, False, True]
+    assert "this seed is bad" in (out / "report.html").read_text()
+
+
+def test_compare_knows_better_worse_and_the_same(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    summary = done(
+        out, "compare", write_scenario(tmp_path), "--seeds", "6", "--metric", "goodput", "--metric", "p50_tpot",
+        "--policy", "longer:length=fixed,tokens=4",
+        "--policy", "worse:selector=fixed,draft=tiny/length=fixed,tokens=8",
+        "--policy", "packing=padded",
+    )  # fmt: skip
+    goodput, tpot = (summary["metrics"][name] for name in ("goodput_tokens_per_s", "latency.tpot_s.p50"))
+    verdicts = {name: effect["verdict"] for name, effect in goodput.items()}
+    assert verdicts == {"small": None, "longer": "better", "worse": "worse", "packing=padded": "the same"}
+    assert (tpot["longer"]["verdict"], tpot["worse"]["verdict"]) == ("better", "worse")
+    assert goodput["longer"]["relative"]["confidence"] == pytest.approx(1 - 0.05 / 3)
+    table = pq.read_table(out / "comparison.parquet").to_pylist()
+    by_seed = {(row["alternative"], row["seed"]): row for row in table}
+    for seed in range(1, 7):  # common random numbers: the same requests for everyone
+        assert by_seed["small", seed]["run.committed"] == by_seed["longer", seed]["run.committed"]
+
+
+def test_compare_with_few_seeds_or_another_workload_says_so(tmp_path: Path) -> None:
+    one = write_scenario(tmp_path)
+    two = write_scenario(tmp_path, "other", limits={"batch": 2, "context_tokens": 256, "max_length": 8})
+    text = two.read_text().replace("requests: 12", "requests: 10")
+    two.write_text(text)
+    summary = done(tmp_path / "out", "compare", one, two, "--seeds", "2")
+    assert summary["metrics"]["goodput_tokens_per_s"]["other"]["verdict"] == "undecided"
+    assert any("another workload" in note for note in summary["notes"])
+    assert any("2 seeds allow no verdict" in note for note in summary["notes"])
+
+
+def waiting_within(limit: float, rate: float, service: float) -> float:
+    """P(W <= limit) of the queue M/D/1 (Erlang 1909, as given by Tijms)."""
+    load = rate * service
+    terms = (
+        (rate * (k * service - limit)) ** k / math.factorial(k) * math.exp(-rate * (k * service - limit))
+        for k in range(int(limit / service) + 1)
+    )
+    return (1 - load) * sum(terms)
+
+
+def test_capacity_agrees_with_the_queue_m_d_1(tmp_path: Path) -> None:
+    """One request at a time, each 0.2 s: the first token comes when the waiting ends, and takes 0.1 s."""
+    scenario = write_scenario(
+        tmp_path,
+        workload={
+            "requests": 10,
+            "arrivals": {"process": "poisson", "rate_per_s": 1.0},
+            "prompt_tokens": {"distribution": "fixed", "value": 8},
+            "output_tokens": {"distribution": "fixed", "value": 2},
+        },
+        models={"target": {"shape": "llama-7b"}},
+        devices={"gpu0": {"hardware": "h200"}},
+        placement={"target": ["gpu0"]},
+        costs={"model": "constant", "prefill_s": 0.1, "verify_s": 0.1},
+        acceptance={"model": "constant", "probability": 0.5},
+        policies={"length": {"name": "none"}},
+        limits={"batch": 1, "context_tokens": 64, "max_length": 1},
+    )
+    summary = done(
+        tmp_path / "out", "capacity", scenario, "--slo", "ttft_s=0.5", "--attainment", "0.8",
+        "--duration", "400", "--seeds", "3", "--tolerance", "0.03",
+    )  # fmt: skip
+    low, high = 0.1, 5.0
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        low, high = (middle, high) if waiting_within(0.4, middle, 0.2) >= 0.8 else (low, middle)
+    found = summary["capacity_requests_per_s"]
+    assert found["estimate"] == pytest.approx(low, rel=0.06)
+    assert found["low"] <= found["estimate"] <= found["high"]
+    assert found["high"] - found["low"] < 0.25 * low
+    levels = [point["fitted"] for point in summary["curve"]]
+    assert levels == sorted(levels, reverse=True)
+
+
+def test_a_capacity_out_of_reach_is_said_to_be(tmp_path: Path) -> None:
+    scenario = write_scenario(tmp_path)
+    arrivals = "workload.arrivals={process: poisson, rate_per_s: 5}"
+    summary = done(
+        tmp_path / "out", "capacity", scenario, "--set", arrivals, "--slo", "tpot_s=0.0001",
+        "--duration", "1", "--seeds", "2",
+    )  # fmt: skip
+    assert summary["capacity_requests_per_s"] is None
+    assert "no rate holds" in summary["notes"][0]
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    pytest.importorskip("optuna")
+    folder = tmp_path_factory.mktemp("tune")
+    out = folder / "out"
+    summary = done(
+        out, "tune", write_scenario(folder), "--only", "length", "--choose", "selector=fixed,greedy",
+        "--trials", "24", "--seeds", "2", "--fresh", "6",
+    )  # fmt: skip
+    return out, summary
+
+
+def test_tune_finds_the_length_that_arithmetic_finds(tuned: tuple[Path, dict[str, Any]]) -> None:
+    _, summary = tuned
+    rates = {k: tokens_per_second(0.9, k, 0.01, 0.002) for k in range(1, 9)}
+    best = summary["winners"]["best"]
+    assert rates[best["parameters"]["policies.length.tokens"]] >= 0.97 * max(rates.values())
+    gain = best["gain"]["goodput_tokens_per_s"]
+    assert gain["verdict"] == "better"
+    assert gain["relative"]["low"] > 0.1
+    assert {trial["state"] for trial in summary["trials"]} >= {"complete", "stopped early"}
+    assert summary["trials"][0]["parameters"]["policies.length.tokens"] == 1  # as written
+
+
+def test_the_best_policy_is_a_scenario(tuned: tuple[Path, dict[str, Any]]) -> None:
+    out, summary = tuned
+    result = CliRunner().invoke(
+        app, ["simulate", str(out / "best.yaml"), "--out", str(out.parent / "again"), "--json"]
+    )
+    assert result.exit_code == 0, result.output
+    again = json.loads(result.stdout)
+    table = pq.read_table(out / "trials.parquet").to_pylist()
+    trial = summary["winners"]["best"]["trial"]
+    (row,) = [r for r in table if r["trial"] == trial and r["workload"] == "tuning" and r["seed"] == 1]
+    assert again["goodput_tokens_per_s"] == row["goodput_tokens_per_s"]
+
+
+def test_a_tuning_that_was_killed_goes_on_the_same(
+    tuned: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    out, summary = tuned
+    copy = tmp_path / "killed"
+    (copy / "cells").mkdir(parents=True)
+    (copy / "manifest.json").write_bytes((out / "manifest.json").read_bytes())
+    for i, path in enumerate(sorted((out / "cells").iterdir())):
+        if i % 2:
+            (copy / "cells" / path.name).write_bytes(path.read_bytes())
+    again = done(
+        copy, "tune", out.parent / "small.yaml", "--only", "length", "--choose", "selector=fixed,greedy",
+        "--trials", "24", "--seeds", "2", "--fresh", "6", "--resume",
+    )  # fmt: skip
+    assert again == summary
+
+
+def test_a_front_is_not_dominated_and_each_member_is_written(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    out = tmp_path / "out"
+    summary = done(
+        out, "tune", write_scenario(tmp_path), "--objective", "goodput", "--objective", "p99_tpot",
+        "--only", "limits", "--range", "policies.length.tokens=1:8", "--trials", "12", "--seeds", "1", "--fresh", "5",
+        "--require", "acceptance_length>=1.5",
+    )  # fmt: skip
+    trials = {trial["number"]: trial for trial in summary["trials"]}
+    chosen = [trials[winner["trial"]] for winner in summary["winners"].values()]
+    assert chosen
+    for trial in trials.values():
+        if trial["values"] and trial["feasible"]:
+            for other in chosen:
+                assert not (
+                    trial["values"][0] > other["values"][0] and trial["values"][1] < other["values"][1]
+                )
+    assert sorted(path.stem for path in out.glob("front-*.yaml")) == sorted(summary["winners"])
