@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Any
 
 from spinsim.experiments.capacity import Capacity
@@ -19,7 +20,7 @@ Summary = dict[str, Any]
 
 def interval(found: Interval | None) -> Summary | None:
     """As plain values; None for what is not a number."""
-    if found is None or found.estimate != found.estimate:
+    if found is None or not isfinite(found.estimate):
         return None
     return {
         "estimate": found.estimate,

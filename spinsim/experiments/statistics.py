@@ -64,7 +64,8 @@ def _mean(values: Floats, axis: int = -1) -> Any:
 
 def _relative(baseline: Floats, other: Floats, axis: int = -1) -> Any:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.mean(other, axis=axis) / np.mean(baseline, axis=axis) - 1.0
+        ratio = np.mean(other, axis=axis) / np.mean(baseline, axis=axis)
+    return np.where(np.isfinite(ratio), ratio - 1.0, np.nan)
 
 
 def _interval(samples: tuple[Floats, ...], statistic: Any, confidence: float) -> Interval:

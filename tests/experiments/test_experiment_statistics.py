@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def test_a_line_crosses_where_arithmetic_says() -> None:
 def test_the_fit_never_rises_and_keeps_the_weighted_mean(values: list[list[float]]) -> None:
     curve = Curve([float(i) for i in range(len(values))], values)
     levels = fit(curve)
-    assert all(b <= a + 1e-12 for a, b in zip(levels, levels[1:], strict=False))
+    assert all(b <= a + 1e-12 for a, b in pairwise(levels))
     weights = [len(v) for v in values]
     total = sum(sum(v) for v in values)
     assert sum(w * y for w, y in zip(weights, levels, strict=True)) == pytest.approx(total, abs=1e-9)
