@@ -168,6 +168,7 @@ def prepare(module: Any, name: str, *, device: torch.device | str = "cpu", key: 
     """Checks a transformers model by a probe, then routes its attention through the slot cache."""
     from spinsim.live.runner.probe import probe
 
+    attention.register()
     module = module.to(device).eval().requires_grad_(False)
     if not getattr(module, "_supports_attention_backend", False):
         raise InputError(
