@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import spinsim
-from spinsim import cli_experiments
-from spinsim import cli_fidelity
+from spinsim import cli_experiments, cli_fidelity
 from spinsim.cli_support import (
     FAILED,
     INTERRUPTED,
@@ -84,14 +83,20 @@ def simulate(
     seed: SeedOption = None,
     set_: SetOption = None,
     device: DeviceOption = None,
+    intervals: Annotated[
+        int, typer.Option("--intervals", min=0, metavar="N", help="90 % intervals from N runs with noise.")
+    ] = 0,
     json: JsonOption = False,
     force: ForceOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Predict a scenario from costs and acceptance."""
     loaded = _load(scenario, seed, set_ or [], device)
-    from spinsim.experiments.simulate import simulate as experiment
+    from functools import partial
 
+    from spinsim.experiments.simulate import simulate as simulation
+
+    experiment = partial(simulation, intervals=intervals)
     _experiment(experiment, loaded, "simulated", out, json=json, force=force, quiet=quiet)
 
 

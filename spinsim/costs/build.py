@@ -36,16 +36,14 @@ EMBEDDED = "embedded:"
 def executed_shape(
     scenario: Scenario, spec: ModelSpec, device: str, base_dir: str | Path | None
 ) -> ModelShape:
-    """The shape of what is executed: ``spec.shape``, or that of embedded weights that are not widened to it.
-
-    ``live.widen`` counts on GPUs alone.
-    """
+    """The shape of what runs: on a CPU, where nothing is widened, embedded weights have their own."""
     cpu = device in scenario.devices and scenario.devices[device].hardware == "cpu"
-    if spec.weights.startswith(EMBEDDED) and (cpu or not scenario.live.widen):
+    if spec.weights.startswith(EMBEDDED) and cpu:
         config = CHECKPOINTS / spec.weights.removeprefix(EMBEDDED) / "config.json"
         if config.is_file():
             found = shape_of(str(config))
-            return replace(found, name=f"family-{spec.weights.removeprefix(EMBEDDED)}")
+            name = f"family-{spec.weights.removeprefix(EMBEDDED)}"
+            return replace(found, name=name, source="the procedural family's checkpoint")
     return shape_of(spec.shape, base_dir)
 
 
@@ -61,7 +59,9 @@ def draft_shapes(scenario: Scenario, base_dir: str | Path | None) -> dict[str, M
     return {
         name: _keyed(
             f"models.drafts.{name}.shape",
-            lambda spec=spec, name=name: executed_shape(scenario, spec, devices.get(name, ""), base_dir),  # type: ignore[misc]
+            lambda spec=spec, name=name: executed_shape(  # type: ignore[misc]
+                scenario, spec, devices.get(name, ""), base_dir
+            ),
         )
         for name, spec in scenario.models.drafts.items()
     }

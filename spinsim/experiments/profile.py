@@ -307,6 +307,8 @@ def _subject(scenario: Scenario, base_dir: Path, deployment: Deployment) -> Subj
     def enter(shape: ModelShape, dtype: str, hardware: str, loaded: LoadedModel, key: str) -> str:
         _require_shape(shape, loaded, key)
         name = f"{shape.name}/{dtype}/{hardware}"
+        if Path(shape.source).is_file():  # a path of this machine says nothing elsewhere
+            shape = replace(shape, source="config.json of the weights")
         models.setdefault(name, ProfiledModel(shape, dtype, hardware))
         return name
 

@@ -15,7 +15,7 @@ from spinsim.reporting import figures, page, report_drafts
 from spinsim.reporting.lane_strip import lane_strip
 from spinsim.reporting.report_data import BINS, Column, RunFolder, read_folder
 from spinsim.reporting.scenario_text import describe
-from spinsim.reporting.terminal import LATENCIES, duration, number, percent
+from spinsim.reporting.terminal import LATENCIES, duration, interval_head, interval_rows, number, percent
 
 _KIND_SHADES = dict(zip(KINDS, ("muted", "s4", "s0", "ink"), strict=True))
 _LABEL_SHADES = dict(zip(LABELS, ("s2", "s0", "s1", "none"), strict=True))
@@ -98,8 +98,16 @@ def _headline(s: dict[str, Any]) -> str:
     return (
         f'<div class="headline">{"".join(stats)}</div><p class="note">Measured from '
         f"{duration(s['window']['start_s'])} to {duration(s['window']['end_s'])}; "
-        f"{escape(s['window']['note'])}.</p>"
+        f"{escape(s['window']['note'])}.</p>{_intervals(s.get('intervals'))}"
     )
+
+
+def _intervals(given: dict[str, Any] | None) -> str:
+    """Where most runs with other seeds and other noise lie; nothing where it was not asked for."""
+    if not given:
+        return ""
+    rows = [[escape(cell) for cell in row] for row in interval_rows(given)]
+    return page.table([escape(interval_head(given)), "low", "median", "high"], rows)
 
 
 def _latency(run: RunFolder) -> str:

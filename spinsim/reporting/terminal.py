@@ -61,6 +61,8 @@ def print_summary(summary: Summary, console: Console) -> None:
     """One page: headline, latency, drafts, verification, devices, requests, costs."""
     parts: list[RenderableType] = [_headline(summary), "", _latency(summary), "", _drafts(summary), ""]
     parts.append(_facts(summary))
+    if "intervals" in summary:
+        parts += ["", _intervals(summary["intervals"])]
     console.print(Padding(Group(*parts), (1, 1)), width=min(WIDTH, console.width))
 
 
@@ -78,6 +80,32 @@ def _headline(s: Summary) -> RenderableType:
     if s.get("interrupted"):
         lines.append(Text(f"partial results: {s['interrupted']}", style="bold red"))
     return Group(*lines)
+
+
+def _intervals(given: Summary) -> Table:
+    """Where 90 % of the runs with other seeds and other noise lie."""
+    table = _table(interval_head(given), "low", "median", "high")
+    for row in interval_rows(given):
+        table.add_row(*row)
+    return table
+
+
+def interval_head(given: Summary) -> str:
+    """What the rows of :func:`interval_rows` are about."""
+    return f"{percent(given['level'])} of {given['runs']} runs"
+
+
+def interval_rows(given: Summary) -> list[tuple[str, str, str, str]]:
+    """(metric, low, median, high) of a summary's intervals, ready to print."""
+    rows = []
+    for path, row in given["metrics"].items():
+        parts = path.split(".")
+        latency = parts[0] == "latency"
+        title = f"{LATENCIES.get(parts[1], parts[1])} {parts[2]}" if latency else parts[-1]
+        show = duration if latency else (lambda value: number(value, 4))
+        shown = {"goodput_tokens_per_s": "goodput, tokens/s"}.get(title, title.replace("_", " "))
+        rows.append((shown, show(row["low"]), show(row["median"]), show(row["high"])))
+    return rows
 
 
 def _slo(slo: Summary) -> Text:
