@@ -38,7 +38,9 @@ class _Job:
 class SharedLane:
     """A lane that shares a device: its work in flight is re-timed when a neighbour starts or ends.
 
-    While a neighbour is busy, this lane's work takes ``slowdown`` times as long.
+    While a neighbour is busy, this lane's work takes ``slowdown`` times as long. While the neighbours
+    have nothing to do, the next job's start is settled ahead of its time, which saves waking up for it:
+    so the neighbours of a job that is settled and has not begun never have work.
     """
 
     def __init__(self, env: simpy.Environment, slowdown: float) -> None:
@@ -46,67 +48,66 @@ class SharedLane:
         self.slowdown = slowdown
         self.neighbours: Sequence[SharedLane] = ()
         self._queue: deque[_Job] = deque()
-        self._running: _Job | None = None
+        self._running: _Job | None = None  # or settled to start at its ``started_ns``
         self._rate = 1.0
         self._updated_ns = 0
         self._alarm: simpy.Event | None = None  # the one that counts; earlier ones are stale
 
     def submit(self, now_ns: int, ready_ns: int, work_ns: int, outcome: Outcome) -> simpy.Event:
         """Queue ``work_ns`` of work that may begin at ``ready_ns``."""
-        event = self.env.event()
+        event = simpy.Event(self.env)
         self._queue.append(_Job(event, ready_ns, work_ns, outcome))
+        for neighbour in self.neighbours:
+            neighbour._unsettle(now_ns)
         if self._running is None and len(self._queue) == 1:
-            self._start_next()
+            self._start_next(now_ns)
         return event
 
-    def _set_alarm(self, delay_ns: int, act: Callable[[], None]) -> None:
-        alarm = self._alarm = self.env.timeout(delay_ns)
-
-        def ring(_: simpy.Event) -> None:
-            if alarm is self._alarm:
-                act()
-
-        assert alarm.callbacks is not None
-        alarm.callbacks.append(ring)
-
-    def _start_next(self) -> None:
+    def _start_next(self, now_ns: int) -> None:
         if not self._queue:
             return
-        now = int(self.env.now)
-        wait = self._queue[0].ready_ns - now
-        if wait > 0:
-            self._set_alarm(wait, self._start_next)
+        start_ns = self._queue[0].ready_ns
+        if start_ns <= now_ns:
+            start_ns = now_ns
+        elif any(neighbour._running or neighbour._queue for neighbour in self.neighbours):
+            self._set_alarm(start_ns - now_ns, self._ring_start)
             return
         job = self._running = self._queue.popleft()
-        job.started_ns = self._updated_ns = now
+        job.started_ns = self._updated_ns = start_ns
         self._rate = self._current_rate()
-        self._set_alarm(self._time_left(job), self._end)
+        self._set_alarm(start_ns - now_ns + self._time_left(job), self._ring_end)
         for neighbour in self.neighbours:
-            neighbour._retime()
+            neighbour._retime(start_ns)
 
-    def _end(self) -> None:
+    def _unsettle(self, now_ns: int) -> None:
+        """Work comes to a neighbour: a job that has not begun waits for its start after all."""
+        job = self._running
+        if job is not None and job.started_ns > now_ns:
+            self._running = None
+            self._queue.appendleft(job)
+            self._set_alarm(job.ready_ns - now_ns, self._ring_start)
+
+    def _end(self, now_ns: int) -> None:
         job = self._running
         assert job is not None
-        now = int(self.env.now)
         self._running = None
-        self._start_next()
+        self._start_next(now_ns)
         if self._running is None:
             for neighbour in self.neighbours:
-                neighbour._retime()
-        job.event.succeed(Completed(job.outcome, job.started_ns, now))
+                neighbour._retime(now_ns)
+        job.event.succeed(Completed(job.outcome, job.started_ns, now_ns))
 
-    def _retime(self) -> None:
+    def _retime(self, now_ns: int) -> None:
         job = self._running
         if job is None:
             return
         rate = self._current_rate()
         if rate == self._rate:
             return
-        now = int(self.env.now)
-        job.remaining_ns -= (now - self._updated_ns) * self._rate
-        self._updated_ns = now
+        job.remaining_ns -= (now_ns - self._updated_ns) * self._rate
+        self._updated_ns = now_ns
         self._rate = rate
-        self._set_alarm(self._time_left(job), self._end)
+        self._set_alarm(self._time_left(job), self._ring_end)
 
     def _current_rate(self) -> float:
         busy = any(neighbour._running is not None for neighbour in self.neighbours)
@@ -114,3 +115,16 @@ class SharedLane:
 
     def _time_left(self, job: _Job) -> int:
         return max(0, round(job.remaining_ns / self._rate))
+
+    def _set_alarm(self, delay_ns: int, ring: Callable[[simpy.Event], None]) -> None:
+        alarm = self._alarm = simpy.Timeout(self.env, delay_ns)
+        assert alarm.callbacks is not None
+        alarm.callbacks.append(ring)
+
+    def _ring_start(self, alarm: simpy.Event) -> None:
+        if alarm is self._alarm:
+            self._start_next(int(self.env.now))
+
+    def _ring_end(self, alarm: simpy.Event) -> None:
+        if alarm is self._alarm:
+            self._end(int(self.env.now))
