@@ -25,12 +25,17 @@ from spinsim.workload.request import Workload
 
 @dataclass(frozen=True)
 class Ran:
-    """A finished live run. ``outputs``: each request's tokens, cut at its end."""
+    """A finished live run.
+
+    ``outputs``: each request's tokens, cut at its end. ``slots_held``: KV slots of target and
+    drafts that somebody still holds; 0 after a run that was not cut short.
+    """
 
     records: Records
     workload: Workload
     log: InputLog
     outputs: dict[int, list[int]]
+    slots_held: int
     error: BaseException | None
 
 
@@ -89,7 +94,9 @@ def run_scenario(
         request: tokens[: records.requests[request].output_tokens]
         for request, tokens in world.outputs.items()
     }
-    return Ran(records, prompted.workload, world.env.log, outputs, error)
+    pools = [engine.target_kv, *engine.caches.pools]
+    held = sum(pool.used_slots for pool in pools)
+    return Ran(records, prompted.workload, world.env.log, outputs, held, error)
 
 
 def run(loaded: LoadedScenario, out: Path | None, progress: Progress | None = None) -> Summary:
@@ -101,7 +108,11 @@ def run(loaded: LoadedScenario, out: Path | None, progress: Progress | None = No
     scenario = loaded.scenario
     deployment = deploy(scenario, loaded.base_dir, progress)
     ran = run_scenario(scenario, loaded.base_dir, deployment, progress)
-    notes: dict[str, Any] = {"models": deployment.models.notes, "kv_slots": deployment.kv_slots}
+    notes: dict[str, Any] = {
+        "models": deployment.models.notes,
+        "kv_slots": deployment.kv_slots,
+        "kv_slots_held": ran.slots_held,
+    }
     summary = publish(
         loaded,
         out,

@@ -218,6 +218,7 @@ def test_impatient_clients_leave_no_slot_behind(tmp_path: Path) -> None:
         "patience_s": {"distribution": "uniform", "min": 0.02, "max": 0.4},
     }
     ran, _ = serve(scenario_file(tmp_path, workload=workload))
+    assert ran.slots_held == 0
     statuses = [record.status for record in ran.records.requests.values()]
     assert len(statuses) == 40
     assert set(statuses) <= {"completed", "cancelled"}
