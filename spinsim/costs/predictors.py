@@ -14,12 +14,22 @@ from spinsim.costs.buckets import active_rows
 from spinsim.costs.executed import causal_shape, pass_shape, step_rows, step_shape, verify_shape
 from spinsim.costs.fits import ChosenFit, PassShape, fit_pass
 from spinsim.costs.links import Link
-from spinsim.costs.profile import MODEL_OPERATIONS, PACKINGS, Point, Profile
+from spinsim.costs.profile import MODEL_OPERATIONS, Point, Profile
 from spinsim.errors import InputError
 
 EDGE = 1.05  # a step in the middle of a measured proposal stands for its last one, a little further out
 
-Operation = tuple[str, str]  # operation and packing ("" but for verify)
+Operation = tuple[str, str]  # operation, and which part of it: see part_of
+
+
+def part_of(point: Point) -> str:
+    """What is fitted apart: a verification's packing, and a proposal's first step from the later ones.
+
+    The first step also bears what a whole proposal costs once: its inputs' upload, its outputs' return.
+    """
+    if point.operation == "draft_step":
+        return "first" if point.features["tokens"] == 2 * point.features["rows"] else "later"
+    return point.packing
 
 
 class ProfiledPass:
@@ -34,6 +44,7 @@ class ProfiledPass:
         shapes = [pass_shape(point) for point in points]
         seconds = [point.seconds for point in points]
         self.chosen: ChosenFit = fit_pass(shapes, seconds, model.shape, model.dtype, model.devices)
+        self.shapes = tuple(shapes)
         self._measured = dict(zip(shapes, seconds, strict=True))
         self._min_tokens = min(shape.tokens for shape in shapes)
         self._max_tokens = max(shape.tokens for shape in shapes)
@@ -95,13 +106,11 @@ class Curve:
 
 def fit_operations(profile: Profile, model: str) -> dict[Operation, ProfiledPass]:
     """Every operation that was measured for ``model``, fitted."""
-    found: dict[Operation, ProfiledPass] = {}
-    for operation in MODEL_OPERATIONS:
-        for packing in PACKINGS if operation == "verify" else ("",):
-            points = profile.of(operation, model, packing)
-            if points:
-                found[operation, packing] = ProfiledPass(points, profile)
-    return found
+    parts: dict[Operation, list[Point]] = {}
+    for point in profile.points:
+        if point.model == model and point.operation in MODEL_OPERATIONS:
+            parts.setdefault((point.operation, part_of(point)), []).append(point)
+    return {key: ProfiledPass(points, profile) for key, points in parts.items()}
 
 
 class ProfilePredictor:
@@ -154,42 +163,51 @@ class ProfilePredictor:
         Rows of equal lengths are the common case: their later steps differ by a few KV tokens, and
         are charged at their mean (exact where the fit is linear from the first of them to the last).
         """
-        known = self.drafts[draft].get(("draft_step", ""))
+        known = self.drafts[draft].get(("draft_step", "first"))
+        later = self.drafts[draft].get(("draft_step", "later"))
         rows = len(lengths)
         steps = max(lengths, default=0)
         if not steps:
             return Estimate(0.0, MEASURED)
         if lengths.count(steps) == rows:
-            found = known and self._alike(known, rows, steps, sum(contexts))
+            found = known and self._alike(known, later, rows, steps, sum(contexts))
         else:
-            found = known and self._unlike(known, lengths, contexts)
+            found = known and self._unlike(known, later, lengths, contexts)
         if found:
             return found
         executed = step_rows(rows, self._graphs)
         shape = step_shape(executed, 2 * executed, sum(contexts) + rows * (steps - 1))
         return self._beyond("draft_step", known, shape).propose(draft, lengths, contexts)
 
-    def _alike(self, known: ProfiledPass, rows: int, steps: int, cached: int) -> Estimate | None:
+    def _alike(
+        self, known: ProfiledPass, later: ProfiledPass | None, rows: int, steps: int, cached: int
+    ) -> Estimate | None:
         executed = step_rows(rows, self._graphs)
         first = known.estimate(step_shape(executed, 2 * executed, cached))
         if steps == 1 or first is None:
             return first
-        if not known.covers(executed, executed, cached + rows * (steps - 1)):
+        if later is None or not later.covers(executed, executed, cached + rows * (steps - 1)):
             return None
-        later = known.estimate(step_shape(executed, executed, cached + rows * steps / 2))
-        if later is None:
+        mean = later.estimate(step_shape(executed, executed, cached + rows * steps / 2))
+        if mean is None:
             return None
-        label = max(first.label, later.label) if steps == 2 else INTERPOLATED
-        return Estimate(first.seconds + (steps - 1) * later.seconds, label)
+        label = max(first.label, mean.label) if steps == 2 else INTERPOLATED
+        return Estimate(first.seconds + (steps - 1) * mean.seconds, label)
 
     def _unlike(
-        self, known: ProfiledPass, lengths: Sequence[int], contexts: Sequence[int]
+        self,
+        known: ProfiledPass,
+        later: ProfiledPass | None,
+        lengths: Sequence[int],
+        contexts: Sequence[int],
     ) -> Estimate | None:
         seconds, label = 0.0, MEASURED
         for step, rows in enumerate(active_rows(lengths)):
             kv = sum(compress(contexts, map(step.__lt__, lengths))) + step * rows
             executed = step_rows(rows, self._graphs)
-            found = known.estimate(step_shape(executed, executed if step else 2 * executed, kv))
+            fit = later if step else known
+            shape = step_shape(executed, executed if step else 2 * executed, kv)
+            found = None if fit is None else fit.estimate(shape)
             if found is None:
                 return None
             seconds += found.seconds

@@ -24,7 +24,7 @@ from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.quiet import quiet
 from spinsim.live.runner.graphed import GraphedRunner
 from spinsim.live.runner.loading import LoadedModel
-from spinsim.profiling.adaptive import held_out_errors, report
+from spinsim.profiling.adaptive import fits_of, report
 from spinsim.profiling.bench import Bench
 from spinsim.profiling.design import Design, Range, design
 from spinsim.profiling.drift import Drift, drifted
@@ -101,7 +101,7 @@ def profile(
             _measure(session, place, quick, budget_s or (QUICK_S if quick else FULL_S), packings)
         finally:
             session.write()
-    fits = report(held_out_errors(session.profile))
+    fits = report(fits_of(session.profile))
     return Profiled(session.profile, path, fits, session.elapsed_s, len(session.profile.points) - points)
 
 

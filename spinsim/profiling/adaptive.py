@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from spinsim.costs.fits import ChosenFit, PassShape
-from spinsim.costs.predictors import fit_operations
+from spinsim.costs.predictors import ProfiledPass, fit_operations
 from spinsim.costs.profile import Profile
 from spinsim.profiling.probes import Probe
 
 # Good enough: below these held-out errors an operation gets no further points.
 MEDIAN, P95 = 0.02, 0.08
 
-Fitted = tuple[str, str, str]  # model, operation, packing
+Fitted = tuple[str, str, str]  # model, operation, part of it
 
 
-def held_out_errors(profile: Profile) -> dict[Fitted, ChosenFit]:
-    """The chosen fit of every operation of every model that was measured."""
+def fits_of(profile: Profile) -> dict[Fitted, ProfiledPass]:
+    """Every part of every operation of every model that was measured, fitted."""
     return {
-        (model, operation, packing): fitted.chosen
+        (model, operation, part): fitted
         for model in profile.models
-        for (operation, packing), fitted in fit_operations(profile, model).items()
+        for (operation, part), fitted in fit_operations(profile, model).items()
     }
 
 
@@ -41,47 +41,41 @@ def next_probes(profile: Profile, candidates: Iterable[Probe], count: int) -> li
     """
     left: dict[Fitted, list[Probe]] = {}
     for probe in candidates:
-        left.setdefault((probe.model, probe.operation, probe.packing), []).append(probe)
-    fits = held_out_errors(profile)
-    ranked = sorted((key for key in left if key in fits), key=lambda key: -badness(fits[key]))
+        left.setdefault((probe.model, probe.operation, probe.part), []).append(probe)
+    fits = fits_of(profile)
+    ranked = sorted((key for key in left if key in fits), key=lambda key: -badness(fits[key].chosen))
     chosen: list[Probe] = []
-    for model, operation, packing in ranked:
-        fit = fits[model, operation, packing]
-        if badness(fit) <= 1 or len(chosen) >= count:
+    for key in ranked[:count]:
+        if badness(fits[key].chosen) <= 1:
             break
-        shapes = _shapes(profile, model, operation, packing)
-        worst = _worst(fit, shapes)
-        chosen.append(min(left[model, operation, packing], key=lambda probe: _octaves(probe.shape, worst)))
+        worst = _worst(fits[key])
+        chosen.append(min(left[key], key=lambda probe: _octaves(probe.shape, worst)))
     return chosen
 
 
-def _shapes(profile: Profile, model: str, operation: str, packing: str) -> list[PassShape]:
-    from spinsim.costs.executed import pass_shape
-
-    return [pass_shape(point) for point in profile.of(operation, model, packing)]
-
-
-def _worst(chosen: ChosenFit, shapes: Sequence[PassShape]) -> PassShape:
-    held = chosen.held_out.get(chosen.fit.name)
+def _worst(fitted: ProfiledPass) -> PassShape:
+    """The measured shape with the largest held-out error."""
+    held = fitted.chosen.held_out.get(fitted.chosen.fit.name)
     if held is None:
-        return shapes[0]
-    return shapes[max(range(len(shapes)), key=lambda i: abs(held.errors[i]))]
+        return fitted.shapes[0]
+    return fitted.shapes[max(range(len(fitted.shapes)), key=lambda i: abs(held.errors[i]))]
 
 
 def _octaves(a: PassShape, b: PassShape) -> float:
     return sum(abs(math.log2(max(x, 1) / max(y, 1))) for x, y in zip(a, b, strict=True))
 
 
-def report(fits: Mapping[Fitted, ChosenFit]) -> list[dict[str, object]]:
+def report(fits: Mapping[Fitted, ProfiledPass]) -> list[dict[str, object]]:
     """Held-out errors by operation, for people: a row each, the worst first."""
     rows: list[dict[str, object]] = []
-    for (model, operation, packing), chosen in fits.items():
+    for (model, operation, part), fitted in fits.items():
+        chosen = fitted.chosen
         held = chosen.held_out.get(chosen.fit.name)
         rows.append(
             {
                 "model": model,
                 "operation": operation,
-                "packing": packing,
+                "part": part,
                 "fit": chosen.fit.name,
                 "points": len(chosen.residuals),
                 "median_error": None if held is None else held.quantile(0.5),

@@ -81,6 +81,13 @@ class Probe:
         """Equal for probes, and points, of the same shape."""
         return (self.operation, self.model, self.packing, *sorted(self.features.items()))
 
+    @property
+    def part(self) -> str:
+        """As :func:`spinsim.costs.predictors.part_of` its point."""
+        if self.operation == "draft_step":
+            return "first" if self.tokens == 2 else "later"
+        return self.packing
+
     def point(self, timing: Timing) -> Point:
         """The measured point."""
         return Point(

@@ -37,7 +37,7 @@ def print_profile(done: Any, console: Console | None = None) -> None:
     console = console or Console()
     table = _table("model", "operation", "points", "fit", "held-out median", "p95")
     for row in done.fits:
-        operation = " ".join(filter(None, (row["operation"], row["packing"])))
+        operation = " ".join(filter(None, (row["operation"], row["part"])))
         table.add_row(
             row["model"],
             operation,

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from spinsim.costs.base import INTERPOLATED, MEASURED, ROOFLINE, Packing, Predictor
 from spinsim.costs.buckets import bucket_rows
 from spinsim.costs.build import build_predictor
-from spinsim.costs.fits import PassShape, fit_pass, fit_table, held_out, law_fitter
 from spinsim.costs.executed import pass_shape
+from spinsim.costs.fits import PassShape, fit_pass, fit_table, held_out, law_fitter
 from spinsim.costs.predictors import Curve, ProfilePredictor, fit_operations
 from spinsim.costs.profile import Profile, read_profile, write_profile
 from spinsim.costs.shapes import shape_of
@@ -276,13 +276,14 @@ def test_predictions_come_near_the_truth(strict: Predictor) -> None:
 
 def test_a_proposal_is_the_sum_of_its_fitted_steps(strict: Predictor) -> None:
     assert isinstance(strict, ProfilePredictor)
-    fit = strict.drafts[0]["draft_step", ""].chosen.fit
+    fits = {step: strict.drafts[0]["draft_step", step].chosen.fit for step in ("first", "later")}
     for lengths in ([5] * 12, [5, 3] * 6):
         expected = 0.0
         for step in range(5):
             active = sum(1 for length in lengths if length > step)
             rows = bucket_rows(active)
             tokens, kv = (rows if step else 2 * rows), active * (333 + step)
+            fit = fits["later" if step else "first"]
             expected += fit.predict(PassShape(rows, tokens, rows, tokens, kv, kv * tokens / rows))
         assert strict.propose(0, lengths, [333] * 12).seconds == pytest.approx(expected, rel=1e-9)
 
@@ -376,7 +377,7 @@ _FITTED = fit_operations(measured(), "target")
 def test_fits_are_kept_for_reports(strict: Predictor) -> None:
     assert isinstance(strict, ProfilePredictor)
     assert set(strict.target) == {("prefill", ""), ("verify", "padded"), ("verify", "ragged")}
-    assert set(strict.drafts[0]) == {("catch_up", ""), ("draft_step", "")}
+    assert set(strict.drafts[0]) == {("catch_up", ""), ("draft_step", "first"), ("draft_step", "later")}
     chosen = strict.target["verify", "ragged"].chosen
     assert len(chosen.residuals) == len(measured().of("verify", "target", "ragged"))
 
