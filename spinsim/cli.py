@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import spinsim
-from spinsim import cli_experiments, cli_fidelity
+from spinsim import cli_experiments, cli_fidelity, cli_models
 from spinsim.cli_support import (
     FAILED,
     INTERRUPTED,
@@ -166,6 +166,7 @@ cli_experiments.mount(app)
 
 
 cli_fidelity.mount(app)
+app.add_typer(cli_models.app, name="models")
 
 
 def _load(path: Path, seed: int | None, overrides: list[str], device: Device | None) -> LoadedScenario:

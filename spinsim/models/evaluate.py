@@ -120,6 +120,6 @@ def judge_trace(
 if __name__ == "__main__":
     import sys
 
-    from spinsim.models.cli import main
+    from spinsim.cli_models import main
 
     main(["evaluate", *sys.argv[1:]])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from spinsim.cli_support import exit_codes
 from spinsim.errors import InputError
 from spinsim.models.family import CHECKPOINTS, MEMBERS
 
@@ -18,6 +18,7 @@ Family = Annotated[Path, typer.Option("--family", help="Folder of the family's c
 
 
 @app.command("list")
+@exit_codes
 def list_members(family: Family = CHECKPOINTS) -> None:
     """The family: shapes, training mixes, and whether the weights are here."""
     from rich.console import Console
@@ -34,6 +35,7 @@ def list_members(family: Family = CHECKPOINTS) -> None:
 
 
 @app.command()
+@exit_codes
 def train(
     out: Annotated[Path, typer.Option(help="Folder for corpus, states and checkpoints.")],
     minutes: Annotated[float, typer.Option(min=0.1, help="Wall time for everything.")] = 5.0,
@@ -90,6 +92,7 @@ def train(
 
 
 @app.command()
+@exit_codes
 def inspect(
     model: Annotated[str, typer.Argument(help="A family member, or the folder of a checkpoint.")],
     family: Family = CHECKPOINTS,
@@ -120,6 +123,7 @@ def inspect(
 
 
 @app.command()
+@exit_codes
 def widen(
     model: Annotated[str, typer.Argument(help="A family member, or the folder of a LLaMA checkpoint.")],
     shape: Annotated[str, typer.Argument(help="A known shape (llama-7b, llama-3-8b, ...) or a config.json.")],
@@ -148,6 +152,7 @@ def widen(
 
 
 @app.command()
+@exit_codes
 def evaluate(
     family: Family = CHECKPOINTS,
     requests: Annotated[int, typer.Option(min=1, help="Held-out requests per domain.")] = 20,
@@ -206,8 +211,4 @@ def evaluate(
 
 def main(arguments: list[str]) -> None:
     """The commands without the rest of spinsim's command line (it needs no more than torch)."""
-    try:
-        app(arguments)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    app(arguments)
