@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from spinsim.live.runner.cache import SlotCache
+from spinsim.live.runner.tables import ALIGN, Array
 
 
 class Rows(NamedTuple):
@@ -72,15 +73,17 @@ def piece_table(kv_lens: Sequence[int], length: int) -> tuple[list[int], list[in
 
     A row without K/V has no piece. Our reading of SPIN's request decomposition.
     """
-    rows: list[int] = []
-    starts: list[int] = []
-    first = [0]
-    for row, tokens in enumerate(kv_lens):
-        begin = range(0, tokens, length)
-        rows.extend([row] * len(begin))
-        starts.extend(begin)
-        first.append(len(rows))
-    return rows, starts, first
+    row, start, first = piece_arrays(np.asarray(kv_lens, np.int64), length)
+    return row.tolist(), start.tolist(), first.tolist()
+
+
+def piece_arrays(kv_lens: Array, length: int) -> tuple[Array, Array, Array]:
+    """As :func:`piece_table`, in arrays."""
+    counts = -(-kv_lens // length)
+    first = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=first[1:])
+    row = np.repeat(np.arange(len(counts)), counts)
+    return row, (np.arange(first[-1]) - first[row]) * length, first
 
 
 def make_pieces(kv_lens: Sequence[int], length: int, device: torch.device) -> Pieces:
@@ -95,21 +98,15 @@ def upload(
     lists: Sequence[Sequence[int]], dtype: torch.dtype, device: torch.device | str
 ) -> list[torch.Tensor]:
     """Host integers as tensors on ``device``, in one copy that the host does not wait for."""
-    flat = _send(torch.tensor(list(chain.from_iterable(lists)), dtype=dtype), device)
-    ends = [0, *accumulate(map(len, lists))]
-    return [flat[begin:end] for begin, end in pairwise(ends)]
-
-
-def upload_array(array: np.ndarray[Any, Any], device: torch.device | str) -> torch.Tensor:
-    """An array likewise; its type is kept."""
-    return _send(torch.from_numpy(array), device)
-
-
-def _send(host: torch.Tensor, device: torch.device | str) -> torch.Tensor:
-    if torch.device(device).type != "cuda":
-        return host
+    unit = ALIGN // torch.empty((), dtype=dtype).element_size()
+    ends = [0, *accumulate(-(-len(values) // unit) * unit for values in lists)]
+    host = torch.zeros(ends[-1], dtype=dtype, pin_memory=torch.device(device).type == "cuda")
+    whole = host.numpy()
+    for values, begin in zip(lists, ends, strict=False):
+        whole[begin : begin + len(values)] = values
     # Pinned, or the copy would be one that the host waits for.
-    return host.pin_memory().to(device, non_blocking=True)
+    flat = host.to(device, non_blocking=True)
+    return [flat[begin : begin + len(values)] for values, begin in zip(lists, ends, strict=False)]
 
 
 def check_rows(rows: Rows, cache: SlotCache) -> None:

@@ -259,5 +259,9 @@ def layout(lengths: Sequence[int], width: int) -> tuple[list[int], list[int]]:
 
 def read_back(judged: Judged) -> Verified:
     """The judgement as the host's lists, in one copy."""
-    rows = torch.cat((judged.accepted[:, None], judged.tokens), 1).tolist()
+    return verified(torch.cat((judged.accepted[:, None], judged.tokens), 1).tolist())
+
+
+def verified(rows: Sequence[list[int]]) -> Verified:
+    """From rows of (accepted, tokens)."""
     return Verified([row[0] for row in rows], [row[1 : row[0] + 2] for row in rows])

@@ -8,7 +8,7 @@ import torch
 
 from spinsim.live.runner.cache import SlotCache
 from spinsim.live.runner.decoder import Decoder
-from spinsim.live.runner.forward import ModelRunner, Proposal, Verified
+from spinsim.live.runner.forward import ModelRunner, Proposal, Verified, verified
 from spinsim.live.runner.graphs import Recorder
 from spinsim.live.runner.proposal_graphs import ProposalGraphs
 from spinsim.live.runner.sampling import GREEDY, Sampling
@@ -115,7 +115,7 @@ class GraphedRunner(ModelRunner):
             return super().verify(
                 slots, last, contexts, lengths, tokens, probabilities, kind, piece, sampling
             )
-        rows = self.verifications.verify(
+        judged = self.verifications.verify(
             slots, last, contexts, lengths, tokens, probabilities, kind, piece, sampling.requests
-        ).tolist()
-        return Verified([row[0] for row in rows], [row[1 : row[0] + 2] for row in rows])
+        )
+        return verified(judged.tolist())

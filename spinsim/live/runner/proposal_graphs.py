@@ -9,12 +9,13 @@ import torch
 
 from spinsim.costs.buckets import bucket_rows, draft_step_shapes, row_buckets
 from spinsim.live.runner import randomness
-from spinsim.live.runner.batch import AttentionBatch, upload_array
+from spinsim.live.runner.batch import AttentionBatch
 from spinsim.live.runner.cache import SlotCache
 from spinsim.live.runner.decoder import Decoder
 from spinsim.live.runner.graphs import Recorder, Replay
 from spinsim.live.runner.kernels import use_kernel
 from spinsim.live.runner.sampling import Sampling, choose
+from spinsim.live.runner.tables import IntTable, put
 
 
 class ProposalGraphs:
@@ -45,15 +46,14 @@ class ProposalGraphs:
         def zeros(*shape: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
             return torch.zeros(shape, dtype=dtype, device=device)
 
-        # All long integers in one tensor (one upload): per step positions and cache places of every
-        # row; places, positions and tokens of the first step's pairs; request ids.
-        sizes = (2 * max_length * self.rows, 2 * self.rows, 2 * self.rows, 2 * self.rows, self.rows)
-        self.longs = zeros(sum(sizes))
-        table, *firsts, self.requests = torch.split_with_sizes(self.longs, list(sizes))
-        self.table = table.view(max_length, 2, self.rows)
-        self.first_tokens, self.first_positions, self.first_write = firsts
-        self.shorts = zeros(max_length, 2, self.rows, dtype=torch.int32)  # slots, KV lengths
-        self.step = zeros(1)
+        # Per step positions and cache places of every row, its slots and KV lengths; tokens, positions and
+        # places of the first step's pairs; the first step to run, and where each row went when sorted.
+        pairs, row = (self.rows, 2), (self.rows,)
+        by_step = (max_length, 2, self.rows)
+        longs = {"steps": by_step, "tokens": pairs, "positions": pairs, "write": pairs}
+        longs |= {"requests": row, "inverse": row, "step": (1,)}
+        self.table = IntTable(longs, {"slots": by_step}, device)
+        self._steps = np.arange(max_length)[:, None]
         self.current = zeros(self.rows)
         self.tokens = zeros(max_length, self.rows)
         self.probabilities: torch.Tensor | None = None
@@ -87,40 +87,41 @@ class ProposalGraphs:
         return found
 
     def _blank(self) -> None:
-        self.longs.zero_()
-        self.table[:, 1].fill_(self.cache.trash * self.cache.slot_tokens)
-        self.first_write.fill_(self.cache.trash * self.cache.slot_tokens)
-        self.shorts[:, 0].fill_(self.cache.trash)
-        self.shorts[:, 1].fill_(2)
-        self.step.zero_()
+        host = self.table.fill()
+        trash = self.cache.trash * self.cache.slot_tokens
+        for name, values in host.items():
+            values.fill(trash if name == "write" else 0)
+        host["steps"][:, 1] = trash
+        host["slots"][:, 0], host["slots"][:, 1] = self.cache.trash, 2
+        self.table.send()
 
     def _function(self, first: bool, rows: int) -> Replay:
         new = 2 if first else 1
         starts = torch.arange(0, new * rows + 1, new, dtype=torch.int32, device=self.cache.device)
         ends = torch.arange(1, 2 * rows, 2, device=self.cache.device) if first else None
+        table = self.table.device
+        pairs = [table[name].flatten()[: 2 * rows] for name in ("tokens", "positions", "write")]
+        counter, requests = table["step"], table["requests"][:rows]
 
         def run() -> None:
-            at = self.step % self.length  # warm-up and recording run past the end
-            slots, kv_lens = self.shorts.index_select(0, at)[0, :, :rows]
+            at = counter % self.length  # warm-up and recording run past the end
+            slots, kv_lens = table["slots"].index_select(0, at)[0, :, :rows]
             if first:
-                tokens, positions = self.first_tokens[: 2 * rows], self.first_positions[: 2 * rows]
-                write = self.first_write[: 2 * rows]
+                tokens, positions, write = pairs
             else:
-                positions, write = self.table.index_select(0, at)[0, :, :rows]
+                positions, write = table["steps"].index_select(0, at)[0, :, :rows]
                 tokens = self.current[:rows]
             batch = AttentionBatch(
                 self.cache, "ragged", write, slots, starts, kv_lens, new, self.cache.slot_tokens
             )
             logits = self.decoder(tokens, positions, use_kernel(batch, self.kernel), ends)
-            drawn, spread = choose(
-                logits, self.sampling, self.requests[:rows], kv_lens.long(), randomness.PROPOSE
-            )
+            drawn, spread = choose(logits, self.sampling, requests, kv_lens.long(), randomness.PROPOSE)
             self.current[:rows] = drawn
             self.tokens[:, :rows].index_copy_(0, at, drawn[None])
             if spread is not None:
                 assert self.probabilities is not None
                 self.probabilities[:, :rows].index_copy_(0, at, spread[None])
-            self.step.add_(1)
+            counter.add_(1)
 
         return run
 
@@ -133,39 +134,60 @@ class ProposalGraphs:
         lengths: Sequence[int],
         requests: Sequence[int],
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """See :meth:`forward.ModelRunner.propose`; one or two uploads, then only launches."""
-        shapes = draft_step_shapes(lengths)
-        graphs = [self._graph(step == 0, rows) for step, rows in enumerate(shapes)]
-        order = np.argsort(-np.asarray(lengths), kind="stable")
-        count, rows, span = len(slots), self.rows, self.cache.slot_tokens
-        slot = np.asarray(slots)[order]
-        step = np.arange(self.length)[:, None]
-        active = np.asarray(lengths)[order] > step
-        position = np.asarray(contexts)[order] - 1 + step  # [step, row]
-        table = np.zeros((self.length, 2, rows), np.int64)
-        table[:, 1] = self.cache.trash * span
-        table[:, 0, :count] = np.where(active, position, 0)
-        table[:, 1, :count] = np.where(active, slot * span + position, self.cache.trash * span)
-        shorts = np.empty((self.length, 2, rows), np.int32)
-        shorts[:, 0], shorts[:, 1] = self.cache.trash, 2
-        shorts[:, 0, :count] = np.where(active, slot, self.cache.trash)
-        shorts[:, 1, :count] = np.where(active, position + 1, 2)
-        pairs = np.zeros((3, rows, 2), np.int64)  # tokens, positions, cache places
-        pairs[0, :count] = np.stack((previous, last), 1)[order]
-        pairs[1:, :, 1] = table[0]
-        pairs[1:, :count, 0] = table[0, :, :count] - 1
-        pairs[2, count:, 0] = self.cache.trash * span
-        ids = np.zeros(rows, np.int64)
-        if requests:
-            ids[:count] = np.asarray(requests)[order]
-        longs = np.concatenate((table.ravel(), pairs.ravel(), ids))
-        self.longs.copy_(upload_array(longs, self.cache.device))
-        self.shorts.copy_(upload_array(shorts, self.cache.device))
-        self.step.zero_()
+        """See :meth:`forward.ModelRunner.propose`; one upload, then only launches."""
+        graphs = self.prepare(slots, previous, last, contexts, lengths, requests)
+        self.table.send()
         for replay in graphs:
             replay()
-        index = upload_array(np.argsort(order), self.cache.device)
-        tokens = self.tokens[: len(shapes)].index_select(1, index).t()
+        return self.collect(len(graphs), len(slots))
+
+    def prepare(
+        self,
+        slots: Sequence[int],
+        previous: Sequence[int],
+        last: Sequence[int],
+        contexts: Sequence[int],
+        lengths: Sequence[int],
+        requests: Sequence[int],
+    ) -> list[Replay]:
+        """The graph of every step; the table is filled on the host and not yet sent."""
+        shapes = draft_step_shapes(lengths)
+        graphs = [self._graph(step == 0, rows) for step, rows in enumerate(shapes)]
+        host, count, steps = self.table.fill(), len(slots), len(shapes)
+        trash, span = self.cache.trash, self.cache.slot_tokens
+        length = np.asarray(lengths)
+        order = np.argsort(-length, kind="stable")
+        slot = np.asarray(slots)[order]
+        step = self._steps[:steps]
+        active = length[order] > step
+        position = np.asarray(contexts)[order] - 1 + step  # [step, row]
+        table, pairs = host["steps"], host["write"]
+        table[:steps, 0, :count] = np.where(active, position, 0)
+        table[:steps, 0, count:] = 0
+        table[:steps, 1, :count] = np.where(active, slot * span + position, trash * span)
+        table[:steps, 1, count:] = trash * span
+        shorts = host["slots"]
+        shorts[:steps, 0, :count] = np.where(active, slot, trash)
+        shorts[:steps, 0, count:] = trash
+        shorts[:steps, 1, :count] = np.where(active, position + 1, 2)
+        shorts[:steps, 1, count:] = 2
+        host["tokens"][:count, 0] = np.asarray(previous)[order]
+        host["tokens"][:count, 1] = np.asarray(last)[order]
+        host["tokens"][count:] = 0
+        host["positions"][:, 1], pairs[:, 1] = table[0]
+        host["positions"][:count, 0] = table[0, 0, :count] - 1
+        pairs[:count, 0] = table[0, 1, :count] - 1
+        host["positions"][count:], pairs[count:] = 0, trash * span
+        if requests:
+            put(host["requests"], np.asarray(requests)[order], 0)
+        host["inverse"][order] = np.arange(count)
+        host["step"][0] = 0
+        return graphs
+
+    def collect(self, steps: int, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Tokens and probabilities of the proposal launched last, in the order it was asked for."""
+        index = self.table.device["inverse"][:count]
+        tokens = self.tokens[:steps].index_select(1, index).t()
         if self.probabilities is None:
             return tokens, None
-        return tokens, self.probabilities[: len(shapes)].index_select(1, index).transpose(0, 1)
+        return tokens, self.probabilities[:steps].index_select(1, index).transpose(0, 1)

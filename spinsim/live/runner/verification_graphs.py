@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from spinsim.costs.buckets import bucket_rows, bucket_tokens, row_buckets, token_buckets
 from spinsim.live.runner import randomness
-from spinsim.live.runner.batch import AttentionBatch, Pieces, Rows, flat_positions, piece_table, upload_array
+from spinsim.live.runner.batch import AttentionBatch, Pieces, Rows, piece_arrays
 from spinsim.live.runner.cache import SlotCache
 from spinsim.live.runner.decoder import Decoder
 from spinsim.live.runner.graphs import Recorder, Replay
 from spinsim.live.runner.kernels import FlashInferPass, use_kernel
 from spinsim.live.runner.sampling import Sampling
+from spinsim.live.runner.tables import Array, IntTable, put
 from spinsim.live.runner.verification import distribution, verify_greedy, verify_sampled
-
-Array = np.ndarray[Any, Any]
 
 
 class Key(NamedTuple):
@@ -31,11 +30,10 @@ class Key(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """A recorded verification and the tensors it reads and writes."""
+    """A recorded verification, what it reads and what it writes (accepted, then the tokens)."""
 
     replay: Replay
-    longs: torch.Tensor
-    shorts: torch.Tensor
+    table: IntTable
     result: torch.Tensor
     flashinfer: FlashInferPass | None
 
@@ -72,6 +70,9 @@ class VerificationGraphs:
             self.probabilities = torch.zeros(shape, dtype=torch.float32, device=cache.device)
         self.passes: dict[Key, Pass] = {}
         self._workspace: torch.Tensor | None = None
+        self._pinned: torch.Tensor | None = None  # where results reach the host
+        if cache.device.type == "cuda":
+            self._pinned = torch.zeros(self.rows, max_length + 2, dtype=torch.int64, pin_memory=True)
 
     def keys(self, kinds: Sequence[str]) -> list[Key]:
         """The shapes to capture before a run. Decomposed: up to two pieces a row on average."""
@@ -106,9 +107,13 @@ class VerificationGraphs:
 
     def _record(self, key: Key) -> Pass:
         device, rows, width = self.cache.device, key.rows, self.length + 1
-        longs = torch.zeros(3 * key.tokens + rows * width + 4 * rows, dtype=torch.int64, device=device)
-        longs[2 * key.tokens : 3 * key.tokens] = self.cache.trash * self.cache.slot_tokens
-        shorts = torch.zeros((rows + 1) * 2 + 2 * rows + 3 * key.pieces, dtype=torch.int32, device=device)
+        longs = dict.fromkeys(("source", "positions", "write"), (key.tokens,))
+        longs |= dict.fromkeys(("last", "lengths", "contexts", "requests"), (rows,))
+        shorts = {"starts": (rows + 1,), "kv_lens": (rows,), "slots": (rows,), "first": (rows + 1,)}
+        shorts |= dict.fromkeys(("piece_row", "piece_start", "piece_end"), (key.pieces,))
+        table = IntTable(longs | {"spread": (rows, width)}, shorts, device)
+        table.fill()["write"][:] = self.cache.trash * self.cache.slot_tokens
+        table.send()
         result = torch.zeros(rows, width + 1, dtype=torch.int64, device=device)
         flashinfer = None
         if key.kind == "ragged" and self.kernel == "flashinfer":
@@ -117,52 +122,50 @@ class VerificationGraphs:
             flashinfer = FlashInferPass(
                 self.cache, self.heads, self.scale, rows, key.tokens, width, self._workspace
             )
-        function = self._function(key, longs, shorts, result, flashinfer)
-        return Pass(self.recorder.record(function), longs, shorts, result, flashinfer)
+        function = self._function(key, table.device, result, flashinfer)
+        return Pass(self.recorder.record(function), table, result, flashinfer)
 
     def _function(
         self,
         key: Key,
-        longs: torch.Tensor,
-        shorts: torch.Tensor,
+        table: Mapping[str, torch.Tensor],
         result: torch.Tensor,
         flashinfer: FlashInferPass | None,
     ) -> Replay:
-        rows, tokens, width = key.rows, key.tokens, self.length + 1
-        sizes = [tokens, tokens, tokens, rows * width, rows, rows, rows, rows]
-        source, positions, write, spread, last, lengths, contexts, requests = torch.split_with_sizes(
-            longs, sizes
-        )
-        sizes = [rows + 1, rows, rows, rows + 1, key.pieces, key.pieces, key.pieces]
-        starts, kv_lens, slots, first, row, start, end = torch.split_with_sizes(shorts, sizes)
+        rows, width = key.rows, self.length + 1
+        last, lengths, spread = table["last"], table["lengths"], table["spread"].flatten()
         pieces = None
         if key.kind != "ragged":
-            pieces = Pieces(row, start, end, first, self.cache.slot_tokens, key.pieces)
+            pieces = Pieces(
+                *(table[name] for name in ("piece_row", "piece_start", "piece_end", "first")),
+                self.cache.slot_tokens,
+                key.pieces,
+            )
         columns = torch.arange(width, device=self.cache.device)
 
         def run() -> None:
             proposals = self.proposals[:rows]
-            packed = torch.cat((last[:, None], proposals), 1).flatten()[source]
+            packed = torch.cat((last[:, None], proposals), 1).flatten()[table["source"]]
             batch = AttentionBatch(
                 cache=self.cache,
                 kind=key.kind,
-                write=write,
-                slots=slots,
-                query_starts=starts,
-                kv_lens=kv_lens,
+                write=table["write"],
+                slots=table["slots"],
+                query_starts=table["starts"],
+                kv_lens=table["kv_lens"],
                 max_query=width,
                 max_kv=self.cache.slot_tokens,
                 pieces=pieces,
                 backend=flashinfer,
             )
-            logits = self.decoder(packed, positions, use_kernel(batch, self.kernel))
+            logits = self.decoder(packed, table["positions"], use_kernel(batch, self.kernel))
             if self.sampling.greedy:
                 judged = verify_greedy(logits.argmax(-1)[spread].view(rows, width), proposals, lengths)
             else:
                 assert self.probabilities is not None
                 target = distribution(logits, self.sampling.temperature, self.sampling.top_p)
-                at = contexts[:, None] + columns
-                seed, who = self.sampling.seed, requests[:, None]
+                at = table["contexts"][:, None] + columns
+                seed, who = self.sampling.seed, table["requests"][:, None]
                 judged = verify_sampled(
                     target[spread].view(rows, width, -1),
                     self.probabilities[:rows],
@@ -187,75 +190,86 @@ class VerificationGraphs:
         kind: str,
         piece: int,
         requests: Sequence[int],
-    ) -> torch.Tensor:
-        """Launches the pass; the result ``[R, max_length + 2]`` (accepted, tokens) is still on the device."""
-        count, width = len(slots), self.length + 1
-        news = [length + 1 for length in lengths]
-        ends = [context + length for context, length in zip(contexts, lengths, strict=True)]
-        real = Rows(slots, news, ends)
-        table = self._pieces(kind, piece, ends)
-        key = self._key(kind, count, sum(news), len(table[0]))
-        found = self._pass(key)
-        positions, write = flat_positions(real, self.cache.slot_tokens)
-        used, spare = len(positions), key.tokens - len(positions)
-        first = np.cumsum([0, *news])
-        column = np.arange(width)
-        limit = np.asarray(lengths)[:, None]
-        spread = np.zeros((key.rows, width), np.int64)
-        spread[:count] = first[:-1, None] + np.minimum(column, limit)
-        source = (np.arange(count)[:, None] * width + column)[column <= limit]
-        rest = key.rows - count
-        trash = self.cache.trash * self.cache.slot_tokens
-        longs = np.concatenate(
-            (
-                _padded(source, key.tokens, 0),
-                _padded(positions, key.tokens, 0),
-                _padded(write, used + spare, trash),
-                spread.ravel(),
-                *(_padded(row, key.rows, 0) for row in (last, lengths, contexts, requests)),
-            )
-        )
-        shorts = np.concatenate(
-            (
-                _padded(first, key.rows + 1, used),
-                _padded(ends, key.rows, 0),
-                _padded(slots, key.rows, self.cache.trash),
-                _padded(table[3], key.rows + 1, table[3][-1]),
-                _padded(table[0], key.pieces, -1),
-                _padded(table[1], key.pieces, 0),
-                _padded(table[2], key.pieces, 0),
-            )
-        ).astype(np.int32)
-        found.longs.copy_(upload_array(longs, self.cache.device), non_blocking=True)
-        found.shorts.copy_(upload_array(shorts, self.cache.device), non_blocking=True)
-        drafted = min(tokens.shape[1], self.length)
+    ) -> Array:
+        """(accepted, tokens) of every row, ``[R, max_length + 2]``; waits for the device once, at the end."""
+        found = self.prepare(slots, last, contexts, lengths, kind, piece, requests)
+        found.table.send()
+        self.feed(tokens, probabilities)
+        found.replay()
+        return self.read(found, len(slots))
+
+    def prepare(
+        self,
+        slots: Sequence[int],
+        last: Sequence[int],
+        contexts: Sequence[int],
+        lengths: Sequence[int],
+        kind: str,
+        piece: int,
+        requests: Sequence[int],
+    ) -> Pass:
+        """The pass for these rows, its table filled on the host and not yet sent."""
+        count, width, span = len(slots), self.length + 1, self.cache.slot_tokens
+        slot, drafted = np.asarray(slots), np.asarray(lengths)
+        begin = np.asarray(contexts) - 1  # of the new tokens, within the request
+        news = drafted + 1
+        ends = begin + news
+        pieces = self._pieces(kind, piece, ends)
+        first = np.zeros(count + 1, np.int64)
+        np.cumsum(news, out=first[1:])
+        used = int(first[-1])
+        found = self._pass(self._key(kind, count, used, len(pieces[0])))
+        host = found.table.fill()
+        row = np.repeat(np.arange(count), news)
+        column = np.arange(used) - first[row]
+        position = begin[row] + column
+        put(host["source"], row * width + column, 0)
+        put(host["positions"], position, 0)
+        put(host["write"], slot[row] * span + position, self.cache.trash * span)
+        put(host["spread"], first[:-1, None] + np.minimum(np.arange(width), drafted[:, None]), 0)
+        for name, values in (("last", last), ("lengths", drafted), ("contexts", contexts)):
+            put(host[name], values, 0)
+        put(host["requests"], requests, 0)
+        put(host["starts"], first, used)
+        put(host["kv_lens"], ends, 0)
+        put(host["slots"], slot, self.cache.trash)
+        put(host["first"], pieces[2], pieces[2][-1])
+        put(host["piece_row"], pieces[0], -1)
+        put(host["piece_start"], pieces[1], 0)
+        put(host["piece_end"], pieces[3], 0)
+        if found.flashinfer is not None:
+            empty = [0] * (len(host["slots"]) - count)
+            found.flashinfer.plan(Rows([*slots, *empty], [*news.tolist(), *empty], [*ends.tolist(), *empty]))
+        return found
+
+    def feed(self, tokens: torch.Tensor, probabilities: torch.Tensor | None) -> None:
+        """Copies the proposals ``[R, K]`` to where the passes read them, on the current stream."""
+        count, drafted = tokens.shape[0], min(tokens.shape[1], self.length)
         self.proposals[:count, :drafted].copy_(tokens[:, :drafted], non_blocking=True)
         if self.probabilities is not None and probabilities is not None:
             self.probabilities[:count, :drafted].copy_(probabilities[:, :drafted], non_blocking=True)
-        if found.flashinfer is not None:
-            empty = [0] * rest
-            found.flashinfer.plan(Rows([*slots, *empty], [*news, *empty], [*ends, *empty]))
-        found.replay()
-        return found.result[:count]
 
-    def _pieces(self, kind: str, piece: int, ends: Sequence[int]) -> tuple[list[int], ...]:
-        """(row, start, end, first) of the packing's pieces."""
+    def read(self, found: Pass, count: int) -> Array:
+        """The result of the pass launched last, once the device has it."""
+        if self._pinned is None:
+            return found.result[:count].numpy()
+        self._pinned[:count].copy_(found.result[:count], non_blocking=True)
+        torch.cuda.current_stream(self.cache.device).synchronize()
+        return self._pinned[:count].numpy()
+
+    def _pieces(self, kind: str, piece: int, ends: Array) -> tuple[Array, Array, Array, Array]:
+        """(row, start, first, end) of the packing's pieces."""
         if kind == "ragged":
-            return [], [], [], [0]
+            nothing = np.zeros(0, np.int64)
+            return nothing, nothing, np.zeros(1, np.int64), nothing
         if kind == "padded":
-            longest = min(max(max(ends), piece), self.cache.slot_tokens)
-            rows = list(range(bucket_rows(len(ends))))
-            extents = [longest] * len(ends) + [0] * (len(rows) - len(ends))
-            return rows, [0] * len(rows), extents, [*rows, len(rows)]
-        row, start, first = piece_table(ends, max(1, piece))
-        return row, start, [begin + max(1, piece) for begin in start], first
+            longest = min(max(int(ends.max()), piece), self.cache.slot_tokens)
+            rows = np.arange(bucket_rows(len(ends)) + 1)
+            extents = np.where(rows[:-1] < len(ends), longest, 0)
+            return rows[:-1], np.zeros_like(extents), rows, extents
+        row, start, first = piece_arrays(ends, max(1, piece))
+        return row, start, first, start + max(1, piece)
 
     def _key(self, kind: str, count: int, tokens: int, pieces: int) -> Key:
         rows = bucket_rows(count)
         return Key(kind, rows, bucket_tokens(tokens), -(-pieces // rows) * rows)
-
-
-def _padded(values: Sequence[int] | Array, size: int, fill: int) -> Array:
-    out = np.full(size, fill, np.int64)
-    out[: len(values)] = values
-    return out
