@@ -41,7 +41,6 @@ Progress = Callable[[str, float, float], None]
 
 PACKINGS = ("padded", "decomposed", "ragged")
 QUICK_S, FULL_S = 45.0, 300.0
-HOST_S = 6.0  # about what the host's and the machine's own points take
 
 
 @dataclass(frozen=True)
@@ -229,11 +228,11 @@ def _measure(
     session: Session, place: Workplace, quick: bool, budget_s: float, packings: tuple[str, ...]
 ) -> None:
     plan = place.design(quick=quick, packings=packings)
-    session.report(plan.core, HOST_S)
+    session.report(budget_s)
     _measure_host(session, place, quick)
     session.measure(place.bench, plan.core, max(0.0, budget_s - session.elapsed_s) * 0.3)
     _measure_sharing(session, place, plan, quick)
-    session.refine(place.bench, plan.candidates, budget_s)
+    session.refine(place.bench, plan.core, plan.candidates, budget_s)
 
 
 def _measure_host(session: Session, place: Workplace, quick: bool) -> None:

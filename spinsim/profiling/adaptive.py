@@ -14,6 +14,7 @@ from spinsim.profiling.probes import Probe
 MEDIAN, P95 = 0.02, 0.08
 
 Fitted = tuple[str, str, str]  # model, operation, part of it
+Identity = tuple[object, ...]
 
 
 def fits_of(profile: Profile) -> dict[Fitted, ProfiledPass]:
@@ -33,15 +34,20 @@ def badness(chosen: ChosenFit) -> float:
     return max(held.quantile(0.5) / MEDIAN, held.quantile(0.95) / P95)
 
 
-def next_probes(profile: Profile, candidates: Iterable[Probe], count: int) -> list[Probe]:
-    """Up to ``count`` candidates for the operations that are not good enough, the worst first.
+def next_probes(
+    profile: Profile, candidates: Iterable[Probe], measured: Mapping[Identity, Probe], count: int
+) -> list[Probe]:
+    """For up to ``count`` operations that are not good enough, the worst first, what to measure next.
 
-    Of each such operation: the candidate nearest, in octaves of tokens and KV tokens, to the point
-    with the largest held-out error. Empty when all is good enough or nothing is left to measure.
+    Of each: the point with the largest held-out error again, which may be wrong itself, and the candidate
+    nearest to it, in octaves of tokens and KV tokens. Empty when all is good enough or nothing is left.
     """
     left: dict[Fitted, list[Probe]] = {}
     for probe in candidates:
         left.setdefault((probe.model, probe.operation, probe.part), []).append(probe)
+    known: dict[Fitted, list[Probe]] = {}
+    for probe in measured.values():
+        known.setdefault((probe.model, probe.operation, probe.part), []).append(probe)
     fits = fits_of(profile)
     ranked = sorted((key for key in left if key in fits), key=lambda key: -badness(fits[key].chosen))
     chosen: list[Probe] = []
@@ -49,6 +55,7 @@ def next_probes(profile: Profile, candidates: Iterable[Probe], count: int) -> li
         if badness(fits[key].chosen) <= 1:
             break
         worst = _worst(fits[key])
+        chosen += [probe for probe in known.get(key, ()) if probe.shape == worst]
         chosen.append(min(left[key], key=lambda probe: _octaves(probe.shape, worst)))
     return chosen
 

@@ -16,7 +16,7 @@ from spinsim.live.lanes import Job, WorkerLane
 from spinsim.live.runner.forward import Proposal
 from spinsim.live.world import Proposed
 from spinsim.profiling.probes import Probe
-from spinsim.profiling.timing import Effort, Timing, repeated, repeated_pair
+from spinsim.profiling.timing import Effort, Timing, sampled, timing_of
 from spinsim.scenario import Scenario
 
 
@@ -93,16 +93,25 @@ class Bench:
         return self.target_lane if probe.draft < 0 else self.draft_lanes[probe.draft]
 
     def measure(self, probe: Probe, effort: Effort) -> Timing:
-        """The probe's time, over repetitions."""
+        """The probe's time, over the repetitions of one visit."""
+        return timing_of(self.samples(probe, effort))
+
+    def samples(self, probe: Probe, effort: Effort) -> list[float]:
+        """The seconds of each repetition.
+
+        A later draft step is (whole proposal - first step) / steps between, the two measured in turn, so
+        that a drift of the clock cancels.
+        """
         lane = self.lane_of(probe)
 
         def timed(execute: Callable[[], Any]) -> Callable[[], float]:
             return lambda: self.stamps(lane, probe.operation, execute).seconds
 
         if probe.operation == "draft_step" and probe.tokens == 1:
-            first, all_steps = self._propose(probe, 1), self._propose(probe, probe.steps)
-            return repeated_pair(timed(first), timed(all_steps), probe.steps - 1, effort)
-        return repeated(timed(self.call(probe)), effort)
+            first, whole = timed(self._propose(probe, 1)), timed(self._propose(probe, probe.steps))
+            # Noise can make a short step vanish; it never takes less than no time.
+            return sampled(lambda: max(1e-9, (whole() - first()) / (probe.steps - 1)), effort)
+        return sampled(timed(self.call(probe)), effort)
 
     def call(self, probe: Probe) -> Callable[[], Any]:
         """What a lane's worker is to execute for a probe, prepared."""

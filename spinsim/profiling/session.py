@@ -13,7 +13,7 @@ from spinsim.costs.profile import Point, Profile, write_profile
 from spinsim.profiling.adaptive import next_probes
 from spinsim.profiling.bench import Bench
 from spinsim.profiling.probes import Probe, identity_of
-from spinsim.profiling.timing import Effort
+from spinsim.profiling.timing import Effort, timing_of
 
 Progress = Callable[[str, float, float], None]
 Guess = Callable[[Probe], float]
@@ -36,9 +36,9 @@ class Session:
         self.path = path
         self._effort, self._guess, self._progress = effort, guess, progress
         self._done = {identity_of(point) for point in profile.points}
+        self._samples: dict[tuple[object, ...], list[float]] = {}
         self._ratios: dict[tuple[str, str], list[float]] = {}
         self._began = self._written = time.perf_counter()
-        self._extra_s = 0.0
 
     @property
     def elapsed_s(self) -> float:
@@ -50,9 +50,13 @@ class Session:
         return probe.identity in self._done
 
     def add(self, point: Point) -> None:
-        """Keep a point, and write the file every now and then."""
-        self.profile = replace(self.profile, points=(*self.profile.points, point))
-        self._done.add(identity_of(point))
+        """Keep a point, in place of an earlier one of its shape, and write the file every now and then."""
+        identity = identity_of(point)
+        points = self.profile.points
+        if identity in self._done and point.model:
+            points = tuple(known for known in points if identity_of(known) != identity)
+        self.profile = replace(self.profile, points=(*points, point))
+        self._done.add(identity)
         if time.perf_counter() - self._written > WRITE_EVERY_S:
             self.write()
 
@@ -74,31 +78,52 @@ class Session:
             known = [ratio for ratios in self._ratios.values() for ratio in ratios]
         return float(np.median(known)) if known else 2.0
 
-    def report(self, remaining: Sequence[Probe], beyond_s: float) -> None:
+    def report(self, left_s: float) -> None:
         """Progress in seconds: elapsed of elapsed and expected."""
         if self._progress is not None:
-            left = sum(self.expected_s(probe) for probe in remaining) + beyond_s
-            self._progress("profile", self.elapsed_s, self.elapsed_s + left)
+            self._progress("profile", self.elapsed_s, self.elapsed_s + left_s)
 
     def measure(self, bench: Bench, probes: Sequence[Probe], beyond_s: float = 0.0) -> None:
-        """Measure what is not measured yet. ``beyond_s``: expected after these."""
-        left = [probe for probe in probes if not self.has(probe)]
-        for index, probe in enumerate(left):
-            self.report(left[index:], beyond_s)
-            timing = bench.measure(probe, self._effort)
-            ratio = timing.seconds / max(self._guess(probe), 1e-9)
-            self._ratios.setdefault((probe.operation, probe.model), []).append(ratio)
-            self.add(probe.point(timing))
+        """Measure what is not measured yet, in several passes. ``beyond_s``: expected after these.
 
-    def refine(self, bench: Bench, candidates: Sequence[Probe], until_s: float) -> None:
-        """Measure candidates where fits are worst, until all are good enough or time is up."""
+        From the first pass on every point is there, so that an interruption leaves a profile.
+        """
+        left = [probe for probe in probes if not self.has(probe)]
+        for turn in range(self._effort.passes):
+            later = sum(map(self.expected_s, left)) * (self._effort.passes - 1 - turn) + beyond_s
+            rest = sum(map(self.expected_s, left))
+            for probe in left:
+                self.report(rest + later)
+                rest -= self.expected_s(probe)
+                self.visit(bench, probe)
+
+    def visit(self, bench: Bench, probe: Probe) -> None:
+        """Measure once more; the point is the median over all visits."""
+        samples = self._samples.setdefault(probe.identity, [])
+        samples += bench.samples(probe, self._effort)
+        timing = timing_of(samples)
+        ratio = timing.seconds / max(self._guess(probe), 1e-9)
+        self._ratios.setdefault((probe.operation, probe.model), []).append(ratio)
+        self.add(probe.point(timing))
+
+    def refine(
+        self, bench: Bench, core: Sequence[Probe], candidates: Sequence[Probe], until_s: float
+    ) -> None:
+        """Where fits are worst, visit the worst point again and a candidate beside it.
+
+        Ends when all fits are good enough, nothing is left, or time is up.
+        """
+        again = {probe.identity: probe for probe in core if probe.identity in self._samples}
         while self.elapsed_s < until_s:
             left = [probe for probe in candidates if not self.has(probe)]
-            chosen = next_probes(self.profile, left, BATCH)
+            chosen = next_probes(self.profile, left, again, BATCH)
             if not chosen:
                 return
-            for index, probe in enumerate(chosen):
-                if self.elapsed_s + self.expected_s(probe) > until_s:
+            for probe in chosen:
+                cost = self.expected_s(probe) * (1 if self.has(probe) else self._effort.passes)
+                if self.elapsed_s + cost > until_s:
                     return
-                rest = max(0.0, until_s - self.elapsed_s - sum(map(self.expected_s, chosen[index:])))
-                self.measure(bench, [probe], rest)
+                self.report(max(0.0, until_s - self.elapsed_s))
+                for _ in range(1 if self.has(probe) else self._effort.passes):
+                    self.visit(bench, probe)
+                again[probe.identity] = probe
