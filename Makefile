@@ -1,6 +1,7 @@
 # make demo    set up .venv without torch, and simulate the quickstart
 # make test    set up everything, torch included, and run the tests
 # make check   lint, formatting and types
+# make bench   how fast simulations are, on one core; takes minutes, reads $SPINSIM_DATA where it is set
 #
 # PYTHON    the interpreter for .venv, 3.11 or newer
 # TORCH     the requirement for torch
@@ -13,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) -c constraints.txt
 
-.PHONY: demo test check schema clean
+.PHONY: demo test check bench schema clean
 
 demo: $(VENV)/.installed
 	$(BIN)/spinsim simulate scenarios/quickstart.yaml --force
@@ -25,6 +26,9 @@ check: $(VENV)/.installed-all
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m benchmarks
 
 # the schema that editors read, from what a scenario may say
 schema: $(VENV)/.installed
