@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from concurrent.futures import Future
 from typing import Any
 
@@ -33,16 +34,12 @@ class RayCluster(_Closing):
         self._ray: Any = ray
         self._mine = not ray.is_initialized()
         if self._mine:
+            _reach(address)
             os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
             try:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             except (ConnectionError, ValueError, RuntimeError) as error:
-                reason = " ".join(str(error).split())[:160]
-                raise InputError(
-                    f"no Ray cluster at {address!r} ({reason}); start one with `ray start --head`, "
-                    "or give its HOST:PORT",
-                    key="--cluster",
-                ) from None
+                raise _none_at(address, error) from None
         self._remote = ray.remote(max_retries=RERUNS, num_cpus=1)(run_elsewhere)
 
     @property
@@ -60,3 +57,24 @@ class RayCluster(_Closing):
     def close(self) -> None:
         if self._mine:
             self._ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Does anybody listen there? Ray itself would go on asking for minutes."""
+    host, colon, port = address.rpartition(":")
+    if address == "auto" or "://" in address:
+        return
+    if not colon or not port.isdigit():
+        raise InputError(f"{address!r} is no address; auto or HOST:PORT", key="--cluster")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise _none_at(address, error) from None
+
+
+def _none_at(address: str, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())[:160]
+    return InputError(
+        f"no Ray cluster at {address!r} ({reason}); start one with `ray start --head`, or give its HOST:PORT",
+        key="--cluster",
+    )

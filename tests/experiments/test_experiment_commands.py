@@ -14,7 +14,6 @@ from typer.testing import CliRunner, Result
 
 from spinsim.cli import app
 
-
 LENGTHS = "policies.length.tokens=1,4,8"
 
 
