@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from spinsim.engine.operations import CatchUp, Prefill, Propose, Verify
-from spinsim.live.runner.forward import ModelRunner, Proposal, combine
+from spinsim.live.runner.forward import ModelRunner, Part, Proposal, combine
 from spinsim.live.runner.sampling import Sampling
 from spinsim.live.world import Proposed
 
@@ -115,15 +115,7 @@ def gather(proposed: Sequence[Proposed | None], device: torch.device) -> Proposa
             here, there, _ = parts.setdefault(id(item.proposals), ([], [], item.proposals))
             here.append(row)
             there.append(item.row)
-    chosen: list[tuple[Sequence[int], Proposal]] = []
-    for here, there, proposal in parts.values():
-        if there == list(range(proposal.tokens.shape[0])):
-            chosen.append((here, proposal))
-            continue
-        index = torch.tensor(there, device=proposal.tokens.device)
-        probabilities = None if proposal.probabilities is None else proposal.probabilities[index]
-        chosen.append((here, Proposal(proposal.tokens[index], probabilities)))
-    return combine(chosen, len(proposed), device)
+    return combine([Part(*part) for part in parts.values()], len(proposed), device)
 
 
 def _wait(device: torch.device) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from spinsim.live.runner.cache import SlotCache
 from spinsim.live.runner.decoder import Decoder, TransformersDecoder
-from spinsim.live.runner.forward import ModelRunner, combine
+from spinsim.live.runner.forward import ModelRunner, Part, combine
 from spinsim.live.runner.graphed import GraphedRunner
 from spinsim.live.runner.lean import LeanDecoder
 from spinsim.live.runner.loading import LoadedModel
@@ -94,7 +94,7 @@ def speculate(
                     [wanted[i] for i in rows],
                     sampling._replace(requests=rows),
                 )
-                parts.append(([live.index(i) for i in rows], proposal))
+                parts.append(Part([live.index(i) for i in rows], range(len(rows)), proposal))
         tokens, probabilities = combine(parts, len(live), target.device)
         done = target.verify(
             [slots[i] for i in live],

@@ -109,6 +109,14 @@ def upload(
     return [flat[begin : begin + len(values)] for values, begin in zip(lists, ends, strict=False)]
 
 
+def upload_array(array: Array, device: torch.device | str) -> torch.Tensor:
+    """An array likewise; its type is kept."""
+    host = torch.from_numpy(array)
+    if torch.device(device).type == "cuda":
+        host = host.pin_memory()
+    return host.to(device, non_blocking=True)
+
+
 def check_rows(rows: Rows, cache: SlotCache) -> None:
     """Raises ValueError when a row would leave its slot: a bug of the caller, not of the input."""
     for slot, new, total in zip(rows.slots, rows.query_lens, rows.kv_lens, strict=True):

@@ -19,10 +19,11 @@ from collections.abc import Sequence
 from itertools import accumulate, chain
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from spinsim.live.runner import randomness
-from spinsim.live.runner.batch import Rows, build_batch
+from spinsim.live.runner.batch import Rows, build_batch, upload_array
 from spinsim.live.runner.cache import SlotCache
 from spinsim.live.runner.decoder import Decoder
 from spinsim.live.runner.kernels import require_kernel, use_kernel
@@ -49,27 +50,44 @@ class Verified(NamedTuple):
     tokens: list[list[int]]
 
 
-def combine(
-    parts: Sequence[tuple[Sequence[int], Proposal]], rows: int, device: torch.device | str
-) -> Proposal:
-    """Proposals of several drafts as one of ``rows`` rows on ``device``; part = (row indices, proposal).
+class Part(NamedTuple):
+    """Rows ``taken`` of a proposal, which become rows ``placed`` of a verification."""
 
-    Rows that no part names hold nothing (their length is 0).
+    placed: Sequence[int]
+    taken: Sequence[int]
+    proposal: Proposal
+
+
+def combine(parts: Sequence[Part], rows: int, device: torch.device | str) -> Proposal:
+    """Proposals of several drafts as one of ``rows`` rows on ``device``, in one upload.
+
+    What rows that no part names hold means nothing (their length is 0).
     """
-    width = max((part.tokens.shape[1] for _, part in parts), default=0)
-    tokens = torch.zeros(rows, width, dtype=torch.int64, device=device)
-    probabilities: torch.Tensor | None = None
-    for indices, part in parts:
-        index = torch.tensor(indices, dtype=torch.int64).to(device, non_blocking=True)
-        columns = part.tokens.shape[1]
-        tokens[index, :columns] = part.tokens.to(device, non_blocking=True)
-        if part.probabilities is not None:
-            if probabilities is None:
-                probabilities = part.probabilities.new_zeros(
-                    rows, width, part.probabilities.shape[2], device=device
-                )
-            probabilities[index, :columns] = part.probabilities.to(device, non_blocking=True)
-    return Proposal(tokens, probabilities)
+    place, base = np.zeros(rows, np.int64), 0
+    for part in parts:
+        place[list(part.placed)] = base + np.asarray(part.taken)
+        base += part.proposal.tokens.shape[0]
+    proposals = [part.proposal for part in parts]
+    width = max((one.tokens.shape[1] for one in proposals), default=0)
+    if not width:
+        return Proposal(torch.zeros(rows, 0, dtype=torch.int64, device=device), None)
+    alone = len(proposals) == 1 and proposals[0].tokens.device == torch.device(device)
+    if alone and base == rows and bool((place == np.arange(rows)).all()):
+        return proposals[0]
+    index = upload_array(place, device)
+    tokens = torch.zeros(base, width, dtype=torch.int64, device=device)
+    first = proposals[0].probabilities
+    spreads = None if first is None else first.new_zeros(base, width, first.shape[2], device=device)
+    begin = 0
+    for one in proposals:
+        end, columns = begin + one.tokens.shape[0], one.tokens.shape[1]
+        tokens[begin:end, :columns].copy_(one.tokens, non_blocking=True)
+        if spreads is not None and one.probabilities is not None:
+            spreads[begin:end, :columns].copy_(one.probabilities, non_blocking=True)
+        begin = end
+    return Proposal(
+        tokens.index_select(0, index), None if spreads is None else spreads.index_select(0, index)
+    )
 
 
 class ModelRunner:

@@ -31,7 +31,8 @@ class IntTable:
         cuda = device.type == "cuda"
         self._pinned = torch.zeros(size, dtype=torch.uint8, pin_memory=cuda)
         self._buffer = torch.zeros(size, dtype=torch.uint8, device=device) if cuda else self._pinned
-        self._sent = torch.cuda.Event() if cuda else None
+        event: Any = torch.cuda.Event
+        self._sent = event() if cuda else None
         flat = self._pinned.numpy()
         self._host: dict[str, Array] = {}
         self.device: dict[str, torch.Tensor] = {}

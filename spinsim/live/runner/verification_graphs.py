@@ -137,9 +137,12 @@ class VerificationGraphs:
         pieces = None
         if key.kind != "ragged":
             pieces = Pieces(
-                *(table[name] for name in ("piece_row", "piece_start", "piece_end", "first")),
-                self.cache.slot_tokens,
-                key.pieces,
+                row=table["piece_row"],
+                start=table["piece_start"],
+                end=table["piece_end"],
+                first=table["first"],
+                length=self.cache.slot_tokens,
+                width=key.pieces,
             )
         columns = torch.arange(width, device=self.cache.device)
 
