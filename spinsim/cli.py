@@ -86,12 +86,13 @@ def simulate(
     intervals: Annotated[
         int, typer.Option("--intervals", min=0, metavar="N", help="90 % intervals from N runs with noise.")
     ] = 0,
+    plugin: cli_experiments.PluginOption = None,
     json: JsonOption = False,
     force: ForceOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Predict a scenario from costs and acceptance."""
-    loaded = _load(scenario, seed, set_ or [], device)
+    loaded = _load(scenario, seed, set_ or [], device, plugin)
     from functools import partial
 
     from spinsim.experiments.simulate import simulate as simulation
@@ -111,13 +112,14 @@ def run(
     graphs: Annotated[
         bool, typer.Option("--graphs/--no-graphs", help="CUDA graphs; without them only for debugging.")
     ] = True,
+    plugin: cli_experiments.PluginOption = None,
     json: JsonOption = False,
     force: ForceOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Execute a scenario with real models on real devices."""
     overrides = list(set_ or []) + ([] if graphs else ["live.graphs=false"])
-    loaded = _load(scenario, seed, overrides, device)
+    loaded = _load(scenario, seed, overrides, device, plugin)
     from spinsim.experiments.run import run as experiment
 
     _experiment(experiment, loaded, "live", out, json=json, force=force, quiet=quiet)
@@ -169,9 +171,19 @@ cli_fidelity.mount(app)
 app.add_typer(cli_models.app, name="models")
 
 
-def _load(path: Path, seed: int | None, overrides: list[str], device: Device | None) -> LoadedScenario:
+def _load(
+    path: Path,
+    seed: int | None,
+    overrides: list[str],
+    device: Device | None,
+    plugins: list[Path] | None = None,
+) -> LoadedScenario:
     from spinsim.scenario_file import load
 
+    if plugins:
+        from spinsim.plugins import load_plugins
+
+        load_plugins(plugins)
     seeds = [] if seed is None else [f"seed={seed}"]
     return load(path, [*overrides, *seeds], device.value if device else None)
 
