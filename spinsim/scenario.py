@@ -110,6 +110,7 @@ class Source(Section):
     path: str  # relative to the scenario; ``$NAME`` is taken from the environment
     skip: Annotated[int, Field(ge=0)] = 0
     limit: PositiveInt | None = None
+    copies: PositiveInt = 1  # of every row, one after the other
     start_s: Annotated[float, Field(ge=0)] | None = None
     end_s: PositiveFloat | None = None
     max_prompt_tokens: PositiveInt | None = None  # longer ones are cut to this
@@ -191,7 +192,28 @@ class ProfileCosts(Section):
     allow_roofline: bool = False  # beyond the profiled range: flag instead of refusing
 
 
-Costs = Annotated[ConstantCosts | RooflineCosts | ProfileCosts, Field(discriminator="model")]
+class LinearPass(Section):
+    """Seconds of a pass: ``base_s`` + ``token_s`` * tokens + ``kv_token_s`` * KV tokens."""
+
+    base_s: Annotated[float, Field(ge=0)] = 0.0
+    token_s: Annotated[float, Field(ge=0)] = 0.0
+    kv_token_s: Annotated[float, Field(ge=0)] = 0.0
+
+
+class LinearCosts(Section):
+    """Fits that others published. A draft's pass is a whole proposal; ``step_s`` is added to every
+    verification.
+    """
+
+    model: Literal["linear"]
+    target: LinearPass
+    drafts: dict[str, LinearPass] = Field(default_factory=dict)
+    prefill: LinearPass | None = None  # None: as the target's
+    catch_up: LinearPass = LinearPass()
+    step_s: Annotated[float, Field(ge=0)] = 0.0
+
+
+Costs = Annotated[ConstantCosts | RooflineCosts | ProfileCosts | LinearCosts, Field(discriminator="model")]
 
 
 class ConstantAcceptance(Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -10,13 +10,14 @@ from typing import TypeVar
 from spinsim.costs.base import Predictor
 from spinsim.costs.constant import ConstantPredictor
 from spinsim.costs.hardware import Hardware, hardware_of
+from spinsim.costs.linear import LinearPredictor
 from spinsim.costs.links import Link, link_between
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.profile import read_profile
 from spinsim.costs.roofline import RooflinePredictor
 from spinsim.costs.shapes import ModelShape, shape_of
 from spinsim.errors import InputError
-from spinsim.scenario import ConstantCosts, ModelSpec, ProfileCosts, RooflineCosts, Scenario
+from spinsim.scenario import ConstantCosts, LinearCosts, ModelSpec, ProfileCosts, RooflineCosts, Scenario
 
 T = TypeVar("T")
 
@@ -109,6 +110,8 @@ def build_predictor(scenario: Scenario, base_dir: str | Path | None = None) -> P
         return _constant(costs, tuple(scenario.models.drafts))
     if isinstance(costs, RooflineCosts):
         return build_roofline(scenario, base_dir, costs)
+    if isinstance(costs, LinearCosts):
+        return _linear(costs, tuple(scenario.models.drafts))
     return _profiled(scenario, base_dir, costs)
 
 
@@ -148,14 +151,29 @@ def _profiled(scenario: Scenario, base_dir: str | Path | None, costs: ProfileCos
     )
 
 
+def _linear(costs: LinearCosts, drafts: tuple[str, ...]) -> LinearPredictor:
+    _require_drafts(costs.drafts, drafts, "costs.drafts")
+    return LinearPredictor(
+        costs.target,
+        [costs.drafts[name] for name in drafts],
+        prefill=costs.prefill or costs.target,
+        catch_up=costs.catch_up,
+        step_s=costs.step_s,
+    )
+
+
+def _require_drafts(given: Collection[str], drafts: tuple[str, ...], key: str) -> None:
+    missing = [name for name in drafts if name not in given]
+    unknown = [name for name in given if name not in drafts]
+    if missing or unknown:
+        what = f"draft {missing[0]!r} has no cost" if missing else f"unknown draft {unknown[0]!r}"
+        raise InputError(f"{what}; expected exactly: {', '.join(drafts)}", key=key)
+
+
 def _constant(costs: ConstantCosts, drafts: tuple[str, ...]) -> ConstantPredictor:
     given = costs.draft_step_s
     if isinstance(given, dict):
-        missing = [name for name in drafts if name not in given]
-        unknown = [name for name in given if name not in drafts]
-        if missing or unknown:
-            what = f"draft {missing[0]!r} has no cost" if missing else f"unknown draft {unknown[0]!r}"
-            raise InputError(f"{what}; expected exactly: {', '.join(drafts)}", key="costs.draft_step_s")
+        _require_drafts(given, drafts, "costs.draft_step_s")
     return ConstantPredictor(
         verify_s=costs.verify_s,
         draft_step_s=[given[name] if isinstance(given, dict) else given for name in drafts],

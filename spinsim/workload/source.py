@@ -88,7 +88,8 @@ def load_rows(source: Source, base_dir: Path) -> Rows:
         rows.sort(key=_arrival)
         zero = zero + source.start_s if source.start_s is not None else _arrival(rows[0])
         rows = [row._replace(arrival_s=_arrival(row) - zero) for row in rows]
-    return Rows([_capped(row, source) for row in rows], malformed, timed=zero is not None)
+    capped = [_capped(row, source) for row in rows for _ in range(source.copies)]
+    return Rows(capped, malformed, timed=zero is not None)
 
 
 def repeated(rows: list[Row], count: int) -> list[Row]:
