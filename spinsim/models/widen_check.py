@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import statistics
 import time
@@ -66,41 +65,37 @@ def exactness(small: Any, shape: ModelShape, device: str, *, rows: int = 4, toke
     return Exactness(shape.name, error, agreement)
 
 
-def _pass(model: Any, rows: int, new: int, context: int, device: str) -> Callable[[], None]:
-    """A forward pass of ``new`` tokens a row after ``context`` cached ones; as a CUDA graph on CUDA."""
+def _passes(model: Any, device: str, rows: int, context: int) -> list[Callable[[], object]]:
+    """Prefill of up to four rows, and verification of four proposals in ``rows`` rows, as a live run does it.
+
+    The second is a replayed CUDA graph where there is CUDA. The model gives up its layers.
+    """
+    from spinsim.live.runner.build import make_runner
+    from spinsim.live.runner.loading import prepare
+
     used = used_vocabulary(model)
-    generator = torch.Generator().manual_seed(1)
-    ids = torch.randint(0, used, (rows, context + new), generator=generator).to(device)
-    cache: Any = None
-    if context:
-        cache = model(input_ids=ids[:, :context], use_cache=True, logits_to_keep=1).past_key_values
+    tokens = torch.randint(0, used, (rows, context), generator=torch.Generator().manual_seed(1))
+    prompts, proposals = tokens.tolist(), tokens[:, :4].to(device)
+    runner = make_runner(
+        prepare(model, "timed", device=device),
+        slots=rows,
+        slot_tokens=context + 5,
+        max_rows=rows,
+        max_length=4,
+        consume=True,
+    )
+    slots, last, contexts, lengths = list(range(rows)), [1] * rows, [context] * rows, [4] * rows
 
-    def forward() -> None:  # the copy shares the cached tensors; only its own lists grow
-        grown = copy.copy(cache)
-        if grown is not None:
-            grown.layers = [copy.copy(layer) for layer in cache.layers]
-        model(input_ids=ids[:, context:], past_key_values=grown, use_cache=grown is not None)
+    def prefill(first: int = 0) -> None:
+        some = slots[first : first + 4]
+        runner.prefill(some, [0] * len(some), [prompts[i] for i in some]).tolist()
 
-    if device == "cpu":
-        return forward
-    cuda: Any = torch.cuda
-    stream = cuda.Stream()
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            forward()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-        forward()
-
-    def replay() -> None:
-        graph.replay()
-        torch.cuda.synchronize()
-
-    return replay
+    for first in range(0, rows, 4):
+        prefill(first)
+    return [prefill, lambda: runner.verify(slots, last, contexts, lengths, proposals)]
 
 
-def _seconds(call: Callable[[], None]) -> float:
+def _seconds(call: Callable[[], object]) -> float:
     begun = time.perf_counter()
     call()
     return time.perf_counter() - begun
@@ -110,13 +105,12 @@ def _seconds(call: Callable[[], None]) -> float:
 def timings(
     small: Any, shape: ModelShape, device: str, *, rows: int, context: int, repeats: int
 ) -> list[Timing]:
-    """Prefill of ``context`` tokens, and verification of 5 tokens in ``rows`` rows, in bf16."""
-    wide = widen(small, shape, dtype=torch.bfloat16, device=device)
-    plain = random_llama(shape, dtype=torch.bfloat16, device=device)
+    """Prefill of ``context`` tokens a row, and verification of 5 tokens in ``rows`` rows, in bf16."""
+    wide = _passes(widen(small, shape, dtype=torch.bfloat16, device=device), device, rows, context)
+    plain = _passes(random_llama(shape, dtype=torch.bfloat16, device=device), device, rows, context)
     out = []
-    for operation, arguments in (("prefill", (1, context, 0)), ("verification", (rows, 5, context))):
-        calls = [_pass(model, *arguments, device) for model in (wide, plain)]
-        for call in calls:
+    for operation, *calls in zip(("prefill", "verification"), wide, plain, strict=True):
+        for call in (*calls, *calls):
             call()
         taken = [[_seconds(call) for call in calls] for _ in range(repeats)]
         out.append(Timing(operation, *(statistics.median(column) for column in zip(*taken, strict=True))))
