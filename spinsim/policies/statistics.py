@@ -6,6 +6,7 @@ Lists have an entry per arm, indexed by the arm itself: NO_DRAFT is -1, the last
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import add, truediv
 from typing import Literal
 
 from spinsim.policies.base import NO_DRAFT, RequestView
@@ -92,8 +93,7 @@ class Statistics:
         if not self.weight:
             return stats.mean
         prior = self.prior
-        rows = zip(stats.gain, prior.gain, stats.cost, prior.cost, strict=True)
-        return [(gain + prior_gain) / (cost + prior_cost) for gain, prior_gain, cost, prior_cost in rows]
+        return list(map(truediv, map(add, stats.gain, prior.gain), map(add, stats.cost, prior.cost)))
 
     def forget(self, request: int) -> None:
         """The request has ended; the pool keeps what it taught."""
@@ -102,8 +102,9 @@ class Statistics:
     def _pool(self, arm: int, gain: float, cost: float) -> None:
         pool, prior = self.pool, self.prior
         pool.add(arm, gain, cost)
-        pulls = min(self.weight, pool.pulls[arm])
-        scale = pulls / pool.pulls[arm]
+        pooled = pool.pulls[arm]
+        pulls = self.weight if self.weight < pooled else pooled
+        scale = pulls / pooled
         self.prior_pulls[arm] = pulls
         prior.gain[arm] = scale * pool.gain[arm]
         prior.cost[arm] = scale * pool.cost[arm]

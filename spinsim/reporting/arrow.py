@@ -1,6 +1,7 @@
 """Arrow arrays straight from numpy memory, and Parquet files in chunks.
 
-``pyarrow.array`` imports pandas where it is installed, which costs a second and is needed for nothing here.
+``pyarrow.array`` and ``to_numpy`` import pandas where it is installed, which costs a second and is
+needed for nothing here.
 """
 
 from __future__ import annotations
@@ -29,6 +30,19 @@ def numbers(values: NDArray[Any]) -> pa.Array:
             present = pa.py_buffer(np.packbits(~absent, bitorder="little"))
     kind = pa.from_numpy_dtype(values.dtype)
     return pa.Array.from_buffers(kind, values.size, [present, pa.py_buffer(values)])
+
+
+def values(array: pa.Array) -> NDArray[Any]:
+    """The reverse of :func:`numbers`, in the array's own memory; null becomes NaN."""
+    dtype = np.dtype(array.type.to_pandas_dtype())
+    if not len(array):
+        return np.empty(0, dtype=dtype)
+    valid, data = array.buffers()
+    out: NDArray[Any] = np.frombuffer(data, dtype, len(array), array.offset * dtype.itemsize)
+    if array.null_count:
+        bits = np.unpackbits(np.frombuffer(valid, np.uint8), bitorder="little")
+        out = np.where(bits[array.offset :][: len(array)], out, np.nan)
+    return out
 
 
 def blobs(values: Sequence[bytes]) -> pa.Array:

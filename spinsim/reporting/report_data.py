@@ -15,6 +15,7 @@ import yaml
 from numpy.typing import NDArray
 
 from spinsim.errors import InputError
+from spinsim.reporting import arrow
 
 Column = NDArray[Any]
 
@@ -111,7 +112,7 @@ def _table(path: Path, names: tuple[str, ...], labels: dict[str, list[str]]) -> 
         if hasattr(column, "dictionary"):
             labels[f"{path.stem}.{name}"] = column.dictionary.to_pylist()
             column = column.indices
-        columns[name] = column.to_numpy(zero_copy_only=False)
+        columns[name] = arrow.values(column)
         del column
         pa.default_memory_pool().release_unused()  # else the pool keeps what decoding took
     return columns

@@ -27,7 +27,8 @@ def write_timeline(path: Path, records: Records, *, cap: int | None = CAP) -> No
         head, tail = {k: v for k, v in document.items() if k != "traceEvents"}, document["traceEvents"]
         file.write(json.dumps(head, separators=(",", ":"))[:-1])
         file.write(',"traceEvents":[\n')
-        file.write(",\n".join(json.dumps(event, separators=(",", ":")) for event in tail))
+        encode = json.JSONEncoder(separators=(",", ":")).encode  # one encoder: json.dumps makes one a call
+        file.write(",\n".join(map(encode, tail)))
         file.write("\n]}\n")
 
 
@@ -120,10 +121,10 @@ def _round_events(records: Records, until_ns: int) -> list[Event]:
     """A slice per micro-batch round, and within it drafting, waiting for the target, and verification."""
     r = records.rounds
     events: list[Event] = []
-    for i in range(len(r.size)):
+    columns = (r.assigned_ns, r.drafted_ns, r.verify_started_ns, r.committed_ns)
+    whole_rounds = np.logical_and.reduce([view(column) >= 0 for column in columns])
+    for i in np.flatnonzero(whole_rounds & (view(r.assigned_ns) <= until_ns)).tolist():
         marks = (r.assigned_ns[i], r.drafted_ns[i], r.verify_started_ns[i], r.committed_ns[i])
-        if min(marks) < 0 or marks[0] > until_ns:
-            continue
         track = {"pid": MICRO_BATCHES, "tid": r.micro_batch[i]}
         args = {
             "round": i,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from spinsim.policies.base import NO_DRAFT
 
@@ -26,6 +25,9 @@ def match(gains: Sequence[Sequence[float]], arms: Sequence[int], room: Sequence[
         used[arm] += 1
     if all(u <= r for u, r in zip(used[:-1], room[:-1], strict=True)):
         return best
+    # A third of a second to load: only where a capacity binds.
+    from scipy.optimize import linear_sum_assignment
+
     rows = len(gains)
     slots = [arm for arm in arms if arm != NO_DRAFT for _ in range(min(room[arm], rows))]
     drafts = len(slots)
