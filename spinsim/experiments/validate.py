@@ -46,6 +46,7 @@ Numbers = dict[str, Any]
 SCHEMA = "spinsim.validation/1"
 DRIFT_POINTS = 5
 MARGIN = 0.9  # of the allowed seconds are aimed for, since predictions err
+ROOM = 1.5  # times the allowed seconds: as much of a workload is recorded, since acceptance is not yet known
 OVERRUN = 1.25  # a live run that takes so much longer than allowed is done again with fewer requests
 
 
@@ -80,7 +81,7 @@ def validate(
     for number, group in enumerate(deployments(cells)):
         arena = _Arena(group, out / f"trace-{number}.npz", progress)
         drift += arena.drift()
-        arena.record([cell.loaded.scenario for cell in group])
+        arena.record([cell.loaded.scenario for cell in group], options.seconds)
         for cell in group:
             result = _cell(arena, store, cell, options)
             done.append(result)
@@ -178,8 +179,19 @@ class _Arena:
             for point in found.points
         ]
 
-    def prompted(self, scenario: Scenario) -> Prompted:
-        """The scenario's workload with its tokens; requests are named by their prompts."""
+    def prompted(self, scenario: Scenario, seconds: float) -> Prompted:
+        """The scenario's workload with its tokens, cut to what may be of use; named by its prompts.
+
+        Useful is what is predicted to run within ``ROOM`` times ``seconds`` with the scenario's own
+        acceptance: recording more would take time for nothing.
+        """
+        made = self._materialised(scenario)
+        kept, _, _ = _fitting(
+            self, scenario, made, self.predictor(scenario), ROOM * seconds, len(made.workload.requests)
+        )
+        return _first(made, kept)
+
+    def _materialised(self, scenario: Scenario) -> Prompted:
         target = self.deployment.models.target
         made = materialise(scenario, build_workload(scenario, self.base_dir), target)
         if isinstance(scenario.acceptance, TraceAcceptance):
@@ -193,19 +205,16 @@ class _Arena:
         )
         return replace(made, workload=replace(made.workload, requests=requests))
 
-    def record(self, scenarios: Sequence[Scenario]) -> None:
+    def record(self, scenarios: Sequence[Scenario], seconds: float) -> None:
         """The trace of everything that cells without a trace of their own will serve."""
         wanted: dict[str, Request] = {}
         prompts: dict[int, Sequence[int]] = {}
         stops: set[int] = set()
-        seen: set[str] = set()
         end_of_text = -1
         for scenario in scenarios:
-            same = scenario.model_dump_json(include={"workload", "seed"})
-            if isinstance(scenario.acceptance, TraceAcceptance) or same in seen:
+            if isinstance(scenario.acceptance, TraceAcceptance):
                 continue
-            seen.add(same)
-            made = self.prompted(scenario)
+            made = self.prompted(scenario, seconds)
             end_of_text = made.end_of_text
             for request in made.workload.requests:
                 known = wanted.get(request.key)
@@ -282,7 +291,7 @@ def _cell(arena: _Arena, store: _Store, cell: Cell, options: Options) -> Numbers
 def _validated(arena: _Arena, cell: Cell, options: Options) -> Numbers:
     scenario = cell.loaded.scenario
     predictor = arena.predictor(scenario)
-    live_prompted = arena.prompted(scenario)
+    live_prompted = arena.prompted(scenario, options.seconds)
     believed, simulated_prompted = arena.simulated(scenario, live_prompted)
     count, simulated, wall_s = _fitting(
         arena, believed, simulated_prompted, predictor, options.seconds, len(live_prompted.workload.requests)
@@ -324,7 +333,7 @@ def _validated(arena: _Arena, cell: Cell, options: Options) -> Numbers:
     return {
         "name": cell.name,
         "requests": count,
-        "of": len(live_prompted.workload.requests),
+        "of": len(build_workload(scenario, arena.base_dir).requests),
         "setting": _setting(scenario),
         "open_loop": live_prompted.workload.concurrency is None,
         "metrics": compared(runs, said),

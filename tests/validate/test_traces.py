@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ ROUND_ROBIN = {"name": "round_robin"}
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> object:
+def _one_thread() -> Iterator[None]:
     """Two test processes with two torch threads each would fight for two cores."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -164,7 +165,9 @@ def test_an_existing_trace_is_kept(tmp_path: Path) -> None:
     assert (tmp_path / "t.npz").read_bytes() == b"mine"
 
 
-@pytest.mark.skipif(not (CHECKPOINTS / "target" / "model.safetensors").is_file(), reason="no checkpoints here")
+@pytest.mark.skipif(
+    not (CHECKPOINTS / "target" / "model.safetensors").is_file(), reason="no checkpoints here"
+)
 def test_the_family_agrees_too(tmp_path: Path) -> None:
     """Text with end-of-text, the embedded tokenizer, and drafts that are accepted often."""
     family = {
