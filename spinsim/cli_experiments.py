@@ -281,6 +281,7 @@ def tune(
         float, typer.Option(help="Share of the requests in a trial's first, short simulation.")
     ] = 0.25,
     seeds: Annotated[int, typer.Option(min=1, help="Full simulations of a trial.")] = 3,
+    confirm: Annotated[int, typer.Option(min=0, help="Further simulations of the few best trials.")] = 6,
     fresh: Annotated[int, typer.Option(min=1, help="Other seeds, to measure the gain.")] = 12,
     holdout: Annotated[float, typer.Option(help="Share of a recorded workload kept for the gain.")] = 0.5,
     holdout_set: Annotated[
@@ -322,6 +323,7 @@ def tune(
         batch=batch,
         short=short,
         seeds=seeds,
+        confirm=confirm,
         fresh=fresh,
         holdout=holdout,
         seed=seed,

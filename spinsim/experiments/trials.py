@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import optuna
 
 STARTUP = 8  # finished trials before any is stopped early
+FINALISTS = 6  # of one objective; a front has twice as many
 FRONT = 6  # members of a Pareto front that are re-measured
 State = Literal["complete", "stopped early", "invalid", "failed"]
 
@@ -29,7 +30,8 @@ class TunePlan:
 
     ``trials`` are asked for ``batch`` at a time, whatever the workers, so that their number changes no
     result. A trial first meets ``short`` of the requests with one seed, and is stopped there if hopeless;
-    otherwise ``seeds`` full simulations make its value. ``fresh`` other seeds measure the gain, on the
+    otherwise ``seeds`` full simulations make its value. The few best get ``confirm`` further seeds before
+    one is chosen. ``fresh`` other seeds measure the gain, on the
     last ``holdout`` of a recorded workload's rows, which tuning does not see.
     """
 
@@ -45,6 +47,7 @@ class TunePlan:
     batch: int = 6
     short: float = 0.25
     seeds: int = 3
+    confirm: int = 6
     fresh: int = 12
     holdout: float = 0.5
     seed: int | None = None
@@ -63,6 +66,12 @@ class Trial:
     short: tuple[float, ...] | None
     feasible: bool
     error: str = ""
+    confirmed: tuple[float, ...] | None = None  # means over the finalists' further seeds, too
+
+    @property
+    def score(self) -> tuple[float, ...]:
+        """What finalists are chosen by."""
+        return self.confirmed or self.values or ()
 
 
 class Search:
@@ -89,6 +98,48 @@ class Search:
                 self._tell(trial, found)
                 self.trials.append(found)
                 self._report()
+        self._confirm()
+
+    def _confirm(self) -> None:
+        """Give the finalists, and the scenario as written, further seeds.
+
+        The best of many noisy values is biased upwards; the choice among few, on more seeds, is less so.
+        """
+        count = self.wanted.confirm
+        finalists = self._finalists()
+        if not count or len(finalists) < 2:
+            return
+        seeds = seeds_from(self.seeds[-1] + 1, count)
+        proposals = [(trial, trial.overrides) for trial in finalists]
+        for trial, rows in zip(
+            finalists, self._simulate("finalists", proposals, self.split.tuning, seeds), strict=True
+        ):
+            further, error, _ = self._values(rows)
+            if further is None:
+                self.trials[trial.number] = replace(trial, state="failed", values=None, error=error)
+                continue
+            own = len(self.seeds)
+            both = zip(trial.values or (), further, strict=True)
+            means = tuple((own * a + count * b) / (own + count) for a, b in both)
+            self.trials[trial.number] = replace(trial, confirmed=means)
+
+    def _finalists(self) -> list[Trial]:
+        done = [trial for trial in self.trials if trial.values is not None and trial.feasible]
+        front = self._front(done)
+        if len(self.objectives) == 1:
+            first = {trial.score: trial for trial in reversed(done)}  # of equals, the first
+            front = sorted(first.values(), key=lambda t: t.score, reverse=not self.objectives[0].lower)[
+                :FINALISTS
+            ]
+        found = {trial.number: trial for trial in front[: 2 * FINALISTS]}
+        if done and done[0].number == 0:
+            found[0] = done[0]
+        return [found[number] for number in sorted(found)]
+
+    def _front(self, done: Sequence[Trial]) -> list[Trial]:
+        """Those that no other dominates, the first of equals; ordered by the first objective."""
+        front = [t for t in done if not any(dominates(o.score, t.score, self.objectives) for o in done)]
+        return sorted({t.score: t for t in reversed(front)}.values(), key=lambda trial: trial.score)
 
     def _report(self) -> None:
         if self.lab.progress is not None:
@@ -125,7 +176,7 @@ class Search:
     def _simulate(
         self,
         name: str,
-        proposals: Sequence[tuple[optuna.Trial, tuple[str, ...]]],
+        proposals: Sequence[tuple[optuna.Trial | Trial, tuple[str, ...]]],
         workload: Sequence[str],
         seeds: Sequence[int],
     ) -> list[list[Row] | InputError]:
@@ -193,17 +244,12 @@ class Search:
     def chosen(self) -> list[Trial]:
         """The best feasible trial; of several objectives the front, thinned to ``FRONT`` members."""
         done = [trial for trial in self.trials if trial.values is not None and trial.feasible]
-        front = [
-            trial
-            for trial in done
-            if not any(dominates(o.values or (), trial.values or (), self.objectives) for o in done)
-        ]
-        unique = list({trial.values: trial for trial in reversed(front)}.values())  # the first of equals
-        unique.sort(key=lambda trial: trial.values or ())
-        if len(unique) <= FRONT:
-            return unique
-        last = len(unique) - 1
-        return [unique[round(i * last / (FRONT - 1))] for i in range(FRONT)]
+        finalists = [trial for trial in done if trial.confirmed is not None]
+        front = self._front(finalists or done)
+        if len(front) <= FRONT:
+            return front
+        last = len(front) - 1
+        return [front[round(i * last / (FRONT - 1))] for i in range(FRONT)]
 
 
 def dominates(a: Sequence[float], b: Sequence[float], objectives: Sequence[Metric]) -> bool:

@@ -58,7 +58,12 @@ def tune(wanted: TunePlan, lab: Lab) -> Tuning:
     chosen = search.chosen()
     names = ["best"] if len(search.objectives) == 1 else [f"front-{i + 1}" for i in range(len(chosen))]
     baseline, gains, rows = _measure(
-        wanted, split, first + wanted.seeds, dict(zip(names, chosen, strict=True)), lab, search.objectives
+        wanted,
+        split,
+        first + wanted.seeds + wanted.confirm,
+        dict(zip(names, chosen, strict=True)),
+        lab,
+        search.objectives,
     )
     winners = tuple(
         Winner(

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -79,9 +80,7 @@ def validate(
     drift: list[Numbers] = []
     total = len(cells) * (1 + len(options.loads))
     for number, group in enumerate(deployments(cells)):
-        arena = _Arena(group, out / f"trace-{number}.npz", progress)
-        drift += arena.drift()
-        arena.record([cell.loaded.scenario for cell in group], options.seconds)
+        arena = _Arena(group, out / f"trace-{number}.npz", options, progress)
         for cell in group:
             result = _cell(arena, store, cell, options)
             done.append(result)
@@ -91,6 +90,8 @@ def validate(
                 done.append(_cell(arena, store, at_load(cell, load, result["requests_per_s"]), options))
                 if progress is not None:
                     progress("cells", len(done), total)
+        # Where every cell was finished before, nothing was deployed now.
+        drift += store.drift(number, arena.drift)
     result = {
         "schema": SCHEMA,
         "options": asdict(options),
@@ -131,6 +132,14 @@ class _Store:
         """Save a finished cell, whole or not at all."""
         _write(self._cells / f"{key}.json", result)
 
+    def drift(self, number: int, found: list[Numbers] | None) -> list[Numbers]:
+        """The drift found now, or else what an earlier session found."""
+        key = f"drift-{number}"
+        if found is not None:
+            self.put(key, {"points": found})
+        known = self.get(key)
+        return known["points"] if known else []
+
     def finish(self, result: Numbers) -> None:
         """Save the whole validation."""
         _write(self._out / "validation.json", result)
@@ -143,18 +152,36 @@ def _write(path: Path, content: Numbers) -> None:
 
 
 class _Arena:
-    """One deployment, and what its cells share: predictors, prompts, the trace of what they generate."""
+    """One deployment, and what its cells share: predictors, prompts, the trace of what they generate.
 
-    def __init__(self, cells: Sequence[Cell], trace_path: Path, progress: Progress | None) -> None:
+    Models are loaded, drift is measured and the trace recorded when the first cell needs them.
+    """
+
+    def __init__(
+        self, cells: Sequence[Cell], trace_path: Path, options: Options, progress: Progress | None
+    ) -> None:
         self.scenario = deployed_scenario(cells)
         self.base_dir = cells[0].loaded.base_dir
-        packings = tuple(dict.fromkeys(cell.loaded.scenario.policies.packing.name for cell in cells))
-        self.deployment: Deployment = deploy(self.scenario, self.base_dir, progress, packings=packings)
+        self.drift: list[Numbers] | None = None
         self.progress = progress
+        self._cells = cells
+        self._seconds = options.seconds
         self._trace_path = trace_path
         self._predictors: dict[str, Predictor] = {}
         self.recorded_s = 0.0
         self._lengths: dict[str, int] = {}
+
+    @cached_property
+    def deployment(self) -> Deployment:
+        """The models of all cells."""
+        packings = tuple(dict.fromkeys(cell.loaded.scenario.policies.packing.name for cell in self._cells))
+        return deploy(self.scenario, self.base_dir, self.progress, packings=packings)
+
+    def prepare(self) -> None:
+        """Everything that comes before the first run, once."""
+        if self.drift is None:
+            self.drift = self._measure_drift()
+            self._record([cell.loaded.scenario for cell in self._cells])
 
     def predictor(self, scenario: Scenario) -> Predictor:
         """Fitting a profile takes a while: once for all cells of the same costs."""
@@ -163,7 +190,7 @@ class _Arena:
             self._predictors[key] = build_predictor(scenario, self.base_dir)
         return self._predictors[key]
 
-    def drift(self) -> list[Numbers]:
+    def _measure_drift(self) -> list[Numbers]:
         """Five points of the profile measured again, before anything runs."""
         costs = self.scenario.costs
         if not isinstance(costs, ProfileCosts):
@@ -179,15 +206,15 @@ class _Arena:
             for point in found.points
         ]
 
-    def prompted(self, scenario: Scenario, seconds: float) -> Prompted:
+    def prompted(self, scenario: Scenario) -> Prompted:
         """The scenario's workload with its tokens, cut to what may be of use; named by its prompts.
 
-        Useful is what is predicted to run within ``ROOM`` times ``seconds`` with the scenario's own
+        Useful is what is predicted to run within ``ROOM`` times the allowed seconds with the scenario's own
         acceptance: recording more would take time for nothing.
         """
         made = self._materialised(scenario)
         kept, _, _ = _fitting(
-            self, scenario, made, self.predictor(scenario), ROOM * seconds, len(made.workload.requests)
+            self, scenario, made, self.predictor(scenario), ROOM * self._seconds, len(made.workload.requests)
         )
         return _first(made, kept)
 
@@ -205,7 +232,7 @@ class _Arena:
         )
         return replace(made, workload=replace(made.workload, requests=requests))
 
-    def record(self, scenarios: Sequence[Scenario], seconds: float) -> None:
+    def _record(self, scenarios: Sequence[Scenario]) -> None:
         """The trace of everything that cells without a trace of their own will serve."""
         wanted: dict[str, Request] = {}
         prompts: dict[int, Sequence[int]] = {}
@@ -214,7 +241,7 @@ class _Arena:
         for scenario in scenarios:
             if isinstance(scenario.acceptance, TraceAcceptance):
                 continue
-            made = self.prompted(scenario, seconds)
+            made = self.prompted(scenario)
             end_of_text = made.end_of_text
             for request in made.workload.requests:
                 known = wanted.get(request.key)
@@ -291,7 +318,8 @@ def _cell(arena: _Arena, store: _Store, cell: Cell, options: Options) -> Numbers
 def _validated(arena: _Arena, cell: Cell, options: Options) -> Numbers:
     scenario = cell.loaded.scenario
     predictor = arena.predictor(scenario)
-    live_prompted = arena.prompted(scenario, options.seconds)
+    arena.prepare()
+    live_prompted = arena.prompted(scenario)
     believed, simulated_prompted = arena.simulated(scenario, live_prompted)
     count, simulated, wall_s = _fitting(
         arena, believed, simulated_prompted, predictor, options.seconds, len(live_prompted.workload.requests)

@@ -114,23 +114,28 @@ def bars(name: str, panels: Sequence[tuple[str, Sequence[Span]]]) -> str:
 def differences(name: str, panels: Sequence[tuple[str, Sequence[Span]]]) -> str:
     """Relative differences to a baseline with their intervals, in percent around a line at 0."""
     count = len(panels[0][1])
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
 
     def draw(axes: list[Axes]) -> None:
-        for ax, (title, spans) in zip(axes, panels, strict=True):
+        for ax in axes[len(panels) :]:
+            ax.set_visible(False)
+        for i, (ax, (title, spans)) in enumerate(zip(axes, panels, strict=False)):
             _tidy(ax, title, axis="x")
             ax.axvline(0, color=colour("muted"), linewidth=0.8)
             y = np.arange(count)[::-1]
             for place, span in zip(y, spans, strict=True):
                 ax.plot([100 * span.estimate], [place], "o", color=colour(span.shade), markersize=4)
                 _whisker(ax, float(place), span, span.shade, 100)
-            ax.set_yticks(y, [span.name for span in spans] if ax is axes[0] else [""] * count)
+            ax.set_yticks(y, [""] * count if i % columns else [span.name for span in spans])
             ax.set_ylim(-0.6, count - 0.4)
             ax.margins(x=0.12)
             ax.xaxis.set_major_locator(MaxNLocator(4))
             ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:+.3g} %" if v else "0"))
         _room(axes, [span.name for span in panels[0][1]])
+        axes[0].figure.subplots_adjust(hspace=0.75)
 
-    return drawing(name, draw, columns=len(panels), height=0.72 + 0.27 * count)
+    return drawing(name, draw, columns=columns, rows=rows, height=0.3 + (0.55 + 0.27 * count) * rows)
 
 
 def _whisker(ax: Axes, y: float, span: Span, ink: str, scale: float = 1) -> None:

@@ -17,6 +17,8 @@ from spinsim.reporting.terminal import NOTHING, number
 
 MOST_LINES = 8
 MOST_ROWS = 400
+MOST_PANELS = 9
+MOST_COLUMNS = 5
 
 
 def shown(metric: Metric, amount: float | None) -> str:
@@ -81,9 +83,10 @@ def comparison_report(c: Comparison) -> str:
         page.section(
             first.title[:1].upper() + first.title[1:],
             page.figure(
-                figures.bars("means", [(first.title, _means(c, names, 0))]),
+                figures.bars("means", [("", _means(c, names, 0))]),
                 "Means over the seeds, with 95 % bootstrap intervals.",
             ),
+            _metric_table(c, names, 0),
         ),
         page.section(
             "Differences",
@@ -92,10 +95,8 @@ def comparison_report(c: Comparison) -> str:
                 f"Relative to {escape(c.baseline)}, paired by seed. "
                 "An interval that crosses 0 decides nothing.",
             ),
-        )
-        if others
-        else "",
-        *(_metric_section(c, names, i) for i in range(len(c.metrics))),
+            *(_metric_table(c, names, i) for i in range(1, len(c.metrics))),
+        ),
         failed_section(c.rows),
         _method(c),
     ]
@@ -126,7 +127,7 @@ def _times(bound: float | None, scale: float) -> float | None:
 def _panels(c: Comparison, others: Sequence[str]) -> list[tuple[str, list[figures.Span]]]:
     panels = []
     names = list(c.effects)
-    for i, metric in enumerate(c.metrics[:3]):
+    for i, metric in enumerate(c.metrics[:MOST_PANELS]):
         spans = []
         for name in others:
             relative = c.effects[name][i].relative
@@ -150,11 +151,11 @@ def _verdicts(c: Comparison, others: Sequence[str]) -> str:
     return f'<div class="headline">{"".join(stats)}</div>{notes}'
 
 
-def _metric_section(c: Comparison, names: Sequence[str], i: int) -> str:
+def _metric_table(c: Comparison, names: Sequence[str], i: int) -> str:
     metric = c.metrics[i]
     rows = [_cells(name, c.effects[name][i], name == c.baseline) for name in names]
-    header = ["", "mean", "95 % interval", "difference", "interval", "verdict"]
-    return page.section(metric.title, page.table(header, rows))
+    title = f'<th style="color:var(--ink)">{escape(metric.title) if i else ""}</th>'
+    return page.table([title, "mean", "95 % interval", "difference", "interval", "verdict"], rows)
 
 
 def _cells(name: str, effect: Effect, own: bool) -> list[str]:
@@ -271,11 +272,12 @@ def _sweep_table(s: Sweep, rows: Sequence[Row]) -> str:
     groups = grouped(rows, s.axes)
     for key, group in list(groups.items())[:MOST_ROWS]:
         means = []
-        for metric in s.metrics:
+        for metric in s.metrics[:MOST_COLUMNS]:
             found = _values(group, metric)
             means.append(number(sum(found) / len(found), 4) if found else NOTHING)
         lines.append([*(escape(str(label)) for label in key), *means])
-    header = [escape(name) for name in s.axes] + [escape(metric.title) for metric in s.metrics]
+    header = [escape(name.removeprefix("policies.")) for name in s.axes]
+    header += [escape(metric.title) for metric in s.metrics[:MOST_COLUMNS]]
     more = len(groups) - len(lines)
     note = f'<p class="note">{more:,} more in sweep.parquet.</p>' if more else ""
     return page.section("Every combination", page.table(header, lines), note)

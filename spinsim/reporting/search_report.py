@@ -89,6 +89,8 @@ def gain_text(t: Tuning, winner: Winner) -> str:
     change = f"{name} {signed(effect.relative)} ({signed_spread(effect.relative)})"
     if effect.verdict == "better":
         return f"{change}: an improvement; the interval excludes zero"
+    if effect.verdict == "the same":
+        return "nothing better than the scenario as written was found"
     if effect.verdict == "worse":
         return f"{change}: worse than the scenario as written on what tuning did not see"
     return f"{change}: no improvement is shown; the interval includes zero"
@@ -100,7 +102,7 @@ def tuning_report(t: Tuning) -> str:
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     lede = f"{len(t.trials)} trials ({counts}) over {', '.join(t.keys)}"
     stats = [
-        page.stat(signed(winner.gain[0].relative), winner.name, f"held out: {gain_text(t, winner)}")
+        page.stat(signed(winner.gain[0].relative), winner.name, _detail(t, winner))
         for winner in t.winners[:6]
     ]
     notes = "".join(f'<p class="note">{escape(note)}.</p>' for note in t.notes)
@@ -114,6 +116,16 @@ def tuning_report(t: Tuning) -> str:
         failed_section(t.rows),
     ]
     return page.page(f"tuning of {t.scenario}", [part for part in body if part])
+
+
+def _detail(t: Tuning, winner: Winner) -> str:
+    """Under a winner's headline: the gain in words, or in every objective."""
+    if len(t.objectives) == 1:
+        return f"held out: {gain_text(t, winner)}"
+    gains = (
+        f"{e.metric.title.rpartition(',')[0] or e.metric.title} {signed(e.relative)}" for e in winner.gain
+    )
+    return f"held out: {', '.join(gains)}"
 
 
 def _held_out(t: Tuning) -> str:

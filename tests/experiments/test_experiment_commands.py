@@ -39,15 +39,20 @@ def tokens_per_second(accept: float, length: int, verify: float, step: float) ->
     return (1 - accept ** (length + 1)) / (1 - accept) / (verify + length * step)
 
 
+def alone(output: int) -> dict[str, Any]:
+    """A workload of one request at a time."""
+    return {
+        "requests": 6,
+        "arrivals": {"process": "closed", "concurrency": 1},
+        "prompt_tokens": {"distribution": "fixed", "value": 16},
+        "output_tokens": {"distribution": "fixed", "value": output},
+    }
+
+
 def test_sweep_finds_the_closed_form(tmp_path: Path) -> None:
     scenario = write_scenario(
         tmp_path,
-        workload={
-            "requests": 6,
-            "arrivals": {"process": "closed", "concurrency": 1},
-            "prompt_tokens": {"distribution": "fixed", "value": 16},
-            "output_tokens": {"distribution": "fixed", "value": 400},
-        },
+        workload=alone(400),
     )
     out = tmp_path / "out"
     summary = done(
@@ -177,7 +182,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     folder = tmp_path_factory.mktemp("tune")
     out = folder / "out"
     summary = done(
-        out, "tune", write_scenario(folder), "--only", "length", "--choose", "selector=fixed,greedy",
+        out, "tune", write_scenario(folder, workload=alone(200)), "--only", "length", "--choose", "selector=fixed,greedy",
         "--trials", "24", "--seeds", "2", "--fresh", "6",
     )  # fmt: skip
     return out, summary
