@@ -76,7 +76,7 @@ Fitter = Callable[[Sequence[PassShape], Array], PassFit]
 
 
 class Law:
-    """overhead + a * operators + b * attention + c * tokens, every coefficient nonnegative.
+    """overhead + a * operators + b * attention + c * tokens + d * rows, every coefficient nonnegative.
 
     Operators and attention are sums of max(bytes, flops / ratio) of the model's shape, so that a is
     the inverse of an achieved bandwidth and a / ratio that of an achieved rate.
@@ -92,13 +92,14 @@ class Law:
 
     def predict(self, shape: PassShape) -> float:
         """Seconds of a pass."""
-        overhead, operators, attention, token = self.coefficients
+        overhead, operators, attention, token, row = self.coefficients
         fixed = self._fixed.get((shape.tokens, shape.head))
         if fixed is None:
             work = self._costs.body(int(shape.tokens)) + self._costs.output(int(shape.head))
             fixed = overhead + operators * work + token * shape.tokens
             self._fixed[shape.tokens, shape.head] = fixed
-        return fixed + attention * self._costs.attention.seconds(shape.kv_tokens, shape.queries, shape.pairs)
+        read = self._costs.attention.seconds(shape.kv_tokens, shape.queries, shape.pairs)
+        return fixed + attention * read + row * shape.rows
 
 
 def _unit_costs(shape: ModelShape, dtype: str, devices: int, ratio: float) -> PassCosts:
@@ -133,7 +134,7 @@ def law_fitter(shape: ModelShape, dtype: str, devices: int = 1) -> Fitter:
         if known is None:
             work = costs.body(int(point.tokens)) + costs.output(int(point.head))
             attention = costs.attention.seconds(point.kv_tokens, point.queries, point.pairs)
-            known = columns[ratio, point] = [1.0, work, attention, point.tokens]
+            known = columns[ratio, point] = [1.0, work, attention, point.tokens, point.rows]
         return known
 
     def fit(points: Sequence[PassShape], seconds: Array) -> PassFit:

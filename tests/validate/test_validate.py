@@ -70,6 +70,7 @@ def test_both_worlds_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     # again, with --resume: nothing runs live a second time
     monkeypatch.setattr(experiment, "run_scenario", lambda *a, **k: pytest.fail("ran a finished cell"))
     again = validate(cells, tmp_path / "out", options, resume=True)
+    assert loads == 1
     assert again["cells"] == done["cells"]
     with pytest.raises(InputError, match="--resume"):
         validate(cells, tmp_path / "out", options)
