@@ -41,9 +41,13 @@ def probe(model: LoadedModel, key: str = "") -> None:
             rows = Rows([1, 0], [first[1] - first[0], second[1] - second[0]], [first[1], second[1]])
             batch, positions = build_batch(cache, rows, "ragged")
             packed = torch.cat((tokens[0, slice(*first)], tokens[1, slice(*second)]))
-            logits = module(
-                input_ids=packed[None], position_ids=positions[None], use_cache=False, attention_batch=batch
-            ).logits[0]
+            with on(device):
+                logits = module(
+                    input_ids=packed[None],
+                    position_ids=positions[None],
+                    use_cache=False,
+                    attention_batch=batch,
+                ).logits[0]
             ours[0, slice(*first)], ours[1, slice(*second)] = logits.float().split(rows.query_lens)
     except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,357 @@
+"""Kernels on a GPU beside their floors: ``python -m benchmarks.kernels --seconds 100 --out kernels.json``.
+
+Sections, most telling first: widening (exact, and as costly as its shape), verification, draft steps, the
+three packings, and the host's share of a round by cause. A floor is a sum over operators of
+max(bytes / bandwidth, flops / rate) at the copy bandwidth and matmul rate that are measured first. Rows
+reach ``--out`` as they are measured; what no longer fits into ``--seconds`` is left out and said so.
+``--tiny`` runs everything on small shapes, on the CPU too. Weights are random: they decide no time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import gc
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.kernel_session import (
+    PROPOSED,
+    Session,
+    full_plan,
+    measure_machine,
+    proposal_floor,
+    tiny_plan,
+    verification_floor,
+)
+from spinsim.costs.shapes import ModelShape
+from spinsim.live.runner.cache import SlotCache
+from spinsim.live.runner.forward import Part, Proposal, combine, verified
+from spinsim.live.runner.graphed import GraphedRunner
+from spinsim.live.runner.kernels import flash_works, flashinfer_works
+from spinsim.live.runner.lean import LeanDecoder
+from spinsim.live.runner.loading import prepare
+from spinsim.live.runner.verification_graphs import Pass
+from spinsim.models import family
+from spinsim.models.build import random_llama
+from spinsim.models.widen_check import exactness, timings
+
+SECTIONS = ("widening", "verification", "drafts", "packings", "host", "flashinfer")
+PIECES = (128, 256, 512)
+
+
+def runner_of(
+    session: Session, shape: ModelShape, rows: int, slot_tokens: int, kernel: str = "auto"
+) -> GraphedRunner:
+    """A runner over random weights, its cache full of random K and V."""
+    module = random_llama(shape, dtype=torch.bfloat16, device=session.device)
+    model = prepare(module, shape.name, device=session.device)
+    decoder = LeanDecoder(model, slot_tokens, consume=True)
+    dtype = torch.bfloat16
+    cache = SlotCache(
+        shape.layers, rows, slot_tokens, shape.kv_heads, shape.head_dim, device=session.device, dtype=dtype
+    )
+    for layer in range(shape.layers):
+        cache.keys[layer].normal_()
+        cache.values[layer].normal_()
+    return over(decoder, cache, shape, rows, kernel)
+
+
+def over(decoder: LeanDecoder, cache: SlotCache, shape: ModelShape, rows: int, kernel: str) -> GraphedRunner:
+    """A runner of the same model and cache through another kernel."""
+    return GraphedRunner(
+        decoder,
+        cache,
+        max_rows=rows,
+        max_length=PROPOSED,
+        vocabulary=shape.vocab,
+        heads=shape.heads,
+        scale=decoder.scale,
+        kernel=kernel,
+    )
+
+
+def free() -> None:
+    """Gives back what the last models held."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def time_verification(
+    session: Session, runner: GraphedRunner, contexts: Sequence[int], kind: str = "ragged", piece: int = 0
+) -> tuple[float, float]:
+    """(device seconds of the replayed pass, wall seconds of the call)."""
+    rows = len(contexts)
+    tokens = torch.ones(rows, PROPOSED, dtype=torch.int64, device=session.device)
+    asked = (list(range(rows)), [1] * rows, contexts, [PROPOSED] * rows)
+    wall = session.wall_s(lambda: runner.verify(*asked, tokens, None, kind, piece))
+    with torch.inference_mode():
+        found = runner.verifications.prepare(*asked, kind, piece, ())
+        found.table.send()
+        return session.device_s(found.replay, repeats=6), wall
+
+
+def add_verification(session: Session, runner: GraphedRunner, shape: ModelShape, kernel: str) -> None:
+    """A row for every batch size."""
+    for rows in session.plan.batches:
+        if session.late(2):
+            return session.add("left out", what=f"verification {shape.name} {kernel} {rows}")
+        floor = verification_floor(session.costs(shape), [session.plan.context] * rows)
+        device, wall = time_verification(session, runner, [session.plan.context] * rows)
+        session.add(
+            "verification",
+            model=shape.name,
+            kernel=kernel,
+            batch=rows,
+            device_ms=device * 1e3,
+            wall_ms=wall * 1e3,
+            floor_ms=floor * 1e3,
+            ratio=device / floor,
+        )
+    return None
+
+
+def widening(session: Session) -> Iterator[None]:
+    """Exactness in fp32 and bf16; prefill and verification against a random model of the shape."""
+    name = str(session.device)
+    for shape in session.plan.targets:
+        small = family.load("target", dtype=torch.float32, device=session.device)
+        found = exactness(small, shape, name, tokens=128 if session.device.type == "cuda" else 16)
+        session.add("widening", **dataclasses.asdict(found))
+        free()
+        yield
+        rows, context = (32, 448) if session.device.type == "cuda" else (2, 16)
+        for timing in timings(small, shape, name, rows=rows, context=context, repeats=session.plan.repeats):
+            session.add("widening", shape=shape.name, **dataclasses.asdict(timing), ratio=timing.ratio)
+        free()
+        yield
+
+
+def verification(session: Session) -> Iterator[None]:
+    """Verification through our kernels at equal contexts."""
+    plan = session.plan
+    for shape in plan.targets:
+        runner: GraphedRunner | None = runner_of(session, shape, max(plan.batches), plan.context + 16)
+        assert runner is not None
+        for kernel in ("auto", "flash"):
+            if kernel == "auto":
+                add_verification(session, runner, shape, kernel)
+            elif flash_works(runner.cache):
+                other = over(runner.decoder, runner.cache, shape, max(plan.batches), kernel)  # type: ignore[arg-type]
+                add_verification(session, other, shape, kernel)
+                del other
+            yield
+        runner = None
+        free()
+
+
+def drafts(session: Session) -> Iterator[None]:
+    """A proposal of every draft, by step."""
+    plan, rows = session.plan, session.plan.draft_batch
+    for shape in plan.drafts:
+        runner = runner_of(session, shape, rows, plan.context + 16)
+        ones, contexts = [1] * rows, [plan.context] * rows
+        asked = (list(range(rows)), ones, ones, contexts, [PROPOSED] * rows)
+        with torch.inference_mode():
+            device = session.device_s(lambda r=runner, a=asked: r.proposals.propose(*a, ())) / PROPOSED  # type: ignore[misc]
+
+            def propose(runner: GraphedRunner = runner, asked: Any = asked) -> None:
+                runner.propose(*asked)
+                session.synchronize()
+
+            wall = session.wall_s(propose) / PROPOSED
+        floor = proposal_floor(session.costs(shape), rows, plan.context) / PROPOSED
+        session.add(
+            "drafts",
+            model=shape.name,
+            batch=rows,
+            device_ms=device * 1e3,
+            wall_ms=wall * 1e3,
+            floor_ms=floor * 1e3,
+            ratio=device / floor,
+        )
+        del runner
+        free()
+        yield
+
+
+def packings(session: Session) -> Iterator[None]:
+    """The three packings on equal and on skewed contexts; decomposed at several piece lengths."""
+    plan = session.plan
+    for shape in reversed(plan.targets):
+        runner = runner_of(session, shape, max(plan.batches), max(plan.long, plan.context) + 16)
+        for rows in plan.batches:
+            lengths = {
+                "equal": [plan.context] * rows,
+                "skewed": [plan.long if i % 8 == 0 else plan.short for i in range(rows)],
+            }
+            for skew, contexts in lengths.items():
+                floor = verification_floor(session.costs(shape), contexts)
+                for kind, piece in (("ragged", 0), ("padded", 0), *(("decomposed", p) for p in PIECES)):
+                    device, wall = time_verification(session, runner, contexts, kind, piece)
+                    session.add(
+                        "packings",
+                        model=shape.name,
+                        batch=rows,
+                        lengths=skew,
+                        packing=kind,
+                        piece=piece,
+                        device_ms=device * 1e3,
+                        wall_ms=wall * 1e3,
+                        ratio=device / floor,
+                    )
+                yield
+        del runner
+        free()
+
+
+class Round:
+    """One round of a draft and a target, stage by stage, as the live run's executor goes through it."""
+
+    def __init__(self, session: Session, draft: GraphedRunner, target: GraphedRunner, rows: int) -> None:
+        self.session, self.draft, self.target, self.rows = session, draft, target, rows
+        self.slots, self.ones, self.contexts = list(range(rows)), [1] * rows, [session.plan.context] * rows
+        self.lengths = [PROPOSED - i % PROPOSED for i in range(rows)]
+
+    def tables_of_proposal(self) -> list[Callable[[], None]]:
+        """The host's part of a proposal."""
+        asked = (self.slots, self.ones, self.ones, self.contexts, self.lengths)
+        return self.draft.proposals.prepare(*asked, ())
+
+    def propose(self, graphs: Sequence[Callable[[], None]]) -> Proposal:
+        """Launches it."""
+        self.draft.proposals.table.send()
+        for replay in graphs:
+            replay()
+        return Proposal(*self.draft.proposals.collect(len(graphs), self.rows))
+
+    def gather(self, proposal: Proposal) -> Proposal:
+        """As when several drafts serve a batch: rows in another order than the proposal's."""
+        backwards = range(self.rows)[::-1]
+        return combine([Part(range(self.rows), backwards, proposal)], self.rows, self.session.device)
+
+    def tables_of_verification(self) -> Pass:
+        """The host's part of a verification."""
+        asked = (self.slots, self.ones, self.contexts, self.lengths)
+        return self.target.verifications.prepare(*asked, "ragged", 0, ())
+
+    def verify(self, found: Pass, together: Proposal) -> None:
+        """Launches it."""
+        found.table.send()
+        self.target.verifications.feed(together.tokens, None)
+        found.replay()
+
+    def busy_s(self) -> tuple[float, float]:
+        """Device seconds of proposal and verification, launched ahead of the device."""
+        graphs, found = self.tables_of_proposal(), self.tables_of_verification()
+        together = self.propose(graphs)
+        propose = self.session.device_s(lambda: self.propose(graphs))
+        return propose, self.session.device_s(lambda: self.verify(found, together))
+
+    def spans(self, busy: tuple[float, float]) -> dict[str, float]:
+        """Seconds that the device waits in one round, by cause."""
+        clock, at = time.perf_counter, [time.perf_counter()]
+
+        def lap() -> float:
+            at.append(clock())
+            return at[-1] - at[-2]
+
+        found: dict[str, float] = {}
+        graphs = self.tables_of_proposal()
+        found["propose: index tables"] = lap()
+        proposal = self.propose(graphs)
+        self.session.synchronize()
+        found["propose: launch and synchronise"] = max(0.0, lap() - busy[0])
+        together = self.gather(proposal)
+        found["gather: upload and copies"] = lap()
+        pass_ = self.tables_of_verification()
+        found["verify: index tables"] = lap()
+        self.verify(pass_, together)
+        self.session.synchronize()
+        found["verify: launch and synchronise"] = max(0.0, lap() - busy[1])
+        judged = self.target.verifications.read(pass_, self.rows)
+        found["verify: read-back"] = lap()
+        verified(judged.tolist())
+        found["verify: lists"] = lap()
+        return found
+
+
+def host(session: Session) -> Iterator[None]:
+    """What the device waits for in a round, by cause; the targets' first shape with the smallest draft."""
+    plan, rows = session.plan, session.plan.draft_batch
+    runners = [
+        runner_of(session, shape, rows, plan.context + 16) for shape in (plan.drafts[0], plan.targets[0])
+    ]
+    with torch.inference_mode():
+        turn = Round(session, runners[0], runners[1], rows)
+        busy = turn.busy_s()
+        samples = [turn.spans(busy) for _ in range(4 + 4 * plan.repeats)][4:]
+    middle = {name: statistics.median(sample[name] for sample in samples) for name in samples[0]}
+    for name, span in middle.items():
+        session.add("host", cause=name, batch=rows, us=span * 1e6)
+    session.add("host", cause="sum", batch=rows, us=sum(middle.values()) * 1e6, target_us=500.0)
+    yield
+
+
+def flashinfer(session: Session) -> Iterator[None]:
+    """Verification through FlashInfer, where it is installed and there is time to compile it."""
+    plan, shape = session.plan, session.plan.targets[-1]
+    runner = runner_of(session, shape, max(plan.batches), plan.context + 16)
+    if not flashinfer_works(runner.cache):
+        return session.add("left out", what="flashinfer is not installed or does not take this cache")
+    if session.late(32):
+        return session.add("left out", what="flashinfer: under 32 s left, and compiling takes up to 30")
+    other = over(runner.decoder, runner.cache, shape, max(plan.batches), "flashinfer")  # type: ignore[arg-type]
+    add_verification(session, other, shape, "flashinfer")
+    yield
+    return None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures what fits; 0 when no section failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=100.0, help="start nothing that would end later")
+    parser.add_argument("--out", type=Path, help="JSON file, rewritten after every row")
+    parser.add_argument("--tiny", action="store_true", help="small shapes, for a machine without a GPU")
+    parser.add_argument("--sections", default=",".join(SECTIONS), help=f"of {', '.join(SECTIONS)}")
+    options = parser.parse_args(arguments)
+    unknown = set(options.sections.split(",")) - set(SECTIONS)
+    if unknown:
+        parser.error(f"unknown section {', '.join(sorted(unknown))}; allowed: {', '.join(SECTIONS)}")
+    cuda = torch.cuda.is_available()
+    if not cuda and not options.tiny:
+        parser.error("no CUDA device; allowed without one: --tiny")
+    device = torch.device("cuda", 0) if cuda else torch.device("cpu")
+    if not cuda:
+        torch.set_num_threads(1)  # small matrices: a second thread only waits
+    session = Session(tiny_plan() if options.tiny else full_plan(), device, options.seconds, options.out)
+    measure_machine(session)
+    work = dict(zip(SECTIONS, (widening, verification, drafts, packings, host, flashinfer), strict=True))
+    failed = 0
+    for name in SECTIONS:
+        if name not in options.sections.split(","):
+            continue
+        try:
+            for _ in work[name](session):
+                if session.late(4):
+                    break
+        except Exception:
+            failed += 1
+            session.add("failed", what=name, error=traceback.format_exc(limit=-4))
+        free()
+        if session.late(4):
+            session.add("left out", what=f"everything after {name}")
+            break
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
