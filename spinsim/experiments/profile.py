@@ -304,11 +304,18 @@ def _subject(scenario: Scenario, base_dir: Path, deployment: Deployment) -> Subj
     models: dict[str, ProfiledModel] = {}
 
     def enter(shape: ModelShape, dtype: str, hardware: str, loaded: LoadedModel, key: str) -> str:
+        """The profile's name for a model; models of one shape share it."""
         _require_shape(shape, loaded, key)
-        name = f"{shape.name}/{dtype}/{hardware}"
         if Path(shape.source).is_file():  # a path of this machine says nothing elsewhere
             shape = replace(shape, source="config.json of the weights")
-        models.setdefault(name, ProfiledModel(shape, dtype, hardware))
+        known = Profile(SCHEMA, hardware, "", False, {}, {}, models, ()).find_model(shape, dtype, hardware, 1)
+        if known is not None:
+            return known
+        name, number = f"{shape.name}/{dtype}/{hardware}", 1
+        while name in models:  # another shape of this name
+            number += 1
+            name = f"{shape.name}-{number}/{dtype}/{hardware}"
+        models[name] = ProfiledModel(shape, dtype, hardware)
         return name
 
     target = enter(
@@ -323,16 +330,10 @@ def _subject(scenario: Scenario, base_dir: Path, deployment: Deployment) -> Subj
     for index, (name, shape) in enumerate(draft_shapes(scenario, base_dir).items()):
         hardware = device_hardware(scenario, scenario.placement.drafts[name], f"placement.drafts.{name}").name
         dtype, loaded = scenario.models.drafts[name].dtype, deployment.models.drafts[name]
-        same = _same_model(models, shape, dtype, hardware)
-        key = same or enter(shape, dtype, hardware, loaded, f"models.drafts.{name}")
+        key = enter(shape, dtype, hardware, loaded, f"models.drafts.{name}")
         drafts.setdefault(key, index)
         keys.append(key)
     return Subject(models, target, drafts, tuple(keys))
-
-
-def _same_model(models: dict[str, ProfiledModel], shape: ModelShape, dtype: str, hardware: str) -> str | None:
-    view = Profile(SCHEMA, hardware, "", False, {}, {}, models, ())
-    return view.find_model(shape, dtype, hardware, 1)
 
 
 def _require_shape(shape: ModelShape, loaded: LoadedModel, key: str) -> None:

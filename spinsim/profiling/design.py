@@ -87,7 +87,8 @@ def _prefill(model: str, limits: Range, count: int) -> Iterator[Probe]:
             yield Probe("prefill", model, -1, 1, tokens, limits.context - 1 - tokens)
     # Two prompts that share a chunk, with all that was computed of them before.
     half = max(1, min(limits.chunk // 2, limits.context - 1))
-    yield Probe("prefill", model, -1, 2, half, limits.context - 1 - half)
+    if limits.rows > 1:
+        yield Probe("prefill", model, -1, 2, half, limits.context - 1 - half)
     for rows in levels(min(limits.chunk, limits.rows), count):
         if rows > 1:
             yield Probe("prefill", model, -1, rows, max(1, min(limits.chunk // rows, limits.context - 1)), 0)

@@ -35,7 +35,7 @@ def signed(value: float | None) -> str:
 def print_profile(done: Any, console: Console | None = None) -> None:
     """Held-out errors by operation, and where the profile is. ``done``: an experiments' ``Profiled``."""
     console = console or Console()
-    table = _table("model", "operation", "points", "fit", "held-out median", "p95")
+    table = _table("held-out errors", "operation", "points", "fit", "median", "p95")
     for row in done.fits:
         operation = " ".join(filter(None, (row["operation"], row["part"])))
         table.add_row(

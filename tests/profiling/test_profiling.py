@@ -1,0 +1,327 @@
+"""Profiles measured on this CPU: complete, resumable, written as they grow, and read by the predictor."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from spinsim.cli import app
+from spinsim.costs.base import INTERPOLATED, MEASURED
+from spinsim.costs.build import build_predictor
+from spinsim.costs.predictors import part_of
+from spinsim.costs.profile import OPERATIONS, Profile, read_profile, write_profile
+from spinsim.errors import InputError
+from spinsim.experiments import profile as experiment
+from spinsim.experiments.profile import Workplace, profile
+from spinsim.experiments.simulate import simulate_scenario
+from spinsim.live.deployment import deploy
+from spinsim.policies.packing.decomposed import decompose
+from spinsim.profiling.adaptive import next_probes
+from spinsim.profiling.design import Range, design, levels
+from spinsim.profiling.drift import drifted
+from spinsim.profiling.probes import Probe, identity_of, spread
+from spinsim.profiling.session import Session
+from spinsim.profiling.timing import Effort, sampled, timing_of
+from tests.validate.tiny_models import tiny_scenario
+
+TINY = Effort(seconds=0.0, fewest=1, most=1, warm=0, passes=1)
+
+
+@pytest.fixture(autouse=True)
+def _light(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One sample a point, one thread: these tests are about what is measured, not how precisely."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.setattr(experiment, "QUICK", TINY)
+    monkeypatch.setattr(experiment, "Effort", lambda: TINY)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(scenario, its quick profile)."""
+    folder = tmp_path_factory.mktemp("profile")
+    loaded = tiny_scenario(folder)
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "QUICK", TINY)
+        profile(loaded, folder / "p.json", quick=True, budget_s=0.1)
+    return loaded.path, folder / "p.json"
+
+
+def test_every_operation_is_there(measured: tuple[Path, Path]) -> None:
+    known = read_profile(measured[1])
+    # one CPU: nothing is transferred, and no two lanes share it
+    assert {point.operation for point in known.points} == set(OPERATIONS) - {"transfer", "lane_slowdown"}
+    assert [model.shape.hidden for model in known.models.values()] == [32, 16]
+    packings = {point.packing for point in known.points if point.operation == "verify"}
+    assert packings == {"padded", "decomposed", "ragged"}
+    assert known.versions["torch"]
+    assert all(point.seconds > 0 for point in known.points)
+    assert "/" not in json.dumps([model.shape.source for model in known.models.values()])
+
+
+def test_a_whole_simulation_stays_inside_the_profile(measured: tuple[Path, Path], tmp_path: Path) -> None:
+    """At every length up to the limits, under every packing, without asking the roofline."""
+    for packing in ("padded", "decomposed", "ragged"):
+        for length in ({"name": "fixed", "tokens": 3}, {"name": "fixed", "tokens": 1}):
+            loaded = tiny_scenario(
+                measured[0].parent,
+                "inside",
+                costs={"model": "profile", "path": measured[1].name},
+                policies={
+                    "selector": {"name": "round_robin"},
+                    "length": length,
+                    "packing": {"name": packing},
+                    "pipeline": {"name": "fixed", "micro_batches": 2},
+                },
+                workload={
+                    "requests": 12,
+                    "arrivals": {"process": "at_once"},
+                    "prompt_tokens": {"distribution": "uniform", "min": 1, "max": 40},
+                    "output_tokens": {"distribution": "fixed", "value": 24},
+                },
+            )
+            done = simulate_scenario(loaded.scenario, loaded.base_dir)
+            assert done.records.ended_ns > 0
+            assert done.records.label_s["roofline"] == 0
+            assert done.records.label_s["interpolated"] > 0
+
+
+def test_points_answer_what_was_measured(measured: tuple[Path, Path]) -> None:
+    """A probe's plan, asked of the predictor, gives the probe's own time, and says so."""
+    loaded = tiny_scenario(measured[0].parent, "asked", costs={"model": "profile", "path": measured[1].name})
+    predictor = build_predictor(loaded.scenario, loaded.base_dir)
+    known = {identity_of(point): point for point in read_profile(measured[1]).points}
+    deployment = deploy(loaded.scenario, loaded.base_dir)
+    with Workplace(loaded.scenario, loaded.base_dir, deployment) as place:
+        core = place.design(quick=True).core
+    asked = 0
+    for probe in core:
+        point = known[probe.identity]
+        if probe.operation == "verify":
+            answer = predictor.verify(probe.plan)
+        elif probe.operation == "prefill":
+            answer = predictor.prefill([probe.tokens] * probe.rows, probe.contexts)
+        elif probe.operation == "catch_up":
+            answer = predictor.catch_up(probe.draft, [probe.tokens] * probe.rows, probe.contexts)
+        elif probe.tokens == 2:
+            answer = predictor.propose(probe.draft, [1] * probe.rows, probe.contexts)
+        else:
+            continue
+        assert answer == (point.seconds, MEASURED)
+        asked += 1
+    assert asked > 40
+
+
+def test_a_later_step_is_what_further_tokens_take(measured: tuple[Path, Path]) -> None:
+    loaded = tiny_scenario(measured[0].parent, "steps", costs={"model": "profile", "path": measured[1].name})
+    predictor = build_predictor(loaded.scenario, loaded.base_dir)
+    first = predictor.propose(0, [1, 1, 1], [30, 30, 30])
+    third = predictor.propose(0, [3, 3, 3], [30, 30, 30])
+    assert third.seconds > first.seconds
+    assert third.label == INTERPOLATED
+
+
+def test_resuming_measures_what_is_missing_alone(
+    measured: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut in half, a profile is completed; what is there is not measured again."""
+    known = read_profile(measured[1])
+    half = replace(known, points=known.points[: len(known.points) // 2])
+    path = tmp_path / "half.json"
+    write_profile(half, path)
+    visited: list[Probe] = []
+    visit = Session.visit
+    monkeypatch.setattr(
+        Session, "visit", lambda self, bench, probe: (visited.append(probe), visit(self, bench, probe))[1]
+    )
+    loaded = tiny_scenario(measured[0].parent)
+    done = profile(loaded, path, quick=True, resume=True, budget_s=0.01)
+    before = {identity_of(point) for point in half.points}
+    assert visited
+    assert not before & {probe.identity for probe in visited}
+    assert {identity_of(p) for p in known.points if p.model} <= {identity_of(p) for p in done.profile.points}
+    assert done.profile.points[: len(half.points)] == half.points
+
+
+def test_an_interrupted_profile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    visit = Session.visit
+    count = 0
+
+    def interrupted(self: Session, bench: object, probe: Probe) -> None:
+        nonlocal count
+        count += 1
+        if count > 5:
+            raise KeyboardInterrupt
+        visit(self, bench, probe)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Session, "visit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        profile(tiny_scenario(tmp_path), tmp_path / "p.json", quick=True)
+    assert len([p for p in read_profile(tmp_path / "p.json").points if p.model]) == 5
+
+
+def test_another_machines_profile_is_not_gone_on_with(measured: tuple[Path, Path], tmp_path: Path) -> None:
+    known = read_profile(measured[1])
+    path = tmp_path / "p.json"
+    write_profile(replace(known, hardware="h200"), path)
+    with pytest.raises(InputError, match="--force"):
+        profile(tiny_scenario(tmp_path), path, quick=True, resume=True)
+    with pytest.raises(InputError, match="exists already"):
+        profile(tiny_scenario(tmp_path), path, quick=True)
+
+
+def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
+    """What would be charged must be what runs."""
+    loaded = tiny_scenario(tmp_path)
+    deployment = deploy(loaded.scenario, loaded.base_dir)
+    drafts = {name: {"shape": "target.json", "dtype": "fp32"} for name in ("a", "b")}
+    models = {"target": {"shape": "target.json", "dtype": "fp32"}, "drafts": drafts}
+    other = tiny_scenario(tmp_path, "other", models=models)
+    with pytest.raises(InputError, match="the weights have") as caught:
+        Workplace(other.scenario, other.base_dir, deployment)
+    assert caught.value.key == "models.drafts.a.shape"
+
+
+def test_measuring_again_notes_how_far_it_moved(measured: tuple[Path, Path], tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(measured[1].read_text())
+    drift = experiment.again(tiny_scenario(measured[0].parent), path)
+    known = read_profile(path)
+    assert len(known.repeats) == 1
+    assert known.repeats[0].factors == drift.factors
+    assert set(drift.factors) == {"prefill", "catch_up", "draft_step", "verify"}
+    assert known.points == read_profile(measured[1]).points
+
+
+def test_drift_measures_five_points_of_every_kind(measured: tuple[Path, Path]) -> None:
+    loaded = tiny_scenario(measured[0].parent)
+    deployment = deploy(loaded.scenario, loaded.base_dir)
+    known = read_profile(measured[1])
+    slow = replace(known, points=tuple(replace(p, seconds=1e3 * p.seconds) for p in known.points))
+    with Workplace(loaded.scenario, loaded.base_dir, deployment) as place:
+        found = drifted(slow, place.bench, place.design(quick=True).core, TINY, most=5)
+    assert len(found.points) == 5
+    assert {point.operation for point in found.points} == {"prefill", "catch_up", "draft_step", "verify"}
+    assert len(found.moved) == 5
+
+
+def test_the_command(tmp_path: Path) -> None:
+    path = tiny_scenario(tmp_path).path
+    out = tmp_path / "p.json"
+    result = CliRunner().invoke(app, ["profile", str(path), "--quick", "--minutes", "0.1", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "held-out errors" in result.stdout
+    assert CliRunner().invoke(app, ["profile", str(path), "--quick", "--out", str(out)]).exit_code == 2
+    again = CliRunner().invoke(app, ["profile", str(path), "--again", "--json", "--out", str(out)])
+    assert set(json.loads(again.stdout)["factors"]) == {"prefill", "catch_up", "draft_step", "verify"}
+
+
+# --- the design ---------------------------------------------------------------------------------------
+
+LIMITS = st.builds(
+    Range,
+    rows=st.integers(1, 128),
+    context=st.integers(32, 4096),
+    length=st.integers(1, 8),
+    chunk=st.integers(8, 2048),
+)
+
+
+@settings(deadline=None)
+@given(limits=LIMITS, quick=st.booleans(), graphs=st.booleans())
+def test_a_design_reaches_the_limits_and_no_further(limits: Range, quick: bool, graphs: bool) -> None:
+    packings = ("padded", "decomposed", "ragged")
+    plan = design("t", {"d": 0}, limits, packings, graphs=dict.fromkeys("td", graphs), quick=quick)
+    probes = (*plan.core, *plan.candidates)
+    assert len({probe.identity for probe in probes}) == len(probes)
+    for probe in probes:
+        beyond = {"verify": probe.tokens - 1, "draft_step": probe.steps}.get(probe.operation, probe.tokens)
+        assert 1 <= probe.rows <= limits.rows
+        assert probe.context + beyond <= limits.context
+        assert all(math.isfinite(value) for value in probe.features.values())
+    for packing in ("padded", "ragged"):
+        verifies = [p for p in plan.core if p.packing == packing]
+        assert max(p.plan.real_query_tokens for p in verifies) == limits.rows * (limits.length + 1)
+        assert max(p.plan.kv_tokens for p in verifies) == limits.rows * limits.context
+    longest = max(p.tokens for p in plan.core if p.operation == "prefill")
+    assert longest == min(limits.chunk, limits.context - 1)
+
+
+@given(limit=st.integers(1, 5000), count=st.integers(2, 9), low=st.integers(1, 64))
+def test_levels(limit: int, count: int, low: int) -> None:
+    found = levels(limit, count, low)
+    assert (found[0], found[-1]) == (min(low, limit), limit)
+    assert len(found) <= count
+
+
+@given(longest=st.integers(1, 500), rows=st.integers(1, 64))
+def test_spread(longest: int, rows: int) -> None:
+    lengths = spread(longest, rows, even=False)
+    assert len(lengths) == rows
+    assert lengths[0] == longest
+    assert min(lengths) >= longest / 2
+    assert lengths == sorted(lengths, reverse=True)
+
+
+def test_a_decomposed_probe_is_what_the_policy_would_plan() -> None:
+    probe = Probe("verify", "t", -1, 3, 4, 100, "decomposed", 64, even=False)
+    assert probe.plan == decompose([103, 78, 53], [4, 4, 4], 64)
+    assert probe.point(timing_of([1.0])).packing == "decomposed"
+    assert part_of(probe.point(timing_of([1.0]))) == probe.part
+
+
+def test_the_worst_fit_gets_the_next_point(measured: tuple[Path, Path]) -> None:
+    """A point of one operation is spoiled: it is measured again, and a neighbour with it."""
+    known = read_profile(measured[1])
+    target = next(iter(known.models))
+    probes = [Probe("verify", target, -1, rows, 1, 60, "ragged") for rows in (1, 2, 3)]
+    wild = Probe("verify", target, -1, 2, 4, 31, "ragged")
+    clean = [
+        Probe("verify", target, -1, rows, tokens, context, "ragged")
+        for rows in (1, 2, 3)
+        for tokens in (1, 2, 3)
+        for context in (10, 30)
+    ]
+
+    def seconds(probe: Probe) -> float:
+        return 1e-3 * (100 if probe is wild else 1) * (1 + probe.shape.tokens / 4)
+
+    points = tuple(probe.point(timing_of([seconds(probe)])) for probe in [*clean, wild])
+    spoiled = replace(known, points=points)
+    found = next_probes(spoiled, probes, {probe.identity: probe for probe in [*clean, wild]}, 4)
+    assert found[0] is wild
+    assert found[1] in probes
+    good = replace(spoiled, points=points[:-1])
+    assert next_probes(good, probes, {}, 4) == []
+
+
+def test_samples_and_their_median() -> None:
+    values = iter([9.0, 9.0, 1.0, 3.0, 2.0])
+    found = sampled(lambda: next(values), Effort(seconds=0.0, fewest=3, most=5, warm=2))
+    assert found == [1.0, 3.0, 2.0]
+    timing = timing_of(found)
+    assert (timing.seconds, timing.spread_s, timing.repetitions) == (2.0, 0.5, 3)
+    with pytest.raises(ValueError, match="nothing"):
+        timing_of([])
+
+
+def test_repeats_are_checked(measured: tuple[Path, Path], tmp_path: Path) -> None:
+    known: Profile = read_profile(measured[1])
+    data = json.loads(measured[1].read_text())
+    assert data["schema"] == known.schema
+    data["repeats"] = [{"created": "", "factors": {"hop": 1.1}}]
+    (tmp_path / "p.json").write_text(json.dumps(data))
+    with pytest.raises(InputError, match="unknown 'hop'"):
+        read_profile(tmp_path / "p.json")
