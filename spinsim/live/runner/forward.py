@@ -27,6 +27,7 @@ from spinsim.live.runner.batch import Rows, build_batch, upload_array
 from spinsim.live.runner.cache import SlotCache
 from spinsim.live.runner.decoder import Decoder
 from spinsim.live.runner.kernels import require_kernel, use_kernel
+from spinsim.live.runner.placing import on
 from spinsim.live.runner.sampling import GREEDY, Sampling, choose
 from spinsim.live.runner.verification import Judged, distribution, verify_greedy, verify_sampled
 
@@ -114,7 +115,8 @@ class ModelRunner:
     ) -> torch.Tensor:
         """Logits ``[chosen, V]`` of packed ``tokens`` ``[T]`` that extend ``rows``; of all T for None."""
         batch, positions = build_batch(self.cache, rows, kind, piece)
-        return self.decoder(tokens, positions, use_kernel(batch, self.kernel), chosen)
+        with on(self.device):
+            return self.decoder(tokens, positions, use_kernel(batch, self.kernel), chosen)
 
     def _feed(
         self, slots: Sequence[int], starts: Sequence[int], token_lists: TokenLists

@@ -14,6 +14,7 @@ from spinsim.errors import InputError
 from spinsim.live.runner import attention
 from spinsim.live.runner.batch import Rows, build_batch
 from spinsim.live.runner.cache import SlotCache
+from spinsim.live.runner.placing import on
 
 if TYPE_CHECKING:
     from spinsim.live.runner.loading import LoadedModel
