@@ -81,7 +81,7 @@ def shapes(count: int) -> dict[str, Rows]:
         "skewed": Rows(slots, [5] * count, skew),
         "mixed": Rows(slots, [i % 6 for i in range(count)], [i % 6 + 37 * i % 900 for i in range(count)]),
         "decode": Rows(slots, [1] * count, [512 + i for i in range(count)]),
-        "prefill": Rows(slots[:3], [700, 33, 1], [900, 33, 2000]),
+        "prefill": Rows(slots[:3], [160, 33, 1], [900, 33, 2000]),
     }
 
 
