@@ -61,6 +61,13 @@ class Bench:
             # Data, not zeros: those draw less power and run faster.
             runner.cache.keys.normal_()
             runner.cache.values.normal_()
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait for what this thread has put on any GPU: the lanes' streams do not."""
+        for runner in (self.deployment.target, *self.deployment.drafts):
+            if runner.device.type == "cuda":
+                torch.cuda.synchronize(runner.device)
 
     def close(self) -> None:
         """End the lanes' threads."""
@@ -121,7 +128,9 @@ class Bench:
             return self._catch_up(probe)
         if probe.operation == "draft_step":
             return self._propose(probe, probe.steps)
-        return self._verify(probe)
+        execute = self._verify(probe)
+        self.settle()
+        return execute
 
     def _tokens(self, probe: Probe) -> list[list[int]]:
         used = self.deployment.models.target.used_vocabulary

@@ -130,6 +130,7 @@ def transfer_point(bench: Bench, draft: int, rows: int, length: int, effort: Eff
         proposal = bench.proposal(rows, length, device)
         proposed: list[Proposed | None] = [Proposed(proposal, row) for row in range(rows)]
         sides.append(lambda proposed=proposed: _arrive(proposed, home))
+    bench.settle()
 
     def once() -> float:
         there, here = (bench.stamps(lane, "transfer", side).seconds for side in sides)

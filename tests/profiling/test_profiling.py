@@ -25,6 +25,7 @@ from spinsim.experiments.profile import Workplace, profile
 from spinsim.experiments.simulate import simulate_scenario
 from spinsim.live.deployment import deploy
 from spinsim.policies.packing.decomposed import decompose
+from spinsim.profiling import host
 from spinsim.profiling.adaptive import next_probes
 from spinsim.profiling.design import Range, design, levels
 from spinsim.profiling.drift import drifted
@@ -43,6 +44,7 @@ def _light(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(1)
     monkeypatch.setattr(experiment, "QUICK", TINY)
     monkeypatch.setattr(experiment, "Effort", lambda: TINY)
+    monkeypatch.setattr(host, "OPERATION_S", 1e-5)
     yield
     torch.set_num_threads(threads)
 
@@ -55,6 +57,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "QUICK", TINY)
+        patch.setattr(host, "OPERATION_S", 1e-5)
         profile(loaded, folder / "p.json", quick=True, budget_s=0.1)
     return loaded.path, folder / "p.json"
 
