@@ -18,7 +18,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -153,21 +152,34 @@ def verification(session: Session) -> Iterator[None]:
         free()
 
 
+def time_proposal(session: Session, runner: GraphedRunner, rows: int) -> tuple[float, float]:
+    """Seconds a step: of the device, replaying a whole proposal, and of the call's wall time."""
+    ones, graphs = [1] * rows, runner.proposals
+    asked = (list(range(rows)), ones, ones, [session.plan.context] * rows, [PROPOSED] * rows)
+
+    def propose() -> None:
+        runner.propose(*asked)
+        session.synchronize()
+
+    wall = session.wall_s(propose)
+    with torch.inference_mode():
+        steps = graphs.prepare(*asked, ())
+
+        def replay() -> None:
+            graphs.table.send()  # sets the step back to the first
+            for step in steps:
+                step()
+            graphs.collect(len(steps), rows)
+
+        return session.device_s(replay) / PROPOSED, wall / PROPOSED
+
+
 def drafts(session: Session) -> Iterator[None]:
     """A proposal of every draft, by step."""
     plan, rows = session.plan, session.plan.draft_batch
     for shape in plan.drafts:
         runner = runner_of(session, shape, rows, plan.context + 16)
-        ones, contexts = [1] * rows, [plan.context] * rows
-        asked = (list(range(rows)), ones, ones, contexts, [PROPOSED] * rows)
-        with torch.inference_mode():
-            device = session.device_s(lambda r=runner, a=asked: r.proposals.propose(*a, ())) / PROPOSED  # type: ignore[misc]
-
-            def propose(runner: GraphedRunner = runner, asked: Any = asked) -> None:
-                runner.propose(*asked)
-                session.synchronize()
-
-            wall = session.wall_s(propose) / PROPOSED
+        device, wall = time_proposal(session, runner, rows)
         floor = proposal_floor(session.costs(shape), rows, plan.context) / PROPOSED
         session.add(
             "drafts",
