@@ -117,8 +117,9 @@ def _trace(console: Console, scratch: Path, runs: int) -> dict[str, Any]:
         write_trace(path)
         said = f"SYNTHETIC trace of the same statistics ($SPINSIM_DATA has no {PUBLIC_TRACE})"
     results: dict[str, list[dict[str, Any]]] = {case.name: [] for case in CASES}
-    for _ in range(runs):  # in turn, so that all share the machine's good and bad moments
+    for run in range(runs):  # in turn, so that all share the machine's good and bad moments
         for case in CASES:
+            print(f"run {run + 1} of {runs}: {case.name} ...", file=sys.stderr, flush=True)
             overrides = [f"workload.source.path={path}", *case.overrides]
             results[case.name].append(_child(SCENARIO, str(scratch / "out"), overrides))
     table = Table(title=f"{SCENARIO.stem}: {said}; user CPU seconds, median (fastest to slowest) of {runs}")
