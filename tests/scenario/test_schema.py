@@ -10,12 +10,16 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from spinsim.experiments.sweep import read_sweep
+from spinsim.experiments.variants import grid
 from spinsim.policies.build import KINDS
 from spinsim.scenario_file import load, resolved_yaml
 from spinsim.scenario_schema import scenario_schema
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = sorted((ROOT / "scenarios").rglob("*.yaml"))
+FILES = sorted((ROOT / "scenarios").rglob("*.yaml"))
+SWEEPS = [path for path in FILES if "scenario" in yaml.safe_load(path.read_text(encoding="utf-8"))]
+SHIPPED = [path for path in FILES if path not in SWEEPS]
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +31,14 @@ def test_schema_is_valid_and_ships(schema: dict[str, Any]) -> None:
     Draft202012Validator.check_schema(schema)
     shipped = json.loads((ROOT / "docs" / "scenario.schema.json").read_text(encoding="utf-8"))
     assert shipped == schema, "out of date: make schema"
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_shipped_sweeps_load_in_every_cell(path: Path) -> None:
+    swept = read_sweep(path)
+    assert swept is not None
+    for _, overrides in grid(swept.axes):
+        load(swept.scenario, [*swept.overrides, *overrides])
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
