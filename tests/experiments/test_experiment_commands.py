@@ -182,7 +182,8 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     folder = tmp_path_factory.mktemp("tune")
     out = folder / "out"
     summary = done(
-        out, "tune", write_scenario(folder, workload=alone(200)), "--only", "length", "--choose", "selector=fixed,greedy",
+        out, "tune", write_scenario(folder, workload=alone(200)), "--only", "length",
+        "--choose", "selector=fixed,greedy",
         "--trials", "24", "--seeds", "2", "--fresh", "6",
     )  # fmt: skip
     return out, summary
