@@ -14,7 +14,8 @@ from spinsim.errors import InputError
 def load_plugins(paths: Iterable[Path | str]) -> tuple[str, ...]:
     """Import Python files, each once a process, so that what they register exists.
 
-    Returns their absolute paths. Raises InputError for a file that is missing or fails to import.
+    Returns their absolute paths. Raises InputError for a file that is missing, fails to import, or was
+    edited after its import: what it registered cannot be replaced.
     """
     return tuple(_load(Path(path).absolute()) for path in paths)
 
@@ -22,11 +23,16 @@ def load_plugins(paths: Iterable[Path | str]) -> tuple[str, ...]:
 def _load(path: Path) -> str:
     name = f"spinsim_plugin_{sha256(str(path).encode()).hexdigest()[:12]}"
     if name in sys.modules:
+        if sys.modules[name].__dict__["_spinsim_content"] != _content(path):
+            raise InputError(
+                "has changed since this process imported it; start a new process", file=str(path)
+            )
         return str(path)
     spec = spec_from_file_location(name, path) if path.suffix == ".py" else None
     if spec is None or spec.loader is None or not path.is_file():
         raise InputError("is no plugin; allowed is a Python file that registers policies", file=str(path))
     module = module_from_spec(spec)
+    module.__dict__["_spinsim_content"] = _content(path)
     sys.modules[name] = module  # dataclasses look their module up while it is executed
     try:
         spec.loader.exec_module(module)
@@ -38,3 +44,10 @@ def _load(path: Path) -> str:
             file=str(path),
         ) from error
     return str(path)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}; give a readable file", file=str(path)) from None

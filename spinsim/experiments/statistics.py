@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
+from scipy.stats import DegenerateDataWarning, bootstrap
 
 Floats = NDArray[np.float64]
 Verdict = Literal["better", "worse", "undecided", "the same"]
@@ -75,16 +76,18 @@ def _interval(samples: tuple[Floats, ...], statistic: Any, confidence: float) ->
         return Interval(estimate, None, None, confidence, count)
     if _without_spread(samples):  # every resample says the same: BCa has nothing to correct
         return Interval(estimate, estimate, estimate, confidence, count)
-    found = bootstrap(
-        samples,
-        statistic,
-        paired=len(samples) > 1,
-        confidence_level=confidence,
-        n_resamples=RESAMPLES,
-        method="BCa",
-        vectorized=True,
-        rng=np.random.default_rng(_SEED),
-    ).confidence_interval
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateDataWarning)  # its interval is NaN, and none is given
+        found = bootstrap(
+            samples,
+            statistic,
+            paired=len(samples) > 1,
+            confidence_level=confidence,
+            n_resamples=RESAMPLES,
+            method="BCa",
+            vectorized=True,
+            rng=np.random.default_rng(_SEED),
+        ).confidence_interval
     low, high = float(found.low), float(found.high)
     if not (np.isfinite(low) and np.isfinite(high)):
         return Interval(estimate, None, None, confidence, count)

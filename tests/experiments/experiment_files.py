@@ -43,7 +43,7 @@ from spinsim.policies.selectors.arms import PerRequest
 
 MARKS = Path({marks!r})
 
-@SELECTORS.register("misbehaving")
+@SELECTORS.register({name!r})
 class Misbehaving(PerRequest["Misbehaving.Params"]):
     """Fails by seed: 2 raises, 3 raises once, 4 kills its process, 5 kills it once."""
 
@@ -78,12 +78,12 @@ def write_scenario(folder: Path, name: str = "small", **changes: object) -> Path
     return path
 
 
-def write_plugin(folder: Path) -> Path:
-    """The misbehaving selector in a file."""
+def write_plugin(folder: Path, name: str) -> Path:
+    """The misbehaving selector in a file, registered as ``name`` (once a process)."""
     marks = folder / "marks"
     marks.mkdir()
     path = folder / "misbehaving.py"
-    path.write_text(MISBEHAVING.format(marks=str(marks)), encoding="utf-8")
+    path.write_text(MISBEHAVING.format(marks=str(marks), name=name), encoding="utf-8")
     return path
 
 

@@ -79,9 +79,9 @@ def test_sweep_finds_the_closed_form(tmp_path: Path) -> None:
 
 
 def test_failed_cells_are_rows_and_exit_code_1(tmp_path: Path) -> None:
-    scenario, plugin = write_scenario(tmp_path), write_plugin(tmp_path)
+    scenario, plugin = write_scenario(tmp_path), write_plugin(tmp_path, "failing")
     out = tmp_path / "out"
-    arguments = ["--grid", "seed=1,2,6", "--set", "policies.selector={name: misbehaving}", "--plugin", plugin]
+    arguments = ["--grid", "seed=1,2,6", "--set", "policies.selector={name: failing}", "--plugin", plugin]
     result = spinsim("sweep", scenario, *arguments, "--out", out)
     assert result.exit_code == 1
     assert "1 of 3 cells failed, the first: ValueError: this seed is bad" in result.stderr

@@ -40,11 +40,12 @@ def test_tune_and_deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.chdir(tmp_path)
     names = run_page("tune-and-deploy", tmp_path, live=find_spec("transformers") is not None)
     assert names["predicted"].summary["requests"]["completed"] == 8
-    assert len(names["tuning"].trials) == 16
+    assert len(names["tuning"].trials) == 12
     if "real" in names:
         assert names["real"].summary["requests"]["completed"] == 4
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("SPINSIM_DATA" not in os.environ, reason="needs the public data at $SPINSIM_DATA")
 def test_trace_capacity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -65,7 +65,7 @@ def test_a_file_that_the_scenario_reads_is_part_of_it(tmp_path: Path) -> None:
 
 def test_what_fails_is_tried_again_and_then_reported(tmp_path: Path) -> None:
     path = write_scenario(tmp_path)
-    plugins = load_plugins([write_plugin(tmp_path)])
+    plugins = load_plugins([write_plugin(tmp_path, "misbehaving")])
     planned = [
         plan(path, ["policies.selector={name: misbehaving}", f"seed={seed}"], {}, plugins).cell
         for seed in range(8)
@@ -77,6 +77,23 @@ def test_what_fails_is_tried_again_and_then_reported(tmp_path: Path) -> None:
     assert "this seed is bad" in outcomes[2].error
     assert "process died" in outcomes[4].error
     assert all(outcomes[seed].attempts == 1 for seed in (0, 1, 6, 7))
+
+
+def test_a_plugin_that_was_edited_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "harmless.py"
+    path.write_text("VALUE = 1\n")
+    assert load_plugins([path]) == load_plugins([path]) == (str(path),)
+    path.write_text("VALUE = 2\n")
+    with pytest.raises(InputError, match="has changed since this process imported it"):
+        load_plugins([path])
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    for name, said in (
+        ("broken.py", "ZeroDivisionError"),
+        ("absent.py", "is no plugin"),
+        ("x.txt", "is no plugin"),
+    ):
+        with pytest.raises(InputError, match=said):
+            load_plugins([tmp_path / name])
 
 
 def test_a_scenario_that_is_to_blame_is_not_tried_again(tmp_path: Path) -> None:
