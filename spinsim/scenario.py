@@ -318,6 +318,7 @@ class SamplingSpec(Section):
 
 class LiveSpec(Section):
     graphs: bool = True
+    prompt_graphs: bool = True  # with graphs: prefill and catch-up too
     widen: bool = False  # run embedded weights at the cost of ``shape`` (a cost stand-in)
 
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 ROW_UNIT, TOKEN_UNIT, KV_UNIT = 8, 8, 64
+PROMPT_UNIT = 16  # new tokens
+PROMPT_TOKENS = 1024  # of one prefill or catch-up pass; beyond it passes are eager, at their exact shape
 
 
 def _round_up(n: int, unit: int, octave_bits: int) -> int:
@@ -41,6 +43,19 @@ def bucket_kv(n: int) -> int:
     return _round_up(n, KV_UNIT, 2) if n > 0 else 0
 
 
+def bucket_prompt_tokens(n: int) -> int:
+    """Executed new tokens of a prefill or catch-up, up to ``PROMPT_TOKENS``: 16, 32, 48, 64, 96, 128, 192 ...
+
+    Two an octave, since there are rows to bucket besides; the larger half of a bucket is used.
+    """
+    return _round_up(n, PROMPT_UNIT, 1) if n > 0 else 0
+
+
+def bucket_prompt_rows(n: int) -> int:
+    """Executed rows of a prefill or catch-up: powers of two. A spare row costs next to nothing."""
+    return 1 << (n - 1).bit_length() if n > 0 else 0
+
+
 def _buckets(rule: Callable[[int], int], limit: int) -> tuple[int, ...]:
     found: list[int] = []
     n = 1
@@ -63,6 +78,23 @@ def token_buckets(limit: int) -> tuple[int, ...]:
 def kv_buckets(limit: int) -> tuple[int, ...]:
     """Every value of :func:`bucket_kv` over 1 .. ``limit``, ascending."""
     return _buckets(bucket_kv, limit)
+
+
+def prompt_row_buckets(limit: int) -> tuple[int, ...]:
+    """Every value of :func:`bucket_prompt_rows` over 1 .. ``limit``, ascending."""
+    return _buckets(bucket_prompt_rows, limit)
+
+
+def prompt_token_buckets(limit: int) -> tuple[int, ...]:
+    """Every value of :func:`bucket_prompt_tokens` over 1 .. ``limit``, ascending."""
+    return _buckets(bucket_prompt_tokens, limit)
+
+
+def prompt_shape(rows: int, tokens: int, graphs: bool) -> tuple[int, int]:
+    """Executed (rows, new tokens in all) of a prefill or catch-up."""
+    if not graphs or tokens > PROMPT_TOKENS:
+        return rows, tokens
+    return bucket_prompt_rows(rows), bucket_prompt_tokens(tokens)
 
 
 def active_rows(lengths: Sequence[int]) -> list[int]:

@@ -1,9 +1,9 @@
 """Which pass is executed for what is asked, and which features a profile point of it has.
 
 The predictors ask for these shapes and the profiler writes its points at them, so that a measured
-point answers exactly the question that was measured. Under CUDA graphs the rows of draft steps and
-the tokens of verifications are those of the bucket; spare rows read no K/V. Prefill and catch-up
-passes are executed as they are.
+point answers exactly the question that was measured. Under CUDA graphs the rows of draft steps, the
+tokens of verifications, and both of prefill and catch-up (up to a limit, see
+:func:`spinsim.costs.buckets.prompt_shape`) are those of the bucket; spare rows read no K/V.
 """
 
 from __future__ import annotations
@@ -12,16 +12,21 @@ from collections.abc import Sequence
 from operator import mul
 
 from spinsim.costs.base import Packing
-from spinsim.costs.buckets import bucket_rows, bucket_tokens
+from spinsim.costs.buckets import bucket_rows, bucket_tokens, prompt_shape
 from spinsim.costs.fits import PassShape
 from spinsim.costs.profile import Point
 
 
-def causal_shape(tokens: Sequence[int], starts: Sequence[int], *, all_positions: bool) -> PassShape:
-    """A pass over ``tokens[i]`` new tokens after ``starts[i]``; all positions have logits, or the last."""
-    total, rows = sum(tokens), len(tokens)
+def causal_shape(tokens: Sequence[int], starts: Sequence[int], graphs: bool, *, head: bool) -> PassShape:
+    """A pass over ``tokens[i]`` new tokens after ``starts[i]``.
+
+    ``head``: the last position of each row has logits (prefill); else none has (catch-up).
+    ``graphs``: those of prefill and catch-up. K/V and pairs are those of the real tokens.
+    """
+    total = sum(tokens)
     pairs = sum(map(mul, tokens, starts)) + (sum(map(mul, tokens, tokens)) + total) // 2
-    return PassShape(rows, total, total if all_positions else rows, total, sum(starts) + total, pairs)
+    rows, executed = prompt_shape(len(tokens), total, graphs)
+    return PassShape(rows, executed, rows if head else 0, executed, sum(starts) + total, pairs)
 
 
 def step_rows(rows: int, graphs: bool) -> int:
@@ -58,7 +63,7 @@ def pass_shape(point: Point) -> PassShape:
     if point.operation == "prefill":
         return PassShape(rows, tokens, rows, tokens, kv, f["pairs"])
     if point.operation == "catch_up":
-        return PassShape(rows, tokens, tokens, tokens, kv, f["pairs"])
+        return PassShape(rows, tokens, 0, tokens, kv, f["pairs"])
     if point.operation == "draft_step":
         return step_shape(rows, tokens, kv)
     queries = f["query_tokens"]

@@ -141,6 +141,8 @@ class PassCosts:
         return cached
 
     def _head(self, tokens: int) -> float:
+        if not tokens:
+            return 0.0
         shape, hardware = self.shape, self.hardware
         seconds = self._product(tokens, shape.hidden, self._vocab)
         seconds += tokens * shape.vocab * self._bytes / self._bandwidth  # read again to choose

@@ -130,7 +130,7 @@ class ProfilePredictor:
         fallback: Predictor | None,
     ) -> None:
         self.target, self.drafts = target, tuple(drafts)
-        self._graphs = profile.graphs
+        self._graphs, self._prompt_graphs = profile.graphs, profile.prompt_graphs
         self._link, self._fallback = link, fallback
         self._host = _curve(profile, "orchestrator", "rows")
         self._transfer = _curve(profile, "transfer", "bytes")
@@ -144,7 +144,7 @@ class ProfilePredictor:
         if not any(tokens):
             return Estimate(0.0, MEASURED)
         known = self.target.get(("prefill", ""))
-        shape = causal_shape(tokens, starts, all_positions=False)
+        shape = causal_shape(tokens, starts, self._prompt_graphs, head=True)
         found = known and known.estimate(shape)
         return found or self._beyond("prefill", known, shape).prefill(tokens, starts)
 
@@ -153,7 +153,7 @@ class ProfilePredictor:
         if not any(tokens):
             return Estimate(0.0, MEASURED)
         known = self.drafts[draft].get(("catch_up", ""))
-        shape = causal_shape(tokens, starts, all_positions=True)
+        shape = causal_shape(tokens, starts, self._prompt_graphs, head=False)
         found = known and known.estimate(shape)
         return found or self._beyond("catch_up", known, shape).catch_up(draft, tokens, starts)
 

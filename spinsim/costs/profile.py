@@ -94,9 +94,10 @@ class Repeat:
 class Profile:
     """Measured points with what is needed to judge them.
 
-    ``graphs``: passes were replayed from CUDA graphs, on the shared bucketing rule. ``versions`` of
-    libraries and drivers, ``clocks`` in MHz, both as found. ``repeats`` say how far the machine is from
-    its profile on another day.
+    ``graphs``: passes were replayed from CUDA graphs, on the shared bucketing rule;
+    ``prompt_graphs``: prefill and catch-up were too. ``versions`` of libraries and drivers,
+    ``clocks`` in MHz, both as found. ``repeats`` say how far the machine is from its profile on
+    another day.
     """
 
     schema: str
@@ -108,6 +109,7 @@ class Profile:
     models: dict[str, ProfiledModel]
     points: tuple[Point, ...]
     repeats: tuple[Repeat, ...] = ()
+    prompt_graphs: bool = False
 
     def of(self, operation: str, model: str = "", packing: str = "") -> tuple[Point, ...]:
         """The points of one operation, in the file's order."""

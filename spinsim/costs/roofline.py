@@ -7,7 +7,7 @@ from itertools import compress
 from operator import mul
 
 from spinsim.costs.base import ROOFLINE, Estimate, Packing
-from spinsim.costs.buckets import active_rows, bucket_kv, bucket_rows, bucket_tokens
+from spinsim.costs.buckets import active_rows, bucket_kv, bucket_rows, bucket_tokens, prompt_shape
 from spinsim.costs.links import Link
 from spinsim.costs.operators import PassCosts
 
@@ -46,26 +46,23 @@ class RooflinePredictor:
         total = sum(tokens)
         if not total:
             return _NOTHING
-        rows = len(tokens)
-        if target.graphs:
-            total, rows = bucket_tokens(total), bucket_rows(rows)
+        rows, total = prompt_shape(len(tokens), total, target.graphs)
         return Estimate(
             target.overhead_s + target.body(total) + target.output(rows) + _causal(target, tokens, starts),
             ROOFLINE,
         )
 
     def catch_up(self, draft: int, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
-        """One pass of a draft; every position reaches the head, to tell what it would have proposed."""
+        """One pass of a draft. No position reaches the head.
+
+        (It does where a selector asks what the draft would have proposed; that is not charged.)
+        """
         model = self._drafts[draft].model
         total = sum(tokens)
         if not total:
             return _NOTHING
-        if model.graphs:
-            total = bucket_tokens(total)
-        return Estimate(
-            model.overhead_s + model.body(total) + model.output(total) + _causal(model, tokens, starts),
-            ROOFLINE,
-        )
+        _, total = prompt_shape(len(tokens), total, model.graphs)
+        return Estimate(model.overhead_s + model.body(total) + _causal(model, tokens, starts), ROOFLINE)
 
     def propose(self, draft: int, lengths: Sequence[int], contexts: Sequence[int]) -> Estimate:
         """max(lengths) steps; the first takes in up to two tokens a row, the others one."""

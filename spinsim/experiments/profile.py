@@ -153,6 +153,12 @@ class Workplace:
         runner = self.deployment.target
         return isinstance(runner, GraphedRunner) and runner.device.type == "cuda"
 
+    @property
+    def prompt_graphs(self) -> bool:
+        """Does it so for prefill, and drafts for catch-up?"""
+        runner = self.deployment.target
+        return self.graphs and isinstance(runner, GraphedRunner) and runner.prompts is not None
+
     def empty_profile(self) -> Profile:
         """A profile of this machine without points."""
         device = self.deployment.target.device
@@ -162,6 +168,7 @@ class Workplace:
             hardware=hardware,
             created=now_utc(),
             graphs=self.graphs,
+            prompt_graphs=self.prompt_graphs,
             versions=versions(device),
             clocks=clocks(device),
             models=self.subject.models,
@@ -186,6 +193,7 @@ class Workplace:
             Range(rows, limits.context_tokens, limits.max_length, limits.prefill_chunk_tokens),
             packings,
             graphs=dict.fromkeys(self.subject.models, self.graphs),
+            prompt_graphs=self.prompt_graphs,
             quick=quick,
         )
 
@@ -287,6 +295,7 @@ def _continued(known: Profile, begun: Profile, path: Path) -> Profile:
     checks = (
         ("hardware", known.hardware, begun.hardware),
         ("graphs", known.graphs, begun.graphs),
+        ("prompt_graphs", known.prompt_graphs, begun.prompt_graphs),
         ("versions.torch", known.versions.get("torch"), begun.versions.get("torch")),
         ("versions.device", known.versions.get("device"), begun.versions.get("device")),
     )

@@ -234,7 +234,7 @@ def _logits(
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """(position, logits ``[tokens, V]`` for the tokens from there on), in pieces of bounded memory."""
     if prompt > 1:
-        runner.catch_up([slot], [0], [text[: prompt - 1]])
+        runner.catch_up([slot], [0], [text[: prompt - 1]], predict=False)
     step = max(1, LOGIT_BYTES // (8 * vocabulary))
     for start in range(prompt - 1, len(text) - 1, step):
         stop = min(start + step, len(text) - 1)

@@ -19,6 +19,7 @@ from spinsim.live.runner.forward import ModelRunner
 from spinsim.live.runner.graphed import GraphedRunner
 from spinsim.live.runner.loading import LoadedModel
 from spinsim.live.runner.sampling import Sampling
+from spinsim.policies.build import KINDS
 from spinsim.scenario import Scenario
 
 Progress = Callable[[str, float, float], None]
@@ -81,11 +82,12 @@ def deploy(
             max_length=scenario.limits.max_length,
             sampling=sampling,
             graphs=scenario.live.graphs,
+            prompt_graphs=scenario.live.prompt_graphs,
             kernel=kernel,
         )
         for name, model in loaded.items()
     }
-    _capture(runners, packings or (scenario.policies.packing.name,), progress)
+    _capture(runners, packings or (scenario.policies.packing.name,), _predicts(scenario), progress)
     target = runners.pop(TARGET)
     tokens = {name: count * scenario.limits.context_tokens for name, count in slots.items()}
     return Deployment(models, target, tuple(runners.values()), tokens, slots, sampling)
@@ -119,7 +121,15 @@ def _measure_slots(scenario: Scenario, loaded: Mapping[str, LoadedModel]) -> dic
     return {name: slots[name] for name in loaded}
 
 
-def _capture(runners: Mapping[str, ModelRunner], packings: Sequence[str], progress: Progress | None) -> None:
+def _predicts(scenario: Scenario) -> bool:
+    """Does the selector ask for what drafts would have said? (Another one's catch-ups then run eagerly.)"""
+    selector = KINDS["selector"].get(scenario.policies.selector.name)
+    return bool(getattr(selector, "full_information", False))
+
+
+def _capture(
+    runners: Mapping[str, ModelRunner], packings: Sequence[str], predict: bool, progress: Progress | None
+) -> None:
     for name, runner in runners.items():
         if not isinstance(runner, GraphedRunner):
             continue
@@ -128,4 +138,4 @@ def _capture(runners: Mapping[str, ModelRunner], packings: Sequence[str], progre
             if progress is not None:
                 progress(f"capture {name}", done, total)
 
-        runner.capture("target" if name == TARGET else "draft", packings, report)
+        runner.capture("target" if name == TARGET else "draft", packings, report, predict=predict)

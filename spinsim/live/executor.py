@@ -60,7 +60,7 @@ class TorchExecutor:
         self, operation: CatchUp, starts: Sequence[int], tokens: Sequence[Sequence[int]], predict: bool
     ) -> list[list[int]]:
         """See :class:`spinsim.live.world.Executor`."""
-        packed = self._drafts[operation.draft].catch_up(operation.slots, starts, tokens)
+        packed = self._drafts[operation.draft].catch_up(operation.slots, starts, tokens, predict)
         if not predict:
             _wait(packed.device)
             return []

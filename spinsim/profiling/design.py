@@ -12,6 +12,7 @@ from spinsim.costs.buckets import bucket_rows
 from spinsim.profiling.probes import Probe, unique
 
 LATER_STEPS = 5  # a proposal of so many tokens tells a later step from the first one
+PROMPTS = ("prefill", "catch_up")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +40,16 @@ def design(
     packings: Sequence[str],
     *,
     graphs: Mapping[str, bool],
+    prompt_graphs: bool = False,
     quick: bool,
 ) -> Design:
     """Probes of every model. ``target`` and the keys of ``drafts`` are the profile's model keys.
 
-    ``drafts`` maps to the draft that is executed; ``graphs`` says which models replay graphs.
+    ``drafts`` maps to the draft that is executed; ``graphs`` says which models replay graphs,
+    ``prompt_graphs`` whether they do so for prefill and catch-up too.
     """
-    core = _level(target, drafts, limits, packings, 3 if quick else 4, graphs)
-    fine = _level(target, drafts, limits, packings, 5 if quick else 7, graphs)
+    core = _level(target, drafts, limits, packings, 3 if quick else 4, graphs, prompt_graphs)
+    fine = _level(target, drafts, limits, packings, 5 if quick else 7, graphs, prompt_graphs)
     known = {probe.identity for probe in core}
     return Design(tuple(core), tuple(probe for probe in fine if probe.identity not in known))
 
@@ -58,6 +61,7 @@ def _level(
     packings: Sequence[str],
     count: int,
     graphs: Mapping[str, bool],
+    prompt_graphs: bool,
 ) -> list[Probe]:
     found = [*_prefill(target, limits, count)]
     for packing in packings:
@@ -65,7 +69,12 @@ def _level(
     for model, draft in drafts.items():
         found += _draft_steps(model, draft, limits, count)
         found += _catch_up(model, draft, limits, count)
-    return unique([replace(probe, graphs=graphs[probe.model]) for probe in found])
+    return unique(
+        [
+            replace(probe, graphs=graphs[probe.model] and (prompt_graphs or probe.operation not in PROMPTS))
+            for probe in found
+        ]
+    )
 
 
 def levels(limit: int, count: int, low: int = 1) -> list[int]:

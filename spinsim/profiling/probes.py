@@ -23,7 +23,7 @@ class Probe:
     committed ones for draft steps and verifications. ``even``: all rows alike; else from half of
     ``context`` to all of it. ``draft`` executes it (-1: the target); ``piece`` is that of a
     decomposed verification; a later draft step is measured within a proposal of ``proposal`` tokens.
-    ``model`` is the profile's key.
+    ``model`` is the profile's key. ``graphs``: is this operation replayed from CUDA graphs?
     """
 
     operation: str
@@ -69,7 +69,7 @@ class Probe:
             beyond = 0.0 if self.tokens == 2 else self.rows * self.steps / 2  # the mean later step
             return step_shape(executed, self.tokens * executed, sum(self.contexts) + beyond)
         new = [self.tokens] * self.rows
-        return causal_shape(new, self.contexts, all_positions=self.operation == "catch_up")
+        return causal_shape(new, self.contexts, self.graphs, head=self.operation == "prefill")
 
     @cached_property
     def features(self) -> dict[str, float]:

@@ -9,17 +9,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spinsim.costs.buckets import (
+    PROMPT_TOKENS,
     active_rows,
     bucket_kv,
+    bucket_prompt_rows,
+    bucket_prompt_tokens,
     bucket_rows,
     bucket_tokens,
     draft_step_shapes,
     kv_buckets,
+    prompt_row_buckets,
+    prompt_shape,
+    prompt_token_buckets,
     row_buckets,
     token_buckets,
 )
 
-RULES = [(bucket_rows, row_buckets), (bucket_tokens, token_buckets), (bucket_kv, kv_buckets)]
+RULES = [
+    (bucket_rows, row_buckets),
+    (bucket_tokens, token_buckets),
+    (bucket_kv, kv_buckets),
+    (bucket_prompt_rows, prompt_row_buckets),
+    (bucket_prompt_tokens, prompt_token_buckets),
+]
 Rule = Callable[[int], int]
 Listing = Callable[[int], tuple[int, ...]]
 
@@ -45,6 +57,7 @@ def test_padding_is_bounded(n: int) -> None:
     assert bucket_rows(n) <= 1.25 * n
     if n > 64:
         assert bucket_tokens(n) <= 1.125 * n
+        assert bucket_prompt_tokens(n) <= 1.5 * n
     if n > 256:
         assert bucket_kv(n) <= 1.25 * n
 
@@ -53,6 +66,13 @@ def test_graphs_to_capture_are_tens() -> None:
     assert row_buckets(64) == (1, 2, 4, 8, 16, 24, 32, 40, 48, 56, 64)
     assert len(token_buckets(1024)) <= 50
     assert len(kv_buckets(8192)) <= 30
+    assert len(prompt_row_buckets(32)) * len(prompt_token_buckets(PROMPT_TOKENS)) <= 80
+
+
+def test_long_prompts_are_executed_as_they_are() -> None:
+    assert prompt_shape(3, PROMPT_TOKENS - 1, True) == (4, PROMPT_TOKENS)
+    assert prompt_shape(3, PROMPT_TOKENS + 1, True) == (3, PROMPT_TOKENS + 1)
+    assert prompt_shape(3, 17, False) == (3, 17)
 
 
 @given(lengths=st.lists(st.integers(0, 8), max_size=40))

@@ -10,6 +10,9 @@ import torch
 from spinsim.experiments.replay import replay
 from spinsim.experiments.run import run
 from spinsim.live.deployment import Deployment
+from spinsim.live.runner.build import make_runner
+from spinsim.live.runner.loading import random_model
+from spinsim.live.runner.selfcheck import relative, tiny_configs
 from spinsim.scenario_file import LoadedScenario
 from tests.live.test_run import expected, scenario_file, serve
 
@@ -50,6 +53,52 @@ def expected_on_gpu(loaded: LoadedScenario, deployment: Deployment) -> dict[int,
         return expected(loaded.scenario, loaded.base_dir, deployment)
     finally:
         module.to("cuda")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kernel", "tolerance"),
+    [
+        (torch.float32, "auto", 1e-4),
+        (torch.bfloat16, "auto", 4e-2),
+        (torch.bfloat16, "triton", 4e-2),
+    ],
+    ids=["fp32", "bf16", "bf16-triton"],
+)
+def test_graphed_prompts_leave_what_eager_ones_do(dtype: torch.dtype, kernel: str, tolerance: float) -> None:
+    """Replayed at changing lengths, with the kernels of few and of many new tokens."""
+    model = random_model(tiny_configs()["llama"], 1, context_tokens=256, dtype=dtype, device="cuda")
+    eager, graphed = (
+        make_runner(
+            model,
+            slots=4,
+            slot_tokens=256,
+            max_rows=4,
+            max_length=4,
+            graphs=graphs,
+            kernel=kernel,
+        )
+        for graphs in (False, True)
+    )
+    calls = [
+        ([3, 1], [0, 0], [list(range(90)), list(range(40))]),
+        ([1, 3, 0], [40, 90, 0], [[5, 6, 7], [8], [9, 10]]),
+        ([0, 2], [2, 0], [list(range(100, 130)), [1]]),
+        ([3], [91], [list(range(60))]),
+    ]
+    for _ in range(2):
+        for slots, starts, tokens in calls:
+            for runner in (eager, graphed):
+                runner.catch_up(slots, starts, tokens, predict=False)
+            first = graphed.prefill(slots, starts, tokens)
+            assert first.shape == (len(slots),)
+            if dtype == torch.float32:
+                assert first.tolist() == eager.prefill(slots, starts, tokens).tolist()
+            for slot, start, new in zip(slots, starts, tokens, strict=True):
+                end = start + len(new)
+                kept = graphed.cache.keys[:, slot, :end], graphed.cache.values[:, slot, :end]
+                wanted = eager.cache.keys[:, slot, :end], eager.cache.values[:, slot, :end]
+                for ours, theirs in zip(kept, wanted, strict=True):
+                    assert relative(ours, theirs.float()) < tolerance
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")

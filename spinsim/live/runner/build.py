@@ -21,13 +21,15 @@ def make_runner(
     sampling: Sampling = GREEDY,
     graphs: bool = True,
     kernel: str = "auto",
+    prompt_graphs: bool = True,
     lean: bool | None = None,
     consume: bool = False,
 ) -> ModelRunner:
     """The runner of ``model`` with a cache of ``slots`` slots (and the trash slot) on its device.
 
     ``max_rows`` rows in one call at most, ``max_length`` proposed tokens a row. ``graphs`` counts
-    on CUDA alone. ``lean`` None: the fused decoder wherever it computes the architecture exactly.
+    on CUDA alone, and ``prompt_graphs`` (prefill, catch-up) with it alone. ``lean`` None: the fused
+    decoder wherever it computes the architecture exactly.
     ``consume``: see :class:`~spinsim.live.runner.lean.LeanDecoder`. Raises InputError for a kernel
     that cannot run here.
     """
@@ -62,4 +64,5 @@ def make_runner(
         scale=scale,
         sampling=sampling,
         kernel=kernel,
+        prompt_graphs=prompt_graphs,
     )

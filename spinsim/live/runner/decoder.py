@@ -14,6 +14,7 @@ from spinsim.live.runner.loading import LoadedModel
 class Decoder(Protocol):
     """``tokens`` and ``positions`` int64 ``[T]``; logits ``[len(chosen), V]``, or ``[T, V]`` for None.
 
+    An empty ``chosen`` leaves K/V in the cache and nothing else, and need not reach the head.
     Logits beyond the used vocabulary are -inf.
     """
 

@@ -4,7 +4,7 @@ The live world makes one :class:`ModelRunner` per model and calls, from the lane
 
     runner = ModelRunner(TransformersDecoder(model), cache)      # or make_runner(...) of build.py
     first  = runner.prefill(slots, starts, token_lists, sampling)        # device int64 [R]
-    best   = runner.catch_up(slots, starts, token_lists)                 # device int64 [sum of tokens]
+    best   = runner.catch_up(slots, starts, token_lists, predict)        # device int64 [sum of tokens]
     ahead  = runner.propose(slots, previous, last, contexts, lengths, sampling)
     done   = runner.verify(slots, last, contexts, lengths, tokens, probabilities, kind, piece, sampling)
 
@@ -144,14 +144,25 @@ class ModelRunner:
         return self._choose(logits, sampling, rows.kv_lens, randomness.EMIT)[0]
 
     @torch.inference_mode()
-    def catch_up(self, slots: Sequence[int], starts: Sequence[int], token_lists: TokenLists) -> torch.Tensor:
+    def catch_up(
+        self,
+        slots: Sequence[int],
+        starts: Sequence[int],
+        token_lists: TokenLists,
+        predict: bool = True,
+    ) -> torch.Tensor:
         """Tokens enter the cache likewise; returns the most likely successor of every one.
 
         Packed int64 ``[T]``; the successor of the token at position p is the model's guess for
         position p + 1. To judge the first token of a call as well, start one token earlier:
-        feeding a token twice is harmless.
+        feeding a token twice is harmless. Without ``predict`` the head is left out, and the result
+        is empty.
         """
         tokens, rows = self._feed(slots, starts, token_lists)
+        if not predict:
+            nowhere = torch.zeros(0, dtype=torch.int64, device=self.device)
+            self.forward(tokens, rows, chosen=nowhere)
+            return nowhere
         return self.forward(tokens, rows).argmax(-1)
 
     @torch.inference_mode()

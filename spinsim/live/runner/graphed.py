@@ -8,8 +8,9 @@ import torch
 
 from spinsim.live.runner.cache import SlotCache
 from spinsim.live.runner.decoder import Decoder
-from spinsim.live.runner.forward import ModelRunner, Proposal, Verified, verified
+from spinsim.live.runner.forward import ModelRunner, Proposal, TokenLists, Verified, verified
 from spinsim.live.runner.graphs import Recorder
+from spinsim.live.runner.prompt_graphs import EVERY, LAST, NOTHING, PromptGraphs
 from spinsim.live.runner.proposal_graphs import ProposalGraphs
 from spinsim.live.runner.sampling import GREEDY, Sampling
 from spinsim.live.runner.verification_graphs import VerificationGraphs
@@ -20,8 +21,10 @@ Progress = Callable[[int, int], None]  # (graphs captured, graphs to capture)
 class GraphedRunner(ModelRunner):
     """A :class:`ModelRunner` with the same calls; :meth:`capture` before the run.
 
-    A shape that was not captured before is captured when it is first met. On the CPU nothing is
-    captured, but the same fixed buffers are used, so that the logic can be tested there.
+    A proposal or verification that was not captured before is captured when it is first met; for
+    prompts see :class:`PromptGraphs`. On the CPU nothing is captured, but the same fixed buffers
+    are used, so that the logic can be tested there. ``prompt_graphs`` False: prefill and catch-up
+    stay eager.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class GraphedRunner(ModelRunner):
         scale: float,
         sampling: Sampling = GREEDY,
         kernel: str = "auto",
+        prompt_graphs: bool = True,
     ) -> None:
         super().__init__(decoder, cache, kernel=kernel)
         recorder = Recorder(cache.device)
@@ -63,11 +67,29 @@ class GraphedRunner(ModelRunner):
                 scale=scale,
                 kernel=kernel,
             )
+            self.prompts: PromptGraphs | None = None
+            if prompt_graphs:
+                self.prompts = PromptGraphs(
+                    decoder, cache, recorder, max_rows=max_rows, sampling=sampling, kernel=kernel
+                )
 
     @torch.inference_mode()
-    def capture(self, role: str, kinds: Sequence[str] = ("ragged",), progress: Progress | None = None) -> int:
-        """Captures what a ``draft`` or the ``target`` (with these packings) will need; returns how many."""
+    def capture(
+        self,
+        role: str,
+        kinds: Sequence[str] = ("ragged",),
+        progress: Progress | None = None,
+        *,
+        predict: bool = False,
+    ) -> int:
+        """Captures what a ``draft`` or the ``target`` (with these packings) will need; returns how many.
+
+        ``predict``: will the draft's catch-ups be asked for predictions?
+        """
         total = self.proposals.count if role == "draft" else len(self.verifications.keys(kinds))
+        heads = (LAST,) if role == "target" else (NOTHING, EVERY) if predict else (NOTHING,)
+        if self.prompts is not None:
+            total += sum(len(self.prompts.keys(head)) for head in heads)
         done = 0
 
         def advance() -> None:
@@ -80,7 +102,39 @@ class GraphedRunner(ModelRunner):
             self.proposals.capture(advance)
         else:
             self.verifications.capture(kinds, advance)
+        if self.prompts is not None:
+            for head in heads:
+                self.prompts.capture(head, advance)
         return total
+
+    @torch.inference_mode()
+    def prefill(
+        self,
+        slots: Sequence[int],
+        starts: Sequence[int],
+        token_lists: TokenLists,
+        sampling: Sampling = GREEDY,
+    ) -> torch.Tensor:
+        """See :meth:`ModelRunner.prefill`."""
+        prompts = self.prompts
+        if prompts is None or not prompts.fits(LAST, len(slots), sum(map(len, token_lists)), sampling):
+            return super().prefill(slots, starts, token_lists, sampling)
+        return prompts.run(LAST, slots, starts, token_lists, sampling.requests)
+
+    @torch.inference_mode()
+    def catch_up(
+        self,
+        slots: Sequence[int],
+        starts: Sequence[int],
+        token_lists: TokenLists,
+        predict: bool = True,
+    ) -> torch.Tensor:
+        """See :meth:`ModelRunner.catch_up`."""
+        head = EVERY if predict else NOTHING
+        prompts = self.prompts
+        if prompts is None or not prompts.fits(head, len(slots), sum(map(len, token_lists))):
+            return super().catch_up(slots, starts, token_lists, predict)
+        return prompts.run(head, slots, starts, token_lists)
 
     @torch.inference_mode()
     def propose(

@@ -134,5 +134,8 @@ class LeanDecoder:
             weight = self.norm if last else self.layers[index + 1].input_norm
             x = ops.add_rms_norm(F.linear(inner, layer.down), residual, weight, self.epsilon)
         if chosen is not None:
+            if not chosen.numel():
+                nothing: torch.Tensor = x.new_empty(0, self.head.shape[0])
+                return nothing
             x = x[chosen]
         return mask_unused(F.linear(x, self.head), self.used)

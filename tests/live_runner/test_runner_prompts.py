@@ -1,0 +1,146 @@
+"""Graphed prefill and catch-up are the eager ones, and meet no shape that was not captured."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from runner_configs import CONFIGS, VOCABULARY
+from runner_driver import runner_of
+
+from spinsim.costs.buckets import PROMPT_TOKENS
+from spinsim.live.runner.forward import ModelRunner
+from spinsim.live.runner.graphed import GraphedRunner
+from spinsim.live.runner.loading import LoadedModel, random_model
+from spinsim.live.runner.sampling import GREEDY, Sampling
+
+SLOTS, SLOT_TOKENS = 6, 160
+SAMPLED = Sampling(temperature=0.8, top_p=0.9, seed=3)
+
+
+def pair(lean: bool, sampling: Sampling = GREEDY) -> tuple[LoadedModel, ModelRunner, GraphedRunner]:
+    model = random_model(CONFIGS["llama"](), 1, context_tokens=SLOT_TOKENS)
+    eager = runner_of(model, SLOTS, SLOT_TOKENS, lean=lean, sampling=sampling)
+    graphed = runner_of(model, SLOTS, SLOT_TOKENS, lean=lean, graphed=True, sampling=sampling)
+    assert isinstance(graphed, GraphedRunner)
+    return model, eager, graphed
+
+
+def chunks(source: random.Random) -> tuple[list[int], list[int], list[list[int]]]:
+    """(slots, starts, tokens) of up to all slots, from one token a row to most of a slot."""
+    rows = source.randint(1, SLOTS)
+    news = [source.choice((1, source.randint(1, 9), source.randint(1, 70))) for _ in range(rows)]
+    starts = [source.choice((0, source.randint(0, SLOT_TOKENS - new))) for new in news]
+    tokens = [[source.randrange(VOCABULARY) for _ in range(new)] for new in news]
+    return source.sample(range(SLOTS), rows), starts, tokens
+
+
+def same_cache(one: ModelRunner, other: ModelRunner) -> None:
+    """Every slot, the trash slot apart."""
+    torch.testing.assert_close(one.cache.keys[:, :SLOTS], other.cache.keys[:, :SLOTS], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        one.cache.values[:, :SLOTS], other.cache.values[:, :SLOTS], atol=1e-5, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("lean", [True, False], ids=["lean", "transformers"])
+@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
+def test_graphed_prompts_are_the_eager_ones(lean: bool, sampling: Sampling) -> None:
+    _, eager, graphed = pair(lean, sampling)
+    source = random.Random(2)
+    for _ in range(12):
+        slots, starts, tokens = chunks(source)
+        keyed = sampling if sampling.greedy else sampling._replace(requests=[7 * slot for slot in slots])
+        wanted = eager.prefill(slots, starts, tokens, keyed)
+        assert graphed.prefill(slots, starts, tokens, keyed).tolist() == wanted.tolist()
+        same_cache(eager, graphed)
+        slots, starts, tokens = chunks(source)
+        wanted = eager.catch_up(slots, starts, tokens)
+        assert graphed.catch_up(slots, starts, tokens).tolist() == wanted.tolist()
+        slots, starts, tokens = chunks(source)
+        for runner in (eager, graphed):
+            assert runner.catch_up(slots, starts, tokens, predict=False).numel() == 0
+        same_cache(eager, graphed)
+    assert graphed.prompts is not None
+    assert len(graphed.prompts.graphs) > 10
+
+
+@pytest.mark.parametrize("lean", [True, False], ids=["lean", "transformers"])
+def test_a_catch_up_without_predictions_leaves_out_the_head(
+    lean: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, graphed = pair(lean)
+    seen: list[int] = []
+    decoder = graphed.decoder
+
+    def counted(*arguments: object) -> torch.Tensor:
+        logits = decoder(*arguments)  # type: ignore[arg-type]
+        seen.append(logits.shape[0])
+        return logits
+
+    assert graphed.prompts is not None
+    monkeypatch.setattr(graphed.prompts, "decoder", counted)
+    graphed.catch_up([1, 0], [0, 4], [[1, 2, 3], [4]], predict=False)
+    graphed.prefill([1, 0, 3], [0, 4, 5], [[1, 2, 3], [4], [5]])
+    assert seen == [0, 4]  # three rows, executed as four
+
+
+@pytest.mark.parametrize(("role", "predict"), [("draft", False), ("draft", True), ("target", False)])
+def test_capture_covers_what_its_role_meets(role: str, predict: bool) -> None:
+    _, _, graphed = pair(lean=True)
+    seen: list[tuple[int, int]] = []
+    total = graphed.capture(role, ("ragged",), lambda *at: seen.append(at), predict=predict)
+    assert seen[-1] == (total, total)
+    captured = graphed.recorder.captured
+    assert captured == total
+    prompts = graphed.prompts
+    assert prompts is not None
+    source = random.Random(4)
+    for _ in range(40):
+        call = chunks(source)
+        count = sum(map(len, call[2]))
+        assert prompts.fits("last", len(call[0]), count, GREEDY) == (role == "target")
+        assert prompts.fits("nothing", len(call[0]), count) == (role == "draft")
+        assert prompts.fits("every", len(call[0]), count) == (role == "draft" and predict)
+        graphed.prefill(*call)  # where it does not fit: eagerly
+        graphed.catch_up(*call, predict=False)
+        graphed.catch_up(*call)
+    assert graphed.recorder.captured == captured
+    assert not prompts.fits("last", 1, PROMPT_TOKENS + 1)
+    assert not prompts.fits("last", SLOTS + 1, 8)
+
+
+def test_results_are_the_callers_own() -> None:
+    _, _, graphed = pair(lean=True)
+    source = random.Random(9)
+    results = []
+    for _ in range(5):
+        call = chunks(source)
+        for result in (graphed.prefill(*call), graphed.catch_up(*call)):
+            results.append((result, result.tolist()))
+    assert all(tensor.tolist() == values for tensor, values in results)
+
+
+def test_a_row_stays_in_its_slot() -> None:
+    _, _, graphed = pair(lean=True)
+    with pytest.raises(ValueError, match="cannot take"):
+        graphed.catch_up([0], [SLOT_TOKENS - 2], [[1, 2, 3]])
+
+
+def test_without_prompt_graphs_nothing_is_recorded() -> None:
+    _, eager, graphed = pair(lean=True)
+    plain = GraphedRunner(
+        eager.decoder,
+        eager.cache,
+        max_rows=SLOTS,
+        max_length=4,
+        vocabulary=VOCABULARY,
+        heads=4,
+        scale=1.0,
+        prompt_graphs=False,
+    )
+    call = chunks(random.Random(1))
+    assert plain.prefill(*call).tolist() == graphed.prefill(*call).tolist()
+    assert plain.catch_up(*call).tolist() == graphed.catch_up(*call).tolist()
+    assert plain.recorder.captured == 0
