@@ -134,7 +134,6 @@ def learn(engine: Engine, batch: list[Session], feedback: Feedback, now_ns: int)
     full_information = policies.selector.full_information
     if full_information:
         observe_own_hits(engine, feedback)
-    policies.pipeline.observe(now_ns, sum(feedback.committed), engine.decoding)
     staying: list[Session] = []
     for session in batch:
         session.in_flight = False
@@ -147,6 +146,7 @@ def learn(engine: Engine, batch: list[Session], feedback: Feedback, now_ns: int)
         else:
             staying.append(session)
     engine.ready.extend(staying)
+    policies.pipeline.observe(now_ns, sum(feedback.committed), engine.decoding)
     if full_information:
         score_other_drafts(engine, staying)
 

@@ -124,7 +124,7 @@ class PipelinePolicy(Protocol):
     def max_depth(self) -> int: ...
 
     def observe(self, now_ns: int, committed: int, active: int) -> None:
-        """After each commit: the time, tokens committed in the round, requests decoding."""
+        """After each commit: the time, tokens committed in the round, requests that go on decoding."""
         ...
 
 

@@ -112,6 +112,14 @@ def validate_policies(spec: PoliciesSpec, drafts: Sequence[str], max_length: int
                 f"{tokens} is beyond limits.max_length; at most {max_length}", key=f"policies.length.{name}"
             )
     _check_no_draft(spec, params["selector"])
+    if spec.switching == "overlapped" and getattr(
+        KINDS["selector"].get(spec.selector.name), "needs_blocking", False
+    ):
+        raise InputError(
+            f"{spec.selector.name} plans every catch-up before its round, and is no bound with overlapped; "
+            "set it to blocking",
+            key="policies.switching",
+        )
     if spec.length.name == "none":
         params["selector"] = _without_drafts(spec.selector, params["selector"])
     elif not drafts and spec.selector.name != "fixed":

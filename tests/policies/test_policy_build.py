@@ -70,6 +70,7 @@ def test_every_row_of_the_design_is_there() -> None:
         ({"length": {"name": "none"}, "selector": {"name": "spin"}}, "policies.selector.name", "draft: none"),
         ({"selector": {"name": "spin"}, "allow_none": True}, "policies.selector.reward", "round_second"),
         ({"selector": {"name": "metasd_ucb"}, "allow_none": True}, "policies.allow_none", "false"),
+        ({"selector": {"name": "oracle"}, "switching": "overlapped"}, "policies.switching", "to blocking"),
         ({"pipeline": {"name": "fixed", "micro_batches": 0}}, "policies.pipeline.micro_batches", "greater"),
         ({"packing": {"name": "tight"}}, "policies.packing.name", "decomposed, padded, ragged"),
         ({"composition": {"name": "x"}}, "policies.composition.name", "balanced, grouped, round_robin"),

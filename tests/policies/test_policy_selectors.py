@@ -187,6 +187,11 @@ def test_exp3_adds_the_importance_weighted_loss() -> None:
     state = policy._requests[0]  # type: ignore[attr-defined]
     assert state.losses[arm] == pytest.approx((4 + 1 - 2) / (4 * 0.5))
     assert state.losses[1 - arm] == 0
+    # A round with another draft, while the drawn one catches up, was no draw: it has no probability.
+    (arm,) = policy.assign([view])
+    before = list(state.losses)
+    policy.observe(Feedback([view], [1 - arm], [4], [1], [2], [0.01], 0.02))
+    assert state.losses == before
 
 
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=7))

@@ -16,14 +16,15 @@ from spinsim.policies.statistics import Share
 
 
 class _Losses:
-    """One request's estimated cumulative losses by arm, rounds played, and the last draw's probability."""
+    """One request's estimated cumulative losses by arm, rounds played, the last draw and its probability."""
 
-    __slots__ = ("drawn", "losses", "rounds")
+    __slots__ = ("drawn", "losses", "probability", "rounds")
 
     def __init__(self, losses: list[float], rounds: float) -> None:
         self.losses = losses
         self.rounds = rounds
-        self.drawn: dict[int, float] = {}
+        self.drawn: int | None = None
+        self.probability = 1.0
 
 
 def exp3_probabilities(losses: Sequence[float], rounds: float) -> list[float]:
@@ -63,8 +64,9 @@ class Exp3Spec(PerRequest["Exp3Spec.Params"]):
         if state is None:
             state = self._requests[view.id] = _Losses(self._start(), self._weight)
         probabilities = exp3_probabilities([state.losses[arm] for arm in arms], state.rounds + 1)
-        state.drawn = dict(zip(arms, probabilities, strict=True))
-        return self._draws.choice(view.id, view.rounds, arms, probabilities)
+        drawn = self._draws.choice(view.id, view.rounds, arms, probabilities)
+        state.drawn, state.probability = drawn, probabilities[arms.index(drawn)]
+        return drawn
 
     def observe(self, feedback: Feedback) -> None:
         tokens = self._reward.name == "tokens"
@@ -72,11 +74,11 @@ class Exp3Spec(PerRequest["Exp3Spec.Params"]):
         gains, costs = self._reward.of(feedback)
         for view, arm, gain, cost in zip(feedback.requests, feedback.drafts, gains, costs, strict=True):
             state = self._requests.get(view.id)
-            if state is None or arm not in state.drawn:
-                continue  # decoded without a draft because every draft was full
+            if state is None or arm != state.drawn:
+                continue  # no draft had room, or another one is used until the drawn one has caught up
             value = (gain - 1.0 if tokens else gain / cost) / spread
             loss = 1.0 - min(1.0, max(0.0, value))
-            state.losses[arm] += loss / state.drawn[arm]
+            state.losses[arm] += loss / state.probability
             state.rounds += 1
             self._pool[arm][0] += loss
             self._pool[arm][1] += 1

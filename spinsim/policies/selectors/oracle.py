@@ -30,6 +30,7 @@ class Oracle(PerRequest["Oracle.Params"]):
     """
 
     sees_future = True
+    needs_blocking = True  # with overlapped switching its plan is not executed as planned
 
     @dataclass(frozen=True)
     class Params:
