@@ -17,6 +17,8 @@ import typer
 from spinsim.errors import InputError
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+# what comes with an extra only, so that a missing one is named by what installs it
+EXTRAS = {"torch": "live", "transformers": "live", "tokenizers": "live", "safetensors": "live"}
 P = ParamSpec("P")
 Progress = Callable[[str, float, float], None]
 
@@ -53,6 +55,8 @@ def cause(error: BaseException) -> str:
     """An exception in one line: its type and first line, and what it came from."""
     lines = str(error).strip().splitlines()
     text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+        text = f"this needs {error.name}; pip install 'spinsim[{EXTRAS[error.name]}]'"
     return f"{text} (from {cause(error.__cause__)})" if error.__cause__ else text
 
 

@@ -40,7 +40,7 @@ def resolve(path: str, base_dir: Path, key: str) -> Path:
         name = match[1] or match[2]
         if name not in os.environ:
             raise InputError(
-                f"${name} is not set; an environment variable that names a folder or file", key=key
+                f"${name} is not set; export it, as the folder or file that it stands for", key=key
             )
         return os.environ[name]
 
