@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spinsim.cli_support import FAILED, INTERRUPTED, exit_codes, print_json, progress_bar
+from spinsim.errors import InputError
 
 if TYPE_CHECKING:
     from spinsim.experiments.evaluate import Lab
@@ -67,8 +68,14 @@ def _lab(
     try:
         with open_pool(workers, cluster) as pool, progress_bar(enabled=not quiet) as progress:
             yield Lab(pool, store, progress)
+    except InputError as error:  # known after the first cells only, such as a metric that none has
+        if any((out / "cells").glob("*.json")):
+            error.message += f"; finished cells are in {out}, --resume goes on with them"
+        raise
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; finished cells are in {out}, --resume goes on with them", err=True)
+        kept = any((out / "cells").glob("*.json"))
+        where = f"; finished cells are in {out}, --resume goes on with them" if kept else ""
+        typer.echo(f"interrupted{where}", err=True)
         raise typer.Exit(INTERRUPTED) from None
 
 

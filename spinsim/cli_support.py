@@ -65,8 +65,9 @@ def check_out(out: Path, *, force: bool) -> None:
 
     ``force`` lets them replace earlier results, and nothing else.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError("is a file; --out takes a folder", file=str(out))
+    from spinsim.experiments.store import check_writable
+
+    check_writable(out)
     if not out.is_dir() or not any(out.iterdir()):
         return
     if not (out / "summary.json").is_file() or not (out / "scenario.yaml").is_file():

@@ -60,22 +60,31 @@ class Store:
             write_atomically(self.folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
 
 
+def check_writable(folder: Path) -> None:
+    """Raise InputError unless ``folder`` is a folder that can be written to, or can be made."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        which = "" if there == folder.absolute() else f"{there} "
+        raise InputError(f"{which}is a file; --out takes a folder", file=str(folder))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{there} cannot be written to; --out takes a folder that can", file=str(folder))
+
+
 def open_store(folder: Path, kind: str, *, resume: bool = False, force: bool = False) -> Store:
     """The store of a new experiment, or of one to go on with.
 
     Raises InputError where ``folder`` holds something else, or an experiment and neither
     ``resume`` nor ``force`` says what to do with it.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError("is a file; --out takes a folder", file=str(folder))
     manifest = _manifest(folder)
     if resume and force:
         raise InputError("cannot go with --force; one of the two", key="--resume")
-    if manifest is not None and not (resume or force):
-        cells = sum(1 for _ in (folder / "cells").glob("*.json"))
+    check_writable(folder)
+    cells = sum(1 for _ in (folder / "cells").glob("*.json"))
+    if manifest is not None and cells and not (resume or force):
         raise InputError(
             f"already holds a {manifest['kind']} of {cells} cells; "
-            "--resume goes on with it, --force replaces it",
+            "--resume goes on with it, --force replaces it, --out names another folder",
             file=str(folder),
         )
     if manifest is not None and resume and manifest["kind"] != kind:

@@ -89,6 +89,20 @@ def test_force_spares_what_is_no_results(tmp_path: Path) -> None:
     assert result.stderr == f"{mine / 'thesis.tex'}: is a file; --out takes a folder\n"
 
 
+def test_a_folder_that_cannot_be_made_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = simulate("--out", tmp_path / "file" / "below" / "it")
+    assert result.exit_code == 2
+    assert result.stderr.endswith(f": {tmp_path / 'file'} is a file; --out takes a folder\n")
+
+
+def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    breaking(monkeypatch, ModuleNotFoundError("No module named 'torch'", name="torch"))
+    result = simulate("--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "this needs torch; pip install 'spinsim[live]'" in result.stderr
+
+
 def breaking(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Let the simulated world raise ``error`` in the middle of a simulation."""
     submit, calls = SimulatedWorld.submit, [0]

@@ -250,3 +250,16 @@ def test_a_front_is_not_dominated_and_each_member_is_written(tmp_path: Path) -> 
                     trial["values"][0] > other["values"][0] and trial["values"][1] < other["values"][1]
                 )
     assert sorted(path.stem for path in out.glob("front-*.yaml")) == sorted(summary["winners"])
+
+
+def test_a_metric_that_no_summary_has_costs_no_finished_cell(tmp_path: Path) -> None:
+    scenario, out = write_scenario(tmp_path), tmp_path / "out"
+    options = ("sweep", scenario, "--grid", LENGTHS, "--out", out)
+    refused = spinsim(*options, "--metric", "speed")
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith("metric: no number of a summary is called 'speed'")
+    assert refused.stderr.endswith(f"; finished cells are in {out}, --resume goes on with them\n")
+    kept = {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
+    assert len(kept) == 3
+    assert spinsim(*options, "--metric", "goodput", "--resume").exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()} == kept

@@ -120,7 +120,8 @@ def test_known_results_are_not_computed_again(tmp_path: Path) -> None:
 
 
 def test_a_folder_says_what_may_be_done_with_it(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "new", "sweep")
+    open_store(tmp_path / "new", "sweep").write_manifest("sweep", {})
+    store = open_store(tmp_path / "new", "sweep")  # without a cell there is nothing to lose
     store.write_manifest("sweep", {})
     store.put(Outcome("k", {}))
     with pytest.raises(InputError, match="a sweep of 1 cells; --resume goes on with it"):
