@@ -33,5 +33,9 @@ class InputErrors(InputError):
         super().__init__(first.message, key=first.key, file=first.file, line=first.line)
         self.errors = tuple(errors)
 
+    def __reduce__(self) -> tuple[type[InputErrors], tuple[tuple[InputError, ...]]]:
+        # Exceptions are pickled with their message as only argument; ours travel between processes.
+        return (InputErrors, (self.errors,))
+
     def __str__(self) -> str:
         return "\n".join(map(str, self.errors))

@@ -230,8 +230,6 @@ class Engine:
             self.ready = [s for i, s in enumerate(ready) if i not in taken]
         for session in batch:
             session.in_flight = True
-        if self.ready:
-            self.wake()
         return batch
 
     def _dismiss_cancelled(self) -> None:

@@ -33,10 +33,14 @@ def micro_batch(engine: Engine, index: int) -> Generator[simpy.Event, Any, None]
             yield engine.park(index)
             continue
         if engine.settings.reserve == "grow":
-            batch = reserve_memory(engine, batch)
-            if not batch:  # until whatever is in flight ends, there is no memory for a round
-                yield engine.park(index, in_turn=False)
+            composed, batch = batch, reserve_memory(engine, batch)
+            if not batch:
+                # Either something in flight has the memory, and who brings it back looks again; or all of this
+                # batch were preempted, and the others may go. Waking them otherwise would go round in circles.
+                waits = any(session in engine.ready for session in composed)
+                yield engine.park(index, in_turn=not waits)
                 continue
+        engine.wake()  # requests are left: the next micro-batch may have them
         yield from play_round(engine, index, batch)
 
 

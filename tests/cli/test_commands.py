@@ -237,3 +237,14 @@ def test_help_imports_nothing_heavy_and_simulate_no_torch(tmp_path: Path) -> Non
         [*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.stderr) == ("[]\n[]\n", "")
+
+
+def test_bad_input_survives_the_way_out_of_a_process() -> None:
+    import pickle
+
+    from spinsim.errors import InputError, InputErrors
+
+    error = InputError("is wrong; what is allowed", key="a.b", file="f.yaml", line=3)
+    for sent in (error, InputErrors([error, error])):
+        received = pickle.loads(pickle.dumps(sent))
+        assert (str(received), received.line) == (str(sent), 3)

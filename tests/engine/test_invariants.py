@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinsim.engine.records import CANCELLED, COMPLETED, REJECTED
-from tests.engine.harness import Deployment, Finished, policies, requests, run
+from tests.engine.harness import Deployment, Finished, build, policies, requests, run
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 150), st.integers(1, 120)), min_size=1, max_size=24)
 POLICIES = st.builds(
@@ -167,3 +167,33 @@ def test_scarce_memory_delays_but_loses_nobody(reserve: str) -> None:
     assert all(r.status == COMPLETED for r in done.records.requests.values())
     preempted = sum(r.preemptions for r in done.records.requests.values())
     assert (preempted > 0) == (reserve == "grow")
+
+
+def test_micro_batches_without_memory_do_not_wake_each_other_for_ever() -> None:
+    """Two that could not get room for a round once took turns at one instant, without end."""
+    lengths = [(93, 35), (7, 5), (55, 102), (12, 101), (144, 32), (106, 16), (127, 69), (33, 78)]
+    deployment = Deployment(
+        requests(lengths, 0.003),
+        concurrency=3,
+        acceptance=0.0,
+        batch_limit=5,
+        reserve="grow",
+        target_kv_tokens=256,
+        slowdown=1.7,
+        seed=2,
+        policies=policies(
+            selector="thompson",
+            length={"name": "fixed", "tokens": 2},
+            pipeline={"name": "fixed", "micro_batches": 3},
+            composition="grouped",
+            admission="shortest_prompt",
+        ),
+    )
+    done = build(deployment)
+    done.engine.start()
+    for _ in range(100_000):  # a live-lock would never end, a test must
+        if done.engine.done.triggered:
+            break
+        done.world.env.step()
+    assert done.engine.done.triggered
+    check(deployment, run(deployment))
