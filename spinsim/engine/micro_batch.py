@@ -35,8 +35,8 @@ def micro_batch(engine: Engine, index: int) -> Generator[simpy.Event, Any, None]
         if engine.settings.reserve == "grow":
             composed, batch = batch, reserve_memory(engine, batch)
             if not batch:
-                # Either something in flight has the memory, and who brings it back looks again; or all of this
-                # batch were preempted, and the others may go. Waking them otherwise would go round in circles.
+                # Something in flight has the memory, and who brings it back looks again; or the whole
+                # batch was preempted, and the others may go. To wake them otherwise would never end.
                 waits = any(session in engine.ready for session in composed)
                 yield engine.park(index, in_turn=not waits)
                 continue
