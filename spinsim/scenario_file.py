@@ -63,7 +63,8 @@ class LoadedScenario:
 def load(path: Path, overrides: Sequence[str] = (), device: str | None = None) -> LoadedScenario:
     """Read, override and validate a scenario.
 
-    ``overrides`` are ``key.path=value`` with values in YAML, later ones winning. ``device``
+    ``overrides`` are ``key.path=value`` with values in YAML, later ones winning; naming another
+    policy drops the parameters that the file gave to the old one. ``device``
     ``cpu`` places every model on one CPU; ``cuda`` asks that no model is on a CPU.
     Raises InputError, with a line per problem found.
     """
@@ -91,10 +92,24 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> Document:
             value = parse(value_text, place.file)
         except InputError as error:
             raise InputError(error.message, key=key.strip(), file=place.file) from None
+        before = data
         data = _put(data, path, value.data, place, places, ())
+        if len(path) == 3 and path[0] == "policies" and path[2] == "name" and data != before:
+            data = _without_old_parameters(data, path, places)
         for inner in value.places:
             places[path + inner] = place
     return Document(data, places)
+
+
+def _without_old_parameters(data: Any, path: KeyPath, places: dict[KeyPath, Place]) -> Any:
+    """Another policy was named: the parameters that the file gave to the old one go with it."""
+    section, kind, _ = path
+    kept = {
+        key: value
+        for key, value in data[section][kind].items()
+        if key == "name" or places[section, kind, str(key)].line == 0  # line 0: set by an override
+    }
+    return {**data, section: {**data[section], kind: kept}}
 
 
 def _put(

@@ -123,6 +123,23 @@ def test_what_an_override_breaks_elsewhere_is_named_where_it_stands(scenario_pat
     assert caught.value.key == "workload.prompt_tokens.max"
 
 
+def test_naming_another_policy_drops_the_parameters_of_the_old_one(
+    tmp_path: Path, scenario_text: str
+) -> None:
+    path = tmp_path / "spin.yaml"
+    data = yaml.safe_load(scenario_text)
+    data["policies"] = {**data.get("policies", {}), "selector": {"name": "spin", "explore": 0.1}}
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    chosen = load(
+        path, ["policies.selector.name=ucb1", "policies.selector.beta=0.3"]
+    ).scenario.policies.selector
+    assert (chosen.name, chosen.params) == ("ucb1", {"beta": 0.3})
+    same = load(path, ["policies.selector.name=spin"]).scenario.policies.selector
+    assert same.params == {"explore": 0.1}
+    with pytest.raises(InputError, match="ucb1 has no parameter 'explore'"):
+        load(path, ["policies.selector.explore=0.2", "policies.selector.name=ucb1"])
+
+
 def test_device_cpu_puts_every_model_on_one_cpu(scenario_path: Path) -> None:
     scenario = load(scenario_path, device="cpu").scenario
     assert [spec.hardware for spec in scenario.devices.values()] == ["cpu"]
