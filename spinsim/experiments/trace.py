@@ -38,6 +38,8 @@ Progress = Callable[[str, float, float], None]
 TAIL = 16  # tokens generated beyond an output, so that runs near its end are not cut short
 LOGIT_BYTES = 1 << 30  # of one pass's logits, at most
 
+Scores = np.ndarray[Any, Any]  # float64 [output tokens]
+
 
 @dataclass(frozen=True)
 class Traced:
@@ -132,6 +134,14 @@ def record_requests(
     )
 
 
+@dataclass(frozen=True)
+class _Text:
+    """A prompt of ``prompt`` tokens and what was generated behind it."""
+
+    tokens: list[int]
+    prompt: int
+
+
 class Recorder:
     """Generates with the target's runner and reads with the drafts', as many rows as they have slots."""
 
@@ -161,9 +171,9 @@ class Recorder:
             )
             for row, i in enumerate(chosen):
                 outputs[i] = np.asarray(made[row], np.int64)
-                text = [*prompts[i], *made[row]]
-                scores = self._read(row, text, len(prompts[i]))
-                for name, values in scores.items():
+            texts = [_Text([*prompts[i], *made[row]], len(prompts[i])) for row, i in enumerate(chosen)]
+            for name, scores in self._read(texts).items():
+                for i, values in zip(chosen, scores, strict=True):
                     accepted[name][i] = values
             done += len(chosen)
             if self._progress is not None:
@@ -189,7 +199,7 @@ class Recorder:
             keyed = sampling._replace(requests=[requests[row]])
             made.append([int(t) for t in target.prefill([row], [0], [prompts[row]], keyed).tolist()])
         while going := [row for row in rows if len(made[row]) < lengths[row]]:
-            nothing = torch.zeros(len(going), 0, dtype=torch.int64, device=target.device)
+            nothing = np.zeros((len(going), 0), np.int64)
             verified = target.verify(
                 going,
                 [made[row][-1] for row in going],
@@ -202,44 +212,70 @@ class Recorder:
                 made[row] += tokens
         return made
 
-    def _read(self, slot: int, text: Sequence[int], prompt: int) -> dict[str, np.ndarray[Any, Any]]:
-        """By draft: the agreement (0 or 1, or a probability) at every output token."""
-        scores: dict[str, np.ndarray[Any, Any]] = {}
+    def _read(self, texts: Sequence[_Text]) -> dict[str, list[Scores]]:
+        """By draft and text: the agreement (0 or 1, or a probability) at every output token."""
         if self._sampling.greedy:
-            wanted = torch.tensor(text[prompt:])
-            for name, runner in self._drafts.items():
-                pieces = _logits(runner, slot, text, prompt, self._vocabulary)
-                best = torch.cat([logits.argmax(-1).cpu() for _, logits in pieces])
-                scores[name] = (best == wanted).double().numpy()
-            return scores
-        p = self._probability(self._target, slot, text, prompt)
+            return {name: self._agreement(runner, texts) for name, runner in self._drafts.items()}
+        p = self._probability(self._target, texts)
+        scores: dict[str, list[Scores]] = {}
         for name, runner in self._drafts.items():
-            q = self._probability(runner, slot, text, prompt)
-            scores[name] = (q / p.clamp_min(1e-30)).clamp_max(1.0).numpy()
+            q = self._probability(runner, texts)
+            scores[name] = [
+                (said / wanted.clamp_min(1e-30)).clamp_max(1.0).numpy()
+                for said, wanted in zip(q, p, strict=True)
+            ]
         return scores
 
-    def _probability(self, runner: ModelRunner, slot: int, text: Sequence[int], prompt: int) -> torch.Tensor:
+    def _agreement(self, runner: ModelRunner, texts: Sequence[_Text]) -> list[Scores]:
+        return [
+            (logits.argmax(-1).cpu() == torch.tensor(text.tokens[text.prompt :])).double().numpy()
+            for text, logits in _logits(runner, texts, self._vocabulary)
+        ]
+
+    def _probability(self, runner: ModelRunner, texts: Sequence[_Text]) -> list[torch.Tensor]:
         """Of each output token, after temperature and top-p: float64, on the host."""
         found = []
-        for first, logits in _logits(runner, slot, text, prompt, self._vocabulary):
+        for text, logits in _logits(runner, texts, self._vocabulary):
             spread = distribution(logits, self._sampling.temperature, self._sampling.top_p)
-            tokens = torch.tensor(text[first : first + len(logits)], device=spread.device)
+            tokens = torch.tensor(text.tokens[text.prompt :], device=spread.device)
             found.append(spread.gather(1, tokens[:, None])[:, 0].double().cpu())
-        return torch.cat(found)
+        return found
+
+
+def _logits(
+    runner: ModelRunner, texts: Sequence[_Text], vocabulary: int
+) -> Iterator[tuple[_Text, torch.Tensor]]:
+    """Of each text, logits ``[output tokens, V]`` for every token behind its prompt, in order.
+
+    Several texts are read in one pass, as many as bounded memory allows; text i is in slot i.
+    """
+    most = max(1, LOGIT_BYTES // (8 * vocabulary))
+    first = 0
+    while first < len(texts):
+        last, tokens = first + 1, len(texts[first].tokens)
+        while last < len(texts) and tokens + len(texts[last].tokens) <= most:
+            tokens += len(texts[last].tokens)
+            last += 1
+        yield from _pass(runner, list(range(first, last)), texts[first:last])
+        first = last
 
 
 @torch.inference_mode()
-def _logits(
-    runner: ModelRunner, slot: int, text: Sequence[int], prompt: int, vocabulary: int
-) -> Iterator[tuple[int, torch.Tensor]]:
-    """(position, logits ``[tokens, V]`` for the tokens from there on), in pieces of bounded memory."""
-    if prompt > 1:
-        runner.catch_up([slot], [0], [text[: prompt - 1]], predict=False)
-    step = max(1, LOGIT_BYTES // (8 * vocabulary))
-    for start in range(prompt - 1, len(text) - 1, step):
-        stop = min(start + step, len(text) - 1)
-        tokens = torch.tensor(text[start:stop], device=runner.device)
-        yield start + 1, runner.forward(tokens, Rows([slot], [stop - start], [stop]))
+def _pass(
+    runner: ModelRunner, slots: Sequence[int], texts: Sequence[_Text]
+) -> list[tuple[_Text, torch.Tensor]]:
+    lengths = [len(text.tokens) - 1 for text in texts]  # nothing comes after the last token
+    packed = torch.tensor([token for text in texts for token in text.tokens[:-1]], device=runner.device)
+    starts = np.cumsum([0, *lengths])
+    chosen = np.concatenate(
+        [np.arange(start + text.prompt - 1, start + n)
+         for start, n, text in zip(starts, lengths, texts, strict=False)]
+    )  # fmt: skip
+    index = torch.from_numpy(chosen).to(runner.device)
+    logits = runner.forward(packed, Rows(slots, lengths, lengths), chosen=index)
+    counts = [n - text.prompt + 1 for n, text in zip(lengths, texts, strict=True)]
+    parts = torch.split(logits, counts)
+    return list(zip(texts, parts, strict=True))
 
 
 def _notes(scenario: Scenario, deployment: Deployment) -> Mapping[str, str]:

@@ -19,11 +19,15 @@ from spinsim.scenario_file import LoadedScenario, load
 
 @dataclass(frozen=True)
 class Cell:
-    """One scenario to run in both worlds. ``labels`` say what the grid set, by axis."""
+    """One scenario to run in both worlds. ``labels`` say what the grid set, by axis.
+
+    ``loads``: shares of the rate that it serves in a closed loop, for Poisson cells of their own.
+    """
 
     name: str
     loaded: LoadedScenario
     labels: dict[str, Any]
+    loads: tuple[float, ...] = ()
 
     @property
     def key(self) -> str:

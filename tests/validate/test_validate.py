@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from spinsim.cli import app
 from spinsim.errors import InputError
-from spinsim.experiments import validate as experiment
-from spinsim.experiments.validate import Options, validate
+from spinsim.experiments import profile as profiling
+from spinsim.experiments import validation_arena, validation_live
+from spinsim.experiments.validate import Options, again, live_half, validate
 from spinsim.experiments.validation_metrics import (
     compared,
     covered,
@@ -24,6 +25,7 @@ from spinsim.experiments.validation_metrics import (
     ranking,
 )
 from spinsim.experiments.validation_plan import at_load, deployments, plan
+from spinsim.profiling.timing import Effort
 from tests.validate.tiny_models import tiny_scenario
 
 GRID = ["policies.selector={name: round_robin},{name: fixed, draft: b}"]
@@ -37,24 +39,29 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+def timeless(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The cells without what a simulation's own pace decides."""
+    return [{k: v for k, v in c.items() if k not in ("simulated_cpu_s", "speedup")} for c in result["cells"]]
+
+
 def test_both_worlds_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two policies, deployed once; a kill after the first cell costs that cell nothing."""
     path = tiny_scenario(tmp_path).path
     cells = plan([path], GRID, [], None)
     assert [len(group) for group in deployments(cells)] == [2]
     loads = 0
-    deploy = experiment.deploy
+    deploy = validation_arena.deploy
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         nonlocal loads
         loads += 1
         return deploy(*args, **kwargs)
 
-    monkeypatch.setattr(experiment, "deploy", counted)
+    monkeypatch.setattr(validation_arena, "deploy", counted)
     options = Options(repetitions=2, intervals=3)
     done = validate(cells, tmp_path / "out", options)
     assert loads == 1
-    assert json.loads((tmp_path / "out" / "validation.json").read_text())["schema"] == "spinsim.validation/1"
+    assert json.loads((tmp_path / "out" / "validation.json").read_text())["schema"] == "spinsim.validation/2"
     assert len(done["cells"]) == 2
     for cell in done["cells"]:
         # fp32, time-blind policies, acceptance recorded from the same models: not a round differs
@@ -68,12 +75,67 @@ def test_both_worlds_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert done["identical_requests"] == 1.0
 
     # again, with --resume: nothing runs live a second time
-    monkeypatch.setattr(experiment, "run_scenario", lambda *a, **k: pytest.fail("ran a finished cell"))
-    again = validate(cells, tmp_path / "out", options, resume=True)
+    monkeypatch.setattr(validation_live, "run_scenario", lambda *a, **k: pytest.fail("ran a finished cell"))
+    resumed = validate(cells, tmp_path / "out", options, resume=True)
     assert loads == 1
-    assert again["cells"] == done["cells"]
+    assert timeless(resumed) == timeless(done)
     with pytest.raises(InputError, match="--resume"):
         validate(cells, tmp_path / "out", options)
+
+
+def test_the_simulated_half_needs_the_folder_alone(tmp_path: Path) -> None:
+    """Live runs, then elsewhere, with the scenario gone: the same comparison."""
+    away = tmp_path / "away"
+    cells = plan([tiny_scenario(away).path], GRID, [], None)
+    options = Options(repetitions=2, intervals=0, seconds=1.0)
+    live_half(cells, tmp_path / "out", options)
+    assert not (tmp_path / "out" / "validation.json").exists()
+    (tmp_path / "out").rename(tmp_path / "elsewhere")
+    away.rename(tmp_path / "gone")
+    done = again(tmp_path / "elsewhere", intervals=0)
+    assert [cell["name"] for cell in done["cells"]] == [cell.name for cell in cells]
+    assert done["identical_requests"] == 1.0
+    assert {"deploy", "trace", "live runs"} <= set(done["wall_s"])
+    assert timeless(again(tmp_path / "elsewhere", intervals=0, workers=2)) == timeless(done)
+
+
+def test_other_costs_are_judged_by_the_same_live_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real profile of this machine, in place of the roofline; and again from its copy."""
+    loaded = tiny_scenario(tmp_path)
+    once = Effort(seconds=0.0, fewest=1, most=1, warm=0, passes=1)
+    monkeypatch.setattr(profiling, "QUICK", once)
+    profile = profiling.profile(loaded, tmp_path / "p.json", quick=True, budget_s=0.1).path
+    live_half(plan([loaded.path], [], [], None), tmp_path / "out", Options(repetitions=1))
+    before = again(tmp_path / "out")
+    after = again(tmp_path / "out", profile=profile)
+    for name, row in after["cells"][0]["metrics"].items():
+        assert row["live"] == before["cells"][0]["metrics"][name]["live"]
+    assert after["profile"] == "p.json"
+    verify = after["cells"][0]["metrics"]["verify_mean_s"]["simulated"]
+    assert verify != before["cells"][0]["metrics"]["verify_mean_s"]["simulated"]
+
+    costs = {"model": "profile", "path": "p.json"}
+    cells = plan([tiny_scenario(tmp_path, costs=costs).path], [], [], None)
+    live_half(cells, tmp_path / "measured", Options(repetitions=1))
+    profile.unlink()
+    copied = again(tmp_path / "measured")
+    assert len(copied["drift"]) == 5
+    assert copied["cells"][0]["costs"]["roofline"] == 0
+
+
+def test_damaged_live_runs_are_refused(tmp_path: Path) -> None:
+    live_half(plan([tiny_scenario(tmp_path).path], [], [], None), tmp_path / "out", Options(repetitions=1))
+    (table,) = (tmp_path / "out").glob("live/*/operations-1.parquet")
+    table.write_bytes(table.read_bytes() + b"x")
+    with pytest.raises(InputError, match="damaged"):
+        again(tmp_path / "out")
+    with pytest.raises(InputError, match="no such folder"):
+        again(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no live runs"):
+        again(tmp_path / "empty")
 
 
 def test_long_workloads_are_cut_to_the_time(tmp_path: Path) -> None:
@@ -100,8 +162,8 @@ def test_the_command_prints_and_adds_loads(tmp_path: Path) -> None:
     done = json.loads(result.stdout)
     assert [cell["open_loop"] for cell in done["cells"]] == [False, True]
     assert done["cells"][1]["labels"] == {"load": 0.5}
-    again = CliRunner().invoke(app, [*arguments[:-1]])
-    assert again.exit_code == 2
+    refused = CliRunner().invoke(app, [*arguments[:-1]])
+    assert refused.exit_code == 2
     shown = CliRunner().invoke(app, [*arguments[:-1], "--resume"])
     assert shown.exit_code == 0
     assert "requests drafted and accepted alike" in " ".join(shown.stdout.split())

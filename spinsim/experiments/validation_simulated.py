@@ -1,0 +1,146 @@
+"""The simulated half of a validation: from the folder of the live half, on any machine, with any profile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from spinsim.costs.base import Predictor
+from spinsim.costs.build import build_predictor
+from spinsim.experiments.intervals import HEADLINES, bounds, collect, noise_for
+from spinsim.experiments.pool import cores
+from spinsim.experiments.simulate import simulate_scenario
+from spinsim.experiments.validation_folder import Folder, LiveCell
+from spinsim.experiments.validation_metrics import (
+    compared,
+    covered,
+    identical_share,
+    measured,
+    rounds_by_request,
+)
+from spinsim.experiments.validation_operations import compared_operations, operation_table
+from spinsim.reporting.metrics import summarise
+from spinsim.scenario import NoiseSpec, ProfileCosts, Scenario
+
+Progress = Callable[[str, float, float], None]
+Numbers = dict[str, Any]
+
+
+def simulate_cells(
+    root: Path,
+    keys: Sequence[str],
+    intervals: int,
+    profile: Path | None = None,
+    workers: int | None = 0,
+    progress: Progress | None = None,
+) -> list[Numbers]:
+    """The comparison of every cell, in order. ``profile`` replaces the one that the live half was planned
+    with.
+
+    ``workers`` as of :class:`~spinsim.experiments.validation_options.Options`. Raises InputError as
+    simulations do.
+    """
+    count = min(cores() if workers is None else workers, len(keys))
+    done: dict[str, Numbers] = {}
+
+    def report() -> None:
+        if progress is not None:
+            progress("simulated", len(done), len(keys))
+
+    if count <= 1:
+        for key, result in _compared_cells(root, keys, intervals, profile):
+            done[key] = result
+            report()
+    else:
+        chunks = [keys[i::count] for i in range(count)]  # each fits its profile once
+        with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+            futures = [pool.submit(_chunk, root, chunk, intervals, profile) for chunk in chunks]
+            for future in as_completed(futures):
+                done |= future.result()
+                report()
+    return [done[key] for key in keys]
+
+
+def _chunk(root: Path, keys: Sequence[str], intervals: int, profile: Path | None) -> dict[str, Numbers]:
+    return dict(_compared_cells(root, keys, intervals, profile))
+
+
+def _compared_cells(
+    root: Path, keys: Sequence[str], intervals: int, profile: Path | None
+) -> Iterator[tuple[str, Numbers]]:
+    folder = Folder(root, resume=True)
+    predictors: dict[str, Predictor] = {}
+    for key in keys:
+        cell = folder.get(key)
+        if cell is None:  # the plan lists what is finished
+            raise RuntimeError(f"{root} has lost its cell {key}")
+        scenario = with_profile(cell.scenario, profile)
+        costs = scenario.model_dump_json(include={"models", "devices", "placement", "costs", "sampling"})
+        if costs not in predictors:
+            predictors[costs] = build_predictor(scenario, root)
+        yield key, compare_cell(cell, scenario, root, predictors[costs], intervals)
+
+
+def with_profile(scenario: Scenario, profile: Path | None) -> Scenario:
+    """The scenario with the costs of another profile. Its policies then believe in that one too."""
+    if profile is None:
+        return scenario
+    costs = scenario.costs
+    allowed = isinstance(costs, ProfileCosts) and costs.allow_roofline
+    replaced = ProfileCosts(model="profile", path=str(profile.resolve()), allow_roofline=allowed)
+    return scenario.model_copy(update={"costs": replaced})
+
+
+def compare_cell(
+    cell: LiveCell, scenario: Scenario, base_dir: Path, predictor: Predictor, intervals: int
+) -> Numbers:
+    """A cell's live runs beside ``scenario`` in the simulated world; both serve the same requests."""
+    began = time.process_time()
+    done = simulate_scenario(scenario, base_dir, workload=cell.workload, predictor=predictor)
+    cpu_s = time.process_time() - began
+    summary = summarise(done.records, scenario, mode="simulated", acceptance_source=done.acceptance_source)
+    drawn = _intervals(cell, scenario, base_dir, predictor, intervals)
+    alike = identical_share(cell.rounds, rounds_by_request(done.records)) if cell.recorded else None
+    return {
+        "key": cell.key,
+        "name": cell.name,
+        "labels": cell.labels,
+        "requests": len(cell.workload.requests),
+        "of": cell.of,
+        "setting": cell.setting,
+        "open_loop": cell.workload.concurrency is None,
+        "metrics": compared(cell.runs, measured(summary, done.records)),
+        "operations": compared_operations(cell.operations, operation_table(done.records)),
+        "costs": summary["costs"],
+        "identical_requests": alike,
+        "intervals": drawn,
+        "coverage": covered(cell.runs, drawn["metrics"]) if drawn else None,
+        "live_s": list(cell.live_s),
+        "requests_per_s": cell.requests_per_s,
+        "simulated_cpu_s": cpu_s,
+        "speedup": sorted(cell.live_s)[len(cell.live_s) // 2] / cpu_s if cpu_s else None,
+    }
+
+
+def _intervals(
+    cell: LiveCell, scenario: Scenario, base_dir: Path, predictor: Predictor, runs: int
+) -> Numbers | None:
+    """Of the same workload under other noise: what another process or day would have given."""
+    noise = noise_for(scenario, base_dir)
+    if not runs or noise == NoiseSpec():
+        return None
+    noisy = scenario.model_copy(update={"noise": noise})
+    drawn: dict[str, list[float]] = {name: [] for name in HEADLINES}
+    for run in range(runs):
+        done = simulate_scenario(
+            noisy, base_dir, workload=cell.workload, predictor=predictor, noise_seed=run + 1
+        )
+        collect(
+            drawn,
+            summarise(done.records, noisy, mode="simulated", acceptance_source=done.acceptance_source),
+        )
+    return {"runs": runs, "noise": noise.model_dump(mode="json"), "metrics": bounds(drawn)}
