@@ -85,7 +85,7 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> Document:
     for text in overrides:
         key, equals, value_text = text.partition("=")
         path = tuple(key.strip().split("."))
-        place = Place(f"--set {text if len(text) <= 60 else text[:57] + '...'}", 0)
+        place = Place(set_place(text), 0)
         if not equals or not all(path):
             raise InputError("not an override; write key.path=value", file=place.file)
         try:
@@ -99,6 +99,11 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> Document:
         for inner in value.places:
             places[path + inner] = place
     return Document(data, places)
+
+
+def set_place(override: str) -> str:
+    """How errors name an override: the option, shortened."""
+    return f"--set {override if len(override) <= 60 else override[:57] + '...'}"
 
 
 def _without_old_parameters(data: Any, path: KeyPath, places: dict[KeyPath, Place]) -> Any:

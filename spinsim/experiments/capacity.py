@@ -248,7 +248,7 @@ def _duration(wanted: CapacityPlan, scenario: Scenario, rate: float) -> float | 
             raise InputError("a replay is as long as its trace; leave it out", key="--duration")
         return None
     if wanted.duration_s is not None:
-        if wanted.duration_s <= 0:
+        if not 0 < wanted.duration_s < math.inf:
             raise InputError(f"{wanted.duration_s} is not allowed; above 0", key="--duration")
         return wanted.duration_s
     return max(60.0, (scenario.workload.requests or 0) / rate)

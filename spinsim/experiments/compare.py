@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from spinsim.errors import InputError
 from spinsim.experiments.evaluate import Lab
-from spinsim.experiments.metrics import Metric, metric, usual_metrics, value
+from spinsim.experiments.expected import check_metrics
+from spinsim.experiments.metrics import Metric, usual_metrics, value
 from spinsim.experiments.rows import Planned, Row, planned_cell, rows_of
 from spinsim.experiments.statistics import (
     FEWEST,
@@ -20,7 +21,7 @@ from spinsim.experiments.statistics import (
     relative_difference,
     verdict,
 )
-from spinsim.experiments.variants import policy_overrides, seeds_from
+from spinsim.experiments.variants import policy_overrides, said_by, seeds_from
 from spinsim.scenario_file import LoadedScenario, load
 
 CONFIDENCE = 0.95
@@ -34,6 +35,8 @@ class Alternative:
     name: str
     scenario: Path
     overrides: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()  # those of the overrides that make it an alternative
+    origin: str = ""  # what the user wrote to name it, for errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +71,21 @@ def alternatives(
 ) -> list[Alternative]:
     """Scenarios by the names of their files, or one scenario as it stands and with each of ``policies``.
 
-    Raises InputError for fewer than two.
+    ``policies`` are ``[NAME:]kind=name,parameter=value`` texts. Raises InputError for fewer than two.
     """
+    chosen = {}
+    for text in policies:
+        name, settings = labelled(text)
+        if name in chosen:
+            raise InputError(f"{name!r} is given twice; each alternative once", key="--policy")
+        chosen[name] = policy_overrides(settings)
+    return with_policies(scenarios, chosen, overrides)
+
+
+def with_policies(
+    scenarios: Sequence[Path], policies: Mapping[str, Sequence[str]], overrides: Sequence[str] = ()
+) -> list[Alternative]:
+    """Like :func:`alternatives`, with what each of ``policies`` sets by its name."""
     if policies and len(scenarios) > 1:
         raise InputError("takes one scenario; give several scenarios or several policies", key="--policy")
     if len(scenarios) + len(policies) < 2:
@@ -77,15 +93,16 @@ def alternatives(
     names = [path.stem for path in scenarios]
     if len(set(names)) < len(names):  # files of the same name in different folders
         names = [f"{path.parent.name}/{path.stem}" for path in scenarios]
-    found = [Alternative(name, path, tuple(overrides)) for name, path in zip(names, scenarios, strict=True)]
-    for text in policies:
-        name, settings = labelled(text)
-        found.append(Alternative(name, scenarios[0], (*overrides, *policy_overrides(settings))))
-    names = [alternative.name for alternative in found]
-    for name in names:
-        if names.count(name) > 1:
+    for name in (*names, *policies):
+        if [*names, *policies].count(name) > 1:
             raise InputError(f"{name!r} is given twice; each alternative once", key="compare")
-    return found
+    return [
+        *(Alternative(name, path, tuple(overrides)) for name, path in zip(names, scenarios, strict=True)),
+        *(
+            Alternative(name, scenarios[0], (*overrides, *own), tuple(own), f"--policy {name}")
+            for name, own in policies.items()
+        ),
+    ]
 
 
 def labelled(text: str) -> tuple[str, str]:
@@ -114,11 +131,14 @@ def compare(
     baseline = names[0] if baseline is None else baseline
     if baseline not in names:
         raise InputError(f"{baseline!r} is no alternative; choose from {', '.join(names)}", key="--baseline")
-    loaded = [load(a.scenario, a.overrides) for a in given]
-    first = loaded[0].scenario.seed if seed is None else seed
-    wanted = [metric(name) for name in metrics] or usual_metrics(
-        all(one.scenario.slo is not None for one in loaded)
-    )
+    loaded = []
+    for a in given:
+        with said_by(dict.fromkeys(a.own, a.origin)):
+            loaded.append(load(a.scenario, a.overrides))
+    scenarios = [one.scenario for one in loaded]
+    first = scenarios[0].seed if seed is None else seed
+    wanted = check_metrics(metrics, scenarios, "--metric")
+    wanted = wanted or usual_metrics(all(scenario.slo is not None for scenario in scenarios))
     numbers = seeds_from(first, seeds)
     cells = [
         Planned(

@@ -10,7 +10,7 @@ import spinsim
 from spinsim.errors import InputError
 
 # Nothing below these takes part in a simulation.
-_APART = {"live", "models", "profiling", "cli.py", "cli_support.py", "cli_experiments.py", "api.py"}
+_APART = {"live", "models", "profiling", "cli", "api"}
 
 
 @lru_cache(maxsize=1)

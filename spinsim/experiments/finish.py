@@ -83,7 +83,7 @@ def capacity_summary(c: Capacity) -> Summary:
 
 
 def tuning_summary(t: Tuning) -> Summary:
-    """summary.json of a search; gains are of the held-out workload."""
+    """summary.json of a search; gains are of what ``held_out`` says."""
     return {
         "schema": "spinsim.tuning/1",
         "scenario": t.scenario,
@@ -100,6 +100,7 @@ def tuning_summary(t: Tuning) -> Summary:
             }
             for trial in t.trials
         ],
+        "held_out": t.held_out,
         "as_written": {effect.metric.path: interval(effect.mean) for effect in t.baseline},
         "winners": {
             winner.name: {

@@ -14,12 +14,16 @@ FEWEST = 8  # requests of a short simulation
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Overrides that make a scenario's workload the tuning part or the testing part."""
+    """Overrides that make a scenario's workload the tuning part or the testing part.
+
+    ``held_out`` names what the testing part has that tuning did not see.
+    """
 
     tuning: tuple[str, ...]
     testing: tuple[str, ...]
     requests: int  # of the tuning part
     notes: tuple[str, ...] = ()
+    held_out: str = "fresh seeds"
 
     def short(self, share: float) -> tuple[str, ...]:
         """The tuning part's first requests."""
@@ -46,12 +50,14 @@ def held_out(loaded: LoadedScenario, share: float, overrides: Sequence[str] = ()
     except InputError as error:
         raise loaded.places.locate(error) from None
     source = scenario.workload.source
+    own = any(text.startswith("workload.") for text in overrides)
+    said = "fresh seeds, workload of --holdout-set" if own else "fresh seeds"
     if source is None or any(text.startswith("workload.source") for text in overrides):
-        return Split((), tuple(overrides), requests)
+        return Split((), tuple(overrides), requests, (), said)
     if source.start_s is not None:
         return Split(
             (), tuple(overrides), requests,
-            ("the recorded workload is cut by time and was not split: only the seeds are held out",),
+            ("the recorded workload is cut by time and was not split: only the seeds are held out",), said,
         )  # fmt: skip
     from spinsim.workload.source import load_rows
 
@@ -59,11 +65,13 @@ def held_out(loaded: LoadedScenario, share: float, overrides: Sequence[str] = ()
     tested = round(rows * share)
     kept = rows - tested
     if not (kept and tested):
-        return Split((), tuple(overrides), requests, ("the recorded workload is too short to be split",))
+        note = "the recorded workload is too short to be split: only the seeds are held out"
+        return Split((), tuple(overrides), requests, (note,), said)
     used = requests if scenario.workload.requests is not None else kept
     return Split(
         (f"workload.source.limit={kept}",),
         (f"workload.source.skip={source.skip + kept}", f"workload.source.limit={tested}", *overrides),
         min(used, kept),
         (f"of the recorded workload's {rows} rows, tuning saw the first {kept}",),
+        f"fresh seeds, last {tested} rows",
     )

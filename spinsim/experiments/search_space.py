@@ -5,12 +5,17 @@ from __future__ import annotations
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import product
+from math import isfinite
+from pathlib import Path
 from typing import Any, Protocol
 
 from spinsim.errors import InputError
-from spinsim.experiments.variants import override
+from spinsim.experiments.variants import override, said_by
 from spinsim.policies.build import KINDS, tunables
 from spinsim.scenario import Scenario
+from spinsim.scenario_file import load
 
 LIMITS = "limits"  # beside the kinds of policies: limits.batch
 
@@ -116,7 +121,7 @@ def space_of(
                 f"not a choice; write kind=name,name with a kind of {', '.join(KINDS)}",
                 file=f"--choose {text}",
             )
-        picked[kind.strip()] = tuple(name.strip() for name in names.split(","))
+        picked[kind.strip()] = _names(kind.strip(), names, f"--choose {text}")
     policies = {}
     for kind in KINDS:
         if only and kind not in only and kind not in picked:
@@ -126,6 +131,9 @@ def space_of(
         if len(of_kind) > 1 or any(of_kind.values()):
             policies[kind] = of_kind
     others = [_range(text) for text in ranges]
+    for key in (keys := [dimension.key for dimension in others]):
+        if keys.count(key) > 1:
+            raise InputError("is given twice; each key once", key=key, file="--range")
     if (not only or LIMITS in only) and not any(d.key == "limits.batch" for d in others):
         batch = scenario.limits.batch
         others.append(Dimension("limits.batch", max(1, batch // 4), 2 * batch, log=True, integer=True))
@@ -133,6 +141,39 @@ def space_of(
         raise InputError("nothing to tune; the chosen policies declare no ranges, give --range", key="tune")
     given = {kind: getattr(scenario.policies, kind).model_dump() for kind in KINDS}
     return Space(policies, tuple(others), given)
+
+
+def _names(kind: str, text: str, option: str) -> tuple[str, ...]:
+    """Policies of ``kind`` to choose among, each known and named once."""
+    names = tuple(name.strip() for name in text.split(","))
+    known = KINDS[kind].names()
+    for name in names:
+        if name not in known:
+            close = get_close_matches(name, known, 1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise InputError(f"{name!r} is no {kind} policy; allowed: {', '.join(known)}{hint}", file=option)
+        if names.count(name) > 1:
+            raise InputError(f"{name!r} is given twice; each policy once", file=option)
+    return names
+
+
+def check_ranges(space: Space, scenario: Path, overrides: Sequence[str]) -> None:
+    """Raise InputError for a range whose key takes neither of its ends, whatever policy is chosen."""
+    for dimension in space.others:
+        kind = dimension.key.split(".")[1] if dimension.key.startswith("policies.") else ""
+        names = space.policies.get(kind, {})
+        chosen = [[override(f"policies.{kind}.name", name)] for name in names] or [[]]
+        errors = []
+        for end, choice in product((dimension.low, dimension.high), chosen):
+            text = override(dimension.key, int(end) if dimension.integer else end)
+            try:
+                with said_by({text: f"--range {dimension.key}"}):
+                    load(scenario, [*overrides, *choice, text])
+                break
+            except InputError as error:
+                errors.append(error)
+        else:
+            raise errors[0]
 
 
 def _declared(kind: str, name: str, scenario: Scenario) -> tuple[Dimension, ...]:
@@ -159,7 +200,7 @@ def _range(text: str) -> Dimension:
         low, high = float(parts[0]), float(parts[1])
     except ValueError:
         raise wrong from None
-    if not low < high or (len(parts) == 3 and low <= 0):
+    if not (isfinite(low) and isfinite(high) and low < high) or (len(parts) == 3 and low <= 0):
         raise wrong
     return Dimension(key.strip(), low, high, len(parts) == 3, integer)
 

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from spinsim.acceptance.build import build_field
+from spinsim.acceptance.field import AcceptanceField
 from spinsim.costs.base import LABELS, Predictor
 from spinsim.costs.build import build_predictor
 from spinsim.costs.memory import kv_capacity
 from spinsim.engine.engine import Engine
 from spinsim.engine.records import Records
 from spinsim.experiments.assemble import engine_settings, lay_out, policies_for
+from spinsim.experiments.hindsight import hindsight
 from spinsim.experiments.publish import Progress, Summary, publish
 from spinsim.scenario import Scenario
 from spinsim.scenario_file import LoadedScenario
@@ -30,7 +32,13 @@ class Simulated:
 
     records: Records
     workload: Workload
-    acceptance_source: str
+    field: AcceptanceField
+    predictor: Predictor
+
+    @property
+    def acceptance_source(self) -> str:
+        """Where acceptances came from."""
+        return self.field.source
 
 
 def simulate_scenario(
@@ -83,7 +91,7 @@ def simulate_scenario(
     records.orchestrator_s = world.orchestrator_s
     records.idle_caused_s = records.idle_caused_ns() * 1e-9
     records.kv_capacity_tokens = capacity
-    return Simulated(records, workload, field.source)
+    return Simulated(records, workload, field, predictor)
 
 
 def simulate(
@@ -93,14 +101,25 @@ def simulate(
 
     ``intervals``: so many further runs, with other seeds and other noise, for the summary's intervals.
     """
+    return simulate_and_publish(loaded, out, progress, intervals=intervals)[1]
+
+
+def simulate_and_publish(
+    loaded: LoadedScenario, out: Path | None, progress: Progress | None = None, *, intervals: int = 0
+) -> tuple[Simulated, Summary]:
+    """:func:`simulate`, with the records that its tables are made of."""
     scenario = loaded.scenario
     simulated = simulate_scenario(scenario, loaded.base_dir, progress)
     notes: dict[str, Any] = {}
+    extras: dict[str, dict[str, Any]] = {}
+    if out is not None:  # an experiment's cells do without
+        notes["regret"], curves = _in_hindsight(scenario, simulated)
+        extras = {"regret.json": curves} if curves else {}
     if intervals and not simulated.records.interrupted:
         from spinsim.experiments.intervals import intervals_of
 
         notes["intervals"] = intervals_of(scenario, loaded.base_dir, intervals, progress)
-    return publish(
+    summary = publish(
         loaded,
         out,
         simulated.records,
@@ -109,4 +128,17 @@ def simulate(
         acceptance_source=simulated.acceptance_source,
         progress=progress,
         notes=notes,
+        extras=extras,
+    )
+    return simulated, summary
+
+
+def _in_hindsight(scenario: Scenario, simulated: Simulated) -> tuple[dict[str, Any], dict[str, Any]]:
+    return hindsight(
+        simulated.records,
+        {request.id: request.output_tokens for request in simulated.workload.requests},
+        simulated.field,
+        simulated.predictor,
+        remote=lay_out(scenario).remote,
+        allow_none=scenario.policies.allow_none,
     )

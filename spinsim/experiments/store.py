@@ -27,10 +27,14 @@ class Outcome:
 
 
 class Store:
-    """Results by cell key, kept in ``folder`` (None: in memory only)."""
+    """Results by cell key, kept in ``folder`` (None: in memory only).
 
-    def __init__(self, folder: Path | None = None) -> None:
+    ``replace``: what the folder holds goes when the manifest is written, by when the plan was checked.
+    """
+
+    def __init__(self, folder: Path | None = None, *, replace: bool = False) -> None:
         self.folder = folder
+        self._replace = replace
         self._known: dict[str, Outcome] = {}
 
     def get(self, key: str) -> Outcome | None:
@@ -55,6 +59,9 @@ class Store:
     def write_manifest(self, kind: str, plan: Mapping[str, Any]) -> None:
         """What the experiment is: ``plan`` states everything that its results follow from."""
         if self.folder is not None:
+            if self._replace:
+                shutil.rmtree(self.folder)
+                self._replace = False
             self.folder.mkdir(parents=True, exist_ok=True)
             manifest = {"schema": SCHEMA, "kind": kind, **plan}
             write_atomically(self.folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
@@ -93,9 +100,7 @@ def open_store(folder: Path, kind: str, *, resume: bool = False, force: bool = F
         )
     if manifest is None and folder.is_dir() and any(folder.iterdir()):
         raise InputError("holds something else; --out takes a new or empty folder", file=str(folder))
-    if manifest is not None and force:
-        shutil.rmtree(folder)
-    return Store(folder)
+    return Store(folder, replace=manifest is not None and force)
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,10 +11,11 @@ from pydantic import Field, PositiveInt, ValidationError
 
 from spinsim.errors import InputError
 from spinsim.experiments.evaluate import Lab
-from spinsim.experiments.metrics import Metric, metric, usual_metrics, value
-from spinsim.experiments.rows import Planned, Row, plan, rows_of
-from spinsim.experiments.variants import Axis, axis_of, grid, override, seeds_from
-from spinsim.scenario import Section
+from spinsim.experiments.expected import check_metrics, kind
+from spinsim.experiments.metrics import Metric, usual_metrics
+from spinsim.experiments.rows import Planned, Row, planned_cell, rows_of
+from spinsim.experiments.variants import Axis, axis_of, grid, override, said_by, seeds_from
+from spinsim.scenario import Scenario, Section
 from spinsim.scenario_errors import explain
 from spinsim.scenario_file import load, read_text
 from spinsim.scenario_yaml import KeyPath, Place, parse
@@ -91,24 +92,40 @@ def _place(places: Mapping[KeyPath, Place], key: KeyPath) -> Place:
 
 
 def planned(sweep: SweepPlan) -> list[Planned]:
-    """Every cell, checked: nothing runs before all scenarios are valid."""
+    """Every cell, checked. Raises InputError that names the option at fault."""
+    return _planned(sweep)[0]
+
+
+def _planned(sweep: SweepPlan) -> tuple[list[Planned], list[Scenario]]:
+    """Every cell, and a scenario of each kind: nothing runs before all are valid."""
     if not sweep.axes:
         raise InputError("nothing to vary; give --grid key.path=value,value,...", key="grid")
     first = load(sweep.scenario, sweep.overrides).scenario.seed if sweep.seed is None else sweep.seed
     varied = any(axis.name == "seed" for axis in sweep.axes)
     if varied and sweep.seeds > 1:
         raise InputError("the grid varies the seed itself; leave out one of the two", key="--seeds")
+    given_by = {text: axis.origin for axis in sweep.axes for texts in axis.overrides for text in texts}
     cells = []
+    kinds: dict[tuple[str, ...], Scenario] = {}
     for labels, overrides in grid(sweep.axes):
         for seed in seeds_from(first, sweep.seeds):
             given = [*sweep.overrides, *([] if varied else [f"seed={seed}"]), *overrides]
-            cells.append(plan(sweep.scenario, given, labels, sweep.plugins))
-    return cells
+            with said_by(given_by):
+                loaded = load(sweep.scenario, given)
+                cell = planned_cell(loaded, sweep.plugins)
+            cells.append(Planned(labels, loaded.scenario.seed, cell))
+            kinds.setdefault(kind(loaded.scenario), loaded.scenario)
+    return cells, list(kinds.values())
 
 
 def sweep(wanted: SweepPlan, lab: Lab) -> Sweep:
-    """Run a sweep. Failed cells are rows without a summary."""
-    cells = planned(wanted)
+    """Run a sweep. Failed cells are rows without a summary.
+
+    Raises InputError before anything runs, also for a metric that no cell has.
+    """
+    cells, scenarios = _planned(wanted)
+    metrics = check_metrics(wanted.metrics, scenarios, "--metric", everywhere=False)
+    metrics = metrics or usual_metrics(any(scenario.slo is not None for scenario in scenarios))
     lab.store.write_manifest(
         "sweep",
         {
@@ -120,14 +137,4 @@ def sweep(wanted: SweepPlan, lab: Lab) -> Sweep:
         },
     )
     rows = rows_of(cells, lab.evaluate(p.cell for p in cells))
-    metrics = [metric(name) for name in wanted.metrics] or usual_metrics(_has_slo(rows))
-    for row in rows:
-        if row.summary is not None:
-            for each in metrics:  # an unknown name is an error, not an empty column
-                value(row.summary, each)
-            break
     return Sweep(wanted.name, tuple(axis.name for axis in wanted.axes), tuple(metrics), tuple(rows))
-
-
-def _has_slo(rows: Sequence[Row]) -> bool:
-    return any(row.summary is not None and "slo" in row.summary for row in rows)

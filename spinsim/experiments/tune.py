@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from spinsim.errors import InputError
 from spinsim.experiments.compare import Effect, effects
 from spinsim.experiments.evaluate import Lab
+from spinsim.experiments.expected import check_metrics
 from spinsim.experiments.fingerprint import code_digest
 from spinsim.experiments.holdout import Split, held_out
 from spinsim.experiments.metrics import Metric
 from spinsim.experiments.rows import Row, plan, rows_of
-from spinsim.experiments.search_space import Space, space_of
-from spinsim.experiments.trials import Search, Trial, TunePlan
-from spinsim.experiments.variants import seeds_from
+from spinsim.experiments.search_space import Space, check_ranges, space_of
+from spinsim.experiments.trials import Search, Trial, TunePlan, constraint
+from spinsim.experiments.variants import said_by, seeds_from
 from spinsim.scenario_file import load, resolved_yaml
+from spinsim.workload.build import build_workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,10 @@ class Winner:
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """A finished search. ``baseline``: the scenario as written, on the held-out workload."""
+    """A finished search. ``baseline``: the scenario as written, on what tuning did not see.
+
+    ``held_out`` says what that was: fresh seeds alone, or rows of a recorded workload too.
+    """
 
     scenario: str
     objectives: tuple[Metric, ...]
@@ -39,6 +45,7 @@ class Tuning:
     baseline: tuple[Effect, ...]
     winners: tuple[Winner, ...]
     notes: tuple[str, ...]
+    held_out: str
     rows: tuple[Row, ...] = field(repr=False)
 
 
@@ -50,8 +57,17 @@ def tune(wanted: TunePlan, lab: Lab) -> Tuning:
     """
     loaded = load(wanted.scenario, wanted.overrides)
     space = space_of(loaded.scenario, only=wanted.only, choose=wanted.choose, ranges=wanted.ranges)
+    check_ranges(space, wanted.scenario, wanted.overrides)
+    check_metrics(wanted.objectives, [loaded.scenario], "--objective")
+    check_metrics([constraint(text).metric.path for text in wanted.require], [loaded.scenario], "--require")
     first = loaded.scenario.seed if wanted.seed is None else wanted.seed
     split = held_out(loaded, wanted.holdout, wanted.holdout_overrides)
+    with said_by({text: f"--holdout-set {text}" for text in wanted.holdout_overrides}):
+        other = load(wanted.scenario, [*wanted.overrides, *split.testing])
+        try:
+            build_workload(other.scenario, other.base_dir)
+        except InputError as error:
+            raise other.places.locate(error) from None
     lab.store.write_manifest("tuning", _manifest(wanted, space, first))
     search = Search(wanted, space, split, first, lab)
     search.run(space.start(loaded.scenario))
@@ -83,6 +99,7 @@ def tune(wanted: TunePlan, lab: Lab) -> Tuning:
         baseline,
         winners,
         tuple(notes),
+        split.held_out,
         (*search.rows, *rows),
     )
 
@@ -95,7 +112,7 @@ def _measure(
     lab: Lab,
     objectives: tuple[Metric, ...],
 ) -> tuple[tuple[Effect, ...], dict[str, tuple[Effect, ...]], list[Row]]:
-    """The scenario as written and the chosen trials, on fresh seeds and the held-out workload."""
+    """The scenario as written and the chosen trials, on fresh seeds and what was held out."""
     everyone: dict[str, tuple[str, ...]] = {"as written": ()} | {n: t.overrides for n, t in chosen.items()}
     planned = [
         plan(
@@ -107,7 +124,7 @@ def _measure(
         for seed in seeds_from(first, wanted.fresh)
         for name, overrides in everyone.items()
     ]
-    rows = rows_of(planned, lab.evaluate((p.cell for p in planned), "held-out workload"))
+    rows = rows_of(planned, lab.evaluate((p.cell for p in planned), split.held_out))
     found = effects(rows, list(everyone), "as written", objectives)
     labelled = [
         Row({"trial": None, "workload": "held out", **row.labels}, row.seed, row.key, row.summary, row.error)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
 
-from spinsim.errors import InputError
+from spinsim.errors import InputError, InputErrors
 from spinsim.policies.build import KINDS
-from spinsim.scenario_file import LoadedScenario, load
+from spinsim.scenario_file import set_place
 from spinsim.scenario_yaml import parse
 
 SETTINGS = ("switching", "allow_none")  # of policies:, beside the kinds
@@ -25,11 +25,12 @@ def override(key: str, value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One dimension of a grid: for each value, its label and what it sets."""
+    """One dimension of a grid: for each value, its label and what it sets. ``origin``: who says so."""
 
     name: str
     labels: tuple[Any, ...]
     overrides: tuple[tuple[str, ...], ...]
+    origin: str = ""
 
 
 def axis(text: str) -> Axis:
@@ -46,12 +47,13 @@ def axis_of(name: str, values: Any, file: str = "", line: int = 0) -> Axis:
 
     Raises InputError where there is nothing to vary, or a value twice.
     """
+    origin = f"{file}:{line}" if file and line else file or f"grid {name}"
     if isinstance(values, Mapping):
         sets = tuple(
             tuple(override(k, v) for k, v in _keys(name, settings, file, line))
             for settings in values.values()
         )
-        return Axis(name, tuple(values), sets)
+        return Axis(name, tuple(values), sets, origin)
     if not isinstance(values, Sequence) or isinstance(values, str) or not values:
         raise InputError(
             "not an axis; a list of values, or a mapping from labels to what they set",
@@ -62,7 +64,7 @@ def axis_of(name: str, values: Any, file: str = "", line: int = 0) -> Axis:
         twice = next(item for item, text in zip(values, texts, strict=True) if texts.count(text) > 1)
         raise InputError(f"{twice!r} is given twice; each value once", key=name, file=file, line=line)
     labels = tuple(item if _plain(item) else json.dumps(item, ensure_ascii=False) for item in values)
-    return Axis(name, labels, tuple((text,) for text in texts))
+    return Axis(name, labels, tuple((text,) for text in texts), origin)
 
 
 def _keys(name: str, settings: Any, file: str, line: int) -> Iterable[tuple[str, Any]]:
@@ -127,9 +129,25 @@ def policy_overrides(text: str) -> list[str]:
     return found
 
 
-def load_seeds(path: Path, overrides: Sequence[str], seeds: Sequence[int]) -> list[LoadedScenario]:
-    """One scenario with each of several seeds."""
-    return [load(path, [*overrides, f"seed={seed}"]) for seed in seeds]
+@contextmanager
+def said_by(origins: Mapping[str, str]) -> Iterator[None]:
+    """Errors about overrides name what the user wrote instead: ``origins`` by ``key.path=value``.
+
+    For a scenario's errors an override is ``--set TEXT``, whichever option it came from.
+    """
+    try:
+        yield
+    except InputErrors as errors:
+        raise InputErrors([_said_by(error, origins) for error in errors.errors]) from None
+    except InputError as error:
+        raise _said_by(error, origins) from None
+
+
+def _said_by(error: InputError, origins: Mapping[str, str]) -> InputError:
+    for text, origin in origins.items():
+        if origin and error.file == set_place(text):
+            return InputError(error.message, key=error.key, file=origin)
+    return error
 
 
 def seeds_from(first: int, count: int) -> list[int]:

@@ -120,6 +120,6 @@ def judge_trace(
 if __name__ == "__main__":
     import sys
 
-    from spinsim.cli_models import main
+    from spinsim.cli.models import main
 
     main(["evaluate", *sys.argv[1:]])

@@ -251,6 +251,6 @@ def train_family(options: Options, say: Say = lambda line: print(line, file=sys.
 
 
 if __name__ == "__main__":
-    from spinsim.cli_models import main
+    from spinsim.cli.models import main
 
     main(["train", *sys.argv[1:]])

@@ -102,7 +102,7 @@ def print_tuning(t: Tuning, console: Console) -> None:
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     _print(console, Text(f"{len(t.trials)} trials: {counts}; over {', '.join(t.keys)}", style="dim"))
     titles = [title for m in t.objectives for title in (m.title, "gain", "95 % interval")]
-    table = _table("held-out workload", *titles, "verdict")
+    table = _table(f"on {t.held_out}", *titles, "verdict")
     cells = [cell for effect in t.baseline for cell in (shown(effect.metric, effect.mean.estimate), "", "")]
     table.add_row("as written", *cells, "")
     for winner in t.winners:

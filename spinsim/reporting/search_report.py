@@ -121,11 +121,11 @@ def tuning_report(t: Tuning) -> str:
 def _detail(t: Tuning, winner: Winner) -> str:
     """Under a winner's headline: the gain in words, or in every objective."""
     if len(t.objectives) == 1:
-        return f"held out: {gain_text(t, winner)}"
+        return f"on {t.held_out}: {gain_text(t, winner)}"
     gains = (
         f"{e.metric.title.rpartition(',')[0] or e.metric.title} {signed(e.relative)}" for e in winner.gain
     )
-    return f"held out: {', '.join(gains)}"
+    return f"on {t.held_out}: {', '.join(gains)}"
 
 
 def _held_out(t: Tuning) -> str:

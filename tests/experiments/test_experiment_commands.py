@@ -252,14 +252,112 @@ def test_a_front_is_not_dominated_and_each_member_is_written(tmp_path: Path) -> 
     assert sorted(path.stem for path in out.glob("front-*.yaml")) == sorted(summary["winners"])
 
 
-def test_a_metric_that_no_summary_has_costs_no_finished_cell(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sweep", "--grid", LENGTHS, "--metric", "goodputt"], "--metric: no number of a summary is called"),
+        (
+            ["sweep", "--grid", LENGTHS, "--metric", "latency.ttft_s"],
+            "--metric: 'latency.ttft_s' is no number",
+        ),
+        (["sweep", "--grid", LENGTHS, "--metric", "attainment"], "--metric: 'attainment' needs objectives"),
+        (["sweep", "--grid", "nope=1"], "--grid nope=1: nope: unknown key; allowed: name, "),
+        (
+            ["sweep", "--grid", "limits.batch=2,four"],
+            "--grid limits.batch=2,four: limits.batch: 'four' is not",
+        ),
+        (["compare", "--policy", "selector=nope"], "--policy selector=nope: policies.selector.name: 'nope'"),
+        (["compare", "--policy", "a:selector=ucb1,x=2"], "--policy a: policies.selector.x: ucb1 has no"),
+        (["compare", "--policy", "selector=random", "--metric", "speed"], "--metric: no number of a summary"),
+        (
+            ["tune", "--choose", "selector=nope"],
+            "--choose selector=nope: 'nope' is no selector policy; allowed: ",
+        ),
+        (["tune", "--choose", "length=none,none"], "--choose length=none,none: 'none' is given twice"),
+        (["tune", "--objective", "speed"], "--objective: no number of a summary is called 'speed'"),
+        (["tune", "--require", "speed>=1"], "--require: no number of a summary is called 'speed'"),
+        (["tune", "--range", "nope=1:2"], "--range nope: nope: unknown key"),
+        (["tune", "--range", "limits.batch=1:inf"], "--range limits.batch=1:inf: not a range"),
+        (["tune", "--holdout-set", "nope=1"], "--holdout-set nope=1: nope: unknown key"),
+        (["capacity", "--slo", "ttft_s=1", "--duration", "nan"], "workload.arrivals"),
+    ],
+)
+def test_a_mistyped_option_is_refused_before_any_cell_and_leaves_earlier_results(
+    arguments: list[str], said: str, tmp_path: Path
+) -> None:
+    command, *options = arguments
+    if command == "tune":
+        pytest.importorskip("optuna")
     scenario, out = write_scenario(tmp_path), tmp_path / "out"
-    options = ("sweep", scenario, "--grid", LENGTHS, "--out", out)
-    refused = spinsim(*options, "--metric", "speed")
-    assert refused.exit_code == 2
-    assert refused.stderr.startswith("metric: no number of a summary is called 'speed'")
-    assert refused.stderr.endswith(f"; finished cells are in {out}, --resume goes on with them\n")
-    kept = {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
-    assert len(kept) == 3
-    assert spinsim(*options, "--metric", "goodput", "--resume").exit_code == 0
-    assert {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()} == kept
+    kind = {"compare": "comparison", "tune": "tuning"}.get(command, command)
+    (out / "cells").mkdir(parents=True)
+    manifest = {"schema": "spinsim.experiment/1", "kind": kind}
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    (out / "cells" / "earlier.json").write_text("{}")
+    refused = spinsim(command, scenario, *options, "--out", out, "--force")
+    assert refused.exit_code == 2, refused.output
+    assert refused.stdout == ""
+    assert len(refused.stderr.splitlines()) == 1
+    assert said in refused.stderr
+    assert refused.stderr.startswith((said, f"{scenario}:"))
+    assert [path.name for path in (out / "cells").iterdir()] == ["earlier.json"]
+
+
+def test_a_metric_of_some_cells_is_a_column(tmp_path: Path) -> None:
+    scenario, out = write_scenario(tmp_path), tmp_path / "out"
+    grid = "acceptance.probability={tiny: 0.6, large: 0.9}"
+    path = "speculation.per_draft.none.rounds"  # there only where nobody speculates
+    summary = done(
+        out,
+        "sweep",
+        scenario,
+        "--grid",
+        "policies.selector.draft=large,none",
+        "--grid",
+        grid,
+        "--metric",
+        path,
+    )
+    assert summary["metrics"] == [path]
+    found = {
+        row["policies.selector.draft"]: row[path] for row in pq.read_table(out / "sweep.parquet").to_pylist()
+    }
+    assert found["large"] is None
+    assert found["none"] > 0
+
+
+def test_every_number_of_a_summary_is_expected(tmp_path: Path) -> None:
+    """What may be asked for before a run is what there is after it."""
+    from spinsim.experiments.expected import check_metrics
+    from spinsim.experiments.metrics import flatten
+    from spinsim.experiments.simulate import simulate
+    from spinsim.scenario_file import load
+
+    loaded = load(write_scenario(tmp_path), ["slo={ttft_s: 1}", "policies.selector={name: random}"])
+    numbers = [name for name, item in flatten(simulate(loaded, None)) if type(item) in (int, float)]
+    assert len(numbers) > 80
+    assert len(check_metrics(numbers, [loaded.scenario], "--metric")) == len(numbers)
+
+
+@pytest.mark.parametrize("held", ["seeds", "rows", "other"])
+def test_tuning_says_what_the_gain_was_measured_on(held: str, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    rows = "".join(f"2023-11-16 18:15:{i:02}.0000000,16,{8 + i % 9}\n" for i in range(24))
+    (tmp_path / "rows.csv").write_text(f"TIMESTAMP,ContextTokens,GeneratedTokens\n{rows}")
+    source = {
+        "requests": None,
+        "arrivals": {"process": "replay"},
+        "source": {"format": "azure", "path": str(tmp_path / "rows.csv")},
+    }
+    scenario = write_scenario(tmp_path, workload=alone(16) if held == "seeds" else source)
+    other = ["--holdout-set", "workload.source.limit=9"] if held == "other" else []
+    result = spinsim(
+        "tune", scenario, "--only", "length", "--trials", "2", "--seeds", "1", "--confirm", "0",
+        "--fresh", "2", *other, "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    wanted = {"seeds": "fresh seeds", "rows": "fresh seeds, last 12 rows"}
+    said = wanted.get(held, "fresh seeds, workload of --holdout-set")
+    assert summary["held_out"] == said
+    assert f"on {said}" in " ".join(result.stdout.split())

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from spinsim.cli_models import app, main
+from spinsim.cli.models import app, main
 
 run = CliRunner().invoke
 
@@ -26,7 +26,7 @@ def test_list_names_every_member(tmp_path: Path) -> None:
 
 
 def test_torch_is_not_imported_by_help() -> None:
-    code = "import sys, spinsim.cli_models; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    code = "import sys, spinsim.cli.models; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""What the commands share: exit codes, results folders, progress on the terminal."""
+"""What the commands share: exit codes, progress on the terminal, and how results are shown."""
 
 from __future__ import annotations
 
@@ -60,32 +60,6 @@ def cause(error: BaseException) -> str:
     return f"{text} (from {cause(error.__cause__)})" if error.__cause__ else text
 
 
-def check_out(out: Path, *, force: bool) -> None:
-    """Raise InputError unless results may be written to ``out``, before any work begins.
-
-    ``force`` lets them replace earlier results, and nothing else.
-    """
-    from spinsim.experiments.store import check_writable
-
-    check_writable(out)
-    if not out.is_dir() or not any(out.iterdir()):
-        return
-    if not (out / "summary.json").is_file() or not (out / "scenario.yaml").is_file():
-        raise InputError(
-            "holds something else than results; --out takes a new or empty folder", file=str(out)
-        )
-    if not force:
-        raise InputError(
-            "already holds results; --force replaces them, --out names another folder", file=str(out)
-        )
-
-
-def written_at(out: Path) -> int | None:
-    """When results were last written to ``out``, in nanoseconds; None where there are none."""
-    path = out / "summary.json"
-    return path.stat().st_mtime_ns if path.is_file() else None
-
-
 @contextmanager
 def progress_bar(*, enabled: bool) -> Iterator[Progress | None]:
     """``progress(phase, done, total)`` as bars on stderr, where that is a terminal; gone when done."""
@@ -106,6 +80,38 @@ def progress_bar(*, enabled: bool) -> Iterator[Progress | None]:
 
     with bars:
         yield report
+
+
+@contextmanager
+def experimenting(out: Path, *, quiet: bool) -> Iterator[Progress | None]:
+    """Progress of an experiment in ``out``; an interruption says what is kept and how to go on."""
+    try:
+        with progress_bar(enabled=not quiet) as progress:
+            yield progress
+    except KeyboardInterrupt:
+        kept = any((out / "cells").glob("*.json"))
+        where = f"; finished cells are in {out}, --resume goes on with them" if kept else ""
+        typer.echo(f"interrupted{where}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def show_experiment(
+    out: Path, summary: dict[str, Any], print_it: Any, result: Any, *, as_json: bool, quiet: bool
+) -> None:
+    """Show an experiment's result; exit code 1 where cells failed."""
+    if as_json:
+        print_json(summary)
+    elif not quiet:
+        from rich.console import Console
+
+        console = Console()
+        print_it(result, console)
+        console.print(f"\nresults in {out}", highlight=False, soft_wrap=True)
+    if failed := summary["failed"]:
+        typer.echo(
+            f"{len(failed)} of {summary['cells']} cells failed, the first: {failed[0]['error']}", err=True
+        )
+        raise typer.Exit(FAILED)
 
 
 def print_json(values: object) -> None:

@@ -1,0 +1,107 @@
+"""Everything the commands do, from Python: typed results, tables as pandas frames.
+
+    from spinsim import api
+
+    run = api.simulate("scenarios/quickstart.yaml", set={"policies.selector": {"name": "greedy"}})
+    run.goodput, run.requests.ttft_s.quantile(0.99)
+
+| command | function |
+|---|---|
+| simulate, run, replay | ``simulate``, ``run``, ``replay``; ``open_results`` reads their folders |
+| profile, trace, validate | ``profile`` (``--again``: ``profile_again``), ``trace``, ``validate`` |
+| compare, sweep, tune, capacity | ``compare``, ``sweep``, ``tune``, ``capacity`` |
+| models | ``models.members``, ``models.inspect``, ``models.train``, ``models.widen``, ``models.evaluate`` |
+| report, schema | ``report``, ``schema``; ``load`` reads and checks a scenario |
+
+Options have the names of the command line. ``set`` takes {"key.path": value}. Frames need pandas (the
+extra ``notebook``). Experiments run in processes of their own, one a core (``workers=0``: in this one); a
+script that calls them needs ``if __name__ == "__main__":``. With ``out`` their results are kept as they come,
+and ``resume=True`` goes on where a killed one stopped. Bad input raises :class:`spinsim.errors.InputError`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spinsim.api import models
+    from spinsim.api.common import Where
+    from spinsim.api.fidelity import (
+        Profiling,
+        Remeasured,
+        Tracing,
+        Validation,
+        profile,
+        profile_again,
+        trace,
+        validate,
+    )
+    from spinsim.api.grids import Comparison, Sweep, compare, sweep
+    from spinsim.api.runs import Results, open_results, replay, report, run, schema, simulate
+    from spinsim.api.search import Capacity, Tuning, capacity, tune
+    from spinsim.errors import InputError
+    from spinsim.scenario_file import load
+
+__all__ = [
+    "Capacity",
+    "Comparison",
+    "InputError",
+    "Profiling",
+    "Remeasured",
+    "Results",
+    "Sweep",
+    "Tracing",
+    "Tuning",
+    "Validation",
+    "Where",
+    "capacity",
+    "compare",
+    "load",
+    "models",
+    "open_results",
+    "profile",
+    "profile_again",
+    "replay",
+    "report",
+    "run",
+    "schema",
+    "simulate",
+    "sweep",
+    "trace",
+    "tune",
+    "validate",
+]
+
+# Imported when first asked for: who simulates waits for no search, who trains for no simulator.
+_HOMES = {
+    "spinsim.api.common": ("Where",),
+    "spinsim.api.fidelity": (
+        "Profiling",
+        "Remeasured",
+        "Tracing",
+        "Validation",
+        "profile",
+        "profile_again",
+        "trace",
+        "validate",
+    ),
+    "spinsim.api.grids": ("Comparison", "Sweep", "compare", "sweep"),
+    "spinsim.api.runs": ("Results", "open_results", "replay", "report", "run", "schema", "simulate"),
+    "spinsim.api.search": ("Capacity", "Tuning", "capacity", "tune"),
+    "spinsim.errors": ("InputError",),
+    "spinsim.scenario_file": ("load",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "models":
+        return import_module("spinsim.api.models")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__doc__"]

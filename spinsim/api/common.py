@@ -1,0 +1,67 @@
+"""What the functions of the API share: how settings are given, and where experiments run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypedDict
+
+from spinsim.experiments.evaluate import Lab
+from spinsim.experiments.pool import open_pool
+from spinsim.experiments.store import Store, open_store
+from spinsim.experiments.variants import override
+from spinsim.plugins import load_plugins
+from spinsim.scenario_file import LoadedScenario, load
+
+PathLike = str | Path
+Settings = Mapping[str, Any] | Sequence[str]  # {"key.path": value}, or "key.path=value" texts
+Progress = Callable[[str, float, float], None]  # (phase, done, total)
+
+
+class Where(TypedDict, total=False):
+    """Where an experiment's simulations run, and where they are kept."""
+
+    workers: int | None  # processes, one a core by default; 0: this process
+    cluster: str | None  # "auto", or HOST:PORT of a Ray cluster, in place of workers
+    out: PathLike | None  # a folder that keeps results as they come; None: in memory
+    resume: bool  # go on with the experiment in ``out``
+    force: bool  # replace it
+    progress: Progress | None
+
+
+def overrides(settings: Settings) -> tuple[str, ...]:
+    """``settings`` as ``key.path=value`` texts."""
+    if isinstance(settings, Mapping):
+        return tuple(override(key, value) for key, value in settings.items())
+    return tuple(settings)
+
+
+def loaded(
+    scenario: PathLike,
+    settings: Settings,
+    seed: int | None,
+    device: str | None = None,
+    plugins: Sequence[PathLike] = (),
+) -> LoadedScenario:
+    """A valid scenario with what is overridden. Raises InputError with a line per problem."""
+    load_plugins(plugins)
+    seeds = () if seed is None else (f"seed={seed}",)
+    return load(Path(scenario), [*overrides(settings), *seeds], device)
+
+
+@contextmanager
+def lab(
+    kind: str,
+    *,
+    workers: int | None = None,
+    cluster: str | None = None,
+    out: PathLike | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Iterator[Lab]:
+    """Workers and a store for an experiment of ``kind``; see :class:`Where`."""
+    store = Store() if out is None else open_store(Path(out), kind, resume=resume, force=force)
+    with open_pool(workers, cluster) as pool:
+        yield Lab(pool, store, progress)

@@ -1,0 +1,257 @@
+"""How far predictions can be believed: machines measured, acceptance recorded, both worlds compared.
+
+These run real models and need the extra ``live``; torch is imported when they are called.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spinsim.api.common import PathLike, Progress, Settings, loaded, overrides
+from spinsim.api.frames import frame
+from spinsim.errors import InputError
+from spinsim.experiments.variants import override
+from spinsim.plugins import load_plugins
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from spinsim.experiments.profile import Profiled
+    from spinsim.experiments.trace import Traced
+    from spinsim.profiling.drift import Drift
+
+
+@dataclass(frozen=True)
+class Profiling:
+    """``result.profile`` is the measured profile, ``result.path`` its file."""
+
+    result: Profiled
+
+    @cached_property
+    def fits(self) -> pd.DataFrame:
+        """A row for each model and operation: points, kind of fit, held-out errors (relative)."""
+        return frame(self.result.fits)
+
+    @cached_property
+    def points(self) -> pd.DataFrame:
+        """A row a measured point: operation, features of its shape, seconds and their spread."""
+        rows = [asdict(point) for point in self.result.profile.points]
+        return frame([{**row, **row.pop("features")} for row in rows])
+
+
+@dataclass(frozen=True)
+class Remeasured:
+    """Points of a profile measured once more; ``result.factors`` by operation: again / profiled."""
+
+    result: Drift
+    path: Path
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """A row a point: profiled and new seconds, and their ratio."""
+        return frame([asdict(point) | {"factor": point.factor} for point in self.result.points])
+
+
+@dataclass(frozen=True)
+class Tracing:
+    """``result.trace`` is the recorded acceptance, ``result.path`` its file."""
+
+    result: Traced
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """A row for each request and draft; ``accepted``: share of positions where one token would be."""
+        from spinsim.acceptance.trace import PROBABILITY_STEPS
+
+        trace = self.result.trace
+        outputs = trace.output_tokens()
+        rows = []
+        for name, recording in trace.drafts.items():
+            for i, key in enumerate(trace.keys):
+                values = recording.rows.row(i)
+                share = values > 0 if recording.kind == "runs" else values / PROBABILITY_STEPS
+                rows.append(
+                    {
+                        "request": key,
+                        "domain": trace.domains[i] if trace.domains else "",
+                        "draft": name,
+                        "prompt_tokens": trace.prompt_tokens[i],
+                        "output_tokens": int(outputs[i]),
+                        "accepted": float(share.mean()) if len(values) else None,
+                    }
+                )
+        return frame(rows)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """``summary`` as in validation.json: errors, ranking, coverage of intervals, drift, every cell."""
+
+    summary: dict[str, Any]
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """A row for each cell and metric: live median, spread of repetitions, simulated, relative error."""
+        rows = []
+        for cell in self.summary["cells"]:
+            for name, found in cell["metrics"].items():
+                kept = {key: found[key] for key in ("live", "spread", "simulated", "error")}
+                rows.append({"cell": cell["name"], **cell["labels"], "metric": name, **kept})
+        return frame(rows)
+
+
+def profile(
+    scenario: PathLike,
+    *,
+    out: PathLike | None = None,
+    quick: bool = False,
+    minutes: float | None = None,
+    resume: bool = False,
+    force: bool = False,
+    set: Settings = (),
+    seed: int | None = None,
+    device: str | None = None,
+    plugins: Sequence[PathLike] = (),
+    progress: Progress | None = None,
+) -> Profiling:
+    """Measure this machine for a scenario's models into the file ``out`` (profiles/NAME-HARDWARE.json).
+
+    ``minutes`` bound the measuring: 5, or 0.75 where ``quick``. ``resume`` goes on with the file point by
+    point, ``force`` begins anew over it. Raises InputError.
+    """
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise InputError(f"{minutes} is not allowed; above 0", key="--minutes")
+    if resume and force:
+        raise InputError("cannot go with --force; one of the two", key="--resume")
+    given = loaded(scenario, set, seed, device, plugins)
+    from spinsim.experiments import profile as experiment
+
+    path = _file(out, experiment.default_path(given.scenario))
+    try:
+        done = experiment.profile(
+            given,
+            path,
+            quick=quick,
+            resume=resume,
+            force=force,
+            budget_s=None if minutes is None else 60 * minutes,
+            progress=progress,
+        )
+    except InputError as error:
+        raise given.places.locate(error) from None
+    return Profiling(done)
+
+
+def profile_again(
+    scenario: PathLike,
+    *,
+    out: PathLike | None = None,
+    set: Settings = (),
+    seed: int | None = None,
+    device: str | None = None,
+    plugins: Sequence[PathLike] = (),
+    progress: Progress | None = None,
+) -> Remeasured:
+    """Measure some points of the profile ``out`` once more and note in it how they differ, for intervals.
+
+    Worth it in other processes and on other days. Raises InputError.
+    """
+    given = loaded(scenario, set, seed, device, plugins)
+    from spinsim.experiments import profile as experiment
+
+    path = _file(out, experiment.default_path(given.scenario))
+    try:
+        return Remeasured(experiment.again(given, path, progress), path)
+    except InputError as error:
+        raise given.places.locate(error) from None
+
+
+def trace(
+    scenario: PathLike,
+    *,
+    out: PathLike | None = None,
+    force: bool = False,
+    set: Settings = (),
+    seed: int | None = None,
+    device: str | None = None,
+    plugins: Sequence[PathLike] = (),
+    progress: Progress | None = None,
+) -> Tracing:
+    """Record the acceptance of a scenario's models over its prompts into ``out`` (traces/NAME.npz).
+
+    ``force`` overwrites the file. Raises InputError.
+    """
+    given = loaded(scenario, set, seed, device, plugins)
+    path = _file(out, Path("traces") / f"{given.scenario.name}.npz")
+    from spinsim.experiments.trace import trace as experiment
+
+    try:
+        return Tracing(experiment(given, path, force=force, progress=progress))
+    except InputError as error:
+        raise given.places.locate(error) from None
+
+
+def validate(
+    scenarios: PathLike | Sequence[PathLike],
+    out: PathLike,
+    *,
+    grid: Mapping[str, Sequence[Any]] | Sequence[str] = (),
+    repetitions: int = 3,
+    intervals: int = 20,
+    loads: Sequence[float] = (),
+    seconds: float = 8.0,
+    resume: bool = False,
+    force: bool = False,
+    set: Settings = (),
+    seed: int | None = None,
+    device: str | None = None,
+    plugins: Sequence[PathLike] = (),
+    progress: Progress | None = None,
+) -> Validation:
+    """Run scenarios (or sweeps of them) live and simulated, and say how far apart they are.
+
+    Every cell runs live ``repetitions`` times, for at most ``seconds`` each. ``intervals``: simulated runs
+    behind each 90 % interval. ``loads`` add Poisson cells at these shares of a closed cell's request rate.
+    ``grid`` as :func:`sweep` takes it. Finished cells are in the folder ``out``. Raises InputError.
+    """
+    for load in loads:
+        if not 0 < load < math.inf:
+            raise InputError(f"{load} is not allowed; above 0, such as 0.8", key="--load")
+    if not 0 < seconds < math.inf:
+        raise InputError(f"{seconds} is not allowed; above 0", key="--seconds")
+    if resume and force:
+        raise InputError("cannot go with --force; one of the two", key="--resume")
+    from spinsim.experiments.store import check_writable
+    from spinsim.experiments.validation_plan import plan
+
+    load_plugins(plugins)
+    paths = [Path(scenarios)] if isinstance(scenarios, str | Path) else [Path(path) for path in scenarios]
+    if isinstance(grid, Mapping):
+        grid = [override(key, list(values)).replace("=[", "=", 1)[:-1] for key, values in grid.items()]
+    seeds = [] if seed is None else [f"seed={seed}"]
+    cells = plan(paths, list(grid), [*overrides(set), *seeds], device)
+    check_writable(Path(out))
+    from spinsim.experiments import validate as experiment
+
+    options = experiment.Options(
+        repetitions=repetitions, intervals=intervals, seconds=seconds, loads=tuple(loads)
+    )
+    return Validation(
+        experiment.validate(cells, Path(out), options, resume=resume, force=force, progress=progress)
+    )
+
+
+def _file(out: PathLike | None, default: Path) -> Path:
+    """Where a file goes. Raises InputError for a folder, or where nothing can be written."""
+    from spinsim.experiments.store import check_writable
+
+    path = default if out is None else Path(out)
+    if path.is_dir():
+        raise InputError("is a folder; --out takes a file", file=str(path))
+    check_writable(path.parent)
+    return path

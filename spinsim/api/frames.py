@@ -1,0 +1,41 @@
+"""Tables as pandas frames. Pandas is an extra (``notebook``): imported when the first frame is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spinsim.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """A row for each mapping. Raises InputError where pandas is not installed."""
+    return _pandas().DataFrame(list(rows))
+
+
+def parquet(path: Path) -> pd.DataFrame:
+    """A Parquet file. Raises InputError where it cannot be read."""
+    import pyarrow.parquet as pq
+
+    _pandas()
+    try:
+        return pq.read_table(path).to_pandas()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
+        raise InputError(
+            f"cannot be read: {reason}; give a complete results folder", file=str(path)
+        ) from None
+
+
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ImportError:
+        raise InputError(
+            "frames need pandas, which is not installed; pip install 'spinsim[notebook]'", key="api"
+        ) from None
+    return pandas

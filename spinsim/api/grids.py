@@ -1,0 +1,141 @@
+"""Many simulations with a plan: grids, and alternatives compared in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+from spinsim.api.common import PathLike, Settings, Where, lab, overrides
+from spinsim.api.frames import frame
+from spinsim.experiments import compare as _compare
+from spinsim.experiments import sweep as _sweep
+from spinsim.experiments.finish import finish_comparison, finish_sweep
+from spinsim.experiments.rows import records
+from spinsim.experiments.variants import axis, axis_of, override
+from spinsim.plugins import load_plugins
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """``result`` holds what was planned and every row; ``summary`` is summary.json."""
+
+    result: _sweep.Sweep
+    summary: dict[str, Any]
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """A row a cell: its place in the grid, and every number of its summary by dotted path."""
+        return frame(records(self.result.rows))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``result.effects[name]`` are typed: means, paired differences, intervals, verdicts."""
+
+    result: _compare.Comparison
+    summary: dict[str, Any]
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """A row for each metric and alternative; ``relative`` is mean / baseline's mean - 1."""
+        rows = []
+        for name, effects in self.result.effects.items():
+            for effect in effects:
+                relative = effect.relative
+                rows.append(
+                    {
+                        "metric": effect.metric.path,
+                        "alternative": name,
+                        "mean": effect.mean.estimate,
+                        "difference": None if effect.difference is None else effect.difference.estimate,
+                        "relative": None if relative is None else relative.estimate,
+                        "relative_low": None if relative is None else relative.low,
+                        "relative_high": None if relative is None else relative.high,
+                        "verdict": "baseline" if name == self.result.baseline else effect.verdict,
+                    }
+                )
+        return frame(rows)
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """A row for each alternative and seed."""
+        return frame(records(self.result.rows))
+
+
+def sweep(
+    scenario: PathLike,
+    grid: Mapping[str, Any] | Sequence[str] | None = None,
+    *,
+    set: Settings = (),
+    seeds: int | None = None,
+    seed: int | None = None,
+    metrics: Sequence[str] = (),
+    plugins: Sequence[PathLike] = (),
+    **where: Unpack[Where],
+) -> Sweep:
+    """Simulate every combination of ``grid``, ``seeds`` times each from ``seed`` (the scenario's) on.
+
+    ``grid``: values by key, or by any name {label: {key: value}}; or ``key=v1,v2`` texts as ``--grid``
+    takes them. ``scenario`` may be a sweep's YAML. ``where``: see :class:`spinsim.api.Where`. Raises
+    InputError before anything runs; a failed cell is a row without numbers.
+    """
+    loaded_plugins = load_plugins(plugins)
+    plan = _sweep.read_sweep(Path(scenario)) or _sweep.SweepPlan(Path(scenario), ())
+    if isinstance(grid, Mapping):
+        axes = [axis_of(name, values) for name, values in grid.items()]
+    else:
+        axes = [axis(text) for text in grid or ()]
+    plan = replace(
+        plan,
+        axes=(*plan.axes, *axes),
+        overrides=(*plan.overrides, *overrides(set)),
+        seeds=plan.seeds if seeds is None else seeds,
+        seed=plan.seed if seed is None else seed,
+        metrics=tuple(metrics) or plan.metrics,
+        plugins=loaded_plugins,
+    )
+    with lab("sweep", **where) as place:
+        result = _sweep.sweep(plan, place)
+    return Sweep(result, finish_sweep(place.store, result))
+
+
+def compare(
+    scenarios: PathLike | Sequence[PathLike],
+    policies: Mapping[str, Mapping[str, Any]] | Sequence[str] | None = None,
+    *,
+    set: Settings = (),
+    seeds: int = _compare.SEEDS,
+    seed: int | None = None,
+    metrics: Sequence[str] = (),
+    baseline: str | None = None,
+    plugins: Sequence[PathLike] = (),
+    **where: Unpack[Where],
+) -> Comparison:
+    """Compare scenarios, or one scenario as it stands with ``policies``, on the same ``seeds``.
+
+    ``policies``: {name: {kind: {"name": ..., parameter: ...}}}, or texts as ``--policy`` takes them.
+    ``baseline``: the alternative that others are compared with, the first by default. ``where``: see
+    :class:`spinsim.api.Where`. Raises InputError before anything runs.
+    """
+    paths = [Path(scenarios)] if isinstance(scenarios, str | Path) else [Path(path) for path in scenarios]
+    loaded_plugins = load_plugins(plugins)
+    common = overrides(set)
+    if isinstance(policies, Mapping):
+        chosen = {
+            name: [override(f"policies.{kind}", choice) for kind, choice in choices.items()]
+            for name, choices in policies.items()
+        }
+        given = _compare.with_policies(paths, chosen, common)
+    else:
+        given = _compare.alternatives(paths, policies or (), common)
+    with lab("comparison", **where) as place:
+        result = _compare.compare(
+            given, place, seeds=seeds, seed=seed, metrics=metrics, baseline=baseline, plugins=loaded_plugins
+        )
+    return Comparison(result, finish_comparison(place.store, result))

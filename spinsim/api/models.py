@@ -1,0 +1,274 @@
+"""The embedded family of small models: ``spinsim models`` from Python. Torch is imported when needed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spinsim.api.frames import frame
+from spinsim.errors import InputError
+from spinsim.models.family import CHECKPOINTS, MEMBERS, Member
+from spinsim.models.family import folder as _folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from spinsim.acceptance.trace import Trace
+    from spinsim.models.evaluate import Evaluation
+
+PathLike = str | Path
+DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A family member and its weights; ``megabytes`` is None where they are missing."""
+
+    member: Member
+    megabytes: float | None
+
+
+@dataclass(frozen=True)
+class Family:
+    """The family in a folder."""
+
+    checkpoints: tuple[Checkpoint, ...]
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """A row a member: shape, training mix, what it stands for, MB of weights."""
+        return frame([asdict(one.member) | {"megabytes": one.megabytes} for one in self.checkpoints])
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a checkpoint is. ``sha256`` by file; a member's ``manifest`` entry, and whether it agrees."""
+
+    folder: Path
+    cost_stand_in: bool
+    provenance: Any
+    config: dict[str, Any]
+    sha256: dict[str, str]
+    manifest: dict[str, Any] | None = None
+    matches_manifest: bool | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; without what does not apply."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        if self.manifest is None:
+            del values["manifest"], values["matches_manifest"]
+        return values | {"folder": str(self.folder)}
+
+
+@dataclass(frozen=True)
+class Widened:
+    """A cost stand-in: the outputs of one model at the cost of ``shape``."""
+
+    out: Path
+    shape: str
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """``result``: tokens per round by domain and draft, and which draft is best for whom."""
+
+    result: Evaluation
+    trace: Trace
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """A row for each domain and draft: tokens per round, share of requests it is best for."""
+        return frame(
+            [
+                {
+                    "domain": domain,
+                    "draft": name,
+                    "tokens_per_round": tokens,
+                    "best_for": self.result.best_by_domain[domain][name],
+                }
+                for domain, by_draft in self.result.tokens_per_round.items()
+                for name, tokens in by_draft.items()
+            ]
+        )
+
+
+def members(family: PathLike = CHECKPOINTS) -> Family:
+    """The family's shapes and training mixes, and whether the weights are in the folder ``family``."""
+    found = []
+    for name, member in MEMBERS.items():
+        weights = Path(family) / name / "model.safetensors"
+        found.append(Checkpoint(member, weights.stat().st_size / 1e6 if weights.is_file() else None))
+    return Family(tuple(found))
+
+
+def inspect(model: PathLike, family: PathLike = CHECKPOINTS) -> Inspection:
+    """A family member by name, or the folder of any checkpoint. Raises InputError where there is none."""
+    from spinsim.models.export import MANIFEST, sha256
+
+    path = _checkpoint(model, family)
+    config = _json(path / "config.json")
+    sums = {file.name: sha256(file) for file in sorted(path.glob("*.safetensors"))}
+    known: dict[str, Any] | None = None
+    if str(model) in MEMBERS and (Path(family) / MANIFEST).is_file():
+        known = _json(Path(family) / MANIFEST).get("members", {}).get(str(model), {})
+    return Inspection(
+        path,
+        bool(config.get("spinsim_cost_stand_in", False)),
+        config.get("spinsim_provenance"),
+        config,
+        sums,
+        known,
+        None if known is None else known.get("sha256") == sums.get("model.safetensors"),
+    )
+
+
+def train(
+    out: PathLike,
+    *,
+    minutes: float = 5.0,
+    steps: int | None = None,
+    device: str = "auto",
+    jobs: int = 5,
+    batch: int = 64,
+    rows: int = 20_000,
+    target_share: float = 0.6,
+    distill: float = 0.9,
+    seed: int = 0,
+    compile: bool = False,
+    resume: bool = False,
+    part_mib: float | None = None,
+    tiny: bool = False,
+) -> Path:
+    """Train the whole family into the folder ``out``; the path of its manifest.
+
+    ``minutes`` of wall time for everything, or ``steps`` for each member, which is repeatable. See
+    :class:`spinsim.models.train.Options`; ``rows`` of the corpus for each domain. ``tiny``: a trial of
+    seconds. Raises InputError for a folder in use, RuntimeError where a member fails.
+    """
+    from spinsim.models.train import Options, train_family
+
+    if device == "auto":
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    budget = f"--steps {steps}" if steps else f"--minutes {minutes:g}"
+    rest = f"--device {device} --batch {batch} --rows {rows} --distill {distill:g} --seed {seed}"
+    command = f"spinsim models train --out DIR {'--tiny' if tiny else f'{budget} {rest}'}"
+    return train_family(
+        Options(
+            out=Path(out),
+            minutes=None if steps or tiny else minutes,
+            steps=2 if tiny else steps,
+            device=device,
+            jobs=jobs,
+            batch=4 if tiny else batch,
+            rows_per_domain=16 if tiny else rows,
+            target_share=target_share,
+            distill=distill,
+            seed=seed,
+            compile=compile,
+            resume=resume,
+            part_mib=part_mib,
+            command=command,
+        )
+    )
+
+
+def widen(
+    model: PathLike,
+    shape: str,
+    out: PathLike,
+    *,
+    dtype: str = "bf16",
+    device: str = "cpu",
+    seed: int = 0,
+    family: PathLike = CHECKPOINTS,
+) -> Widened:
+    """Write a cost stand-in into ``out``: the same outputs at the cost of a larger LLaMA ``shape``.
+
+    ``model``: a family member, or the folder of a LLaMA checkpoint. ``shape``: a known one (llama-7b, ...) or
+    a config.json. Raises InputError.
+    """
+    if dtype not in DTYPES:
+        raise InputError(f"unknown dtype {dtype!r}; allowed: {', '.join(DTYPES)}")
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} is not empty; allowed: an empty or new folder")
+    source = _checkpoint(model, family)
+    import torch
+
+    from spinsim.costs.shapes import shape_of
+    from spinsim.models.widen import widen as widened
+
+    made = widened(
+        source, shape_of(shape), dtype=getattr(torch, DTYPES[dtype]), device=device, out=out, seed=seed
+    )
+    return Widened(out, shape, sum(p.numel() for p in made.parameters()))
+
+
+def evaluate(
+    *,
+    family: PathLike = CHECKPOINTS,
+    requests: int = 20,
+    output_tokens: int = 64,
+    length: int = 4,
+    step_ms: Mapping[str, float] | None = None,
+    verify_ms: float = 8.0,
+    device: str = "cpu",
+    seed: int = 0,
+    batch: int = 32,
+    save: PathLike | None = None,
+) -> Evaluated:
+    """How useful the drafts are on ``requests`` held-out prompts of each domain.
+
+    Tokens per round at ``length`` draft tokens; the best draft of a request at ``step_ms`` milliseconds a
+    step of each draft and ``verify_ms`` a verification. ``save`` keeps the recording as an acceptance trace.
+    Raises InputError.
+    """
+    from spinsim.acceptance.trace import save_trace
+    from spinsim.models.evaluate import STEP_S, held_out_prompts, judge_trace
+    from spinsim.models.family import DRAFTS
+    from spinsim.models.record import trace_family
+
+    steps = {draft.name: STEP_S[draft.stands_for] for draft in DRAFTS}
+    for name, value in (step_ms or {}).items():
+        if name not in steps:
+            raise InputError(f"{name!r} is no draft; drafts: {', '.join(steps)}", key="--step-ms")
+        steps[name] = float(value) / 1e3
+    chosen = held_out_prompts(requests, seed)
+    settings = f"--requests {requests} --output-tokens {output_tokens} --seed {seed} --device {device}"
+    trace = trace_family(
+        chosen,
+        [output_tokens] * len(chosen),
+        root=Path(family),
+        device=device,
+        batch=batch,
+        command=f"spinsim models evaluate {settings}",
+    )
+    if save is not None:
+        save_trace(trace, Path(save))
+    return Evaluated(judge_trace(trace, length=length, step_s=steps, verify_s=verify_ms / 1e3), trace)
+
+
+def _checkpoint(model: PathLike, family: PathLike) -> Path:
+    path = _folder(str(model), Path(family)) if str(model) in MEMBERS else Path(model)
+    if not (path / "config.json").is_file():
+        raise InputError(
+            f"no config.json under {path}; expected {', '.join(MEMBERS)}, or a checkpoint's folder"
+        )
+    return path
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot be read: {error}; a JSON file", file=str(path)) from None
+    if not isinstance(content, dict):
+        raise InputError("is no mapping; a JSON file that holds one", file=str(path))
+    return content

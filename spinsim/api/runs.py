@@ -1,0 +1,182 @@
+"""One scenario: predicted, executed, replayed; and the results folders that this leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from spinsim.api.common import PathLike, Progress, Settings, loaded, overrides
+from spinsim.api.frames import frame, parquet
+from spinsim.errors import InputError
+from spinsim.plugins import load_plugins
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from spinsim.experiments.replay import Replayed
+
+
+@dataclass(frozen=True)
+class Results:
+    """One run: ``summary`` as in summary.json, and the tables of a results folder as frames."""
+
+    summary: dict[str, Any]
+    _table: Callable[[str], pd.DataFrame] = field(repr=False)
+
+    @property
+    def goodput(self) -> float:
+        """Committed tokens per second."""
+        return float(self.summary["goodput_tokens_per_s"] or 0.0)
+
+    @property
+    def latency(self) -> pd.DataFrame:
+        """Seconds: a row for each of TTFT, TPOT, E2E, ...; columns count, mean, p50, p90, p99."""
+        return frame([{"latency": k, **v} for k, v in self.summary["latency"].items()]).set_index("latency")
+
+    @property
+    def drafts(self) -> pd.DataFrame:
+        """A row a draft: share of rounds, tokens drafted and accepted, seconds of drafting, ..."""
+        found = self.summary["speculation"]["per_draft"]
+        return frame([{"draft": k, **v} for k, v in found.items()]).set_index("draft")
+
+    @property
+    def intervals(self) -> pd.DataFrame:
+        """A row a metric, with the bounds of its 90 % interval. Raises InputError where there are none."""
+        found = self.summary.get("intervals")
+        if not found:
+            raise InputError("has none; simulate with intervals=N", key="intervals")
+        return frame([{"metric": k, **v} for k, v in found["metrics"].items()]).set_index("metric")
+
+    @cached_property
+    def requests(self) -> pd.DataFrame:
+        """A row a request; times in seconds from the start of the run."""
+        return self._table("requests")
+
+    @cached_property
+    def rounds(self) -> pd.DataFrame:
+        """A row a request and round: draft, drafted, accepted, times."""
+        return self._table("rounds")
+
+    @cached_property
+    def decisions(self) -> pd.DataFrame:
+        """A row a micro-batch's round."""
+        return self._table("decisions")
+
+
+def simulate(
+    scenario: PathLike,
+    *,
+    set: Settings = (),
+    seed: int | None = None,
+    device: str | None = None,
+    intervals: int = 0,
+    plugins: Sequence[PathLike] = (),
+    out: PathLike | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Results:
+    """Predict one scenario from costs and acceptance.
+
+    ``intervals``: so many further runs with other seeds and noise, for 90 % intervals. ``device``
+    ``cpu`` places every model on one CPU. With ``out`` the results folder is written, too; ``force`` lets it
+    replace earlier results. Raises InputError. An interruption (Ctrl-C) ends the simulated run early:
+    ``summary["interrupted"]`` says so.
+    """
+    given = loaded(scenario, set, seed, device, plugins)
+    from spinsim.experiments.publish import check_out
+    from spinsim.experiments.simulate import simulate_and_publish
+
+    if out is not None:
+        check_out(Path(out), force=force)
+    try:
+        simulated, summary = simulate_and_publish(
+            given, None if out is None else Path(out), progress, intervals=intervals
+        )
+    except InputError as error:
+        raise given.places.locate(error) from None
+
+    def table(name: str) -> pd.DataFrame:
+        from spinsim.reporting import tables
+
+        with TemporaryDirectory() as folder:
+            getattr(tables, f"write_{name}")(Path(folder), simulated.records)
+            return parquet(Path(folder) / f"{name}.parquet")
+
+    return Results(summary, table)
+
+
+def run(
+    scenario: PathLike,
+    out: PathLike,
+    *,
+    set: Settings = (),
+    seed: int | None = None,
+    device: str | None = None,
+    graphs: bool = True,
+    plugins: Sequence[PathLike] = (),
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Results:
+    """Execute one scenario with real models on real devices, into the folder ``out``.
+
+    ``force`` lets it replace earlier results. ``graphs=False`` does without CUDA graphs, for debugging. Needs
+    the extra ``live``. Raises InputError before anything runs for what cannot be run, and what a
+    worker raised after the partial results were written.
+    """
+    settings = (*overrides(set), *(() if graphs else ("live.graphs=false",)))
+    given = loaded(scenario, settings, seed, device, plugins)
+    from spinsim.experiments.publish import check_out
+
+    check_out(Path(out), force=force)
+    from spinsim.experiments.run import run as experiment
+
+    try:
+        experiment(given, Path(out), progress)
+    except InputError as error:
+        raise given.places.locate(error) from None
+    return open_results(out)
+
+
+def replay(folder: PathLike, *, plugins: Sequence[PathLike] = ()) -> Replayed:
+    """Feed a live run's inputs through the engine again and compare every decision.
+
+    ``plugins``: those that the run had. ``difference`` of the answer is empty where all were the same.
+    Raises InputError where ``folder`` holds no live run.
+    """
+    load_plugins(plugins)
+    from spinsim.experiments.replay import replay as experiment
+
+    return experiment(Path(folder))
+
+
+def open_results(folder: PathLike) -> Results:
+    """The results folder of an earlier simulate or run. Raises InputError where it is none."""
+    path = Path(folder)
+    try:
+        summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
+        if not str(summary["schema"]).startswith("spinsim.summary/"):
+            raise ValueError("an experiment's folder")
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(
+            "is no results folder; give one that simulate or run wrote", file=str(folder)
+        ) from None
+    return Results(summary, lambda name: parquet(path / f"{name}.parquet"))
+
+
+def report(folder: PathLike) -> Path:
+    """Write a results folder's report.html again, from its other files; its path. Raises InputError."""
+    from spinsim.reporting.html import write_report
+
+    return write_report(Path(folder))
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a scenario, for editors."""
+    from spinsim.scenario_schema import scenario_schema
+
+    return scenario_schema()

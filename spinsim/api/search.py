@@ -1,0 +1,202 @@
+"""Searches: the highest rate within an SLO, and the best parameters of policies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+from spinsim.api.common import PathLike, Settings, Where, lab, overrides
+from spinsim.api.frames import frame
+from spinsim.errors import InputError
+from spinsim.experiments import capacity as _capacity
+from spinsim.experiments import tune as _tune
+from spinsim.experiments.finish import finish_capacity, finish_tuning
+from spinsim.experiments.rows import records
+from spinsim.experiments.trials import TunePlan
+from spinsim.experiments.variants import override
+from spinsim.plugins import load_plugins
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """``result.rate`` is an interval, or None where the search found no rate that holds."""
+
+    result: _capacity.Capacity
+    summary: dict[str, Any]
+
+    @property
+    def requests_per_s(self) -> float | None:
+        """The capacity."""
+        return None if self.result.rate is None else self.result.rate.estimate
+
+    @cached_property
+    def curve(self) -> pd.DataFrame:
+        """A row for each rate (requests/s) and seed that was simulated."""
+        return frame(
+            [
+                {"rate": point.rate, "attainment": share, "fitted": point.fitted}
+                for point in self.result.curve
+                for share in point.attainments
+            ]
+        )
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """A row for each rate and seed, with every number of its summary."""
+        return frame(records(self.result.rows))
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """``result.winners`` are the chosen trials, with their gain on what tuning did not see."""
+
+    result: _tune.Tuning
+    summary: dict[str, Any]
+
+    @property
+    def best(self) -> _tune.Winner:
+        """The winner; the first member of a Pareto front. Raises RuntimeError where none was chosen."""
+        if not self.result.winners:
+            raise RuntimeError(f"nothing was chosen: {'; '.join(self.result.notes)}")
+        return self.result.winners[0]
+
+    def write(self, path: PathLike, winner: int = 0) -> Path:
+        """Write a winner as a scenario that simulate and run take. Raises InputError where there is none."""
+        if not 0 <= winner < len(self.result.winners):
+            raise InputError(f"no winner {winner}; there are {len(self.result.winners)}", key="winner")
+        path = Path(path)
+        path.write_text(self.result.winners[winner].yaml, encoding="utf-8")
+        return path
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """A row a trial: its parameters, state and objectives."""
+        return frame(
+            [
+                {
+                    "trial": trial.number,
+                    "state": trial.state,
+                    **trial.parameters,
+                    **dict(zip((m.path for m in self.result.objectives), trial.values or (), strict=False)),
+                }
+                for trial in self.result.trials
+            ]
+        )
+
+    @cached_property
+    def gains(self) -> pd.DataFrame:
+        """A row for each winner and objective: mean, relative gain over the scenario as written, interval."""
+        rows = []
+        for winner in self.result.winners:
+            for effect in winner.gain:
+                gain = effect.relative
+                rows.append(
+                    {
+                        "winner": winner.name,
+                        "metric": effect.metric.path,
+                        "mean": effect.mean.estimate,
+                        "gain": None if gain is None else gain.estimate,
+                        "gain_low": None if gain is None else gain.low,
+                        "gain_high": None if gain is None else gain.high,
+                        "verdict": effect.verdict,
+                    }
+                )
+        return frame(rows)
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """A row for each simulation of a trial, with every number of its summary."""
+        return frame(records(self.result.rows))
+
+
+def capacity(
+    scenario: PathLike,
+    *,
+    slo: Mapping[str, float] | str | None = None,
+    attainment: float = 0.9,
+    duration_s: float | None = None,
+    tolerance: float = 0.05,
+    seeds: int = 4,
+    seed: int | None = None,
+    set: Settings = (),
+    plugins: Sequence[PathLike] = (),
+    **where: Unpack[Where],
+) -> Capacity:
+    """The highest arrival rate at which ``attainment`` of the requests meet ``slo``.
+
+    ``slo``: {"ttft_s": ..., "tpot_s": ...} in seconds, or a text as ``--slo`` takes it; the scenario's by
+    default. ``duration_s`` of traffic at each rate; the search stops at a relative width of ``tolerance``.
+    ``where``: see :class:`spinsim.api.Where`. Raises InputError, also for a scenario without a rate.
+    """
+    loaded_plugins = load_plugins(plugins)
+    if isinstance(slo, str):
+        objectives = tuple(_capacity.parse_slo(slo))
+    else:
+        objectives = tuple(override(f"slo.{name}", limit) for name, limit in (slo or {}).items())
+    given = (*overrides(set), *objectives)
+    plan = _capacity.CapacityPlan(
+        Path(scenario), attainment, given, duration_s, tolerance, seeds, seed, loaded_plugins
+    )
+    with lab("capacity", **where) as place:
+        result = _capacity.capacity(plan, place)
+    return Capacity(result, finish_capacity(place.store, result))
+
+
+def tune(
+    scenario: PathLike,
+    *,
+    objectives: str | Sequence[str] = "goodput",
+    require: Sequence[str] = (),
+    only: Sequence[str] = (),
+    choose: Mapping[str, Sequence[str]] | Sequence[str] = (),
+    ranges: Sequence[str] = (),
+    trials: int = 60,
+    batch: int = 6,
+    short: float = 0.25,
+    seeds: int = 3,
+    confirm: int = 6,
+    fresh: int = 12,
+    holdout: float = 0.5,
+    holdout_set: Settings = (),
+    seed: int | None = None,
+    set: Settings = (),
+    plugins: Sequence[PathLike] = (),
+    **where: Unpack[Where],
+) -> Tuning:
+    """Search the policies' parameters for one objective, or several (a Pareto front).
+
+    ``only``: kinds of policies to tune. ``choose``: {kind: names} lets the search pick among policies, or
+    texts as ``--choose`` takes them. ``ranges``: ``key=low:high[:log]`` texts. ``require``: bounds such as
+    ``attainment>=0.9``. The rest is explained by :class:`spinsim.experiments.trials.TunePlan`, ``where``
+    by :class:`spinsim.api.Where`. Needs Optuna (the extra ``tune``). Raises InputError before anything runs.
+    """
+    if isinstance(choose, Mapping):
+        choose = [f"{kind}={','.join(names)}" for kind, names in choose.items()]
+    plan = TunePlan(
+        Path(scenario),
+        objectives=(objectives,) if isinstance(objectives, str) else tuple(objectives),
+        require=tuple(require),
+        only=tuple(only),
+        choose=tuple(choose),
+        ranges=tuple(ranges),
+        overrides=overrides(set),
+        holdout_overrides=overrides(holdout_set),
+        trials=trials,
+        batch=batch,
+        short=short,
+        seeds=seeds,
+        confirm=confirm,
+        fresh=fresh,
+        holdout=holdout,
+        seed=seed,
+        plugins=load_plugins(plugins),
+    )
+    with lab("tuning", **where) as place:
+        result = _tune.tune(plan, place)
+    return Tuning(result, finish_tuning(place.store, result))

@@ -1,0 +1,13 @@
+"""The command line. Commands call :mod:`spinsim.api`, imported inside them so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+from spinsim.cli.program import app
+
+
+def main() -> None:
+    """The ``spinsim`` command."""
+    app()
+
+
+__all__ = ["app", "main"]

@@ -1,0 +1,174 @@
+"""The commands about fidelity: profile, trace, validate. Torch is imported inside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spinsim.cli import options
+from spinsim.cli.support import exit_codes, print_json, progress_bar
+from spinsim.errors import InputError
+
+
+@exit_codes
+def profile(
+    scenario: options.Scenario,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="The profile [profiles/NAME-HARDWARE.json].")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer points; under a minute on a CPU.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Goes on with the file, point by point.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Measures some points of the file once more, for intervals.")
+    ] = False,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.1, help="Bounds the measuring [5; quick: 0.75].")
+    ] = None,
+    force: options.ForceFile = False,
+    seed: options.Seed = None,
+    set_: options.Set = None,
+    device: options.DeviceOption = None,
+    plugin: options.Plugin = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Measure this machine for a scenario's models."""
+    from spinsim import api
+
+    if again and (quick or resume or force or minutes is not None):
+        raise InputError(
+            "goes with none of --quick, --resume, --minutes, --force; leave them out", key="--again"
+        )
+    with progress_bar(enabled=not quiet) as progress:
+        if again:
+            repeat = api.profile_again(
+                scenario,
+                out=out,
+                set=set_ or (),
+                seed=seed,
+                device=device,
+                plugins=plugin or (),
+                progress=progress,
+            )
+        else:
+            done = api.profile(
+                scenario,
+                out=out,
+                quick=quick,
+                minutes=minutes,
+                resume=resume,
+                force=force,
+                set=set_ or (),
+                seed=seed,
+                device=device,
+                plugins=plugin or (),
+                progress=progress,
+            ).result
+    if again:
+        if json:
+            print_json({"profile": str(repeat.path), "factors": repeat.result.factors})
+        elif not quiet:
+            from spinsim.reporting.fidelity import print_drift
+
+            print_drift(repeat.result.points, repeat.path)
+    elif json:
+        said = {"profile": str(done.path), "seconds": done.seconds, "added": done.added}
+        print_json(said | {"fits": done.fits})
+    elif not quiet:
+        from spinsim.reporting.fidelity import print_profile
+
+        print_profile(done)
+
+
+@exit_codes
+def trace(
+    scenario: options.Scenario,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="The trace [traces/NAME.npz].")
+    ] = None,
+    force: options.ForceFile = False,
+    seed: options.Seed = None,
+    set_: options.Set = None,
+    device: options.DeviceOption = None,
+    plugin: options.Plugin = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Record the acceptance of a scenario's real models over its prompts."""
+    from spinsim import api
+
+    with progress_bar(enabled=not quiet) as progress:
+        done = api.trace(
+            scenario,
+            out=out,
+            force=force,
+            set=set_ or (),
+            seed=seed,
+            device=device,
+            plugins=plugin or (),
+            progress=progress,
+        ).result
+    from spinsim.reporting.fidelity import describe_trace, print_trace
+
+    if json:
+        print_json(describe_trace(done.trace) | {"trace": str(done.path), "skipped": done.skipped})
+    elif not quiet:
+        print_trace(done.trace, done.path, done.skipped)
+
+
+@exit_codes
+def validate(
+    scenarios: Annotated[
+        list[Path], typer.Argument(metavar="SCENARIO...", help="Scenarios, or sweeps of them, as YAML.")
+    ],
+    out: options.Out = None,
+    repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Live runs of every cell.")] = 3,
+    intervals: Annotated[
+        int, typer.Option("--intervals", min=0, help="Simulated runs behind each 90 % interval; 0: none.")
+    ] = 20,
+    grid: options.Grid = None,
+    loads: Annotated[
+        list[float] | None,
+        typer.Option("--load", help="Adds Poisson cells at this share of a closed cell's rate; repeatable."),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.5, help="Longest live run of a cell; workloads are cut to it.")
+    ] = 8.0,
+    resume: options.Resume = False,
+    force: options.Force = False,
+    seed: options.Seed = None,
+    set_: options.Set = None,
+    device: options.DeviceOption = None,
+    plugin: options.Plugin = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Run scenarios live and simulated, and say how far apart they are."""
+    from spinsim import api
+
+    folder = out or Path("results") / f"{scenarios[0].stem}-validate"
+    with progress_bar(enabled=not quiet) as progress:
+        done = api.validate(
+            scenarios,
+            folder,
+            grid=grid or (),
+            repetitions=repetitions,
+            intervals=intervals,
+            loads=loads or (),
+            seconds=seconds,
+            resume=resume,
+            force=force,
+            set=set_ or (),
+            seed=seed,
+            device=device,
+            plugins=plugin or (),
+            progress=progress,
+        ).summary
+    if json:
+        print_json(done)
+    elif not quiet:
+        from spinsim.reporting.fidelity import print_validation
+
+        print_validation(done, folder)
