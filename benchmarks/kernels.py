@@ -1,7 +1,7 @@
 """Kernels on a GPU beside their floors: ``python -m benchmarks.kernels --seconds 100 --out kernels.json``.
 
 Sections, most telling first: widening (exact, and as costly as its shape), verification, draft steps, the
-three packings, and the host's share of a round by cause. A floor is a sum over operators of
+and the three packings. A floor is a sum over operators of
 max(bytes / bandwidth, flops / rate) at the copy bandwidth and matmul rate that are measured first. Rows
 reach ``--out`` as they are measured; what no longer fits into ``--seconds`` is left out and said so.
 ``--tiny`` runs everything on small shapes, on the CPU too. Weights are random: they decide no time.
@@ -12,13 +12,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import gc
-import statistics
 import sys
-import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from benchmarks.kernel_session import (
@@ -32,17 +31,15 @@ from benchmarks.kernel_session import (
 )
 from spinsim.costs.shapes import ModelShape
 from spinsim.live.runner.cache import SlotCache
-from spinsim.live.runner.forward import Part, Proposal, combine, verified
 from spinsim.live.runner.graphed import GraphedRunner
 from spinsim.live.runner.kernels import flash_works, flashinfer_works
 from spinsim.live.runner.lean import LeanDecoder
 from spinsim.live.runner.loading import prepare
-from spinsim.live.runner.verification_graphs import Pass
 from spinsim.models import family
 from spinsim.models.build import random_llama
 from spinsim.models.widen_check import exactness, timings
 
-SECTIONS = ("widening", "verification", "drafts", "packings", "host", "flashinfer")
+SECTIONS = ("widening", "verification", "drafts", "packings", "flashinfer")
 PIECES = (128, 256, 512)
 
 
@@ -89,12 +86,11 @@ def time_verification(
 ) -> tuple[float, float]:
     """(device seconds of the replayed pass, wall seconds of the call)."""
     rows = len(contexts)
-    tokens = torch.ones(rows, PROPOSED, dtype=torch.int64, device=session.device)
-    asked = (list(range(rows)), [1] * rows, contexts, [PROPOSED] * rows)
-    wall = session.wall_s(lambda: runner.verify(*asked, tokens, None, kind, piece))
+    tokens = np.ones((rows, PROPOSED), np.int64)
+    asked = (list(range(rows)), [1] * rows, contexts, [PROPOSED] * rows, tokens)
+    wall = session.wall_s(lambda: runner.verify(*asked, None, kind, piece))
     with torch.inference_mode():
         found = runner.verifications.prepare(*asked, kind, piece, ())
-        found.table.send()
         return session.device_s(found.replay, repeats=6), wall
 
 
@@ -154,22 +150,16 @@ def verification(session: Session) -> Iterator[None]:
 
 def time_proposal(session: Session, runner: GraphedRunner, rows: int) -> tuple[float, float]:
     """Seconds a step: of the device, replaying a whole proposal, and of the call's wall time."""
-    ones, graphs = [1] * rows, runner.proposals
+    ones = [1] * rows
     asked = (list(range(rows)), ones, ones, [session.plan.context] * rows, [PROPOSED] * rows)
 
-    def propose() -> None:
-        runner.propose(*asked)
-        session.synchronize()
-
-    wall = session.wall_s(propose)
+    wall = session.wall_s(lambda: runner.propose(*asked))
     with torch.inference_mode():
-        steps = graphs.prepare(*asked, ())
+        _, steps = runner.proposals.prepare(*asked, ())
 
         def replay() -> None:
-            graphs.table.send()  # sets the step back to the first
             for step in steps:
                 step()
-            graphs.collect(len(steps), rows)
 
         return session.device_s(replay) / PROPOSED, wall / PROPOSED
 
@@ -225,94 +215,6 @@ def packings(session: Session) -> Iterator[None]:
         free()
 
 
-class Round:
-    """One round of a draft and a target, stage by stage, as the live run's executor goes through it."""
-
-    def __init__(self, session: Session, draft: GraphedRunner, target: GraphedRunner, rows: int) -> None:
-        self.session, self.draft, self.target, self.rows = session, draft, target, rows
-        self.slots, self.ones, self.contexts = list(range(rows)), [1] * rows, [session.plan.context] * rows
-        self.lengths = [PROPOSED - i % PROPOSED for i in range(rows)]
-
-    def tables_of_proposal(self) -> list[Callable[[], None]]:
-        """The host's part of a proposal."""
-        asked = (self.slots, self.ones, self.ones, self.contexts, self.lengths)
-        return self.draft.proposals.prepare(*asked, ())
-
-    def propose(self, graphs: Sequence[Callable[[], None]]) -> Proposal:
-        """Launches it."""
-        self.draft.proposals.table.send()
-        for replay in graphs:
-            replay()
-        return Proposal(*self.draft.proposals.collect(len(graphs), self.rows))
-
-    def gather(self, proposal: Proposal) -> Proposal:
-        """As when several drafts serve a batch: rows in another order than the proposal's."""
-        backwards = range(self.rows)[::-1]
-        return combine([Part(range(self.rows), backwards, proposal)], self.rows, self.session.device)
-
-    def tables_of_verification(self) -> Pass:
-        """The host's part of a verification."""
-        asked = (self.slots, self.ones, self.contexts, self.lengths)
-        return self.target.verifications.prepare(*asked, "ragged", 0, ())
-
-    def verify(self, found: Pass, together: Proposal) -> None:
-        """Launches it."""
-        found.table.send()
-        self.target.verifications.feed(together.tokens, None)
-        found.replay()
-
-    def busy_s(self) -> tuple[float, float]:
-        """Device seconds of proposal and verification, launched ahead of the device."""
-        graphs, found = self.tables_of_proposal(), self.tables_of_verification()
-        together = self.propose(graphs)
-        propose = self.session.device_s(lambda: self.propose(graphs))
-        return propose, self.session.device_s(lambda: self.verify(found, together))
-
-    def spans(self, busy: tuple[float, float]) -> dict[str, float]:
-        """Seconds that the device waits in one round, by cause."""
-        clock, at = time.perf_counter, [time.perf_counter()]
-
-        def lap() -> float:
-            at.append(clock())
-            return at[-1] - at[-2]
-
-        found: dict[str, float] = {}
-        graphs = self.tables_of_proposal()
-        found["propose: index tables"] = lap()
-        proposal = self.propose(graphs)
-        self.session.synchronize()
-        found["propose: launch and synchronise"] = max(0.0, lap() - busy[0])
-        together = self.gather(proposal)
-        found["gather: upload and copies"] = lap()
-        pass_ = self.tables_of_verification()
-        found["verify: index tables"] = lap()
-        self.verify(pass_, together)
-        self.session.synchronize()
-        found["verify: launch and synchronise"] = max(0.0, lap() - busy[1])
-        judged = self.target.verifications.read(pass_, self.rows)
-        found["verify: read-back"] = lap()
-        verified(judged.tolist())
-        found["verify: lists"] = lap()
-        return found
-
-
-def host(session: Session) -> Iterator[None]:
-    """What the device waits for in a round, by cause; the targets' first shape with the smallest draft."""
-    plan, rows = session.plan, session.plan.draft_batch
-    runners = [
-        runner_of(session, shape, rows, plan.context + 16) for shape in (plan.drafts[0], plan.targets[0])
-    ]
-    with torch.inference_mode():
-        turn = Round(session, runners[0], runners[1], rows)
-        busy = turn.busy_s()
-        samples = [turn.spans(busy) for _ in range(4 + 4 * plan.repeats)][4:]
-    middle = {name: statistics.median(sample[name] for sample in samples) for name in samples[0]}
-    for name, span in middle.items():
-        session.add("host", cause=name, batch=rows, us=span * 1e6)
-    session.add("host", cause="sum", batch=rows, us=sum(middle.values()) * 1e6, target_us=500.0)
-    yield
-
-
 def flashinfer(session: Session) -> Iterator[None]:
     """Verification through FlashInfer, where it is installed and there is time to compile it."""
     plan, shape = session.plan, session.plan.targets[-1]
@@ -346,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         torch.set_num_threads(1)  # small matrices: a second thread only waits
     session = Session(tiny_plan() if options.tiny else full_plan(), device, options.seconds, options.out)
     measure_machine(session)
-    work = dict(zip(SECTIONS, (widening, verification, drafts, packings, host, flashinfer), strict=True))
+    work = dict(zip(SECTIONS, (widening, verification, drafts, packings, flashinfer), strict=True))
     failed = 0
     for name in SECTIONS:
         if name not in options.sections.split(","):

@@ -62,7 +62,6 @@ class TorchExecutor:
         """See :class:`spinsim.live.world.Executor`."""
         packed = self._drafts[operation.draft].catch_up(operation.slots, starts, tokens, predict)
         if not predict:
-            _wait(packed.device)
             return []
         predicted = [int(token) for token in packed.tolist()]
         split: list[list[int]] = []
@@ -77,7 +76,7 @@ class TorchExecutor:
     ) -> Proposal:
         """See :class:`spinsim.live.world.Executor`."""
         runner = self._drafts[operation.draft]
-        proposal = runner.propose(
+        return runner.propose(
             operation.slots,
             [previous for previous, _ in tails],
             [last for _, last in tails],
@@ -85,8 +84,6 @@ class TorchExecutor:
             operation.lengths,
             self._keyed(operation.requests),
         )
-        _wait(runner.device)
-        return proposal
 
     def verify(
         self, operation: Verify, last: Sequence[int], proposed: Sequence[Proposed | None]
@@ -108,7 +105,7 @@ class TorchExecutor:
 
 
 def gather(proposed: Sequence[Proposed | None], device: torch.device) -> Proposal:
-    """The rows of several drafts' proposals in the order of the verification, on its device."""
+    """The rows of several drafts' proposals in the order of the verification, for its device."""
     parts: dict[int, tuple[list[int], list[int], Proposal]] = {}
     for row, item in enumerate(proposed):
         if item is not None:
@@ -116,8 +113,3 @@ def gather(proposed: Sequence[Proposed | None], device: torch.device) -> Proposa
             here.append(row)
             there.append(item.row)
     return combine([Part(*part) for part in parts.values()], len(proposed), device)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.current_stream(device).synchronize()

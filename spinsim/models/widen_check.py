@@ -75,7 +75,7 @@ def _passes(model: Any, device: str, rows: int, context: int) -> list[Callable[[
 
     used = used_vocabulary(model)
     tokens = torch.randint(0, used, (rows, context), generator=torch.Generator().manual_seed(1))
-    prompts, proposals = tokens.tolist(), tokens[:, :4].to(device)
+    prompts, proposals = tokens.tolist(), tokens[:, :4].numpy()
     runner = make_runner(
         prepare(model, "timed", device=device),
         slots=rows,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from spinsim.engine.operations import CatchUp, Completed, Prefill, Propose, Verify
@@ -175,9 +176,9 @@ class Bench:
         return lambda: self.executor.verify(operation, last, proposed)
 
     def proposal(self, rows: int, length: int, device: torch.device) -> Proposal:
-        """Proposals as a draft would leave them, on ``device``."""
+        """Proposals as a draft on ``device`` would leave them."""
         target = self.deployment.models.target
-        tokens = torch.randint(target.used_vocabulary, (rows, length), device=device)
+        tokens = np.random.default_rng(0).integers(target.used_vocabulary, size=(rows, length))
         if self.greedy:
             return Proposal(tokens, None)
         width = target.vocabulary

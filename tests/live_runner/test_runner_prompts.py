@@ -60,7 +60,7 @@ def test_graphed_prompts_are_the_eager_ones(lean: bool, sampling: Sampling) -> N
         assert graphed.catch_up(slots, starts, tokens).tolist() == wanted.tolist()
         slots, starts, tokens = chunks(source)
         for runner in (eager, graphed):
-            assert runner.catch_up(slots, starts, tokens, predict=False).numel() == 0
+            assert runner.catch_up(slots, starts, tokens, predict=False).size == 0
         same_cache(eager, graphed)
     assert graphed.prompts is not None
     assert len(graphed.prompts.graphs) > 10

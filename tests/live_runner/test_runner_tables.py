@@ -8,35 +8,94 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spinsim.live.runner.batch import Rows, check_spans, flat_positions
+from spinsim.live.runner.cache import SlotCache
 from spinsim.live.runner.forward import Part, Proposal, combine
-from spinsim.live.runner.tables import ALIGN, IntTable, put
+from spinsim.live.runner.spans import no_steps, spans, steps
+from spinsim.live.runner.tables import ALIGN, Inbox, Outbox
 
-CPU = torch.device("cpu")
-sizes = st.lists(st.integers(0, 9), min_size=1, max_size=5)
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+CACHE = SlotCache(1, 6, 64, 1, 1, device=DEVICE)
+TRASH = CACHE.trash * CACHE.slot_tokens
 
 
-@given(longs=sizes, shorts=sizes)
-def test_fields_are_aligned_and_apart(longs, shorts):
-    names = {f"l{i}": (n,) for i, n in enumerate(longs)}, {f"s{i}": (n, 2) for i, n in enumerate(shorts)}
-    table = IntTable(*names, CPU)
-    host = table.fill()
-    for number, values in enumerate(host.values()):
+def ints(values):
+    return torch.tensor(values, dtype=torch.int64, device=DEVICE)
+
+
+@given(sizes=st.lists(st.integers(0, 9), min_size=1, max_size=5))
+def test_what_the_host_fills_is_fetched_aligned_and_apart(sizes):
+    inbox = Inbox({f"f{i}": (n, 2) for i, n in enumerate(sizes)}, DEVICE)
+    for number, values in enumerate(inbox.host.values()):
         values[...] = number + 1
-    table.send()
-    for number, (name, tensor) in enumerate(table.device.items()):
-        assert tensor.dtype == (torch.int64 if name.startswith("l") else torch.int32)
-        assert tensor.shape == host[name].shape
+    inbox.fetch()
+    for number, (name, tensor) in enumerate(inbox.device.items()):
+        assert tensor.shape == inbox.host[name].shape
         assert (tensor == number + 1).all()
-    base = min(tensor.data_ptr() for tensor in table.device.values())
-    assert all((tensor.data_ptr() - base) % ALIGN == 0 for tensor in table.device.values() if tensor.numel())
+    base = min(tensor.data_ptr() for tensor in inbox.device.values())
+    assert all((tensor.data_ptr() - base) % ALIGN == 0 for tensor in inbox.device.values() if tensor.numel())
 
 
-def test_put_fills_the_rest():
-    target = np.full(5, 9)
-    put(target, [1, 2], -1)
-    assert target.tolist() == [1, 2, -1, -1, -1]
-    with pytest.raises(ValueError, match="broadcast"):
-        put(target, range(6), 0)
+def test_what_a_pass_sends_reaches_the_host():
+    outbox = Outbox((2, 3), DEVICE)
+    outbox.device[1] = 7
+    outbox.send()
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    assert outbox.host.tolist() == [[0, 0, 0], [7, 7, 7]]
+
+
+@given(data=st.data(), count=st.integers(1, 6))
+def test_spans_are_those_of_the_eager_path(data, count):
+    """Rows without tokens, spare rows and spare tokens included."""
+    slots = data.draw(st.permutations(range(6)))[:count]
+    begins = data.draw(st.lists(st.integers(0, 50), min_size=count, max_size=count))
+    news = data.draw(st.lists(st.integers(0, 12), min_size=count, max_size=count))
+    spare, rows = data.draw(st.integers(0, 5)), data.draw(st.integers(count, 8))
+    used, missing = sum(news), [0] * (rows - count)
+    found = spans(
+        ints([*slots, *missing]), ints([*begins, *missing]), ints([*news, *missing]), used + spare, CACHE
+    )
+    ends = [begin + new for begin, new in zip(begins, news, strict=True)]
+    positions, write = flat_positions(Rows(slots, news, ends), CACHE.slot_tokens)
+    assert found.positions.tolist() == positions + [0] * spare
+    assert found.write.tolist() == write + [TRASH] * spare
+    assert found.row.tolist() == [r for r, new in enumerate(news) for _ in range(new)] + [0] * spare
+    assert found.column.tolist() == [c for new in news for c in range(new)] + [0] * spare
+    assert found.kv_lens.tolist() == ends + missing
+    assert found.starts.tolist() == [sum(news[:r]) for r in range(count)] + [used] * (rows - count + 1)
+    assert found.slots.tolist()[:count] == list(slots)
+    assert {t.dtype for t in found[:4]} == {torch.int64}
+    assert {t.dtype for t in found[4:]} == {torch.int32}
+
+
+@given(data=st.data(), count=st.integers(1, 6), longest=st.integers(1, 5))
+def test_steps_follow_each_context_as_long_as_its_row_drafts(data, count, longest):
+    slots = data.draw(st.permutations(range(6)))[:count]
+    contexts = data.draw(st.lists(st.integers(2, 50), min_size=count, max_size=count))
+    lengths = data.draw(st.lists(st.integers(0, longest), min_size=count, max_size=count))
+    out = no_steps(longest, count, DEVICE)
+    steps(ints(slots), ints(contexts), ints(lengths), CACHE, out)
+    for step in range(longest):
+        for row, (slot, context, length) in enumerate(zip(slots, contexts, lengths, strict=True)):
+            position = context - 1 + step if length > step else 1
+            slot = slot if length > step else CACHE.trash
+            place = slot * CACHE.slot_tokens + position
+            assert out.places[step, :, row].tolist() == [position, place]
+            assert out.rows[step, :, row].tolist() == [slot, position + 1]
+            if step == 0:
+                assert out.first_positions[2 * row :][:2].tolist() == [position - 1, position]
+                assert out.first_write[2 * row :][:2].tolist() == [place - 1, place]
+
+
+@pytest.mark.parametrize(
+    ("slot", "begin", "end"),
+    [(-1, 0, 1), (CACHE.trash + 1, 0, 1), (0, -1, 1), (0, 60, CACHE.slot_tokens + 1)],
+)
+def test_a_row_outside_its_slot_is_refused(slot, begin, end):
+    check_spans([0, CACHE.trash], [0, 3], [CACHE.slot_tokens, 4], CACHE)
+    with pytest.raises(ValueError, match=f"slot {slot} cannot take tokens {begin} to {end}"):
+        check_spans([1, slot, 2], [0, begin, 0], [4, end, 4], CACHE)
 
 
 @given(data=st.data(), widths=st.lists(st.integers(1, 4), min_size=1, max_size=3), sampled=st.booleans())
@@ -51,10 +110,10 @@ def test_every_row_gets_its_own_proposal(data, widths, sampled):
         if not placed:
             continue
         taken = data.draw(st.permutations(range(held)))[: len(placed)]
-        tokens = torch.arange(held * width).view(held, width) + 1000 * (draft + 1)
-        spread = tokens[..., None].float().expand(held, width, 3) if sampled else None
+        tokens = np.arange(held * width).reshape(held, width) + 1000 * (draft + 1)
+        spread = torch.from_numpy(tokens)[..., None].float().expand(held, width, 3) if sampled else None
         parts.append(Part(placed, taken, Proposal(tokens, spread)))
-    whole = combine(parts, rows, CPU)
+    whole = combine(parts, rows, "cpu")
     assert whole.tokens.shape[0] == rows
     assert (whole.probabilities is not None) == (sampled and bool(parts))
     for part in parts:
@@ -63,9 +122,3 @@ def test_every_row_gets_its_own_proposal(data, widths, sampled):
             assert whole.tokens[row, :width].tolist() == part.proposal.tokens[source].tolist()
             if whole.probabilities is not None:
                 assert whole.probabilities[row, :width, 2].tolist() == whole.tokens[row, :width].tolist()
-
-
-def test_one_draft_that_served_every_row_costs_no_copy():
-    proposal = Proposal(torch.ones(3, 2, dtype=torch.int64), None)
-    assert combine([Part(range(3), range(3), proposal)], 3, CPU) is proposal
-    assert combine([Part(range(3), (1, 0, 2), proposal)], 3, CPU) is not proposal

@@ -117,12 +117,18 @@ def upload_array(array: Array, device: torch.device | str) -> torch.Tensor:
     return host.to(device, non_blocking=True)
 
 
-def check_rows(rows: Rows, cache: SlotCache) -> None:
-    """Raises ValueError when a row would leave its slot: a bug of the caller, not of the input."""
-    for slot, new, total in zip(rows.slots, rows.query_lens, rows.kv_lens, strict=True):
-        if not (0 <= slot <= cache.trash and 0 <= new <= total <= cache.slot_tokens):
+def check_spans(slots: Sequence[int], begins: Sequence[int], ends: Sequence[int], cache: SlotCache) -> None:
+    """Raises ValueError when a row would leave its slot: a bug of the caller, not of the input.
+
+    ``begins`` and ``ends`` delimit each row's new tokens. At least one row.
+    """
+    # Four passes of the interpreter's own loops: a tenth of what a loop over rows takes.
+    if min(slots) >= 0 and max(slots) <= cache.trash and min(begins) >= 0 and max(ends) <= cache.slot_tokens:
+        return
+    for slot, begin, end in zip(slots, begins, ends, strict=True):
+        if not (0 <= slot <= cache.trash and begin >= 0 and end <= cache.slot_tokens):
             raise ValueError(
-                f"slot {slot} cannot take {new} tokens that end at {total}: "
+                f"slot {slot} cannot take tokens {begin} to {end}: "
                 f"{cache.slots} slots of {cache.slot_tokens} tokens"
             )
 
@@ -146,7 +152,9 @@ def build_batch(
     ``piece`` is the piece length of the decomposed packing. For padded it is the length rows
     are padded to, at least the longest; 0 means the longest.
     """
-    check_rows(rows, cache)
+    if rows.slots:
+        begins = [total - new for new, total in zip(rows.query_lens, rows.kv_lens, strict=True)]
+        check_spans(rows.slots, begins, rows.kv_lens, cache)
     positions, write = flat_positions(rows, cache.slot_tokens)
     starts = [0, *accumulate(rows.query_lens)]
     longest = max(rows.kv_lens, default=0)

@@ -3,14 +3,14 @@
 The live world makes one :class:`ModelRunner` per model and calls, from the lane's thread::
 
     runner = ModelRunner(TransformersDecoder(model), cache)      # or make_runner(...) of build.py
-    first  = runner.prefill(slots, starts, token_lists, sampling)        # device int64 [R]
-    best   = runner.catch_up(slots, starts, token_lists, predict)        # device int64 [sum of tokens]
+    first  = runner.prefill(slots, starts, token_lists, sampling)        # int64 [R]
+    best   = runner.catch_up(slots, starts, token_lists, predict)        # int64 [sum of tokens]
     ahead  = runner.propose(slots, previous, last, contexts, lengths, sampling)
     done   = runner.verify(slots, last, contexts, lengths, tokens, probabilities, kind, piece, sampling)
 
-Lists are the host's; ``contexts`` count prompt plus committed output, whose last token is in no
-cache yet. Only :meth:`ModelRunner.verify` waits for the device. Rolling back is not a call: the
-next call states the length it builds on.
+Every call returns when its device has done it, and what it returns is the host's, but for the
+probabilities of sampled proposals. ``contexts`` count prompt plus committed output, whose last token is
+in no cache yet. Rolling back is not a call: the next call states the length it builds on.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from spinsim.live.runner.decoder import Decoder
 from spinsim.live.runner.kernels import require_kernel, use_kernel
 from spinsim.live.runner.placing import on
 from spinsim.live.runner.sampling import GREEDY, Sampling, choose
+from spinsim.live.runner.tables import Array, wait
 from spinsim.live.runner.verification import Judged, distribution, verify_greedy, verify_sampled
 
 TokenLists = Sequence[Sequence[int]]
@@ -37,10 +38,10 @@ TokenLists = Sequence[Sequence[int]]
 class Proposal(NamedTuple):
     """``tokens`` int64 ``[R, K]``, K the longest length; columns past a row's length mean nothing.
 
-    ``probabilities`` float32 ``[R, K, V]`` when sampling, else None.
+    ``probabilities`` float32 ``[R, K, V]`` on the draft's device when sampling, else None.
     """
 
-    tokens: torch.Tensor
+    tokens: Array
     probabilities: torch.Tensor | None
 
 
@@ -60,35 +61,36 @@ class Part(NamedTuple):
 
 
 def combine(parts: Sequence[Part], rows: int, device: torch.device | str) -> Proposal:
-    """Proposals of several drafts as one of ``rows`` rows on ``device``, in one upload.
+    """Proposals of several drafts as one of ``rows`` rows, its probabilities on ``device``.
 
     What rows that no part names hold means nothing (their length is 0).
     """
-    place, base = np.zeros(rows, np.int64), 0
+    width = max((part.proposal.tokens.shape[1] for part in parts), default=0)
+    tokens = np.zeros((rows, width), np.int64)
     for part in parts:
+        drafted = part.proposal.tokens
+        tokens[list(part.placed), : drafted.shape[1]] = drafted[list(part.taken)]
+    if not width or parts[0].proposal.probabilities is None:
+        return Proposal(tokens, None)
+    return Proposal(tokens, _combine_spreads(parts, rows, width, device))
+
+
+def _combine_spreads(
+    parts: Sequence[Part], rows: int, width: int, device: torch.device | str
+) -> torch.Tensor:
+    """The rows' probabilities, ``[rows, width, V]``: every draft's copied whole, then put in order."""
+    spreads = [part.proposal.probabilities for part in parts if part.proposal.probabilities is not None]
+    place, base = np.zeros(rows, np.int64), 0
+    for part, spread in zip(parts, spreads, strict=True):
         place[list(part.placed)] = base + np.asarray(part.taken)
-        base += part.proposal.tokens.shape[0]
-    proposals = [part.proposal for part in parts]
-    width = max((one.tokens.shape[1] for one in proposals), default=0)
-    if not width:
-        return Proposal(torch.zeros(rows, 0, dtype=torch.int64, device=device), None)
-    alone = len(proposals) == 1 and proposals[0].tokens.device == torch.device(device)
-    if alone and base == rows and bool((place == np.arange(rows)).all()):
-        return proposals[0]
-    index = upload_array(place, device)
-    tokens = torch.zeros(base, width, dtype=torch.int64, device=device)
-    first = proposals[0].probabilities
-    spreads = None if first is None else first.new_zeros(base, width, first.shape[2], device=device)
+        base += spread.shape[0]
+    together = spreads[0].new_zeros(base, width, spreads[0].shape[2], device=device)
     begin = 0
-    for one in proposals:
-        end, columns = begin + one.tokens.shape[0], one.tokens.shape[1]
-        tokens[begin:end, :columns].copy_(one.tokens, non_blocking=True)
-        if spreads is not None and one.probabilities is not None:
-            spreads[begin:end, :columns].copy_(one.probabilities, non_blocking=True)
+    for spread in spreads:
+        end = begin + spread.shape[0]
+        together[begin:end, : spread.shape[1]].copy_(spread, non_blocking=True)
         begin = end
-    return Proposal(
-        tokens.index_select(0, index), None if spreads is None else spreads.index_select(0, index)
-    )
+    return together.index_select(0, upload_array(place, device))
 
 
 class ModelRunner:
@@ -132,7 +134,7 @@ class ModelRunner:
         starts: Sequence[int],
         token_lists: TokenLists,
         sampling: Sampling = GREEDY,
-    ) -> torch.Tensor:
+    ) -> Array:
         """Tokens enter the cache from position ``starts[i]`` on; returns each row's next token.
 
         Int64 ``[R]``. Every row has at least one token. What a chunk before a prompt's last yields
@@ -141,7 +143,7 @@ class ModelRunner:
         tokens, rows = self._feed(slots, starts, token_lists)
         ends = self._index([end - 1 for end in accumulate(rows.query_lens)])
         logits = self.forward(tokens, rows, chosen=ends)
-        return self._choose(logits, sampling, rows.kv_lens, randomness.EMIT)[0]
+        return host(self._choose(logits, sampling, rows.kv_lens, randomness.EMIT)[0])
 
     @torch.inference_mode()
     def catch_up(
@@ -150,7 +152,7 @@ class ModelRunner:
         starts: Sequence[int],
         token_lists: TokenLists,
         predict: bool = True,
-    ) -> torch.Tensor:
+    ) -> Array:
         """Tokens enter the cache likewise; returns the most likely successor of every one.
 
         Packed int64 ``[T]``; the successor of the token at position p is the model's guess for
@@ -162,8 +164,9 @@ class ModelRunner:
         if not predict:
             nowhere = torch.zeros(0, dtype=torch.int64, device=self.device)
             self.forward(tokens, rows, chosen=nowhere)
-            return nowhere
-        return self.forward(tokens, rows).argmax(-1)
+            wait(self.device)
+            return host(nowhere)
+        return host(self.forward(tokens, rows).argmax(-1))
 
     @torch.inference_mode()
     def propose(
@@ -178,7 +181,7 @@ class ModelRunner:
         """``lengths[i]`` tokens after each context, whose last two tokens are ``previous`` and ``last``.
 
         The cache holds at least ``contexts[i] - 2`` tokens of the row. The first step takes two
-        tokens a row, later ones one; rows leave as they finish. Nothing waits for the device.
+        tokens a row, later ones one; rows leave as they finish. Steps do not wait for the device.
         Afterwards the cache holds ``contexts[i] + lengths[i] - 1`` tokens.
         """
         steps = max(lengths, default=0)
@@ -205,7 +208,7 @@ class ModelRunner:
                 if probabilities is None:
                     probabilities = spread.new_zeros(count, steps, spread.shape[1])
                 probabilities[index, step] = spread
-        return Proposal(tokens, probabilities)
+        return Proposal(host(tokens), probabilities)
 
     @torch.inference_mode()
     def verify(
@@ -214,7 +217,7 @@ class ModelRunner:
         last: Sequence[int],
         contexts: Sequence[int],
         lengths: Sequence[int],
-        tokens: torch.Tensor,
+        tokens: Array,
         probabilities: torch.Tensor | None = None,
         kind: str = "ragged",
         piece: int = 0,
@@ -222,21 +225,23 @@ class ModelRunner:
     ) -> Verified:
         """One pass over each row's last token and its ``lengths[i]`` proposals (``tokens[i, :lengths[i]]``).
 
-        ``kind`` and ``piece`` are those of the Packing. Rows of length 0 only decode. Waits for
-        the device once, at the end.
+        ``tokens`` int64 ``[R, K]``, ``probabilities`` as in a Proposal, on any device. ``kind`` and
+        ``piece`` are those of the Packing. Rows of length 0 only decode.
         """
         width = max(lengths, default=0)
-        tokens = tokens[:, :width].to(self.device, non_blocking=True)
+        proposals = torch.from_numpy(np.ascontiguousarray(tokens[:, :width])).to(self.device)
         rows = Rows(
             slots,
             [length + 1 for length in lengths],
             [context + length for context, length in zip(contexts, lengths, strict=True)],
         )
-        table = torch.cat((self._index(last)[:, None], tokens), 1)
+        table = torch.cat((self._index(last)[:, None], proposals), 1)
         source, spread = layout(lengths, width)
         packed = table.flatten()[self._index(source)]
         logits = self.forward(packed, rows, kind, piece)
-        judged = self._judge(logits, self._index(spread), tokens, probabilities, lengths, contexts, sampling)
+        judged = self._judge(
+            logits, self._index(spread), proposals, probabilities, lengths, contexts, sampling
+        )
         return read_back(judged)
 
     def _judge(
@@ -271,6 +276,12 @@ class ModelRunner:
         if sampling.greedy:
             return choose(logits, sampling, None, logits, purpose)
         return choose(logits, sampling, self._index(sampling.requests), self._index(positions), purpose)
+
+
+def host(tensor: torch.Tensor) -> Array:
+    """A tensor's values, once its device has them."""
+    values: Array = tensor.cpu().numpy()
+    return values
 
 
 def layout(lengths: Sequence[int], width: int) -> tuple[list[int], list[int]]:

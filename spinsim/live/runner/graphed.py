@@ -13,6 +13,7 @@ from spinsim.live.runner.graphs import Recorder
 from spinsim.live.runner.prompt_graphs import EVERY, LAST, NOTHING, PromptGraphs
 from spinsim.live.runner.proposal_graphs import ProposalGraphs
 from spinsim.live.runner.sampling import GREEDY, Sampling
+from spinsim.live.runner.tables import Array
 from spinsim.live.runner.verification_graphs import VerificationGraphs
 
 Progress = Callable[[int, int], None]  # (graphs captured, graphs to capture)
@@ -114,7 +115,7 @@ class GraphedRunner(ModelRunner):
         starts: Sequence[int],
         token_lists: TokenLists,
         sampling: Sampling = GREEDY,
-    ) -> torch.Tensor:
+    ) -> Array:
         """See :meth:`ModelRunner.prefill`."""
         prompts = self.prompts
         if prompts is None or not prompts.fits(LAST, len(slots), sum(map(len, token_lists)), sampling):
@@ -128,7 +129,7 @@ class GraphedRunner(ModelRunner):
         starts: Sequence[int],
         token_lists: TokenLists,
         predict: bool = True,
-    ) -> torch.Tensor:
+    ) -> Array:
         """See :meth:`ModelRunner.catch_up`."""
         head = EVERY if predict else NOTHING
         prompts = self.prompts
@@ -158,7 +159,7 @@ class GraphedRunner(ModelRunner):
         last: Sequence[int],
         contexts: Sequence[int],
         lengths: Sequence[int],
-        tokens: torch.Tensor,
+        tokens: Array,
         probabilities: torch.Tensor | None = None,
         kind: str = "ragged",
         piece: int = 0,

@@ -17,14 +17,16 @@ from spinsim.costs.buckets import (
     prompt_token_buckets,
 )
 from spinsim.live.runner import randomness
-from spinsim.live.runner.batch import AttentionBatch, Pieces, Rows, check_rows
+from spinsim.live.runner.batch import AttentionBatch, Pieces, check_spans
 from spinsim.live.runner.cache import SlotCache
 from spinsim.live.runner.decoder import Decoder
 from spinsim.live.runner.graphs import Recorder, Replay
 from spinsim.live.runner.kernels import LONG_QUERY, use_kernel
 from spinsim.live.runner.sampling import Sampling, choose
-from spinsim.live.runner.tables import IntTable, put
+from spinsim.live.runner.spans import spans
+from spinsim.live.runner.tables import Array, Inbox, Outbox, wait
 
+FIELDS = ("slots", "begins", "news", "requests")
 NOTHING, LAST, EVERY = "nothing", "last", "every"  # positions whose logits a pass computes
 
 
@@ -58,15 +60,11 @@ class PromptGraphs:
         self.sampling, self.kernel = sampling._replace(requests=()), kernel
         self.max_rows = max_rows
         rows, tokens, device = bucket_prompt_rows(max_rows), PROMPT_TOKENS, cache.device
-        longs = dict.fromkeys(("tokens", "positions", "write"), (tokens,))
-        longs |= dict.fromkeys(("ends", "contexts", "requests"), (rows,))
+        self.inbox = Inbox({"rows": (len(FIELDS), rows), "tokens": (tokens,)}, device)
         # A row's only piece is all of it: (row, start) of the table of pieces never change.
-        shorts = {"starts": (rows + 1,), "kv_lens": (rows,), "slots": (rows,)}
-        self.table = IntTable(longs, shorts, device)
         self.piece_row = torch.arange(rows + 1, dtype=torch.int32, device=device)
         self.piece_start = torch.zeros(rows, dtype=torch.int32, device=device)
-        self.following = torch.zeros(rows, dtype=torch.int64, device=device)
-        self.best = torch.zeros(tokens, dtype=torch.int64, device=device)
+        self.following, self.best = Outbox((rows,), device), Outbox((tokens,), device)
         self.nowhere = torch.zeros(0, dtype=torch.int64, device=device)
         self.graphs: dict[Key, Replay] = {}
         self._complete: set[str] = set()  # heads of which all shapes were captured before a run
@@ -98,73 +96,62 @@ class PromptGraphs:
         starts: Sequence[int],
         token_lists: Sequence[Sequence[int]],
         requests: Sequence[int] = (),
-    ) -> torch.Tensor:
-        """One upload and one launch. The following token of each row, the most likely one of every
-        token, or nothing; int64, the caller's own. Raises ValueError where a row leaves its slot.
-        """
-        rows, used = len(slots), sum(map(len, token_lists))
-        replay = self._graph(Key(head, bucket_prompt_rows(rows), bucket_prompt_tokens(used)))
-        self._fill(slots, starts, token_lists, requests)
-        self.table.send()
-        replay()
-        if head == LAST:
-            return self.following[:rows].clone()
-        return self.best[:used].clone() if head == EVERY else self.nowhere
+    ) -> Array:
+        """The following token of each row, the most likely one of every token, or nothing; the caller's own.
 
-    def _fill(
-        self,
-        slots: Sequence[int],
-        starts: Sequence[int],
-        token_lists: Sequence[Sequence[int]],
-        requests: Sequence[int],
-    ) -> None:
-        news = np.fromiter(map(len, token_lists), np.int64, len(token_lists))
-        slot, begin = np.asarray(slots, np.int64), np.asarray(starts, np.int64)
-        ends = begin + news
-        check_rows(Rows(slots, news.tolist(), ends.tolist()), self.cache)
-        first = np.zeros(len(news) + 1, np.int64)
-        np.cumsum(news, out=first[1:])
-        used, span = int(first[-1]), self.cache.slot_tokens
-        position = np.arange(used) + np.repeat(begin - first[:-1], news)
-        host = self.table.fill()
-        put(host["tokens"], np.fromiter(chain.from_iterable(token_lists), np.int64, used), 0)
-        put(host["positions"], position, 0)
-        put(host["write"], np.repeat(slot * span, news) + position, self.cache.trash * span)
-        put(host["ends"], np.maximum(first[1:] - 1, 0), 0)
-        put(host["contexts"], ends, 0)
-        put(host["requests"], requests, 0)
-        put(host["starts"], first, used)
-        put(host["kv_lens"], ends, 0)
-        put(host["slots"], slot, self.cache.trash)
+        Raises ValueError where a row leaves its slot.
+        """
+        rows, news = len(slots), list(map(len, token_lists))
+        used = sum(news)
+        check_spans(slots, starts, [start + new for start, new in zip(starts, news, strict=True)], self.cache)
+        replay = self._graph(Key(head, bucket_prompt_rows(rows), bucket_prompt_tokens(used)))
+        table = self.inbox.host["rows"]
+        table[:, :rows] = np.array((slots, starts, news, requests or slots))
+        table[:, rows:] = 0
+        self.inbox.host["tokens"][:used] = list(chain.from_iterable(token_lists))
+        replay()
+        wait(self.cache.device)
+        if head == LAST:
+            return self.following.host[:rows].copy()
+        return self.best.host[: used if head == EVERY else 0].copy()
 
     def _graph(self, key: Key) -> Replay:
         found = self.graphs.get(key)
         if found is None:
-            # Recording runs the function: one token of the trash slot, and spare ones.
-            self._fill([self.cache.trash], [0], [[0]], ())
-            self.table.send()
+            # Recording runs the function: spare tokens alone, in no row.
+            self.inbox.host["rows"].fill(0)
             found = self.graphs[key] = self.recorder.record(self._function(key))
         return found
 
     def _function(self, key: Key) -> Replay:
         head, rows, total = key
-        table = self.table.device
-        tokens, positions, write = (table[name][:total] for name in ("tokens", "positions", "write"))
-        slots, kv_lens, ends = (table[name][:rows] for name in ("slots", "kv_lens", "ends"))
-        contexts, requests = table["contexts"][:rows], table["requests"][:rows]
-        starts = table["starts"][: rows + 1]
-        chosen = {NOTHING: self.nowhere, LAST: ends, EVERY: None}[head]
+        slots, begins, news, requests = (field[:rows] for field in self.inbox.device["rows"])
+        tokens = self.inbox.device["tokens"][:total]
 
         def run() -> None:
+            self.inbox.fetch()
+            found = spans(slots, begins, news, total, self.cache)
             batch = AttentionBatch(
-                self.cache, "ragged", write, slots, starts, kv_lens, total, self.cache.slot_tokens
+                self.cache,
+                "ragged",
+                found.write,
+                found.slots,
+                found.starts,
+                found.kv_lens,
+                total,
+                self.cache.slot_tokens,
             )
-            logits = self.decoder(tokens, positions, self._attention(batch, rows), chosen)
+            ends = (found.starts[1:].long() - 1).clamp_min(0)
+            chosen = {NOTHING: self.nowhere, LAST: ends, EVERY: None}[head]
+            logits = self.decoder(tokens, found.positions, self._attention(batch, rows), chosen)
             if head == LAST:
+                contexts = found.kv_lens.long()
                 drawn, _ = choose(logits, self.sampling, requests, contexts, randomness.EMIT)
-                self.following[:rows] = drawn
+                self.following.device[:rows] = drawn
+                self.following.send()
             elif head == EVERY:
-                self.best[:total] = logits.argmax(-1)
+                self.best.device[:total] = logits.argmax(-1)
+                self.best.send()
 
         return run
 

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 from spinsim.live.runner import packings
@@ -165,13 +166,12 @@ def play(target: ModelRunner, draft: ModelRunner, sampling: Sampling, kind: str)
             [lengths[r] for r in active],
             sampling._replace(requests=active),
         )
-        index = torch.tensor(active, device=target.device)
-        tokens = torch.zeros(len(rows), max(lengths), dtype=torch.int64, device=target.device)
-        tokens[index] = found.tokens
+        tokens = np.zeros((len(rows), max(lengths)), np.int64)
+        tokens[active] = found.tokens
         spread = found.probabilities
         if spread is not None:
             whole = spread.new_zeros(len(rows), *spread.shape[1:])
-            whole[index] = spread
+            whole[torch.tensor(active, device=target.device)] = spread
             spread = whole
         last = [contexts[r][-1] for r in rows]
         done = target.verify(slots, last, cut, lengths, tokens, spread, kind, 16, keyed)

@@ -1,4 +1,8 @@
-"""Integers that the host computes for a captured pass: filled in place, sent in one copy."""
+"""What a captured pass takes from the host and gives back: fixed buffers, copied within the graph.
+
+A copy of pinned memory recorded in a graph costs the host nothing: it fills the inbox, launches the
+graph, waits, and reads the outbox. Every pass must have ended before its inbox is filled again.
+"""
 
 from __future__ import annotations
 
@@ -10,52 +14,51 @@ import numpy as np
 import torch
 
 Array = np.ndarray[Any, Any]
-Shapes = Mapping[str, tuple[int, ...]]
 
 ALIGN = 16  # bytes; Triton compiles a kernel again for every mix of aligned and unaligned pointers
 
 
-class IntTable:
-    """Named int64 (``longs``) and int32 (``shorts``) arrays on the host and, alike, on ``device``.
+class Inbox:
+    """Named int64 arrays on the host and, alike, on ``device``; on the CPU both are the same memory."""
 
-    ``device[name]`` are fixed tensors that graphs may read. The host's side is pinned, so that
-    :meth:`send` waits for nothing. On the CPU both sides are the same memory.
-    """
-
-    def __init__(self, longs: Shapes, shorts: Shapes, device: torch.device) -> None:
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], device: torch.device) -> None:
         places, size = [], 0
-        for kind, width, shapes in ((np.int64, 8, longs), (np.int32, 4, shorts)):
-            for name, shape in shapes.items():
-                places.append((name, kind, shape, size, size + prod(shape) * width))
-                size += -(-prod(shape) * width // ALIGN) * ALIGN
+        for name, shape in shapes.items():
+            places.append((name, shape, size))
+            size += -(-prod(shape) * 8 // ALIGN) * ALIGN // 8
         cuda = device.type == "cuda"
-        self._pinned = torch.zeros(size, dtype=torch.uint8, pin_memory=cuda)
-        self._buffer = torch.zeros(size, dtype=torch.uint8, device=device) if cuda else self._pinned
-        event: Any = torch.cuda.Event
-        self._sent = event() if cuda else None
+        self._pinned = torch.zeros(size, dtype=torch.int64, pin_memory=cuda)
+        self._buffer = torch.zeros(size, dtype=torch.int64, device=device) if cuda else self._pinned
         flat = self._pinned.numpy()
-        self._host: dict[str, Array] = {}
+        self.host: dict[str, Array] = {}
         self.device: dict[str, torch.Tensor] = {}
-        for name, kind, shape, begin, end in places:
-            self._host[name] = flat[begin:end].view(kind).reshape(shape)
-            dtype = torch.int64 if kind is np.int64 else torch.int32
-            self.device[name] = self._buffer[begin:end].view(dtype).view(shape)
+        for name, shape, begin in places:
+            end = begin + prod(shape)
+            self.host[name] = flat[begin:end].reshape(shape)
+            self.device[name] = self._buffer[begin:end].view(shape)
 
-    def fill(self) -> dict[str, Array]:
-        """The host's arrays, to be written; waits until the copy before has left them."""
-        if self._sent is not None:
-            self._sent.synchronize()
-        return self._host
+    def fetch(self) -> None:
+        """Copies the host's arrays to the device, on the current stream; how a captured pass begins."""
+        if self._buffer is not self._pinned:
+            self._buffer.copy_(self._pinned, non_blocking=True)
+
+
+class Outbox:
+    """Int64 results of ``shape``: a pass writes ``device`` and sends it; the host reads ``host``."""
+
+    def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
+        cuda = device.type == "cuda"
+        self._pinned = torch.zeros(shape, dtype=torch.int64, pin_memory=cuda)
+        self.device = torch.zeros(shape, dtype=torch.int64, device=device) if cuda else self._pinned
+        self.host: Array = self._pinned.numpy()
 
     def send(self) -> None:
-        """Copies the host's arrays to the device, on the current stream."""
-        if self._sent is not None:
-            self._buffer.copy_(self._pinned, non_blocking=True)
-            self._sent.record(torch.cuda.current_stream(self._buffer.device))
+        """Copies the results to the host, on the current stream; how a captured pass ends."""
+        if self.device is not self._pinned:
+            self._pinned.copy_(self.device, non_blocking=True)
 
 
-def put(target: Array, values: Any, rest: int) -> None:
-    """``values`` first, ``rest`` in what remains of the last axis."""
-    count = len(values)
-    target[:count] = values
-    target[count:] = rest
+def wait(device: torch.device) -> None:
+    """Until the device has done what the current stream was given."""
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()

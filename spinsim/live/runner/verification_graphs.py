@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,13 +10,14 @@ import torch
 
 from spinsim.costs.buckets import bucket_rows, bucket_tokens, row_buckets, token_buckets
 from spinsim.live.runner import randomness
-from spinsim.live.runner.batch import AttentionBatch, Pieces, Rows, piece_arrays
+from spinsim.live.runner.batch import AttentionBatch, Pieces, Rows, check_spans
 from spinsim.live.runner.cache import SlotCache
 from spinsim.live.runner.decoder import Decoder
 from spinsim.live.runner.graphs import Recorder, Replay
 from spinsim.live.runner.kernels import FlashInferPass, use_kernel
 from spinsim.live.runner.sampling import Sampling
-from spinsim.live.runner.tables import Array, IntTable, put
+from spinsim.live.runner.spans import spans
+from spinsim.live.runner.tables import Array, Inbox, Outbox, wait
 from spinsim.live.runner.verification import distribution, verify_greedy, verify_sampled
 
 
@@ -30,19 +31,22 @@ class Key(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """A recorded verification, what it reads and what it writes (accepted, then the tokens)."""
+    """A recorded verification, and FlashInfer's plan where it runs through that."""
 
     replay: Replay
-    table: IntTable
-    result: torch.Tensor
     flashinfer: FlashInferPass | None
+
+
+FIELDS = ("slots", "last", "contexts", "lengths", "requests")
+SPARE = np.array((0, 0, 1, -1, 0))[:, None]  # of each field in a row that is not there
 
 
 class VerificationGraphs:
     """Verification of up to ``max_rows`` rows with up to ``max_length`` proposals each.
 
-    Tokens beyond the real ones belong to no row and write to the trash slot; rows beyond them
-    have no tokens; spare pieces have row -1.
+    A pass fetches what the host says of the rows, works out where everything lies, and sends back
+    (accepted, then the tokens) of every row. Tokens beyond the real ones belong to no row and write to the
+    trash slot; rows beyond them have no tokens; spare pieces have row -1.
     """
 
     def __init__(
@@ -63,16 +67,15 @@ class VerificationGraphs:
         self.sampling, self.kernel = sampling._replace(requests=()), kernel
         self.heads, self.scale = heads, scale
         self.rows, self.max_rows, self.length = bucket_rows(max_rows), max_rows, max_length
-        self.proposals = torch.zeros(self.rows, max_length, dtype=torch.int64, device=cache.device)
+        shapes = {"rows": (len(FIELDS), self.rows), "proposals": (self.rows, max_length), "piece": (1,)}
+        self.inbox = Inbox(shapes, cache.device)
+        self.outbox = Outbox((self.rows, max_length + 2), cache.device)
         self.probabilities: torch.Tensor | None = None
         if not sampling.greedy:
             shape = (self.rows, max_length, vocabulary)
             self.probabilities = torch.zeros(shape, dtype=torch.float32, device=cache.device)
         self.passes: dict[Key, Pass] = {}
         self._workspace: torch.Tensor | None = None
-        self._pinned: torch.Tensor | None = None  # where results reach the host
-        if cache.device.type == "cuda":
-            self._pinned = torch.zeros(self.rows, max_length + 2, dtype=torch.int64, pin_memory=True)
 
     def keys(self, kinds: Sequence[str]) -> list[Key]:
         """The shapes to capture before a run. Decomposed: up to two pieces a row on average."""
@@ -106,69 +109,54 @@ class VerificationGraphs:
         return found
 
     def _record(self, key: Key) -> Pass:
-        device, rows, width = self.cache.device, key.rows, self.length + 1
-        longs = dict.fromkeys(("source", "positions", "write"), (key.tokens,))
-        longs |= dict.fromkeys(("last", "lengths", "contexts", "requests"), (rows,))
-        shorts = {"starts": (rows + 1,), "kv_lens": (rows,), "slots": (rows,), "first": (rows + 1,)}
-        shorts |= dict.fromkeys(("piece_row", "piece_start", "piece_end"), (key.pieces,))
-        table = IntTable(longs | {"spread": (rows, width)}, shorts, device)
-        table.fill()["write"][:] = self.cache.trash * self.cache.slot_tokens
-        table.send()
-        result = torch.zeros(rows, width + 1, dtype=torch.int64, device=device)
+        # Recording runs the pass: on no rows at all.
+        self.inbox.host["rows"][:] = SPARE
+        self.inbox.host["piece"][0] = self.cache.slot_tokens
         flashinfer = None
         if key.kind == "ragged" and self.kernel == "flashinfer":
             if self._workspace is None:
-                self._workspace = FlashInferPass.workspace(device)
+                self._workspace = FlashInferPass.workspace(self.cache.device)
             flashinfer = FlashInferPass(
-                self.cache, self.heads, self.scale, rows, key.tokens, width, self._workspace
+                self.cache, self.heads, self.scale, key.rows, key.tokens, self.length + 1, self._workspace
             )
-        function = self._function(key, table.device, result, flashinfer)
-        return Pass(self.recorder.record(function), table, result, flashinfer)
+        return Pass(self.recorder.record(self._function(key, flashinfer)), flashinfer)
 
-    def _function(
-        self,
-        key: Key,
-        table: Mapping[str, torch.Tensor],
-        result: torch.Tensor,
-        flashinfer: FlashInferPass | None,
-    ) -> Replay:
-        rows, width = key.rows, self.length + 1
-        last, lengths, spread = table["last"], table["lengths"], table["spread"].flatten()
-        pieces = None
-        if key.kind != "ragged":
-            pieces = Pieces(
-                row=table["piece_row"],
-                start=table["piece_start"],
-                end=table["piece_end"],
-                first=table["first"],
-                length=self.cache.slot_tokens,
-                width=key.pieces,
-            )
-        columns = torch.arange(width, device=self.cache.device)
+    def _function(self, key: Key, flashinfer: FlashInferPass | None) -> Replay:
+        rows, width, cache = key.rows, self.length + 1, self.cache
+        table = self.inbox.device
+        # The bucket's rows, contiguous: a view of one field is.
+        slots, last, contexts, lengths, requests = (field[:rows] for field in table["rows"])
+        proposals = table["proposals"][:rows]
+        columns = torch.arange(width, device=cache.device)
 
         def run() -> None:
-            proposals = self.proposals[:rows]
-            packed = torch.cat((last[:, None], proposals), 1).flatten()[table["source"]]
+            self.inbox.fetch()
+            begins = contexts - 1
+            found = spans(slots, begins, lengths + 1, key.tokens, cache)
+            packed = torch.cat((last[:, None], proposals), 1)[found.row, found.column]
             batch = AttentionBatch(
-                cache=self.cache,
+                cache=cache,
                 kind=key.kind,
-                write=table["write"],
-                slots=table["slots"],
-                query_starts=table["starts"],
-                kv_lens=table["kv_lens"],
+                write=found.write,
+                slots=found.slots,
+                query_starts=found.starts,
+                kv_lens=found.kv_lens,
                 max_query=width,
-                max_kv=self.cache.slot_tokens,
-                pieces=pieces,
+                max_kv=cache.slot_tokens,
+                pieces=device_pieces(key.kind, key.pieces, found.kv_lens, table["piece"], cache.slot_tokens),
                 backend=flashinfer,
             )
-            logits = self.decoder(packed, table["positions"], use_kernel(batch, self.kernel))
+            logits = self.decoder(packed, found.positions, use_kernel(batch, self.kernel))
+            # Of every place of the table its packed token; places past a row's end repeat its last.
+            spread = found.starts[:-1, None] + torch.minimum(columns, lengths[:, None].clamp_min(0))
+            spread = spread.clamp_max(key.tokens - 1).flatten()
             if self.sampling.greedy:
                 judged = verify_greedy(logits.argmax(-1)[spread].view(rows, width), proposals, lengths)
             else:
                 assert self.probabilities is not None
                 target = distribution(logits, self.sampling.temperature, self.sampling.top_p)
-                at = table["contexts"][:, None] + columns
-                seed, who = self.sampling.seed, table["requests"][:, None]
+                at = contexts[:, None] + columns
+                seed, who = self.sampling.seed, requests[:, None]
                 judged = verify_sampled(
                     target[spread].view(rows, width, -1),
                     self.probabilities[:rows],
@@ -177,8 +165,8 @@ class VerificationGraphs:
                     randomness.uniform(seed, who, at[:, :-1], randomness.ACCEPT),
                     randomness.uniform(seed, who, at, randomness.EMIT),
                 )
-            result[:, 0] = judged.accepted
-            result[:, 1:] = judged.tokens
+            torch.cat((judged.accepted[:, None], judged.tokens), 1, out=self.outbox.device[:rows])
+            self.outbox.send()
 
         return run
 
@@ -188,18 +176,23 @@ class VerificationGraphs:
         last: Sequence[int],
         contexts: Sequence[int],
         lengths: Sequence[int],
-        tokens: torch.Tensor,
+        tokens: Array,
         probabilities: torch.Tensor | None,
         kind: str,
         piece: int,
         requests: Sequence[int],
     ) -> Array:
-        """(accepted, tokens) of every row, ``[R, max_length + 2]``; waits for the device once, at the end."""
-        found = self.prepare(slots, last, contexts, lengths, kind, piece, requests)
-        found.table.send()
-        self.feed(tokens, probabilities)
+        """(accepted, tokens) of every row, ``[R, max_length + 2]``; the pass writes there again.
+
+        Raises ValueError where a row leaves its slot.
+        """
+        found = self.prepare(slots, last, contexts, lengths, tokens, kind, piece, requests)
+        if self.probabilities is not None and probabilities is not None:
+            count, drafted = len(slots), min(probabilities.shape[1], self.length)
+            self.probabilities[:count, :drafted].copy_(probabilities[:, :drafted], non_blocking=True)
         found.replay()
-        return self.read(found, len(slots))
+        wait(self.cache.device)
+        return self.outbox.host[: len(slots)]
 
     def prepare(
         self,
@@ -207,72 +200,61 @@ class VerificationGraphs:
         last: Sequence[int],
         contexts: Sequence[int],
         lengths: Sequence[int],
+        tokens: Array,
         kind: str,
         piece: int,
         requests: Sequence[int],
     ) -> Pass:
-        """The pass for these rows, its table filled on the host and not yet sent."""
-        count, width, span = len(slots), self.length + 1, self.cache.slot_tokens
-        slot, drafted = np.asarray(slots), np.asarray(lengths)
-        begin = np.asarray(contexts) - 1  # of the new tokens, within the request
-        news = drafted + 1
-        ends = begin + news
-        pieces = self._pieces(kind, piece, ends)
-        first = np.zeros(count + 1, np.int64)
-        np.cumsum(news, out=first[1:])
-        used = int(first[-1])
-        found = self._pass(self._key(kind, count, used, len(pieces[0])))
-        host = found.table.fill()
-        row = np.repeat(np.arange(count), news)
-        column = np.arange(used) - first[row]
-        position = begin[row] + column
-        put(host["source"], row * width + column, 0)
-        put(host["positions"], position, 0)
-        put(host["write"], slot[row] * span + position, self.cache.trash * span)
-        put(host["spread"], first[:-1, None] + np.minimum(np.arange(width), drafted[:, None]), 0)
-        for name, values in (("last", last), ("lengths", drafted), ("contexts", contexts)):
-            put(host[name], values, 0)
-        put(host["requests"], requests, 0)
-        put(host["starts"], first, used)
-        put(host["kv_lens"], ends, 0)
-        put(host["slots"], slot, self.cache.trash)
-        put(host["first"], pieces[2], pieces[2][-1])
-        put(host["piece_row"], pieces[0], -1)
-        put(host["piece_start"], pieces[1], 0)
-        put(host["piece_end"], pieces[3], 0)
-        if found.flashinfer is not None:
-            empty = [0] * (len(host["slots"]) - count)
-            found.flashinfer.plan(Rows([*slots, *empty], [*news.tolist(), *empty], [*ends.tolist(), *empty]))
-        return found
-
-    def feed(self, tokens: torch.Tensor, probabilities: torch.Tensor | None) -> None:
-        """Copies the proposals ``[R, K]`` to where the passes read them, on the current stream."""
-        count, drafted = tokens.shape[0], min(tokens.shape[1], self.length)
-        self.proposals[:count, :drafted].copy_(tokens[:, :drafted], non_blocking=True)
-        if self.probabilities is not None and probabilities is not None:
-            self.probabilities[:count, :drafted].copy_(probabilities[:, :drafted], non_blocking=True)
-
-    def read(self, found: Pass, count: int) -> Array:
-        """The result of the pass launched last, once the device has it."""
-        if self._pinned is None:
-            return found.result[:count].numpy()
-        self._pinned[:count].copy_(found.result[:count], non_blocking=True)
-        torch.cuda.current_stream(self.cache.device).synchronize()
-        return self._pinned[:count].numpy()
-
-    def _pieces(self, kind: str, piece: int, ends: Array) -> tuple[Array, Array, Array, Array]:
-        """(row, start, first, end) of the packing's pieces."""
-        if kind == "ragged":
-            nothing = np.zeros(0, np.int64)
-            return nothing, nothing, np.zeros(1, np.int64), nothing
+        """The pass for these rows, its inbox filled. ``tokens``: the proposals ``[R, K]``."""
+        count = len(slots)
+        ends = [context + length for context, length in zip(contexts, lengths, strict=True)]
+        check_spans(slots, [context - 1 for context in contexts], ends, self.cache)
+        length = max(1, piece)
         if kind == "padded":
-            longest = min(max(int(ends.max()), piece), self.cache.slot_tokens)
-            rows = np.arange(bucket_rows(len(ends)) + 1)
-            extents = np.where(rows[:-1] < len(ends), longest, 0)
-            return rows[:-1], np.zeros_like(extents), rows, extents
-        row, start, first = piece_arrays(ends, max(1, piece))
-        return row, start, first, start + max(1, piece)
+            length = min(max(piece, *ends), self.cache.slot_tokens)
+        key = self._key(kind, count, sum(lengths) + count, sum(-(-end // length) for end in ends))
+        found = self._pass(key)
+        host = self.inbox.host
+        rows = host["rows"]
+        rows[:, :count] = np.array((slots, last, contexts, lengths, requests or slots))
+        rows[:, count:] = SPARE
+        drafted = min(tokens.shape[1], self.length)
+        host["proposals"][:count, :drafted] = tokens[:, :drafted]
+        host["piece"][0] = length
+        if found.flashinfer is not None:
+            empty = [0] * (key.rows - count)
+            news = [drafted + 1 for drafted in lengths]
+            found.flashinfer.plan(Rows([*slots, *empty], [*news, *empty], [*ends, *empty]))
+        return found
 
     def _key(self, kind: str, count: int, tokens: int, pieces: int) -> Key:
         rows = bucket_rows(count)
+        if kind != "decomposed":
+            pieces = rows if kind == "padded" else 0
         return Key(kind, rows, bucket_tokens(tokens), -(-pieces // rows) * rows)
+
+
+def device_pieces(
+    kind: str, width: int, kv_lens: torch.Tensor, length: torch.Tensor, slot_tokens: int
+) -> Pieces | None:
+    """The packing's table of ``width`` pieces of ``length`` (a tensor of one) tokens; None when ragged."""
+    if kind == "ragged":
+        return None
+    at = torch.arange(width, dtype=torch.int32, device=kv_lens.device)
+    if kind == "padded":
+        first = torch.arange(width + 1, dtype=torch.int32, device=kv_lens.device)
+        ends = torch.where(kv_lens > 0, length, 0).int()
+        return Pieces(at, torch.zeros_like(at), ends, first, slot_tokens, width)
+    until = ((kv_lens + length - 1) // length).cumsum(0)
+    first = torch.cat((until.new_zeros(1), until))
+    row = torch.searchsorted(until, at.long(), right=True)
+    real = row < len(kv_lens)
+    start = (at - first[row]) * length
+    return Pieces(
+        row.where(real, -1).int(),
+        start.where(real, 0).int(),
+        (start + length).where(real, 0).int(),
+        first.int(),
+        slot_tokens,
+        width,
+    )

@@ -1,0 +1,116 @@
+# mypy: disable-error-code="import,no-untyped-def,no-untyped-call,misc,untyped-decorator"
+"""The index tables of :mod:`spans`, one kernel each."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from spinsim.live.runner.cache import SlotCache
+from spinsim.live.runner.spans import Spans, Steps
+
+BLOCK = 64  # tokens a program
+# Compiled once for all buckets, not once for every divisibility of their sizes.
+SIZES = ["rows", "tokens", "span", "trash"]
+
+
+def _row_block(rows: int) -> int:
+    return max(16, int(triton.next_power_of_2(rows)))
+
+
+@triton.jit(do_not_specialize=SIZES)
+def _spans(
+    slots, begins, news, row_out, column_out, positions, write, slots_out, kv_lens, starts,
+    rows, tokens, span, trash, row_block: tl.constexpr, block: tl.constexpr,
+):  # fmt: skip
+    r = tl.arange(0, row_block)
+    held = r < rows
+    new = tl.load(news + r, mask=held, other=0)
+    begin = tl.load(begins + r, mask=held, other=0)
+    slot = tl.load(slots + r, mask=held, other=0)
+    ends = tl.cumsum(new, 0)
+    first = ends - new
+    at = (tl.program_id(0) * block + tl.arange(0, block)).to(tl.int64)
+    # A token's row holds it; rows without tokens hold none, so at most one does.
+    inside = (at[:, None] >= first[None, :]) & (at[:, None] < ends[None, :])
+    real = tl.sum(inside.to(tl.int64), 1) > 0
+    row = tl.sum(tl.where(inside, r[None, :].to(tl.int64), 0), 1)
+    column = tl.where(real, at - tl.sum(tl.where(inside, first[None, :], 0), 1), 0)
+    position = tl.sum(tl.where(inside, begin[None, :], 0), 1) + column
+    place = tl.sum(tl.where(inside, slot[None, :], 0), 1) * span + position
+    mask = at < tokens
+    tl.store(row_out + at, row, mask=mask)
+    tl.store(column_out + at, column, mask=mask)
+    tl.store(positions + at, position, mask=mask)
+    tl.store(write + at, tl.where(real, place, trash), mask=mask)
+    if tl.program_id(0) == 0:
+        tl.store(slots_out + r, slot.to(tl.int32), mask=held)
+        tl.store(kv_lens + r, (begin + new).to(tl.int32), mask=held)
+        tl.store(starts + r + 1, ends.to(tl.int32), mask=held)
+        tl.store(starts + r, first.to(tl.int32), mask=r == 0)
+
+
+def spans(
+    slots: torch.Tensor, begins: torch.Tensor, news: torch.Tensor, tokens: int, cache: SlotCache
+) -> Spans:
+    """See :func:`spans.spans`; contiguous tensors."""
+    rows = len(slots)
+    found = Spans(
+        *(slots.new_empty(tokens) for _ in range(4)),
+        *(slots.new_empty(count, dtype=torch.int32) for count in (rows, rows, rows + 1)),
+    )
+    _spans[(triton.cdiv(tokens, BLOCK),)](
+        slots,
+        begins,
+        news,
+        *found,
+        rows,
+        tokens,
+        cache.slot_tokens,
+        cache.trash * cache.slot_tokens,
+        row_block=_row_block(rows),
+        block=BLOCK,
+    )
+    return found
+
+
+@triton.jit(do_not_specialize=["rows", "span", "trash"])
+def _steps(
+    slots, contexts, lengths, places, rows_out, first_positions, first_write,
+    rows, span, trash, row_block: tl.constexpr,
+):  # fmt: skip
+    step = tl.program_id(0)
+    r = tl.arange(0, row_block)
+    held = r < rows
+    active = tl.load(lengths + r, mask=held, other=0) > step
+    position = tl.where(active, tl.load(contexts + r, mask=held, other=0) - 1 + step, 1)
+    slot = tl.where(active, tl.load(slots + r, mask=held, other=0), trash)
+    place = slot * span + position
+    at = step * 2 * rows + r
+    tl.store(places + at, position, mask=held)
+    tl.store(places + at + rows, place, mask=held)
+    tl.store(rows_out + at, slot.to(tl.int32), mask=held)
+    tl.store(rows_out + at + rows, (position + 1).to(tl.int32), mask=held)
+    if step == 0:
+        tl.store(first_positions + 2 * r, position - 1, mask=held)
+        tl.store(first_positions + 2 * r + 1, position, mask=held)
+        tl.store(first_write + 2 * r, place - 1, mask=held)
+        tl.store(first_write + 2 * r + 1, place, mask=held)
+
+
+def steps(
+    slots: torch.Tensor, contexts: torch.Tensor, lengths: torch.Tensor, cache: SlotCache, out: Steps
+) -> None:
+    """See :func:`spans.steps`; contiguous tensors."""
+    rows = len(slots)
+    _steps[(len(out.places),)](
+        slots,
+        contexts,
+        lengths,
+        *out,
+        rows,
+        cache.slot_tokens,
+        cache.trash,
+        row_block=_row_block(rows),
+    )
