@@ -25,7 +25,7 @@ BATCH = 6  # adaptive points between two fits
 class Session:
     """Measures probes into a profile.
 
-    ``guess`` predicts a probe's seconds before anything is known; its ratio to what was measured, by
+    ``guess`` predicts a probe's seconds before anything is known; what visits took beside it, by
     operation and model, corrects what remains, so that progress tells the time that is left.
     """
 
@@ -66,17 +66,12 @@ class Session:
         self._written = time.perf_counter()
 
     def expected_s(self, probe: Probe) -> float:
-        """How long measuring a probe will take."""
-        seconds = self._guess(probe) * self._correction(probe)
-        if probe.operation == "draft_step" and probe.tokens == 1:
-            seconds *= probe.proposal + 2  # the whole proposal and a first step, for a step's time
-        return self._effort.expected(seconds)
-
-    def _correction(self, probe: Probe) -> float:
+        """How long one visit to a probe will take."""
         known = self._ratios.get((probe.operation, probe.model))
         if known is None:
             known = [ratio for ratios in self._ratios.values() for ratio in ratios]
-        return float(np.median(known)) if known else 2.0
+        ratio = float(np.median(known)) if known else 3.0
+        return ratio * self._effort.expected(self._guess(probe))
 
     def report(self, left_s: float) -> None:
         """Progress in seconds: elapsed of elapsed and expected."""
@@ -99,12 +94,12 @@ class Session:
 
     def visit(self, bench: Bench, probe: Probe) -> None:
         """Measure once more; the point is the median over all visits."""
+        began = time.perf_counter()
         samples = self._samples.setdefault(probe.identity, [])
         samples += bench.samples(probe, self._effort)
-        timing = timing_of(samples)
-        ratio = timing.seconds / max(self._guess(probe), 1e-9)
+        ratio = (time.perf_counter() - began) / max(self._effort.expected(self._guess(probe)), 1e-9)
         self._ratios.setdefault((probe.operation, probe.model), []).append(ratio)
-        self.add(probe.point(timing))
+        self.add(probe.point(timing_of(samples)))
 
     def refine(
         self, bench: Bench, core: Sequence[Probe], candidates: Sequence[Probe], until_s: float

@@ -8,7 +8,7 @@ from spinsim.costs.profile import Point
 from spinsim.engine.operations import Completed
 from spinsim.profiling.bench import Bench
 from spinsim.profiling.probes import Probe
-from spinsim.profiling.timing import Effort, timing_of
+from spinsim.profiling.timing import Effort, repeated, timing_of
 
 
 def shared_device(bench: Bench, draft: int) -> bool:
@@ -23,11 +23,13 @@ def slowdown_points(bench: Bench, verify: Probe, propose: Probe, effort: Effort)
     Both queues are kept full for the same time; only calls that ran wholly within the other lane's busy
     time count.
     """
-    alone = [bench.measure(probe, effort).seconds for probe in (verify, propose)]
     lanes = [bench.lane_of(verify), bench.lane_of(propose)]
     calls = [bench.call(verify), bench.call(propose)]
-    if propose.tokens == 1:  # ``measure`` gives one step; here the whole proposal runs
-        alone[1] = timing_of([bench.stamps(lanes[1], "alone", calls[1]).seconds for _ in range(9)]).seconds
+    # Back to back, as they run beside each other.
+    alone = [
+        repeated(lambda at=at: bench.stamps(lanes[at], "alone", calls[at]).seconds, effort).seconds  # type: ignore[misc]
+        for at in (0, 1)
+    ]
     fill = max(effort.seconds, effort.fewest * max(alone))
     counts = [max(effort.fewest, round(fill / seconds)) for seconds in alone]
     numbers: list[dict[int, Completed]] = [{}, {}]
