@@ -12,6 +12,7 @@ from typing import Any
 from spinsim.errors import InputError
 from spinsim.experiments.cell import cell_of
 from spinsim.experiments.sweep import read_sweep
+from spinsim.experiments.validation_selection import Combination, read_selection
 from spinsim.experiments.variants import axis, grid
 from spinsim.scenario import ClosedLoop, Poisson, Scenario
 from spinsim.scenario_file import LoadedScenario, load
@@ -40,25 +41,38 @@ def plan(
 ) -> list[Cell]:
     """Every cell, checked: nothing is loaded or run before all scenarios are valid.
 
-    A path is a scenario or a sweep's YAML (:func:`~spinsim.experiments.sweep.read_sweep`); ``grids`` are
-    further axes over all of them. Raises InputError, also where two cells have one name.
+    A path is a scenario, a sweep's YAML (:func:`~spinsim.experiments.sweep.read_sweep`), or one that names
+    some of a grid's cells (:mod:`~spinsim.experiments.validation_selection`); ``grids`` are further axes over
+    all of them. Raises InputError, also where two cells have one name.
     """
     cells: list[Cell] = []
     for path in paths:
-        swept = read_sweep(path)
-        scenario = path if swept is None else swept.scenario
-        fixed = [*(() if swept is None else swept.overrides), *overrides]
-        axes = [*(() if swept is None else swept.axes), *map(axis, grids)]
-        for labels, varied in grid(axes):
-            loaded = load(scenario, [*fixed, *varied], device)
-            said = ", ".join(str(label) for label in labels.values())
-            name = f"{loaded.scenario.name}: {said}" if said else loaded.scenario.name
-            cells.append(Cell(name, loaded, labels))
+        scenario, fixed, wanted = _wanted(path)
+        for labels, varied in grid([axis(text) for text in grids]):
+            for combination in wanted:
+                given = [*fixed, *overrides, *combination.overrides, *varied]
+                loaded = load(scenario, given, device)
+                named = combination.labels | labels
+                said = ", ".join(str(label) for label in named.values())
+                name = f"{loaded.scenario.name}: {said}" if said else loaded.scenario.name
+                cells.append(Cell(name, loaded, named, combination.loads))
     names = [cell.name for cell in cells]
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"two cells are called {name!r}; give the scenarios names of their own")
     return cells
+
+
+def _wanted(path: Path) -> tuple[Path, Sequence[str], Sequence[Combination]]:
+    """The scenario of a file, what all of its cells set, and its cells."""
+    selection = read_selection(path)
+    if selection is not None:
+        return selection.scenario, selection.overrides, selection.combinations
+    swept = read_sweep(path)
+    if swept is None:
+        return path, (), [Combination({}, [], ())]
+    cells = [Combination(labels, varied, ()) for labels, varied in grid(swept.axes)]
+    return swept.scenario, swept.overrides, cells
 
 
 def at_load(cell: Cell, load: float, requests_per_s: float) -> Cell:
