@@ -7,8 +7,9 @@ the paper's baseline); the best fixed draft, chosen on another workload (the nex
 + decomposition; + pipeline; + ragged; then fixed numbers of micro-batches. Repetitions go round
 robin over the steps, so that a drifting machine drifts for all. ``--out`` is written after every run;
 ``--resume`` goes on with it, in as many processes as it takes. ``--soak N`` serves N requests with random
-arrivals and impatient clients at 70 % of the rate that a closed loop has just reached. ``--generate``
-times transformers' own generate at the same batch, and assisted generation at batch 1, last of all.
+arrivals and impatient clients at 70 % of the rate that a closed loop has just reached. ``--agreement N``
+holds the tokens of N requests against the target, teacher-forced (:mod:`benchmarks.agreement`).
+``--generate`` times transformers' own generate at the same batch, and assisted generation at batch 1.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
 import torch
 
+from benchmarks.agreement import agreement, serve
 from benchmarks.generation import generate
 from benchmarks.ladder_steps import BEST, BEST_RAGGED, NAMES, SERIAL, VANILLA, fixed, ladder, packing
 from benchmarks.ledger import Ledger
@@ -145,6 +147,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ledger.data["soak"] = found
         ledger.write()
         print(soak_text(found), flush=True)
+    if options.agreement:
+        few = variant([f"workload.requests={options.agreement}"])
+        agreed = agreement(deployment.models.target, serve(few, deployment))
+        ledger.data["agreement"] = {**asdict(agreed), "holds": agreed.holds}
+        ledger.write()
+        print(f"agreement: {ledger.data['agreement']}", flush=True)
     if options.generate:
         ledger.data["transformers"] = generate(loaded, deployment)
         ledger.write()
@@ -200,6 +208,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="start no step that would end later, loading included",
     )
     parser.add_argument("--soak", type=int, default=0, metavar="REQUESTS")
+    parser.add_argument("--agreement", type=int, default=0, metavar="REQUESTS")
     parser.add_argument("--generate", action="store_true")
     parser.add_argument("--timelines", type=Path, help="folder for Perfetto timelines of two steps")
     return parser.parse_args(arguments)

@@ -123,6 +123,17 @@ def test_the_soak_accounts_for_everybody_at_a_load_that_can_be_served(
     assert found["held_before"]["graphs"] == {"target": 0, "a": 0, "b": 0}  # none on a CPU
 
 
+def test_what_follows_the_steps(tmp_path: Path) -> None:
+    """fp32 rounds as well; ``generate`` comes last, since our attention is gone afterwards."""
+    rest = ("--agreement", "3", "--generate", "--repetitions", "1", "--steps", VANILLA)
+    assert ladder.main(asked(tmp_path, *rest)) == 0
+    found = written(tmp_path)
+    assert found["agreement"]["holds"] is True
+    assert found["agreement"]["argmax"] == 1
+    assert found["transformers"]["batch"] == 4
+    assert found["transformers"]["assisted_batch_1_tokens_per_s"] > 0
+
+
 def test_one_gpu_is_the_same_ladder() -> None:
     two, one = (load(SCENARIOS / f"{name}.yaml").scenario for name in ("h200-ladder", "h200-ladder-one"))
     moved = {"name", "description", "devices", "placement"}
