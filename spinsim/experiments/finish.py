@@ -136,7 +136,7 @@ def finish_comparison(store: Store, c: Comparison) -> Summary:
 
 def finish_sweep(store: Store, s: Sweep) -> Summary:
     """Write a sweep's files; returns its summary."""
-    from spinsim.reporting.experiment_report import sweep_report
+    from spinsim.reporting.sweep_report import sweep_report
 
     return _write(store, "sweep", s.rows, sweep_summary(s), lambda: sweep_report(s))
 

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from spinsim.reporting.figures import colour, drawing
+from spinsim.reporting.figures import panels as separate
 from spinsim.reporting.page import SERIES
 
 
@@ -48,27 +49,28 @@ def shade(index: int) -> str:
     return f"s{index % SERIES}"
 
 
-def _tidy(ax: Axes, title: str, x: str = "", axis: Any = "y") -> None:
+def tidy(ax: Axes, title: str, x: str = "", axis: Any = "y") -> None:
+    """Title, label and grid."""
     ax.set_title(title)
     ax.set_xlabel(x)
     ax.grid(axis=axis)
     ax.spines["left"].set_visible(False)
 
 
-def _plain(value: float, _: object) -> str:
+def plain(value: float, _: object) -> str:
+    """A tick's number, thousands set apart."""
     return f"{value:,.0f}" if abs(value) >= 10 and value == round(value) else f"{value:.4g}"
 
 
 def lines(name: str, panels: Sequence[Panel], x_label: str) -> str:
-    """Means over repetitions with their range, two panels a row; the series share colours by place."""
-    columns = 2 if len(panels) > 1 else 1
-    rows = -(-len(panels) // columns)
+    """Means over repetitions with their range, two panels a row; the series share colours by place.
+
+    Later lines are thinner and have smaller marks, so that of lines on top of each other all are seen.
+    """
 
     def draw(axes: list[Axes]) -> None:
-        for ax in axes[len(panels) :]:
-            ax.set_visible(False)
-        for i, (ax, panel) in enumerate(zip(axes, panels, strict=False)):
-            _tidy(ax, panel.title, x_label if i >= len(panels) - columns else "")
+        for ax, panel in zip(axes, panels, strict=True):
+            tidy(ax, panel.title, x_label)
             tops = [0.0]
             for j, series in enumerate(panel.series):
                 ink = colour(shade(j))
@@ -78,64 +80,75 @@ def lines(name: str, panels: Sequence[Panel], x_label: str) -> str:
                 high = [max(v, default=np.nan) for v in series.values]
                 if any(len(v) > 1 for v in series.values):
                     ax.fill_between(x, low, high, color=ink, alpha=0.16, linewidth=0)
-                ax.plot(x, means, "o-", color=ink, markersize=2.4)
+                share = 1 - j / max(len(panel.series) - 1, 1) if len(panel.series) > 1 else 0.0
+                ax.plot(x, means, "o-", color=ink, markersize=2.4 + 3 * share, linewidth=1.1 + 2 * share)
                 tops.extend(v for v in high if np.isfinite(v))
             if panel.log:
                 ax.set_xscale("log")
+            elif all(float(at).is_integer() for series in panel.series for at in series.x):
+                ax.xaxis.set_major_locator(MaxNLocator(7, integer=True))
             ax.set_ylim(0, max(tops) * 1.08 or 1.0)
             ax.yaxis.set_major_locator(MaxNLocator(4))
-            ax.yaxis.set_major_formatter(FuncFormatter(_plain))
-            ax.xaxis.set_major_formatter(FuncFormatter(_plain))
+            ax.yaxis.set_major_formatter(FuncFormatter(plain))
+            ax.xaxis.set_major_formatter(FuncFormatter(plain))
             ax.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
 
-    return drawing(name, draw, columns=columns, rows=rows, height=0.35 + 1.75 * rows)
+    return separate(name, draw, len(panels), columns=2 if len(panels) > 1 else 1, height=2.05)
 
 
 def bars(name: str, panels: Sequence[tuple[str, Sequence[Span]]]) -> str:
-    """Horizontal bars with intervals; a panel per (title, bars), all naming the same things in order."""
+    """Horizontal bars with intervals; a panel per (title with unit, bars)."""
     count = len(panels[0][1])
 
     def draw(axes: list[Axes]) -> None:
         for ax, (title, spans) in zip(axes, panels, strict=True):
-            _tidy(ax, title, axis="x")
+            tidy(ax, "", title, axis="x")
             y = np.arange(count)[::-1]
+            reach = max(
+                (v for s in spans for v in (s.estimate, s.high or 0.0) if np.isfinite(v)), default=1.0
+            )
             for place, span in zip(y, spans, strict=True):
                 ink = colour(span.shade)
                 ax.barh(place, span.estimate, height=0.56, color=ink, alpha=0.85, linewidth=0)
                 _whisker(ax, float(place), span, "ink")
-            ax.set_yticks(y, [span.name for span in spans] if ax is axes[0] else [""] * count)
+                if np.isfinite(span.estimate):
+                    end = max(span.estimate, span.high or 0.0) + 0.015 * reach
+                    ax.text(end, place, plain(_four(span.estimate), None), va="center", size=7)
+            ax.set_yticks(y, [span.name for span in spans])
+            ax.set_xlim(0, reach * 1.13 or 1.0)
             ax.xaxis.set_major_locator(MaxNLocator(4))
-            ax.xaxis.set_major_formatter(FuncFormatter(_plain))
-        _room(axes, [span.name for span in panels[0][1]])
+            ax.xaxis.set_major_formatter(FuncFormatter(plain))
+            _room(ax, [span.name for span in spans])
 
-    return drawing(name, draw, columns=len(panels), height=0.75 + 0.27 * count)
+    columns = 1 if len(panels) == 1 or count > 8 else 2
+    return separate(name, draw, len(panels), columns=columns, height=0.75 + 0.27 * count)
 
 
 def differences(name: str, panels: Sequence[tuple[str, Sequence[Span]]]) -> str:
     """Relative differences to a baseline with their intervals, in percent around a line at 0."""
     count = len(panels[0][1])
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
 
     def draw(axes: list[Axes]) -> None:
-        for ax in axes[len(panels) :]:
-            ax.set_visible(False)
-        for i, (ax, (title, spans)) in enumerate(zip(axes, panels, strict=False)):
-            _tidy(ax, title, axis="x")
+        for ax, (title, spans) in zip(axes, panels, strict=True):
+            tidy(ax, title, axis="x")
             ax.axvline(0, color=colour("muted"), linewidth=0.8)
             y = np.arange(count)[::-1]
             for place, span in zip(y, spans, strict=True):
                 ax.plot([100 * span.estimate], [place], "o", color=colour(span.shade), markersize=4)
                 _whisker(ax, float(place), span, span.shade, 100)
-            ax.set_yticks(y, [""] * count if i % columns else [span.name for span in spans])
+            ax.set_yticks(y, [span.name for span in spans])
             ax.set_ylim(-0.6, count - 0.4)
             ax.margins(x=0.12)
             ax.xaxis.set_major_locator(MaxNLocator(4))
             ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:+.3g} %" if v else "0"))
-        _room(axes, [span.name for span in panels[0][1]])
-        axes[0].figure.subplots_adjust(hspace=0.75)
+            _room(ax, [span.name for span in spans])
 
-    return drawing(name, draw, columns=columns, rows=rows, height=0.3 + (0.55 + 0.27 * count) * rows)
+    return separate(name, draw, len(panels), columns=1 if len(panels) == 1 else 2, height=0.66 + 0.25 * count)
+
+
+def _four(value: float) -> float:
+    """Rounded to four significant digits, whole from 1,000 on."""
+    return round(value) if abs(value) >= 1000 else float(f"{value:.4g}")
 
 
 def _whisker(ax: Axes, y: float, span: Span, ink: str, scale: float = 1) -> None:
@@ -143,13 +156,13 @@ def _whisker(ax: Axes, y: float, span: Span, ink: str, scale: float = 1) -> None
         ax.plot([scale * span.low, scale * span.high], [y, y], color=colour(ink), linewidth=1.1)
 
 
-def _room(axes: Sequence[Axes], names: Sequence[str]) -> None:
+def _room(ax: Axes, names: Sequence[str]) -> None:
     """Widen the left margin to what the names need."""
-    made = axes[0].get_figure(root=True)
+    made = ax.get_figure(root=True)
     assert made is not None
     width = made.get_size_inches()[0]
     longest = max((len(name) for name in names), default=0)
-    made.subplots_adjust(left=min(0.42, (0.12 + 0.062 * longest) / width))
+    made.subplots_adjust(left=min(0.5, (0.12 + 0.062 * longest) / width))
 
 
 def attainment(
@@ -164,7 +177,7 @@ def attainment(
 
     def draw(axes: list[Axes]) -> None:
         (ax,) = axes
-        _tidy(ax, "Requests within their objectives", unit)
+        tidy(ax, "Requests within their objectives", unit)
         if capacity is not None:
             if capacity.low is not None and capacity.high is not None:
                 ax.axvspan(capacity.low, capacity.high, color=colour("soft"), linewidth=0, zorder=0)
@@ -175,7 +188,7 @@ def attainment(
         ax.plot(rates, fitted, "-", color=colour("s0"))
         ax.set_ylim(0, 1.03)
         ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
-        ax.xaxis.set_major_formatter(FuncFormatter(_plain))
+        ax.xaxis.set_major_formatter(FuncFormatter(plain))
         ax.margins(x=0.03)
 
     return drawing("attainment", draw, height=2.3)
@@ -188,7 +201,7 @@ def search(
 
     def draw(axes: list[Axes]) -> None:
         (ax,) = axes
-        _tidy(ax, title, "trial")
+        tidy(ax, title, "trial")
         for i, (value, stopped) in enumerate(zip(values, pruned, strict=True)):
             if value is not None:
                 ink = colour("none" if stopped else "s0")
@@ -200,7 +213,7 @@ def search(
             linewidth=0.9, drawstyle="steps-post",
         )  # fmt: skip
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-        ax.yaxis.set_major_formatter(FuncFormatter(_plain))
+        ax.yaxis.set_major_formatter(FuncFormatter(plain))
 
     return drawing("search", draw, height=2.2)
 
@@ -212,12 +225,13 @@ def front(
 
     def draw(axes: list[Axes]) -> None:
         (ax,) = axes
-        _tidy(ax, y, x, axis="both")
+        tidy(ax, y, x, axis="both")
         for a, b, ink in points:
             ax.plot([a], [b], "o", color=colour(ink), markersize=3.2, alpha=0.9)
         line = sorted(chosen)
-        ax.plot([a for a, _ in line], [b for _, b in line], "-", color=colour("s1"), linewidth=0.9, zorder=0)
+        x_, y_ = [a for a, _ in line], [b for _, b in line]
+        ax.plot(x_, y_, "o-", color=colour("s1"), linewidth=0.9, markersize=4.2)
         for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_formatter(FuncFormatter(_plain))
+            axis.set_major_formatter(FuncFormatter(plain))
 
     return drawing("front", draw, height=2.7)

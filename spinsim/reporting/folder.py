@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from spinsim.engine.inputs import InputLog
@@ -42,13 +43,15 @@ def write_results(
     force: bool = False,
     command: Sequence[str] | None = None,
     log: InputLog | None = None,
+    extras: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> None:
     """Write every file of a results folder.
 
     They go to a hidden sibling first, which then takes the place of ``out``: a reader never meets
     half a folder. Should writing itself fail, what was written is moved into place nevertheless,
     its summary says so under ``interrupted``, and the error is raised. ``log`` holds the inputs of a
-    live run, for replay. Raises InputError where ``out`` holds anything and ``force`` is not given.
+    live run, for replay; ``extras`` are further JSON files. Raises InputError where ``out`` holds anything
+    and ``force`` is not given.
     """
     if (summary["mode"], summary["scenario"]) != (mode, scenario.name):
         raise ValueError(f"the summary is of {summary['mode']} {summary['scenario']!r}, not of this run")
@@ -62,6 +65,8 @@ def write_results(
         _write_json(partial / "summary.json", summary)
         (partial / "scenario.yaml").write_text(resolved_yaml, encoding="utf-8")
         _write_json(partial / "environment.json", environment(command))
+        for name, content in extras.items():
+            _write_json(partial / name, content)
         write_tables(partial, records, log)
         write_timeline(partial / "timeline.json", records, cap=None if full_timeline else CAP)
         from spinsim.reporting.html import write_report  # matplotlib: half a second, only here

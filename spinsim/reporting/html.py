@@ -10,13 +10,20 @@ import numpy as np
 import yaml
 
 from spinsim.costs.base import LABELS
-from spinsim.engine.records import KINDS, REJECTED
-from spinsim.reporting import figures, page, report_drafts
+from spinsim.engine.records import KINDS
+from spinsim.reporting import figures, page, report_drafts, report_load
 from spinsim.reporting.lane_strip import lane_strip
-from spinsim.reporting.report_data import BINS, Column, RunFolder, read_folder
+from spinsim.reporting.report_confidence import confidence, headline_span
+from spinsim.reporting.report_data import BINS, RunFolder, read_folder
+from spinsim.reporting.report_regret import regret
 from spinsim.reporting.scenario_text import describe
-from spinsim.reporting.terminal import LATENCIES, duration, interval_head, interval_rows, number, percent
+from spinsim.reporting.terminal import LATENCIES, duration, number, percent
 
+_ACCEPTANCE = {
+    "synthetic": "synthetic acceptance",
+    "trace": "recorded acceptance",
+    "models": "acceptance by the models themselves",
+}
 _KIND_SHADES = dict(zip(KINDS, ("muted", "s4", "s0", "ink"), strict=True))
 _LABEL_SHADES = dict(zip(LABELS, ("s2", "s0", "s1", "none"), strict=True))
 
@@ -39,10 +46,13 @@ def render(run: RunFolder) -> str:
     body = [
         _head(run),
         _headline(s),
-        _latency(run),
-        _over_time(run),
+        confidence(s),
+        report_load.latency(run),
+        report_load.over_time(run),
+        report_load.trade_off(run),
         report_drafts.drafts(run, colours),
         report_drafts.choices(run, colours),
+        regret(run),
         _verification(run),
         _devices(run, colours),
         _costs(s),
@@ -58,7 +68,7 @@ def _head(run: RunFolder) -> str:
     partial = (
         f'<p class="partial">Partial results: {escape(s["interrupted"])}</p>' if s["interrupted"] else ""
     )
-    kicker = f"{s['mode']} run, seed {s['seed']}, acceptance from {s['acceptance']['source']}"
+    kicker = f"{s['mode']} run, seed {s['seed']}, {_ACCEPTANCE.get(s['acceptance']['source'], '')}"
     return (
         f'<header><p class="kicker">{escape(kicker)}</p><h1>{escape(s["scenario"])}</h1>'
         f'<p class="lede">{text}</p>{partial}</header>'
@@ -71,19 +81,25 @@ def _headline(s: dict[str, Any]) -> str:
         page.stat(
             f"{number(s['goodput_tokens_per_s'], 4)} tok/s",
             "goodput",
-            f"{tokens['committed']:,} tokens committed in {duration(s['duration_s'])}",
+            headline_span(s, "goodput_tokens_per_s", lambda value: number(value, 4))
+            or f"{tokens['committed']:,} tokens committed in {duration(s['duration_s'])}",
         )
     ]
     for name in ("ttft_s", "tpot_s"):
         row = latency[name]
         stats.append(
-            page.stat(duration(row["p50"]), f"{LATENCIES[name]}, median", f"p99 {duration(row['p99'])}")
+            page.stat(
+                duration(row["p50"]),
+                f"{LATENCIES[name]}, median",
+                headline_span(s, f"latency.{name}.p50", duration) or f"p99 {duration(row['p99'])}",
+            )
         )
     stats.append(
         page.stat(
             number(spec["acceptance_length"]),
             "acceptance length",
-            f"{spec['committed_by_verifications']:,} tokens in {spec['verifications']:,} verifications",
+            headline_span(s, "speculation.acceptance_length", number)
+            or f"{spec['committed_by_verifications']:,} tokens in {spec['verifications']:,} verifications",
         )
     )
     if "slo" in s:
@@ -96,90 +112,20 @@ def _headline(s: dict[str, Any]) -> str:
             )
         )
     return (
-        f'<div class="headline">{"".join(stats)}</div><p class="note">Measured from '
-        f"{duration(s['window']['start_s'])} to {duration(s['window']['end_s'])}; "
-        f"{escape(s['window']['note'])}.</p>{_intervals(s.get('intervals'))}"
+        f'<div class="headline">{"".join(stats)}</div>'
+        f'<p class="note">{tokens["committed"]:,} tokens committed '
+        f"from {duration(s['window']['start_s'])} to {duration(s['window']['end_s'])}; "
+        f"{escape(s['window']['note'])}.</p>"
     )
-
-
-def _intervals(given: dict[str, Any] | None) -> str:
-    """Where most runs with other seeds and other noise lie; nothing where it was not asked for."""
-    if not given:
-        return ""
-    rows = [[escape(cell) for cell in row] for row in interval_rows(given)]
-    return page.table([escape(interval_head(given)), "low", "median", "high"], rows)
-
-
-def _latency(run: RunFolder) -> str:
-    s = run.summary
-    slo = s.get("slo", {})
-    arrival = run.requests["arrival_s"]
-    inside = (arrival >= run.window[0]) & (arrival <= run.window[1])
-    status = run.labels["requests.status"]
-    done = inside & np.isin(run.requests["status"], [i for i, n in enumerate(status) if n == "completed"])
-    names = {"ttft_s": "Time to first token", "tpot_s": "Time per output token", "e2e_s": "End to end"}
-    samples = [
-        (title, run.requests[name][inside if name == "ttft_s" else done], slo.get(name))
-        for name, title in names.items()
-    ]
-    rows = []
-    for name, title in {**LATENCIES, "itl_s": "between commits"}.items():
-        row = s["latency"][name]
-        cells = [duration(row[column]) for column in ("mean", "p50", "p90", "p99")]
-        rows.append([escape(title), *cells, f"{row['count']:,}"])
-    text = (
-        "Share of requests that were at least as fast, cut at the 99.5th percentile. "
-        "Gaps between commits are listed for completeness: a commit carries several tokens, "
-        "so they say little about the pace a reader sees; TPOT does."
-    )
-    return page.section(
-        "Latency",
-        page.figure(figures.latency(samples), text),
-        page.table(["", "mean", "p50", "p90", "p99", "samples"], rows),
-    )
-
-
-def _over_time(run: RunFolder) -> str:
-    ended = run.summary["run"]["duration_s"]
-    if ended <= 0:
-        return ""
-    edges = np.linspace(0, ended, BINS + 1)
-    first = run.requests["first_token_s"]
-    finished, arrival = run.requests["finished_s"], run.requests["arrival_s"]
-    tokens = np.bincount(run.bins(run.rounds["committed_s"]), run.rounds["committed"], BINS)
-    tokens += np.bincount(run.bins(first[np.isfinite(first)]), minlength=BINS)
-    status = run.labels["requests.status"]
-    served = np.isfinite(first)
-    refused = np.isin(run.requests["status"], [i for i, n in enumerate(status) if n == REJECTED])
-
-    def until(moments: Column) -> Column:
-        moments = np.sort(moments[np.isfinite(moments)])
-        return np.searchsorted(moments, edges, side="right")
-
-    being_served = until(first) - until(finished[served])
-    waiting = until(arrival[~refused]) - until(first) - until(finished[~served & ~refused])
-    svg = figures.over_time(
-        edges,
-        tokens / np.diff(edges),
-        run.summary["goodput_tokens_per_s"],
-        waiting,
-        being_served,
-        run.window,
-    )
-    text = (
-        f"Above: tokens committed per second; dashed, the mean over the window, which is shaded. "
-        f"Below: requests {page.key('s0')}past their first token and {page.key('s1')}before it."
-    )
-    return page.section("Over time", page.figure(svg, text))
 
 
 def _verification(run: RunFolder) -> str:
     v = run.summary["verification"]
     kinds = ", ".join(f"{n:,} {kind}" for kind, n in v["packings"].items()) or "none"
     text = (
-        f"<b>{percent(v['padding_fraction'])} padding</b>: verifications read {v['padded_kv_tokens']:,} KV "
-        f"tokens, of which {v['kv_tokens']:,} were real, for {v['padded_query_tokens']:,} query tokens, "
-        f"of which {v['query_tokens']:,} were. Packings of micro-batches: {escape(kinds)}."
+        f"<b>{percent(v['padding_fraction'])} padding</b>: of {v['padded_kv_tokens']:,} KV tokens that "
+        f"verifications read, {v['kv_tokens']:,} were real; of {v['padded_query_tokens']:,} query tokens, "
+        f"{v['query_tokens']:,}. Packings of micro-batches: {escape(kinds)}."
     )
     d = run.decisions
     if v["padding_fraction"] <= 0 or not d["assigned_ns"].size:
@@ -233,7 +179,7 @@ def _devices(run: RunFolder, colours: dict[str, str]) -> str:
             "A few rounds from the middle of the window; catching up is drawn paler. "
             "Hover for the details of an operation; timeline.json beside this page opens in ui.perfetto.dev."
         )
-        parts_.append(page.figure(strip + key, text))
+        parts_.append(page.figure(f'<div class="plot">{strip}</div>{key}', text))
     return page.section("Devices", *parts_)
 
 
@@ -252,10 +198,16 @@ def _costs(s: dict[str, Any]) -> str:
 
 
 def _scenario(run: RunFolder) -> str:
+    s = run.summary
     full = yaml.safe_dump(run.scenario, sort_keys=False, allow_unicode=True, width=96)
-    terms = [(k, v) for k, v in run.summary["definitions"].items()]
-    counts = run.summary["requests"]
+    terms = [(k, v) for k, v in s["definitions"].items()]
+    counts = s["requests"]
     rows = [*describe(run.scenario)]
+    if s["mode"] == "live":
+        unused = {"costs": "of predictions", "acceptance": "of predictions"}
+        rows = [(term, f"{text} ({unused[term]})" if term in unused else text) for term, text in rows]
+        ran = s.get("models") or {}
+        rows += [("really ran", "; ".join(f"{name}: {what}" for name, what in ran.items()))] if ran else []
     rows.append(("requests", ", ".join(f"{n:,} {name}" for name, n in counts.items() if n)))
     return page.section(
         "Scenario",

@@ -14,6 +14,7 @@ from spinsim.reporting.columns import Bools, Floats, RequestColumns, ratio, row_
 from spinsim.reporting.lanes import device_busy, lane_busy
 from spinsim.reporting.speculation import RoundRows, speculation, verification
 from spinsim.reporting.window import CLOSED, Window, window_of
+from spinsim.reporting.within import within_run
 from spinsim.scenario import Scenario
 
 SCHEMA = "spinsim.summary/1"
@@ -29,6 +30,9 @@ DEFINITIONS = {
     "tpot_s": "(latency - TTFT) / (output tokens - 1), outputs of one token left out",
     "itl_s": "gap between commits; under speculation a commit carries several tokens, "
     "so this misleads: use tpot_s",
+    "within_run": "intervals of this run's own numbers, from batch means over the window: the chance of one "
+    "finite run, not the error of predicted costs or acceptance",
+    "regret": "time lost to a selector that knew every acceptance, by round; see docs/metrics.md",
     "padding_fraction": "1 - kv_tokens / padded_kv_tokens, real over executed",
 }
 
@@ -82,6 +86,7 @@ def summarise(
     if scenario.slo is not None:
         limits = (scenario.slo.ttft_s, scenario.slo.tpot_s)
         summary["slo"] = _slo(requests, arrived, limits, window.seconds)
+    summary["within_run"] = within_run(records, requests, rounds, window)
     summary["speculation"] = speculation(records, rounds, window)
     summary["verification"] = verification(records, window)
     summary["devices"] = device_busy(records, window)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -53,6 +54,7 @@ white-space:nowrap}
 margin-top:.15rem}
 figure{margin:1.1rem 0 .4rem}
 figure svg{display:block;width:100%;height:auto;overflow:visible}
+.panels{display:grid;grid-template-columns:repeat(var(--columns),minmax(0,1fr));gap:.6rem 1.2rem}
 figcaption,.note{color:var(--muted);font-size:.84rem;line-height:1.5;margin-top:.55rem;max-width:46rem}
 figcaption b{color:var(--ink);font-weight:600}
 table{border-collapse:collapse;font-size:.87rem;margin:.9rem 0 .3rem;width:100%}
@@ -81,7 +83,8 @@ footer{margin-top:3.4rem;border-top:1px solid var(--rule);padding-top:.8rem;colo
 font-size:.8rem}
 .pair{display:grid;grid-template-columns:1fr 1fr;gap:0 2.2rem}
 @media (max-width:46rem){.pair{grid-template-columns:1fr}main{padding-top:1.8rem}
-th,td{padding-left:.7rem}}
+th,td{padding-left:.7rem}.panels{grid-template-columns:minmax(0,1fr)}
+.plot{overflow-x:auto;padding-bottom:.3rem}.plot svg{min-width:38rem}}
 @media print{body{font-size:12px}main{max-width:none;padding:0}h2{break-after:avoid}
 figure{break-inside:avoid}}
 """
@@ -118,11 +121,15 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, total: bool =
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
 
 
+_UNITS = re.compile(r" (?=(?:%|ms|s|us)\b|%)")
+
+
 def stat(value: str, label: str, detail: str) -> str:
     """One number of the headline. A unit after the last space is set small."""
     figure_, _, unit = value.rpartition(" ")
     shown = f"{figure_} <small>{unit}</small>" if figure_ else value
-    return f"<div><b>{shown}</b><span>{escape(label)}</span><i>{escape(detail)}</i></div>"
+    kept = _UNITS.sub("\N{NO-BREAK SPACE}", escape(detail))
+    return f"<div><b>{shown}</b><span>{escape(label)}</span><i>{kept}</i></div>"
 
 
 def definitions(pairs: Iterable[tuple[str, str]]) -> str:

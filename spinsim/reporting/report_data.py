@@ -43,6 +43,7 @@ class RunFolder:
     decisions: dict[str, Column]
     operations: dict[str, Column]
     labels: dict[str, list[str]]  # of coded columns: "rounds.draft" and so on
+    regret: dict[str, Any]  # curves; empty where they are unknown
 
     @property
     def arms(self) -> list[str]:
@@ -93,6 +94,8 @@ def read_folder(folder: Path) -> RunFolder:
         rounds = _table(folder / "rounds.parquet", _ROUNDS, labels)
         decisions = _table(folder / "decisions.parquet", _DECISIONS, labels)
         operations = _table(folder / "inputs.parquet", _INPUTS, labels)
+        curves = folder / "regret.json"
+        regret = json.loads(curves.read_text(encoding="utf-8")) if curves.is_file() else {}
     except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
@@ -101,7 +104,7 @@ def read_folder(folder: Path) -> RunFolder:
     timers = operations["operation"] < 0
     if timers.any():
         operations = {name: column[~timers] for name, column in operations.items()}
-    return RunFolder(summary, scenario, requests, rounds, decisions, operations, labels)
+    return RunFolder(summary, scenario, requests, rounds, decisions, operations, labels, regret)
 
 
 def _table(path: Path, names: tuple[str, ...], labels: dict[str, list[str]]) -> dict[str, Column]:

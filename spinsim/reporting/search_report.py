@@ -9,7 +9,7 @@ from spinsim.experiments.statistics import Interval
 from spinsim.experiments.tune import Tuning, Winner
 from spinsim.reporting import experiment_figures as figures
 from spinsim.reporting import page
-from spinsim.reporting.experiment_report import (
+from spinsim.reporting.experiment_page import (
     failed_section,
     head,
     shown,

@@ -85,11 +85,12 @@ def test_every_part_is_there(results: Path) -> None:
     html = (results / "report.html").read_text(encoding="utf-8")
     text = "".join(checked(html).text)
     for heading in (
-        "Latency", "Over time", "Drafts and acceptance", "The selector's choices", "Verification", "Devices",
+        "How sure these numbers are", "Latency", "Over time", "Goodput against latency",
+        "Drafts and acceptance", "The selector's choices", "Verification", "Devices",
         "Where time comes from", "Scenario",
     ):  # fmt: skip
         assert heading in text
-    assert html.count("<svg") == 6
+    assert html.count("<svg") == 11  # panels side by side are drawings of their own
     assert "prefers-color-scheme:dark" in html
     assert not re.search(r"#0102[0-9a-f]{2}", html), "a placeholder colour was left"
     assert str(results.parent) not in html

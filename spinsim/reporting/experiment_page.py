@@ -1,0 +1,76 @@
+"""What the pages of comparisons, sweeps, capacities and searches have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from spinsim.experiments.metrics import Metric
+from spinsim.experiments.rows import Row, failures
+from spinsim.experiments.statistics import Interval
+from spinsim.reporting import page
+from spinsim.reporting.terminal import NOTHING, number, percent
+
+_SHARES = ("attainment", "acceptance_rate", "_fraction")
+_LATENCIES = ("latency.tpot_s.", "latency.e2e_s.", "latency.ttft_s.")
+
+
+def shown(metric: Metric, amount: float | None) -> str:
+    """A value in its title's unit; a share in percent."""
+    if metric.path.endswith(_SHARES):
+        return percent(None if amount is None or amount != amount else amount)
+    return number(None if amount is None or amount != amount else amount * metric.scale, 4)
+
+
+def spread(interval: Interval, metric: Metric) -> str:
+    """``low to high``; a dash for none."""
+    if interval.low is None or interval.high is None:
+        return NOTHING
+    return f"{shown(metric, interval.low)} to {shown(metric, interval.high)}"
+
+
+def signed(share: Interval | float | None) -> str:
+    """A relative difference, or the estimate of an interval, in percent."""
+    share = share.estimate if isinstance(share, Interval) else share
+    return NOTHING if share is None or share != share else f"{100 * share:+.1f} %"
+
+
+def signed_spread(interval: Interval | None) -> str:
+    """Its interval."""
+    if interval is None or interval.low is None:
+        return NOTHING
+    return f"{signed(interval.low)} to {signed(interval.high)}"
+
+
+def head(kicker: str, title: str, lede: str) -> str:
+    """The top of an experiment's page."""
+    return (
+        f'<header><p class="kicker">{escape(kicker)}</p><h1>{escape(title)}</h1>'
+        f'<p class="lede">{escape(lede)}</p></header>'
+    )
+
+
+def failed_section(rows: Sequence[Row]) -> str:
+    """What failed, if anything did."""
+    failed = failures(rows)
+    if not failed:
+        return ""
+    lines = [
+        [escape(", ".join(f"{k} {v}" for k, v in f["labels"].items())), str(f["seed"]),
+         f'<td class="text">{escape(f["error"])}</td>']
+        for f in failed[:50]
+    ]  # fmt: skip
+    text = f'<p class="partial">{len(failed)} of {len(rows)} cells failed and are left out above.</p>'
+    return page.section("Failed", text, page.table(["cell", "seed", "<th></th>"], lines))
+
+
+def trade_off_of(metrics: Sequence[Metric]) -> tuple[int, int] | None:
+    """Places of a latency and of the first metric, to draw one against the other; None where either
+    is missing. TPOT is preferred, and its median."""
+    if not metrics or metrics[0].path.startswith("latency."):
+        return None
+    for kind in _LATENCIES:
+        for i, metric in enumerate(metrics):
+            if metric.path.startswith(kind):
+                return i, 0
+    return None
