@@ -8,7 +8,8 @@
 | command | function |
 |---|---|
 | simulate, run, replay | ``simulate``, ``run``, ``replay``; ``open_results`` reads their folders |
-| profile, trace, validate | ``profile`` (``--again``: ``profile_again``), ``trace``, ``validate`` |
+| profile, trace, validate | ``profile``, ``trace``, ``validate`` |
+| profile, validate ``--again`` | ``profile_again``, ``validate_again`` |
 | compare, sweep, tune, capacity | ``compare``, ``sweep``, ``tune``, ``capacity`` |
 | models | ``models.members``, ``models.inspect``, ``models.train``, ``models.widen``, ``models.evaluate`` |
 | report, schema | ``report``, ``schema``; ``load`` reads and checks a scenario |
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         profile_again,
         trace,
         validate,
+        validate_again,
     )
     from spinsim.api.grids import Comparison, Sweep, compare, sweep
     from spinsim.api.runs import Results, open_results, replay, report, run, schema, simulate
@@ -71,6 +73,7 @@ __all__ = [
     "trace",
     "tune",
     "validate",
+    "validate_again",
 ]
 
 # Imported when first asked for: who simulates waits for no search, who trains for no simulator.
@@ -85,6 +88,7 @@ _HOMES = {
         "profile_again",
         "trace",
         "validate",
+        "validate_again",
     ),
     "spinsim.api.grids": ("Comparison", "Sweep", "compare", "sweep"),
     "spinsim.api.runs": ("Results", "open_results", "replay", "report", "run", "schema", "simulate"),

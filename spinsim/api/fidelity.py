@@ -205,6 +205,8 @@ def validate(
     intervals: int = 20,
     loads: Sequence[float] = (),
     seconds: float = 8.0,
+    workers: int | None = None,
+    live_only: bool = False,
     resume: bool = False,
     force: bool = False,
     set: Settings = (),
@@ -215,9 +217,11 @@ def validate(
 ) -> Validation:
     """Run scenarios (or sweeps of them) live and simulated, and say how far apart they are.
 
-    Every cell runs live ``repetitions`` times, for at most ``seconds`` each. ``intervals``: simulated runs
-    behind each 90 % interval. ``loads`` add Poisson cells at these shares of a closed cell's request rate.
-    ``grid`` as :func:`sweep` takes it. Finished cells are in the folder ``out``. Raises InputError.
+    Every cell runs live ``repetitions`` times, for at most ``seconds`` each; then the cells are simulated by
+    ``workers`` processes (one a core; 0: this process), with ``intervals`` runs behind each 90 % interval.
+    ``loads`` add Poisson cells at these shares of a closed cell's request rate. ``grid`` as of ``sweep``.
+    Finished cells are in the folder ``out``. ``live_only`` leaves the simulated half to
+    :func:`validate_again`: the answer has no cells yet. Raises InputError.
     """
     for load in loads:
         if not 0 < load < math.inf:
@@ -239,11 +243,36 @@ def validate(
     from spinsim.experiments import validate as experiment
 
     options = experiment.Options(
-        repetitions=repetitions, intervals=intervals, seconds=seconds, loads=tuple(loads)
+        repetitions=repetitions,
+        intervals=intervals,
+        seconds=seconds,
+        loads=tuple(loads),
+        workers=workers,
     )
+    if live_only:
+        experiment.live_half(cells, Path(out), options, resume=resume, force=force, progress=progress)
+        return Validation({"cells": []})
     return Validation(
         experiment.validate(cells, Path(out), options, resume=resume, force=force, progress=progress)
     )
+
+
+def validate_again(
+    out: PathLike,
+    *,
+    profile: PathLike | None = None,
+    intervals: int = 20,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Validation:
+    """The simulated half of the validation in ``out`` once more, on any machine: no model runs.
+
+    ``profile`` replaces the one that it was planned with. Raises InputError where ``out`` holds no live runs.
+    """
+    from spinsim.experiments.validate import again
+
+    path = None if profile is None else Path(profile)
+    return Validation(again(Path(out), profile=path, intervals=intervals, workers=workers, progress=progress))
 
 
 def _file(out: PathLike | None, default: Path) -> Path:

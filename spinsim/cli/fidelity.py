@@ -121,8 +121,11 @@ def trace(
 @exit_codes
 def validate(
     scenarios: Annotated[
-        list[Path], typer.Argument(metavar="SCENARIO...", help="Scenarios, or sweeps of them, as YAML.")
-    ],
+        list[Path] | None,
+        typer.Argument(
+            metavar="SCENARIO...", help="Scenarios, or sweeps of them, as YAML.", show_default=False
+        ),
+    ] = None,
     out: options.Out = None,
     repetitions: Annotated[int, typer.Option("--repetitions", min=1, help="Live runs of every cell.")] = 3,
     intervals: Annotated[
@@ -136,6 +139,18 @@ def validate(
     seconds: Annotated[
         float, typer.Option("--seconds", min=0.5, help="Longest live run of a cell; workloads are cut to it.")
     ] = 8.0,
+    live_only: Annotated[
+        bool, typer.Option("--live-only", help="Leaves the simulated half to --again, here or elsewhere.")
+    ] = False,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Simulates anew beside the live runs in --out, without a scenario."),
+    ] = False,
+    profile: Annotated[
+        Path | None,
+        typer.Option("--profile", metavar="FILE", help="With --again: costs in place of the scenario's."),
+    ] = None,
+    workers: options.Workers = None,
     resume: options.Resume = False,
     force: options.Force = False,
     seed: options.Seed = None,
@@ -148,25 +163,43 @@ def validate(
     """Run scenarios live and simulated, and say how far apart they are."""
     from spinsim import api
 
-    folder = out or Path("results") / f"{scenarios[0].stem}-validate"
+    if again and (scenarios or out is None):
+        raise InputError("takes no scenario; --out names the folder that has the live runs", key="--again")
+    if profile is not None and not again:
+        raise InputError("goes with --again; set costs.path for a whole validation", key="--profile")
+    if not again and not scenarios:
+        raise InputError("none; give the YAML of one or several", key="SCENARIO")
+    folder = out or Path("results") / f"{scenarios[0].stem if scenarios else ''}-validate"
     with progress_bar(enabled=not quiet) as progress:
-        done = api.validate(
-            scenarios,
-            folder,
-            grid=grid or (),
-            repetitions=repetitions,
-            intervals=intervals,
-            loads=loads or (),
-            seconds=seconds,
-            resume=resume,
-            force=force,
-            set=set_ or (),
-            seed=seed,
-            device=device,
-            plugins=plugin or (),
-            progress=progress,
-        ).summary
-    if json:
+        if again:
+            done = api.validate_again(
+                folder, profile=profile, intervals=intervals, workers=workers, progress=progress
+            ).summary
+        else:
+            done = api.validate(
+                scenarios or (),
+                folder,
+                grid=grid or (),
+                repetitions=repetitions,
+                intervals=intervals,
+                loads=loads or (),
+                seconds=seconds,
+                workers=workers,
+                live_only=live_only,
+                resume=resume,
+                force=force,
+                set=set_ or (),
+                seed=seed,
+                device=device,
+                plugins=plugin or (),
+                progress=progress,
+            ).summary
+    if live_only and not again:
+        if not (json or quiet):
+            typer.echo(
+                f"live runs in {folder}; spinsim validate --again --out {folder} simulates beside them"
+            )
+    elif json:
         print_json(done)
     elif not quiet:
         from spinsim.reporting.fidelity import print_validation

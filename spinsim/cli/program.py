@@ -40,15 +40,15 @@ for _command in (
     runs.simulate,
     runs.run,
     runs.replay,
-    runs.report,
-    runs.schema,
-    experiments.compare,
-    experiments.sweep,
-    experiments.capacity,
-    experiments.tune,
     fidelity.profile,
     fidelity.trace,
     fidelity.validate,
+    experiments.compare,
+    experiments.sweep,
+    experiments.tune,
+    experiments.capacity,
+    runs.report,
+    runs.schema,
 ):
     app.command()(_command)
 app.add_typer(models.app, name="models")

@@ -14,45 +14,49 @@ from spinsim.cli.support import BAD_INPUT
 class Commands(TyperGroup):
     """The program, with errors about its options in one line on stderr and exit code 2."""
 
-    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+    def make_context(self, info_name: str | None, *args: Any, **kwargs: Any) -> Any:
         """As Typer does."""
         try:
-            return super().make_context(*args, **kwargs)
+            return super().make_context(info_name, *args, **kwargs)
         except Exception as error:
-            raise _in_one_line(error) from None
+            raise _in_one_line(error, info_name or "spinsim") from None
 
     def invoke(self, ctx: Any) -> Any:
         """As Typer does."""
         try:
             return super().invoke(ctx)
         except Exception as error:
-            raise _in_one_line(error) from None
+            raise _in_one_line(error, f"{ctx.command_path} {ctx.invoked_subcommand or ''}".strip()) from None
 
 
-def _in_one_line(error: Exception) -> Exception:
+def _in_one_line(error: Exception, command: str) -> Exception:
     """An exit after the line was printed; ``error`` itself where it is not about the command line.
 
     Errors are told apart by what they have: older Typers use an installed Click, newer ones bring their own.
     """
-    if not hasattr(error, "format_message") or getattr(error, "ctx", None) is None:
+    if not hasattr(error, "format_message"):
         return error
     if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
         return error
-    typer.echo(describe(error), err=True)
+    typer.echo(describe(error, command), err=True)
     return typer.Exit(BAD_INPUT)
 
 
-def describe(error: Any) -> str:
-    """``spinsim COMMAND: what is wrong; what is allowed`` for a usage error of Click."""
+def describe(error: Any, command: str) -> str:
+    """``spinsim COMMAND: what is wrong; what is allowed`` for a usage error of Click.
+
+    ``command`` is the one that was called, where the error does not know it.
+    """
     kind = type(error).__name__
     text = " ".join(error.format_message().split())
-    path = error.ctx.command_path
+    path = command if error.ctx is None else error.ctx.command_path
     if kind == "MissingParameter":
         text = f"{_name(error.param)} is missing; {_usage(error.ctx)}"
     elif kind == "NoSuchOption":
         text = _unknown(error.option_name, "option", _options(error.ctx))
-    elif kind in ("BadOptionUsage", "BadArgumentUsage"):
-        text = f"{text.rstrip('.')}; {_usage(error.ctx)}"
+    elif kind == "BadOptionUsage":
+        said = text.rstrip(".").replace(f"Option '{error.option_name}'", f"{error.option_name}:")
+        text = f"{said}; see {path} --help"
     elif kind == "BadParameter" and error.param is not None:
         message = " ".join(str(error.message).split()).removeprefix("Value error, ").rstrip(".")
         message = message.removeprefix("Input ")
@@ -66,7 +70,7 @@ def describe(error: Any) -> str:
 
 
 def _unknown(given: str, what: str, allowed: list[str]) -> str:
-    close = get_close_matches(given, allowed, 1, 0.5)
+    close = get_close_matches(given, allowed, 1)
     hint = f" (did you mean {close[0]}?)" if close else ""
     return f"no such {what} {given}; allowed: {', '.join(allowed)}{hint}"
 

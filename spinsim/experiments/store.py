@@ -39,7 +39,7 @@ class Store:
 
     def get(self, key: str) -> Outcome | None:
         """The cell's successful outcome, if it has one. A failed cell is to be tried again."""
-        if key not in self._known and self.folder is not None:
+        if key not in self._known and self.folder is not None and not self._replace:
             try:
                 content = json.loads((self.folder / "cells" / f"{key}.json").read_text(encoding="utf-8"))
                 self._known[key] = Outcome(key, content["summary"], content["error"], content["attempts"])

@@ -129,7 +129,11 @@ def test_a_folder_says_what_may_be_done_with_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--resume takes the folder of a comparison"):
         open_store(tmp_path / "new", "comparison", resume=True)
     assert open_store(tmp_path / "new", "sweep", resume=True).get("k") is not None
-    assert open_store(tmp_path / "new", "sweep", force=True).get("k") is None
+    forced = open_store(tmp_path / "new", "sweep", force=True)
+    assert forced.get("k") is None
+    assert open_store(tmp_path / "new", "sweep", resume=True).get("k") is not None  # until there is a plan
+    forced.write_manifest("sweep", {})
+    assert open_store(tmp_path / "new", "sweep", resume=True).get("k") is None
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").touch()
     for force in (False, True):

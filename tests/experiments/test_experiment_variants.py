@@ -50,8 +50,6 @@ def test_policies_replace_their_kind() -> None:
         (lambda: axis_of("a", {"x": 3}), "should be a mapping from keys to values"),
         (lambda: policy_overrides("selecter=spin"), "no kind of policy; write kind=name"),
         (lambda: policy_overrides("selector=spin,explore"), "no parameter; write parameter=value"),
-        (lambda: value({"slo": 1}, metric("attainment")), "set slo in the scenario"),
-        (lambda: value({}, metric("goodputs")), "no number of a summary is called 'goodputs'"),
         (lambda: value({"mode": "x"}, metric("mode")), "is no number"),
     ],
 )

@@ -62,7 +62,7 @@ def test_widen_and_inspect(llama: Callable[..., Any], tmp_path: Path) -> None:
             ["widen", "nowhere", "llama-7b", "--out", "x", "--dtype", "int4"],
             "unknown dtype 'int4'; allowed: bf16",
         ),
-        (["evaluate", "--step-ms", "huge=1"], "'huge=1' is no draft=milliseconds"),
+        (["evaluate", "--step-ms", "huge=1"], "--step-ms: 'huge' is no draft; drafts: tiny"),
         (
             ["evaluate", "--family", "nowhere", "--requests", "1"],
             "no weights of family member 'target' under nowhere",
