@@ -118,12 +118,15 @@ def upload_array(array: Array, device: torch.device | str) -> torch.Tensor:
 
 
 def check_spans(slots: Sequence[int], begins: Sequence[int], ends: Sequence[int], cache: SlotCache) -> None:
-    """Raises ValueError when a row would leave its slot: a bug of the caller, not of the input.
+    """Raises ValueError when a row would leave its slot, or share it: a bug of the caller, not of the input.
 
     ``begins`` and ``ends`` delimit each row's new tokens. At least one row.
     """
-    # Four passes of the interpreter's own loops: a tenth of what a loop over rows takes.
-    if min(slots) >= 0 and max(slots) <= cache.trash and min(begins) >= 0 and max(ends) <= cache.slot_tokens:
+    # Five passes of the interpreter's own loops: a tenth of what a loop over rows takes.
+    inside = (
+        min(slots) >= 0 and max(slots) <= cache.trash and min(begins) >= 0 and max(ends) <= cache.slot_tokens
+    )
+    if inside and len(set(slots)) == len(slots):
         return
     for slot, begin, end in zip(slots, begins, ends, strict=True):
         if not (0 <= slot <= cache.trash and begin >= 0 and end <= cache.slot_tokens):
@@ -131,6 +134,7 @@ def check_spans(slots: Sequence[int], begins: Sequence[int], ends: Sequence[int]
                 f"slot {slot} cannot take tokens {begin} to {end}: "
                 f"{cache.slots} slots of {cache.slot_tokens} tokens"
             )
+    raise ValueError(f"two rows share a slot: {sorted(slots)}")
 
 
 def flat_positions(rows: Rows, slot_tokens: int) -> tuple[list[int], list[int]]:
