@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from spinsim.costs.profile import Profile, read_profile
+from spinsim.costs.base import Predictor
+from spinsim.costs.build import build_predictor
+from spinsim.costs.profile import read_profile
 from spinsim.experiments.metrics import metric, value
 from spinsim.experiments.simulate import simulate_scenario
+from spinsim.experiments.uncertainty import Uncertainty, profiled, stated
 from spinsim.reporting.metrics import summarise
 from spinsim.scenario import NoiseSpec, ProfileCosts, Scenario
 from spinsim.workload.source import resolve
@@ -29,7 +33,6 @@ HEADLINES = (
     "latency.e2e_s.p99",
     "speculation.acceptance_length",
 )
-_NOISY = {"prefill": "prefill", "catch_up": "catch_up", "draft_step": "propose", "verify": "verify"}
 
 
 def intervals_of(
@@ -37,24 +40,26 @@ def intervals_of(
 ) -> dict[str, Any]:
     """``runs`` simulations of a scenario, with seeds that follow its own and noise of their own.
 
-    The noise is the scenario's, or where it states none what the profile's repeats show. Raises
-    InputError as a simulation does.
+    The noise is the scenario's, or where it states none what is not known about its profile
+    (:mod:`~spinsim.experiments.uncertainty`). Raises InputError as a simulation does.
     """
-    noisy = scenario.model_copy(update={"noise": noise_for(scenario, base_dir)})
+    predictor = build_predictor(scenario, base_dir)
+    unknown = uncertainty_of(scenario, base_dir, predictor)
     drawn: dict[str, list[float]] = {name: [] for name in HEADLINES}
     for run in range(1, runs + 1):
-        seeded = noisy.model_copy(update={"seed": scenario.seed + run})
-        done = simulate_scenario(seeded, base_dir)
+        seed = scenario.seed + run
+        seeded = scenario.model_copy(update={"seed": seed, "noise": unknown.drawn(seed)})
+        done = simulate_scenario(seeded, base_dir, predictor=predictor)
         summary = summarise(done.records, seeded, mode="simulated", acceptance_source=done.acceptance_source)
         collect(drawn, summary)
         if progress is not None:
             progress("intervals", run, runs)
-    return {
-        "level": LEVEL,
-        "runs": runs,
-        "noise": noisy.noise.model_dump(mode="json"),
-        "metrics": bounds(drawn),
-    }
+    return {"level": LEVEL, "runs": runs, **described(unknown), "metrics": bounds(drawn)}
+
+
+def described(unknown: Uncertainty) -> dict[str, Any]:
+    """``noise``, as if the scale of another day were known, and the ``sources`` that it is made of."""
+    return {"noise": unknown.typical().model_dump(mode="json"), "sources": asdict(unknown)}
 
 
 def collect(drawn: Mapping[str, list[float]], summary: Mapping[str, Any]) -> None:
@@ -77,39 +82,12 @@ def bounds(drawn: Mapping[str, Iterable[float]]) -> dict[str, Interval]:
     return found
 
 
-def noise_for(scenario: Scenario, base_dir: Path) -> NoiseSpec:
-    """The scenario's noise, or its profile's where it states none."""
+def uncertainty_of(scenario: Scenario, base_dir: Path, predictor: Predictor) -> Uncertainty:
+    """The scenario's own noise, or what its profile does not know where it states none."""
     if scenario.noise != NoiseSpec() or not isinstance(scenario.costs, ProfileCosts):
-        return scenario.noise
-    return profile_noise(read_profile(resolve(scenario.costs.path, base_dir, "costs.path")))
+        return stated(scenario.noise)
+    profile = read_profile(resolve(scenario.costs.path, base_dir, "costs.path"))
+    return profiled(profile, predictor, scenario)
 
 
-def profile_noise(profile: Profile) -> NoiseSpec:
-    """What a profile says about itself.
-
-    Per run: the root mean square of the logarithms of its repeats' factors, by operation: how far
-    another process or day is from the profile. Per call: the spread of repetitions, half an interquartile
-    range taken for 0.6745 standard deviations, its median over points (ours).
-    """
-    per_run = {
-        kind: _rms([repeat.factors[operation] for repeat in profile.repeats if operation in repeat.factors])
-        for operation, kind in _NOISY.items()
-        if any(operation in repeat.factors for repeat in profile.repeats)
-    }
-    per_call: dict[str, float] = {}
-    for operation, kind in _NOISY.items():
-        spreads = [
-            point.spread_s / 0.6745 / point.seconds
-            for point in profile.points
-            if point.operation == operation
-        ]
-        if spreads:
-            per_call[kind] = float(np.median(spreads))
-    return NoiseSpec.model_validate({"per_run_sd": per_run or 0.0, "per_call_sd": per_call or 0.0})
-
-
-def _rms(factors: Iterable[float]) -> float:
-    return float(np.sqrt(np.mean(np.square(np.log(list(factors))))))
-
-
-__all__ = ["HEADLINES", "LEVEL", "bounds", "collect", "intervals_of", "noise_for", "profile_noise"]
+__all__ = ["HEADLINES", "LEVEL", "bounds", "collect", "described", "intervals_of", "uncertainty_of"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from spinsim.costs.base import Predictor
 from spinsim.costs.build import build_predictor
-from spinsim.experiments.intervals import HEADLINES, bounds, collect, noise_for
+from spinsim.experiments.intervals import HEADLINES, bounds, collect, described, uncertainty_of
 from spinsim.experiments.pool import cores
 from spinsim.experiments.simulate import simulate_scenario
 from spinsim.experiments.validation_folder import Folder, LiveCell
@@ -24,7 +24,7 @@ from spinsim.experiments.validation_metrics import (
 )
 from spinsim.experiments.validation_operations import compared_operations, operation_table
 from spinsim.reporting.metrics import summarise
-from spinsim.scenario import NoiseSpec, ProfileCosts, Scenario
+from spinsim.scenario import ProfileCosts, Scenario
 
 Progress = Callable[[str, float, float], None]
 Numbers = dict[str, Any]
@@ -130,17 +130,15 @@ def _intervals(
     cell: LiveCell, scenario: Scenario, base_dir: Path, predictor: Predictor, runs: int
 ) -> Numbers | None:
     """Of the same workload under other noise: what another process or day would have given."""
-    noise = noise_for(scenario, base_dir)
-    if not runs or noise == NoiseSpec():
+    unknown = uncertainty_of(scenario, base_dir, predictor)
+    if not runs or unknown.nothing:
         return None
-    noisy = scenario.model_copy(update={"noise": noise})
     drawn: dict[str, list[float]] = {name: [] for name in HEADLINES}
-    for run in range(runs):
-        done = simulate_scenario(
-            noisy, base_dir, workload=cell.workload, predictor=predictor, noise_seed=run + 1
-        )
+    for run in range(1, runs + 1):
+        noisy = scenario.model_copy(update={"noise": unknown.drawn(run)})
+        done = simulate_scenario(noisy, base_dir, workload=cell.workload, predictor=predictor, noise_seed=run)
         collect(
             drawn,
             summarise(done.records, noisy, mode="simulated", acceptance_source=done.acceptance_source),
         )
-    return {"runs": runs, "noise": noise.model_dump(mode="json"), "metrics": bounds(drawn)}
+    return {"runs": runs, **described(unknown), "metrics": bounds(drawn)}

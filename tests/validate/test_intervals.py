@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
 
+from spinsim.costs.constant import ConstantPredictor
+from spinsim.costs.predictors import ProfilePredictor, fit_operations
 from spinsim.costs.profile import SCHEMA, Point, Profile, ProfiledModel, Repeat
 from spinsim.costs.shapes import shape_of
 from spinsim.engine.records import KINDS
-from spinsim.experiments.intervals import HEADLINES, bounds, intervals_of, profile_noise
+from spinsim.experiments.intervals import HEADLINES, bounds, intervals_of
 from spinsim.experiments.simulate import simulate, simulate_scenario
+from spinsim.experiments.uncertainty import Uncertainty, day_scale, model_errors, profiled, stated
 from spinsim.scenario import NoiseSpec
 from spinsim.simulated.noise import noise_of
 from tests.validate.tiny_models import tiny_scenario
@@ -112,12 +119,75 @@ def profile_with(repeats: tuple[Repeat, ...]) -> Profile:
     )
 
 
-def test_noise_is_estimated_from_repeats() -> None:
+def test_sources_are_estimated_from_the_profile(tmp_path: Path) -> None:
+    loaded = tiny_scenario(tmp_path)
     repeats = (Repeat("", {"verify": 1.02, "draft_step": 1.1}), Repeat("", {"verify": 1 / 1.02}))
-    noise = profile_noise(profile_with(repeats))
-    assert noise.per_run_sd == {"propose": pytest.approx(np.log(1.1)), "verify": pytest.approx(np.log(1.02))}
-    assert noise.per_call_sd == {"verify": pytest.approx(0.01)}
+    found = profiled(
+        profile_with(repeats), ConstantPredictor(verify_s=0.01, draft_step_s=[0.001]), loaded.scenario
+    )
+    assert found.day == {
+        "propose": pytest.approx(np.log(1.1)),
+        "verify": pytest.approx(np.log(1.02) * np.sqrt(4 / 3)),
+    }
+    assert found.repeats == 2
+    assert found.call == {"verify": pytest.approx(0.01)}
+    assert found.model == {}
 
 
-def test_a_profile_without_repeats_knows_no_noise_per_run() -> None:
-    assert profile_noise(profile_with(())).per_run_sd == 0.0
+def test_a_profile_without_repeats_knows_no_other_day(tmp_path: Path) -> None:
+    found = profiled(
+        profile_with(()),
+        ConstantPredictor(verify_s=0.01, draft_step_s=[0.001]),
+        tiny_scenario(tmp_path).scenario,
+    )
+    assert (found.day, found.repeats) == ({}, 0)
+    assert found.typical().per_run_sd == 0.0
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 6), st.integers(0, 1000))
+def test_a_further_day_is_covered_however_few_were_seen(repeats: int, seed: int) -> None:
+    """Scale and degrees of freedom give at least the level that they say, over draws of profile and days."""
+    rng = np.random.default_rng(seed)
+    days = rng.normal(0.0, 0.05, (600, repeats + 2))
+    logs = days - days[:, :1]  # the profile's day is first, the further one last
+    scales = np.array([day_scale(row[1:-1]) for row in logs])
+    inside = np.abs(logs[:, -1]) <= scales * stats.t.ppf(0.95, repeats)
+    assert inside.mean() > 0.86
+
+
+def test_runs_draw_students_t() -> None:
+    unknown = Uncertainty({"verify": 0.03}, 3, {}, {})
+    draws = []
+    for seed in range(4000):
+        noise = noise_of(unknown.drawn(seed), seed)
+        assert noise is not None
+        draws.append(np.log(noise.factor(KINDS.index("verify"))) / 0.03)
+    assert stats.kstest(draws, stats.t(3).cdf).pvalue > 1e-3
+
+
+def test_the_models_error_adds_to_the_day() -> None:
+    unknown = Uncertainty({"verify": 0.03}, 0, {"verify": 0.04, "prefill": 0.02}, {})
+    assert unknown.typical().per_run_sd == {"verify": pytest.approx(0.05), "prefill": 0.02}
+    assert unknown.drawn(5) == unknown.typical()
+    assert not unknown.nothing
+    assert stated(NoiseSpec()).nothing
+
+
+def test_the_models_error_is_the_body_of_those_held_out(tmp_path: Path) -> None:
+    """Points off a line by known factors; the packing that is not used does not count."""
+    rng = np.random.default_rng(0)
+    points = []
+    for packing, sd in (("padded", 0.02), ("ragged", 0.3)):
+        for kv in range(64, 64 * 41, 64):
+            features = {"rows": 1.0, "tokens": 1.0, "query_tokens": 1.0, "kv_tokens": float(kv)}
+            seconds = float((1e-3 + 1e-7 * kv) * np.exp(rng.normal(0, sd)))
+            points.append(Point("verify", seconds, 1e-6, 9, features, "m", packing))
+    profile = replace(profile_with(()), points=tuple(points))
+    fits = fit_operations(profile, "m")
+    predictor = ProfilePredictor(profile, fits, [], link=None, fallback=None)
+    found = model_errors(predictor, "padded")
+    assert set(found) == {"verify"}
+    assert 0.01 < found["verify"] < 0.04
+    assert model_errors(predictor, "ragged")["verify"] > 0.1
+    assert model_errors(ConstantPredictor(verify_s=0.01, draft_step_s=[0.001]), "padded") == {}
