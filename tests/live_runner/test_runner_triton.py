@@ -15,7 +15,7 @@ if DEVICE == "cpu":
         pytest.skip("Triton's interpreter does not work with this numpy", allow_module_level=True)
 pytest.importorskip("triton")
 
-from spinsim.live.runner import packings, torch_layers, triton_attention, triton_layers  # noqa: E402
+from spinsim.live.runner import packings, spans, torch_layers, triton_attention, triton_layers, triton_spans  # noqa: E402
 from spinsim.live.runner.batch import Rows, build_batch  # noqa: E402
 from spinsim.live.runner.cache import SlotCache  # noqa: E402
 
@@ -80,3 +80,32 @@ def test_rotate_and_store(normed):
         results.append((query, keys, values))
     for mine, theirs in zip(*results, strict=True):
         torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 8, 24])
+def test_spans(rows):
+    cache = SlotCache(1, 30, 80, 1, 1, device=DEVICE)
+    source = np.random.default_rng(rows)
+    slots, begins, news = (
+        torch.from_numpy(source.integers(0, high, rows)).to(DEVICE) for high in (30, 60, 9)
+    )
+    tokens = int(news.sum()) + 5
+    mine = triton_spans.spans(slots, begins, news, tokens, cache)
+    for got, wanted in zip(mine, spans.torch_spans(slots, begins, news, tokens, cache), strict=True):
+        assert got.dtype == wanted.dtype
+        assert got.tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize("rows", [1, 3, 8, 24])
+def test_steps(rows):
+    cache = SlotCache(1, 30, 80, 1, 1, device=DEVICE)
+    source = np.random.default_rng(rows)
+    slots, contexts, lengths = (
+        torch.from_numpy(source.integers(low, high, rows)).to(DEVICE)
+        for low, high in ((0, 30), (2, 60), (0, 6))
+    )
+    mine, theirs = (spans.no_steps(5, rows, torch.device(DEVICE)) for _ in range(2))
+    triton_spans.steps(slots, contexts, lengths, cache, mine)
+    spans.torch_steps(slots, contexts, lengths, cache, theirs)
+    for got, wanted in zip(mine, theirs, strict=True):
+        assert got.tolist() == wanted.tolist()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -23,18 +23,49 @@ class Recorder:
         self.captured = 0
         self._pool: Any = None
         self._stream: Any = None
+        self._copies = False
+
+    def record(self, function: Replay, *, fetch: Replay | None = None, send: Replay | None = None) -> Replay:
+        """A function that repeats what ``function`` did. It is run twice before, as warm-up.
+
+        ``fetch`` and ``send`` copy from and to pinned memory, before and after: within the graph, where
+        this torch and driver can capture that, and else around every replay.
+        """
+        self.captured += 1
+        steps = [step for step in (fetch, function, send) if step is not None]
+        if self.device.type != "cuda":
+            return in_turn(steps)
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
+            stream_type: Any = torch.cuda.Stream
+            self._stream = stream_type(self.device)
+            self._copies = self._can_copy()
+        if self._copies:
+            return self._capture(in_turn(steps))
+        replay = self._capture(function)
+        return in_turn([replay if step is function else step for step in steps])
+
+    def _can_copy(self) -> bool:
+        """Does a captured copy read pinned memory anew at every replay, and write it?"""
+        pinned, back = (torch.zeros(4, dtype=torch.int64, pin_memory=True) for _ in range(2))
+        held = torch.zeros(4, dtype=torch.int64, device=self.device)
+
+        def both() -> None:
+            held.copy_(pinned, non_blocking=True)
+            back.copy_(held, non_blocking=True)
+
+        try:
+            replay = self._capture(both)
+        except RuntimeError:
+            return False
+        pinned.fill_(7)
+        replay()
+        torch.cuda.synchronize(self.device)
+        return bool((back == 7).all())
 
     @torch.inference_mode()
-    def record(self, function: Replay) -> Replay:
-        """A function that repeats what ``function`` did. It is run twice before, as warm-up."""
-        self.captured += 1
-        if self.device.type != "cuda":
-            return function
+    def _capture(self, function: Replay) -> Replay:
         with torch.cuda.device(self.device):
-            if self._pool is None:
-                self._pool = torch.cuda.graph_pool_handle()
-                stream_type: Any = torch.cuda.Stream
-                self._stream = stream_type(self.device)
             stream = self._stream
             stream.wait_stream(torch.cuda.current_stream(self.device))
             graph = torch.cuda.CUDAGraph()
@@ -54,3 +85,15 @@ class Recorder:
             graph.replay()
 
         return replay
+
+
+def in_turn(steps: Sequence[Replay]) -> Replay:
+    """One function that calls all of ``steps``."""
+    if len(steps) == 1:
+        return steps[0]
+
+    def run() -> None:
+        for step in steps:
+            step()
+
+    return run

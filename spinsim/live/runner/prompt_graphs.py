@@ -120,7 +120,9 @@ class PromptGraphs:
         if found is None:
             # Recording runs the function: spare tokens alone, in no row.
             self.inbox.host["rows"].fill(0)
-            found = self.graphs[key] = self.recorder.record(self._function(key))
+            send = {NOTHING: None, LAST: self.following.send, EVERY: self.best.send}[key.head]
+            found = self.recorder.record(self._function(key), fetch=self.inbox.fetch, send=send)
+            self.graphs[key] = found
         return found
 
     def _function(self, key: Key) -> Replay:
@@ -129,7 +131,6 @@ class PromptGraphs:
         tokens = self.inbox.device["tokens"][:total]
 
         def run() -> None:
-            self.inbox.fetch()
             found = spans(slots, begins, news, total, self.cache)
             batch = AttentionBatch(
                 self.cache,
@@ -148,10 +149,8 @@ class PromptGraphs:
                 contexts = found.kv_lens.long()
                 drawn, _ = choose(logits, self.sampling, requests, contexts, randomness.EMIT)
                 self.following.device[:rows] = drawn
-                self.following.send()
             elif head == EVERY:
                 self.best.device[:total] = logits.argmax(-1)
-                self.best.send()
 
         return run
 

@@ -82,7 +82,9 @@ class ProposalGraphs:
         if found is None:
             # Recording runs the function: without an active row, all on trash.
             self.inbox.host["rows"].fill(0)
-            found = self.graphs[first, rows] = self.recorder.record(self._function(first, rows))
+            fetch = self.inbox.fetch if first else None
+            found = self.recorder.record(self._function(first, rows), fetch=fetch, send=self.outbox.send)
+            self.graphs[first, rows] = found
         return found
 
     def _function(self, first: bool, rows: int) -> Replay:
@@ -96,7 +98,6 @@ class ProposalGraphs:
 
         def run() -> None:
             if first:
-                self.inbox.fetch()
                 steps(field["slots"], field["contexts"], field["lengths"], self.cache, plan)
                 self.counter.zero_()
                 at = self.counter
@@ -119,7 +120,6 @@ class ProposalGraphs:
                 assert self.probabilities is not None
                 self.probabilities[:, :rows].index_copy_(0, at, spread[None])
             self.counter.add_(1)
-            self.outbox.send()
 
         return run
 

@@ -1,7 +1,7 @@
-"""What a captured pass takes from the host and gives back: fixed buffers, copied within the graph.
+"""What a captured pass takes from the host and gives back, in fixed buffers that are copied within the graph.
 
-A copy of pinned memory recorded in a graph costs the host nothing: it fills the inbox, launches the
-graph, waits, and reads the outbox. Every pass must have ended before its inbox is filled again.
+Such a copy of pinned memory costs the host nothing: it fills the inbox, launches the graph, waits, and
+reads the outbox. Every pass must have ended before its inbox is filled again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Inbox:
             self.device[name] = self._buffer[begin:end].view(shape)
 
     def fetch(self) -> None:
-        """Copies the host's arrays to the device, on the current stream; how a captured pass begins."""
+        """Copies the host's arrays to the device, on the current stream."""
         if self._buffer is not self._pinned:
             self._buffer.copy_(self._pinned, non_blocking=True)
 
@@ -53,7 +53,7 @@ class Outbox:
         self.host: Array = self._pinned.numpy()
 
     def send(self) -> None:
-        """Copies the results to the host, on the current stream; how a captured pass ends."""
+        """Copies the results to the host, on the current stream."""
         if self.device is not self._pinned:
             self._pinned.copy_(self.device, non_blocking=True)
 

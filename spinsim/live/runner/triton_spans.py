@@ -10,7 +10,7 @@ import triton.language as tl
 from spinsim.live.runner.cache import SlotCache
 from spinsim.live.runner.spans import Spans, Steps
 
-BLOCK = 64  # tokens a program
+BLOCK = 16  # tokens a program; it holds each against every row
 # Compiled once for all buckets, not once for every divisibility of their sizes.
 SIZES = ["rows", "tokens", "span", "trash"]
 
@@ -26,29 +26,29 @@ def _spans(
 ):  # fmt: skip
     r = tl.arange(0, row_block)
     held = r < rows
-    new = tl.load(news + r, mask=held, other=0)
-    begin = tl.load(begins + r, mask=held, other=0)
-    slot = tl.load(slots + r, mask=held, other=0)
+    new = tl.load(news + r, mask=held, other=0).to(tl.int32)
     ends = tl.cumsum(new, 0)
-    first = ends - new
-    at = (tl.program_id(0) * block + tl.arange(0, block)).to(tl.int64)
-    # A token's row holds it; rows without tokens hold none, so at most one does.
-    inside = (at[:, None] >= first[None, :]) & (at[:, None] < ends[None, :])
-    real = tl.sum(inside.to(tl.int64), 1) > 0
-    row = tl.sum(tl.where(inside, r[None, :].to(tl.int64), 0), 1)
-    column = tl.where(real, at - tl.sum(tl.where(inside, first[None, :], 0), 1), 0)
-    position = tl.sum(tl.where(inside, begin[None, :], 0), 1) + column
-    place = tl.sum(tl.where(inside, slot[None, :], 0), 1) * span + position
+    at = tl.program_id(0) * block + tl.arange(0, block)
+    # A token belongs to the first row that does not end before it.
+    over = held[None, :] & (ends[None, :] <= at[:, None])
+    row = tl.sum(over.to(tl.int32), 1)
+    first = tl.sum(tl.where(over, new[None, :], 0), 1)
+    real = row < rows
+    row = tl.where(real, row, 0)
+    column = tl.where(real, at - first, 0)
+    position = tl.load(begins + row, mask=real, other=0) + column
+    place = tl.load(slots + row, mask=real, other=0) * span + position
     mask = at < tokens
     tl.store(row_out + at, row, mask=mask)
     tl.store(column_out + at, column, mask=mask)
     tl.store(positions + at, position, mask=mask)
     tl.store(write + at, tl.where(real, place, trash), mask=mask)
     if tl.program_id(0) == 0:
-        tl.store(slots_out + r, slot.to(tl.int32), mask=held)
-        tl.store(kv_lens + r, (begin + new).to(tl.int32), mask=held)
-        tl.store(starts + r + 1, ends.to(tl.int32), mask=held)
-        tl.store(starts + r, first.to(tl.int32), mask=r == 0)
+        begin = tl.load(begins + r, mask=held, other=0)
+        tl.store(slots_out + r, tl.load(slots + r, mask=held, other=0).to(tl.int32), mask=held)
+        tl.store(kv_lens + r, begin.to(tl.int32) + new, mask=held)
+        tl.store(starts + r + 1, ends, mask=held)
+        tl.store(starts + r, ends - new, mask=r == 0)
 
 
 def spans(

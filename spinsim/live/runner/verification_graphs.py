@@ -44,7 +44,7 @@ SPARE = np.array((0, 0, 1, -1, 0))[:, None]  # of each field in a row that is no
 class VerificationGraphs:
     """Verification of up to ``max_rows`` rows with up to ``max_length`` proposals each.
 
-    A pass fetches what the host says of the rows, works out where everything lies, and sends back
+    From what the host says of the rows a pass works out where everything lies; its result is
     (accepted, then the tokens) of every row. Tokens beyond the real ones belong to no row and write to the
     trash slot; rows beyond them have no tokens; spare pieces have row -1.
     """
@@ -119,7 +119,9 @@ class VerificationGraphs:
             flashinfer = FlashInferPass(
                 self.cache, self.heads, self.scale, key.rows, key.tokens, self.length + 1, self._workspace
             )
-        return Pass(self.recorder.record(self._function(key, flashinfer)), flashinfer)
+        function = self._function(key, flashinfer)
+        replay = self.recorder.record(function, fetch=self.inbox.fetch, send=self.outbox.send)
+        return Pass(replay, flashinfer)
 
     def _function(self, key: Key, flashinfer: FlashInferPass | None) -> Replay:
         rows, width, cache = key.rows, self.length + 1, self.cache
@@ -130,7 +132,6 @@ class VerificationGraphs:
         columns = torch.arange(width, device=cache.device)
 
         def run() -> None:
-            self.inbox.fetch()
             begins = contexts - 1
             found = spans(slots, begins, lengths + 1, key.tokens, cache)
             packed = torch.cat((last[:, None], proposals), 1)[found.row, found.column]
@@ -166,7 +167,6 @@ class VerificationGraphs:
                     randomness.uniform(seed, who, at, randomness.EMIT),
                 )
             torch.cat((judged.accepted[:, None], judged.tokens), 1, out=self.outbox.device[:rows])
-            self.outbox.send()
 
         return run
 
