@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spinsim.errors import InputError
+from spinsim.experiments.store import write_atomically
 from spinsim.experiments.validation_folder import Folder
 from spinsim.experiments.validation_metrics import overall
 from spinsim.experiments.validation_operations import operation_errors
@@ -93,6 +94,9 @@ def again(
         "cells": done,
         "environment": environment(),
     }
+    from spinsim.reporting.validation_report import validation_report  # matplotlib: half a second
+
+    write_atomically(out / "report.html", validation_report(result))
     folder.finish(result)
     return result
 

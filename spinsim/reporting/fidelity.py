@@ -13,6 +13,8 @@ from rich.table import Table
 
 from spinsim.acceptance.trace import PROBABILITY_STEPS, Trace
 
+MOST_OPERATIONS = 16
+
 
 def _table(first: str, *columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
@@ -102,22 +104,58 @@ def print_trace(trace: Trace, path: Path, skipped: int, console: Console | None 
     )
 
 
+def short_names(names: Sequence[str]) -> list[str]:
+    """Cells' names without the scenario's, where they share it."""
+    scenarios = {name.partition(": ")[0] for name in names}
+    if len(scenarios) > 1:
+        return list(names)
+    return [name.partition(": ")[2] or name for name in names]
+
+
+def _operations(rows: Sequence[dict[str, Any]]) -> Table:
+    """The groups of operations that do most to a run's length, in milliseconds."""
+    table = _table("ms by operation, rows up to", "live", "sim.", "error", "effect", "handover", "sim.")
+    worst = sorted(rows, key=lambda row: -max(abs(row["effect"] or 0), abs(row["handover"]["effect"] or 0)))
+    for row in sorted(worst[:MOST_OPERATIONS], key=rows.index):
+        handover = row["handover"]
+        table.add_row(
+            f"{row['kind']} {row['model']} {row['rows']}",
+            milliseconds(row["live_s"]),
+            milliseconds(row["simulated_s"]),
+            signed(row["error"]),
+            signed(row["effect"]),
+            milliseconds(handover["live_s"]),
+            milliseconds(handover["simulated_s"]),
+        )
+    return table
+
+
+def milliseconds(seconds: float | None) -> str:
+    """Three digits, without the unit; a dash for nothing."""
+    return "-" if seconds is None else f"{1e3 * seconds:.3g}"
+
+
 def print_validation(done: dict[str, Any], folder: Path, console: Console | None = None) -> None:
     """Errors by cell beside the spread of the live repetitions, then what they come to."""
     console = console or Console()
-    table = _table("cell", "goodput live", "simulated", "error", "spread", "TTFT p50", "TPOT p50", "E2E p50")
-    for cell in done["cells"]:
+    table = _table("cell", "live, tok/s", "spread", "error", "TTFT", "TPOT", "E2E")
+    table.columns[0].no_wrap = False
+    shown = short_names([cell["name"] for cell in done["cells"]])
+    for name, cell in zip(shown, done["cells"], strict=True):
         metrics = cell["metrics"]
         goodput = metrics["goodput_tokens_per_s"]
         table.add_row(
-            cell["name"],
-            f"{goodput['live']:,.0f}/s",
-            f"{goodput['simulated']:,.0f}/s",
-            signed(goodput["error"]),
+            name,
+            f"{goodput['live']:,.0f}",
             percent(goodput["spread"]),
-            *(signed(metrics[name]["error"]) for name in ("ttft_p50_s", "tpot_p50_s", "e2e_p50_s")),
+            signed(goodput["error"]),
+            *(
+                signed(metrics[metric]["error"]) if metric in metrics else "-"
+                for metric in ("ttft_p50_s", "tpot_p50_s", "e2e_p50_s")
+            ),
         )
     console.print(table)
+    console.print(_operations(done["operations"]))
     facts = Table.grid(padding=(0, 3))
     facts.add_column(style="dim", min_width=12)
     facts.add_column(overflow="fold")

@@ -73,6 +73,9 @@ def test_both_worlds_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert 0 < cell["metrics"]["busy.cpu"]["live"] <= 1
         assert cell["speedup"] > 1
     assert done["identical_requests"] == 1.0
+    shown = (tmp_path / "out" / "report.html").read_text()
+    assert "Where the error sits" in shown
+    assert "verify target" in shown
 
     # again, with --resume: nothing runs live a second time
     monkeypatch.setattr(validation_live, "run_scenario", lambda *a, **k: pytest.fail("ran a finished cell"))
