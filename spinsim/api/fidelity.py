@@ -233,7 +233,7 @@ def validate(
     from spinsim.experiments.store import check_writable
     from spinsim.experiments.validation_plan import plan
 
-    load_plugins(plugins)
+    imported = load_plugins(plugins)
     paths = [Path(scenarios)] if isinstance(scenarios, str | Path) else [Path(path) for path in scenarios]
     if isinstance(grid, Mapping):
         grid = [override(key, list(values)).replace("=[", "=", 1)[:-1] for key, values in grid.items()]
@@ -248,6 +248,7 @@ def validate(
         seconds=seconds,
         loads=tuple(loads),
         workers=workers,
+        plugins=imported,
     )
     if live_only:
         experiment.live_half(cells, Path(out), options, resume=resume, force=force, progress=progress)
@@ -263,6 +264,7 @@ def validate_again(
     profile: PathLike | None = None,
     intervals: int = 20,
     workers: int | None = None,
+    plugins: Sequence[PathLike] = (),
     progress: Progress | None = None,
 ) -> Validation:
     """The simulated half of the validation in ``out`` once more, on any machine: no model runs.
@@ -271,8 +273,16 @@ def validate_again(
     """
     from spinsim.experiments.validate import again
 
-    path = None if profile is None else Path(profile)
-    return Validation(again(Path(out), profile=path, intervals=intervals, workers=workers, progress=progress))
+    return Validation(
+        again(
+            Path(out),
+            profile=None if profile is None else Path(profile),
+            intervals=intervals,
+            workers=workers,
+            plugins=load_plugins(plugins),
+            progress=progress,
+        )
+    )
 
 
 def _file(out: PathLike | None, default: Path) -> Path:

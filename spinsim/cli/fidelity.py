@@ -123,7 +123,9 @@ def validate(
     scenarios: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="SCENARIO...", help="Scenarios, or sweeps of them, as YAML.", show_default=False
+            metavar="SCENARIO...",
+            help="Scenarios, sweeps, or some cells of one, as YAML.",
+            show_default=False,
         ),
     ] = None,
     out: options.Out = None,
@@ -173,7 +175,12 @@ def validate(
     with progress_bar(enabled=not quiet) as progress:
         if again:
             done = api.validate_again(
-                folder, profile=profile, intervals=intervals, workers=workers, progress=progress
+                folder,
+                profile=profile,
+                intervals=intervals,
+                workers=workers,
+                plugins=plugin or (),
+                progress=progress,
             ).summary
         else:
             done = api.validate(

@@ -42,7 +42,13 @@ def validate(
     Returns what is saved as ``validation.json`` in ``out``. Raises InputError as runs and simulations do.
     """
     live_half(cells, out, options, resume=resume, force=force, progress=progress)
-    return again(out, intervals=options.intervals, workers=options.workers, progress=progress)
+    return again(
+        out,
+        intervals=options.intervals,
+        workers=options.workers,
+        plugins=options.plugins,
+        progress=progress,
+    )
 
 
 def live_half(
@@ -66,6 +72,7 @@ def again(
     profile: Path | None = None,
     intervals: int = 20,
     workers: int | None = 0,
+    plugins: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Numbers:
     """The simulated half of the validation in ``out``, of the cells whose live runs are finished.
@@ -80,9 +87,9 @@ def again(
         raise InputError("no such file; a profile", file=str(profile))
     folder = Folder(out, resume=True)
     plan = folder.plan()
-    done = simulate_cells(out, plan["cells"], intervals, profile, workers, progress)
+    done = simulate_cells(out, plan["cells"], intervals, profile, workers, plugins, progress)
     options = asdict(replace(Options(**plan["options"]), intervals=intervals))
-    del options["workers"]
+    del options["workers"], options["plugins"]
     result = {
         "schema": SCHEMA,
         "options": options,

@@ -18,7 +18,7 @@ from spinsim.costs.build import build_predictor
 from spinsim.costs.profile import read_profile
 from spinsim.experiments.profile import Workplace
 from spinsim.experiments.trace import record_requests
-from spinsim.experiments.validation_fit import first, fitting
+from spinsim.experiments.validation_fit import first, least, predicted_s
 from spinsim.experiments.validation_plan import Cell, deployed_scenario
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.prompts import Prompted, materialise
@@ -57,6 +57,7 @@ class Arena:
         self._trace_path = folder / "trace.npz"
         self._predictors: dict[str, Predictor] = {}
         self._prompted: dict[str, Prompted] = {}
+        self._predicted_s: dict[str, float] = {}
         self._lengths: dict[str, int] = {}
 
     @contextmanager
@@ -129,16 +130,30 @@ class Arena:
         return len(made.workload.requests)
 
     def _useful(self, scenario: Scenario) -> Prompted:
+        made = self._materialised(scenario)
+        seconds = self.predicted_s(scenario)
+        count = len(made.workload.requests)
+        kept = max(least(scenario, made), round(count * ROOM * self._seconds / seconds)) if seconds else count
+        return first(made, min(kept, count))
+
+    def predicted_s(self, scenario: Scenario) -> float:
+        """Seconds that the whole workload is predicted to take with the scenario's own acceptance."""
         key = scenario.model_dump_json(exclude={"name", "description"})
-        if key not in self._prompted:
-            predictor = self.predictor(scenario)
-            with self.spending("prompts"):
-                made = self._materialised(scenario)
-                kept = fitting(scenario, self.base_dir, made, predictor, ROOM * self._seconds)
-                self._prompted[key] = first(made, kept)
-        return self._prompted[key]
+        if key not in self._predicted_s:
+            made, predictor = self._materialised(scenario), self.predictor(scenario)
+            with self.spending("fit workload"):
+                self._predicted_s[key] = predicted_s(scenario, self.base_dir, made, predictor)
+        return self._predicted_s[key]
 
     def _materialised(self, scenario: Scenario) -> Prompted:
+        """Every request with its tokens: once for all policies that serve the same workload."""
+        key = scenario.model_dump_json(exclude={"name", "description", "policies"})
+        if key not in self._prompted:
+            with self.spending("prompts"):
+                self._prompted[key] = self._made(scenario)
+        return self._prompted[key]
+
+    def _made(self, scenario: Scenario) -> Prompted:
         target = self.deployment.models.target
         made = materialise(scenario, build_workload(scenario, self.base_dir), target)
         if isinstance(scenario.acceptance, TraceAcceptance):

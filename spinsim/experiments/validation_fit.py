@@ -33,14 +33,26 @@ def shortened(scenario: Scenario, prompted: Prompted, count: int, took: float, s
 
 
 def fitting(
-    scenario: Scenario, base_dir: Path, prompted: Prompted, predictor: Predictor, seconds: float
+    scenario: Scenario,
+    base_dir: Path,
+    prompted: Prompted,
+    predictor: Predictor,
+    seconds: float,
+    count: int | None = None,
 ) -> int:
-    """How many of the first requests are predicted to take the allowed time, each prediction a simulation."""
-    count = len(prompted.workload.requests)
+    """How many of the first requests are predicted to take the allowed time, each prediction a simulation.
+
+    ``count``: not more than so many, where an earlier prediction said that they might.
+    """
+    count = min(count or len(prompted.workload.requests), len(prompted.workload.requests))
     while True:
-        part = first(prompted, count).workload
-        done = simulate_scenario(scenario, base_dir, workload=part, predictor=predictor)
-        took = done.records.ended_ns * 1e-9
+        took = predicted_s(scenario, base_dir, first(prompted, count), predictor)
         if took <= seconds or count <= least(scenario, prompted):
             return count
         count = shortened(scenario, prompted, count, took, seconds)
+
+
+def predicted_s(scenario: Scenario, base_dir: Path, prompted: Prompted, predictor: Predictor) -> float:
+    """Seconds that the requests are predicted to take."""
+    done = simulate_scenario(scenario, base_dir, workload=prompted.workload, predictor=predictor)
+    return done.records.ended_ns * 1e-9

@@ -6,8 +6,10 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
+from math import ceil
 from typing import Any
 
+from spinsim.experiments.fingerprint import file_digest
 from spinsim.experiments.run import run_scenario
 from spinsim.experiments.validation_arena import Arena
 from spinsim.experiments.validation_fit import first, fitting, least, shortened
@@ -90,7 +92,8 @@ def _known_deployment(folder: Folder, names: Sequence[str]) -> Numbers:
 
 
 def _kept(arena: Arena, folder: Folder, cell: Cell, options: Options) -> LiveCell:
-    key = live_key(cell.key, [options.repetitions, options.seconds])
+    plugins = [file_digest(path) for path in options.plugins]
+    key = live_key(cell.key, [options.repetitions, options.seconds, *plugins])
     known = folder.get(key)
     if known is None:
         known = _lived(arena, folder, key, cell, options)
@@ -104,8 +107,11 @@ def _lived(arena: Arena, folder: Folder, key: str, cell: Cell, options: Options)
     arena.prepare()
     prompted = arena.prompted(scenario)
     believed, expected = arena.simulated(scenario, prompted)
+    whole = len(build_workload(scenario, arena.base_dir).requests)
+    guess = ceil(whole * options.seconds / max(arena.predicted_s(scenario), 1e-9))
     with arena.spending("fit workload"):
-        count = fitting(believed, arena.base_dir, expected, predictor, options.seconds)
+        count = max(guess, least(scenario, prompted))
+        count = fitting(believed, arena.base_dir, expected, predictor, options.seconds, count)
     with arena.spending("live runs"):
         runs, count = _repeated(arena, scenario, prompted, count, options)
     return LiveCell(
@@ -114,7 +120,7 @@ def _lived(arena: Arena, folder: Folder, key: str, cell: Cell, options: Options)
         labels=cell.labels,
         scenario=folder.portable(believed, arena.base_dir),
         workload=first(expected, count).workload,
-        of=len(build_workload(scenario, arena.base_dir).requests),
+        of=whole,
         setting=_setting(scenario),
         recorded=isinstance(believed.acceptance, TraceAcceptance),
         runs=tuple(runs.metrics),

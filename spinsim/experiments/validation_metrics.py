@@ -99,8 +99,8 @@ def covered(
 ) -> Numbers:
     """How many live values lie inside their interval, and the intervals' relative widths.
 
-    A metric that no noise moved has no interval: with the same requests and policies that do not look at time,
-    acceptance is one number.
+    A metric that no noise moved has no interval: with the same requests, and policies that do not look at
+    time, acceptance is one number.
     """
     inside = checked = 0
     widths: list[float] = []

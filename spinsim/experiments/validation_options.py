@@ -10,7 +10,7 @@ class Options:
     """``seconds``: longest live run of a cell. ``loads``: shares of every closed cell's request rate.
 
     ``intervals``: simulated runs behind each interval. ``workers``: processes for the simulated half (None:
-    one a core; 0: this process).
+    one a core; 0: this process), which import ``plugins``.
     """
 
     repetitions: int = 3
@@ -18,3 +18,4 @@ class Options:
     seconds: float = 8.0
     loads: tuple[float, ...] = ()
     workers: int | None = 0
+    plugins: tuple[str, ...] = ()

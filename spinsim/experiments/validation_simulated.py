@@ -23,6 +23,7 @@ from spinsim.experiments.validation_metrics import (
     rounds_by_request,
 )
 from spinsim.experiments.validation_operations import compared_operations, operation_table
+from spinsim.plugins import load_plugins
 from spinsim.reporting.metrics import summarise
 from spinsim.scenario import ProfileCosts, Scenario
 
@@ -36,13 +37,12 @@ def simulate_cells(
     intervals: int,
     profile: Path | None = None,
     workers: int | None = 0,
+    plugins: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> list[Numbers]:
-    """The comparison of every cell, in order. ``profile`` replaces the one that the live half was planned
-    with.
+    """The comparison of every cell, in order. ``profile`` replaces the one of the live half.
 
-    ``workers`` as of :class:`~spinsim.experiments.validation_options.Options`. Raises InputError as
-    simulations do.
+    ``workers`` and ``plugins`` as of the options. Raises InputError as simulations do.
     """
     count = min(cores() if workers is None else workers, len(keys))
     done: dict[str, Numbers] = {}
@@ -58,14 +58,17 @@ def simulate_cells(
     else:
         chunks = [keys[i::count] for i in range(count)]  # each fits its profile once
         with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-            futures = [pool.submit(_chunk, root, chunk, intervals, profile) for chunk in chunks]
+            futures = [pool.submit(_chunk, root, chunk, intervals, profile, plugins) for chunk in chunks]
             for future in as_completed(futures):
                 done |= future.result()
                 report()
     return [done[key] for key in keys]
 
 
-def _chunk(root: Path, keys: Sequence[str], intervals: int, profile: Path | None) -> dict[str, Numbers]:
+def _chunk(
+    root: Path, keys: Sequence[str], intervals: int, profile: Path | None, plugins: Sequence[str]
+) -> dict[str, Numbers]:
+    load_plugins(plugins)
     return dict(_compared_cells(root, keys, intervals, profile))
 
 

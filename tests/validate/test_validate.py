@@ -172,6 +172,17 @@ def test_the_command_prints_and_adds_loads(tmp_path: Path) -> None:
     assert "requests drafted and accepted alike" in " ".join(shown.stdout.split())
 
 
+def test_the_command_has_two_halves(tmp_path: Path) -> None:
+    path, out = str(tiny_scenario(tmp_path).path), str(tmp_path / "out")
+    live = CliRunner().invoke(app, ["validate", path, "--repetitions", "1", "--live-only", "--out", out])
+    assert live.exit_code == 0, live.output
+    done = CliRunner().invoke(app, ["validate", "--again", "--out", out, "--workers", "0", "--json"])
+    assert done.exit_code == 0, done.output
+    assert len(json.loads(done.stdout)["cells"]) == 1
+    for wrong in ([], [path, "--again", "--out", out], [path, "--profile", "p.json"]):
+        assert CliRunner().invoke(app, ["validate", *wrong]).exit_code == 2
+
+
 def test_cells_of_other_models_are_deployed_apart(tmp_path: Path) -> None:
     one = tiny_scenario(tmp_path / "a", "a").path
     other = tiny_scenario(tmp_path / "b", "b", sampling={"temperature": 0.5}).path
