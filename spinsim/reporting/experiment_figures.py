@@ -14,6 +14,8 @@ from spinsim.reporting.figures import colour, drawing
 from spinsim.reporting.figures import panels as separate
 from spinsim.reporting.page import SERIES
 
+LONG = 24  # letters of a name, beyond which panels do not stand side by side, each with its names
+
 
 @dataclass(frozen=True, slots=True)
 class Series:
@@ -26,11 +28,12 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Lines of one metric."""
+    """Lines of one metric; ``share``: in percent, ``log``: x on a logarithmic scale."""
 
     title: str
     series: Sequence[Series]
     log: bool = False
+    share: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,10 @@ def plain(value: float, _: object) -> str:
     return f"{value:,.0f}" if abs(value) >= 10 and value == round(value) else f"{value:.4g}"
 
 
+def _percent(value: float, _: object) -> str:
+    return f"{100 * value:.3g} %"
+
+
 def lines(name: str, panels: Sequence[Panel], x_label: str) -> str:
     """Means over repetitions with their range, two panels a row; the series share colours by place.
 
@@ -81,7 +88,7 @@ def lines(name: str, panels: Sequence[Panel], x_label: str) -> str:
                 if any(len(v) > 1 for v in series.values):
                     ax.fill_between(x, low, high, color=ink, alpha=0.16, linewidth=0)
                 share = 1 - j / max(len(panel.series) - 1, 1) if len(panel.series) > 1 else 0.0
-                ax.plot(x, means, "o-", color=ink, markersize=2.4 + 3 * share, linewidth=1.1 + 2 * share)
+                ax.plot(x, means, "o-", color=ink, markersize=2.4 + 2.2 * share, linewidth=1.1 + 1.5 * share)
                 tops.extend(v for v in high if np.isfinite(v))
             if panel.log:
                 ax.set_xscale("log")
@@ -89,7 +96,7 @@ def lines(name: str, panels: Sequence[Panel], x_label: str) -> str:
                 ax.xaxis.set_major_locator(MaxNLocator(7, integer=True))
             ax.set_ylim(0, max(tops) * 1.08 or 1.0)
             ax.yaxis.set_major_locator(MaxNLocator(4))
-            ax.yaxis.set_major_formatter(FuncFormatter(plain))
+            ax.yaxis.set_major_formatter(FuncFormatter(_percent if panel.share else plain))
             ax.xaxis.set_major_formatter(FuncFormatter(plain))
             ax.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
 
@@ -118,32 +125,48 @@ def bars(name: str, panels: Sequence[tuple[str, Sequence[Span]]]) -> str:
             ax.set_xlim(0, reach * 1.13 or 1.0)
             ax.xaxis.set_major_locator(MaxNLocator(4))
             ax.xaxis.set_major_formatter(FuncFormatter(plain))
-            _room(ax, [span.name for span in spans])
+            _room(ax, [span.name for span in spans], top=0.06)
 
-    columns = 1 if len(panels) == 1 or count > 8 else 2
-    return separate(name, draw, len(panels), columns=columns, height=0.75 + 0.27 * count)
+    names = [span.name for span in panels[0][1]]
+    columns = 1 if len(panels) == 1 or count > 8 or _longest(names) > LONG else 2
+    return separate(name, draw, len(panels), columns=columns, height=0.6 + 0.27 * count)
 
 
 def differences(name: str, panels: Sequence[tuple[str, Sequence[Span]]]) -> str:
-    """Relative differences to a baseline with their intervals, in percent around a line at 0."""
-    count = len(panels[0][1])
+    """Relative differences to a baseline with their intervals, in percent around a line at 0.
+
+    Long names are written once a row of panels, which are then one drawing.
+    """
+    names = [span.name for span in panels[0][1]]
+    long = _longest(names) > LONG
+    columns = min(len(panels), 4 if long else 2)
+    rows = -(-len(panels) // columns)
 
     def draw(axes: list[Axes]) -> None:
-        for ax, (title, spans) in zip(axes, panels, strict=True):
+        for ax in axes[len(panels) :]:
+            ax.set_visible(False)
+        for i, (ax, (title, spans)) in enumerate(zip(axes, panels, strict=False)):
             tidy(ax, title, axis="x")
             ax.axvline(0, color=colour("muted"), linewidth=0.8)
-            y = np.arange(count)[::-1]
+            y = np.arange(len(spans))[::-1]
             for place, span in zip(y, spans, strict=True):
                 ax.plot([100 * span.estimate], [place], "o", color=colour(span.shade), markersize=4)
                 _whisker(ax, float(place), span, span.shade, 100)
-            ax.set_yticks(y, [span.name for span in spans])
-            ax.set_ylim(-0.6, count - 0.4)
+            ax.set_yticks(y, names if i % columns == 0 or not long else [""] * len(names))
+            ax.set_ylim(-0.6, len(spans) - 0.4)
             ax.margins(x=0.12)
-            ax.xaxis.set_major_locator(MaxNLocator(4))
+            ax.xaxis.set_major_locator(MaxNLocator(3 if columns > 2 else 4))
             ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:+.3g} %" if v else "0"))
-            _room(ax, [span.name for span in spans])
+            _room(ax, names)
 
-    return separate(name, draw, len(panels), columns=1 if len(panels) == 1 else 2, height=0.66 + 0.25 * count)
+    height = 0.66 + 0.25 * len(names)
+    if long:
+        return drawing(name, draw, rows=rows, columns=columns, height=height * rows)
+    return separate(name, draw, len(panels), columns=columns, height=height)
+
+
+def _longest(names: Sequence[str]) -> int:
+    return max((len(name) for name in names), default=0)
 
 
 def _four(value: float) -> float:
@@ -156,13 +179,12 @@ def _whisker(ax: Axes, y: float, span: Span, ink: str, scale: float = 1) -> None
         ax.plot([scale * span.low, scale * span.high], [y, y], color=colour(ink), linewidth=1.1)
 
 
-def _room(ax: Axes, names: Sequence[str]) -> None:
-    """Widen the left margin to what the names need."""
+def _room(ax: Axes, names: Sequence[str], top: float = 0.26) -> None:
+    """Widen the left margin to what the names need; leave ``top`` inches above."""
     made = ax.get_figure(root=True)
     assert made is not None
-    width = made.get_size_inches()[0]
-    longest = max((len(name) for name in names), default=0)
-    made.subplots_adjust(left=min(0.5, (0.12 + 0.062 * longest) / width))
+    width, height = made.get_size_inches()
+    made.subplots_adjust(left=min(0.5, (0.12 + 0.062 * _longest(names)) / width), top=1 - top / height)
 
 
 def attainment(

@@ -15,9 +15,14 @@ _SHARES = ("attainment", "acceptance_rate", "_fraction")
 _LATENCIES = ("latency.tpot_s.", "latency.e2e_s.", "latency.ttft_s.")
 
 
+def is_share(metric: Metric) -> bool:
+    """Is it one of those that are told in percent?"""
+    return metric.path.endswith(_SHARES)
+
+
 def shown(metric: Metric, amount: float | None) -> str:
     """A value in its title's unit; a share in percent."""
-    if metric.path.endswith(_SHARES):
+    if is_share(metric):
         return percent(None if amount is None or amount != amount else amount)
     return number(None if amount is None or amount != amount else amount * metric.scale, 4)
 

@@ -22,6 +22,7 @@ from spinsim.reporting.trade_off import Point, trade_off
 
 MOST_PANELS = 9
 MOST_NAMED = 12
+MOST_TITLED = 4
 
 
 def comparison_report(c: Comparison) -> str:
@@ -34,7 +35,7 @@ def comparison_report(c: Comparison) -> str:
     )
     others = [name for name in names if name != c.baseline]
     body = [
-        head(f"comparison over seeds {c.seeds[0]} to {c.seeds[-1]}", " / ".join(names[:4]), lede),
+        head(f"comparison over seeds {c.seeds[0]} to {c.seeds[-1]}", _title(names), lede),
         _verdicts(c, others),
         page.section(
             first.title[:1].upper() + first.title[1:],
@@ -59,6 +60,11 @@ def comparison_report(c: Comparison) -> str:
         _method(c),
     ]
     return page.page(f"comparison: {', '.join(names)}", [part for part in body if part])
+
+
+def _title(names: Sequence[str]) -> str:
+    more = len(names) - MOST_TITLED
+    return " / ".join(names[:MOST_TITLED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _trade_off(c: Comparison, names: Sequence[str]) -> str:
@@ -117,8 +123,9 @@ def _verdicts(c: Comparison, others: Sequence[str]) -> str:
     for name in others:
         effect = c.effects[name][0]
         relative = effect.relative
-        detail = f"{name}, {effect.metric.title}; interval {signed_spread(relative)}"
-        stats.append(page.stat(signed(relative), effect.verdict or "no pairs", detail))
+        title = effect.metric.title.rpartition(",")[0] or effect.metric.title
+        detail = f"{title} against {c.baseline}; {signed_spread(relative)}"
+        stats.append(page.stat(signed(relative), f"{name}: {effect.verdict or 'no pairs'}", detail))
     notes = "".join(f'<p class="note">{escape(note)}.</p>' for note in c.notes)
     return f'<div class="headline">{"".join(stats)}</div>{notes}'
 

@@ -54,13 +54,14 @@ _BETWEEN = 0.16  # panels, as the page's style has it
 
 
 def drawing(
-    name: str, draw: Callable[[list[Axes]], None], *, rows: int = 1, height: float = 2.1, **grid: Any
-) -> str:
-    """An SVG element as wide as the page of ``rows`` panels that ``draw`` fills; ``name`` makes its ids
-    unique. Narrow screens scroll it."""
+    name: str, draw: Callable[[list[Axes]], None], *, rows: int = 1, columns: int = 1, height: float = 2.1,
+    **grid: Any,
+) -> str:  # fmt: skip
+    """An SVG element as wide as the page of ``rows`` x ``columns`` panels that ``draw`` fills; ``name``
+    makes its ids unique. Narrow screens scroll it."""
     with _styled(name):
         made = _blank(_WIDTH, height)
-        draw(list(made.subplots(rows, 1, squeeze=False, **grid).flat))
+        draw(list(made.subplots(rows, columns, squeeze=False, **grid).flat))
         return f'<div class="plot">{_saved(made, name)}</div>'
 
 
@@ -73,6 +74,8 @@ def panels(
         made = [_blank(width, height) for _ in range(count)]
         draw([figure.subplots() for figure in made])
         drawn = [_saved(figure, f"{name}-{i + 1}") for i, figure in enumerate(made)]
+    if columns == 1:
+        return "".join(f'<div class="plot">{svg}</div>' for svg in drawn)
     return f'<div class="panels" style="--columns:{columns}">{"".join(drawn)}</div>'
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import yaml
 
 from spinsim.costs.base import LABELS
 from spinsim.engine.records import KINDS
+from spinsim.errors import InputError
 from spinsim.reporting import figures, page, report_drafts, report_load
 from spinsim.reporting.lane_strip import lane_strip
 from spinsim.reporting.report_confidence import confidence, headline_span
@@ -29,13 +32,37 @@ _LABEL_SHADES = dict(zip(LABELS, ("s2", "s0", "s1", "none"), strict=True))
 
 
 def write_report(out_dir: Path) -> Path:
-    """Write report.html into a results folder, from its other files; returns its path.
+    """Write report.html into the folder of a run or a validation, from its other files; returns its path.
 
-    Same files in, same bytes out. Raises InputError where the folder is no complete results folder.
+    A file is taken for a live ladder's or a validation's JSON, and the page goes beside it. Same files in,
+    same bytes out. Raises InputError for anything else.
     """
+    if out_dir.is_file():
+        return _write_saved(out_dir, out_dir.with_suffix(".html"))
+    if (out_dir / "validation.json").is_file():
+        return _write_saved(out_dir / "validation.json", out_dir / "report.html")
     run = read_folder(out_dir)
     path = out_dir / "report.html"
     path.write_text(render(run), encoding="utf-8")
+    return path
+
+
+def _write_saved(source: Path, path: Path) -> Path:
+    """The page of a ladder's or a validation's JSON."""
+    from spinsim.reporting.ladder_report import ladder_report
+    from spinsim.reporting.validation_report import validation_report
+
+    try:
+        found = json.loads(source.read_text(encoding="utf-8"))
+        text = ladder_report(found) if "steps" in found else validation_report(found)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(
+            f"is no ladder and no validation ({said}); allowed is what `benchmarks.ladder --out` or "
+            "`spinsim validate` wrote",
+            file=str(source),
+        ) from error
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -68,11 +95,17 @@ def _head(run: RunFolder) -> str:
     partial = (
         f'<p class="partial">Partial results: {escape(s["interrupted"])}</p>' if s["interrupted"] else ""
     )
-    kicker = f"{s['mode']} run, seed {s['seed']}, {_ACCEPTANCE.get(s['acceptance']['source'], '')}"
+    acceptance = _ACCEPTANCE.get(s["acceptance"]["source"], "")
+    kicker = f"{s['mode']} run on {_devices_of(run)}, seed {s['seed']}, {acceptance}"
     return (
         f'<header><p class="kicker">{escape(kicker)}</p><h1>{escape(s["scenario"])}</h1>'
         f'<p class="lede">{text}</p>{partial}</header>'
     )
+
+
+def _devices_of(run: RunFolder) -> str:
+    counts = Counter(device["hardware"] for device in run.scenario["devices"].values())
+    return " and ".join(f"{n} {name}" if n > 1 else str(name) for name, n in counts.items())
 
 
 def _headline(s: dict[str, Any]) -> str:
@@ -204,8 +237,8 @@ def _scenario(run: RunFolder) -> str:
     counts = s["requests"]
     rows = [*describe(run.scenario)]
     if s["mode"] == "live":
-        unused = {"costs": "of predictions", "acceptance": "of predictions"}
-        rows = [(term, f"{text} ({unused[term]})" if term in unused else text) for term, text in rows]
+        others = {"costs": "costs, believed", "acceptance": "acceptance, simulated"}
+        rows = [(others.get(term, term), text) for term, text in rows]
         ran = s.get("models") or {}
         rows += [("really ran", "; ".join(f"{name}: {what}" for name, what in ran.items()))] if ran else []
     rows.append(("requests", ", ".join(f"{n:,} {name}" for name, n in counts.items() if n)))

@@ -84,7 +84,7 @@ font-size:.8rem}
 .pair{display:grid;grid-template-columns:1fr 1fr;gap:0 2.2rem}
 @media (max-width:46rem){.pair{grid-template-columns:1fr}main{padding-top:1.8rem}
 th,td{padding-left:.7rem}.panels{grid-template-columns:minmax(0,1fr)}
-.plot{overflow-x:auto;padding-bottom:.3rem}.plot svg{min-width:38rem}}
+.plot{overflow-x:auto;padding-bottom:.3rem}.plot svg{min-width:44rem}}
 @media print{body{font-size:12px}main{max-width:none;padding:0}h2{break-after:avoid}
 figure{break-inside:avoid}}
 """

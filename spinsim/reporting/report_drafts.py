@@ -44,8 +44,9 @@ def drafts(run: RunFolder, colours: dict[str, str]) -> str:
         longest = max(longest, reach.size)
     if curves:
         text = (
-            "Left, by draft, among all its proposals, also those shorter than i; right, of all drafts. "
-            f"In all, {run.summary['tokens']['accepted']:,} of {run.summary['tokens']['drafted']:,} "
+            "By draft, how many of its proposals got i tokens far, those shorter than i counted too; and of "
+            "all drafts, how far proposals got. In all, "
+            f"{run.summary['tokens']['accepted']:,} of {run.summary['tokens']['drafted']:,} "
             "drafted tokens were accepted."
         )
         histogram = np.array(run.summary["speculation"]["acceptance_histogram"])
@@ -115,8 +116,8 @@ def choices(run: RunFolder, colours: dict[str, str]) -> str:
     policy = run.scenario.get("policies", {}).get("selector", {}).get("name", "")
     text = (
         f"Share of rounds in which {escape(policy) or 'the selector'} gave a request to each draft. "
-        "A selector that learns within a request shows on the left, "
-        "one that adapts to the traffic on the right. "
+        "What is learned within a request shows by its own round, "
+        "what is learned from others, and from a change of traffic, over the run. "
         f"{run.summary['speculation']['switches']:,} changes of draft cost "
         f"{run.summary['speculation']['catch_up_tokens']:,} tokens of catching up."
     )

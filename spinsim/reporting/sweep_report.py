@@ -11,7 +11,7 @@ from spinsim.experiments.rows import Row
 from spinsim.experiments.sweep import Sweep
 from spinsim.reporting import experiment_figures as figures
 from spinsim.reporting import page
-from spinsim.reporting.experiment_page import failed_section, head, shown, trade_off_of
+from spinsim.reporting.experiment_page import failed_section, head, is_share, shown, trade_off_of
 from spinsim.reporting.terminal import NOTHING
 from spinsim.reporting.trade_off import Point, trade_off
 
@@ -91,7 +91,11 @@ def _figures(s: Sweep, rows: Sequence[Row]) -> str:
         for key, group in groups.items():
             by_x = {at: [row for row in group if row.labels[x] == at] for at in xs}
             series.append(figures.Series(_named(rest, key), xs, [_values(by_x[at], metric) for at in xs]))
-        drawn.append(figures.Panel(metric.title, series, log=bool(xs[0] > 0 and xs[-1] / xs[0] >= 30)))
+        drawn.append(
+            figures.Panel(
+                metric.title, series, log=bool(xs[0] > 0 and xs[-1] / xs[0] >= 30), share=is_share(metric)
+            )
+        )
     names_ = [(_named(rest, key) or s.scenario, figures.shade(i)) for i, key in enumerate(groups)]
     keys = page.legend(names_) if len(names_) > 1 else ""
     seeds = len({row.seed for row in rows})

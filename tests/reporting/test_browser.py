@@ -10,10 +10,21 @@ import pytest
 from chromium import Browser, browser
 
 from spinsim import api
+from spinsim.reporting.html import write_report
 
 PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 QUICKSTART = Path(__file__).parents[2] / "scenarios" / "quickstart.yaml"
+LADDER = Path(__file__).parents[2] / "docs" / "measurements" / "h200-ladder.json"
 FEW = {"workload.requests": 8}
+# pairs of texts of one drawing whose boxes meet by more than a pixel both ways
+OVERLAPS = """[...document.querySelectorAll('svg')].flatMap(svg => {
+  const texts = [...svg.querySelectorAll('text')].map(t => [t.textContent, t.getBoundingClientRect()]);
+  return texts.flatMap(([a, p], i) => texts.slice(i + 1).filter(([b, q]) =>
+    Math.min(p.right, q.right) - Math.max(p.left, q.left) > 1 &&
+    Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top) > p.height / 3).map(([b, q]) => a + ' | ' + b));
+})"""
+SMALLEST = """Math.min(...[...document.querySelectorAll('svg text')].filter(t => t.textContent.trim())
+  .map(t => t.getBoundingClientRect().height))"""
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium on PATH")
 
@@ -41,6 +52,12 @@ def tuned(out: Path) -> None:
     api.tune(QUICKSTART, set=FEW, workers=0, out=out, **plan)
 
 
+def climbed(out: Path) -> None:
+    out.mkdir()
+    shutil.copy(LADDER, out / "report.json")
+    write_report(out / "report.json")
+
+
 # what makes a results folder, and words of its page's headline
 REPORTS = {
     "simulation": (simulated, "tok/s"),
@@ -48,6 +65,7 @@ REPORTS = {
     "sweep": (swept, "limits.batch"),
     "capacity": (loaded, "req/s"),
     "tuning": (tuned, "trials"),
+    "ladder": (climbed, "+ decomposition"),
 }
 
 
@@ -73,6 +91,8 @@ def test_a_report_renders_alone(tab: Browser, tmp_path: Path, kind: str) -> None
         assert words in visit.ask("document.querySelector('main').innerText")
         figures = "[...document.querySelectorAll('svg')].map(s => s.getBoundingClientRect().height)"
         assert all(height > 0 for height in visit.ask(figures))
+        assert visit.ask(OVERLAPS) == [], f"text over text at {width} px"
+        assert visit.ask(SMALLEST) >= 9, f"text too small at {width} px"
         wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert visit.ask(wide) <= 0, f"scrolls sideways at {width} px"
 
