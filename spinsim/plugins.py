@@ -36,11 +36,11 @@ def _load(path: Path) -> str:
     sys.modules[name] = module  # dataclasses look their module up while it is executed
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
-        text = " ".join(str(error).split())
+        text = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(
-            f"cannot be imported: {type(error).__name__}: {text}; allowed is a Python file that runs",
+            f"cannot be imported: {text}; allowed is a Python file that runs",
             file=str(path),
         ) from error
     return str(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -152,10 +153,12 @@ def train(
     """
     from spinsim.models.train import Options, train_family
 
+    _new_folder(Path(out), resume=resume)
     if device == "auto":
         import torch
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    _check_device(device)
     budget = f"--steps {steps}" if steps else f"--minutes {minutes:g}"
     rest = f"--device {device} --batch {batch} --rows {rows} --distill {distill:g} --seed {seed}"
     command = f"spinsim models train --out DIR {'--tiny' if tiny else f'{budget} {rest}'}"
@@ -197,8 +200,8 @@ def widen(
     if dtype not in DTYPES:
         raise InputError(f"unknown dtype {dtype!r}; allowed: {', '.join(DTYPES)}")
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} is not empty; allowed: an empty or new folder")
+    _new_folder(out)
+    _check_device(device)
     source = _checkpoint(model, family)
     import torch
 
@@ -235,10 +238,15 @@ def evaluate(
     from spinsim.models.family import DRAFTS
     from spinsim.models.record import trace_family
 
+    _check_device(device)
+    if save is not None and Path(save).is_dir():
+        raise InputError("is a folder; --save takes a file", file=str(save))
     steps = {draft.name: STEP_S[draft.stands_for] for draft in DRAFTS}
     for name, value in (step_ms or {}).items():
         if name not in steps:
             raise InputError(f"{name!r} is no draft; drafts: {', '.join(steps)}", key="--step-ms")
+        if not 0 < value < math.inf:
+            raise InputError(f"{value} ms is not allowed; above 0", key="--step-ms")
         steps[name] = float(value) / 1e3
     chosen = held_out_prompts(requests, seed)
     settings = f"--requests {requests} --output-tokens {output_tokens} --seed {seed} --device {device}"
@@ -262,6 +270,27 @@ def _checkpoint(model: PathLike, family: PathLike) -> Path:
             f"no config.json under {path}; expected {', '.join(MEMBERS)}, or a checkpoint's folder"
         )
     return path
+
+
+def _new_folder(path: Path, *, resume: bool = False) -> None:
+    """Raise InputError unless ``path`` is a folder that is empty or can be made."""
+    if path.is_dir() and any(path.iterdir()) and not resume:
+        raise InputError(f"{path} is not empty; allowed: an empty or new folder")
+    there = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise InputError(f"{there} is a file; allowed: an empty or new folder", key="--out")
+
+
+def _check_device(device: str) -> None:
+    """Raise InputError for what is no device, or is not there."""
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
+        raise InputError(f"{device!r} is no device; allowed: cpu, cuda, cuda:1, ...", key="--device")
+    if kind == "cuda":
+        import torch
+
+        if int(number or 0) >= torch.cuda.device_count():
+            raise InputError(f"{device!r} is not on this machine; allowed: cpu", key="--device")
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from spinsim.scenario import AllAtOnce, ClosedLoop, Gamma, Poisson, Replay, Scen
 from spinsim.scenario_file import LoadedScenario, load
 from spinsim.workload.build import build_workload
 
-FEWEST_REQUESTS = 50
+FEWEST_REQUESTS, MOST_REQUESTS = 50, 10_000_000
 CURVE = (0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5)  # rates of the curve, in capacities
 MOST_DOUBLINGS = 24
 _ATTAINMENT = metric("attainment")
@@ -81,12 +81,20 @@ def parse_slo(text: str) -> list[str]:
     found = []
     for part in text.split(","):
         name, equals, amount = (piece.strip() for piece in part.partition("="))
-        if not equals or name not in ("ttft_s", "tpot_s"):
+        if not equals or name not in ("ttft_s", "tpot_s") or not _seconds(amount):
             raise InputError(
-                f"{part!r} is no objective; write ttft_s=SECONDS,tpot_s=SECONDS", file=f"--slo {text}"
+                f"{part!r} is no objective; write ttft_s=SECONDS,tpot_s=SECONDS, above 0",
+                file=f"--slo {text}",
             )
         found.append(f"slo.{name}={amount}")
     return found
+
+
+def _seconds(text: str) -> bool:
+    try:
+        return 0 < float(text) < math.inf
+    except ValueError:
+        return False
 
 
 def capacity(wanted: CapacityPlan, lab: Lab) -> Capacity:
@@ -207,7 +215,9 @@ class _Search:
     def _plan(self, rate: float, seed: int) -> Planned:
         sets = [override(self.key, rate / self.unit), f"seed={seed}"]
         if self.duration is not None:
-            sets.append(f"workload.requests={max(FEWEST_REQUESTS, round(rate * self.duration))}")
+            requests = max(FEWEST_REQUESTS, round(rate * self.duration))
+            _check_requests(requests, self.duration)
+            sets.append(f"workload.requests={requests}")
         return plan(
             self.wanted.scenario, [*self.wanted.overrides, *sets], {"rate": rate}, self.wanted.plugins
         )
@@ -250,8 +260,17 @@ def _duration(wanted: CapacityPlan, scenario: Scenario, rate: float) -> float | 
     if wanted.duration_s is not None:
         if not 0 < wanted.duration_s < math.inf:
             raise InputError(f"{wanted.duration_s} is not allowed; above 0", key="--duration")
+        _check_requests(rate * wanted.duration_s, wanted.duration_s)
         return wanted.duration_s
     return max(60.0, (scenario.workload.requests or 0) / rate)
+
+
+def _check_requests(requests: float, duration_s: float) -> None:
+    if requests > MOST_REQUESTS:
+        raise InputError(
+            f"{duration_s:g} s of traffic have {requests:.2g} requests; at most {MOST_REQUESTS:,}",
+            key="--duration",
+        )
 
 
 def _manifest(wanted: CapacityPlan, search: _Search) -> dict[str, Any]:

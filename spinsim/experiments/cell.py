@@ -66,6 +66,20 @@ def cell_of(loaded: LoadedScenario, plugins: Sequence[str] = ()) -> Cell:
     )
 
 
+def check_files(loaded: LoadedScenario) -> None:
+    """Raise InputError where a file that the scenario names does not exist: before many cells fail of it."""
+    scenario = loaded.scenario
+    for section, key in (
+        (scenario.workload.source, "workload.source.path"),
+        (scenario.costs, "costs.path"),
+        (scenario.acceptance, "acceptance.path"),
+    ):
+        if named := getattr(section, "path", None):
+            path = resolve(named, loaded.base_dir, key)
+            if not path.exists():
+                raise InputError(f"{path} does not exist; give the path of a file", key=key)
+
+
 def _files(path: Path) -> list[Path]:
     return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
 

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from spinsim.errors import InputError
@@ -73,8 +74,12 @@ def check_writable(folder: Path) -> None:
     if not there.is_dir():
         which = "" if there == folder.absolute() else f"{there} "
         raise InputError(f"{which}is a file; --out takes a folder", file=str(folder))
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{there} cannot be written to; --out takes a folder that can", file=str(folder))
+    try:  # permissions do not tell: file systems may be read-only, or full
+        os.rmdir(mkdtemp(prefix=".spinsim-", dir=there))
+    except OSError:
+        raise InputError(
+            f"{there} cannot be written to; --out takes a folder that can", file=str(folder)
+        ) from None
 
 
 def open_store(folder: Path, kind: str, *, resume: bool = False, force: bool = False) -> Store:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -284,9 +285,11 @@ def constraint(text: str) -> Constraint:
         name, found, bound = text.partition(sign)
         if found:
             try:
-                return Constraint(text, metric(name.strip()), sign == ">=", float(bound))
+                number = float(bound)
             except ValueError:
                 break
+            if isfinite(number):
+                return Constraint(text, metric(name.strip()), sign == ">=", number)
     raise InputError("not a bound; write METRIC>=NUMBER or METRIC<=NUMBER", file=f"--require {text}")
 
 

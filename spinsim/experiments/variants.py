@@ -39,7 +39,11 @@ def axis(text: str) -> Axis:
     place = f"--grid {text if len(text) <= 60 else text[:57] + '...'}"
     if not equals or not key.strip() or not values.strip():
         raise InputError("not an axis; write key.path=value,value,...", file=place)
-    return axis_of(key.strip(), parse(f"[{values}]", place).data, place)
+    try:
+        found = parse(f"[{values}]", place).data
+    except InputError as error:
+        raise InputError(error.message, file=place) from None
+    return axis_of(key.strip(), found, place)
 
 
 def axis_of(name: str, values: Any, file: str = "", line: int = 0) -> Axis:

@@ -96,6 +96,22 @@ def test_a_folder_that_cannot_be_made_is_refused_before_the_work(tmp_path: Path)
     assert result.stderr.endswith(f": {tmp_path / 'file'} is a file; --out takes a folder\n")
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a file system that takes no folders")
+def test_a_file_system_that_takes_nothing_is_noticed_before_the_work() -> None:
+    result = simulate("--out", "/proc/spinsim/out")
+    assert result.exit_code == 2
+    assert result.stderr == "/proc/spinsim/out: /proc cannot be written to; --out takes a folder that can\n"
+
+
+@pytest.mark.parametrize("text", ["import sys; sys.exit(3)", "raise KeyError('x')", "x = ("])
+def test_a_plugin_that_does_not_run_is_bad_input(text: str, tmp_path: Path) -> None:
+    (tmp_path / "plugin.py").write_text(text)
+    result = simulate("--plugin", tmp_path / "plugin.py", "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"{tmp_path / 'plugin.py'}: cannot be imported: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     breaking(monkeypatch, ModuleNotFoundError("No module named 'torch'", name="torch"))
     result = simulate("--out", tmp_path / "out")

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from spinsim.cli import app
 
 LENGTHS = "policies.length.tokens=1,4,8"
+POISSON = ("--slo", "ttft_s=1", "--set", "workload.arrivals={process: poisson, rate_per_s: 5}")
 
 
 def spinsim(*arguments: str | Path) -> Result:
@@ -279,7 +280,13 @@ def test_a_front_is_not_dominated_and_each_member_is_written(tmp_path: Path) -> 
         (["tune", "--range", "nope=1:2"], "--range nope: nope: unknown key"),
         (["tune", "--range", "limits.batch=1:inf"], "--range limits.batch=1:inf: not a range"),
         (["tune", "--holdout-set", "nope=1"], "--holdout-set nope=1: nope: unknown key"),
-        (["capacity", "--slo", "ttft_s=1", "--duration", "nan"], "workload.arrivals"),
+        (["tune", "--require", "attainment>=nan"], "--require attainment>=nan: not a bound"),
+        (["capacity", "--slo", "ttft_s=1"], "workload.arrivals.process: closed has no arrival rate"),
+        (["capacity", "--slo", "ttft_s=nan"], "--slo ttft_s=nan: 'ttft_s=nan' is no objective"),
+        (["capacity", *POISSON, "--duration", "nan"], "--duration: nan is not allowed"),
+        (["capacity", *POISSON, "--duration", "1e12"], "--duration: 1e+12 s of traffic have 5e+12"),
+        (["sweep", "--grid", "acceptance={model: trace, path: no.npz}"], "acceptance.path: "),
+        (["sweep", "--grid", "limits.batch=[2"], "--grid limits.batch=[2: not valid YAML"),
     ],
 )
 def test_a_mistyped_option_is_refused_before_any_cell_and_leaves_earlier_results(
@@ -299,7 +306,7 @@ def test_a_mistyped_option_is_refused_before_any_cell_and_leaves_earlier_results
     assert refused.stdout == ""
     assert len(refused.stderr.splitlines()) == 1
     assert said in refused.stderr
-    assert refused.stderr.startswith((said, f"{scenario}:"))
+    assert refused.stderr.startswith((said, f"{scenario}:", "--grid acceptance="))
     assert [path.name for path in (out / "cells").iterdir()] == ["earlier.json"]
 
 

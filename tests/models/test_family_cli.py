@@ -62,6 +62,11 @@ def test_widen_and_inspect(llama: Callable[..., Any], tmp_path: Path) -> None:
             ["widen", "nowhere", "llama-7b", "--out", "x", "--dtype", "int4"],
             "unknown dtype 'int4'; allowed: bf16",
         ),
+        (["evaluate", "--step-ms", "tiny=nan"], "--step-ms: nan ms is not allowed; above 0"),
+        (["evaluate", "--device", "tpu"], "'tpu' is no device; allowed: cpu, cuda, cuda:1, ..."),
+        (["evaluate", "--device", "cuda:99"], "'cuda:99' is not on this machine"),
+        (["train", "--tiny", "--out", f"{__file__}/x"], "is a file; allowed: an empty or new folder"),
+        (["train", "--tiny", "--out", "x", "--device", "tpu"], "'tpu' is no device"),
         (["evaluate", "--step-ms", "huge=1"], "--step-ms: 'huge' is no draft; drafts: tiny"),
         (
             ["evaluate", "--family", "nowhere", "--requests", "1"],
