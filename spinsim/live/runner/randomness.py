@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import torch
 
+from spinsim.acceptance.counter import mix
+
 PROPOSE, ACCEPT, EMIT = 1, 2, 3  # purposes: draw a proposal, test it, draw the target's own token
 
 
@@ -34,7 +36,8 @@ def _mix(x: torch.Tensor) -> torch.Tensor:
 
 def uniform(seed: int, requests: torch.Tensor, positions: torch.Tensor, purpose: int) -> torch.Tensor:
     """Float64 in [0, 1) with 53 random bits; ``requests`` and ``positions`` int64, broadcast together."""
-    start = _signed((seed * 0x9E3779B97F4A7C15 + purpose * 0xD1B54A32D192ED03) & ((1 << 64) - 1))
+    # Mixed before the request is added: else seed + 1 has the numbers of seed, a request further.
+    start = _signed(mix(seed * 0x9E3779B97F4A7C15 + purpose * 0xD1B54A32D192ED03))
     state = _mix(requests * _GOLDEN + start)
     state = _mix(state + positions * _GOLDEN + _GOLDEN)
     return _shift(state, 11).to(torch.float64) * 2.0**-53
