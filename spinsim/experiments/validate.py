@@ -87,7 +87,11 @@ def again(
         raise InputError("no such file; a profile", file=str(profile))
     folder = Folder(out, resume=True)
     plan = folder.plan()
-    done = simulate_cells(out, plan["cells"], intervals, profile, workers, plugins, progress)
+    found = simulate_cells(out, plan["cells"], intervals, profile, workers, plugins, progress)
+    done = [cell for cell in found if "error" not in cell]
+    failed = [*plan["failed"], *(cell for cell in found if "error" in cell)]
+    if found and not done:
+        raise InputError(found[0]["error"], file=str(out))
     options = asdict(replace(Options(**plan["options"]), intervals=intervals))
     del options["workers"], options["plugins"]
     result = {
@@ -99,6 +103,7 @@ def again(
         **overall(done),
         "operations": operation_errors(done),
         "cells": done,
+        "failed": failed,
         "environment": environment(),
     }
     from spinsim.reporting.validation_report import validation_report  # matplotlib: half a second

@@ -86,7 +86,14 @@ class Arena:
         self._record([cell.loaded.scenario for cell in self._cells])
 
     def predictor(self, scenario: Scenario) -> Predictor:
-        """Fitting a profile takes a while: once for all cells of the same costs."""
+        """Fitting a profile takes a while: once for all cells of the same costs.
+
+        Beyond the profile the roofline answers here, whatever the scenario allows: live runs need no cost,
+        and what may be predicted is the simulated half's question.
+        """
+        if isinstance(scenario.costs, ProfileCosts):
+            costs = scenario.costs.model_copy(update={"allow_roofline": True})
+            scenario = scenario.model_copy(update={"costs": costs})
         key = scenario.model_dump_json(include={"models", "devices", "placement", "costs", "sampling"})
         if key not in self._predictors:
             with self.spending("fit profile"):

@@ -43,11 +43,13 @@ class _Runs:
 def run_live(
     cells: Sequence[Cell], folder: Folder, options: Options, progress: Progress | None = None
 ) -> None:
-    """Every cell that the folder has not yet, each kept when it is done; then the folder's plan says all.
+    """Every cell that the folder has not yet, each kept when it is done; the folder's plan says which.
 
-    Models are deployed once for all cells that can share them. Raises InputError as runs do.
+    Models are deployed once for all cells that can share them. A cell whose run fails is noted in the plan
+    and left out. Raises InputError as deployments do, and a run's error where every cell has one.
     """
-    plan: Numbers = {"options": asdict(options), "cells": [], "deployments": []}
+    plan: Numbers = {"options": asdict(options), "cells": [], "failed": [], "deployments": []}
+    errors: list[Exception] = []
     total = sum(1 + len(_loads(cell, options)) for cell in cells)
     for group in deployments(cells):
         arena = Arena(group, folder.root, options.seconds, progress)
@@ -71,10 +73,25 @@ def run_live(
                 progress("cells", len(plan["cells"]), total)
 
         for cell in group:
-            live = _kept(arena, folder, cell, options)
-            keep(live)
-            for load in _loads(cell, options):
-                keep(_kept(arena, folder, at_load(cell, load, live.requests_per_s), options))
+            try:
+                live = _kept(arena, folder, cell, options)
+                keep(live)
+                for load in _loads(cell, options):
+                    keep(_kept(arena, folder, at_load(cell, load, live.requests_per_s), options))
+            except RunFailed as failed:
+                plan["failed"].append({"name": failed.name, "error": str(failed.error)})
+                errors.append(failed.error)
+                folder.write_plan(plan)
+    if errors and not plan["cells"]:
+        raise errors[0]
+
+
+class RunFailed(Exception):
+    """A cell's live run ended with an error."""
+
+    def __init__(self, name: str, error: Exception) -> None:
+        super().__init__(f"{name}: {error}")
+        self.name, self.error = name, error
 
 
 def _loads(cell: Cell, options: Options) -> tuple[float, ...]:
@@ -113,7 +130,10 @@ def _lived(arena: Arena, folder: Folder, key: str, cell: Cell, options: Options)
         count = max(guess, least(scenario, prompted))
         count = fitting(believed, arena.base_dir, expected, predictor, options.seconds, count)
     with arena.spending("live runs"):
-        runs, count = _repeated(arena, scenario, prompted, count, options)
+        try:
+            runs, count = _repeated(arena, scenario, prompted, count, options)
+        except Exception as error:
+            raise RunFailed(cell.name, error) from error
     return LiveCell(
         key=key,
         name=cell.name,

@@ -11,6 +11,7 @@ from typing import Any
 
 from spinsim.costs.base import Predictor
 from spinsim.costs.build import build_predictor
+from spinsim.errors import InputError
 from spinsim.experiments.intervals import HEADLINES, bounds, collect, described, uncertainty_of
 from spinsim.experiments.pool import cores
 from spinsim.experiments.simulate import simulate_scenario
@@ -40,9 +41,9 @@ def simulate_cells(
     plugins: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> list[Numbers]:
-    """The comparison of every cell, in order. ``profile`` replaces the one of the live half.
+    """The comparison of every cell, in order; one that cannot be simulated has a name and an error.
 
-    ``workers`` and ``plugins`` as of the options. Raises InputError as simulations do.
+    ``profile`` replaces the one of the live half. ``workers`` and ``plugins`` as of the options.
     """
     count = min(cores() if workers is None else workers, len(keys))
     done: dict[str, Numbers] = {}
@@ -85,7 +86,10 @@ def _compared_cells(
         costs = scenario.model_dump_json(include={"models", "devices", "placement", "costs", "sampling"})
         if costs not in predictors:
             predictors[costs] = build_predictor(scenario, root)
-        yield key, compare_cell(cell, scenario, root, predictors[costs], intervals)
+        try:
+            yield key, compare_cell(cell, scenario, root, predictors[costs], intervals)
+        except InputError as error:
+            yield key, {"name": cell.name, "error": str(error)}
 
 
 def with_profile(scenario: Scenario, profile: Path | None) -> Scenario:

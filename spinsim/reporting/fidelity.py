@@ -182,5 +182,7 @@ def print_validation(done: dict[str, Any], folder: Path, console: Console | None
                 "drift",
                 f"{point['operation']} {point['model']}: {signed(point['factor'] - 1)} of its profile",
             )
+    for cell in done["failed"]:
+        facts.add_row("failed", f"{cell['name']}: {cell['error']}")
     console.print(facts)
     console.print(f"results in {folder}", highlight=False, soft_wrap=True)

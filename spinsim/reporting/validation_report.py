@@ -209,6 +209,9 @@ def _method(done: Numbers) -> str:
             "<p>Points of the profile that measured otherwise before the runs:</p>",
             page.definitions(said),
         ]
+    if done["failed"]:
+        said = ((cell["name"], cell["error"]) for cell in done["failed"])
+        parts += ["<p>Cells that failed:</p>", page.definitions(said)]
     return page.section("What it took", *parts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from typer.testing import CliRunner
 
 from spinsim.cli import app
+from spinsim.costs.profile import read_profile, write_profile
 from spinsim.errors import InputError
 from spinsim.experiments import profile as profiling
 from spinsim.experiments import validation_arena, validation_live
@@ -25,6 +27,7 @@ from spinsim.experiments.validation_metrics import (
     ranking,
 )
 from spinsim.experiments.validation_plan import at_load, deployments, plan
+from spinsim.live.lanes import LaneError
 from spinsim.profiling.timing import Effort
 from tests.validate.tiny_models import tiny_scenario
 
@@ -126,6 +129,46 @@ def test_other_costs_are_judged_by_the_same_live_runs(
     copied = again(tmp_path / "measured")
     assert len(copied["drift"]) == 5
     assert copied["cells"][0]["costs"]["roofline"] == 0
+
+
+def test_a_run_that_fails_is_reported_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = plan([tiny_scenario(tmp_path).path], GRID, [], None)
+    run = validation_live.run_scenario
+
+    def failing(scenario: Any, *args: Any, **kwargs: Any) -> Any:
+        ran = run(scenario, *args, **kwargs)
+        if scenario.policies.selector.name == "round_robin":
+            return replace(ran, error=LaneError("lane cpu: verify: out of memory"))
+        return ran
+
+    monkeypatch.setattr(validation_live, "run_scenario", failing)
+    done = validate(cells, tmp_path / "out", Options(repetitions=1, intervals=0))
+    assert [cell["name"] for cell in done["cells"]] == [cells[1].name]
+    assert done["failed"] == [{"name": cells[0].name, "error": "lane cpu: verify: out of memory"}]
+    monkeypatch.undo()
+    mended = validate(cells, tmp_path / "out", Options(repetitions=1, intervals=0), resume=True)
+    assert (len(mended["cells"]), mended["failed"]) == (2, [])
+
+    monkeypatch.setattr(validation_live, "run_scenario", failing)
+    with pytest.raises(LaneError):
+        validate(cells[:1], tmp_path / "other", Options(repetitions=1))
+
+
+def test_a_profile_that_lacks_an_operation_is_refused_after_the_live_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Live runs need no costs: what was paid for is kept."""
+    monkeypatch.setattr(profiling, "QUICK", Effort(seconds=0.0, fewest=1, most=1, warm=0, passes=1))
+    path = profiling.profile(tiny_scenario(tmp_path), tmp_path / "p.json", quick=True, budget_s=0.1).path
+    whole = read_profile(path)
+    write_profile(replace(whole, points=tuple(p for p in whole.points if p.packing != "padded")), path)
+    loaded = tiny_scenario(tmp_path, costs={"model": "profile", "path": "p.json"})
+    with pytest.raises(InputError, match=r"verify \(padded\)"):
+        validate(plan([loaded.path], [], [], None), tmp_path / "out", Options(repetitions=1))
+    write_profile(whole, path)
+    assert len(again(tmp_path / "out", profile=path, intervals=0)["cells"]) == 1
 
 
 def test_damaged_live_runs_are_refused(tmp_path: Path) -> None:
