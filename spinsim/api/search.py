@@ -71,6 +71,7 @@ class Tuning:
         if not 0 <= winner < len(self.result.winners):
             raise InputError(f"no winner {winner}; there are {len(self.result.winners)}", key="winner")
         path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(self.result.winners[winner].yaml, encoding="utf-8")
         return path
 

@@ -24,6 +24,8 @@ def run_page(name: str, folder: Path, *, live: bool) -> dict[str, Any]:
     assert blocks
     for code in blocks:
         exec(compile(code, f"{name}.md", "exec"), names)
+    # what git does not ignore would lie about in the reader's clone
+    assert {path.name for path in folder.iterdir()} <= {"scenarios", "results"}
     return names
 
 
