@@ -63,9 +63,9 @@ def hindsight(
         return {"known": False, "why": "no round was decided"}, {}
     lost = _lost(rows)
     line = np.arange(rows.chosen.size)
-    usable = np.isfinite(lost).all(axis=0)
+    usable = np.arange(len(arms)) < len(records.drafts) + allow_none
     best = int(np.argmin(np.where(usable, lost.sum(axis=0), np.inf)))
-    mine = _best_per_request(rows, lost)
+    mine = _best_per_request(rows, np.where(usable, lost, np.inf))
     series = {
         "selector": lost[line, rows.chosen],
         "best_fixed": lost[:, best],

@@ -92,10 +92,7 @@ def trade_off(run: RunFolder) -> str:
     if len(used) < FEW_SLICES:
         return ""
     x = np.array([np.median(paces[i]) for i in used])
-    edges = start + np.arange(SLICES + 1) * length
-    first = run.requests["first_token_s"]
-    tokens = np.histogram(run.rounds["committed_s"], edges, weights=run.rounds["committed"])[0]
-    tokens = tokens + np.histogram(first[np.isfinite(first)], edges)[0]
+    tokens = tokens_by_slice(run)
     s = run.summary
     own = s.get("within_run", {}).get("metrics", {})
     factor, unit = (1e3, "ms") if x.max() < 1 else (1.0, "s")
@@ -113,3 +110,16 @@ def trade_off(run: RunFolder) -> str:
         "within the run. Where load comes in waves, dots move up and to the right together."
     )
     return page.section("Goodput against latency", page.figure(svg, text))
+
+
+def tokens_by_slice(run: RunFolder) -> Column:
+    """Tokens committed in each of ``SLICES`` equal parts of the window; they add up to the summary's."""
+    start, end = run.window
+
+    def summed(moments: Column, weights: Column) -> Column:
+        inside = (moments >= start) & (moments <= end)
+        place = np.clip((moments[inside] - start) / (end - start) * SLICES, 0, SLICES - 1).astype(int)
+        return np.bincount(place, weights[inside], SLICES)
+
+    first = run.requests["first_token_s"]
+    return summed(run.rounds["committed_s"], run.rounds["committed"]) + summed(first, np.ones(first.size))

@@ -8,7 +8,7 @@ import numpy as np
 
 from spinsim.reporting import figures, page
 from spinsim.reporting.report_data import RunFolder
-from spinsim.reporting.terminal import duration, percent
+from spinsim.reporting.terminal import duration
 
 _UNKNOWN = (
     "What the other drafts would have brought is not known: a live run sees the acceptance of the drafts "
@@ -49,7 +49,7 @@ def regret(run: RunFolder) -> str:
         [
             f"{page.key(_STYLES[name][0])}{escape(text)}",
             duration(told["lost_per_round_s"][name]),
-            percent(told["share_of_oracle"][name]),
+            f"{100 * told['share_of_oracle'][name]:.1f} %",
         ]
         for name, text in names.items()
     ]

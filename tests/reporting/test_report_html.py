@@ -6,9 +6,11 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -17,6 +19,8 @@ from spinsim.errors import InputError
 from spinsim.reporting.folder import write_results
 from spinsim.reporting.html import write_report
 from spinsim.reporting.metrics import summarise
+from spinsim.reporting.report_data import read_folder
+from spinsim.reporting.report_load import tokens_by_slice
 from spinsim.scenario import Scenario
 
 VOID = {"meta", "link", "br", "img", "hr"}
@@ -94,6 +98,14 @@ def test_every_part_is_there(results: Path) -> None:
     assert "prefers-color-scheme:dark" in html
     assert not re.search(r"#0102[0-9a-f]{2}", html), "a placeholder colour was left"
     assert str(results.parent) not in html
+
+
+def test_slices_of_the_window_add_up_to_what_was_committed(results: Path) -> None:
+    run = read_folder(results)
+    many = replace(run, rounds={**run.rounds, "committed": np.full_like(run.rounds["committed"], 30_000)})
+    assert tokens_by_slice(run).sum() == run.summary["tokens"]["committed"]
+    firsts = run.summary["tokens"]["first"]
+    assert tokens_by_slice(many).sum() == firsts + 30_000 * int(run.inside.sum())  # more than int16 holds
 
 
 def test_the_report_can_be_made_again_from_its_folder(results: Path, tmp_path: Path) -> None:
