@@ -89,7 +89,7 @@ def again(
     plan = folder.plan()
     found = simulate_cells(out, plan["cells"], intervals, profile, workers, plugins, progress)
     done = [cell for cell in found if "error" not in cell]
-    failed = [*plan["failed"], *(cell for cell in found if "error" in cell)]
+    failed = [*plan.get("failed", ()), *(cell for cell in found if "error" in cell)]
     if found and not done:
         raise InputError(found[0]["error"], file=str(out))
     options = asdict(replace(Options(**plan["options"]), intervals=intervals))
