@@ -30,6 +30,7 @@ LEARNERS = [
     "metasd_ucb",
     "thompson",
     "spin",
+    "joint",
 ]
 COSTS = LinearCosts(step_s=(0.5e-3, 0.5e-3, 0.5e-3, 0.5e-3), verify_s=10e-3, catch_up_s=0.2e-3)
 RATES = (0.3, 0.85, 0.5, 0.15)

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
+import numpy as np
 from annotated_types import Ge
 
 from spinsim.policies.base import PolicyContext, RequestView
 from spinsim.policies.registry import SELECTORS
 from spinsim.policies.selectors.arms import PerRequest
 from spinsim.policies.selectors.oracle_path import Pricing, shortest_path
-from spinsim.policies.selectors.oracle_round import RoundPlanner
+from spinsim.policies.selectors.round_plan import RoundPlanner
 
 
 @SELECTORS.register("oracle")
@@ -55,8 +56,9 @@ class Oracle(PerRequest["Oracle.Params"]):
             return [self._follow(batch[0])]
         for view in batch:
             self._plans.pop(view.id, None)  # its caches are no longer what the plan took them to be
-        tokens = [self._tokens(view) for view in batch]
-        return self._planner.assign(batch, tokens, self.arms, self.room(len(batch)))
+        tokens, room = np.array([self._tokens(view) for view in batch]), self.room(len(batch))
+        arms = self._planner.best_set(batch, tokens, self.arms, room)
+        return self._planner.assign(batch, tokens, arms, room)
 
     def forget(self, request: int) -> None:
         self._plans.pop(request, None)

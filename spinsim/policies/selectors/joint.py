@@ -1,0 +1,86 @@
+"""A selector that reckons with the batch: a draft chosen for one request keeps all of them waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge
+
+from spinsim.policies.base import NO_DRAFT, Feedback, PolicyContext, RequestView, Tunable
+from spinsim.policies.registry import SELECTORS
+from spinsim.policies.reward import PositionsAccepted
+from spinsim.policies.selectors.arms import PerRequest
+from spinsim.policies.selectors.learner import SharedParams
+from spinsim.policies.selectors.round_plan import Array, RoundPlanner
+from spinsim.policies.statistics import Statistics
+
+USUAL_LENGTH = 4  # tokens of a proposal, where the length policy fixes none
+CERTAIN = 0.999  # the highest acceptance rate that is believed: at 1 a proposal's yield is 0 / 0
+
+
+@SELECTORS.register("joint")
+class Joint(PerRequest["Joint.Params"]):
+    """Most expected tokens of the whole batch per predicted second of its round (ours).
+
+    A request's acceptance rate a with a draft is accepted / tried positions, raised by ``beta``
+    sqrt(2 ln t / n) as in UCB1; a proposal of k tokens then yields (1 - a^(k+1)) / (1 - a) (Leviathan et
+    al. 2023). Optimism adds up over the batch, so that an uncertain draft is tried by many at once, or by
+    nobody where even that could not pay. Drafts of one lane run one after another, so a set of them is grown
+    greedily while the round's rate grows (:class:`RoundPlanner`, as the oracle's in a batch); within it every
+    request takes the draft that yields it most, its last one counting ``stay`` more. A set is held for
+    ``hold`` rounds, and a catch-up is reckoned to pay over ``repay`` rounds.
+    """
+
+    @dataclass(frozen=True)
+    class Params(SharedParams):
+        prior_weight: Annotated[float, Ge(0), Tunable(0.5, 64, log=True)] = 2.0
+        beta: Annotated[float, Ge(0), Tunable(0.01, 1, log=True)] = 0.05
+        hold: Annotated[int, Ge(1), Tunable(1, 32, log=True)] = 2
+        stay: Annotated[float, Ge(0), Tunable(0, 0.2)] = 0.03
+        repay: Annotated[float, Ge(1), Tunable(1, 64, log=True)] = 16.0
+
+    def __init__(self, params: Params, context: PolicyContext) -> None:
+        super().__init__(params, context)
+        self.statistics = Statistics(self.arms, params.share, params.prior_weight)
+        self._positions = PositionsAccepted()
+        lengths = context.lengths or (min(USUAL_LENGTH, context.max_length),) * len(context.drafts)
+        self._lengths = np.array([*lengths, 0])
+        self._planner = RoundPlanner(context, lengths, params.repay)
+        self._set: list[int] = []
+        self._left = 0  # rounds that the set is still held
+
+    def assign(self, batch: Sequence[RequestView]) -> list[int]:
+        tokens, room = self._tokens(batch), self.room(len(batch))
+        if not self._left:
+            self._set = self._planner.best_set(batch, tokens, self.arms, room)
+            self._left = self.params.hold
+        self._left -= 1
+        return self._planner.assign(batch, tokens, self._set, room)
+
+    def observe(self, feedback: Feedback) -> None:
+        self.statistics.add(feedback.requests, feedback.drafts, *self._positions.of(feedback))
+
+    def forget(self, request: int) -> None:
+        self.statistics.forget(request)
+
+    def _tokens(self, batch: Sequence[RequestView]) -> Array:
+        """Expected tokens [request, arm] of a round, optimistically; NO_DRAFT's in the last column."""
+        statistics, drafts = self.statistics, len(self.context.drafts)
+        known = [statistics.of(view.id) for view in batch]
+        prior = statistics.prior
+        gain = np.array([stats.gain for stats in known]) + prior.gain
+        cost = np.array([stats.cost for stats in known]) + prior.cost
+        pulls = np.array([stats.pulls for stats in known]) + statistics.prior_pulls
+        rounds = np.maximum(pulls.sum(1, keepdims=True), 2.0)
+        radius = self.params.beta * np.sqrt(2 * np.log(rounds) / np.maximum(pulls, 1e-9))
+        rate = np.ones((len(batch), drafts + 1))
+        rate[:, :drafts] = (gain / cost + radius)[:, :drafts]
+        rate = rate.clip(0.0, CERTAIN)
+        tokens: Array = (1 - rate ** (self._lengths + 1)) / (1 - rate)
+        for row, view in enumerate(batch):
+            if view.draft != NO_DRAFT:
+                tokens[row, view.draft] *= 1 + self.params.stay
+        return tokens
