@@ -11,6 +11,7 @@ import torch
 
 from spinsim.acceptance.trace import load_trace
 from spinsim.errors import InputError
+from spinsim.experiments import recorder
 from spinsim.experiments.run import run_scenario
 from spinsim.experiments.simulate import simulate_scenario
 from spinsim.experiments.trace import trace
@@ -107,6 +108,28 @@ def test_recorded_runs_are_the_drafts_own_argmaxes(tmp_path: Path) -> None:
                     run += 1
                 said = int(made.drafts[name].rows.row(row)[position])
                 assert min(said, 3) == min(run, 3)
+
+
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 0.8}], ids=["greedy", "sampling"])
+def test_reading_several_texts_in_a_pass_is_reading_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampling: dict[str, float]
+) -> None:
+    loaded = tiny_scenario(tmp_path, sampling=sampling)
+    together = trace(loaded, tmp_path / "together.npz").trace
+    passes = []
+    read = recorder._pass
+
+    def counted(runner: object, slots: list[int], texts: list[object]) -> object:
+        passes.append(len(slots))
+        return read(runner, slots, texts)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(recorder, "_pass", counted)
+    monkeypatch.setattr(recorder, "LOGIT_BYTES", 1)
+    apart = trace(loaded, tmp_path / "apart.npz").trace
+    assert set(passes) == {1}
+    for name, recording in together.drafts.items():
+        left, right = recording.rows.values, apart.drafts[name].rows.values
+        assert np.abs(left.astype(int) - right.astype(int)).max() <= (2 if sampling else 0)
 
 
 def test_sampling_records_probabilities(tmp_path: Path) -> None:
