@@ -3,7 +3,8 @@
 Three times are told apart, all seen from the lane that executes an operation. Its *duration*; its *handover*,
 from the input that led to it (the completion of what came before) to its start, where its lane stood idle:
 the thread hops and the orchestrator; and the lane's *turnaround*, from the end of the operation before to the
-start, where it was queued behind that one.
+start, where it was queued behind that one. Durations are also kept apart by that (``after_idle``,
+``after_work``): a short operation may take longer on a lane that stood idle.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ COLUMNS = (
     "started_ns",
     "finished_ns",
 )
-TIMES = ("duration", "handover", "turnaround")
+TIMES = ("duration", "handover", "turnaround", "after_idle", "after_work")
 
 
 @dataclass(frozen=True)
@@ -150,8 +151,11 @@ def times(table: OperationTable) -> dict[str, NDArray[np.float64]]:
     idle = submitted >= free
     nothing = np.full(len(lane), np.nan)
     with np.errstate(over="ignore"):
+        duration = (columns["finished_ns"] - started) / NS
         return {
-            "duration": (columns["finished_ns"] - started) / NS,
+            "duration": duration,
+            "after_idle": np.where(idle, duration, nothing),
+            "after_work": np.where(idle, nothing, duration),
             "handover": np.where(idle, (started - submitted) / NS, nothing),
             "turnaround": np.where(idle, nothing, (started - free) / NS),
         }
@@ -209,8 +213,8 @@ def operation_errors(cells: Iterable[Numbers]) -> list[Numbers]:
 
     ``live_s`` and ``simulated_s`` are mean durations, weighted by how often the live runs had the group, so
     that the mixture of shapes is the same on both sides; ``effect`` is the difference of their sums over the
-    live runs' seconds: what the group does to a run in which nothing overlaps. Likewise of handovers, as
-    ``handover``.
+    live runs' seconds: what the group does to a run in which nothing overlaps. Likewise of
+    handovers, and of durations after an idle lane and after work.
     """
     cells = list(cells)
     total = sum(float(np.mean(cell["live_s"])) for cell in cells)
@@ -228,6 +232,8 @@ def operation_errors(cells: Iterable[Numbers]) -> list[Numbers]:
             "count": sum(live["count"] for live, _ in pairs),
             **_weighed(pairs, "duration", total),
             "handover": _weighed(pairs, "handover", total),
+            "after_idle": _weighed(pairs, "after_idle", total),
+            "after_work": _weighed(pairs, "after_work", total),
         }
         for (kind, model, rows), pairs in sorted(gathered.items(), key=lambda item: _order((item[0], None)))
     ]

@@ -114,7 +114,7 @@ def short_names(names: Sequence[str]) -> list[str]:
 
 def _operations(rows: Sequence[dict[str, Any]]) -> Table:
     """The groups of operations that do most to a run's length, in milliseconds."""
-    table = _table("ms by operation, rows up to", "live", "sim.", "error", "effect", "handover", "sim.")
+    table = _table("operation, rows, ms", "live", "sim.", "error", "effect", "handover", "sim.")
     worst = sorted(rows, key=lambda row: -max(abs(row["effect"] or 0), abs(row["handover"]["effect"] or 0)))
     for row in sorted(worst[:MOST_OPERATIONS], key=rows.index):
         handover = row["handover"]

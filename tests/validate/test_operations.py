@@ -87,6 +87,8 @@ def test_a_lane_that_stands_idle_waits_for_the_host_and_one_that_does_not_turns_
     assert found["duration"] == [95, 97, 43, 39]
     assert np.nan_to_num(found["handover"], nan=-1).tolist() == [5, -1, 7, 11]
     assert np.nan_to_num(found["turnaround"], nan=-1).tolist() == [-1, 3, -1, -1]
+    assert np.nan_to_num(found["after_idle"], nan=-1).tolist() == [95, -1, 43, 39]
+    assert np.nan_to_num(found["after_work"], nan=-1).tolist() == [-1, 97, -1, -1]
 
 
 @given(st.integers(1, 10_000))
