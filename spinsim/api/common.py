@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypedDict
 
+from spinsim.errors import InputError
 from spinsim.experiments.evaluate import Lab
 from spinsim.experiments.pool import open_pool
 from spinsim.experiments.store import Store, open_store
@@ -15,7 +16,9 @@ from spinsim.plugins import load_plugins
 from spinsim.scenario_file import LoadedScenario, load
 
 PathLike = str | Path
-Settings = Mapping[str, Any] | Sequence[str]  # {"key.path": value}, or "key.path=value" texts
+Settings = Mapping[str, Any] | Sequence[str] | str  # {"key.path": value}, or "key.path=value" texts
+Texts = Sequence[str] | str  # several, or one
+Paths = Sequence[PathLike] | PathLike
 Progress = Callable[[str, float, float], None]  # (phase, done, total)
 
 
@@ -34,7 +37,25 @@ def overrides(settings: Settings) -> tuple[str, ...]:
     """``settings`` as ``key.path=value`` texts."""
     if isinstance(settings, Mapping):
         return tuple(override(key, value) for key, value in settings.items())
-    return tuple(settings)
+    return texts(settings)
+
+
+def texts(given: Texts) -> tuple[str, ...]:
+    """One text or several, as several."""
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def paths(given: Paths) -> tuple[Path, ...]:
+    """One path or several, as several."""
+    several = (given,) if isinstance(given, str | Path) else given
+    return tuple(Path(path) for path in several)
+
+
+def at_least(least: int, **counts: int | None) -> None:
+    """Raise InputError for a number of the caller's, by its name, that is too small."""
+    for name, count in counts.items():
+        if count is not None and count < least:
+            raise InputError(f"{count} is not allowed; {least} or more", key=f"--{name}")
 
 
 def loaded(
@@ -42,10 +63,10 @@ def loaded(
     settings: Settings,
     seed: int | None,
     device: str | None = None,
-    plugins: Sequence[PathLike] = (),
+    plugins: Paths = (),
 ) -> LoadedScenario:
     """A valid scenario with what is overridden. Raises InputError with a line per problem."""
-    load_plugins(plugins)
+    load_plugins(paths(plugins))
     seeds = () if seed is None else (f"seed={seed}",)
     return load(Path(scenario), [*overrides(settings), *seeds], device)
 

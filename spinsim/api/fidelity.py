@@ -12,10 +12,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spinsim.api.common import PathLike, Progress, Settings, loaded, overrides
+from spinsim.api.common import (
+    PathLike,
+    Paths,
+    Progress,
+    Settings,
+    Texts,
+    at_least,
+    loaded,
+    overrides,
+    paths,
+    texts,
+)
 from spinsim.api.frames import frame
 from spinsim.errors import InputError
-from spinsim.experiments.variants import override
+from spinsim.experiments.variants import axis_of
 from spinsim.plugins import load_plugins
 
 if TYPE_CHECKING:
@@ -116,7 +127,7 @@ def profile(
     set: Settings = (),
     seed: int | None = None,
     device: str | None = None,
-    plugins: Sequence[PathLike] = (),
+    plugins: Paths = (),
     progress: Progress | None = None,
 ) -> Profiling:
     """Measure this machine for a scenario's models into the file ``out`` (profiles/NAME-HARDWARE.json).
@@ -154,7 +165,7 @@ def profile_again(
     set: Settings = (),
     seed: int | None = None,
     device: str | None = None,
-    plugins: Sequence[PathLike] = (),
+    plugins: Paths = (),
     progress: Progress | None = None,
 ) -> Remeasured:
     """Measure some points of the profile ``out`` once more and note in it how they differ, for intervals.
@@ -179,7 +190,7 @@ def trace(
     set: Settings = (),
     seed: int | None = None,
     device: str | None = None,
-    plugins: Sequence[PathLike] = (),
+    plugins: Paths = (),
     progress: Progress | None = None,
 ) -> Tracing:
     """Record the acceptance of a scenario's models over its prompts into ``out`` (traces/NAME.npz).
@@ -197,10 +208,10 @@ def trace(
 
 
 def validate(
-    scenarios: PathLike | Sequence[PathLike],
+    scenarios: Paths,
     out: PathLike,
     *,
-    grid: Mapping[str, Sequence[Any]] | Sequence[str] = (),
+    grid: Mapping[str, Sequence[Any]] | Texts = (),
     repetitions: int = 3,
     intervals: int = 20,
     loads: Sequence[float] = (),
@@ -212,7 +223,7 @@ def validate(
     set: Settings = (),
     seed: int | None = None,
     device: str | None = None,
-    plugins: Sequence[PathLike] = (),
+    plugins: Paths = (),
     progress: Progress | None = None,
 ) -> Validation:
     """Run scenarios (or sweeps of them) live and simulated, and say how far apart they are.
@@ -223,6 +234,8 @@ def validate(
     Finished cells are in the folder ``out``. ``live_only`` leaves the simulated half to
     :func:`validate_again`: the answer has no cells yet. Raises InputError.
     """
+    at_least(1, repetitions=repetitions)
+    at_least(0, intervals=intervals, workers=workers)
     for load in loads:
         if not 0 < load < math.inf:
             raise InputError(f"{load} is not allowed; above 0, such as 0.8", key="--load")
@@ -233,12 +246,11 @@ def validate(
     from spinsim.experiments.store import check_writable
     from spinsim.experiments.validation_plan import plan
 
-    imported = load_plugins(plugins)
-    paths = [Path(scenarios)] if isinstance(scenarios, str | Path) else [Path(path) for path in scenarios]
+    imported = load_plugins(paths(plugins))
     if isinstance(grid, Mapping):
-        grid = [override(key, list(values)).replace("=[", "=", 1)[:-1] for key, values in grid.items()]
+        grid = [_axis_text(key, values) for key, values in grid.items()]
     seeds = [] if seed is None else [f"seed={seed}"]
-    cells = plan(paths, list(grid), [*overrides(set), *seeds], device)
+    cells = plan(paths(scenarios), texts(grid), [*overrides(set), *seeds], device)
     check_writable(Path(out))
     from spinsim.experiments import validate as experiment
 
@@ -264,7 +276,7 @@ def validate_again(
     profile: PathLike | None = None,
     intervals: int = 20,
     workers: int | None = None,
-    plugins: Sequence[PathLike] = (),
+    plugins: Paths = (),
     progress: Progress | None = None,
 ) -> Validation:
     """The simulated half of the validation in ``out`` once more, on any machine: no model runs.
@@ -279,10 +291,16 @@ def validate_again(
             profile=None if profile is None else Path(profile),
             intervals=intervals,
             workers=workers,
-            plugins=load_plugins(plugins),
+            plugins=load_plugins(paths(plugins)),
             progress=progress,
         )
     )
+
+
+def _axis_text(key: str, values: Sequence[Any]) -> str:
+    """``key=v1,v2`` of a list of values. Raises InputError for what is none."""
+    axis = axis_of(key, list(values) if isinstance(values, range | tuple) else values)
+    return f"{key}={','.join(text.partition('=')[2] for texts in axis.overrides for text in texts)}"
 
 
 def _file(out: PathLike | None, default: Path) -> Path:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from spinsim.api.common import PathLike, Settings, Where, lab, overrides
+from spinsim.api.common import PathLike, Paths, Settings, Texts, Where, lab, overrides, paths, texts
 from spinsim.api.frames import frame
 from spinsim.experiments import compare as _compare
 from spinsim.experiments import sweep as _sweep
@@ -26,7 +26,7 @@ class Sweep:
     """``result`` holds what was planned and every row; ``summary`` is summary.json."""
 
     result: _sweep.Sweep
-    summary: dict[str, Any]
+    summary: dict[str, Any] = field(repr=False)
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -39,7 +39,7 @@ class Comparison:
     """``result.effects[name]`` are typed: means, paired differences, intervals, verdicts."""
 
     result: _compare.Comparison
-    summary: dict[str, Any]
+    summary: dict[str, Any] = field(repr=False)
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -70,13 +70,13 @@ class Comparison:
 
 def sweep(
     scenario: PathLike,
-    grid: Mapping[str, Any] | Sequence[str] | None = None,
+    grid: Mapping[str, Any] | Texts | None = None,
     *,
     set: Settings = (),
     seeds: int | None = None,
     seed: int | None = None,
-    metrics: Sequence[str] = (),
-    plugins: Sequence[PathLike] = (),
+    metrics: Texts = (),
+    plugins: Paths = (),
     **where: Unpack[Where],
 ) -> Sweep:
     """Simulate every combination of ``grid``, ``seeds`` times each from ``seed`` (the scenario's) on.
@@ -85,19 +85,19 @@ def sweep(
     takes them. ``scenario`` may be a sweep's YAML. ``where``: see :class:`spinsim.api.Where`. Raises
     InputError before anything runs; a failed cell is a row without numbers.
     """
-    loaded_plugins = load_plugins(plugins)
+    loaded_plugins = load_plugins(paths(plugins))
     plan = _sweep.read_sweep(Path(scenario)) or _sweep.SweepPlan(Path(scenario), ())
     if isinstance(grid, Mapping):
         axes = [axis_of(name, values) for name, values in grid.items()]
     else:
-        axes = [axis(text) for text in grid or ()]
+        axes = [axis(text) for text in texts(grid or ())]
     plan = replace(
         plan,
         axes=(*plan.axes, *axes),
         overrides=(*plan.overrides, *overrides(set)),
         seeds=plan.seeds if seeds is None else seeds,
         seed=plan.seed if seed is None else seed,
-        metrics=tuple(metrics) or plan.metrics,
+        metrics=texts(metrics) or plan.metrics,
         plugins=loaded_plugins,
     )
     with lab("sweep", **where) as place:
@@ -106,15 +106,15 @@ def sweep(
 
 
 def compare(
-    scenarios: PathLike | Sequence[PathLike],
-    policies: Mapping[str, Mapping[str, Any]] | Sequence[str] | None = None,
+    scenarios: Paths,
+    policies: Mapping[str, Mapping[str, Any]] | Texts | None = None,
     *,
     set: Settings = (),
     seeds: int = _compare.SEEDS,
     seed: int | None = None,
-    metrics: Sequence[str] = (),
+    metrics: Texts = (),
     baseline: str | None = None,
-    plugins: Sequence[PathLike] = (),
+    plugins: Paths = (),
     **where: Unpack[Where],
 ) -> Comparison:
     """Compare scenarios, or one scenario as it stands with ``policies``, on the same ``seeds``.
@@ -123,19 +123,24 @@ def compare(
     ``baseline``: the alternative that others are compared with, the first by default. ``where``: see
     :class:`spinsim.api.Where`. Raises InputError before anything runs.
     """
-    paths = [Path(scenarios)] if isinstance(scenarios, str | Path) else [Path(path) for path in scenarios]
-    loaded_plugins = load_plugins(plugins)
+    loaded_plugins = load_plugins(paths(plugins))
     common = overrides(set)
     if isinstance(policies, Mapping):
         chosen = {
             name: [override(f"policies.{kind}", choice) for kind, choice in choices.items()]
             for name, choices in policies.items()
         }
-        given = _compare.with_policies(paths, chosen, common)
+        given = _compare.with_policies(paths(scenarios), chosen, common)
     else:
-        given = _compare.alternatives(paths, policies or (), common)
+        given = _compare.alternatives(paths(scenarios), texts(policies or ()), common)
     with lab("comparison", **where) as place:
         result = _compare.compare(
-            given, place, seeds=seeds, seed=seed, metrics=metrics, baseline=baseline, plugins=loaded_plugins
+            given,
+            place,
+            seeds=seeds,
+            seed=seed,
+            metrics=texts(metrics),
+            baseline=baseline,
+            plugins=loaded_plugins,
         )
     return Comparison(result, finish_comparison(place.store, result))

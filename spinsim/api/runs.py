@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from spinsim.api.common import PathLike, Progress, Settings, loaded, overrides
+from spinsim.api.common import PathLike, Paths, Progress, Settings, at_least, loaded, overrides, paths
 from spinsim.api.frames import frame, parquet
 from spinsim.errors import InputError
 from spinsim.plugins import load_plugins
@@ -21,12 +21,18 @@ if TYPE_CHECKING:
     from spinsim.experiments.replay import Replayed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
     """One run: ``summary`` as in summary.json, and the tables of a results folder as frames."""
 
     summary: dict[str, Any]
-    _table: Callable[[str], pd.DataFrame] = field(repr=False)
+    _table: Callable[[str], pd.DataFrame]
+
+    def __repr__(self) -> str:
+        s = self.summary
+        ended = f"{s['requests']['completed']} of {s['requests']['submitted']} requests"
+        name = f"{s['scenario']}, {s['mode']}, seed {s['seed']}"
+        return f"Results({name}: {self.goodput:,.0f} tokens/s, {ended})"
 
     @property
     def goodput(self) -> float:
@@ -75,7 +81,7 @@ def simulate(
     seed: int | None = None,
     device: str | None = None,
     intervals: int = 0,
-    plugins: Sequence[PathLike] = (),
+    plugins: Paths = (),
     out: PathLike | None = None,
     force: bool = False,
     progress: Progress | None = None,
@@ -87,6 +93,7 @@ def simulate(
     replace earlier results. Raises InputError. An interruption (Ctrl-C) ends the simulated run early:
     ``summary["interrupted"]`` says so.
     """
+    at_least(0, intervals=intervals)
     given = loaded(scenario, set, seed, device, plugins)
     from spinsim.experiments.publish import check_out
     from spinsim.experiments.simulate import simulate_and_publish
@@ -118,7 +125,7 @@ def run(
     seed: int | None = None,
     device: str | None = None,
     graphs: bool = True,
-    plugins: Sequence[PathLike] = (),
+    plugins: Paths = (),
     force: bool = False,
     progress: Progress | None = None,
 ) -> Results:
@@ -142,13 +149,13 @@ def run(
     return open_results(out)
 
 
-def replay(folder: PathLike, *, plugins: Sequence[PathLike] = ()) -> Replayed:
+def replay(folder: PathLike, *, plugins: Paths = ()) -> Replayed:
     """Feed a live run's inputs through the engine again and compare every decision.
 
     ``plugins``: those that the run had. ``difference`` of the answer is empty where all were the same.
     Raises InputError where ``folder`` holds no live run.
     """
-    load_plugins(plugins)
+    load_plugins(paths(plugins))
     from spinsim.experiments.replay import replay as experiment
 
     return experiment(Path(folder))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from spinsim.api.common import PathLike, Settings, Where, lab, overrides
+from spinsim.api.common import PathLike, Paths, Settings, Texts, Where, at_least, lab, overrides, paths, texts
 from spinsim.api.frames import frame
 from spinsim.errors import InputError
 from spinsim.experiments import capacity as _capacity
@@ -28,7 +28,7 @@ class Capacity:
     """``result.rate`` is an interval, or None where the search found no rate that holds."""
 
     result: _capacity.Capacity
-    summary: dict[str, Any]
+    summary: dict[str, Any] = field(repr=False)
 
     @property
     def requests_per_s(self) -> float | None:
@@ -57,7 +57,7 @@ class Tuning:
     """``result.winners`` are the chosen trials, with their gain on what tuning did not see."""
 
     result: _tune.Tuning
-    summary: dict[str, Any]
+    summary: dict[str, Any] = field(repr=False)
 
     @property
     def best(self) -> _tune.Winner:
@@ -126,7 +126,7 @@ def capacity(
     seeds: int = 4,
     seed: int | None = None,
     set: Settings = (),
-    plugins: Sequence[PathLike] = (),
+    plugins: Paths = (),
     **where: Unpack[Where],
 ) -> Capacity:
     """The highest arrival rate at which ``attainment`` of the requests meet ``slo``.
@@ -135,7 +135,7 @@ def capacity(
     default. ``duration_s`` of traffic at each rate; the search stops at a relative width of ``tolerance``.
     ``where``: see :class:`spinsim.api.Where`. Raises InputError, also for a scenario without a rate.
     """
-    loaded_plugins = load_plugins(plugins)
+    loaded_plugins = load_plugins(paths(plugins))
     if isinstance(slo, str):
         objectives = tuple(_capacity.parse_slo(slo))
     else:
@@ -152,11 +152,11 @@ def capacity(
 def tune(
     scenario: PathLike,
     *,
-    objectives: str | Sequence[str] = "goodput",
-    require: Sequence[str] = (),
-    only: Sequence[str] = (),
-    choose: Mapping[str, Sequence[str]] | Sequence[str] = (),
-    ranges: Sequence[str] = (),
+    objectives: Texts = "goodput",
+    require: Texts = (),
+    only: Texts = (),
+    choose: Mapping[str, Texts] | Texts = (),
+    ranges: Texts = (),
     trials: int = 60,
     batch: int = 6,
     short: float = 0.25,
@@ -167,7 +167,7 @@ def tune(
     holdout_set: Settings = (),
     seed: int | None = None,
     set: Settings = (),
-    plugins: Sequence[PathLike] = (),
+    plugins: Paths = (),
     **where: Unpack[Where],
 ) -> Tuning:
     """Search the policies' parameters for one objective, or several (a Pareto front).
@@ -177,15 +177,17 @@ def tune(
     ``attainment>=0.9``. The rest is explained by :class:`spinsim.experiments.trials.TunePlan`, ``where``
     by :class:`spinsim.api.Where`. Needs Optuna (the extra ``tune``). Raises InputError before anything runs.
     """
+    at_least(1, trials=trials, batch=batch, fresh=fresh)
+    at_least(0, confirm=confirm)
     if isinstance(choose, Mapping):
-        choose = [f"{kind}={','.join(names)}" for kind, names in choose.items()]
+        choose = [f"{kind}={','.join(texts(names))}" for kind, names in choose.items()]
     plan = TunePlan(
         Path(scenario),
-        objectives=(objectives,) if isinstance(objectives, str) else tuple(objectives),
-        require=tuple(require),
-        only=tuple(only),
-        choose=tuple(choose),
-        ranges=tuple(ranges),
+        objectives=texts(objectives),
+        require=texts(require),
+        only=texts(only),
+        choose=texts(choose),
+        ranges=texts(ranges),
         overrides=overrides(set),
         holdout_overrides=overrides(holdout_set),
         trials=trials,
@@ -196,7 +198,7 @@ def tune(
         fresh=fresh,
         holdout=holdout,
         seed=seed,
-        plugins=load_plugins(plugins),
+        plugins=load_plugins(paths(plugins)),
     )
     with lab("tuning", **where) as place:
         result = _tune.tune(plan, place)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
+from pathlib import PurePath
 from typing import Any
 
 from spinsim.errors import InputError, InputErrors
@@ -20,7 +21,16 @@ MOST_CELLS = 1_000_000
 
 def override(key: str, value: Any) -> str:
     """``key.path=value`` as --set takes it."""
-    return f"{key}={json.dumps(value, ensure_ascii=False)}"
+    return f"{key}={json.dumps(value, ensure_ascii=False, default=_plain_value)}"
+
+
+def _plain_value(value: Any) -> Any:
+    """What JSON does not know: paths as text, NumPy's arrays and numbers as Python's."""
+    if isinstance(value, PurePath):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise InputError(f"{value!r} cannot be written as YAML; numbers, texts, lists and mappings can")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,8 @@ def axis_of(name: str, values: Any, file: str = "", line: int = 0) -> Axis:
             for settings in values.values()
         )
         return Axis(name, tuple(values), sets, origin)
+    if hasattr(values, "tolist"):
+        values = values.tolist()  # NumPy's
     if not isinstance(values, Sequence) or isinstance(values, str) or not values:
         raise InputError(
             "not an axis; a list of values, or a mapping from labels to what they set",

@@ -275,3 +275,47 @@ def test_training_is_asked_for_as_the_options_say(tmp_path: Path, monkeypatch: p
     (tmp_path / "mine.txt").touch()
     with pytest.raises(InputError, match="is not empty"):
         api.models.train(tmp_path, tiny=True, device="cpu")
+
+
+FEW = {"workload.requests": 3}
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda path: api.simulate(path, intervals=-1), "--intervals: -1 is not allowed; 0 or more"),
+        (lambda path: api.simulate(path, set="limits.batch=x"), "--set limits.batch=x: limits.batch: 'x'"),
+        (lambda path: api.simulate(path, plugins="nowhere.py"), "nowhere.py: is no plugin"),
+        (lambda path: api.simulate(path, set={"limits.batch": {1}}), "cannot be written as YAML"),
+        (lambda path: api.sweep(path, {"limits.batch": 4}), "limits.batch: not an axis; a list of values"),
+        (lambda path: api.sweep(path, "limits.batch=4", metrics="speed"), "--metric: no number of a summary"),
+        (
+            lambda path: api.compare(path, {"x": {"selector": "ucb1"}}),
+            "--policy x: policies.selector: 'ucb1'",
+        ),
+        (lambda path: api.tune(path, trials=0), "--trials: 0 is not allowed; 1 or more"),
+        (lambda path: api.tune(path, batch=0), "--batch: 0 is not allowed; 1 or more"),
+        (lambda path: api.tune(path, choose={"selector": "nope"}), "--choose selector=nope: 'nope' is no"),
+        (lambda path: api.validate(path, "unused", repetitions=0), "--repetitions: 0 is not allowed"),
+        (lambda path: api.validate(path, "unused", grid={"limits.batch": 3}), "limits.batch: not an axis"),
+    ],
+)
+def test_bad_arguments_are_named(call: Any, said: str, tiny: Path) -> None:
+    with pytest.raises(InputError) as wrong:
+        call(tiny)
+    assert said in str(wrong.value)
+
+
+def test_one_text_does_for_several_and_numpy_for_lists(tiny: Path) -> None:
+    import numpy as np
+
+    one = api.sweep(tiny, "limits.batch=2,3", set="workload.requests=3", metrics="goodput", workers=0)
+    many = api.sweep(tiny, {"limits.batch": np.arange(2, 4)}, set=FEW, metrics=["goodput"], workers=0)
+    assert one.frame["goodput_tokens_per_s"].equals(many.frame["goodput_tokens_per_s"])
+    assert list(one.frame["limits.batch"]) == [2, 3]
+    assert api.simulate(tiny, set={"limits.batch": np.int64(2)}).goodput > 0
+
+
+def test_results_are_short_to_look_at(tiny: Path) -> None:
+    assert repr(api.simulate(tiny)).startswith("Results(tiny, simulated, seed 1: ")
+    assert "summary" not in repr(api.sweep(tiny, "limits.batch=2", set=FEW, workers=0))
