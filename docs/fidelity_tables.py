@@ -72,6 +72,22 @@ def means(found: Sequence[Numbers]) -> str:
     return table(["load", "cells", "metric", "mean error", "worst", "aim (mean)"], rows)
 
 
+def by_axis(found: Sequence[Numbers]) -> str:
+    """Mean absolute errors of closed loops by each value of each axis: policy, workload, clients, depth."""
+    closed = [cell for cell in found if not cell["open_loop"]]
+    rows = []
+    for axis in dict.fromkeys(axis for cell in closed for axis in cell["labels"]):
+        values = dict.fromkeys(cell["labels"][axis] for cell in closed if axis in cell["labels"])
+        for value in values if len(values) > 1 else ():
+            chosen = [cell for cell in closed if cell["labels"].get(axis) == value]
+            row = [axis, str(value), str(len(chosen))]
+            for metric, *_ in METRICS:
+                errors = [abs(e) for cell in chosen if (e := error(cell, metric)) is not None]
+                row.append(percent(sum(errors) / len(errors)) if errors else "-")
+            rows.append(row)
+    return table(["axis", "value", "cells", *(title for _, title, *_ in METRICS)], rows)
+
+
 def operations(rows: Sequence[Numbers]) -> str:
     """The groups of operations that do most to a run's length."""
     head = [
@@ -115,6 +131,7 @@ def main(path: str) -> None:
         if chosen:
             print(f"\n## {title}\n\n{cells([c for c, _ in chosen], [n for _, n in chosen])}")
     print(f"## In the mean\n\n{means(found)}")
+    print(f"## Closed loops by axis, mean of the absolute errors\n\n{by_axis(found)}")
     print(f"## Where the error sits\n\n{operations(done['operations'])}")
     ranking, coverage = done["ranking"], done["intervals"]
     print(f"Ranking: {ranking['alike']} of {ranking['pairs']} alike, {ranking['undecided']} undecided.")
