@@ -176,9 +176,17 @@ def open_results(folder: PathLike) -> Results:
 
 
 def report(folder: PathLike) -> Path:
-    """Write a results folder's report.html again, from its other files; its path. Raises InputError."""
+    """Write a results folder's report.html again, from its other files; its path.
+
+    Raises InputError for what has none, and for an experiment: ``resume`` writes its report.
+    """
+    from spinsim.experiments.store import experiment_kind
     from spinsim.reporting.html import write_report
 
+    if (kind := experiment_kind(Path(folder))) is not None:
+        raise InputError(
+            f"holds a {kind}; its own command with --resume writes its report.html again", file=str(folder)
+        )
     return write_report(Path(folder))
 
 

@@ -108,6 +108,12 @@ def open_store(folder: Path, kind: str, *, resume: bool = False, force: bool = F
     return Store(folder, replace=manifest is not None and force)
 
 
+def experiment_kind(folder: Path) -> str | None:
+    """What experiment ``folder`` holds; None for none."""
+    manifest = _manifest(folder)
+    return None if manifest is None else str(manifest["kind"])
+
+
 def _manifest(folder: Path) -> dict[str, Any] | None:
     try:
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))

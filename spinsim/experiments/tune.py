@@ -81,16 +81,17 @@ def tune(wanted: TunePlan, lab: Lab) -> Tuning:
         lab,
         search.objectives,
     )
+    found = [load(wanted.scenario, [*wanted.overrides, *trial.overrides]) for trial in chosen]
     winners = tuple(
-        Winner(
-            name,
-            trial,
-            gains[name],
-            resolved_yaml(load(wanted.scenario, [*wanted.overrides, *trial.overrides])),
-        )
-        for name, trial in zip(names, chosen, strict=True)
+        Winner(name, trial, gains[name], resolved_yaml(best))
+        for name, trial, best in zip(names, chosen, found, strict=True)
     )
     notes = [*split.notes, *_notes(chosen, search)]
+    notes += [
+        f"{name} is the scenario as written: no other trial did better"
+        for name, best in zip(names, found, strict=True)
+        if best.scenario == loaded.scenario
+    ]
     return Tuning(
         loaded.scenario.name,
         search.objectives,

@@ -368,3 +368,5 @@ def test_tuning_says_what_the_gain_was_measured_on(held: str, tmp_path: Path) ->
     said = wanted.get(held, "fresh seeds, workload of --holdout-set")
     assert summary["held_out"] == said
     assert f"on {said}" in " ".join(result.stdout.split())
+    written = summary["winners"]["best"]["parameters"]["policies.length.tokens"] == 1
+    assert ("best is the scenario as written: no other trial did better" in summary["notes"]) == written
