@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spinsim.acceptance.build import build_field
 from spinsim.acceptance.field import AcceptanceField
 from spinsim.costs.base import Predictor
-from spinsim.engine.records import Records
+from spinsim.engine.records import COMPLETED, Records
 from spinsim.engine.world import NS
+from spinsim.errors import InputError
+from spinsim.experiments.assemble import lay_out
 from spinsim.policies.beliefs import ragged
 from spinsim.reporting.columns import NO_DRAFT_LABEL, row_headers, view
+from spinsim.scenario import Scenario, TraceAcceptance
+from spinsim.workload.request import Workload
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -23,6 +29,7 @@ Numbers = dict[str, Any]
 SAMPLE = 400  # requests, evenly spaced by arrival
 POINTS = 40  # of a curve by round
 BINS = 24  # of a curve over the run
+AGREEING = 0.95  # of the rounds of a live run with the recording that stands for them
 OTHERS = ("best_fixed", "best_per_request", "random")  # beside the selector itself
 _STEPS = 20  # of the fixed point below; it converges within three or four
 
@@ -36,6 +43,7 @@ class Rows:
     turn: NDArray[np.integer[Any]]  # earlier rounds of the same request
     committed_s: Floats
     chosen: Ints  # arm
+    committed: Ints  # tokens, as it was
     gain: Floats
     cost: Floats
 
@@ -79,6 +87,7 @@ def hindsight(
         "requests": int(requests.size),
         "requests_of": len(records.requests),
         "rounds": int(rows.chosen.size),
+        "agreement": float(np.mean(rows.gain[line, rows.chosen] == rows.committed)),
         "best_fixed": arms[best],
         "lost_per_round_s": {name: float(values.mean()) for name, values in series.items()},
         "share_of_oracle": {
@@ -89,6 +98,39 @@ def hindsight(
         "by_round": _by_round(rows, series),
         "over_run": _over_run(rows, series, records.ended_ns / NS),
     }
+
+
+def of_recording(
+    scenario: Scenario, base_dir: Path, records: Records, workload: Workload, predictor: Predictor
+) -> tuple[Numbers, Numbers]:
+    """:func:`hindsight` of a live run whose scenario names a recording of every draft's acceptance.
+
+    Where there is no such recording, it does not cover the workload, or fewer than ``AGREEING`` of the rounds
+    committed what it says (other prompts, other rounding), ``known`` is false and ``why`` says so.
+    """
+    if not isinstance(scenario.acceptance, TraceAcceptance):
+        return {"known": False, "why": "a live run sees the acceptance of the drafts that were chosen"}, {}
+    try:
+        field = build_field(scenario, workload, base_dir)
+    except InputError as error:
+        return {"known": False, "why": str(error)}, {}
+    finished = {n: r.output_tokens for n, r in records.requests.items() if r.status == COMPLETED}
+    summary, curves = hindsight(
+        records,
+        {request.id: request.output_tokens for request in workload.requests} | finished,
+        field,
+        predictor,
+        remote=lay_out(scenario).remote,
+        allow_none=scenario.policies.allow_none,
+    )
+    if summary["known"] and summary["agreement"] < AGREEING:
+        share = f"{100 * summary['agreement']:.0f} %"
+        why = (
+            f"the scenario's recording agrees with no more than {share} of the rounds, as it does for other "
+            "prompts, in bf16, or when sampling"
+        )
+        return {"known": False, "why": why, "agreement": summary["agreement"]}, {}
+    return summary, curves
 
 
 def _rows(
@@ -132,7 +174,8 @@ def _rows(
     cost = _costs(predictor, length, batch, context, remote)
     if not allow_none and (draft >= 0).all():
         gain[:, none], cost[:, none] = 0.0, np.inf
-    return Rows(mine, turn, at, np.where(draft < 0, none, draft), gain, cost)
+    committed = view(r.committed)[keep].astype(np.int64)
+    return Rows(mine, turn, at, np.where(draft < 0, none, draft), committed, gain, cost)
 
 
 def _sample(records: Records) -> Ints:

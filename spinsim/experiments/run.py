@@ -12,6 +12,7 @@ from spinsim.engine.engine import Engine
 from spinsim.engine.inputs import InputLog
 from spinsim.engine.records import Records
 from spinsim.experiments.assemble import engine_settings, lay_out, policies_for
+from spinsim.experiments.hindsight import of_recording
 from spinsim.experiments.publish import Progress, Summary, publish
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.prompts import Prompted, materialise
@@ -113,6 +114,8 @@ def run(loaded: LoadedScenario, out: Path | None, progress: Progress | None = No
         "kv_slots": deployment.kv_slots,
         "kv_slots_held": ran.slots_held,
     }
+    predictor = build_predictor(scenario, loaded.base_dir)
+    notes["regret"], curves = of_recording(scenario, loaded.base_dir, ran.records, ran.workload, predictor)
     summary = publish(
         loaded,
         out,
@@ -123,6 +126,7 @@ def run(loaded: LoadedScenario, out: Path | None, progress: Progress | None = No
         progress=progress,
         log=ran.log,
         notes=notes,
+        extras={"regret.json": curves} if curves else None,
     )
     if ran.error is not None and not isinstance(ran.error, KeyboardInterrupt):
         raise ran.error

@@ -37,7 +37,7 @@ def spread(interval: Interval, metric: Metric) -> str:
 def signed(share: Interval | float | None) -> str:
     """A relative difference, or the estimate of an interval, in percent."""
     share = share.estimate if isinstance(share, Interval) else share
-    return NOTHING if share is None or share != share else f"{100 * share:+.1f} %"
+    return NOTHING if share is None or share != share else f"{round(100 * share, 1) + 0.0:+.1f} %"
 
 
 def signed_spread(interval: Interval | None) -> str:

@@ -286,7 +286,6 @@ def slices(x: Values, y: Values, label: str, mean: tuple[float, float], spans: S
                 ax.plot(across, up, color=colour("ink"), linewidth=1.1)
         ax.margins(0.06, 0.12)
         ax.set_ylim(0, ax.get_ylim()[1])
-        ax.set_xlim(0, ax.get_xlim()[1])
         ax.yaxis.set_major_formatter(FuncFormatter(_thousands))
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(MaxNLocator(6))

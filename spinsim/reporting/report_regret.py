@@ -10,10 +10,10 @@ from spinsim.reporting import figures, page
 from spinsim.reporting.report_data import RunFolder
 from spinsim.reporting.terminal import duration
 
-_UNKNOWN = (
-    "What the other drafts would have brought is not known: a live run sees the acceptance of the drafts "
-    "that were chosen, and no other. To see regret, record it with <code>spinsim trace</code> and "
-    "simulate the recording."
+_UNSEEN = "a live run sees the acceptance of the drafts that were chosen"
+_REMEDY = (
+    "To see regret, record every draft's acceptance with <code>spinsim trace</code>, "
+    "and simulate the recording."
 )
 _STYLES = {
     "selector": ("ink", "solid"),
@@ -25,12 +25,12 @@ _STYLES = {
 
 def regret(run: RunFolder) -> str:
     """Empty where nothing was decided, and a sentence where acceptance is known of chosen drafts alone."""
-    told, title = run.summary.get("regret"), "Regret against the oracle"
-    if told is None:
-        live = run.summary["mode"] == "live" and run.drafts
-        return page.section(title, f"<p>{_UNKNOWN}</p>") if live else ""
+    told, title = run.summary.get("regret", {"known": False}), "Regret against the oracle"
     if not told["known"] or not run.regret:
-        return ""
+        live = run.summary["mode"] == "live" and run.drafts
+        why = escape(told.get("why", _UNSEEN))
+        text = f"<p>What the other drafts would have brought is not known: {why}. {_REMEDY}</p>"
+        return page.section(title, text) if live else ""
     names = {
         "selector": f"the selector ({run.scenario.get('policies', {}).get('selector', {}).get('name', '')})",
         "best_fixed": f"best draft for everybody ({told['best_fixed']})",
@@ -69,6 +69,11 @@ def regret(run: RunFolder) -> str:
         "model's, for the run's mean batch and context; catching up after a change of draft, and waiting "
         "for neighbours with slower drafts, are not in it."
     )
+    if run.summary["mode"] == "live":
+        share = f"{100 * told['agreement']:.1f} %"
+        method += (
+            f" Acceptance is the recording's that the scenario names: {share} of the rounds went as it says."
+        )
     legend = page.legend((title_, _STYLES[name][0]) for name, title_ in names.items())
     return page.section(
         title,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from spinsim.experiments.capacity import Capacity
+from spinsim.experiments.metrics import Metric
 from spinsim.experiments.statistics import Interval
 from spinsim.experiments.tune import Tuning, Winner
 from spinsim.reporting import experiment_figures as figures
@@ -32,8 +33,13 @@ def rate_text(rate: Interval | None) -> str:
     """``12.3 requests/s, 95 % interval 11.8 to 12.9``."""
     if rate is None:
         return "not found"
-    bounds = "" if rate.low is None else f", 95 % interval {number(rate.low, 4)} to {number(rate.high, 4)}"
-    return f"{number(rate.estimate, 4)} requests/s{bounds}"
+    bounds = bounds_text(rate)
+    return f"{number(rate.estimate, 4)} requests/s" + (f", {bounds}" if bounds else "")
+
+
+def bounds_text(rate: Interval) -> str:
+    """``95 % interval 11.8 to 12.9``; empty where there is none."""
+    return "" if rate.low is None else f"95 % interval {number(rate.low, 4)} to {number(rate.high, 4)}"
 
 
 def capacity_report(c: Capacity) -> str:
@@ -41,7 +47,7 @@ def capacity_report(c: Capacity) -> str:
     wanted = f"{percent(c.attainment)} of requests with {objectives_text(dict(c.objectives))}"
     stats = []
     if c.rate is not None:
-        stats.append(page.stat(f"{number(c.rate.estimate, 4)} req/s", "capacity", rate_text(c.rate)))
+        stats.append(page.stat(f"{number(c.rate.estimate, 4)} req/s", "capacity", bounds_text(c.rate)))
         held = [p.rate for p in c.curve if p.rate <= c.rate.estimate and p.mean >= c.attainment]
         if held:
             stats.append(
@@ -102,7 +108,7 @@ def tuning_report(t: Tuning) -> str:
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     lede = f"{len(t.trials)} trials ({counts}) over {', '.join(t.keys)}"
     stats = [
-        page.stat(signed(winner.gain[0].relative), winner.name, _detail(t, winner))
+        page.stat(signed(winner.gain[0].relative), _label(t, winner), _detail(t, winner))
         for winner in t.winners[:6]
     ]
     notes = "".join(f'<p class="note">{escape(note)}.</p>' for note in t.notes)
@@ -119,13 +125,20 @@ def tuning_report(t: Tuning) -> str:
 
 
 def _detail(t: Tuning, winner: Winner) -> str:
-    """Under a winner's headline: the gain in words, or in every objective."""
+    """Under a winner's headline: the gain in words, or in the other objectives."""
     if len(t.objectives) == 1:
         return f"on {t.held_out}: {gain_text(t, winner)}"
-    gains = (
-        f"{e.metric.title.rpartition(',')[0] or e.metric.title} {signed(e.relative)}" for e in winner.gain
-    )
-    return f"on {t.held_out}: {', '.join(gains)}"
+    gains = (f"{_short(effect.metric)} {signed(effect.relative)}" for effect in winner.gain[1:])
+    return f"and {', '.join(gains)}, on {t.held_out}"
+
+
+def _label(t: Tuning, winner: Winner) -> str:
+    """A winner's name and, where there are several objectives, the one that its headline is about."""
+    return winner.name if len(t.objectives) == 1 else f"{winner.name}: {_short(t.objectives[0])}"
+
+
+def _short(metric: Metric) -> str:
+    return metric.title.rpartition(",")[0] or metric.title
 
 
 def _held_out(t: Tuning) -> str:
@@ -188,9 +201,12 @@ def _search(t: Tuning) -> str:
     ]
     front = [(p[0], p[1]) for p in points if p[2] == "s1"]
     svg = figures.front(points, front, x.title, y.title)
-    return page.section(
-        "The search", page.figure(svg, "Each dot a trial; joined, the chosen members of the Pareto front.")
+    ways = ("left" if x.lower else "right", "down" if y.lower else "up")
+    text = (
+        "Each dot a trial; joined, the chosen members of the Pareto front. "
+        f"Better is {ways[1]} and to the {ways[0]}."
     )
+    return page.section("The search", page.figure(svg, text))
 
 
 def _winner(winner: Winner) -> str:

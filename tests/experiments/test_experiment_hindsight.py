@@ -11,11 +11,12 @@ import pytest
 
 from spinsim.experiments import hindsight as module
 from spinsim.experiments.assemble import lay_out
-from spinsim.experiments.hindsight import hindsight
+from spinsim.experiments.hindsight import hindsight, of_recording
 from spinsim.experiments.simulate import Simulated, simulate, simulate_scenario
 from spinsim.scenario_file import LoadedScenario, load
 
 QUICKSTART = Path(__file__).parents[2] / "scenarios" / "quickstart.yaml"
+FAMILY = QUICKSTART.with_name("family-trace.yaml")
 CONSTANT = ("acceptance={model: constant, probability: 1.0}", "costs={model: constant, verify_s: 0.01}")
 
 
@@ -118,3 +119,28 @@ def test_without_drafts_there_is_nothing_to_regret(tmp_path: Path) -> None:
     assert not summary["regret"]["known"]
     assert not (tmp_path / "run" / "regret.json").exists()
     assert "Regret" not in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_live_run_is_looked_back_on_where_its_scenario_names_a_recording(tmp_path: Path) -> None:
+    scenario = load(FAMILY, ["workload.source.limit=6"])
+    done = simulate_scenario(scenario.scenario, scenario.base_dir)
+    found = of_recording(scenario.scenario, scenario.base_dir, done.records, done.workload, done.predictor)
+    assert found == hindsight(done.records, **known(scenario, done))
+    assert found[0]["known"]
+    assert found[0]["agreement"] == 1
+
+    def why(overridden: LoadedScenario) -> str:
+        summary, curves = of_recording(
+            overridden.scenario, scenario.base_dir, done.records, done.workload, done.predictor
+        )
+        assert not summary["known"]
+        assert curves == {}
+        return str(summary["why"])
+
+    synthetic = "acceptance={model: constant, probability: 0.5}"
+    assert "drafts that were chosen" in why(load(FAMILY, ["workload.source.limit=6", synthetic]))
+    sampled = load(FAMILY, ["workload.source.limit=6", "sampling={temperature: 1.0}"])
+    assert "recorded at 0" in why(sampled)
+    for i, drafted in enumerate(done.records.rounds.drafted):
+        done.records.rounds.committed[i] = 1 + drafted  # as if it had gone otherwise
+    assert "no more than" in why(scenario)
