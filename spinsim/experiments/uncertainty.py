@@ -34,6 +34,7 @@ KIND_OF: Mapping[str, NoisyOperation] = {
 }
 ONE_SIGMA = 0.6827  # of a normal distribution lies within one standard deviation
 QUARTILE = 0.6745  # standard deviations are half an interquartile range
+MOST = 1.0  # a t of one degree of freedom has tails without end; a run in them would never be over
 STREAM = 0x64617973  # draws of this module are those of no other
 
 Deviations = dict[NoisyOperation, float]
@@ -72,7 +73,10 @@ class Uncertainty:
     def _noise(self, scale: Mapping[NoisyOperation, float]) -> NoiseSpec:
         kinds = dict.fromkeys((*self.day, *self.model))
         per_run: Deviations = {
-            kind: sqrt((scale.get(kind, 1.0) * self.day.get(kind, 0.0)) ** 2 + self.model.get(kind, 0.0) ** 2)
+            kind: min(
+                sqrt((scale.get(kind, 1.0) * self.day.get(kind, 0.0)) ** 2 + self.model.get(kind, 0.0) ** 2),
+                MOST,
+            )
             for kind in kinds
         }
         return NoiseSpec(per_run_sd=per_run or 0.0, per_call_sd=self.call or 0.0)

@@ -166,6 +166,13 @@ def test_runs_draw_students_t() -> None:
     assert stats.kstest(draws, stats.t(3).cdf).pvalue > 1e-3
 
 
+def test_a_single_repeat_draws_no_run_without_end() -> None:
+    unknown = Uncertainty({"verify": 0.2}, 1, {}, {})
+    drawn = [unknown.drawn(seed).per_run_sd["verify"] for seed in range(2000)]  # type: ignore[index]
+    assert max(drawn) == 1.0
+    assert np.median(drawn) == pytest.approx(0.2 / np.sqrt(stats.chi2(1).median()), rel=0.1)
+
+
 def test_the_models_error_adds_to_the_day() -> None:
     unknown = Uncertainty({"verify": 0.03}, 0, {"verify": 0.04, "prefill": 0.02}, {})
     assert unknown.typical().per_run_sd == {"verify": pytest.approx(0.05), "prefill": 0.02}
