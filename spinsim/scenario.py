@@ -111,6 +111,7 @@ class Source(Section):
     skip: Annotated[int, Field(ge=0)] = 0
     limit: PositiveInt | None = None
     copies: PositiveInt = 1  # of every row, one after the other
+    resample: bool = False  # draw rows by the seed, with replacement: seeds then differ as samples would
     start_s: Annotated[float, Field(ge=0)] | None = None
     end_s: PositiveFloat | None = None
     max_prompt_tokens: PositiveInt | None = None  # longer ones are cut to this

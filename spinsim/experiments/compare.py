@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spinsim.errors import InputError
+from spinsim.experiments.cell import check_files
 from spinsim.experiments.evaluate import Lab
 from spinsim.experiments.expected import check_metrics
 from spinsim.experiments.metrics import Metric, usual_metrics, value
@@ -135,6 +136,7 @@ def compare(
     for a in given:
         with said_by(dict.fromkeys(a.own, a.origin)):
             loaded.append(load(a.scenario, a.overrides))
+        check_files(loaded[-1])
     scenarios = [one.scenario for one in loaded]
     first = scenarios[0].seed if seed is None else seed
     wanted = check_metrics(metrics, scenarios, "--metric")
@@ -151,12 +153,14 @@ def compare(
     ]
     lab.store.write_manifest("comparison", _manifest(given, baseline, cells))
     rows = rows_of(cells, lab.evaluate(p.cell for p in cells))
+    found = effects(rows, names, baseline, wanted)
+    still = all(_unmoved(effect.mean) for effect in found[baseline])
     return Comparison(
         baseline,
         tuple(numbers),
         tuple(wanted),
-        effects(rows, names, baseline, wanted),
-        tuple(_notes(given, loaded, rows, len(numbers))),
+        found,
+        tuple(_notes(given, loaded, rows, len(numbers), still)),
         tuple(rows),
     )
 
@@ -200,14 +204,28 @@ def _effect(
     )
 
 
+def _unmoved(mean: Interval) -> bool:
+    """Did several seeds give one value?"""
+    return mean.samples > 1 and mean.low is None
+
+
 def _nothing() -> Interval:
     return Interval(float("nan"), None, None, CONFIDENCE, 0)
 
 
 def _notes(
-    given: Sequence[Alternative], loaded: Sequence[LoadedScenario], rows: Sequence[Row], seeds: int
+    given: Sequence[Alternative],
+    loaded: Sequence[LoadedScenario],
+    rows: Sequence[Row],
+    seeds: int,
+    still: bool,
 ) -> list[str]:
     notes = []
+    if still:
+        notes.append(
+            "every seed gave the baseline the same figures: its requests do not depend on the seed, and "
+            "nothing is said of others; workload.source.resample=true draws them"
+        )
     base = loaded[0].scenario
     for alternative, one in zip(given[1:], loaded[1:], strict=True):
         if one.scenario.workload != base.workload:

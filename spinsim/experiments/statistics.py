@@ -20,7 +20,11 @@ _SEED = 20250321  # of the resampling: the same data give the same interval
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate and its bootstrap confidence interval; no bounds where there is one value only."""
+    """An estimate and its bootstrap confidence interval.
+
+    No bounds where there is one value only, or where all values are the same: then nothing varied that the
+    interval could tell of. A difference that is 0 for every pair is sure.
+    """
 
     estimate: float
     low: float | None
@@ -74,8 +78,10 @@ def _interval(samples: tuple[Floats, ...], statistic: Any, confidence: float) ->
     count = samples[0].size
     if count < 2 or not np.isfinite(estimate):
         return Interval(estimate, None, None, confidence, count)
-    if _without_spread(samples):  # every resample says the same: BCa has nothing to correct
+    if _the_same(samples):
         return Interval(estimate, estimate, estimate, confidence, count)
+    if all(np.all(values == values[0]) for values in samples):
+        return Interval(estimate, None, None, confidence, count)
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", DegenerateDataWarning)  # its interval is NaN, and none is given
         found = bootstrap(
@@ -94,8 +100,6 @@ def _interval(samples: tuple[Floats, ...], statistic: Any, confidence: float) ->
     return Interval(estimate, low, high, confidence, count)
 
 
-def _without_spread(samples: tuple[Floats, ...]) -> bool:
-    if len(samples) == 1:
-        return bool(np.all(samples[0] == samples[0][0]))
-    baseline, other = samples
-    return bool(np.all(other == baseline)) or all(np.all(s == s[0]) for s in samples)
+def _the_same(samples: tuple[Floats, ...]) -> bool:
+    """Is the statistic, a difference, 0 whatever is drawn?"""
+    return bool(np.all(samples[0] == (0.0 if len(samples) == 1 else samples[1])))

@@ -25,8 +25,10 @@ def build_workload(scenario: Scenario, base_dir: Path) -> Workload:
     Without a source, ``requests``, ``prompt_tokens`` and ``output_tokens`` say everything. With one,
     its rows are the requests: distributions replace its lengths (a prompt whose length is replaced
     loses its text and token ids), and ``requests`` is how many there are: rows are repeated in order where it
-    exceeds them, except that a replay, which cannot repeat time, takes it as a cap. Requests that have no
-    domain of their own draw one by the weights of ``acceptance.domains``.
+    exceeds them, but a replay, which cannot repeat time, takes it as a cap. With ``resample`` rows are
+    drawn with replacement, and arrive when the rows in their places would have: a bootstrap over requests
+    (Efron 1979), so that runs with several seeds tell of other requests than the recorded ones. Requests that
+    have no domain of their own draw one by the weights of ``acceptance.domains``.
 
     Each purpose (arrivals, prompt lengths, output lengths, patience, domains) has its own random
     stream, and a longer workload begins with the shorter one's requests.
@@ -45,9 +47,12 @@ def build_workload(scenario: Scenario, base_dir: Path) -> Workload:
         rows, malformed, timed = load_rows(spec.source, base_dir)
         if spec.requests is not None:
             replay = isinstance(spec.arrivals, Replay)
-            rows = rows[: spec.requests] if replay else repeated(rows, spec.requests)
-        count = len(rows)
-        recorded = np.array([row.arrival_s for row in rows], np.float64) if timed else None
+            kept = rows[: spec.requests] if replay else repeated(rows, spec.requests)
+        else:
+            kept = rows
+        count = len(kept)
+        recorded = np.array([row.arrival_s for row in kept], np.float64) if timed else None
+        rows = _resampled(rows, count, scenario.seed) if spec.source.resample else kept
     return Workload(
         requests=_requests(
             scenario, rows, count, arrival_times(spec.arrivals, count, scenario.seed, recorded)
@@ -55,6 +60,10 @@ def build_workload(scenario: Scenario, base_dir: Path) -> Workload:
         concurrency=spec.arrivals.concurrency if isinstance(spec.arrivals, ClosedLoop) else None,
         malformed=tuple(malformed),
     )
+
+
+def _resampled(rows: list[Row], count: int, seed: int) -> list[Row]:
+    return [rows[i] for i in stream(seed, "resample").integers(len(rows), size=count).tolist()]
 
 
 def _requests(

@@ -286,6 +286,11 @@ def test_a_front_is_not_dominated_and_each_member_is_written(tmp_path: Path) -> 
         (["capacity", *POISSON, "--duration", "nan"], "--duration: nan is not allowed"),
         (["capacity", *POISSON, "--duration", "1e12"], "--duration: 1e+12 s of traffic have 5e+12"),
         (["sweep", "--grid", "acceptance={model: trace, path: no.npz}"], "acceptance.path: "),
+        (
+            ["compare", "--policy", "length=none", "--set", "costs={model: profile, path: no.json}"],
+            "costs.path: ",
+        ),
+        (["tune", "--set", "costs={model: profile, path: no.json}"], "costs.path: "),
         (["sweep", "--grid", "limits.batch=[2"], "--grid limits.batch=[2: not valid YAML"),
     ],
 )
@@ -306,7 +311,7 @@ def test_a_mistyped_option_is_refused_before_any_cell_and_leaves_earlier_results
     assert refused.stdout == ""
     assert len(refused.stderr.splitlines()) == 1
     assert said in refused.stderr
-    assert refused.stderr.startswith((said, f"{scenario}:", "--grid acceptance="))
+    assert refused.stderr.startswith((said, f"{scenario}:", "--grid acceptance=", "--set costs="))
     assert [path.name for path in (out / "cells").iterdir()] == ["earlier.json"]
 
 
@@ -370,3 +375,17 @@ def test_tuning_says_what_the_gain_was_measured_on(held: str, tmp_path: Path) ->
     assert f"on {said}" in " ".join(result.stdout.split())
     written = summary["winners"]["best"]["parameters"]["policies.length.tokens"] == 1
     assert ("best is the scenario as written: no other trial did better" in summary["notes"]) == written
+
+
+def test_seeds_that_change_nothing_give_no_interval_and_no_verdict(tmp_path: Path) -> None:
+    fixed = ("--set", "workload.prompt_tokens={distribution: fixed, value: 20}", "--set",
+             "workload.output_tokens={distribution: fixed, value: 12}", "--set",
+             "acceptance={model: constant, probability: 1.0}")  # fmt: skip
+    summary = done(
+        tmp_path / "out", "compare", write_scenario(tmp_path), "--seeds", "6", "--metric", "goodput", *fixed,
+        "--policy", "longer:length=fixed,tokens=4",
+    )  # fmt: skip
+    (longer,) = (found["longer"] for found in summary["metrics"].values())
+    assert longer["relative"]["estimate"] > 0
+    assert (longer["relative"]["low"], longer["verdict"]) == (None, "undecided")
+    assert any("same figures" in note for note in summary["notes"])

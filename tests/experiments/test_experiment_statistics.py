@@ -58,9 +58,12 @@ def test_intervals_cover_the_truth_about_as_often_as_they_claim() -> None:
     assert 0.86 <= covered / trials <= 0.99
 
 
-def test_one_value_and_no_baseline_have_no_interval() -> None:
+def test_where_nothing_varied_there_is_no_interval() -> None:
     assert mean_interval([3.0]).low is None
-    assert mean_interval([3.0, 3.0, 3.0]).low == 3.0
+    assert mean_interval([3.0, 3.0, 3.0]).low is None
+    assert relative_difference([2.0] * 6, [3.0] * 6).low is None
+    assert verdict(mean_difference([2.0] * 6, [3.0] * 6), lower=False) == "undecided"
+    assert verdict(mean_difference([2.0] * 6, [2.0] * 6), lower=False) == "the same"
     assert math.isnan(relative_difference([0.0, 0.0], [0.0, 0.0]).estimate)
 
 

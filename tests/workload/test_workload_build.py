@@ -187,3 +187,22 @@ def test_times_cannot_slice_a_source_without_times(tmp_path):
     with pytest.raises(InputError, match="no times") as caught:
         build(section)
     assert caught.value.key == "workload.source.end_s"
+
+
+def test_resampled_rows_are_drawn_by_the_seed_and_arrive_when_others_would_have(tmp_path):
+    plain = build(trace(tmp_path))
+    drawn_rows = [build(trace(tmp_path, resample=True), seed) for seed in range(40)]
+    assert build(trace(tmp_path, resample=True), 3) == drawn_rows[3]
+    for workload in drawn_rows:
+        assert [r.arrival_s for r in workload.requests] == [r.arrival_s for r in plain.requests]
+        assert all(r.output_tokens == 10 * r.prompt_tokens for r in workload.requests)
+    lengths = [tuple(r.prompt_tokens for r in workload.requests) for workload in drawn_rows]
+    assert len(set(lengths)) > 30
+    assert any(len(set(drawn_once)) < 5 for drawn_once in lengths)  # with replacement
+    mean = sum(map(sum, lengths)) / (40 * 5)
+    assert abs(mean - 3) < 0.5
+    more = build(
+        trace(tmp_path, resample=True) | {"requests": 4, "arrivals": {"process": "closed", "concurrency": 2}},
+        3,
+    )
+    assert [r.prompt_tokens for r in more.requests] == list(lengths[3][:4])
