@@ -77,7 +77,7 @@ def check_files(loaded: LoadedScenario) -> None:
         if named := getattr(section, "path", None):
             path = resolve(named, loaded.base_dir, key)
             if not path.exists():
-                raise InputError(f"{path} does not exist; give the path of a file", key=key)
+                raise loaded.places.error(key, f"{path} does not exist; give the path of a file")
 
 
 def _files(path: Path) -> list[Path]:

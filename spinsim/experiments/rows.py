@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spinsim.errors import InputError
-from spinsim.experiments.cell import Cell, cell_of, check_files
+from spinsim.experiments.cell import Cell, cell_of
 from spinsim.experiments.metrics import flatten
 from spinsim.experiments.store import Outcome
 from spinsim.scenario_file import LoadedScenario, load
@@ -49,9 +49,8 @@ def plan(
 
 
 def planned_cell(loaded: LoadedScenario, plugins: Sequence[str] = ()) -> Cell:
-    """The cell of a loaded scenario; errors point at its lines. What it reads must exist."""
+    """The cell of a loaded scenario; errors point at its lines."""
     try:
-        check_files(loaded)
         return cell_of(loaded, plugins)
     except InputError as error:
         raise loaded.places.locate(error) from None

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, PositiveInt, ValidationError
 
 from spinsim.errors import InputError
+from spinsim.experiments.cell import check_files
 from spinsim.experiments.evaluate import Lab
 from spinsim.experiments.expected import check_metrics, kind
 from spinsim.experiments.metrics import Metric, usual_metrics
@@ -92,11 +93,11 @@ def _place(places: Mapping[KeyPath, Place], key: KeyPath) -> Place:
 
 
 def planned(sweep: SweepPlan) -> list[Planned]:
-    """Every cell, checked. Raises InputError that names the option at fault."""
-    return _planned(sweep)[0]
+    """Every cell, checked but for the files that it reads. Raises InputError that names the option."""
+    return _planned(sweep, files=False)[0]
 
 
-def _planned(sweep: SweepPlan) -> tuple[list[Planned], list[Scenario]]:
+def _planned(sweep: SweepPlan, *, files: bool) -> tuple[list[Planned], list[Scenario]]:
     """Every cell, and a scenario of each kind: nothing runs before all are valid."""
     if not sweep.axes:
         raise InputError("nothing to vary; give --grid key.path=value,value,...", key="grid")
@@ -112,6 +113,8 @@ def _planned(sweep: SweepPlan) -> tuple[list[Planned], list[Scenario]]:
             given = [*sweep.overrides, *([] if varied else [f"seed={seed}"]), *overrides]
             with said_by(given_by):
                 loaded = load(sweep.scenario, given)
+                if files:
+                    check_files(loaded)
                 cell = planned_cell(loaded, sweep.plugins)
             cells.append(Planned(labels, loaded.scenario.seed, cell))
             kinds.setdefault(kind(loaded.scenario), loaded.scenario)
@@ -123,7 +126,7 @@ def sweep(wanted: SweepPlan, lab: Lab) -> Sweep:
 
     Raises InputError before anything runs, also for a metric that no cell has.
     """
-    cells, scenarios = _planned(wanted)
+    cells, scenarios = _planned(wanted, files=True)
     metrics = check_metrics(wanted.metrics, scenarios, "--metric", everywhere=False)
     metrics = metrics or usual_metrics(any(scenario.slo is not None for scenario in scenarios))
     lab.store.write_manifest(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spinsim.errors import InputError
+from spinsim.experiments.cell import check_files
 from spinsim.experiments.compare import Effect, effects
 from spinsim.experiments.evaluate import Lab
 from spinsim.experiments.expected import check_metrics
@@ -56,6 +57,7 @@ def tune(wanted: TunePlan, lab: Lab) -> Tuning:
     scenario as written. Raises InputError before anything runs for what cannot be searched.
     """
     loaded = load(wanted.scenario, wanted.overrides)
+    check_files(loaded)
     space = space_of(loaded.scenario, only=wanted.only, choose=wanted.choose, ranges=wanted.ranges)
     check_ranges(space, wanted.scenario, wanted.overrides)
     check_metrics(wanted.objectives, [loaded.scenario], "--objective")
