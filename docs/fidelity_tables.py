@@ -140,6 +140,7 @@ def main(path: str) -> None:
     if coverage["checked"]:
         share, width = percent(coverage["covered"] / coverage["checked"]), percent(coverage["median_width"])
         print(f"Intervals: {share} of {coverage['checked']} inside, median width {width}.")
+        print(f"Outside, by metric: {coverage['outside']}")
     print(f"Decisions: {percent(done['identical_requests'])} of requests alike.")
     print(f"Speed: {done['speedup']['median']:.0f} times real time, at least {done['speedup']['worst']:.0f}.")
     print(f"Wall time, s: {', '.join(f'{k} {v:.0f}' for k, v in done['wall_s'].items())}.")

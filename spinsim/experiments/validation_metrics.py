@@ -201,6 +201,10 @@ def overall(cells: Sequence[Numbers]) -> Numbers:
         "intervals": {
             "checked": sum(cell["checked"] for cell in coverage),
             "covered": sum(cell["covered"] for cell in coverage),
+            "outside": {
+                name: sum(cell["outside"].get(name, 0) for cell in coverage)
+                for name in dict.fromkeys(name for cell in coverage for name in cell["outside"])
+            },
             "median_width": float(np.median(widths)) if widths else None,
         },
         "speedup": {

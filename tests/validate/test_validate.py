@@ -285,4 +285,8 @@ def test_coverage_and_identity() -> None:
     assert identical_share(rounds, rounds) == 1.0
     assert identical_share(rounds, {0: [(0, 3, 1)], 1: [(1, 3, 2)]}) == 0.5
     assert identical_share({}, rounds) is None
+    still = {"goodput_tokens_per_s": {"low": 95.0, "median": 95.0, "high": 95.0}}
+    assert covered([{"goodput_tokens_per_s": 96.0}], still)["checked"] == 0  # nothing that noise moved
     assert overall([])["ranking"]["pairs"] == 0
+    found = overall([cell("a", [96.0, 106.0], 100.0) | {"coverage": said}] * 2)["intervals"]
+    assert (found["covered"], found["checked"], found["outside"]) == (4, 6, {"goodput_tokens_per_s": 2})
