@@ -34,7 +34,8 @@ Plugin = Annotated[
     typer.Option("--plugin", metavar="FILE", help="A Python file that registers policies; repeatable."),
 ]
 Out = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="Results folder [results/NAME-COMMAND].")
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Results folder [below results/, by name and command]."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replaces what an earlier run left in the folder.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Goes on with the folder's experiment.")]

@@ -101,7 +101,7 @@ def show_experiment(
     """Show an experiment's result; exit code 1 where cells failed."""
     if as_json:
         print_json(summary)
-    elif not quiet:
+    elif not quiet and len(summary["failed"]) < summary["cells"]:
         from rich.console import Console
 
         console = Console()

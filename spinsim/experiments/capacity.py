@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spinsim.errors import InputError
-from spinsim.experiments.cell import check_files
+from spinsim.experiments.cell import check_fits
 from spinsim.experiments.crossing import Curve, crossing, fit
 from spinsim.experiments.evaluate import Lab
 from spinsim.experiments.fingerprint import code_digest
@@ -111,7 +111,7 @@ def capacity(wanted: CapacityPlan, lab: Lab) -> Capacity:
     Raises InputError for a scenario without objectives or without a rate to vary.
     """
     loaded = load(wanted.scenario, wanted.overrides)
-    check_files(loaded)
+    check_fits(loaded)
     scenario = loaded.scenario
     if scenario.slo is None:
         raise InputError("no objectives; give --slo ttft_s=SECONDS,tpot_s=SECONDS", key="slo")

@@ -80,6 +80,17 @@ def check_files(loaded: LoadedScenario) -> None:
                 raise loaded.places.error(key, f"{path} does not exist; give the path of a file")
 
 
+def check_fits(loaded: LoadedScenario) -> None:
+    """:func:`check_files`, and that the models fit on their devices. Raises InputError."""
+    from spinsim.costs.memory import kv_capacity
+
+    check_files(loaded)
+    try:
+        kv_capacity(loaded.scenario, loaded.base_dir)
+    except InputError as error:
+        raise loaded.places.locate(error) from None
+
+
 def _files(path: Path) -> list[Path]:
     return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spinsim.errors import InputError
-from spinsim.experiments.cell import check_files
+from spinsim.experiments.cell import check_fits
 from spinsim.experiments.evaluate import Lab
 from spinsim.experiments.expected import check_metrics
 from spinsim.experiments.metrics import Metric, usual_metrics, value
@@ -136,7 +136,7 @@ def compare(
     for a in given:
         with said_by(dict.fromkeys(a.own, a.origin)):
             loaded.append(load(a.scenario, a.overrides))
-        check_files(loaded[-1])
+        check_fits(loaded[-1])
     scenarios = [one.scenario for one in loaded]
     first = scenarios[0].seed if seed is None else seed
     wanted = check_metrics(metrics, scenarios, "--metric")

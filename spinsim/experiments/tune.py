@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spinsim.errors import InputError
-from spinsim.experiments.cell import check_files
+from spinsim.experiments.cell import check_fits
 from spinsim.experiments.compare import Effect, effects
 from spinsim.experiments.evaluate import Lab
 from spinsim.experiments.expected import check_metrics
@@ -57,7 +57,7 @@ def tune(wanted: TunePlan, lab: Lab) -> Tuning:
     scenario as written. Raises InputError before anything runs for what cannot be searched.
     """
     loaded = load(wanted.scenario, wanted.overrides)
-    check_files(loaded)
+    check_fits(loaded)
     space = space_of(loaded.scenario, only=wanted.only, choose=wanted.choose, ranges=wanted.ranges)
     check_ranges(space, wanted.scenario, wanted.overrides)
     check_metrics(wanted.objectives, [loaded.scenario], "--objective")
@@ -74,7 +74,11 @@ def tune(wanted: TunePlan, lab: Lab) -> Tuning:
     search = Search(wanted, space, split, first, lab)
     search.run(space.start(loaded.scenario))
     chosen = search.chosen()
-    names = ["best"] if len(search.objectives) == 1 else [f"front-{i + 1}" for i in range(len(chosen))]
+    names = (
+        ["best"][: len(chosen)]
+        if len(search.objectives) == 1
+        else [f"front-{i + 1}" for i in range(len(chosen))]
+    )
     baseline, gains, rows = _measure(
         wanted,
         split,

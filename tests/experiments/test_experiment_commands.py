@@ -315,6 +315,29 @@ def test_a_mistyped_option_is_refused_before_any_cell_and_leaves_earlier_results
     assert [path.name for path in (out / "cells").iterdir()] == ["earlier.json"]
 
 
+def test_a_search_where_every_trial_fails_says_so(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    scenario, plugin = write_scenario(tmp_path), write_plugin(tmp_path, "failing_always")
+    options = ["--seed", "2", "--trials", "2", "--seeds", "1", "--fresh", "1", "--plugin", plugin]
+    chosen = ["--set", "policies.selector={name: failing_always}", "--only", "length"]
+    result = spinsim("tune", scenario, *options, *chosen, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "this seed is bad" in result.stderr
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["winners"] == {}
+    assert "no trial ended: nothing was chosen" in summary["notes"]
+
+
+@pytest.mark.parametrize("command", ["compare", "tune", "capacity"])
+def test_what_does_not_fit_is_refused_before_any_cell(command: str, tmp_path: Path) -> None:
+    options = {"compare": ["--policy", "selector=random"], "capacity": POISSON}.get(command, ())
+    small = ["--set", "devices.gpu0.memory_gib=1", "--out", tmp_path / "out"]
+    result = spinsim(command, write_scenario(tmp_path), *options, *small)
+    assert result.exit_code == 2
+    assert ": placement.target: gpu0 has 1.00 GiB" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_metric_of_some_cells_is_a_column(tmp_path: Path) -> None:
     scenario, out = write_scenario(tmp_path), tmp_path / "out"
     grid = "acceptance.probability={tiny: 0.6, large: 0.9}"
