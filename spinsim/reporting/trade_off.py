@@ -60,8 +60,7 @@ def _name_points(ax: Axes, points: Sequence[Point]) -> None:
     """Names beside their points: at the nearest free place, with a thin line from those that had to move."""
     (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
     line, step = _LINE * (high - low), 0.011 * (right - left)
-    taken = [_Box(p.x.estimate - step, p.x.estimate + step, p.y.estimate - line / 3, p.y.estimate + line / 3)
-             for p in points]  # fmt: skip
+    taken = [box for point in points for box in _drawn(point, step, line)]
     for point in points:
         x, y = point.x.estimate, point.y.estimate
         width = _LETTER * len(point.name) * (right - left)
@@ -80,8 +79,19 @@ def _name_points(ax: Axes, points: Sequence[Point]) -> None:
             ax.plot([x, edge], [y, height], color=colour("muted"), linewidth=0.5, zorder=0.5)
         ax.text(
             edge, height, point.name, ha="left" if side > 0 else "right", va="center_baseline", size=7,
-            color=colour("ink"),
+            color=colour("ink" if point.shade == "none" else point.shade),
         )  # fmt: skip
+
+
+def _drawn(point: Point, across: float, up: float) -> list[_Box]:
+    """What a point and its intervals cover."""
+    x, y = point.x, point.y
+    boxes = [_Box(x.estimate - across, x.estimate + across, y.estimate - up / 3, y.estimate + up / 3)]
+    if x.low is not None and x.high is not None:
+        boxes.append(_Box(x.low, x.high, y.estimate - up / 8, y.estimate + up / 8))
+    if y.low is not None and y.high is not None:
+        boxes.append(_Box(x.estimate - across / 4, x.estimate + across / 4, y.low, y.high))
+    return boxes
 
 
 class _Box(NamedTuple):
