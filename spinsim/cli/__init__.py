@@ -7,7 +7,7 @@ from spinsim.cli.program import app
 
 def main() -> None:
     """The ``spinsim`` command."""
-    app()
+    app(prog_name="spinsim")  # also as python -m spinsim
 
 
 __all__ = ["app", "main"]
