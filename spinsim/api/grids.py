@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -21,12 +21,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sweep:
     """``result`` holds what was planned and every row; ``summary`` is summary.json."""
 
     result: _sweep.Sweep
-    summary: dict[str, Any] = field(repr=False)
+    summary: dict[str, Any]
+
+    def __repr__(self) -> str:
+        cells, failed = self.summary["cells"], len(self.summary["failed"])
+        said = f"{cells} cells over {', '.join(self.result.axes)}" + (f", {failed} failed" if failed else "")
+        return f"Sweep({self.result.scenario}: {said})"
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -34,12 +39,18 @@ class Sweep:
         return frame(records(self.result.rows))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """``result.effects[name]`` are typed: means, paired differences, intervals, verdicts."""
 
     result: _compare.Comparison
-    summary: dict[str, Any] = field(repr=False)
+    summary: dict[str, Any]
+
+    def __repr__(self) -> str:
+        first = {name: effects[0] for name, effects in self.result.effects.items()}
+        verdicts = (f"{name} {effect.verdict}" for name, effect in first.items() if effect.verdict)
+        said = f"{self.result.metrics[0].path} against {self.result.baseline}: {', '.join(verdicts)}"
+        return f"Comparison({said}; {len(self.result.seeds)} seeds)"
 
     @cached_property
     def frame(self) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -23,12 +23,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Capacity:
     """``result.rate`` is an interval, or None where the search found no rate that holds."""
 
     result: _capacity.Capacity
-    summary: dict[str, Any] = field(repr=False)
+    summary: dict[str, Any]
+
+    def __repr__(self) -> str:
+        rate = "; ".join(self.result.notes) if self.requests_per_s is None else f"{self.requests_per_s:.4g}/s"
+        return f"Capacity({self.result.scenario}: {rate})"
 
     @property
     def requests_per_s(self) -> float | None:
@@ -52,12 +56,17 @@ class Capacity:
         return frame(records(self.result.rows))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tuning:
     """``result.winners`` are the chosen trials, with their gain on what tuning did not see."""
 
     result: _tune.Tuning
-    summary: dict[str, Any] = field(repr=False)
+    summary: dict[str, Any]
+
+    def __repr__(self) -> str:
+        winners = (f"{w.name} {w.gain[0].verdict or 'undecided'}" for w in self.result.winners)
+        said = ", ".join(winners) or "nothing chosen"
+        return f"Tuning({self.result.scenario}: {len(self.result.trials)} trials; {said})"
 
     @property
     def best(self) -> _tune.Winner:

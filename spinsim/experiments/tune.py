@@ -94,9 +94,9 @@ def tune(wanted: TunePlan, lab: Lab) -> Tuning:
     )
     notes = [*split.notes, *_notes(chosen, search)]
     notes += [
-        f"{name} is the scenario as written: no other trial did better"
-        for name, best in zip(names, found, strict=True)
-        if best.scenario == loaded.scenario
+        f"{name} does as the scenario as written does: nothing better was found"
+        for name in names
+        if all(effect.difference is not None and effect.difference.estimate == 0 for effect in gains[name])
     ]
     return Tuning(
         loaded.scenario.name,

@@ -147,6 +147,7 @@ def test_capacity_finds_a_rate(tiny: Path) -> None:
     assert found.requests_per_s is not None
     assert found.curve["attainment"].iloc[0] >= 0.9 > found.curve["attainment"].iloc[-1]
     assert len(found.cells) == found.summary["cells"]
+    assert repr(found) == f"Capacity(tiny: {found.requests_per_s:.4g}/s)"
     said = api.capacity(tiny, slo="ttft_s=0.1", set=arrivals, duration_s=3, tolerance=0.3, seeds=2, workers=0)
     assert said.requests_per_s == found.requests_per_s
 
@@ -165,6 +166,7 @@ def test_tune_writes_what_simulate_takes(tiny: Path, tmp_path: Path) -> None:
         workers=0,
     )
     assert len(done.trials) == 4
+    assert repr(done).startswith("Tuning(tiny: 4 trials; best ")
     assert list(done.gains["winner"]) == ["best"]
     assert done.summary["held_out"] == "fresh seeds"
     assert api.simulate(done.write(tmp_path / "best.yaml")).goodput > 0
@@ -321,4 +323,7 @@ def test_one_text_does_for_several_and_numpy_for_lists(tiny: Path) -> None:
 
 def test_results_are_short_to_look_at(tiny: Path) -> None:
     assert repr(api.simulate(tiny)).startswith("Results(tiny, simulated, seed 1: ")
-    assert "summary" not in repr(api.sweep(tiny, "limits.batch=2", set=FEW, workers=0))
+    swept = api.sweep(tiny, "limits.batch=2", set=FEW, workers=0)
+    assert repr(swept) == "Sweep(tiny: 1 cells over limits.batch)"
+    compared = api.compare(tiny, "x:length=fixed,tokens=1", set=FEW, metrics="goodput", seeds=1, workers=0)
+    assert repr(compared) == "Comparison(goodput_tokens_per_s against tiny: x undecided; 1 seeds)"
