@@ -262,12 +262,12 @@ def validate(
         workers=workers,
         plugins=imported,
     )
-    if live_only:
-        experiment.live_half(cells, Path(out), options, resume=resume, force=force, progress=progress)
-        return Validation({"cells": []})
-    return Validation(
-        experiment.validate(cells, Path(out), options, resume=resume, force=force, progress=progress)
-    )
+    half = experiment.live_half if live_only else experiment.validate
+    try:
+        done = half(cells, Path(out), options, resume=resume, force=force, progress=progress)
+    except InputError as error:
+        raise cells[0].loaded.places.locate(error) from None
+    return Validation(done or {"cells": []})
 
 
 def validate_again(
