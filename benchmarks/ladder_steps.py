@@ -4,6 +4,7 @@ from __future__ import annotations
 
 SERIAL = "policies.pipeline={name: serial}"
 SPIN = "policies.selector={name: spin, explore: 0.1, share: prior, prior_weight: 2}"
+JOINT = "policies.selector={name: joint}"
 SPIN_PIPELINE = "policies.pipeline={name: spin}"
 DEPTHS = (2, 3, 4, 6)
 VANILLA, BEST, BEST_RAGGED = "vanilla", "best fixed", "best fixed, ragged"
@@ -36,6 +37,7 @@ def ladder(smallest: str, best: str) -> dict[str, list[str]]:
         "+ ragged": [SPIN, packing("ragged"), SPIN_PIPELINE],
         BEST_RAGGED: [fixed(best), packing("ragged"), SERIAL],
         "ragged, serial": [SPIN, packing("ragged"), SERIAL],
+        "joint, ragged, serial": [JOINT, packing("ragged"), SERIAL],
     }
     for count in DEPTHS:
         steps[f"ragged, {count} micro-batches"] = [SPIN, packing("ragged"), depth(count)]

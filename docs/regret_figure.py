@@ -50,6 +50,7 @@ SELECTORS: dict[str, dict[str, Any]] = {
     "MetaSD-UCB": {"name": "metasd_ucb"},
     "SPIN": {"name": "spin"},
     "SPIN, shared prior": {"name": "spin", "explore": 0.1, "share": "prior", "prior_weight": 2},
+    "joint": {"name": "joint"},
 }
 BEST = "best fixed draft"
 INK, QUIET = "#24292f", "#57606a"
@@ -57,7 +58,7 @@ COLOURS = {  # greys choose blindly, greens are textbook bandits, warm ones were
     BEST: INK, "random": QUIET, "round robin": "#8b949e",
     "greedy": "#1a7f37", "ε-greedy": "#57ab5a", "UCB1": "#0f8b8d", "Thompson": "#6b8e00",
     "UCBSpec": "#7d4e00", "EXP3Spec": "#bc8c00", "HedgeSpec": "#cf222e", "MetaSD-UCB": "#bf3989",
-    "SPIN": "#218bff", "SPIN, shared prior": "#0550ae",
+    "SPIN": "#218bff", "SPIN, shared prior": "#0550ae", "joint": "#8250df",
 }  # fmt: skip
 STYLE = {"font.size": 8.5, "svg.fonttype": "none", "svg.hashsalt": "regret", "axes.spines.top": False,
          "axes.spines.right": False, "axes.titlelocation": "left", "axes.titlesize": 9.5}  # fmt: skip

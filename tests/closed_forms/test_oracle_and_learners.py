@@ -21,6 +21,7 @@ LEARNERS = [
     "metasd_ucb",
     "thompson",
     "spin",
+    "joint",
 ]
 BLIND = ["fixed", "random", "round_robin"]
 LENGTH = 4

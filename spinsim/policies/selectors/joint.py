@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -26,20 +27,20 @@ class Joint(PerRequest["Joint.Params"]):
     """Most expected tokens of the whole batch per predicted second of its round (ours).
 
     A request's acceptance rate a with a draft is accepted / tried positions, raised by ``beta``
-    sqrt(2 ln t / n) as in UCB1; a proposal of k tokens then yields (1 - a^(k+1)) / (1 - a) (Leviathan et
-    al. 2023). Optimism adds up over the batch, so that an uncertain draft is tried by many at once, or by
-    nobody where even that could not pay. Drafts of one lane run one after another, so a set of them is grown
-    greedily while the round's rate grows (:class:`RoundPlanner`, as the oracle's in a batch); within it every
-    request takes the draft that yields it most, its last one counting ``stay`` more. A set is held for
-    ``hold`` rounds, and a catch-up is reckoned to pay over ``repay`` rounds.
+    sqrt(2 ln t / n) / sqrt(requests in the batch); a proposal of k tokens then yields
+    (1 - a^(k+1)) / (1 - a) (Leviathan et al. 2023). The first two factors are UCB1's; the last is there since
+    all of a batch pay for what one tries, and since its optimism adds up: an uncertain draft is tried by
+    many at once, or by nobody where even that could not pay. Drafts of one lane run one after another, so a
+    set of them is grown greedily while the round's rate grows (:class:`RoundPlanner`, as the oracle's in a
+    batch); within it every request takes the draft that yields it most, its last one counting ``stay``
+    more. A set is held for ``hold`` rounds, and a catch-up is reckoned to pay over ``repay`` rounds.
     """
 
     @dataclass(frozen=True)
     class Params(SharedParams):
-        prior_weight: Annotated[float, Ge(0), Tunable(0.5, 64, log=True)] = 2.0
-        beta: Annotated[float, Ge(0), Tunable(0.01, 1, log=True)] = 0.05
+        beta: Annotated[float, Ge(0), Tunable(0.02, 2, log=True)] = 0.5
         hold: Annotated[int, Ge(1), Tunable(1, 32, log=True)] = 2
-        stay: Annotated[float, Ge(0), Tunable(0, 0.2)] = 0.03
+        stay: Annotated[float, Ge(0), Tunable(0, 0.2)] = 0.05
         repay: Annotated[float, Ge(1), Tunable(1, 64, log=True)] = 16.0
 
     def __init__(self, params: Params, context: PolicyContext) -> None:
@@ -75,7 +76,8 @@ class Joint(PerRequest["Joint.Params"]):
         cost = np.array([stats.cost for stats in known]) + prior.cost
         pulls = np.array([stats.pulls for stats in known]) + statistics.prior_pulls
         rounds = np.maximum(pulls.sum(1, keepdims=True), 2.0)
-        radius = self.params.beta * np.sqrt(2 * np.log(rounds) / np.maximum(pulls, 1e-9))
+        beta = self.params.beta / math.sqrt(len(batch))
+        radius = beta * np.sqrt(2 * np.log(rounds) / np.maximum(pulls, 1e-9))
         rate = np.ones((len(batch), drafts + 1))
         rate[:, :drafts] = (gain / cost + radius)[:, :drafts]
         rate = rate.clip(0.0, CERTAIN)
