@@ -18,7 +18,7 @@ from spinsim.costs.build import build_predictor
 from spinsim.costs.profile import read_profile
 from spinsim.experiments.profile import Workplace
 from spinsim.experiments.trace import record_requests
-from spinsim.experiments.validation_fit import first, least, predicted_s
+from spinsim.experiments.validation_fit import first, least, predicted_s, without_domains
 from spinsim.experiments.validation_plan import Cell, deployed_scenario
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.prompts import Prompted, materialise
@@ -229,7 +229,7 @@ class Arena:
         if not isinstance(scenario.acceptance, TraceAcceptance) and self._lengths:
             changed["acceptance"] = TraceAcceptance(model="trace", path=str(self._trace_path.resolve()))
             prompted = self._ended(prompted)
-        return scenario.model_copy(update=changed), prompted
+        return without_domains(scenario).model_copy(update=changed), prompted
 
     def _ended(self, prompted: Prompted) -> Prompted:
         """Outputs that may stop are as long as they were when recorded."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from spinsim.costs.base import Predictor
 from spinsim.experiments.simulate import simulate_scenario
 from spinsim.live.prompts import Prompted
-from spinsim.scenario import Scenario
+from spinsim.scenario import LogisticAcceptance, Scenario
 
 MARGIN = 0.9  # of the allowed seconds are aimed for, since predictions err
 TURNS = 2  # requests of every client of a closed loop, at least
@@ -54,5 +54,14 @@ def fitting(
 
 def predicted_s(scenario: Scenario, base_dir: Path, prompted: Prompted, predictor: Predictor) -> float:
     """Seconds that the requests are predicted to take."""
-    done = simulate_scenario(scenario, base_dir, workload=prompted.workload, predictor=predictor)
+    bare = without_domains(scenario)
+    done = simulate_scenario(bare, base_dir, workload=prompted.workload, predictor=predictor)
     return done.records.ended_ns * 1e-9
+
+
+def without_domains(scenario: Scenario) -> Scenario:
+    """Synthetic acceptance alike for all requests: real prompts bring domains that it does not know."""
+    acceptance = scenario.acceptance
+    if not isinstance(acceptance, LogisticAcceptance) or not acceptance.domains:
+        return scenario
+    return scenario.model_copy(update={"acceptance": acceptance.model_copy(update={"domains": {}})})
