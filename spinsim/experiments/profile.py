@@ -221,13 +221,10 @@ class Workplace:
         scenario, base_dir = self.scenario, self.base_dir
         believed = scenario.model_copy(update={"costs": RooflineCosts(model="roofline")})
         predictor = build_predictor(believed, base_dir)
-        kv = dict.fromkeys(
-            ("target", *scenario.models.drafts), scenario.limits.batch * scenario.limits.context_tokens
-        )
         return Orchestration(
             self.layout.lanes,
             tuple(scenario.models.drafts),
-            engine_settings(scenario, self.layout, kv),
+            engine_settings(scenario, self.layout, self.deployment.kv_tokens),
             lambda: policies_for(scenario, self.layout, predictor, base_dir),
         )
 
@@ -248,17 +245,17 @@ def _measure_host(session: Session, place: Workplace, quick: bool) -> None:
     known = session.profile
     effort = QUICK if quick else Effort()
     device = place.deployment.target.device
+    batch = min(place.scenario.limits.batch, *place.deployment.kv_slots.values())
     if not known.of("matmul_rate"):
         for measured in machine_points(device, place.deployment.target.cache.dtype, effort):
             session.add(measured())
     if not known.of("hop"):
-        session.add(hop_point(place.bench))
+        session.add(hop_point(place.bench, max(1, batch // 2), place.scenario.limits.context_tokens // 2))
     if not known.of("orchestrator"):
         setup = place.orchestration()
-        batch = min(place.scenario.limits.batch, *place.deployment.kv_slots.values())
         found: dict[float, Any] = {}
         for rows in sorted({1, max(1, batch // 4), batch}):
-            point = orchestrator_point(setup, rows, 2 if quick else 5)
+            point = orchestrator_point(setup, place.bench.executor, rows, 1 if quick else 3)
             found[point.features["rows"]] = point
         # Asked for the rows of single operations, of which the largest are a whole batch.
         largest = max(found)

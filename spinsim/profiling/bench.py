@@ -61,7 +61,7 @@ class Bench:
             for i, lane in enumerate(lanes)
         ]
         self._jobs = 0
-        self._before: dict[tuple[bool, int], Timed] = {}
+        self._usual: dict[tuple[bool, int], Timed] = {}
         self._longest = scenario.limits.context_tokens
         self._proposed = min(USUAL_LENGTH, scenario.limits.max_length)
         self._packing = scenario.policies.packing.name
@@ -141,18 +141,23 @@ class Bench:
         """
         if not self.draft_lanes:
             return None
-        side = probe.draft < 0
-        rows, context = probe.rows, max(2, min(probe.context, self._longest - self._proposed))
-        if (side, rows) not in self._before:
-            length = self._proposed
-            if side:
-                other = Probe("draft_step", "", 0, rows, 2, context, proposal=length)
-                self._before[side, rows] = self.draft_lanes[0], "draft_step", self._propose(other, length)
+        context = max(2, min(probe.context, self._longest - self._proposed))
+        return self.usual(probe.draft < 0, probe.rows, context)
+
+    def usual(self, proposal: bool, rows: int, context: int) -> Timed:
+        """A proposal of the first draft, or a verification, of a usual round; prepared once for each size."""
+        known = self._usual.get((proposal, rows))
+        if known is None:
+            length = self._proposed if self.draft_lanes else 0
+            if proposal:
+                probe = Probe("draft_step", "", 0, rows, 2, context, proposal=length)
+                known = self.draft_lanes[0], "draft_step", self._propose(probe, length)
             else:
-                other = Probe("verify", "", -1, rows, length + 1, context, self._packing, PIECE)
-                self._before[side, rows] = self.target_lane, "verify", self._verify(other)
+                probe = Probe("verify", "", -1, rows, length + 1, context, self._packing, PIECE)
+                known = self.target_lane, "verify", self._verify(probe)
                 self.settle()
-        return self._before[side, rows]
+            self._usual[proposal, rows] = known
+        return known
 
     def call(self, probe: Probe) -> Callable[[], Any]:
         """What a lane's worker is to execute for a probe, prepared."""

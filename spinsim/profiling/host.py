@@ -2,62 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from spinsim.costs.links import ID_BYTES, PROBABILITY_BYTES
 from spinsim.costs.profile import Point
 from spinsim.engine.engine import Engine
-from spinsim.engine.operations import CatchUp, Prefill, Propose, Verify
 from spinsim.engine.settings import EngineSettings
 from spinsim.engine.world import NS, Lane
 from spinsim.live.executor import gather
 from spinsim.live.quiet import quiet
-from spinsim.live.world import LiveWorld, Proposed
+from spinsim.live.world import Executor, LiveWorld, Proposed
 from spinsim.policies.build import Policies
 from spinsim.profiling.bench import Bench
 from spinsim.profiling.timing import Effort, Timing, repeated, timing_of
 from spinsim.workload.request import Request, Workload
 
-OPERATION_S = 1e-3  # what a lane pretends to take: about a real one's time, in which the host may sleep
 OUTPUT_TOKENS = 24
-HOPS = 200
-
-
-class Sleeper:
-    """An :class:`spinsim.live.world.Executor` without models: every operation sleeps, half is accepted."""
-
-    def set_up(self, lane: int) -> None:
-        """Nothing to choose."""
-
-    def prefill(self, operation: Prefill, tokens: Sequence[Sequence[int]]) -> list[int]:
-        """Any token."""
-        time.sleep(OPERATION_S)
-        return [1] * len(operation.requests)
-
-    def catch_up(
-        self, operation: CatchUp, starts: Sequence[int], tokens: Sequence[Sequence[int]], predict: bool
-    ) -> list[list[int]]:
-        """Predictions that hit every other time."""
-        time.sleep(OPERATION_S)
-        return [[int(i % 2) for i in range(len(row))] for row in tokens] if predict else []
-
-    def propose(self, operation: Propose, positions: Sequence[int], tails: Sequence[tuple[int, int]]) -> Any:
-        """Nothing to hand over."""
-        time.sleep(OPERATION_S)
-        return operation
-
-    def verify(
-        self, operation: Verify, last: Sequence[int], proposed: Sequence[Proposed | None]
-    ) -> tuple[list[int], list[list[int]]]:
-        """The first half of every proposal stands."""
-        time.sleep(OPERATION_S)
-        accepted = [length // 2 for length in operation.lengths]
-        return accepted, [[1] * (hits + 1) for hits in accepted]
+HOPS = 100
 
 
 @dataclass(frozen=True)
@@ -70,11 +34,12 @@ class Orchestration:
     policies: Callable[[], Policies]
 
 
-def orchestrator_point(setup: Orchestration, rows: int, repetitions: int) -> Point:
+def orchestrator_point(setup: Orchestration, executor: Executor, rows: int, repetitions: int) -> Point:
     """Host seconds an operation of a run with ``rows`` requests at once under the scenario's policies.
 
-    The engine serves a closed loop on the live world's threads while the lanes sleep. The point's rows are
-    the mean over operations, since a micro-batch drafts in groups and verifies whole.
+    A short closed loop, live: the engine's thread then has slept as long between two inputs, and has as much
+    to contend with, as in any run. The point's rows are the mean over operations, since a micro-batch drafts
+    in groups and verifies whole.
     """
     context = setup.settings.context_tokens
     prompt = max(1, min(32, context // 4))
@@ -87,7 +52,7 @@ def orchestrator_point(setup: Orchestration, rows: int, repetitions: int) -> Poi
         policies = setup.policies()
         world = LiveWorld(
             setup.lanes,
-            Sleeper(),
+            executor,
             {request.id: [1] * prompt for request in requests},
             score_catch_ups=policies.selector.full_information,
         )
@@ -106,14 +71,21 @@ def orchestrator_point(setup: Orchestration, rows: int, repetitions: int) -> Poi
     return _point("orchestrator", timing, features)
 
 
-def hop_point(bench: Bench, repetitions: int = HOPS) -> Point:
-    """One way between the engine's thread and a lane's worker, which had been asleep for a while."""
+def hop_point(bench: Bench, rows: int, context: int, repetitions: int = HOPS) -> Point:
+    """One way between the engine's thread and a lane's worker, either asleep while the other side worked.
+
+    Real operations take turns, as in a serial round: how long a thread takes to wake depends on how
+    long it slept and on what the host did meanwhile.
+    """
+    sides = (False, True) if bench.draft_lanes else (False,)
+    turn = [bench.usual(side, rows, context) for side in sides]
     samples = []
     with quiet():
-        for _ in range(repetitions):
-            there = bench.stamps(bench.target_lane, "sleep", lambda: time.sleep(OPERATION_S))
-            samples.append((there.started - there.submitted) / NS)
-            samples.append((there.received - there.finished) / NS)
+        for _ in range(repetitions // len(turn)):
+            for operation in turn:
+                there = bench.stamps(*operation)
+                samples.append((there.started - there.submitted) / NS)
+                samples.append((there.received - there.finished) / NS)
     return _point("hop", timing_of(samples), {})
 
 

@@ -44,7 +44,6 @@ def _light(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(1)
     monkeypatch.setattr(experiment, "QUICK", TINY)
     monkeypatch.setattr(experiment, "Effort", lambda: TINY)
-    monkeypatch.setattr(host, "OPERATION_S", 1e-5)
     yield
     torch.set_num_threads(threads)
 
@@ -57,7 +56,6 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "QUICK", TINY)
-        patch.setattr(host, "OPERATION_S", 1e-5)
         profile(loaded, folder / "p.json", quick=True, budget_s=0.1)
     return loaded.path, folder / "p.json"
 
