@@ -25,7 +25,6 @@ from spinsim.experiments.profile import Workplace, profile
 from spinsim.experiments.simulate import simulate_scenario
 from spinsim.live.deployment import deploy
 from spinsim.policies.packing.decomposed import decompose
-from spinsim.profiling import host
 from spinsim.profiling.adaptive import next_probes
 from spinsim.profiling.design import Range, design, levels
 from spinsim.profiling.drift import drifted
