@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations, pairwise, product
+from itertools import pairwise, permutations, product
 
 import numpy as np
 import pytest
@@ -46,8 +46,8 @@ def rounds(draw: st.DrawFn) -> tuple[list[RequestView], np.ndarray, LinearCosts]
 
 
 @given(rounds())
-@settings(deadline=None)
-def test_a_plan_is_no_worse_than_one_draft_and_that_of_two_is_the_best_of_sets(
+@settings(deadline=None, max_examples=300)
+def test_a_plan_is_no_worse_than_one_draft_and_a_second_is_added_where_it_pays(
     case: tuple[list[RequestView], np.ndarray, LinearCosts],
 ) -> None:
     batch, tokens, costs = case
@@ -59,11 +59,13 @@ def test_a_plan_is_no_worse_than_one_draft_and_that_of_two_is_the_best_of_sets(
     every = {
         chosen: rate(planner.assign(batch, tokens, chosen, room), tokens, batch, costs)
         for size in range(1, drafts + 1)
-        for chosen in combinations(range(drafts), size)
+        for chosen in permutations(range(drafts), size)
     }
-    assert got >= max(value for chosen, value in every.items() if len(chosen) == 1) * (1 - 1e-9)
-    if drafts <= 2 and len(arms) == 2:
-        assert got == pytest.approx(max(every.values()))
+    alone = {draft: every[draft,] for draft in range(drafts)}
+    assert got >= max(alone.values()) * (1 - 1e-9)
+    if drafts == 2:
+        first = [draft for draft in alone if alone[draft] >= max(alone.values()) * (1 - 1e-9)]
+        assert any(got == pytest.approx(max(alone[one], every[one, 1 - one])) for one in first)
 
 
 @given(rounds(), st.lists(st.integers(0, 3), min_size=3, max_size=3))
