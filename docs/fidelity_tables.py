@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from spinsim.reporting.fidelity import milliseconds, percent, short_names, signed
+from spinsim.experiments.pages.fidelity import milliseconds, percent, short_names, signed
 
 Numbers = dict[str, Any]
 

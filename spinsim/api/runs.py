@@ -176,10 +176,12 @@ def open_results(folder: PathLike) -> Results:
 
 
 def report(folder: PathLike) -> Path:
-    """Write a results folder's report.html again, from its other files; its path.
+    """Write the report.html of a run's or a validation's folder again, from its other files; its path.
 
-    Raises InputError for what has none, and for an experiment: ``resume`` writes its report.
+    A file is taken for a validation's or a live ladder's JSON, and its page goes beside it. Raises InputError
+    for what has none, and for an experiment: ``resume`` writes its report.
     """
+    from spinsim.experiments.pages.saved import is_saved, write_saved
     from spinsim.experiments.store import experiment_kind
     from spinsim.reporting.html import write_report
 
@@ -187,7 +189,7 @@ def report(folder: PathLike) -> Path:
         raise InputError(
             f"holds a {kind}; its own command with --resume writes its report.html again", file=str(folder)
         )
-    return write_report(Path(folder))
+    return write_saved(Path(folder)) if is_saved(Path(folder)) else write_report(Path(folder))
 
 
 def schema() -> dict[str, Any]:

@@ -70,14 +70,14 @@ def profile(
         if json:
             print_json({"profile": str(repeat.path), "factors": repeat.result.factors})
         elif not quiet:
-            from spinsim.reporting.fidelity import print_drift
+            from spinsim.experiments.pages.fidelity import print_drift
 
             print_drift(repeat.result.points, repeat.path)
     elif json:
         said = {"profile": str(done.path), "seconds": done.seconds, "added": done.added}
         print_json(said | {"fits": done.fits})
     elif not quiet:
-        from spinsim.reporting.fidelity import print_profile
+        from spinsim.experiments.pages.fidelity import print_profile
 
         print_profile(done)
 
@@ -110,7 +110,7 @@ def trace(
             plugins=plugin or (),
             progress=progress,
         ).result
-    from spinsim.reporting.fidelity import describe_trace, print_trace
+    from spinsim.experiments.pages.fidelity import describe_trace, print_trace
 
     if json:
         print_json(describe_trace(done.trace) | {"trace": str(done.path), "skipped": done.skipped})
@@ -209,6 +209,6 @@ def validate(
     elif json:
         print_json(done)
     elif not quiet:
-        from spinsim.reporting.fidelity import print_validation
+        from spinsim.experiments.pages.fidelity import print_validation
 
         print_validation(done, folder)

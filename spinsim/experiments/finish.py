@@ -128,7 +128,7 @@ def _cells(rows: Sequence[Row]) -> Summary:
 
 def finish_comparison(store: Store, c: Comparison) -> Summary:
     """Write a comparison's files; returns its summary."""
-    from spinsim.reporting.experiment_report import comparison_report  # matplotlib: half a second
+    from spinsim.experiments.pages.comparison import comparison_report  # matplotlib: half a second
 
     summary = comparison_summary(c)
     return _write(store, "comparison", c.rows, summary, lambda: comparison_report(c))
@@ -136,21 +136,21 @@ def finish_comparison(store: Store, c: Comparison) -> Summary:
 
 def finish_sweep(store: Store, s: Sweep) -> Summary:
     """Write a sweep's files; returns its summary."""
-    from spinsim.reporting.sweep_report import sweep_report
+    from spinsim.experiments.pages.sweep import sweep_report
 
     return _write(store, "sweep", s.rows, sweep_summary(s), lambda: sweep_report(s))
 
 
 def finish_capacity(store: Store, c: Capacity) -> Summary:
     """Write a capacity search's files; returns its summary."""
-    from spinsim.reporting.search_report import capacity_report
+    from spinsim.experiments.pages.search import capacity_report
 
     return _write(store, "capacity", c.rows, capacity_summary(c), lambda: capacity_report(c))
 
 
 def finish_tuning(store: Store, t: Tuning) -> Summary:
     """Write a search's files, NAME.yaml for each winner among them; returns its summary."""
-    from spinsim.reporting.search_report import tuning_report
+    from spinsim.experiments.pages.search import tuning_report
 
     if store.folder is not None:
         for winner in t.winners:

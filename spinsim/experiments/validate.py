@@ -106,7 +106,7 @@ def again(
         "failed": failed,
         "environment": environment(),
     }
-    from spinsim.reporting.validation_report import validation_report  # matplotlib: half a second
+    from spinsim.experiments.pages.validation import validation_report  # matplotlib: half a second
 
     write_atomically(out / "report.html", validation_report(result))
     folder.finish(result)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from html import escape
 from pathlib import Path
@@ -13,7 +12,6 @@ import yaml
 
 from spinsim.costs.base import LABELS
 from spinsim.engine.records import KINDS
-from spinsim.errors import InputError
 from spinsim.reporting import figures, page, report_drafts, report_load
 from spinsim.reporting.lane_strip import lane_strip
 from spinsim.reporting.report_confidence import confidence, headline_span
@@ -32,37 +30,13 @@ _LABEL_SHADES = dict(zip(LABELS, ("s2", "s0", "s1", "none"), strict=True))
 
 
 def write_report(out_dir: Path) -> Path:
-    """Write report.html into the folder of a run or a validation, from its other files; returns its path.
+    """Write report.html into the folder of a run, from its other files; returns its path.
 
-    A file is taken for a live ladder's or a validation's JSON, and the page goes beside it. Same files in,
-    same bytes out. Raises InputError for anything else.
+    Same files in, same bytes out. Raises InputError for anything else.
     """
-    if out_dir.is_file():
-        return _write_saved(out_dir, out_dir.with_suffix(".html"))
-    if (out_dir / "validation.json").is_file():
-        return _write_saved(out_dir / "validation.json", out_dir / "report.html")
     run = read_folder(out_dir)
     path = out_dir / "report.html"
     path.write_text(render(run), encoding="utf-8")
-    return path
-
-
-def _write_saved(source: Path, path: Path) -> Path:
-    """The page of a ladder's or a validation's JSON."""
-    from spinsim.reporting.ladder_report import ladder_report
-    from spinsim.reporting.validation_report import validation_report
-
-    try:
-        found = json.loads(source.read_text(encoding="utf-8"))
-        text = ladder_report(found) if "steps" in found else validation_report(found)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        said = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise InputError(
-            f"is no ladder and no validation ({said}); allowed is what `benchmarks.ladder --out` or "
-            "`spinsim validate` wrote",
-            file=str(source),
-        ) from error
-    path.write_text(text, encoding="utf-8")
     return path
 
 

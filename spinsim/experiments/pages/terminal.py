@@ -11,11 +11,11 @@ from rich.text import Text
 from spinsim.experiments.capacity import Capacity
 from spinsim.experiments.compare import Comparison
 from spinsim.experiments.metrics import value
+from spinsim.experiments.pages.parts import shown, signed, signed_spread
+from spinsim.experiments.pages.search import gain_text, objectives_text, rate_text
+from spinsim.experiments.pages.sweep import grouped
 from spinsim.experiments.sweep import Sweep
 from spinsim.experiments.tune import Tuning
-from spinsim.reporting.experiment_page import shown, signed, signed_spread
-from spinsim.reporting.search_report import gain_text, objectives_text, rate_text
-from spinsim.reporting.sweep_report import grouped
 from spinsim.reporting.terminal import NOTHING, WIDTH, number, percent
 
 MOST_ROWS = 40

@@ -7,11 +7,11 @@ from html import escape
 from statistics import median
 from typing import Any
 
-from spinsim.reporting import experiment_figures as figures
+from spinsim.experiments.pages import figures
+from spinsim.experiments.pages.parts import head
+from spinsim.experiments.pages.trade_off import Point, trade_off
 from spinsim.reporting import page
-from spinsim.reporting.experiment_page import head
 from spinsim.reporting.terminal import NOTHING, duration, number, percent
-from spinsim.reporting.trade_off import Point, trade_off
 
 BASELINES = ("vanilla", "best fixed")  # how their names begin, of which ratios are taken
 HEADLINES = 5

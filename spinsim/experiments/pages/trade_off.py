@@ -9,7 +9,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from spinsim.reporting.experiment_figures import Span, plain, tidy
+from spinsim.experiments.pages.figures import Span, plain, tidy
 from spinsim.reporting.figures import colour, drawing
 
 _LINE, _LETTER = 0.062, 0.0085  # of a name, as shares of the panel's height and width

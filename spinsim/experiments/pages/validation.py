@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from spinsim.experiments.pages.fidelity import milliseconds, percent, short_names, signed
 from spinsim.reporting import page
-from spinsim.reporting.fidelity import milliseconds, percent, short_names, signed
 from spinsim.reporting.figures import colour, drawing, panels
 
 Numbers = Mapping[str, Any]

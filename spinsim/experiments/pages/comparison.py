@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from html import escape
 
 from spinsim.experiments.compare import Comparison, Effect
-from spinsim.reporting import experiment_figures as figures
-from spinsim.reporting import page
-from spinsim.reporting.experiment_page import (
+from spinsim.experiments.pages import figures
+from spinsim.experiments.pages.parts import (
     failed_section,
     head,
     shown,
@@ -17,8 +16,9 @@ from spinsim.reporting.experiment_page import (
     spread,
     trade_off_of,
 )
+from spinsim.experiments.pages.trade_off import Point, trade_off
+from spinsim.reporting import page
 from spinsim.reporting.terminal import NOTHING
-from spinsim.reporting.trade_off import Point, trade_off
 
 MOST_PANELS = 9
 MOST_NAMED = 12

@@ -10,8 +10,8 @@ import pytest
 from test_report_html import checked
 
 from spinsim.errors import InputError
-from spinsim.reporting.html import write_report
-from spinsim.reporting.ladder_report import ladder_report, ratios
+from spinsim.experiments.pages.ladder import ladder_report, ratios
+from spinsim.experiments.pages.saved import write_saved
 
 MEASURED = Path(__file__).parents[2] / "docs" / "measurements" / "h200-ladder.json"
 
@@ -27,7 +27,7 @@ def test_ratios_are_taken_within_a_repetition() -> None:
 def test_what_was_measured_on_h200s(tmp_path: Path) -> None:
     source = tmp_path / "ladder.json"
     shutil.copy(MEASURED, source)
-    assert write_report(source) == tmp_path / "ladder.html"
+    assert write_saved(source) == tmp_path / "ladder.html"
     text = " ".join(checked((tmp_path / "ladder.html").read_text()).text)
     steps = json.loads(MEASURED.read_text())["steps"]
     for name, found in steps.items():
@@ -53,5 +53,5 @@ def test_a_step_is_shown_without_a_baseline_and_without_latencies() -> None:
 def test_another_file_is_bad_input(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(InputError, match="no ladder and no validation"):
-        write_report(tmp_path / "x.json")
+        write_saved(tmp_path / "x.json")
     assert not (tmp_path / "x.html").exists()

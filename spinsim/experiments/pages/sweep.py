@@ -7,13 +7,13 @@ from html import escape
 from typing import Any
 
 from spinsim.experiments.metrics import Metric, value
+from spinsim.experiments.pages import figures
+from spinsim.experiments.pages.parts import failed_section, head, is_share, shown, trade_off_of
+from spinsim.experiments.pages.trade_off import Point, trade_off
 from spinsim.experiments.rows import Row
 from spinsim.experiments.sweep import Sweep
-from spinsim.reporting import experiment_figures as figures
 from spinsim.reporting import page
-from spinsim.reporting.experiment_page import failed_section, head, is_share, shown, trade_off_of
 from spinsim.reporting.terminal import NOTHING
-from spinsim.reporting.trade_off import Point, trade_off
 
 MOST_LINES = 8
 MOST_ROWS = 400

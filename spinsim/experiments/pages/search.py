@@ -6,11 +6,8 @@ from html import escape
 
 from spinsim.experiments.capacity import Capacity
 from spinsim.experiments.metrics import Metric
-from spinsim.experiments.statistics import Interval
-from spinsim.experiments.tune import Tuning, Winner
-from spinsim.reporting import experiment_figures as figures
-from spinsim.reporting import page
-from spinsim.reporting.experiment_page import (
+from spinsim.experiments.pages import figures
+from spinsim.experiments.pages.parts import (
     failed_section,
     head,
     shown,
@@ -18,6 +15,9 @@ from spinsim.reporting.experiment_page import (
     signed_spread,
     spread,
 )
+from spinsim.experiments.statistics import Interval
+from spinsim.experiments.tune import Tuning, Winner
+from spinsim.reporting import page
 from spinsim.reporting.terminal import NOTHING, duration, number, percent
 
 
