@@ -186,8 +186,3 @@ def _milliseconds(text: str) -> tuple[str, float]:
         raise InputError(
             f"{text!r} is no draft=milliseconds; allowed: such as tiny=0.2", key="--step-ms"
         ) from None
-
-
-def main(arguments: list[str]) -> None:
-    """These commands alone, for ``python -m spinsim.models.train`` and ``...evaluate``."""
-    app(arguments)

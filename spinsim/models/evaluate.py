@@ -115,11 +115,3 @@ def judge_trace(
         step_s=step_s or {draft.name: STEP_S[draft.stands_for] for draft in family.DRAFTS},
         verify_s=verify_s,
     )
-
-
-if __name__ == "__main__":
-    import sys
-
-    from spinsim.cli.models import main
-
-    main(["evaluate", *sys.argv[1:]])

@@ -1,4 +1,4 @@
-"""Train the whole family within a time: ``python -m spinsim.models.train --out DIR --minutes 5``.
+"""Train the whole family within a time: ``spinsim models train --out DIR --minutes 5``.
 
 The target trains first, with the device to itself; then the drafts learn from its
 probabilities, side by side in one process each (or one by one). Everything is saved on the way:
@@ -248,9 +248,3 @@ def train_family(options: Options, say: Say = lambda line: print(line, file=sys.
             say(f"packed: {part} ({part.stat().st_size / 1e6:.1f} MB)")
     say(f"done in {time.monotonic() - begun:.1f} s: {manifest}")
     return manifest
-
-
-if __name__ == "__main__":
-    from spinsim.cli.models import main
-
-    main(["train", *sys.argv[1:]])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from spinsim.cli.models import app, main
+from spinsim.cli.models import app
 
 run = CliRunner().invoke
 
@@ -78,7 +78,7 @@ def test_bad_input_is_one_line(
     arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stop:
-        main(arguments)
+        app(arguments)
     assert stop.value.code == 2
     error = capsys.readouterr().err
     assert problem in error
