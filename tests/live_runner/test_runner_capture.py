@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import torch
 from runner_configs import CONFIGS
 from runner_driver import runner_of
 
 from spinsim.live.runner.graphed import GraphedRunner
+from spinsim.live.runner.graphs import Recorder
 from spinsim.live.runner.loading import random_model
 
 
@@ -35,3 +37,59 @@ def test_capture_covers_every_shape_of_a_run():
         for kind, piece in (("ragged", 0), ("padded", 0), ("decomposed", 20)):
             runner.verify(slots, ones, contexts, lengths, tokens, None, kind, piece)
     assert runner.recorder.captured == captured
+
+
+def test_recording_in_the_middle_of_a_run_touches_no_request(monkeypatch):
+    """On CUDA a recorded function is run twice before: here as well, and the caches are compared."""
+    calls = random_calls(random.Random(3))
+    caches = []
+    for warms_up in (False, True):
+        if warms_up:
+            monkeypatch.setattr(Recorder, "record", run_twice_before(Recorder.record))
+        model = random_model(CONFIGS["llama"](), 1, context_tokens=64)
+        runner = runner_of(model, slots=6, slot_tokens=64, graphed=True)
+        for call, arguments in calls:
+            getattr(runner, call)(*arguments)
+        caches.append((runner.cache.keys[:, :-1], runner.cache.values[:, :-1]))
+    for plain, warmed in zip(*caches, strict=True):
+        torch.testing.assert_close(warmed, plain, rtol=0, atol=0)
+
+
+def run_twice_before(record):
+    def recorded(self, function, **copies):
+        replay = record(self, function, **copies)
+        replay()
+        replay()
+        return replay
+
+    return recorded
+
+
+def random_calls(source):
+    """Prefills, proposals and verifications; later steps of many rows are met after longer ones of few."""
+    calls = []
+    for rows, length in ((2, 1), (1, 4), (2, 4), (6, 1), (3, 4), (6, 4)):
+        slots, ones = source.sample(range(6), rows), [1] * rows
+        prompts = [[source.randrange(64) for _ in range(source.randint(2, 9))] for _ in slots]
+        contexts = [len(prompt) + 1 for prompt in prompts]
+        calls.append(("prefill", (slots, [0] * rows, prompts)))
+        calls.append(("propose", (slots, ones, ones, contexts, [length] * rows)))
+        tokens = np.ones((rows, 4), np.int64)
+        for kind in ("ragged", "padded", "decomposed"):
+            calls.append(("verify", (slots, ones, contexts, [4] * rows, tokens, None, kind, 5)))
+    return calls
+
+
+def test_where_copies_cannot_be_captured_they_surround_the_graph_and_its_warm_up(monkeypatch):
+    """The device must not hold the rows of another pass when a function is run in order to record it."""
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
+    monkeypatch.setattr(Recorder, "_can_copy", lambda self: False)
+    monkeypatch.setattr(Recorder, "_capture", lambda self, function, pool: (function(), function)[1])
+    done: list[str] = []
+    replay = Recorder(torch.device("cuda", 0)).record(
+        lambda: done.append("run"), fetch=lambda: done.append("fetch"), send=lambda: done.append("send")
+    )
+    assert done == ["fetch", "run"]
+    replay()
+    assert done[2:] == ["fetch", "run", "send"]

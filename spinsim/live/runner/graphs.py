@@ -41,8 +41,10 @@ class Recorder:
             self._stream = stream_type(self.device)
             self._copies = self._can_copy()
         if self._copies:
-            return self._capture(in_turn(steps))
-        replay = self._capture(function)
+            return self._capture(in_turn(steps), self._pool)
+        if fetch is not None:
+            fetch()  # or the warm-up would run on the rows of the pass before
+        replay = self._capture(function, self._pool)
         return in_turn([replay if step is function else step for step in steps])
 
     def _can_copy(self) -> bool:
@@ -55,16 +57,17 @@ class Recorder:
             back.copy_(held, non_blocking=True)
 
         try:
-            replay = self._capture(both)
+            # A pool of its own: torch refuses one again whose last graph is gone, or whose capture failed.
+            replay = self._capture(both, torch.cuda.graph_pool_handle())
         except RuntimeError:
             return False
         pinned.fill_(7)
         replay()
-        torch.cuda.synchronize(self.device)
+        torch.cuda.current_stream(self.device).synchronize()
         return bool((back == 7).all())
 
     @torch.inference_mode()
-    def _capture(self, function: Replay) -> Replay:
+    def _capture(self, function: Replay, pool: Any) -> Replay:
         with torch.cuda.device(self.device):
             stream = self._stream
             stream.wait_stream(torch.cuda.current_stream(self.device))
@@ -72,9 +75,10 @@ class Recorder:
             with torch.cuda.stream(stream):
                 function()
                 function()
-                torch.cuda.synchronize(self.device)
+                # Not the whole device: that fails while another lane's thread captures on it.
+                stream.synchronize()
                 # thread_local: another lane's thread may allocate while this one captures
-                graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+                graph.capture_begin(pool=pool, capture_error_mode="thread_local")
                 try:
                     function()
                 finally:

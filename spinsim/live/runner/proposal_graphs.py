@@ -15,7 +15,7 @@ from spinsim.live.runner.decoder import Decoder
 from spinsim.live.runner.graphs import Recorder, Replay
 from spinsim.live.runner.kernels import use_kernel
 from spinsim.live.runner.sampling import Sampling, choose
-from spinsim.live.runner.spans import no_steps, steps
+from spinsim.live.runner.spans import no_steps, steps, torch_steps
 from spinsim.live.runner.tables import Array, Inbox, Outbox, wait
 
 FIELDS = ("slots", "previous", "last", "contexts", "lengths", "requests")
@@ -80,8 +80,11 @@ class ProposalGraphs:
     def _graph(self, first: bool, rows: int) -> Replay:
         found = self.graphs.get((first, rows))
         if found is None:
-            # Recording runs the function: without an active row, all on trash.
+            # Recording runs the function: without an active row, all on trash. A later step works out
+            # no places, and would run on those of the proposal before.
             self.inbox.host["rows"].fill(0)
+            nobody = torch.zeros(self.rows, dtype=torch.int64, device=self.cache.device)
+            torch_steps(nobody, nobody, nobody, self.cache, self.plan)
             fetch = self.inbox.fetch if first else None
             found = self.recorder.record(self._function(first, rows), fetch=fetch, send=self.outbox.send)
             self.graphs[first, rows] = found
