@@ -13,7 +13,7 @@ from spinsim.engine.settings import EngineSettings
 from spinsim.engine.world import Lane
 from spinsim.policies.base import PolicyContext
 from spinsim.policies.build import Policies, build_policies
-from spinsim.scenario import Scenario
+from spinsim.scenario import ProfileCosts, Scenario
 from spinsim.workload.request import Workload
 
 
@@ -60,6 +60,17 @@ def engine_settings(scenario: Scenario, layout: Layout, kv_tokens: Mapping[str, 
         target_kv_tokens=kv_tokens["target"],
         draft_kv_tokens=tuple(kv_tokens[draft] for draft in scenario.models.drafts),
     )
+
+
+def trusting(scenario: Scenario) -> Scenario:
+    """The scenario, with roofline for what its profile does not hold, whatever it allows.
+
+    For live runs: they report nothing predicted, and policies must believe in something on any machine.
+    """
+    if not isinstance(scenario.costs, ProfileCosts):
+        return scenario
+    costs = scenario.costs.model_copy(update={"allow_roofline": True})
+    return scenario.model_copy(update={"costs": costs})
 
 
 def policies_for(

@@ -14,7 +14,7 @@ from spinsim.costs.build import build_predictor
 from spinsim.engine.engine import Engine
 from spinsim.engine.inputs import EmptySchedule
 from spinsim.errors import InputError
-from spinsim.experiments.assemble import engine_settings, lay_out, policies_for
+from spinsim.experiments.assemble import engine_settings, lay_out, policies_for, trusting
 from spinsim.live.replay import Diverged, ReplayWorld
 from spinsim.reporting.inputs import read_inputs
 from spinsim.reporting.tables import write_decisions, write_rounds
@@ -47,7 +47,8 @@ def replay(folder: Path) -> Replayed:
     workload = build_workload(scenario, loaded.base_dir)
     workload = replace(workload, requests=_as_run(workload.requests, folder))
     layout = lay_out(scenario)
-    policies = policies_for(scenario, layout, build_predictor(scenario, loaded.base_dir), loaded.base_dir)
+    predictor = build_predictor(trusting(scenario), loaded.base_dir)
+    policies = policies_for(scenario, layout, predictor, loaded.base_dir)
     world = ReplayWorld(layout.lanes, log)
     settings = engine_settings(scenario, layout, capacity)
     engine = Engine(world, workload, policies, settings, tuple(scenario.models.drafts))

@@ -11,7 +11,7 @@ from spinsim.costs.build import build_predictor
 from spinsim.engine.engine import Engine
 from spinsim.engine.inputs import InputLog
 from spinsim.engine.records import Records
-from spinsim.experiments.assemble import engine_settings, lay_out, policies_for
+from spinsim.experiments.assemble import engine_settings, lay_out, policies_for, trusting
 from spinsim.experiments.hindsight import of_recording
 from spinsim.experiments.publish import Progress, Summary, publish
 from spinsim.live.deployment import Deployment, deploy
@@ -57,7 +57,7 @@ def run_scenario(
     if prompted is None:
         prompted = materialise(scenario, build_workload(scenario, base_dir), deployment.models.target)
     layout = lay_out(scenario)
-    predictor = predictor or build_predictor(scenario, base_dir)
+    predictor = predictor or build_predictor(trusting(scenario), base_dir)
     policies = policies_for(scenario, layout, predictor, base_dir)
     settings = engine_settings(scenario, layout, deployment.kv_tokens)
     world = LiveWorld(
@@ -114,7 +114,7 @@ def run(loaded: LoadedScenario, out: Path | None, progress: Progress | None = No
         "kv_slots": deployment.kv_slots,
         "kv_slots_held": ran.slots_held,
     }
-    predictor = build_predictor(scenario, loaded.base_dir)
+    predictor = build_predictor(trusting(scenario), loaded.base_dir)
     notes["regret"], curves = of_recording(scenario, loaded.base_dir, ran.records, ran.workload, predictor)
     summary = publish(
         loaded,

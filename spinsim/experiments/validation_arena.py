@@ -16,6 +16,7 @@ from spinsim.acceptance.trace import load_trace, save_trace
 from spinsim.costs.base import Predictor
 from spinsim.costs.build import build_predictor
 from spinsim.costs.profile import read_profile
+from spinsim.experiments.assemble import trusting
 from spinsim.experiments.profile import Workplace
 from spinsim.experiments.trace import record_requests
 from spinsim.experiments.validation_fit import first, least, predicted_s, without_domains
@@ -91,9 +92,7 @@ class Arena:
         Beyond the profile the roofline answers here, whatever the scenario allows: live runs need no cost,
         and what may be predicted is the simulated half's question.
         """
-        if isinstance(scenario.costs, ProfileCosts):
-            costs = scenario.costs.model_copy(update={"allow_roofline": True})
-            scenario = scenario.model_copy(update={"costs": costs})
+        scenario = trusting(scenario)
         key = scenario.model_dump_json(include={"models", "devices", "placement", "costs", "sampling"})
         if key not in self._predictors:
             with self.spending("fit profile"):

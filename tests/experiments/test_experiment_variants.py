@@ -9,10 +9,14 @@ from experiment_files import write_scenario
 from typer.testing import CliRunner
 
 from spinsim.cli import app
+from spinsim.costs.base import LABELS
+from spinsim.costs.build import build_predictor
 from spinsim.errors import InputError
+from spinsim.experiments.assemble import trusting
 from spinsim.experiments.metrics import metric, value
 from spinsim.experiments.sweep import read_sweep
 from spinsim.experiments.variants import axis, axis_of, grid, policy_overrides
+from spinsim.scenario_file import load
 
 
 def test_axes_take_yaml_values_and_multiply() -> None:
@@ -114,3 +118,13 @@ def test_bad_input_is_one_line_and_code_2(tmp_path: Path, arguments: list[str], 
     assert said in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert "Traceback" not in result.output
+
+
+def test_live_policies_believe_in_something_where_the_profile_is_of_another_machine() -> None:
+    family = Path(__file__).parents[2] / "scenarios" / "family-trace.yaml"
+    here = load(family, [], "cpu")
+    with pytest.raises(InputError, match="is not in the profile"):
+        build_predictor(here.scenario, here.base_dir)
+    believed = build_predictor(trusting(here.scenario), here.base_dir)
+    assert believed.prefill([16], [0]).seconds > 0
+    assert LABELS[believed.prefill([16], [0]).label] == "roofline"
