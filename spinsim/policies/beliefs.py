@@ -21,6 +21,7 @@ class RoundTimes:
         self._grain = grain
         self._draft: dict[tuple[int, int, int, int], float] = {}
         self._verify: dict[tuple[int, int, int], float] = {}
+        self._catch_up: dict[tuple[int, int, int], float] = {}
 
     def draft_s(self, draft: int, rows: int, length: int, context: int) -> float:
         """One proposal of ``length`` tokens for each of ``rows``; 0 for NO_DRAFT."""
@@ -33,6 +34,15 @@ class RoundTimes:
             seconds = self._predictor.propose(draft, [length] * rows, [context] * rows).seconds
             seconds += self._predictor.transfer(rows, rows * length).seconds
             self._draft[key] = seconds
+        return seconds
+
+    def catch_up_s(self, draft: int, rows: int, tokens: int) -> float:
+        """A draft reading ``tokens`` in all, of ``rows`` alike that it has not seen (rounded up to 16)."""
+        key = (draft, rows, -(-tokens // 16))
+        seconds = self._catch_up.get(key)
+        if seconds is None:
+            each = [-(-16 * key[2] // rows)] * rows
+            seconds = self._catch_up[key] = self._predictor.catch_up(draft, each, [0] * rows).seconds
         return seconds
 
     def verify_s(self, rows: int, length: int, context: int) -> float:

@@ -12,6 +12,8 @@ from policy_world import LinearCosts, context, feedback, selector, views
 
 from spinsim.policies.base import NO_DRAFT, RequestView
 from spinsim.policies.selectors.round_plan import RoundPlanner
+from spinsim.policies.selectors.tries import Tries
+from spinsim.policies.statistics import Statistics
 
 LENGTH = 4
 ONE_LANE = (1, 1, 1, 1)
@@ -173,3 +175,39 @@ def test_expected_tokens_are_those_of_independent_positions() -> None:
         for hits in product((0, 1), repeat=LENGTH)
     )
     assert policy._tokens(batch)[0].tolist() == pytest.approx([by_hand, 1.0])
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 40), st.integers(-1, 1), st.integers(0, 4)), max_size=12),
+        max_size=8,
+    ),
+    st.floats(0, 10),
+)
+@settings(deadline=None)
+def test_tries_in_arrays_are_those_of_the_other_learners(
+    rounds: list[list[tuple[int, int, int]]], weight: float
+) -> None:
+    """Requests come and go; more of them than the first table holds."""
+    arrays, lists = Tries(3, weight), Statistics((0, 1, NO_DRAFT), "prior", weight)
+    for played in rounds:
+        once = list({request: (request, arm, gain) for request, arm, gain in played}.values())
+        if once:
+            requests, arms, gains = (list(column) for column in zip(*once, strict=True))
+            costs = [5.0] * len(once)
+            arrays.add(requests, arms, gains, costs)
+            lists.add([RequestView(r, 1, 0, 2) for r in requests], arms, gains, costs)
+        for request in [request for request, _, gain in once if gain == 4]:
+            arrays.forget(request)
+            lists.forget(request)
+    everyone = list(range(41))
+    gain, cost, pulls = arrays.of(everyone)
+    for request in everyone:
+        stats = lists.of(request)
+        assert gain[request] == pytest.approx(
+            [stats.gain[a] + lists.prior.gain[a] for a in range(3)], abs=1e-9
+        )
+        assert cost[request] == pytest.approx(
+            [stats.cost[a] + lists.prior.cost[a] for a in range(3)], abs=1e-9
+        )
+        assert pulls[request] == pytest.approx([lists.pulls(stats, a) for a in range(3)], abs=1e-9)

@@ -16,7 +16,7 @@ from spinsim.policies.reward import PositionsAccepted
 from spinsim.policies.selectors.arms import PerRequest
 from spinsim.policies.selectors.learner import SharedParams
 from spinsim.policies.selectors.round_plan import Array, RoundPlanner
-from spinsim.policies.statistics import Statistics
+from spinsim.policies.selectors.tries import COST, GAIN, PULLS, Tries
 
 USUAL_LENGTH = 4  # tokens of a proposal, where the length policy fixes none
 CERTAIN = 0.999  # the highest acceptance rate that is believed: at 1 a proposal's yield is 0 / 0
@@ -45,10 +45,11 @@ class Joint(PerRequest["Joint.Params"]):
 
     def __init__(self, params: Params, context: PolicyContext) -> None:
         super().__init__(params, context)
-        self.statistics = Statistics(self.arms, params.share, params.prior_weight)
+        weight = params.prior_weight if params.share == "prior" else 0.0
+        self._tries = Tries(len(context.drafts) + 1, weight)
         self._positions = PositionsAccepted()
         lengths = context.lengths or (min(USUAL_LENGTH, context.max_length),) * len(context.drafts)
-        self._lengths = np.array([*lengths, 0])
+        self._lengths = np.array(lengths)
         self._planner = RoundPlanner(context, lengths, params.repay)
         self._set: list[int] = []
         self._left = 0  # rounds that the set is still held
@@ -62,26 +63,23 @@ class Joint(PerRequest["Joint.Params"]):
         return self._planner.assign(batch, tokens, self._set, room)
 
     def observe(self, feedback: Feedback) -> None:
-        self.statistics.add(feedback.requests, feedback.drafts, *self._positions.of(feedback))
+        requests = [view.id for view in feedback.requests]
+        self._tries.add(requests, feedback.drafts, *self._positions.of(feedback))
 
     def forget(self, request: int) -> None:
-        self.statistics.forget(request)
+        self._tries.forget(request)
 
     def _tokens(self, batch: Sequence[RequestView]) -> Array:
         """Expected tokens [request, arm] of a round, optimistically; NO_DRAFT's in the last column."""
-        statistics, drafts = self.statistics, len(self.context.drafts)
-        known = [statistics.of(view.id) for view in batch]
-        prior = statistics.prior
-        gain = np.array([stats.gain for stats in known]) + prior.gain
-        cost = np.array([stats.cost for stats in known]) + prior.cost
-        pulls = np.array([stats.pulls for stats in known]) + statistics.prior_pulls
-        rounds = np.maximum(pulls.sum(1, keepdims=True), 2.0)
+        drafts = len(self.context.drafts)
+        tried = self._tries.of([view.id for view in batch])[:, :, :drafts]
+        rounds = np.maximum(tried[PULLS].sum(1, keepdims=True), 2.0)
         beta = self.params.beta / math.sqrt(len(batch))
-        radius = beta * np.sqrt(2 * np.log(rounds) / np.maximum(pulls, 1e-9))
-        rate = np.ones((len(batch), drafts + 1))
-        rate[:, :drafts] = (gain / cost + radius)[:, :drafts]
+        radius = beta * np.sqrt(2 * np.log(rounds) / np.maximum(tried[PULLS], 1e-9))
+        rate = tried[GAIN] / np.maximum(tried[COST], 1e-9) + radius
         rate = rate.clip(0.0, CERTAIN)
-        tokens: Array = (1 - rate ** (self._lengths + 1)) / (1 - rate)
+        tokens = np.ones((len(batch), drafts + 1))
+        tokens[:, :drafts] = (1 - rate ** (self._lengths + 1)) / (1 - rate)
         for row, view in enumerate(batch):
             if view.draft != NO_DRAFT:
                 tokens[row, view.draft] *= 1 + self.params.stay

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,16 @@ from spinsim.policies.base import NO_DRAFT, PolicyContext, RequestView
 from spinsim.policies.beliefs import RoundTimes
 
 Array = np.ndarray[Any, Any]
+
+
+class Plan(NamedTuple):
+    """An arm and its tokens for each request; by arm (NO_DRAFT's last) its requests and their catch-up."""
+
+    arms: list[int]
+    tokens: list[float]
+    rows: list[int]
+    late_rows: list[int]
+    late_tokens: list[int]
 
 
 class RoundPlanner:
@@ -24,7 +34,7 @@ class RoundPlanner:
     """
 
     def __init__(self, context: PolicyContext, lengths: Sequence[int], repay: float = 1.0) -> None:
-        self._context = context
+        self._lanes = context.draft_lanes
         self._lengths = lengths
         self._repay = repay
         self._times = RoundTimes(context)
@@ -33,73 +43,90 @@ class RoundPlanner:
         self, batch: Sequence[RequestView], tokens: Array, arms: Sequence[int], room: Sequence[int]
     ) -> list[int]:
         """The arms to use; ``tokens[i, arm]`` are what request i would commit, NO_DRAFT's the last column."""
-        contexts = np.array([view.context for view in batch])
-        behind = _behind(batch, contexts)
+        # Plain loops: a batch has some tens of rows, and a dozen arrays of them would take longer.
+        missing, table = _missing(batch), tokens.tolist()
+        context = sum(view.context for view in batch) // len(batch)
+        width = len(table[0])
+        plan = Plan([NO_DRAFT] * len(batch), [-1.0] * len(batch), [0] * width, [0] * width, [0] * width)
         best, used = -1.0, list[int]()
         while True:
-            found: tuple[float, int] | None = None
+            found: tuple[float, int, Plan] | None = None
             for arm in arms:
-                if arm in used:
-                    continue
-                chosen = _within([*used, arm], tokens, behind, room)
-                rate = self._rate(batch, contexts, behind, tokens, chosen)
-                if rate > best and (found is None or rate > found[0]):
-                    found = rate, arm
+                if arm not in used:
+                    tried = _with(plan, arm, table, missing, room[arm])
+                    rate = self._rate(tried, context)
+                    if rate > best and (found is None or rate > found[0]):
+                        found = rate, arm, tried
             if found is None:
                 return used
-            best = found[0]
-            used.append(found[1])
+            best, arm, plan = found
+            used.append(arm)
 
     def assign(
         self, batch: Sequence[RequestView], tokens: Array, arms: Sequence[int], room: Sequence[int]
     ) -> list[int]:
         """An arm of the set ``arms`` for each request; NO_DRAFT where all are full."""
-        contexts = np.array([view.context for view in batch])
-        chosen: list[int] = _within(arms, tokens, _behind(batch, contexts), room).tolist()
+        # Among equals the one at hand; the offset is below any real difference.
+        worth = tokens[:, arms] - 1e-9 * (np.array(_missing(batch))[:, arms] > 0)
+        chosen: list[int] = np.asarray(arms)[worth.argmax(1)].tolist()
+        if min(room[arm] for arm in arms) >= len(batch):
+            return chosen
+        left = list(room)
+        for row, order in enumerate(np.argsort(-worth, axis=1, kind="stable").tolist()):
+            chosen[row] = next((arms[at] for at in order if left[arms[at]] > 0), NO_DRAFT)
+            left[chosen[row]] -= 1
         return chosen
 
-    def _rate(
-        self, batch: Sequence[RequestView], contexts: Array, behind: Array, tokens: Array, chosen: Array
-    ) -> float:
+    def _rate(self, plan: Plan, context: int) -> float:
+        """Committed tokens per predicted second."""
         lanes: dict[int, float] = {}
         longest = 0
-        for draft in sorted(set(chosen.tolist()) - {NO_DRAFT}):
-            rows = np.flatnonzero(chosen == draft)
-            length = self._lengths[draft]
+        for draft, length in enumerate(self._lengths):
+            if not plan.rows[draft]:
+                continue
             longest = max(longest, length)
-            seconds = self._times.draft_s(draft, len(rows), length, int(contexts[rows].mean()))
-            late = rows[behind[rows, draft]].tolist()
-            if late:
-                seconds += self._catch_up_s(draft, [batch[row] for row in late]) / self._repay
-            lane = self._context.draft_lanes[draft]
+            seconds = self._times.draft_s(draft, plan.rows[draft], length, context)
+            if plan.late_rows[draft]:
+                late = self._times.catch_up_s(draft, plan.late_rows[draft], plan.late_tokens[draft])
+                seconds += late / self._repay
+            lane = self._lanes[draft]
             lanes[lane] = lanes.get(lane, 0.0) + seconds
-        verifying = self._times.verify_s(len(batch), longest, int(contexts.mean()))
-        committed = tokens[np.arange(len(batch)), chosen].sum()
-        return float(committed) / max(max(lanes.values(), default=0.0) + verifying, 1e-12)
-
-    def _catch_up_s(self, draft: int, views: Sequence[RequestView]) -> float:
-        cached = [view.cached[draft] for view in views]
-        missing = [view.context - 1 - held for view, held in zip(views, cached, strict=True)]
-        return self._context.predictor.catch_up(draft, missing, cached).seconds
+        seconds = max(lanes.values(), default=0.0) + self._times.verify_s(len(plan.arms), longest, context)
+        # A request that found no room decodes: one token.
+        return sum(committed if committed > 0 else 1.0 for committed in plan.tokens) / max(seconds, 1e-12)
 
 
-def _behind(batch: Sequence[RequestView], contexts: Array) -> Array:
-    """[request, arm]: must the draft catch up before it can propose? NO_DRAFT never."""
-    cached = np.array([view.cached for view in batch]).reshape(len(batch), -1)
-    behind = np.zeros((len(batch), cached.shape[1] + 1), bool)
-    behind[:, :-1] = contexts[:, None] - 2 > cached
-    return behind
+def _with(
+    plan: Plan, arm: int, table: Sequence[Sequence[float]], missing: Sequence[Sequence[int]], room: int
+) -> Plan:
+    """The plan with one more arm, which takes the requests that it serves better."""
+    arms, tokens, rows = plan.arms.copy(), plan.tokens.copy(), plan.rows.copy()
+    late_rows, late_tokens = plan.late_rows.copy(), plan.late_tokens.copy()
+    for i, row in enumerate(table):
+        committed, before, behind = row[arm], tokens[i], missing[i]
+        if committed < before or (committed == before and not (behind[arms[i]] and not behind[arm])):
+            continue
+        if not room:
+            break
+        room -= 1
+        if before >= 0:
+            old = arms[i]
+            rows[old] -= 1
+            if behind[old]:
+                late_rows[old] -= 1
+                late_tokens[old] -= behind[old]
+        arms[i], tokens[i] = arm, committed
+        rows[arm] += 1
+        if behind[arm]:
+            late_rows[arm] += 1
+            late_tokens[arm] += behind[arm]
+    return Plan(arms, tokens, rows, late_rows, late_tokens)
 
 
-def _within(arms: Sequence[int], tokens: Array, behind: Array, room: Sequence[int]) -> Array:
-    """Every request's best of ``arms``, as capacities allow; NO_DRAFT where all are full."""
-    # Among equals the one at hand; the offset is below any real difference.
-    worth = tokens[:, arms] - 1e-9 * behind[:, arms]
-    chosen: Array = np.asarray(arms)[worth.argmax(1)]
-    if min(room[arm] for arm in arms) >= len(tokens):
-        return chosen
-    left = list(room)
-    for row, order in enumerate(np.argsort(-worth, axis=1, kind="stable").tolist()):
-        chosen[row] = next((arms[at] for at in order if left[arms[at]] > 0), NO_DRAFT)
-        left[chosen[row]] -= 1
-    return chosen
+def _missing(batch: Sequence[RequestView]) -> list[list[int]]:
+    """[request, arm]: tokens that the draft must read before it can propose; none for NO_DRAFT, the last."""
+    found = []
+    for view in batch:
+        goal = view.context - 1
+        found.append([goal - held if goal - held > 1 else 0 for held in view.cached] + [0])
+    return found
