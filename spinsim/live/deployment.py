@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +40,23 @@ class Deployment:
     kv_tokens: dict[str, int]
     kv_slots: dict[str, int]
     sampling: Sampling
+    _streams: dict[tuple[int, torch.device], torch.cuda.Stream] = field(default_factory=dict)
 
     def executor(self, scenario: Scenario, lanes: Sequence[Lane]) -> TorchExecutor:
-        """An executor whose lanes have streams of their own."""
-        stream_of: Any = torch.cuda.Stream
+        """An executor whose lanes have streams of their own, the same ones in every run.
+
+        torch hands out 32 streams a device in turn: after enough runs a lane's would be the one that
+        another lane's graphs are captured on. Memory is cached by stream besides.
+        """
         places = []
-        for lane in lanes:
+        for number, lane in enumerate(lanes):
             device = torch_device(scenario, lane.devices[0])
-            stream = stream_of(device) if device.type == "cuda" else None
+            stream = None
+            if device.type == "cuda":
+                if (number, device) not in self._streams:
+                    stream_of: Any = torch.cuda.Stream
+                    self._streams[number, device] = stream_of(device)
+                stream = self._streams[number, device]
             places.append(LaneDevice(device, stream))
         return TorchExecutor(self.target, self.drafts, places, self.sampling)
 

@@ -1,0 +1,35 @@
+"""The streams of the lanes; what CUDA does with them is test_cuda's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from spinsim.engine.world import Lane
+from spinsim.live import deployment
+from spinsim.live.runner.sampling import Sampling
+
+
+def test_lanes_have_streams_of_their_own_and_keep_them_from_run_to_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """torch has 32 a device and hands them out in turn, those of the graphs' capture included."""
+    made: list[torch.device] = []
+
+    def stream(device: torch.device) -> tuple[int, torch.device]:
+        made.append(device)
+        return len(made), device
+
+    devices = {"gpu": torch.device("cuda", 0), "cpu": torch.device("cpu")}
+    monkeypatch.setattr(torch.cuda, "Stream", stream)
+    monkeypatch.setattr(deployment, "torch_device", lambda scenario, name: devices[name])
+    nothing: Any = None
+    deployed = deployment.Deployment(nothing, nothing, (), {}, {}, Sampling())
+    lanes = [Lane("target", ("gpu",)), Lane("drafts", ("gpu",)), Lane("other", ("cpu",))]
+    runs = [[place.stream for place in deployed.executor(nothing, lanes)._lanes] for _ in range(40)]
+    assert made == [devices["gpu"]] * 2
+    assert all(run == runs[0] for run in runs)
+    assert runs[0][0] != runs[0][1]
+    assert runs[0][2] is None
