@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinsim.live.runner.batch import Rows, check_spans, flat_positions
@@ -45,6 +45,7 @@ def test_what_a_pass_sends_reaches_the_host():
     assert outbox.host.tolist() == [[0, 0, 0], [7, 7, 7]]
 
 
+@settings(deadline=None)  # on CUDA the first example compiles a kernel
 @given(data=st.data(), count=st.integers(1, 6))
 def test_spans_are_those_of_the_eager_path(data, count):
     """Rows without tokens, spare rows and spare tokens included."""
@@ -69,6 +70,7 @@ def test_spans_are_those_of_the_eager_path(data, count):
     assert {t.dtype for t in found[4:]} == {torch.int32}
 
 
+@settings(deadline=None)  # on CUDA the first example compiles a kernel
 @given(data=st.data(), count=st.integers(1, 6), longest=st.integers(1, 5))
 def test_steps_follow_each_context_as_long_as_its_row_drafts(data, count, longest):
     slots = data.draw(st.permutations(range(6)))[:count]
