@@ -1,7 +1,7 @@
 """Kernels on a GPU beside their floors: ``python -m benchmarks.kernels --seconds 100 --out kernels.json``.
 
-Sections, most telling first: widening (exact, and as costly as its shape), verification, draft steps, the
-and the three packings. A floor is a sum over operators of
+Sections, most telling first: widening (exact, and as costly as its shape), verification, draft steps,
+the three packings, FlashInfer. A floor is a sum over operators of
 max(bytes / bandwidth, flops / rate) at the copy bandwidth and matmul rate that are measured first. Rows
 reach ``--out`` as they are measured; what no longer fits into ``--seconds`` is left out and said so.
 ``--tiny`` runs everything on small shapes, on the CPU too. Weights are random: they decide no time.

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from spinsim.live.runner.batch import Rows, check_spans, flat_positions
 from spinsim.live.runner.cache import SlotCache
 from spinsim.live.runner.forward import Part, Proposal, combine
+from spinsim.live.runner.graphs import Recorder
 from spinsim.live.runner.spans import no_steps, spans, steps
-from spinsim.live.runner.tables import ALIGN, Inbox, Outbox
+from spinsim.live.runner.tables import ALIGN, Inbox, Outbox, wait
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 CACHE = SlotCache(1, 6, 64, 1, 1, device=DEVICE)
@@ -43,6 +44,28 @@ def test_what_a_pass_sends_reaches_the_host():
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
     assert outbox.host.tolist() == [[0, 0, 0], [7, 7, 7]]
+
+
+def test_every_replay_reads_the_inbox_and_fills_the_outbox():
+    """Of several graphs in turn; on CUDA on the last GPU, while the first one is current."""
+    cuda = DEVICE.type == "cuda"
+    device = torch.device("cuda", torch.cuda.device_count() - 1) if cuda else DEVICE
+    recorder, inbox, outbox = Recorder(device), Inbox({"x": (3,)}, device), Outbox((3,), device)
+    passes = [
+        recorder.record(
+            lambda factor=factor: torch.mul(inbox.device["x"], factor, out=outbox.device),
+            fetch=inbox.fetch,
+            send=outbox.send,
+        )
+        for factor in (2, 3)
+    ]
+    for value in (1, 5):
+        for factor, replay in zip((2, 3), passes, strict=True):
+            inbox.host["x"][:] = value
+            replay()
+            wait(device)
+            assert outbox.host.tolist() == [value * factor] * 3
+    assert recorder._copies == cuda
 
 
 @settings(deadline=None)  # on CUDA the first example compiles a kernel

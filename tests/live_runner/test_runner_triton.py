@@ -82,7 +82,7 @@ def test_rotate_and_store(normed):
         torch.testing.assert_close(mine, theirs)
 
 
-@pytest.mark.parametrize("rows", [1, 3, 8, 24])
+@pytest.mark.parametrize("rows", [1, 3, 8, 24, 96])
 def test_spans(rows):
     cache = SlotCache(1, 30, 80, 1, 1, device=DEVICE)
     source = np.random.default_rng(rows)
@@ -96,7 +96,7 @@ def test_spans(rows):
         assert got.tolist() == wanted.tolist()
 
 
-@pytest.mark.parametrize("rows", [1, 3, 8, 24])
+@pytest.mark.parametrize("rows", [1, 3, 8, 24, 96])
 def test_steps(rows):
     cache = SlotCache(1, 30, 80, 1, 1, device=DEVICE)
     source = np.random.default_rng(rows)
