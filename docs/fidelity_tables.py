@@ -8,7 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from spinsim.experiments.pages.fidelity import milliseconds, percent, short_names, signed
+from spinsim.experiments.pages.fidelity import (
+    OPERATION_HEAD,
+    operation_cells,
+    percent,
+    short_names,
+    signed,
+)
 
 Numbers = dict[str, Any]
 
@@ -90,35 +96,8 @@ def by_axis(found: Sequence[Numbers]) -> str:
 
 def operations(rows: Sequence[Numbers]) -> str:
     """The groups of operations that do most to a run's length."""
-    head = [
-        "operation",
-        "rows up to",
-        "a run",
-        "live, ms",
-        "simulated",
-        "error",
-        "effect",
-        "handover",
-        "simulated",
-    ]
     worst = sorted(rows, key=lambda row: -max(abs(row["effect"] or 0), abs(row["handover"]["effect"] or 0)))
-    return table(
-        head,
-        (
-            [
-                f"{row['kind']} {row['model']}",
-                str(row["rows"]),
-                f"{row['count']:,.0f}",
-                milliseconds(row["live_s"]),
-                milliseconds(row["simulated_s"]),
-                signed(row["error"]),
-                signed(row["effect"]),
-                milliseconds(row["handover"]["live_s"]),
-                milliseconds(row["handover"]["simulated_s"]),
-            ]
-            for row in sorted(worst[:MOST], key=rows.index)
-        ),
-    )
+    return table(OPERATION_HEAD, map(operation_cells, sorted(worst[:MOST], key=rows.index)))
 
 
 def main(path: str) -> None:

@@ -107,14 +107,14 @@ def run(loaded: LoadedScenario, out: Path | None, progress: Progress | None = No
     partial results are written when a worker failed.
     """
     scenario = loaded.scenario
+    predictor = build_predictor(trusting(scenario), loaded.base_dir)
     deployment = deploy(scenario, loaded.base_dir, progress)
-    ran = run_scenario(scenario, loaded.base_dir, deployment, progress)
+    ran = run_scenario(scenario, loaded.base_dir, deployment, progress, predictor=predictor)
     notes: dict[str, Any] = {
         "models": deployment.models.notes,
         "kv_slots": deployment.kv_slots,
         "kv_slots_held": ran.slots_held,
     }
-    predictor = build_predictor(trusting(scenario), loaded.base_dir)
     notes["regret"], curves = of_recording(scenario, loaded.base_dir, ran.records, ran.workload, predictor)
     summary = publish(
         loaded,

@@ -11,21 +11,10 @@ import yaml
 
 from spinsim import api
 from spinsim.errors import InputError
+from tests.validate.tiny_models import DRAFT as MODEL
 
 pytest.importorskip("pandas")
 
-MODEL = {
-    "model_type": "llama",
-    "vocab_size": 16,
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 1,
-    "num_key_value_heads": 1,
-    "head_dim": 16,
-    "max_position_embeddings": 128,
-    "tie_word_embeddings": False,
-}
 SCENARIO: dict[str, Any] = {
     "name": "tiny",
     "seed": 1,

@@ -14,8 +14,10 @@ import simpy
 from spinsim.costs.base import Predictor
 from spinsim.engine.operations import CatchUp, Operation, Prefill, Propose, Verify
 from spinsim.engine.world import Lane
-from spinsim.live.runner.forward import ModelRunner, Part, Proposal, combine
+from spinsim.live.executor import gather
+from spinsim.live.runner.forward import ModelRunner
 from spinsim.live.runner.sampling import Sampling
+from spinsim.live.world import Proposed
 from spinsim.simulated.world import SimulatedWorld
 
 
@@ -35,7 +37,7 @@ class Speakers:
         self.target, self.drafts, self.prompts, self.sampling = target, drafts, prompts, sampling
         self.outputs: dict[int, list[int]] = {}
         self.accepted: dict[int, dict[int, int]] = defaultdict(dict)
-        self._proposed: dict[int, tuple[Proposal, int]] = {}
+        self._proposed: dict[int, Proposed] = {}
 
     def _context(self, request: int) -> list[int]:
         return [*self.prompts[request], *self.outputs.get(request, ())]
@@ -70,19 +72,13 @@ class Speakers:
                 self._keyed(operation.requests),
             )
             for row, request in enumerate(operation.requests):
-                self._proposed[request] = proposal, row
+                self._proposed[request] = Proposed(proposal, row)
         else:
             self._verify(operation)
 
     def _verify(self, operation: Verify) -> None:
-        parts: dict[int, Part] = {}
-        for place, request in enumerate(operation.requests):
-            if request in self._proposed:
-                proposal, row = self._proposed.pop(request)
-                placed, taken, _ = parts.setdefault(id(proposal), Part([], [], proposal))
-                placed.append(place)  # type: ignore[attr-defined]
-                taken.append(row)  # type: ignore[attr-defined]
-        together = combine(list(parts.values()), len(operation.requests), self.target.device)
+        proposed = [self._proposed.pop(request, None) for request in operation.requests]
+        together = gather(proposed, self.target.device)
         done = self.target.verify(
             operation.slots,
             [self._context(request)[-1] for request in operation.requests],

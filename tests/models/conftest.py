@@ -12,11 +12,6 @@ from transformers import LlamaConfig
 from spinsim.models.build import empty_llama, fill_random
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="session")
 def llama() -> Callable[..., Any]:
     def build(seed: int = 0, sd: float = 0.3, **keys: Any) -> Any:

@@ -5,7 +5,6 @@ On the CPU here; on a GPU with ``pytest -m gpu tests/validate/test_exact.py``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,14 +20,6 @@ SHORT = ["workload.requests=8", "workload.output_tokens={distribution: uniform, 
 pytestmark = pytest.mark.skipif(
     not (CHECKPOINTS / "target" / "model.safetensors").is_file(), reason="no checkpoints here"
 )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def agrees(out: Path, device: str, overrides: list[str]) -> None:

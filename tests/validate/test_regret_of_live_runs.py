@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
-import torch
 
 from spinsim.experiments.run import run
 from spinsim.experiments.trace import trace
 from tests.validate.tiny_models import tiny_scenario
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_with_a_recording_the_regret_of_a_live_run_is_known(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +22,6 @@ from tests.validate.tiny_models import tiny_scenario
 
 FIXED = {"name": "fixed", "draft": "b"}
 ROUND_ROBIN = {"name": "round_robin"}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Two test processes with two torch threads each would fight for two cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def policies(selector: dict[str, str], packing: str, micro_batches: int = 1) -> dict[str, object]:

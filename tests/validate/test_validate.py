@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from spinsim.cli import app
@@ -32,14 +30,6 @@ from spinsim.profiling.timing import Effort
 from tests.validate.tiny_models import tiny_scenario
 
 GRID = ["policies.selector={name: round_robin},{name: fixed, draft: b}"]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def timeless(result: dict[str, Any]) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from rich.table import Table
 from spinsim.acceptance.trace import PROBABILITY_STEPS, Trace
 
 MOST_OPERATIONS = 16
+OPERATION_HEAD = (
+    "operation", "rows up to", "a run", "live, ms", "simulated", "error", "effect", "handover", "simulated",
+)  # fmt: skip
 
 
 def _table(first: str, *columns: str) -> Table:
@@ -32,6 +35,21 @@ def percent(value: float | None, digits: int = 1) -> str:
 def signed(value: float | None) -> str:
     """``+3.2 %``; a dash for nothing."""
     return "-" if value is None else f"{100 * value:+.1f} %"
+
+
+def operation_cells(row: Mapping[str, Any]) -> list[str]:
+    """A group of a validation's operations, under :data:`OPERATION_HEAD`."""
+    return [
+        f"{row['kind']} {row['model']}",
+        f"{row['rows']}",
+        f"{row['count']:,.0f}",
+        milliseconds(row["live_s"]),
+        milliseconds(row["simulated_s"]),
+        signed(row["error"]),
+        signed(row["effect"]),
+        milliseconds(row["handover"]["live_s"]),
+        milliseconds(row["handover"]["simulated_s"]),
+    ]
 
 
 def print_profile(done: Any, console: Console | None = None) -> None:

@@ -10,7 +10,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from spinsim.experiments.pages.fidelity import milliseconds, percent, short_names, signed
+from spinsim.experiments.pages.fidelity import (
+    OPERATION_HEAD,
+    operation_cells,
+    percent,
+    short_names,
+    signed,
+)
 from spinsim.reporting import page
 from spinsim.reporting.figures import colour, drawing, panels
 
@@ -132,18 +138,8 @@ def _operations(done: Numbers) -> str:
         "had it, over their seconds."
     )
     figure = page.figure(drawing("effects", draw, height=0.7 + 0.2 * max(len(ranked), 1)), caption)
-    header = [
-        "operation",
-        "rows up to",
-        "a run",
-        "live, ms",
-        "simulated",
-        "error",
-        "effect",
-        "handover",
-        "simulated",
-    ]
-    table = page.table(header, (_operation_row(row) for row in rows))
+    cells = ([escape(cell) for cell in operation_cells(row)] for row in rows)
+    table = page.table(OPERATION_HEAD, cells)
     return page.section(
         "Where the error sits", figure, f"<details><summary>By number of rows</summary>{table}</details>"
     )
@@ -152,20 +148,6 @@ def _operations(done: Numbers) -> str:
 def _add(effects: dict[tuple[str, str], float], key: tuple[str, str], effect: float | None) -> None:
     if effect is not None:
         effects[key] = effects.get(key, 0.0) + effect
-
-
-def _operation_row(row: Numbers) -> Sequence[str]:
-    return [
-        escape(f"{row['kind']} {row['model']}"),
-        f"{row['rows']}",
-        f"{row['count']:,.0f}",
-        milliseconds(row["live_s"]),
-        milliseconds(row["simulated_s"]),
-        signed(row["error"]),
-        signed(row["effect"]),
-        milliseconds(row["handover"]["live_s"]),
-        milliseconds(row["handover"]["simulated_s"]),
-    ]
 
 
 def _cells(done: Numbers) -> str:

@@ -73,17 +73,11 @@ def piece_table(kv_lens: Sequence[int], length: int) -> tuple[list[int], list[in
 
     A row without K/V has no piece. Our reading of SPIN's request decomposition.
     """
-    row, start, first = piece_arrays(np.asarray(kv_lens, np.int64), length)
-    return row.tolist(), start.tolist(), first.tolist()
-
-
-def piece_arrays(kv_lens: Array, length: int) -> tuple[Array, Array, Array]:
-    """As :func:`piece_table`, in arrays."""
-    counts = -(-kv_lens // length)
-    first = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=first[1:])
+    counts = -(-np.asarray(kv_lens, np.int64) // length)
+    first = np.concatenate(([0], counts.cumsum()))
     row = np.repeat(np.arange(len(counts)), counts)
-    return row, (np.arange(first[-1]) - first[row]) * length, first
+    start = (np.arange(first[-1]) - first[row]) * length
+    return row.tolist(), start.tolist(), first.tolist()
 
 
 def make_pieces(kv_lens: Sequence[int], length: int, device: torch.device) -> Pieces:

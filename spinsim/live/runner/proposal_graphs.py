@@ -47,17 +47,14 @@ class ProposalGraphs:
         self.rows, self.max_rows, self.length = bucket_rows(max_rows), max_rows, max_length
         device = cache.device
 
-        def zeros(*shape: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
-            return torch.zeros(shape, dtype=dtype, device=device)
-
         self.inbox = Inbox({"rows": (len(FIELDS), self.rows)}, device)
         self.outbox = Outbox((max_length, self.rows), device)
-        self.counter = zeros(1)  # the step to run next
+        self.counter = torch.zeros(1, dtype=torch.int64, device=device)  # the step to run next
         self.plan = no_steps(max_length, self.rows, device)
-        self.current = zeros(self.rows)
+        self.current = torch.zeros(self.rows, dtype=torch.int64, device=device)
         self.probabilities: torch.Tensor | None = None
         if not sampling.greedy:
-            self.probabilities = zeros(max_length, self.rows, vocabulary, dtype=torch.float32)
+            self.probabilities = torch.zeros(max_length, self.rows, vocabulary, device=device)
         self.graphs: dict[tuple[bool, int], Replay] = {}
 
     def capture(self, progress: Callable[[], None]) -> None:
@@ -96,7 +93,6 @@ class ProposalGraphs:
         starts = torch.arange(0, new * rows + 1, new, dtype=torch.int32, device=device)
         ends = torch.arange(1, 2 * rows, 2, device=device) if first else None
         field = dict(zip(FIELDS, self.inbox.device["rows"], strict=True))
-
         plan = self.plan
 
         def run() -> None:

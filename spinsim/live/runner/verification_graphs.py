@@ -126,7 +126,6 @@ class VerificationGraphs:
     def _function(self, key: Key, flashinfer: FlashInferPass | None) -> Replay:
         rows, width, cache = key.rows, self.length + 1, self.cache
         table = self.inbox.device
-        # The bucket's rows, contiguous: a view of one field is.
         slots, last, contexts, lengths, requests = (field[:rows] for field in table["rows"])
         proposals = table["proposals"][:rows]
         columns = torch.arange(width, device=cache.device)
