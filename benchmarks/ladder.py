@@ -1,6 +1,6 @@
 """The paper's ladder, live: every step side by side on models that are loaded once.
 
-    python -m benchmarks.ladder scenarios/h200-ladder.yaml --seconds 170 --resume --out FILE
+    python -m benchmarks.ladder scenarios/two-gpus.yaml --seconds 170 --resume --out FILE
 
 Steps: autoregressive in this engine; vanilla (one fixed smallest draft, padded, serial: our reading of
 the paper's baseline); the best fixed draft, chosen on another workload (the next seed); + selection;
@@ -37,7 +37,7 @@ from spinsim.scenario import Scenario
 from spinsim.scenario_file import LoadedScenario, load
 
 PACKINGS = ("padded", "decomposed", "ragged")
-TIMELINES = ("+ ragged", "ragged, 3 micro-batches")
+TIMELINES = ("+ ragged", "ragged, 2 micro-batches")
 
 
 @dataclass

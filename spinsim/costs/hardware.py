@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -162,6 +163,18 @@ _SHEETS: Mapping[str, Hardware] = MappingProxyType(
 def hardware_names() -> tuple[str, ...]:
     """The devices with a sheet."""
     return tuple(_SHEETS)
+
+
+def sheet_of_device(device: str) -> str | None:
+    """The sheet of what a driver calls a device, such as "NVIDIA H100 80GB HBM3"; None where there is none.
+
+    A model of several memory sizes has a sheet for each; one whose name does not tell the size has none.
+    """
+    words = re.split(r"[^A-Z0-9]+", device.upper())
+    found = [name for name in _SHEETS if name.split("-")[0].upper() in words]
+    if len(found) > 1:
+        found = [name for name in found if f"{name.split('-')[1]}GB" in words]
+    return found[0] if len(found) == 1 else None
 
 
 def hardware_of(name: str) -> Hardware:

@@ -21,6 +21,7 @@ from spinsim.costs.shapes import ModelShape
 from spinsim.errors import InputError
 from spinsim.experiments.assemble import Layout, engine_settings, lay_out, policies_for
 from spinsim.live.deployment import Deployment, deploy
+from spinsim.live.models import other_hardware
 from spinsim.live.quiet import quiet
 from spinsim.live.runner.graphed import GraphedRunner
 from spinsim.live.runner.loading import LoadedModel
@@ -79,9 +80,11 @@ def profile(
 
     ``resume`` goes on with the file at ``out``, whose machine and models must be these. ``budget_s``
     bounds the measuring (not the loading); the core of the design is measured even beyond it.
-    Raises InputError where ``out`` exists and neither ``resume`` nor ``force`` is given.
+    Raises InputError where ``out`` exists and neither ``resume`` nor ``force`` is given, and where the
+    machine is not the hardware that the scenario names: the file would say what is not so.
     """
     scenario = loaded.scenario
+    _require_named_hardware(scenario)
     path = out or default_path(scenario)
     if path.exists() and not (resume or force):
         raise InputError(
@@ -110,6 +113,7 @@ def again(loaded: LoadedScenario, path: Path, progress: Progress | None = None) 
     Done in other processes and on other days, this is what intervals are estimated from.
     """
     known = read_profile(path)
+    _require_named_hardware(loaded.scenario)
     deployment = deploy(loaded.scenario, loaded.base_dir, progress)
     with Workplace(loaded.scenario, loaded.base_dir, deployment) as place:
         place.require_same_models(known, str(path))
@@ -117,6 +121,11 @@ def again(loaded: LoadedScenario, path: Path, progress: Progress | None = None) 
     repeat = Repeat(now_utc(), drift.factors)
     write_profile(replace(known, repeats=(*known.repeats, repeat)), path)
     return drift
+
+
+def _require_named_hardware(scenario: Scenario) -> None:
+    for device, why in other_hardware(scenario).items():
+        raise InputError(why, key=f"devices.{device}.hardware")
 
 
 def default_path(scenario: Scenario) -> Path:

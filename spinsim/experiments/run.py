@@ -15,6 +15,7 @@ from spinsim.experiments.assemble import engine_settings, lay_out, policies_for,
 from spinsim.experiments.hindsight import of_recording
 from spinsim.experiments.publish import Progress, Summary, publish
 from spinsim.live.deployment import Deployment, deploy
+from spinsim.live.models import found_devices, other_hardware
 from spinsim.live.prompts import Prompted, materialise
 from spinsim.live.quiet import quiet
 from spinsim.live.world import LiveWorld
@@ -112,6 +113,8 @@ def run(loaded: LoadedScenario, out: Path | None, progress: Progress | None = No
     ran = run_scenario(scenario, loaded.base_dir, deployment, progress, predictor=predictor)
     notes: dict[str, Any] = {
         "models": deployment.models.notes,
+        "found_devices": found_devices(scenario),
+        "other_hardware": other_hardware(scenario),
         "kv_slots": deployment.kv_slots,
         "kv_slots_held": ran.slots_held,
     }

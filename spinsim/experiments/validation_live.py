@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from math import ceil
 from typing import Any
@@ -110,10 +110,11 @@ def _known_deployment(folder: Folder, names: Sequence[str]) -> Numbers:
 
 def _kept(arena: Arena, folder: Folder, cell: Cell, options: Options) -> LiveCell:
     plugins = [file_digest(path) for path in options.plugins]
-    key = live_key(cell.key, [options.repetitions, options.seconds, *plugins])
+    repetitions = max(options.repetitions, cell.repetitions)
+    key = live_key(cell.key, [repetitions, options.seconds, *plugins])
     known = folder.get(key)
     if known is None:
-        known = _lived(arena, folder, key, cell, options)
+        known = _lived(arena, folder, key, cell, replace(options, repetitions=repetitions))
         folder.put(known)
     return known
 

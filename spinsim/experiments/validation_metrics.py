@@ -28,7 +28,10 @@ INTERVAL_PATHS = {name: ".".join(path) for name, path in SUMMARY_METRICS.items()
 
 
 def measured(summary: Mapping[str, Any], records: Records) -> dict[str, float | None]:
-    """What validation compares of one run: headlines, mean times by operation, busy fractions."""
+    """What validation compares of one run: headlines, mean times by operation, busy fractions.
+
+    ``host_idle_round_s``: idle time of lanes that the host caused, by micro-batch and round.
+    """
     found: dict[str, float | None] = {}
     for name, path in SUMMARY_METRICS.items():
         here: Any = summary
@@ -46,6 +49,7 @@ def measured(summary: Mapping[str, Any], records: Records) -> dict[str, float | 
     if len(rounds.size):
         spent = np.asarray(rounds.committed_ns) - np.asarray(rounds.assigned_ns)
         found["round_mean_s"] = float(spent.mean()) / NS
+        found["host_idle_round_s"] = summary["host"]["idle_caused_s"] / len(rounds.size)
     for device, row in summary["devices"].items():
         found[f"busy.{device}"] = row["busy_fraction"]
     for lane, row in summary["lanes"].items():

@@ -23,12 +23,14 @@ class Cell:
     """One scenario to run in both worlds. ``labels`` say what the grid set, by axis.
 
     ``loads``: shares of the rate that it serves in a closed loop, for Poisson cells of their own.
+    ``repetitions``: the fewest live runs.
     """
 
     name: str
     loaded: LoadedScenario
     labels: dict[str, Any]
     loads: tuple[float, ...] = ()
+    repetitions: int = 1
 
     @property
     def key(self) -> str:
@@ -55,7 +57,7 @@ def plan(
                 named = combination.labels | labels
                 said = ", ".join(str(label) for label in named.values())
                 name = f"{loaded.scenario.name}: {said}" if said else loaded.scenario.name
-                cells.append(Cell(name, loaded, named, combination.loads))
+                cells.append(Cell(name, loaded, named, combination.loads, combination.repetitions))
     names = [cell.name for cell in cells]
     for name in names:
         if names.count(name) > 1:
@@ -70,8 +72,8 @@ def _wanted(path: Path) -> tuple[Path, Sequence[str], Sequence[Combination]]:
         return selection.scenario, selection.overrides, selection.combinations
     swept = read_sweep(path)
     if swept is None:
-        return path, (), [Combination({}, [], ())]
-    cells = [Combination(labels, varied, ()) for labels, varied in grid(swept.axes)]
+        return path, (), [Combination({}, [])]
+    cells = [Combination(labels, varied) for labels, varied in grid(swept.axes)]
     return swept.scenario, swept.overrides, cells
 
 

@@ -9,10 +9,11 @@
       clients: {8 clients: {...}, 32 clients: {...}}
     cells:
       - {policy: vanilla}                                          # with every number of clients
-      - {policy: [vanilla, spin], clients: 32 clients, loads: [0.5, 0.8]}
+      - {policy: [vanilla, spin], clients: 32 clients, loads: [0.5, 0.8], repetitions: 3}
 
 Each line is a product of the values it names; an axis that it leaves out takes all of its values. ``loads``
-adds Poisson cells at these shares of what a closed cell served.
+adds Poisson cells at these shares of what a closed cell served; ``repetitions`` is how often its cells run at
+least, whatever the command line asks for.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from spinsim.scenario_errors import explain
 from spinsim.scenario_file import read_text
 from spinsim.scenario_yaml import KeyPath, Place, parse
 
-LOADS = "loads"
+LOADS, REPETITIONS = "loads", "repetitions"
 
 
 class _File(Section):
@@ -43,11 +44,12 @@ class _File(Section):
 
 @dataclass(frozen=True)
 class Combination:
-    """One cell: its label on every axis, what they set, and its loads."""
+    """One cell: its label on every axis, what they set, its loads, and the fewest repetitions."""
 
     labels: dict[str, Any]
     overrides: list[str]
-    loads: tuple[float, ...]
+    loads: tuple[float, ...] = ()
+    repetitions: int = 1
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,11 @@ def read_selection(path: Path) -> Selection | None:
         for cell in made:
             identity = tuple(cell.labels.values())
             known = found.get(identity, cell)
-            found[identity] = replace(cell, loads=tuple(dict.fromkeys((*known.loads, *cell.loads))))
+            found[identity] = replace(
+                cell,
+                loads=tuple(dict.fromkeys((*known.loads, *cell.loads))),
+                repetitions=max(known.repetitions, cell.repetitions),
+            )
     overrides = tuple(override(key, value) for key, value in content.set.items())
     return Selection(path.parent / content.scenario, overrides, tuple(found.values()))
 
@@ -96,12 +102,15 @@ def _combinations(wanted: Mapping[str, Any], axes: Sequence[Axis]) -> Iterator[C
     """The product that one line names. Raises InputError where it names what the grid has not."""
     names = [axis.name for axis in axes]
     for name in wanted:
-        if name != LOADS and name not in names:
-            raise InputError(f"no axis {name!r}; one of {', '.join(names)}, or {LOADS}")
+        if name not in (*names, LOADS, REPETITIONS):
+            raise InputError(f"no axis {name!r}; one of {', '.join(names)}, or {LOADS}, {REPETITIONS}")
     chosen = [_chosen(axis, wanted[axis.name]) if axis.name in wanted else axis for axis in axes]
     loads = _loads(wanted.get(LOADS, ()))
+    repetitions = wanted.get(REPETITIONS, 1)
+    if isinstance(repetitions, bool) or not isinstance(repetitions, int) or repetitions < 1:
+        raise InputError(f"{REPETITIONS} is {repetitions!r}; an integer of at least 1")
     for labels, overrides in grid(chosen):
-        yield Combination(labels, overrides, loads)
+        yield Combination(labels, overrides, loads, repetitions)
 
 
 def _chosen(axis: Axis, wanted: Any) -> Axis:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from spinsim.costs.hardware import sheet_of_device
 from spinsim.costs.shapes import shape_of
 from spinsim.errors import InputError
 from spinsim.live.runner.loading import (
@@ -50,6 +51,25 @@ def torch_device(scenario: Scenario, device: str) -> torch.device:
             key=f"devices.{device}",
         )
     return torch.device("cuda", index)
+
+
+def found_devices(scenario: Scenario) -> dict[str, str]:
+    """What each device with a model is called on this machine: the driver's word for a GPU, or "cpu"."""
+    used = dict.fromkeys((*scenario.placement.target, *scenario.placement.drafts.values()))
+    places = {name: torch_device(scenario, name) for name in used}
+    return {
+        name: torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+        for name, device in places.items()
+    }
+
+
+def other_hardware(scenario: Scenario) -> dict[str, str]:
+    """By device: why it is not the hardware that the scenario names. Devices without a sheet are let be."""
+    return {
+        name: f"{scenario.devices[name].hardware}, but this machine has a {found}; {sheet}"
+        for name, found in found_devices(scenario).items()
+        if (sheet := sheet_of_device(found)) not in (None, scenario.devices[name].hardware.lower())
+    }
 
 
 def load_models(scenario: Scenario, base_dir: Path, progress: Progress | None = None) -> Models:

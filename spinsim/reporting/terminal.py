@@ -186,6 +186,8 @@ def _facts(s: Summary) -> Table:
     )
     busy = "   ".join(f"{name} {percent(d['busy_fraction'])}" for name, d in s["devices"].items())
     table.add_row("devices busy", busy)
+    for device, why in (s.get("other_hardware") or {}).items():
+        table.add_row("hardware", f"{device} is called {why} would be right")
     states = ("completed", "rejected", "preempted", "cancelled", "unfinished")
     counts = [f"{requests[state]:,} {state}" for state in states if requests.get(state)]
     table.add_row("requests", f"{requests['submitted']:,} submitted: {', '.join(counts) or 'none ended'}")

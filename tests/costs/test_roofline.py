@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from spinsim.costs.base import ROOFLINE, Packing
 from spinsim.costs.buckets import active_rows, bucket_rows
-from spinsim.costs.hardware import hardware_names, hardware_of
+from spinsim.costs.hardware import hardware_names, hardware_of, sheet_of_device
 from spinsim.costs.links import Link, link_between
 from spinsim.costs.operators import PassCosts, all_reduce_s
 from spinsim.costs.roofline import RooflinePredictor
@@ -30,6 +30,24 @@ def floor(costs: PassCosts, rows: int, queries: int, context: int) -> float:
     """Seconds without launches: ``queries`` new tokens for each of ``rows`` requests."""
     tokens, kv = rows * queries, rows * context
     return costs.body(tokens) + costs.output(tokens) + costs.attention.seconds(kv, tokens, kv * queries)
+
+
+@pytest.mark.parametrize(
+    ("device", "sheet"),
+    [
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA H200", "h200"),
+        ("NVIDIA A100-SXM4-40GB", "a100-40"),
+        ("NVIDIA A100 80GB PCIe", "a100-80"),
+        ("Tesla V100-SXM2-32GB", "v100-32"),
+        ("NVIDIA L4", "l4"),
+        ("NVIDIA L40S", None),
+        ("NVIDIA GeForce RTX 4090", None),
+        ("NVIDIA A100", None),
+    ],
+)
+def test_a_drivers_name_finds_its_sheet(device: str, sheet: str | None) -> None:
+    assert sheet_of_device(device) == sheet
 
 
 # --- figures measured or published elsewhere ------------------------------------------------------

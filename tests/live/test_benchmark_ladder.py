@@ -135,12 +135,12 @@ def test_what_follows_the_steps(tmp_path: Path) -> None:
 
 
 def test_one_gpu_is_the_same_ladder() -> None:
-    two, one = (load(SCENARIOS / f"{name}.yaml").scenario for name in ("h200-ladder", "h200-ladder-one"))
+    two, one = (load(SCENARIOS / f"{name}.yaml").scenario for name in ("two-gpus", "one-gpu"))
     moved = {"name", "description", "devices", "placement"}
     assert one.model_dump(exclude=moved) == two.model_dump(exclude=moved)
     assert set(one.devices) == {"gpu0"} == {*one.placement.target, *one.placement.drafts.values()}
     for name, changes in ladder.ladder("tiny", "small").items():
         assert name in NAMES
-        loaded = load(SCENARIOS / "h200-ladder-one.yaml", [*changes, "workload.requests=16"])
+        loaded = load(SCENARIOS / "one-gpu.yaml", [*changes, "workload.requests=16"])
         simulated = simulate_scenario(loaded.scenario, loaded.base_dir)
         assert {r.status for r in simulated.records.requests.values()} == {"completed"}

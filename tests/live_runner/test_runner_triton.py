@@ -82,14 +82,16 @@ def test_rotate_and_store(normed):
         torch.testing.assert_close(mine, theirs)
 
 
-@pytest.mark.parametrize("rows", [1, 3, 8, 24, 96])
-def test_spans(rows):
+@pytest.mark.parametrize(("rows", "most"), [(1, 9), (3, 9), (8, 9), (24, 9), (96, 9), (3, 1)])
+@pytest.mark.parametrize("spare", [0, 5])
+def test_spans(rows, most, spare):
+    """Rows without any token, and none to spare, included: there is still something to say of the rows."""
     cache = SlotCache(1, 30, 80, 1, 1, device=DEVICE)
     source = np.random.default_rng(rows)
     slots, begins, news = (
-        torch.from_numpy(source.integers(0, high, rows)).to(DEVICE) for high in (30, 60, 9)
+        torch.from_numpy(source.integers(0, high, rows)).to(DEVICE) for high in (30, 60, most)
     )
-    tokens = int(news.sum()) + 5
+    tokens = int(news.sum()) + spare
     mine = triton_spans.spans(slots, begins, news, tokens, cache)
     for got, wanted in zip(mine, spans.torch_spans(slots, begins, news, tokens, cache), strict=True):
         assert got.dtype == wanted.dtype

@@ -23,6 +23,7 @@ from spinsim.errors import InputError
 from spinsim.experiments import profile as experiment
 from spinsim.experiments.profile import Workplace, profile
 from spinsim.experiments.simulate import simulate_scenario
+from spinsim.live import models
 from spinsim.live.deployment import deploy
 from spinsim.policies.packing.decomposed import decompose
 from spinsim.profiling.adaptive import next_probes
@@ -180,6 +181,19 @@ def test_another_machines_profile_is_not_gone_on_with(measured: tuple[Path, Path
         profile(tiny_scenario(tmp_path), path, quick=True, resume=True)
     with pytest.raises(InputError, match="exists already"):
         profile(tiny_scenario(tmp_path), path, quick=True)
+
+
+def test_a_profile_does_not_carry_another_machines_name(
+    measured: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = tiny_scenario(tmp_path)
+    path = tmp_path / "p.json"
+    monkeypatch.setattr(models, "found_devices", lambda _: {"cpu": "NVIDIA H100 80GB HBM3"})
+    for measure in (lambda: profile(loaded, path, quick=True), lambda: experiment.again(loaded, measured[1])):
+        with pytest.raises(InputError, match="NVIDIA H100 80GB HBM3; h100") as caught:
+            measure()
+        assert caught.value.key == "devices.cpu.hardware"
+    assert not path.exists()
 
 
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from spinsim.experiments.validate import Options, validate
 from spinsim.experiments.validation_plan import plan
 from spinsim.models.family import CHECKPOINTS
 
-CELLS = Path(__file__).parents[2] / "scenarios" / "validate-h200-exact.yaml"
+CELLS = Path(__file__).parents[2] / "scenarios" / "validate-exact.yaml"
 SHORT = ["workload.requests=8", "workload.output_tokens={distribution: uniform, min: 3, max: 10}"]
 
 pytestmark = pytest.mark.skipif(

@@ -41,6 +41,12 @@ def test_lines_are_products_and_each_cell_comes_once(tmp_path: Path) -> None:
     assert cells[0].name == "tiny: b, few"
 
 
+def test_the_largest_number_of_repetitions_counts(tmp_path: Path) -> None:
+    path = written(tmp_path, [{"policy": "b", "repetitions": 3}, {"policy": ["a", "b"], "repetitions": 2}])
+    cells = plan([path], [], [], None)
+    assert [(cell.labels["policy"], cell.repetitions) for cell in cells] == [("b", 3)] * 2 + [("a", 2)] * 2
+
+
 def test_an_empty_line_is_the_whole_grid_and_grids_multiply(tmp_path: Path) -> None:
     path = written(tmp_path, [{}])
     assert len(plan([path], [], [], None)) == 6
@@ -57,6 +63,8 @@ def test_an_empty_line_is_the_whole_grid_and_grids_multiply(tmp_path: Path) -> N
         ([{"policy": []}], "names no value"),
         ([{}, {"loads": [0]}], "loads holds 0"),
         ([{"loads": "fast"}], "loads holds 'fast'"),
+        ([{"repetitions": 0}], "repetitions is 0"),
+        ([{"repetitions": "often"}], "repetitions is 'often'"),
         ([], "is empty"),
     ],
 )

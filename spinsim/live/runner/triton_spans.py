@@ -60,7 +60,8 @@ def spans(
         *(slots.new_empty(tokens) for _ in range(4)),
         *(slots.new_empty(count, dtype=torch.int32) for count in (rows, rows, rows + 1)),
     )
-    _spans[(triton.cdiv(tokens, BLOCK),)](
+    # One program at least: the rows are told even where no token is.
+    _spans[(max(1, triton.cdiv(tokens, BLOCK)),)](
         slots,
         begins,
         news,
