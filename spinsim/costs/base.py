@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 MEASURED, INTERPOLATED, ROOFLINE, CONSTANT = range(4)
+KINDS = ("prefill", "catch_up", "propose", "verify")  # of operations, as the engine issues them
 LABELS = ("measured", "interpolated", "roofline", "constant")
 
 
@@ -32,6 +33,21 @@ class Estimate(NamedTuple):
 
     seconds: float
     label: int
+
+
+_NOTHING = Estimate(0.0, CONSTANT)
+
+
+class UniformHost:
+    """A host of which nothing more is known than what each submission costs."""
+
+    def handle(self, kind: str, rows: int) -> Estimate:
+        """Nothing beyond what each submission costs."""
+        return _NOTHING
+
+    def in_run(self, kind: str) -> tuple[float, float]:
+        """As long in a run as alone."""
+        return 0.0, 0.0
 
 
 class Predictor(Protocol):
@@ -62,7 +78,21 @@ class Predictor(Protocol):
         ...
 
     def orchestrate(self, rows: int) -> Estimate:
-        """Host time of the orchestrator to handle one completion and submit the next operation."""
+        """Host time of the orchestrator for each operation that it submits."""
+        ...
+
+    def handle(self, kind: str, rows: int) -> Estimate:
+        """Host time that the end of an operation of ``kind`` takes before what it leads to is submitted.
+
+        Policies' thinking included; on top of :meth:`orchestrate`, which every submission costs.
+        """
+        ...
+
+    def in_run(self, kind: str) -> tuple[float, float]:
+        """Seconds that an operation of ``kind`` takes longer in a run than measured alone.
+
+        On a lane that stood idle, and on one that was at work. May be negative.
+        """
         ...
 
     def hop(self) -> Estimate:

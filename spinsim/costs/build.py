@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from spinsim.costs.base import Predictor
 from spinsim.costs.constant import ConstantPredictor
@@ -13,11 +13,14 @@ from spinsim.costs.hardware import Hardware, hardware_of
 from spinsim.costs.linear import LinearPredictor
 from spinsim.costs.links import Link, link_between
 from spinsim.costs.operators import PassCosts
-from spinsim.costs.profile import read_profile
+from spinsim.costs.profile import Profile, read_profile
 from spinsim.costs.roofline import RooflinePredictor
 from spinsim.costs.shapes import ModelShape, shape_of
 from spinsim.errors import InputError
 from spinsim.scenario import ConstantCosts, LinearCosts, ModelSpec, ProfileCosts, RooflineCosts, Scenario
+
+if TYPE_CHECKING:
+    from spinsim.costs.predictors import ProfilePredictor
 
 T = TypeVar("T")
 
@@ -116,11 +119,18 @@ def build_predictor(scenario: Scenario, base_dir: str | Path | None = None) -> P
 
 
 def _profiled(scenario: Scenario, base_dir: str | Path | None, costs: ProfileCosts) -> Predictor:
+    path = Path(costs.path) if base_dir is None else Path(base_dir) / costs.path
+    profile = _keyed("costs.path", lambda: read_profile(path))
+    return build_profiled(scenario, base_dir, profile, allow_roofline=costs.allow_roofline)
+
+
+def build_profiled(
+    scenario: Scenario, base_dir: str | Path | None, profile: Profile, *, allow_roofline: bool
+) -> ProfilePredictor:
+    """Costs from ``profile``, whatever ``scenario.costs`` is. Raises InputError for a model that it lacks."""
     # Fitting needs scipy: loaded only here, so that other costs start fast.
     from spinsim.costs.predictors import Operation, ProfiledPass, ProfilePredictor, fit_operations
 
-    path = Path(costs.path) if base_dir is None else Path(base_dir) / costs.path
-    profile = _keyed("costs.path", lambda: read_profile(path))
     target, sheet = target_shape(scenario, base_dir), target_hardware(scenario)
     wanted = [("models.target", target, scenario.models.target.dtype, sheet, len(scenario.placement.target))]
     for name, shape in draft_shapes(scenario, base_dir).items():
@@ -132,7 +142,7 @@ def _profiled(scenario: Scenario, base_dir: str | Path | None, costs: ProfileCos
     operations = []
     for key, shape, dtype, hardware, devices in wanted:
         model = profile.find_model(shape, dtype, hardware.name, devices)
-        if model is None and not costs.allow_roofline:
+        if model is None and not allow_roofline:
             raise InputError(
                 f"{shape.name} in {dtype} on {devices} x {hardware.name} is not in the profile; "
                 f"allowed: {', '.join(profile.models) or 'none'}, or costs.allow_roofline: true",
@@ -147,7 +157,8 @@ def _profiled(scenario: Scenario, base_dir: str | Path | None, costs: ProfileCos
         operations[0],
         operations[1:],
         link=scenario_link(scenario, target.vocab),
-        fallback=fallback if costs.allow_roofline else None,
+        fallback=fallback if allow_roofline else None,
+        selector=scenario.policies.selector.name,
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spinsim.costs.base import CONSTANT, Estimate, Packing
+from spinsim.costs.base import CONSTANT, Estimate, Packing, UniformHost
 
 
-class ConstantPredictor:
+class ConstantPredictor(UniformHost):
     """Every operation takes the seconds it was given; a proposal takes max(lengths) draft steps.
 
     ``draft_step_s`` has an entry per draft. Operations without a token or row take no time.

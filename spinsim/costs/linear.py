@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spinsim.costs.base import INTERPOLATED, Estimate, Packing
+from spinsim.costs.base import INTERPOLATED, Estimate, Packing, UniformHost
 from spinsim.scenario import LinearPass
 
 
-class LinearPredictor:
+class LinearPredictor(UniformHost):
     """Answers from fits that others made of their own measurements; nothing checks their range.
 
     A draft's pass is a whole proposal, its tokens those of all rows. ``drafts`` are in the scenario's order.

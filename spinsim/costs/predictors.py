@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import compress
 
 import numpy as np
-from scipy.optimize import isotonic_regression
+from scipy.optimize import isotonic_regression, nnls
 
 from spinsim.costs.base import INTERPOLATED, MEASURED, Estimate, Packing, Predictor
 from spinsim.costs.buckets import active_rows
@@ -118,6 +118,7 @@ class ProfilePredictor:
 
     ``target`` and ``drafts`` hold each model's fitted operations; ``link`` is None when proposals
     cross no device. Labels: measured at a profiled point, interpolated inside the range, else the fallback's.
+    ``selector``: whose thinking is charged; that of the profile's first one where it was not measured.
     """
 
     def __init__(
@@ -128,11 +129,15 @@ class ProfilePredictor:
         *,
         link: Link | None,
         fallback: Predictor | None,
+        selector: str = "",
     ) -> None:
         self.target, self.drafts = target, tuple(drafts)
         self._graphs, self._prompt_graphs = profile.graphs, profile.prompt_graphs
         self._link, self._fallback = link, fallback
         self._host = _curve(profile, "orchestrator", "rows")
+        self._handling = handling_of(profile, selector)
+        self._handled: dict[tuple[str, int], Estimate] = {}
+        self._in_run = in_run_of(profile)
         self._transfer = _curve(profile, "transfer", "bytes")
         hops = [point.seconds for point in profile.of("hop")]
         self._hop = Estimate(float(np.median(hops)), MEASURED) if hops else None
@@ -231,8 +236,22 @@ class ProfilePredictor:
         found = self._transfer and self._transfer.estimate(self._link.bytes(tokens))
         return found or self._machine("transfer").transfer(rows, tokens)
 
+    def handle(self, kind: str, rows: int) -> Estimate:
+        """A line over the rows of the operation that ended, with the scenario's selector."""
+        cached = self._handled.get((kind, rows))
+        if cached is None:
+            fixed, each = self._handling.get(kind, (0.0, 0.0))
+            cached = self._handled[kind, rows] = Estimate(fixed + each * rows, INTERPOLATED)
+        return cached
+
+    def in_run(self, kind: str) -> tuple[float, float]:
+        """What a short run took longer than the other points say; nothing where none was measured."""
+        return self._in_run.get(kind, (0.0, 0.0))
+
     def orchestrate(self, rows: int) -> Estimate:
-        """Host time of one completion."""
+        """Host time of one submission: nothing where handling, which has it, was measured."""
+        if self._handling:
+            return Estimate(0.0, MEASURED)
         cached = self._orchestrate.get(rows)
         if cached is None:
             found = self._host and self._host.estimate(rows)
@@ -272,6 +291,40 @@ class ProfilePredictor:
 def _curve(profile: Profile, operation: str, feature: str) -> Curve | None:
     points = profile.of(operation)
     return Curve([p.features[feature] for p in points], [p.seconds for p in points]) if points else None
+
+
+def handling_of(profile: Profile, selector: str) -> dict[str, tuple[float, float]]:
+    """By kind of the operation that ended: seconds, and seconds a row, neither negative.
+
+    Of ``selector``, or of the first selector in the file where that one was not measured.
+    """
+    points = profile.of("handling")
+    if points and all(point.policy != selector for point in points):
+        selector = points[0].policy
+    found: dict[str, tuple[float, float]] = {}
+    for kind in dict.fromkeys(point.kind for point in points):
+        mine = [point for point in points if (point.kind, point.policy) == (kind, selector)]
+        if not mine:  # it never led to anything with this selector
+            continue
+        seconds = np.array([point.seconds for point in mine])
+        matrix = np.array([[1.0, point.features["rows"]] for point in mine])
+        # Relative errors count, weighed by how many were seen: a rare number of rows says little.
+        weight = np.sqrt([point.repetitions for point in mine]) / seconds
+        (fixed, each), _ = nnls(matrix * weight[:, None], seconds * weight)
+        found[kind] = float(fixed), float(each)
+    return found
+
+
+def in_run_of(profile: Profile) -> dict[str, tuple[float, float]]:
+    """By kind: seconds longer after an idle lane, and after work. A state not seen is as the other."""
+    longer: dict[str, dict[bool, float]] = {}
+    for point in profile.of("in_run"):
+        state = bool(point.features["after_idle"])
+        longer.setdefault(point.kind, {})[state] = point.seconds - point.features["predicted_s"]
+    return {
+        kind: (found.get(True, found.get(False, 0.0)), found.get(False, found.get(True, 0.0)))
+        for kind, found in longer.items()
+    }
 
 
 def _slowdown(profile: Profile, target_lane: bool) -> float | None:

@@ -8,7 +8,12 @@ padding): the median of its repetitions, and their spread. Operations and their 
 ``draft_step``             rows, tokens (two a row in a proposal's first step, else one), kv_tokens
 ``verify``                 by packing: rows, query_tokens (with padded and replicated ones), tokens (in the
                            layers, each once), kv_tokens (read)
-``orchestrator``           rows: host time of one completion
+``handling``               rows of the operation that ended, of ``kind``: mean host time until all that this
+                           led to was submitted, with the selector ``policy``
+``in_run``                 after_idle (1 or 0), predicted_s: ``seconds`` is the mean time of operations of
+                           ``kind`` in a short run, on a lane that stood idle or was at work; the other points
+                           predict ``predicted_s`` for them
+``orchestrator``           rows: host time for each operation submitted, where a profile has no ``handling``
 ``hop``                    from thread to thread, one way
 ``transfer``               bytes: from a draft's device to the target's
 ``copy_bandwidth``         bytes read and written by a copy on the device
@@ -29,6 +34,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic import dataclasses as checked
 
+from spinsim.costs.base import KINDS
 from spinsim.costs.shapes import ModelShape
 from spinsim.errors import InputError
 
@@ -41,6 +47,8 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "catch_up": PASS_FEATURES,
         "draft_step": ("rows", "tokens", "kv_tokens"),
         "verify": ("rows", "query_tokens", "tokens", "kv_tokens"),
+        "handling": ("rows",),
+        "in_run": ("after_idle", "predicted_s"),
         "orchestrator": ("rows",),
         "hop": (),
         "transfer": ("bytes",),
@@ -60,7 +68,7 @@ class Point:
     """One measured shape. ``seconds`` is a median, ``spread_s`` half the interquartile range.
 
     ``model`` is a key of the profile's models ("" for the machine's own operations); ``packing`` is set for
-    ``verify`` alone.
+    ``verify`` alone, ``kind`` for ``handling`` and ``in_run``, ``policy`` for ``handling``.
     """
 
     operation: str
@@ -70,6 +78,14 @@ class Point:
     features: dict[str, Amount] = field(default_factory=dict)
     model: str = ""
     packing: str = ""
+    kind: str = ""
+    policy: str = ""
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Equal for points of one shape of one operation."""
+        names = (self.operation, self.model, self.packing, self.kind, self.policy)
+        return (*names, *sorted((name, float(value)) for name, value in self.features.items()))
 
 
 @checked.dataclass(frozen=True, config=_STRICT)
@@ -218,14 +234,24 @@ def _check(profile: Profile) -> _Finding | None:
             return _Finding(
                 f"{where}.packing", f"{point.packing!r} for {point.operation}; allowed: {choices}"
             )
+        kinds = KINDS if point.operation in ("handling", "in_run") else ("",)
+        if point.kind not in kinds:
+            return _Finding(
+                f"{where}.kind",
+                f"{point.kind!r} for {point.operation}; allowed: {', '.join(kinds) or 'none'}",
+            )
+        if bool(point.policy) != (point.operation == "handling"):
+            return _Finding(f"{where}.policy", "the selector of handling, and of nothing else")
         if (
             point.features.get("rows") == 0
             or point.features.get("tokens") == 0
             or point.features.get("alone_s") == 0
+            or point.features.get("predicted_s") == 0
         ):
-            return _Finding(f"{where}.features", "rows, tokens and alone_s must be positive")
-        identity = (point.operation, point.model, point.packing, *sorted(point.features.items()))
-        if identity in seen and point.operation != "lane_slowdown":
+            return _Finding(
+                f"{where}.features", "rows, tokens and predicted or lone seconds must be positive"
+            )
+        if point.identity in seen and point.operation != "lane_slowdown":
             return _Finding(where, "the shape was measured twice; keep one point of it")
-        seen.add(identity)
+        seen.add(point.identity)
     return None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import compress
 from operator import mul
 
-from spinsim.costs.base import ROOFLINE, Estimate, Packing
+from spinsim.costs.base import ROOFLINE, Estimate, Packing, UniformHost
 from spinsim.costs.buckets import active_rows, bucket_kv, bucket_rows, bucket_tokens, prompt_shape
 from spinsim.costs.links import Link
 from spinsim.costs.operators import PassCosts
@@ -18,7 +18,7 @@ HOP_S = 10e-6  # waking the thread at the other end of a queue, ours
 _NOTHING = Estimate(0.0, ROOFLINE)
 
 
-class RooflinePredictor:
+class RooflinePredictor(UniformHost):
     """Launch overhead plus a sum over operators of max(bytes / bandwidth, flops / rate).
 
     ``target`` and ``drafts`` are models on their devices. Shapes are rounded up to buckets where a

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from spinsim.costs.base import KINDS as KINDS
+
 COMPLETED, REJECTED, CANCELLED, UNFINISHED = "completed", "rejected", "cancelled", "unfinished"
-KINDS = ("prefill", "catch_up", "propose", "verify")
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from spinsim.costs.build import (
     build_predictor,
+    build_profiled,
     build_roofline,
     device_hardware,
     draft_shapes,
@@ -25,21 +26,24 @@ from spinsim.live.models import other_hardware
 from spinsim.live.quiet import quiet
 from spinsim.live.runner.graphed import GraphedRunner
 from spinsim.live.runner.loading import LoadedModel
+from spinsim.policies.build import KINDS
 from spinsim.profiling.adaptive import fits_of, report
 from spinsim.profiling.bench import Bench
 from spinsim.profiling.design import Design, Range, design
 from spinsim.profiling.drift import Drift, drifted
-from spinsim.profiling.host import Orchestration, hop_point, orchestrator_point, transfer_point
+from spinsim.profiling.host import hop_point, transfer_point
 from spinsim.profiling.machine import clocks, machine_points, now_utc, versions
 from spinsim.profiling.probes import Probe
+from spinsim.profiling.rehearsal import Orchestration, Performed, handling_points, in_run_points, rehearse
 from spinsim.profiling.session import Session
 from spinsim.profiling.sharing import shared_device, slowdown_points
 from spinsim.profiling.timing import QUICK, Effort
-from spinsim.scenario import RooflineCosts, Scenario
+from spinsim.scenario import PolicyChoice, RooflineCosts, Scenario
 from spinsim.scenario_file import LoadedScenario
 
 Progress = Callable[[str, float, float], None]
 
+THINKERS = ("spin", "joint")  # selectors whose thinking every full profile knows, beside one fixed draft
 PACKINGS = ("padded", "decomposed", "ragged")
 QUICK_S, FULL_S = 45.0, 300.0
 
@@ -225,9 +229,23 @@ class Workplace:
 
         return seconds
 
-    def orchestration(self) -> Orchestration:
-        """The engine with the scenario's policies, which believe in the roofline meanwhile."""
-        scenario, base_dir = self.scenario, self.base_dir
+    def selectors(self, *, quick: bool) -> dict[str, PolicyChoice]:
+        """Those whose thinking is measured: the scenario's, and unless it is to be quick :data:`THINKERS`."""
+        drafts = list(self.scenario.models.drafts)
+        if not drafts:
+            return {"fixed": PolicyChoice.model_validate({"name": "fixed", "draft": "none"})}
+        given = self.scenario.policies.selector
+        one = PolicyChoice.model_validate({"name": "fixed", "draft": drafts[0]})
+        own = one if getattr(KINDS["selector"].get(given.name), "sees_future", False) else given
+        others = [] if quick else [one, *(PolicyChoice(name=name) for name in THINKERS)]
+        return {choice.name: choice for choice in (*others, own)}
+
+    def orchestration(self, selector: PolicyChoice, micro_batches: int = 1) -> Orchestration:
+        """The engine with the scenario's other policies, which believe in the roofline meanwhile."""
+        pipeline = PolicyChoice.model_validate({"name": "fixed", "micro_batches": micro_batches})
+        policies = self.scenario.policies.model_copy(update={"selector": selector, "pipeline": pipeline})
+        scenario = self.scenario.model_copy(update={"policies": policies})
+        base_dir = self.base_dir
         believed = scenario.model_copy(update={"costs": RooflineCosts(model="roofline")})
         predictor = build_predictor(believed, base_dir)
         return Orchestration(
@@ -244,9 +262,39 @@ def _measure(
     plan = place.design(quick=quick, packings=packings)
     session.report(budget_s)
     _measure_host(session, place, quick)
+    performed = _rehearse(session, place, quick)
     session.measure(place.bench, plan.core, max(0.0, budget_s - session.elapsed_s) * 0.3)
     _measure_sharing(session, place, plan, quick)
     session.refine(place.bench, plan.core, plan.candidates, budget_s)
+    if performed:
+        predictor = build_profiled(place.scenario, place.base_dir, session.profile, allow_roofline=True)
+        session.forget("in_run")
+        for point in in_run_points(performed, predictor, place.layout.remote):
+            session.add(point)
+
+
+def _rehearse(session: Session, place: Workplace, quick: bool) -> list[Performed]:
+    """Short runs with each selector, and with two micro-batches; nothing where a resumed profile has them.
+
+    What the host took becomes points at once; operations are returned, to compare with the points to come.
+    """
+    if session.profile.of("handling") and session.profile.of("in_run"):
+        return []
+    batch = min(place.scenario.limits.batch, *place.deployment.kv_slots.values())
+    executor, runs = place.bench.executor, 1 if quick else 2
+    known = {point.policy for point in session.profile.of("handling")}
+    performed: list[Performed] = []
+    for name, selector in place.selectors(quick=quick).items():
+        setup = place.orchestration(selector)
+        shown = [rehearse(setup, executor, rows, runs) for rows in sorted({1, max(1, batch // 4), batch})]
+        handled = [one for each in shown for one in each.handled]
+        for point in () if name in known else handling_points(handled, name):
+            session.add(point)
+        performed += [one for each in shown for one in each.performed]
+    if batch > 1:  # operations that wait for another's end, on either lane
+        setup = place.orchestration(place.scenario.policies.selector, micro_batches=2)
+        performed += rehearse(setup, executor, batch, runs).performed
+    return performed
 
 
 def _measure_host(session: Session, place: Workplace, quick: bool) -> None:
@@ -260,18 +308,6 @@ def _measure_host(session: Session, place: Workplace, quick: bool) -> None:
             session.add(measured())
     if not known.of("hop"):
         session.add(hop_point(place.bench, max(1, batch // 2), place.scenario.limits.context_tokens // 2))
-    if not known.of("orchestrator"):
-        setup = place.orchestration()
-        found: dict[float, Any] = {}
-        for rows in sorted({1, max(1, batch // 4), batch}):
-            point = orchestrator_point(setup, place.bench.executor, rows, 1 if quick else 3)
-            found[point.features["rows"]] = point
-        # Asked for the rows of single operations, of which the largest are a whole batch.
-        largest = max(found)
-        if largest < batch:
-            found[float(batch)] = replace(found[largest], features={"rows": float(batch)})
-        for point in found.values():
-            session.add(point)
     if not known.of("transfer") and any(place.layout.remote):
         draft = place.layout.remote.index(True)
         limits = place.scenario.limits

@@ -79,8 +79,9 @@ class LiveWorld:
         end_of_text: int = -1,
         stops: frozenset[int] = frozenset(),
         score_catch_ups: bool = False,
+        env: LiveEnvironment | None = None,
     ) -> None:
-        self.env: LiveEnvironment = LiveEnvironment()
+        self.env: LiveEnvironment = env or LiveEnvironment()
         self.lanes = lanes
         self.outputs: dict[int, list[int]] = {}
         self._executor = executor

@@ -9,7 +9,7 @@ import numpy as np
 
 from spinsim.costs.profile import Profile
 from spinsim.profiling.bench import Bench
-from spinsim.profiling.probes import Probe, identity_of
+from spinsim.profiling.probes import Probe
 from spinsim.profiling.timing import Effort
 
 TOLERANCE = 0.03  # a machine that moved by more is not the one that was profiled
@@ -64,7 +64,7 @@ def drifted(
 
     Those of middling time are chosen: the shortest tell of the host alone, and the longest are rare.
     """
-    known = {identity_of(point): point for point in profile.points}
+    known = {point.identity: point for point in profile.points}
     groups: dict[tuple[str, str, str], list[Probe]] = {}
     for probe in probes:
         if probe.identity in known:

@@ -1,74 +1,21 @@
-"""The host between operations: the orchestrator's own time, thread hops, and ids on their way."""
+"""The host between operations: thread hops, and ids on their way."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 
 from spinsim.costs.links import ID_BYTES, PROBABILITY_BYTES
 from spinsim.costs.profile import Point
-from spinsim.engine.engine import Engine
-from spinsim.engine.settings import EngineSettings
-from spinsim.engine.world import NS, Lane
+from spinsim.engine.world import NS
 from spinsim.live.executor import gather
 from spinsim.live.quiet import quiet
-from spinsim.live.world import Executor, LiveWorld, Proposed
-from spinsim.policies.build import Policies
+from spinsim.live.world import Proposed
 from spinsim.profiling.bench import Bench
 from spinsim.profiling.timing import Effort, Timing, repeated, timing_of
-from spinsim.workload.request import Request, Workload
 
-OUTPUT_TOKENS = 24
 HOPS = 100
-
-
-@dataclass(frozen=True)
-class Orchestration:
-    """What an engine needs beside a world. ``policies`` makes the scenario's anew: they have state."""
-
-    lanes: Sequence[Lane]
-    drafts: tuple[str, ...]
-    settings: EngineSettings
-    policies: Callable[[], Policies]
-
-
-def orchestrator_point(setup: Orchestration, executor: Executor, rows: int, repetitions: int) -> Point:
-    """Host seconds an operation of a run with ``rows`` requests at once under the scenario's policies.
-
-    A short closed loop, live: the engine's thread then has slept as long between two inputs, and has as much
-    to contend with, as in any run. The point's rows are the mean over operations, since a micro-batch drafts
-    in groups and verifies whole.
-    """
-    context = setup.settings.context_tokens
-    prompt = max(1, min(32, context // 4))
-    output = max(2, min(OUTPUT_TOKENS, context - prompt))
-    requests = tuple(Request(i, 0.0, prompt, output) for i in range(2 * rows))
-    workload = Workload(requests, concurrency=rows)
-    samples: list[float] = []
-    mean_rows: list[float] = []
-    for _ in range(repetitions + 1):
-        policies = setup.policies()
-        world = LiveWorld(
-            setup.lanes,
-            executor,
-            {request.id: [1] * prompt for request in requests},
-            score_catch_ups=policies.selector.full_information,
-        )
-        engine = Engine(world, workload, policies, setup.settings, setup.drafts)
-        engine.start()
-        with quiet():
-            world.env.start_clock()
-            world.env.run(until=engine.done)
-            elapsed_ns = world.env.wall_ns()
-        world.close()
-        operations = engine.records.operations
-        samples.append((elapsed_ns - world.env.waited_ns) / NS / len(operations.rows))
-        mean_rows.append(sum(operations.rows) / len(operations.rows))
-    timing = timing_of(samples[1:])  # the first run also warms up what policies import and cache
-    features = {"rows": max(1.0, round(sum(mean_rows[1:]) / repetitions, 2))}
-    return _point("orchestrator", timing, features)
 
 
 def hop_point(bench: Bench, rows: int, context: int, repetitions: int = HOPS) -> Point:

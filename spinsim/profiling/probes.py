@@ -78,8 +78,8 @@ class Probe:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """Equal for probes, and points, of the same shape."""
-        return (self.operation, self.model, self.packing, *sorted(self.features.items()))
+        """Equal for probes, and points (:attr:`~spinsim.costs.profile.Point.identity`), of the same shape."""
+        return (self.operation, self.model, self.packing, "", "", *sorted(self.features.items()))
 
     @property
     def part(self) -> str:
@@ -99,12 +99,6 @@ class Probe:
             self.model,
             self.packing,
         )
-
-
-def identity_of(point: Point) -> tuple[object, ...]:
-    """As :attr:`Probe.identity`."""
-    features = {name: float(value) for name, value in point.features.items()}
-    return (point.operation, point.model, point.packing, *sorted(features.items()))
 
 
 def spread(longest: int, rows: int, even: bool) -> list[int]:

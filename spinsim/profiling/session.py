@@ -12,7 +12,7 @@ import numpy as np
 from spinsim.costs.profile import Point, Profile, write_profile
 from spinsim.profiling.adaptive import next_probes
 from spinsim.profiling.bench import Bench
-from spinsim.profiling.probes import Probe, identity_of
+from spinsim.profiling.probes import Probe
 from spinsim.profiling.timing import Effort, timing_of
 
 Progress = Callable[[str, float, float], None]
@@ -35,7 +35,7 @@ class Session:
         self.profile = profile
         self.path = path
         self._effort, self._guess, self._progress = effort, guess, progress
-        self._done = {identity_of(point) for point in profile.points}
+        self._done = {point.identity for point in profile.points}
         self._samples: dict[tuple[object, ...], list[float]] = {}
         self._ratios: dict[tuple[str, str], list[float]] = {}
         self._began = self._written = time.perf_counter()
@@ -51,14 +51,20 @@ class Session:
 
     def add(self, point: Point) -> None:
         """Keep a point, in place of an earlier one of its shape, and write the file every now and then."""
-        identity = identity_of(point)
+        identity = point.identity
         points = self.profile.points
         if identity in self._done and point.model:
-            points = tuple(known for known in points if identity_of(known) != identity)
+            points = tuple(known for known in points if known.identity != identity)
         self.profile = replace(self.profile, points=(*points, point))
         self._done.add(identity)
         if time.perf_counter() - self._written > WRITE_EVERY_S:
             self.write()
+
+    def forget(self, operation: str) -> None:
+        """Drop what is known of an operation, to measure it anew."""
+        kept = tuple(point for point in self.profile.points if point.operation != operation)
+        self.profile = replace(self.profile, points=kept)
+        self._done = {point.identity for point in kept}
 
     def write(self) -> None:
         """Write what there is."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import simpy
 
 from spinsim.acceptance.field import AcceptanceField
-from spinsim.costs.base import LABELS, Predictor
+from spinsim.costs.base import KINDS, LABELS, Predictor
 from spinsim.engine.operations import (
     CatchUp,
     CatchUpOutcome,
@@ -27,8 +27,8 @@ from spinsim.simulated.noise import Noise
 class SimulatedWorld:
     """Implements :class:`spinsim.engine.world.World` in predicted time.
 
-    The orchestrator is a serial resource: handling an input and submitting an operation takes
-    ``predictor.orchestrate`` of it, after a hop from the worker and before a hop to the next.
+    The orchestrator is a serial resource: after a hop from the worker, handling the end of an operation
+    takes ``predictor.handle`` of it and each submission ``predictor.orchestrate``; a hop follows.
     ``remote[d]``: draft d is on another device than the target, so its proposals are transferred.
     ``score_catch_ups``: tell which output tokens a draft would have proposed, for selectors with
     full information.
@@ -58,6 +58,10 @@ class SimulatedWorld:
         self._host: list[tuple[float, int]] = []  # orchestrator time by rows
         self._host_free_ns = 0
         self._hop_ns = round(predictor.hop().seconds * NS)
+        self._handles = any(predictor.handle(kind, 1).seconds for kind in KINDS)
+        self._ended: tuple[int, int] | None = None  # kind and rows of what ended, not yet handled
+        # What an operation takes longer in a run, by kind, after an idle lane and after work.
+        self._longer = [predictor.in_run(kind) for kind in KINDS]
 
     def release(self, request: int) -> None:
         """The request has ended."""
@@ -71,6 +75,10 @@ class SimulatedWorld:
         self.label_s[label] += seconds
 
         host_s, host_ns = self._host[rows] if rows < len(self._host) else self._host_time(rows)
+        if self._ended is not None:
+            handling_s = self._predictor.handle(KINDS[self._ended[0]], self._ended[1]).seconds
+            host_s, host_ns = host_s + handling_s, host_ns + round(handling_s * NS)
+            self._ended = None
         self.orchestrator_s += host_s
         now: int = self.env.now  # type: ignore[assignment]
         free = now + self._hop_ns
@@ -78,7 +86,22 @@ class SimulatedWorld:
             free = self._host_free_ns
         self._host_free_ns = free = free + host_ns
         ready = free + self._hop_ns
-        return self._lanes[lane].submit(now, ready, round(seconds * NS), outcome)
+        after_idle, after_work = self._longer[kind]
+        event = self._lanes[lane].submit(
+            now,
+            ready,
+            round(max(seconds + after_idle, 0.0) * NS),
+            round(max(seconds + after_work, 0.0) * NS),
+            outcome,
+        )
+        if self._handles:
+            assert event.callbacks is not None
+            event.callbacks.append(lambda _: self._end(kind, rows))
+        return event
+
+    def _end(self, kind: int, rows: int) -> None:
+        """Before whoever waits for it: what is submitted next follows from this."""
+        self._ended = kind, rows
 
     def _host_time(self, rows: int) -> tuple[float, int]:
         """Orchestrator seconds and nanoseconds for an operation of ``rows``; kept for the next one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from spinsim.costs.buckets import bucket_rows
 from spinsim.costs.build import build_predictor
 from spinsim.costs.executed import pass_shape
 from spinsim.costs.fits import PassShape, fit_pass, fit_table, held_out, law_fitter
-from spinsim.costs.predictors import Curve, ProfilePredictor, fit_operations
-from spinsim.costs.profile import Profile, read_profile, write_profile
+from spinsim.costs.predictors import Curve, ProfilePredictor, fit_operations, handling_of, in_run_of
+from spinsim.costs.profile import SCHEMA, Point, Profile, read_profile, write_profile
 from spinsim.costs.shapes import shape_of
 from spinsim.errors import InputError
 
@@ -389,3 +390,37 @@ def test_every_operation_of_a_model_maps_to_a_pass() -> None:
             assert min(shape._replace(head=1)) > 0
             assert (shape.head > 0) == (point.operation != "catch_up")  # which needs no logits
             assert shape.queries >= shape.tokens >= shape.head or point.operation == "verify"
+
+
+def test_handling_is_a_line_over_rows_of_the_scenarios_selector() -> None:
+    def point(kind: str, policy: str, rows: float, seconds: float) -> Point:
+        return Point("handling", seconds, 0.0, 5, {"rows": rows}, kind=kind, policy=policy)
+
+    points = [
+        point("verify", "fixed", 1, 1e-4),
+        point("verify", "fixed", 9, 9e-4),
+        point("verify", "spin", 1, 3e-4),
+        point("propose", "fixed", 4, 5e-5),
+    ]
+    made = Profile(SCHEMA, "h200", "", True, {}, {}, {}, tuple(points))
+    assert handling_of(made, "fixed") == {
+        "verify": (pytest.approx(0, abs=1e-12), pytest.approx(1e-4)),
+        "propose": (pytest.approx(0, abs=5e-5), pytest.approx(0, abs=2e-5)),
+    }
+    assert sum(handling_of(made, "spin")["verify"]) == pytest.approx(3e-4)
+    assert handling_of(made, "another") == handling_of(made, "fixed")  # the first one in the file
+    assert handling_of(replace(made, points=()), "fixed") == {}
+
+
+def test_what_a_run_adds_is_told_by_the_lanes_state() -> None:
+    def point(kind: str, idle: float, live: float, alone: float) -> Point:
+        return Point("in_run", live, 0.0, 5, {"after_idle": idle, "predicted_s": alone}, kind=kind)
+
+    points = (
+        point("verify", 1, 6e-3, 5.8e-3),
+        point("verify", 0, 7e-3, 7.1e-3),
+        point("propose", 0, 1e-3, 9e-4),
+    )
+    found = in_run_of(Profile(SCHEMA, "h200", "", True, {}, {}, {}, points))
+    assert found["verify"] == pytest.approx((2e-4, -1e-4))
+    assert found["propose"] == pytest.approx((1e-4, 1e-4))  # the state that was seen

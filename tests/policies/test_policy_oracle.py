@@ -89,6 +89,24 @@ def test_the_price_of_a_round_by_hand() -> None:
     assert pricing.round_s(NO_DRAFT, 100, 0) == pytest.approx(2e-4 + 5e-3 + 1e-4 + 100e-6)
 
 
+def test_the_price_of_a_round_has_handling_and_what_runs_add() -> None:
+    alone = {"step_s": (1e-3,), "verify_s": 5e-3, "catch_up_s": 3e-3}
+    bare = Pricing(LinearCosts(**alone), (4,))
+    costs = LinearCosts(
+        **alone,
+        handling_s={"verify": 1e-4, "propose": 2e-4, "catch_up": 9.0},
+        longer_s={"propose": (1e-5, -2e-5), "verify": (4e-5, 9.0), "catch_up": (5e-5, 9.0)},
+    )
+    pricing = Pricing(costs, (4,))
+    added = pricing.round_s(0, 100, 99) - bare.round_s(0, 100, 99)
+    assert added == pytest.approx(1e-4 + 1e-5 + 2e-4 + 4e-5)
+    # The catch-up finds the lane idle in the proposal's place, which then comes after work.
+    behind = pricing.round_s(0, 100, 90) - bare.round_s(0, 100, 90)
+    assert behind == pytest.approx(1e-4 + 5e-5 - 2e-5 + 2e-4 + 4e-5)
+    decoding = pricing.round_s(NO_DRAFT, 100, 0) - bare.round_s(NO_DRAFT, 100, 0)
+    assert decoding == pytest.approx(1e-4 + 4e-5)
+
+
 @pytest.mark.parametrize("name", [n for n in KINDS["selector"].names() if n != "oracle"])
 def test_for_one_request_alone_the_oracle_is_never_beaten(name: str) -> None:
     costs = LinearCosts(

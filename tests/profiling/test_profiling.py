@@ -29,7 +29,7 @@ from spinsim.policies.packing.decomposed import decompose
 from spinsim.profiling.adaptive import next_probes
 from spinsim.profiling.design import Range, design, levels
 from spinsim.profiling.drift import drifted
-from spinsim.profiling.probes import Probe, identity_of, spread
+from spinsim.profiling.probes import Probe, spread
 from spinsim.profiling.session import Session
 from spinsim.profiling.timing import Effort, sampled, timing_of
 from tests.validate.tiny_models import tiny_scenario
@@ -62,8 +62,12 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_every_operation_is_there(measured: tuple[Path, Path]) -> None:
     known = read_profile(measured[1])
-    # one CPU: nothing is transferred, and no two lanes share it
-    assert {point.operation for point in known.points} == set(OPERATIONS) - {"transfer", "lane_slowdown"}
+    # one CPU: nothing is transferred, and no two lanes share it; handling has the orchestrator
+    absent = {"transfer", "lane_slowdown", "orchestrator"}
+    assert {point.operation for point in known.points} == set(OPERATIONS) - absent
+    handled = {(point.kind, point.policy) for point in known.points if point.operation == "handling"}
+    assert handled >= {("verify", "round_robin"), ("propose", "round_robin")}
+    assert {point.kind for point in known.points if point.operation == "in_run"} >= {"verify", "propose"}
     assert [model.shape.hidden for model in known.models.values()] == [32, 16]
     packings = {point.packing for point in known.points if point.operation == "verify"}
     assert packings == {"padded", "decomposed", "ragged"}
@@ -103,7 +107,7 @@ def test_points_answer_what_was_measured(measured: tuple[Path, Path]) -> None:
     """A probe's plan, asked of the predictor, gives the probe's own time, and says so."""
     loaded = tiny_scenario(measured[0].parent, "asked", costs={"model": "profile", "path": measured[1].name})
     predictor = build_predictor(loaded.scenario, loaded.base_dir)
-    known = {identity_of(point): point for point in read_profile(measured[1]).points}
+    known = {point.identity: point for point in read_profile(measured[1]).points}
     deployment = deploy(loaded.scenario, loaded.base_dir)
     with Workplace(loaded.scenario, loaded.base_dir, deployment) as place:
         core = place.design(quick=True).core
@@ -149,10 +153,10 @@ def test_resuming_measures_what_is_missing_alone(
     )
     loaded = tiny_scenario(measured[0].parent)
     done = profile(loaded, path, quick=True, resume=True, budget_s=0.01)
-    before = {identity_of(point) for point in half.points}
+    before = {point.identity for point in half.points}
     assert visited
     assert not before & {probe.identity for probe in visited}
-    assert {identity_of(p) for p in known.points if p.model} <= {identity_of(p) for p in done.profile.points}
+    assert {p.identity for p in known.points if p.model} <= {p.identity for p in done.profile.points}
     assert done.profile.points[: len(half.points)] == half.points
 
 

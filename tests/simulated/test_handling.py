@@ -1,0 +1,64 @@
+"""What a run adds to operations measured alone: the host's handling, and how lanes were left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from spinsim.acceptance.field import AcceptanceField
+from spinsim.engine.operations import CatchUp, Completed, Operation, Propose
+from spinsim.engine.world import Lane
+from spinsim.simulated.world import SimulatedWorld
+from tests.policies.policy_world import Field, LinearCosts
+
+MS = 1_000_000
+
+
+def world(costs: LinearCosts) -> SimulatedWorld:
+    field: AcceptanceField = Field(lambda *_: 0.5)  # type: ignore[assignment]
+    return SimulatedWorld((Lane("a", ("a",)), Lane("b", ("b",))), costs, field, target_lane=0, remote=[False])
+
+
+def propose(steps: int) -> Operation:
+    return Propose(0, [0], [0], [8], [steps])
+
+
+def times(costs: LinearCosts, *turns: list[tuple[int, Operation]]) -> list[list[tuple[int, int]]]:
+    """(start, end) in ns of each turn's operations; a turn is submitted when the one before has ended."""
+    made = world(costs)
+    found: list[list[tuple[int, int]]] = []
+
+    def play() -> Iterator[object]:
+        for turn in turns:
+            events = [made.submit(lane, operation) for lane, operation in turn]
+            found.append([])
+            for event in events:
+                done: Completed = yield event
+                found[-1].append((done.started_ns, done.finished_ns))
+
+    made.env.run(until=made.env.process(play()))
+    return found
+
+
+def test_the_end_of_an_operation_is_handled_once_before_what_it_leads_to() -> None:
+    costs = LinearCosts(step_s=(1e-3,), host_s=1e-4, hop_s=5e-5, handling_s={"propose": 2e-3})
+    alone, together = times(costs, [(1, propose(1))], [(1, propose(1)), (0, propose(1))])
+    begun = 2 * 5e-5 + 1e-4
+    assert alone == [(round(begun * 1e9), round(begun * 1e9) + MS)]  # nothing had ended
+    ended = alone[0][1]
+    first, second = (start - ended for start, _ in together)
+    assert first == pytest.approx((begun + 2e-3) * 1e9)
+    assert second == pytest.approx((begun + 2e-3 + 1e-4) * 1e9)  # submitted after it, and not handled again
+
+
+def test_an_operation_takes_longer_after_an_idle_lane_than_after_work() -> None:
+    costs = LinearCosts(step_s=(1e-3,), longer_s={"propose": (3e-4, -2e-4)})
+    ((first, second, elsewhere),) = times(costs, [(1, propose(1)), (1, propose(1)), (0, propose(1))])
+    assert [end - start for start, end in (first, second, elsewhere)] == [1.3 * MS, 0.8 * MS, 1.3 * MS]
+
+
+def test_nothing_takes_less_than_no_time() -> None:
+    costs = LinearCosts(step_s=(1e-3,), longer_s={"catch_up": (-1.0, -1.0)})
+    ((only,),) = times(costs, [(1, CatchUp(0, [0], [0], [4], [0], [4]))])
+    assert only[0] == only[1]
