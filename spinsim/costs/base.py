@@ -45,10 +45,6 @@ class UniformHost:
         """Nothing beyond what each submission costs."""
         return _NOTHING
 
-    def in_run(self, kind: str) -> tuple[float, float]:
-        """As long in a run as alone."""
-        return 0.0, 0.0
-
 
 class Predictor(Protocol):
     """Costs of one scenario: its target and drafts on their devices.
@@ -85,13 +81,6 @@ class Predictor(Protocol):
         """Host time that the end of an operation of ``kind`` takes before what it leads to is submitted.
 
         Policies' thinking included; on top of :meth:`orchestrate`, which every submission costs.
-        """
-        ...
-
-    def in_run(self, kind: str) -> tuple[float, float]:
-        """Seconds that an operation of ``kind`` takes longer in a run than measured alone.
-
-        On a lane that stood idle, and on one that was at work. May be negative.
         """
         ...
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import isotonic_regression, nnls
 
 from spinsim.costs.base import INTERPOLATED, MEASURED, Estimate, Packing, Predictor
-from spinsim.costs.buckets import active_rows
+from spinsim.costs.buckets import PROMPT_TOKENS, active_rows
 from spinsim.costs.executed import causal_shape, pass_shape, step_rows, step_shape, verify_shape
 from spinsim.costs.fits import ChosenFit, PassShape, fit_pass
 from spinsim.costs.links import Link
@@ -22,14 +22,22 @@ EDGE = 1.05  # a step in the middle of a measured proposal stands for its last o
 Operation = tuple[str, str]  # operation, and which part of it: see part_of
 
 
-def part_of(point: Point) -> str:
-    """What is fitted apart: a verification's packing, and a proposal's first step from the later ones.
+def part_of(point: Point, prompt_graphs: bool) -> str:
+    """What is fitted apart: a verification's packing, a proposal's first step from the later ones, and
+    prefills and catch-ups too large for a captured graph, which take at least as long as their launches.
 
     The first step also bears what a whole proposal costs once: its inputs' upload, its outputs' return.
     """
     if point.operation == "draft_step":
         return "first" if point.features["tokens"] == 2 * point.features["rows"] else "later"
-    return point.packing
+    if point.operation == "verify":
+        return point.packing
+    return prompt_part(point.features["tokens"], prompt_graphs)
+
+
+def prompt_part(tokens: float, prompt_graphs: bool) -> str:
+    """The part of a prefill or catch-up of so many executed tokens."""
+    return "eager" if prompt_graphs and tokens > PROMPT_TOKENS else ""
 
 
 class ProfiledPass:
@@ -109,7 +117,8 @@ def fit_operations(profile: Profile, model: str) -> dict[Operation, ProfiledPass
     parts: dict[Operation, list[Point]] = {}
     for point in profile.points:
         if point.model == model and point.operation in MODEL_OPERATIONS:
-            parts.setdefault((point.operation, part_of(point)), []).append(point)
+            part = part_of(point, profile.prompt_graphs)
+            parts.setdefault((point.operation, part), []).append(point)
     return {key: ProfiledPass(points, profile) for key, points in parts.items()}
 
 
@@ -137,7 +146,6 @@ class ProfilePredictor:
         self._host = _curve(profile, "orchestrator", "rows")
         self._handling = handling_of(profile, selector)
         self._handled: dict[tuple[str, int], Estimate] = {}
-        self._in_run = in_run_of(profile)
         self._transfer = _curve(profile, "transfer", "bytes")
         hops = [point.seconds for point in profile.of("hop")]
         self._hop = Estimate(float(np.median(hops)), MEASURED) if hops else None
@@ -148,8 +156,8 @@ class ProfilePredictor:
         """One pass of the target over new prompt tokens."""
         if not any(tokens):
             return Estimate(0.0, MEASURED)
-        known = self.target.get(("prefill", ""))
         shape = causal_shape(tokens, starts, self._prompt_graphs, head=True)
+        known = self.target.get(("prefill", prompt_part(shape.tokens, self._prompt_graphs)))
         found = known and known.estimate(shape)
         return found or self._beyond("prefill", known, shape).prefill(tokens, starts)
 
@@ -157,8 +165,8 @@ class ProfilePredictor:
         """One pass of a draft over tokens it has not seen."""
         if not any(tokens):
             return Estimate(0.0, MEASURED)
-        known = self.drafts[draft].get(("catch_up", ""))
         shape = causal_shape(tokens, starts, self._prompt_graphs, head=False)
+        known = self.drafts[draft].get(("catch_up", prompt_part(shape.tokens, self._prompt_graphs)))
         found = known and known.estimate(shape)
         return found or self._beyond("catch_up", known, shape).catch_up(draft, tokens, starts)
 
@@ -244,10 +252,6 @@ class ProfilePredictor:
             cached = self._handled[kind, rows] = Estimate(fixed + each * rows, INTERPOLATED)
         return cached
 
-    def in_run(self, kind: str) -> tuple[float, float]:
-        """What a short run took longer than the other points say; nothing where none was measured."""
-        return self._in_run.get(kind, (0.0, 0.0))
-
     def orchestrate(self, rows: int) -> Estimate:
         """Host time of one submission: nothing where handling, which has it, was measured."""
         if self._handling:
@@ -313,18 +317,6 @@ def handling_of(profile: Profile, selector: str) -> dict[str, tuple[float, float
         (fixed, each), _ = nnls(matrix * weight[:, None], seconds * weight)
         found[kind] = float(fixed), float(each)
     return found
-
-
-def in_run_of(profile: Profile) -> dict[str, tuple[float, float]]:
-    """By kind: seconds longer after an idle lane, and after work. A state not seen is as the other."""
-    longer: dict[str, dict[bool, float]] = {}
-    for point in profile.of("in_run"):
-        state = bool(point.features["after_idle"])
-        longer.setdefault(point.kind, {})[state] = point.seconds - point.features["predicted_s"]
-    return {
-        kind: (found.get(True, found.get(False, 0.0)), found.get(False, found.get(True, 0.0)))
-        for kind, found in longer.items()
-    }
 
 
 def _slowdown(profile: Profile, target_lane: bool) -> float | None:

@@ -10,9 +10,6 @@ padding): the median of its repetitions, and their spread. Operations and their 
                            layers, each once), kv_tokens (read)
 ``handling``               rows of the operation that ended, of ``kind``: mean host time until all that this
                            led to was submitted, with the selector ``policy``
-``in_run``                 after_idle (1 or 0), predicted_s: ``seconds`` is the mean time of operations of
-                           ``kind`` in a short run, on a lane that stood idle or was at work; the other points
-                           predict ``predicted_s`` for them
 ``orchestrator``           rows: host time for each operation submitted, where a profile has no ``handling``
 ``hop``                    from thread to thread, one way
 ``transfer``               bytes: from a draft's device to the target's
@@ -48,7 +45,6 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "draft_step": ("rows", "tokens", "kv_tokens"),
         "verify": ("rows", "query_tokens", "tokens", "kv_tokens"),
         "handling": ("rows",),
-        "in_run": ("after_idle", "predicted_s"),
         "orchestrator": ("rows",),
         "hop": (),
         "transfer": ("bytes",),
@@ -68,7 +64,7 @@ class Point:
     """One measured shape. ``seconds`` is a median, ``spread_s`` half the interquartile range.
 
     ``model`` is a key of the profile's models ("" for the machine's own operations); ``packing`` is set for
-    ``verify`` alone, ``kind`` for ``handling`` and ``in_run``, ``policy`` for ``handling``.
+    ``verify`` alone, ``kind`` and ``policy`` for ``handling``.
     """
 
     operation: str
@@ -234,7 +230,7 @@ def _check(profile: Profile) -> _Finding | None:
             return _Finding(
                 f"{where}.packing", f"{point.packing!r} for {point.operation}; allowed: {choices}"
             )
-        kinds = KINDS if point.operation in ("handling", "in_run") else ("",)
+        kinds = KINDS if point.operation == "handling" else ("",)
         if point.kind not in kinds:
             return _Finding(
                 f"{where}.kind",
@@ -246,11 +242,8 @@ def _check(profile: Profile) -> _Finding | None:
             point.features.get("rows") == 0
             or point.features.get("tokens") == 0
             or point.features.get("alone_s") == 0
-            or point.features.get("predicted_s") == 0
         ):
-            return _Finding(
-                f"{where}.features", "rows, tokens and predicted or lone seconds must be positive"
-            )
+            return _Finding(f"{where}.features", "rows, tokens and alone_s must be positive")
         if point.identity in seen and point.operation != "lane_slowdown":
             return _Finding(where, "the shape was measured twice; keep one point of it")
         seen.add(point.identity)

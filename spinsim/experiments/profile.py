@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from spinsim.costs.base import Predictor
 from spinsim.costs.build import (
-    build_predictor,
     build_profiled,
     build_roofline,
     device_hardware,
@@ -34,7 +34,7 @@ from spinsim.profiling.drift import Drift, drifted
 from spinsim.profiling.host import hop_point, transfer_point
 from spinsim.profiling.machine import clocks, machine_points, now_utc, versions
 from spinsim.profiling.probes import Probe
-from spinsim.profiling.rehearsal import Orchestration, Performed, handling_points, in_run_points, rehearse
+from spinsim.profiling.rehearsal import Handled, Orchestration, handling_points, rehearse
 from spinsim.profiling.session import Session
 from spinsim.profiling.sharing import shared_device, slowdown_points
 from spinsim.profiling.timing import QUICK, Effort
@@ -240,19 +240,21 @@ class Workplace:
         others = [] if quick else [one, *(PolicyChoice(name=name) for name in THINKERS)]
         return {choice.name: choice for choice in (*others, own)}
 
-    def orchestration(self, selector: PolicyChoice, micro_batches: int = 1) -> Orchestration:
-        """The engine with the scenario's other policies, which believe in the roofline meanwhile."""
-        pipeline = PolicyChoice.model_validate({"name": "fixed", "micro_batches": micro_batches})
-        policies = self.scenario.policies.model_copy(update={"selector": selector, "pipeline": pipeline})
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that a prompt may be made of."""
+        return self.deployment.models.target.used_vocabulary
+
+    def orchestration(self, selector: PolicyChoice, predictor: Predictor) -> Orchestration:
+        """The engine, serial, with the scenario's other policies; they believe in ``predictor``."""
+        changed = {"selector": selector, "pipeline": PolicyChoice(name="serial")}
+        policies = self.scenario.policies.model_copy(update=changed)
         scenario = self.scenario.model_copy(update={"policies": policies})
-        base_dir = self.base_dir
-        believed = scenario.model_copy(update={"costs": RooflineCosts(model="roofline")})
-        predictor = build_predictor(believed, base_dir)
         return Orchestration(
             self.layout.lanes,
             tuple(scenario.models.drafts),
             engine_settings(scenario, self.layout, self.deployment.kv_tokens),
-            lambda: policies_for(scenario, self.layout, predictor, base_dir),
+            lambda: policies_for(scenario, self.layout, predictor, self.base_dir),
         )
 
 
@@ -262,39 +264,26 @@ def _measure(
     plan = place.design(quick=quick, packings=packings)
     session.report(budget_s)
     _measure_host(session, place, quick)
-    performed = _rehearse(session, place, quick)
     session.measure(place.bench, plan.core, max(0.0, budget_s - session.elapsed_s) * 0.3)
+    _rehearse(session, place, quick)
     _measure_sharing(session, place, plan, quick)
     session.refine(place.bench, plan.core, plan.candidates, budget_s)
-    if performed:
-        predictor = build_profiled(place.scenario, place.base_dir, session.profile, allow_roofline=True)
-        session.forget("in_run")
-        for point in in_run_points(performed, predictor, place.layout.remote):
-            session.add(point)
 
 
-def _rehearse(session: Session, place: Workplace, quick: bool) -> list[Performed]:
-    """Short runs with each selector, and with two micro-batches; nothing where a resumed profile has them.
-
-    What the host took becomes points at once; operations are returned, to compare with the points to come.
-    """
-    if session.profile.of("handling") and session.profile.of("in_run"):
-        return []
-    batch = min(place.scenario.limits.batch, *place.deployment.kv_slots.values())
-    executor, runs = place.bench.executor, 1 if quick else 2
+def _rehearse(session: Session, place: Workplace, quick: bool) -> None:
+    """Short runs with each selector whose thinking the profile has not yet."""
     known = {point.policy for point in session.profile.of("handling")}
-    performed: list[Performed] = []
+    batch = min(place.scenario.limits.batch, *place.deployment.kv_slots.values())
+    predictor = build_profiled(place.scenario, place.base_dir, session.profile, allow_roofline=True)
     for name, selector in place.selectors(quick=quick).items():
-        setup = place.orchestration(selector)
-        shown = [rehearse(setup, executor, rows, runs) for rows in sorted({1, max(1, batch // 4), batch})]
-        handled = [one for each in shown for one in each.handled]
-        for point in () if name in known else handling_points(handled, name):
+        if name in known:
+            continue
+        setup = place.orchestration(selector, predictor)
+        handled: list[Handled] = []
+        for rows in sorted({1, max(1, batch // 4), batch}):
+            handled += rehearse(setup, place.bench.executor, place.vocabulary, rows, 1 if quick else 2)
+        for point in handling_points(handled, name):
             session.add(point)
-        performed += [one for each in shown for one in each.performed]
-    if batch > 1:  # operations that wait for another's end, on either lane
-        setup = place.orchestration(place.scenario.policies.selector, micro_batches=2)
-        performed += rehearse(setup, executor, batch, runs).performed
-    return performed
 
 
 def _measure_host(session: Session, place: Workplace, quick: bool) -> None:

@@ -1,8 +1,6 @@
-"""Short runs of the engine on the bench: what operations and the host take when they are part of a run.
+"""Short runs of the engine on the bench: how long the host handles what ends, policies' thinking included.
 
-Measured alone, an operation finds the interpreter warm and its lock free, and a device that has just worked.
-In a run, lanes sleep and contend. A rehearsal says how much longer operations then take than the profile's
-other points predict, and how long the host handles what ends, policies' thinking included.
+Selectors differ here: one that plans for a millisecond keeps every device waiting for it, each round.
 """
 
 from __future__ import annotations
@@ -15,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 import simpy
 
-from spinsim.costs.base import KINDS, Predictor
+from spinsim.costs.base import KINDS
 from spinsim.costs.profile import Point
 from spinsim.engine.engine import Engine
-from spinsim.engine.operations import CatchUp, Operation, Prefill, Propose, Verify
+from spinsim.engine.operations import Operation
 from spinsim.engine.records import Records
 from spinsim.engine.settings import EngineSettings
 from spinsim.engine.world import NS, Lane
@@ -44,28 +42,12 @@ class Orchestration:
     policies: Callable[[], Policies]
 
 
-class Performed(NamedTuple):
-    """An operation of a run, and how long it took on a lane that stood idle, or was at work."""
-
-    operation: Operation
-    seconds: float
-    after_idle: bool
-
-
 class Handled(NamedTuple):
     """The end of an operation of so many rows, and the host's time until all it led to was submitted."""
 
     kind: str
     rows: int
     seconds: float
-
-
-@dataclass(frozen=True)
-class Rehearsal:
-    """What the runs of one orchestration showed."""
-
-    performed: tuple[Performed, ...]
-    handled: tuple[Handled, ...]
 
 
 class _WatchedEnvironment(LiveEnvironment):
@@ -93,7 +75,7 @@ class _WatchedEnvironment(LiveEnvironment):
 
 
 class _WatchedWorld(LiveWorld):
-    """Keeps the operations that it is given, by number."""
+    """Counts the operations that it is given."""
 
     def __init__(
         self,
@@ -105,16 +87,16 @@ class _WatchedWorld(LiveWorld):
     ) -> None:
         super().__init__(lanes, executor, prompts, score_catch_ups=score_catch_ups, env=env)
         self.watched = env
-        self.given: list[Operation] = []
 
     def submit(self, lane: int, operation: Operation) -> simpy.Event:
         """See :class:`~spinsim.live.world.LiveWorld`."""
-        self.given.append(operation)
         self.watched.submitted += 1
         return super().submit(lane, operation)
 
 
-def rehearse(setup: Orchestration, executor: Executor, rows: int, runs: int) -> Rehearsal:
+def rehearse(
+    setup: Orchestration, executor: Executor, vocabulary: int, rows: int, runs: int
+) -> list[Handled]:
     """Closed loops of ``rows`` clients, live; one more that does not count comes first.
 
     The engine's thread then sleeps as long between two inputs, and contends with as much, as in any run.
@@ -124,12 +106,13 @@ def rehearse(setup: Orchestration, executor: Executor, rows: int, runs: int) -> 
     output = max(2, min(OUTPUT_TOKENS, context - prompt))
     requests = tuple(Request(i, 0.0, prompt, output) for i in range(TURNS * rows))
     workload = Workload(requests, concurrency=rows)
-    performed: list[Performed] = []
+    # Prompts differ, or what is accepted would not, and planning were easier than it is.
+    random = np.random.default_rng(0)
+    prompts = {request.id: random.integers(vocabulary, size=prompt).tolist() for request in requests}
     handled: list[Handled] = []
     for run in range(runs + 1):
         policies = setup.policies()
         env = _WatchedEnvironment()
-        prompts = {request.id: [1] * prompt for request in requests}
         world = _WatchedWorld(env, setup.lanes, executor, prompts, policies.selector.full_information)
         engine = Engine(world, workload, policies, setup.settings, setup.drafts)
         engine.start()
@@ -138,28 +121,8 @@ def rehearse(setup: Orchestration, executor: Executor, rows: int, runs: int) -> 
             env.run(until=engine.done)
         world.close()
         if run:  # the first one also warms up what policies import and cache
-            performed += _performed(world.given, engine.records)
             handled += _handled(env.handled, engine.records)
-    return Rehearsal(tuple(performed), tuple(handled))
-
-
-def _performed(given: Sequence[Operation], records: Records) -> Iterable[Performed]:
-    operations = records.operations
-    free: dict[int, int] = {}
-    columns = zip(
-        given,
-        operations.lane,
-        operations.submitted_ns,
-        operations.started_ns,
-        operations.finished_ns,
-        strict=True,
-    )
-    for operation, lane, submitted_ns, started_ns, finished_ns in columns:
-        if finished_ns < 0:
-            continue
-        idle = submitted_ns >= free.get(lane, -1)
-        free[lane] = finished_ns
-        yield Performed(operation, (finished_ns - started_ns) / NS, idle)
+    return handled
 
 
 def _handled(seen: Sequence[tuple[int, int, int]], records: Records) -> Iterable[Handled]:
@@ -192,38 +155,3 @@ def handling_points(handled: Iterable[Handled], selector: str) -> list[Point]:
             )
         )
     return points
-
-
-def in_run_points(
-    performed: Iterable[Performed], predictor: Predictor, remote: Sequence[bool]
-) -> list[Point]:
-    """One for each kind after an idle lane, and one after work: means, and what was predicted for the same
-    operations. ``remote``: drafts on another device than the target."""
-    groups: dict[tuple[str, bool], list[tuple[float, float]]] = {}
-    for one in performed:
-        kind, seconds = predicted(one.operation, predictor, remote)
-        if seconds > 0:
-            groups.setdefault((kind, one.after_idle), []).append((one.seconds, seconds))
-    points = []
-    for (kind, idle), pairs in groups.items():
-        live, alone = (float(np.mean(side)) for side in zip(*pairs, strict=True))
-        spread = timing_of([ours - theirs for ours, theirs in pairs]).spread_s
-        features = {"after_idle": float(idle), "predicted_s": alone}
-        points.append(Point("in_run", live, spread, len(pairs), features, kind=kind))
-    return points
-
-
-def predicted(operation: Operation, predictor: Predictor, remote: Sequence[bool]) -> tuple[str, float]:
-    """Kind and seconds of an operation, as the simulated world charges it before anything of a run."""
-    if isinstance(operation, Verify):
-        seconds = predictor.verify(operation.packing).seconds
-        if any(remote[draft] for draft in operation.drafts if draft >= 0):
-            seconds += predictor.transfer(len(operation.requests), sum(operation.lengths)).seconds
-        return "verify", seconds
-    if isinstance(operation, Propose):
-        lengths, contexts = operation.lengths, operation.contexts
-        return "propose", predictor.propose(operation.draft, lengths, contexts).seconds
-    if isinstance(operation, CatchUp):
-        return "catch_up", predictor.catch_up(operation.draft, operation.tokens, operation.starts).seconds
-    assert isinstance(operation, Prefill)
-    return "prefill", predictor.prefill(operation.tokens, operation.starts).seconds

@@ -60,12 +60,6 @@ class Session:
         if time.perf_counter() - self._written > WRITE_EVERY_S:
             self.write()
 
-    def forget(self, operation: str) -> None:
-        """Drop what is known of an operation, to measure it anew."""
-        kept = tuple(point for point in self.profile.points if point.operation != operation)
-        self.profile = replace(self.profile, points=kept)
-        self._done = {point.identity for point in kept}
-
     def write(self) -> None:
         """Write what there is."""
         write_profile(self.profile, self.path)

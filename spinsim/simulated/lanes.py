@@ -17,11 +17,9 @@ class ExclusiveLane:
         self.env = env
         self.free_ns = 0
 
-    def submit(self, now_ns: int, ready_ns: int, idle_ns: int, busy_ns: int, outcome: Outcome) -> simpy.Event:
-        """Queue work that may begin at ``ready_ns``: ``idle_ns`` of it where the lane has nothing else, else
-        ``busy_ns``."""
+    def submit(self, now_ns: int, ready_ns: int, work_ns: int, outcome: Outcome) -> simpy.Event:
+        """Queue ``work_ns`` of work that may begin at ``ready_ns``."""
         start = self.free_ns if self.free_ns > ready_ns else ready_ns
-        work_ns = busy_ns if self.free_ns > now_ns else idle_ns
         self.free_ns = finish = start + work_ns
         return simpy.Timeout(self.env, finish - now_ns, Completed(outcome, start, finish))
 
@@ -55,10 +53,9 @@ class SharedLane:
         self._updated_ns = 0
         self._alarm: simpy.Event | None = None  # the one that counts; earlier ones are stale
 
-    def submit(self, now_ns: int, ready_ns: int, idle_ns: int, busy_ns: int, outcome: Outcome) -> simpy.Event:
-        """As of an :class:`ExclusiveLane`."""
+    def submit(self, now_ns: int, ready_ns: int, work_ns: int, outcome: Outcome) -> simpy.Event:
+        """Queue ``work_ns`` of work that may begin at ``ready_ns``."""
         event = simpy.Event(self.env)
-        work_ns = busy_ns if self._running is not None or self._queue else idle_ns
         self._queue.append(_Job(event, ready_ns, work_ns, outcome))
         for neighbour in self.neighbours:
             neighbour._unsettle(now_ns)

@@ -60,8 +60,6 @@ class SimulatedWorld:
         self._hop_ns = round(predictor.hop().seconds * NS)
         self._handles = any(predictor.handle(kind, 1).seconds for kind in KINDS)
         self._ended: tuple[int, int] | None = None  # kind and rows of what ended, not yet handled
-        # What an operation takes longer in a run, by kind, after an idle lane and after work.
-        self._longer = [predictor.in_run(kind) for kind in KINDS]
 
     def release(self, request: int) -> None:
         """The request has ended."""
@@ -86,14 +84,7 @@ class SimulatedWorld:
             free = self._host_free_ns
         self._host_free_ns = free = free + host_ns
         ready = free + self._hop_ns
-        after_idle, after_work = self._longer[kind]
-        event = self._lanes[lane].submit(
-            now,
-            ready,
-            round(max(seconds + after_idle, 0.0) * NS),
-            round(max(seconds + after_work, 0.0) * NS),
-            outcome,
-        )
+        event = self._lanes[lane].submit(now, ready, round(seconds * NS), outcome)
         if self._handles:
             assert event.callbacks is not None
             event.callbacks.append(lambda _: self._end(kind, rows))

@@ -20,7 +20,7 @@ from spinsim.costs.buckets import bucket_rows
 from spinsim.costs.build import build_predictor
 from spinsim.costs.executed import pass_shape
 from spinsim.costs.fits import PassShape, fit_pass, fit_table, held_out, law_fitter
-from spinsim.costs.predictors import Curve, ProfilePredictor, fit_operations, handling_of, in_run_of
+from spinsim.costs.predictors import Curve, ProfilePredictor, fit_operations, handling_of
 from spinsim.costs.profile import SCHEMA, Point, Profile, read_profile, write_profile
 from spinsim.costs.shapes import shape_of
 from spinsim.errors import InputError
@@ -410,17 +410,3 @@ def test_handling_is_a_line_over_rows_of_the_scenarios_selector() -> None:
     assert sum(handling_of(made, "spin")["verify"]) == pytest.approx(3e-4)
     assert handling_of(made, "another") == handling_of(made, "fixed")  # the first one in the file
     assert handling_of(replace(made, points=()), "fixed") == {}
-
-
-def test_what_a_run_adds_is_told_by_the_lanes_state() -> None:
-    def point(kind: str, idle: float, live: float, alone: float) -> Point:
-        return Point("in_run", live, 0.0, 5, {"after_idle": idle, "predicted_s": alone}, kind=kind)
-
-    points = (
-        point("verify", 1, 6e-3, 5.8e-3),
-        point("verify", 0, 7e-3, 7.1e-3),
-        point("propose", 0, 1e-3, 9e-4),
-    )
-    found = in_run_of(Profile(SCHEMA, "h200", "", True, {}, {}, {}, points))
-    assert found["verify"] == pytest.approx((2e-4, -1e-4))
-    assert found["propose"] == pytest.approx((1e-4, 1e-4))  # the state that was seen

@@ -27,7 +27,6 @@ class LinearCosts:
     host_s: float = 0.0
     hop_s: float = 0.0
     handling_s: dict[str, float] = field(default_factory=dict)  # by kind of the operation that ended
-    longer_s: dict[str, tuple[float, float]] = field(default_factory=dict)  # after idling, after work
 
     def prefill(self, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
         return Estimate(1e-5 * sum(tokens), CONSTANT)
@@ -52,9 +51,6 @@ class LinearCosts:
 
     def handle(self, kind: str, rows: int) -> Estimate:
         return Estimate(self.handling_s.get(kind, 0.0), CONSTANT)
-
-    def in_run(self, kind: str) -> tuple[float, float]:
-        return self.longer_s.get(kind, (0.0, 0.0))
 
     def hop(self) -> Estimate:
         return Estimate(self.hop_s, CONSTANT)

@@ -1,4 +1,4 @@
-"""What a run adds to operations measured alone: the host's handling, and how lanes were left."""
+"""The host's handling of what ends, before what it leads to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from spinsim.acceptance.field import AcceptanceField
-from spinsim.engine.operations import CatchUp, Completed, Operation, Propose
+from spinsim.engine.operations import Completed, Operation, Propose
 from spinsim.engine.world import Lane
 from spinsim.simulated.world import SimulatedWorld
 from tests.policies.policy_world import Field, LinearCosts
@@ -50,15 +50,3 @@ def test_the_end_of_an_operation_is_handled_once_before_what_it_leads_to() -> No
     first, second = (start - ended for start, _ in together)
     assert first == pytest.approx((begun + 2e-3) * 1e9)
     assert second == pytest.approx((begun + 2e-3 + 1e-4) * 1e9)  # submitted after it, and not handled again
-
-
-def test_an_operation_takes_longer_after_an_idle_lane_than_after_work() -> None:
-    costs = LinearCosts(step_s=(1e-3,), longer_s={"propose": (3e-4, -2e-4)})
-    ((first, second, elsewhere),) = times(costs, [(1, propose(1)), (1, propose(1)), (0, propose(1))])
-    assert [end - start for start, end in (first, second, elsewhere)] == [1.3 * MS, 0.8 * MS, 1.3 * MS]
-
-
-def test_nothing_takes_less_than_no_time() -> None:
-    costs = LinearCosts(step_s=(1e-3,), longer_s={"catch_up": (-1.0, -1.0)})
-    ((only,),) = times(costs, [(1, CatchUp(0, [0], [0], [4], [0], [4]))])
-    assert only[0] == only[1]

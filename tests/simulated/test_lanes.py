@@ -24,7 +24,7 @@ def served(lanes: list[ExclusiveLane] | list[SharedLane], env: simpy.Environment
     def submit(i: int, submission: Submission):
         lane, at, delay, duration = submission
         yield env.timeout(at)
-        done: Completed = yield lanes[lane].submit(at, at + delay, duration, duration, None)
+        done: Completed = yield lanes[lane].submit(at, at + delay, duration, None)
         assert env.now == done.finished_ns
         spans[i] = (done.started_ns, done.finished_ns)
 

@@ -34,12 +34,9 @@ class Pricing:
         self._predictor = predictor
         self._host = predictor.orchestrate(1).seconds
         self._submit = self._host + 2.0 * predictor.hop().seconds
-        # From the end of each operation of the round to the next one: handling, and what that takes longer.
-        self._propose_s = predictor.handle("verify", 1).seconds + predictor.in_run("propose")[0]
-        self._verify_s = predictor.handle("propose", 1).seconds + predictor.in_run("verify")[0]
-        self._decode_s = predictor.handle("verify", 1).seconds + predictor.in_run("verify")[0]
-        behind = predictor.in_run("propose")  # a catch-up, which finds the lane idle instead
-        self._catch_up_s = predictor.in_run("catch_up")[0] + behind[1] - behind[0]
+        # What follows the end of a round's verification, and of its proposal.
+        self._next_s = predictor.handle("verify", 1).seconds
+        self._drafted_s = predictor.handle("propose", 1).seconds
         self._rounds: dict[tuple[int, int], float] = {}
         self._catch_ups: dict[tuple[int, int, int], float] = {}
 
@@ -63,8 +60,7 @@ class Pricing:
         key = (draft, tokens, start)
         seconds = self._catch_ups.get(key)
         if seconds is None:
-            alone = self._predictor.catch_up(draft, [tokens], [start]).seconds
-            seconds = max(alone + self._catch_up_s, self._host)
+            seconds = max(self._predictor.catch_up(draft, [tokens], [start]).seconds, self._host)
             if len(self._catch_ups) >= _MOST_CACHED:
                 self._catch_ups.clear()
             self._catch_ups[key] = seconds
@@ -73,11 +69,12 @@ class Pricing:
     def _round(self, arm: int, context: int) -> float:
         predictor = self._predictor
         length = 0 if arm == NO_DRAFT else self.length(arm, context)
-        seconds = self._submit + predictor.verify(ragged(1, context + length, length + 1)).seconds
+        seconds = self._next_s + self._submit
+        seconds += predictor.verify(ragged(1, context + length, length + 1)).seconds
         if arm == NO_DRAFT:
-            return seconds + self._decode_s
-        seconds += self._submit + predictor.propose(arm, [length], [context]).seconds
-        return seconds + predictor.transfer(1, length).seconds + self._propose_s + self._verify_s
+            return seconds
+        seconds += self._submit + predictor.propose(arm, [length], [context]).seconds + self._drafted_s
+        return seconds + predictor.transfer(1, length).seconds
 
 
 def shortest_path(
