@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 ROW_UNIT, TOKEN_UNIT, KV_UNIT = 8, 8, 64
+LONG_QUERY = 32  # new tokens of a pass from which another kernel pays, which does not cut a row's K/V (ours)
 PROMPT_UNIT = 16  # new tokens
 PROMPT_TOKENS = 1024  # of one prefill or catch-up pass; beyond it passes are eager, at their exact shape
 

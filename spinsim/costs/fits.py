@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression, nnls
 
+from spinsim.costs.buckets import LONG_QUERY
 from spinsim.costs.hardware import Hardware
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.shapes import ModelShape
@@ -76,30 +77,40 @@ Fitter = Callable[[Sequence[PassShape], Array], PassFit]
 
 
 class Law:
-    """overhead + a * operators + b * attention + c * tokens + d * rows, every coefficient nonnegative.
+    """overhead + a * operators + b * attention + c * tokens + d * rows + e * context, none negative.
 
     Operators and attention are sums of max(bytes, flops / ratio) of the model's shape, so that a is
-    the inverse of an achieved bandwidth and a / ratio that of an achieved rate.
+    the inverse of an achieved bandwidth and a / ratio that of an achieved rate. Context counts where
+    ``waits``, see :func:`waited_for`.
     """
 
     name = "law"
 
-    def __init__(self, costs: PassCosts, ratio: float, coefficients: Sequence[float]) -> None:
+    def __init__(self, costs: PassCosts, ratio: float, coefficients: Sequence[float], waits: bool) -> None:
         self.ratio = ratio
         self.coefficients = tuple(float(c) for c in coefficients)
-        self._costs = costs
+        self._costs, self._waits = costs, waits
         self._fixed: dict[tuple[float, float], float] = {}
 
     def predict(self, shape: PassShape) -> float:
         """Seconds of a pass."""
-        overhead, operators, attention, token, row = self.coefficients
+        overhead, operators, attention, token, row, context = self.coefficients
         fixed = self._fixed.get((shape.tokens, shape.head))
         if fixed is None:
             work = self._costs.body(int(shape.tokens)) + self._costs.output(int(shape.head))
             fixed = overhead + operators * work + token * shape.tokens
             self._fixed[shape.tokens, shape.head] = fixed
         read = self._costs.attention.seconds(shape.kv_tokens, shape.queries, shape.pairs)
-        return fixed + attention * read + row * shape.rows
+        return fixed + attention * read + row * shape.rows + context * waited_for(shape, self._waits)
+
+
+def waited_for(shape: PassShape, waits: bool) -> float:
+    """K/V tokens that one row reads one after the other while the rest of the device has nothing to do.
+
+    The kernel of many new tokens (prefill, catch-up: ``waits``) does not cut a row's K/V, so that a pass of
+    few rows takes as long as a row's context, however little is read in all. The mean stands for the longest.
+    """
+    return shape.kv_tokens / shape.rows if waits and shape.tokens >= LONG_QUERY else 0.0
 
 
 def _unit_costs(shape: ModelShape, dtype: str, devices: int, ratio: float) -> PassCosts:
@@ -124,7 +135,7 @@ def _unit_costs(shape: ModelShape, dtype: str, devices: int, ratio: float) -> Pa
     return PassCosts(shape, dtype, unit, devices=devices)
 
 
-def law_fitter(shape: ModelShape, dtype: str, devices: int = 1) -> Fitter:
+def law_fitter(shape: ModelShape, dtype: str, devices: int = 1, *, waits: bool = False) -> Fitter:
     """Fits :class:`Law` by nonnegative least squares on relative errors, for the best of many ratios."""
     candidates = [(ratio, _unit_costs(shape, dtype, devices, ratio)) for ratio in RATIOS]
     columns: dict[tuple[float, PassShape], list[float]] = {}
@@ -134,7 +145,8 @@ def law_fitter(shape: ModelShape, dtype: str, devices: int = 1) -> Fitter:
         if known is None:
             work = costs.body(int(point.tokens)) + costs.output(int(point.head))
             attention = costs.attention.seconds(point.kv_tokens, point.queries, point.pairs)
-            known = columns[ratio, point] = [1.0, work, attention, point.tokens, point.rows]
+            context = waited_for(point, waits)
+            known = columns[ratio, point] = [1.0, work, attention, point.tokens, point.rows, context]
         return known
 
     def fit(points: Sequence[PassShape], seconds: Array) -> PassFit:
@@ -147,7 +159,7 @@ def law_fitter(shape: ModelShape, dtype: str, devices: int = 1) -> Fitter:
             if best is None or residual < best[0]:
                 best = (float(residual), ratio, costs, found / scale)
         assert best is not None
-        return Law(best[2], best[1], best[3].tolist())
+        return Law(best[2], best[1], best[3].tolist(), waits)
 
     return fit
 
@@ -245,13 +257,23 @@ def held_out(fitter: Fitter, points: Sequence[PassShape], seconds: Array) -> Hel
 
 
 def fit_pass(
-    points: Sequence[PassShape], seconds: Sequence[float], shape: ModelShape, dtype: str, devices: int = 1
+    points: Sequence[PassShape],
+    seconds: Sequence[float],
+    shape: ModelShape,
+    dtype: str,
+    devices: int = 1,
+    *,
+    waits: bool = False,
 ) -> ChosenFit:
-    """The candidate with the least mean held-out error. Raises ValueError without a point."""
+    """The candidate with the least mean held-out error. ``waits``: of prefill or catch-up (:func:`waited_for`).
+
+    Raises ValueError without a point.
+    """
     if not points:
         raise ValueError("no point to fit")
     measured = np.asarray(seconds, dtype=np.float64)
-    fitters: dict[str, Fitter] = {"law": law_fitter(shape, dtype, devices), "interpolation": fit_table}
+    law = law_fitter(shape, dtype, devices, waits=waits)
+    fitters: dict[str, Fitter] = {"law": law, "interpolation": fit_table}
     if len(points) == 1:
         fit = fit_table(points, measured)
         return ChosenFit(fit, {}, (0.0,))

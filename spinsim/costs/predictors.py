@@ -51,7 +51,10 @@ class ProfiledPass:
         model = profile.models[points[0].model]
         shapes = [pass_shape(point) for point in points]
         seconds = [point.seconds for point in points]
-        self.chosen: ChosenFit = fit_pass(shapes, seconds, model.shape, model.dtype, model.devices)
+        prompts = points[0].operation in ("prefill", "catch_up")
+        self.chosen: ChosenFit = fit_pass(
+            shapes, seconds, model.shape, model.dtype, model.devices, waits=prompts
+        )
         self.shapes = tuple(shapes)
         self._measured = dict(zip(shapes, seconds, strict=True))
         self._min_tokens = min(shape.tokens for shape in shapes)

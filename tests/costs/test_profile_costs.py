@@ -217,14 +217,33 @@ def test_the_law_is_monotone_whatever_was_measured(data: st.DataObject) -> None:
         PassShape(1, n, n, n, k, k * n)
         for n, k in ((1, 100), (8, 100), (64, 500), (8, 900), (1, 50), (256, 9))
     ]
-    law = _LAW(shapes, np.array(seconds))
+    law = data.draw(st.sampled_from(_LAWS))(shapes, np.array(seconds))
     n, k, more = data.draw(st.tuples(st.integers(1, 300), st.integers(1, 5000), st.integers(0, 500)))
     base = law.predict(PassShape(1, n, n, n, k, k * n))
     assert law.predict(PassShape(1, n, n, n, k + more, (k + more) * n)) >= base
     assert law.predict(PassShape(1, n + more, n + more, n + more, k, k * (n + more))) >= base
 
 
-_LAW = law_fitter(shape_of(DRAFT), "bf16")
+_LAWS = [law_fitter(shape_of(DRAFT), "bf16", waits=waits) for waits in (False, True)]
+
+
+def test_a_pass_of_few_rows_waits_for_their_context() -> None:
+    """Many new tokens: one row of long context takes longer than many rows with as much K/V in all."""
+    shapes = [
+        PassShape(rows, tokens, rows, tokens, kv, kv * tokens / rows)
+        for rows in (1, 4, 16)
+        for tokens in (16, 32, 64, 256)
+        for kv in (100, 1000, 4000)
+    ]
+    seconds = [
+        1e-3 + 1e-6 * s.tokens + (2e-6 * s.kv_tokens / s.rows if s.tokens >= 32 else 0) for s in shapes
+    ]
+    blind = fit_pass(shapes, seconds, shape_of(DRAFT), "bf16").held_out["law"]
+    chosen = fit_pass(shapes, seconds, shape_of(DRAFT), "bf16", waits=True)
+    assert chosen.fit.name == "law"
+    assert chosen.held_out["law"].quantile(0.95) < 0.02 < 0.1 < blind.quantile(0.95)
+    few, many = (PassShape(rows, 128, rows, 128, 2000, 2000 * 128 / rows) for rows in (1, 16))
+    assert chosen.fit.predict(few) > 3 * chosen.fit.predict(many)
 
 
 def test_a_curve() -> None:

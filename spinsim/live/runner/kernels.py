@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
+from spinsim.costs.buckets import LONG_QUERY
 from spinsim.errors import InputError
 from spinsim.live.runner.batch import AttentionBatch, Rows
 from spinsim.live.runner.cache import PAGE_TOKENS, SlotCache, round_up
 
 RAGGED = ("auto", "triton", "flash", "flashinfer")
-LONG_QUERY = 32  # new tokens a row from which the flash kernel's larger tiles pay (ours)
 
 
 def flash_works(cache: SlotCache) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from spinsim.costs.buckets import (
+    LONG_QUERY,
     PROMPT_TOKENS,
     bucket_prompt_rows,
     bucket_prompt_tokens,
@@ -21,7 +22,7 @@ from spinsim.live.runner.batch import AttentionBatch, Pieces, check_spans
 from spinsim.live.runner.cache import SlotCache
 from spinsim.live.runner.decoder import Decoder
 from spinsim.live.runner.graphs import Recorder, Replay
-from spinsim.live.runner.kernels import LONG_QUERY, use_kernel
+from spinsim.live.runner.kernels import use_kernel
 from spinsim.live.runner.sampling import Sampling, choose
 from spinsim.live.runner.spans import spans
 from spinsim.live.runner.tables import Array, Inbox, Outbox, wait
