@@ -88,6 +88,9 @@ class Predictor(Protocol):
         """From the engine's thread to a lane's worker, or back."""
         ...
 
-    def slowdown(self, target_lane: bool) -> float:
-        """Factor (>= 1) on an operation while the other lane of its GPU is busy as well."""
+    def slowdown(self, draft: int, target_lane: bool) -> float:
+        """Factor (>= 1) while an operation of the target and one of ``draft`` are busy on one GPU.
+
+        On the target's (``target_lane``), or on the draft's.
+        """
         ...

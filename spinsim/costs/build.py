@@ -139,7 +139,7 @@ def build_profiled(
     fitted: dict[str | None, dict[Operation, ProfiledPass]] = {
         None: {}
     }  # drafts of one shape share their fits
-    operations = []
+    operations, names = [], []
     for key, shape, dtype, hardware, devices in wanted:
         model = profile.find_model(shape, dtype, hardware.name, devices)
         if model is None and not allow_roofline:
@@ -151,11 +151,13 @@ def build_profiled(
         if model is not None and model not in fitted:
             fitted[model] = fit_operations(profile, model)
         operations.append({} if model is None else fitted[model])
+        names.append(model or "")
     fallback = build_roofline(scenario, base_dir, RooflineCosts(model="roofline", graphs=profile.graphs))
     return ProfilePredictor(
         profile,
         operations[0],
         operations[1:],
+        names[1:],
         link=scenario_link(scenario, target.vocab),
         fallback=fallback if allow_roofline else None,
         selector=scenario.policies.selector.name,

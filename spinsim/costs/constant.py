@@ -63,6 +63,6 @@ class ConstantPredictor(UniformHost):
         """``hop_s`` one way."""
         return self._hop
 
-    def slowdown(self, target_lane: bool) -> float:
-        """The same for both lanes."""
+    def slowdown(self, draft: int, target_lane: bool) -> float:
+        """The same for all."""
         return self._slowdown

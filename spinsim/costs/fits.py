@@ -265,7 +265,7 @@ def fit_pass(
     *,
     waits: bool = False,
 ) -> ChosenFit:
-    """The candidate with the least mean held-out error. ``waits``: of prefill or catch-up (:func:`waited_for`).
+    """The candidate with the least mean held-out error; ``waits`` for prefill and catch-up.
 
     Raises ValueError without a point.
     """

@@ -58,7 +58,7 @@ class LinearPredictor(UniformHost):
         """In ``step_s`` already."""
         return Estimate(0.0, INTERPOLATED)
 
-    def slowdown(self, target_lane: bool) -> float:
+    def slowdown(self, draft: int, target_lane: bool) -> float:
         """The fits know nothing of two lanes: none."""
         return 1.0
 

@@ -128,7 +128,8 @@ def fit_operations(profile: Profile, model: str) -> dict[Operation, ProfiledPass
 class ProfilePredictor:
     """Answers from ``profile``; beyond its range from ``fallback``, or InputError without one.
 
-    ``target`` and ``drafts`` hold each model's fitted operations; ``link`` is None when proposals
+    ``target`` and ``drafts`` hold each model's fitted operations, ``names`` what the profile calls the
+    drafts; ``link`` is None when proposals
     cross no device. Labels: measured at a profiled point, interpolated inside the range, else the fallback's.
     ``selector``: whose thinking is charged; that of the profile's first one where it was not measured.
     """
@@ -138,6 +139,7 @@ class ProfilePredictor:
         profile: Profile,
         target: Mapping[Operation, ProfiledPass],
         drafts: Sequence[Mapping[Operation, ProfiledPass]],
+        names: Sequence[str],
         *,
         link: Link | None,
         fallback: Predictor | None,
@@ -152,7 +154,10 @@ class ProfilePredictor:
         self._transfer = _curve(profile, "transfer", "bytes")
         hops = [point.seconds for point in profile.of("hop")]
         self._hop = Estimate(float(np.median(hops)), MEASURED) if hops else None
-        self._slowdowns = {lane: _slowdown(profile, lane) for lane in (True, False)}
+        self._names = tuple(names)
+        self._slowdowns = {
+            (name, lane): _slowdown(profile, name, lane) for name in names for lane in (True, False)
+        }
         self._orchestrate: dict[int, Estimate] = {}
 
     def prefill(self, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
@@ -269,10 +274,10 @@ class ProfilePredictor:
         """From thread to thread, one way."""
         return self._hop or self._machine("hop").hop()
 
-    def slowdown(self, target_lane: bool) -> float:
-        """The median of what was measured for that lane."""
-        found = self._slowdowns[target_lane]
-        return self._machine("lane_slowdown").slowdown(target_lane) if found is None else found
+    def slowdown(self, draft: int, target_lane: bool) -> float:
+        """The median of what was measured with that draft; of all drafts, where none was told apart."""
+        found = self._slowdowns[self._names[draft], target_lane]
+        return self._machine("lane_slowdown").slowdown(draft, target_lane) if found is None else found
 
     def _beyond(self, operation: str, known: ProfiledPass | None, shape: PassShape) -> Predictor:
         if self._fallback is not None:
@@ -322,10 +327,12 @@ def handling_of(profile: Profile, selector: str) -> dict[str, tuple[float, float
     return found
 
 
-def _slowdown(profile: Profile, target_lane: bool) -> float | None:
-    ratios = [
-        point.seconds / point.features["alone_s"]
-        for point in profile.of("lane_slowdown")
-        if bool(point.features["target_lane"]) == target_lane
+def _slowdown(profile: Profile, draft: str, target_lane: bool) -> float | None:
+    points = [
+        point
+        for point in profile.points
+        if point.operation == "lane_slowdown" and bool(point.features["target_lane"]) == target_lane
     ]
+    own = [point for point in points if point.model == draft]
+    ratios = [point.seconds / point.features["alone_s"] for point in own or points]
     return max(1.0, float(np.median(ratios))) if ratios else None

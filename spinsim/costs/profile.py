@@ -15,8 +15,10 @@ padding): the median of its repetitions, and their spread. Operations and their 
 ``transfer``               bytes: from a draft's device to the target's
 ``copy_bandwidth``         bytes read and written by a copy on the device
 ``matmul_rate``            flops of one large product
-``lane_slowdown``          target_lane (1 or 0), alone_s: ``seconds`` is what the same work took beside a
-                           busy lane
+``in_run``                 rows, bench_s: an operation of ``kind`` within short runs of the engine, with the
+                           selector ``policy``: mean time, and the mean that the other points predict for it
+``lane_slowdown``          target_lane (1 or 0), alone_s: ``seconds`` is what the target's work, or that of
+                           the draft ``model``, took beside the other's on one device
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "draft_step": ("rows", "tokens", "kv_tokens"),
         "verify": ("rows", "query_tokens", "tokens", "kv_tokens"),
         "handling": ("rows",),
+        "in_run": ("rows", "bench_s"),
         "orchestrator": ("rows",),
         "hop": (),
         "transfer": ("bytes",),
@@ -54,6 +57,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 MODEL_OPERATIONS = ("prefill", "catch_up", "draft_step", "verify")
+REHEARSED = ("handling", "in_run")  # seen in short runs of the engine, by kind and selector
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Amount = Annotated[float, Field(ge=0)]
@@ -64,7 +68,7 @@ class Point:
     """One measured shape. ``seconds`` is a median, ``spread_s`` half the interquartile range.
 
     ``model`` is a key of the profile's models ("" for the machine's own operations); ``packing`` is set for
-    ``verify`` alone, ``kind`` and ``policy`` for ``handling``.
+    ``verify`` alone, ``kind`` and ``policy`` for what is seen in runs (:data:`REHEARSED`).
     """
 
     operation: str
@@ -219,10 +223,11 @@ def _check(profile: Profile) -> _Finding | None:
             return _Finding(
                 f"{where}.features", f"{given} given; {point.operation} has {', '.join(features) or 'none'}"
             )
-        if point.operation in MODEL_OPERATIONS and point.model not in profile.models:
+        of_a_model = point.operation in (*MODEL_OPERATIONS, "in_run")
+        if (of_a_model or point.model) and point.model not in profile.models:
             known = ", ".join(profile.models) or "none"
             return _Finding(f"{where}.model", f"unknown model {point.model!r}; allowed: {known}")
-        if point.operation not in MODEL_OPERATIONS and point.model:
+        if point.model and not of_a_model and point.operation != "lane_slowdown":
             return _Finding(f"{where}.model", f"{point.operation} belongs to no model; leave it out")
         allowed = PACKINGS if point.operation == "verify" else ("",)
         if point.packing not in allowed:
@@ -230,20 +235,23 @@ def _check(profile: Profile) -> _Finding | None:
             return _Finding(
                 f"{where}.packing", f"{point.packing!r} for {point.operation}; allowed: {choices}"
             )
-        kinds = KINDS if point.operation == "handling" else ("",)
+        rehearsed = point.operation in REHEARSED
+        kinds = KINDS if rehearsed else ("",)
         if point.kind not in kinds:
             return _Finding(
                 f"{where}.kind",
                 f"{point.kind!r} for {point.operation}; allowed: {', '.join(kinds) or 'none'}",
             )
-        if bool(point.policy) != (point.operation == "handling"):
-            return _Finding(f"{where}.policy", "the selector of handling, and of nothing else")
+        if bool(point.policy) != rehearsed:
+            known = " and ".join(REHEARSED)
+            return _Finding(f"{where}.policy", f"the selector of {known}, and of nothing else")
         if (
             point.features.get("rows") == 0
             or point.features.get("tokens") == 0
             or point.features.get("alone_s") == 0
+            or point.features.get("bench_s") == 0
         ):
-            return _Finding(f"{where}.features", "rows, tokens and alone_s must be positive")
+            return _Finding(f"{where}.features", "rows, tokens, alone_s and bench_s must be positive")
         if point.identity in seen and point.operation != "lane_slowdown":
             return _Finding(where, "the shape was measured twice; keep one point of it")
         seen.add(point.identity)

@@ -113,8 +113,8 @@ class RooflinePredictor(UniformHost):
         """Between the engine's thread and a lane's worker, one way."""
         return self._hop
 
-    def slowdown(self, target_lane: bool) -> float:
-        """The same for both lanes."""
+    def slowdown(self, draft: int, target_lane: bool) -> float:
+        """The same for all."""
         return self._slowdown
 
 

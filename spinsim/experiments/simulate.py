@@ -66,7 +66,6 @@ def simulate_scenario(
         layout.lanes,
         predictor,
         field,
-        target_lane=layout.target_lane,
         remote=layout.remote,
         noise=noise_of(scenario.noise, scenario.seed if noise_seed is None else noise_seed),
         score_catch_ups=policies.selector.full_information,

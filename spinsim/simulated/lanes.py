@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import simpy
 
 from spinsim.engine.operations import Completed, Outcome
+
+
+class Contention(NamedTuple):
+    """Factors on time (>= 1) beside a busy neighbour: on the work itself, and on the neighbour's."""
+
+    own: float
+    others: float
+
+
+NO_CONTENTION = Contention(1.0, 1.0)
 
 
 class ExclusiveLane:
@@ -17,35 +28,40 @@ class ExclusiveLane:
         self.env = env
         self.free_ns = 0
 
-    def submit(self, now_ns: int, ready_ns: int, work_ns: int, outcome: Outcome) -> simpy.Event:
-        """Queue ``work_ns`` of work that may begin at ``ready_ns``."""
+    def submit(
+        self, now_ns: int, ready_ns: int, work_ns: int, outcome: Outcome, contention: Contention
+    ) -> simpy.Event:
+        """Queue ``work_ns`` of work that may begin at ``ready_ns``; there is no one to contend with."""
         start = self.free_ns if self.free_ns > ready_ns else ready_ns
         self.free_ns = finish = start + work_ns
         return simpy.Timeout(self.env, finish - now_ns, Completed(outcome, start, finish))
 
 
 class _Job:
-    __slots__ = ("event", "outcome", "ready_ns", "remaining_ns", "started_ns")
+    __slots__ = ("contention", "event", "outcome", "ready_ns", "remaining_ns", "started_ns")
 
-    def __init__(self, event: simpy.Event, ready_ns: int, work_ns: int, outcome: Outcome) -> None:
+    def __init__(
+        self, event: simpy.Event, ready_ns: int, work_ns: int, outcome: Outcome, contention: Contention
+    ) -> None:
         self.event = event
         self.ready_ns = ready_ns
         self.remaining_ns = float(work_ns)  # at full speed
         self.outcome = outcome
+        self.contention = contention
         self.started_ns = -1
 
 
 class SharedLane:
     """A lane that shares a device: its work in flight is re-timed when a neighbour starts or ends.
 
-    While a neighbour is busy, this lane's work takes ``slowdown`` times as long. While the neighbours
-    have nothing to do, the next job's start is settled ahead of its time, which saves waking up for it:
-    so the neighbours of a job that is settled and has not begun never have work.
+    Beside busy neighbours, work takes as many times as long as the worst :class:`Contention` of its own and
+    theirs says. While the neighbours have nothing to do, the next job's start is settled ahead of its time,
+    which saves waking up for it: so the neighbours of a job that is settled and has not begun never have
+    work.
     """
 
-    def __init__(self, env: simpy.Environment, slowdown: float) -> None:
+    def __init__(self, env: simpy.Environment) -> None:
         self.env = env
-        self.slowdown = slowdown
         self.neighbours: Sequence[SharedLane] = ()
         self._queue: deque[_Job] = deque()
         self._running: _Job | None = None  # or settled to start at its ``started_ns``
@@ -53,10 +69,12 @@ class SharedLane:
         self._updated_ns = 0
         self._alarm: simpy.Event | None = None  # the one that counts; earlier ones are stale
 
-    def submit(self, now_ns: int, ready_ns: int, work_ns: int, outcome: Outcome) -> simpy.Event:
-        """Queue ``work_ns`` of work that may begin at ``ready_ns``."""
+    def submit(
+        self, now_ns: int, ready_ns: int, work_ns: int, outcome: Outcome, contention: Contention
+    ) -> simpy.Event:
+        """Queue ``work_ns`` of work, as long as it takes alone, that may begin at ``ready_ns``."""
         event = simpy.Event(self.env)
-        self._queue.append(_Job(event, ready_ns, work_ns, outcome))
+        self._queue.append(_Job(event, ready_ns, work_ns, outcome, contention))
         for neighbour in self.neighbours:
             neighbour._unsettle(now_ns)
         if self._running is None and len(self._queue) == 1:
@@ -74,7 +92,7 @@ class SharedLane:
             return
         job = self._running = self._queue.popleft()
         job.started_ns = self._updated_ns = start_ns
-        self._rate = self._current_rate()
+        self._rate = self._rate_of(job)
         self._set_alarm(start_ns - now_ns + self._time_left(job), self._ring_end)
         for neighbour in self.neighbours:
             neighbour._retime(start_ns)
@@ -101,7 +119,7 @@ class SharedLane:
         job = self._running
         if job is None:
             return
-        rate = self._current_rate()
+        rate = self._rate_of(job)
         if rate == self._rate:
             return
         job.remaining_ns -= (now_ns - self._updated_ns) * self._rate
@@ -109,9 +127,13 @@ class SharedLane:
         self._rate = rate
         self._set_alarm(self._time_left(job), self._ring_end)
 
-    def _current_rate(self) -> float:
-        busy = any(neighbour._running is not None for neighbour in self.neighbours)
-        return 1.0 / self.slowdown if busy else 1.0
+    def _rate_of(self, job: _Job) -> float:
+        slowdown = 1.0
+        for neighbour in self.neighbours:
+            beside = neighbour._running
+            if beside is not None:
+                slowdown = max(slowdown, job.contention.own, beside.contention.others)
+        return 1.0 / slowdown
 
     def _time_left(self, job: _Job) -> int:
         return max(0, round(job.remaining_ns / self._rate))

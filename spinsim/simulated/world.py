@@ -20,8 +20,10 @@ from spinsim.engine.operations import (
     VerifyOutcome,
 )
 from spinsim.engine.world import NS, Lane
-from spinsim.simulated.lanes import ExclusiveLane, SharedLane
+from spinsim.simulated.lanes import NO_CONTENTION, Contention, ExclusiveLane, SharedLane
 from spinsim.simulated.noise import Noise
+
+DRAFTING = (1, 2)  # kinds of operations of a draft: catch-up and proposal
 
 
 class SimulatedWorld:
@@ -40,7 +42,6 @@ class SimulatedWorld:
         predictor: Predictor,
         field: AcceptanceField,
         *,
-        target_lane: int,
         remote: Sequence[bool],
         noise: Noise | None = None,
         score_catch_ups: bool = False,
@@ -54,7 +55,12 @@ class SimulatedWorld:
         self._remote = (*remote, False)  # the last entry is NO_DRAFT's
         self._noise = noise
         self._score = score_catch_ups
-        self._lanes = _build_lanes(self.env, lanes, predictor, target_lane)
+        self._lanes = _build_lanes(self.env, lanes)
+        self._contentions = [NO_CONTENTION] * (len(remote) + 1)  # by draft; the target suffers a draft's
+        if any(isinstance(lane, SharedLane) for lane in self._lanes):
+            for draft in range(len(remote)):
+                own, others = predictor.slowdown(draft, False), predictor.slowdown(draft, True)
+                self._contentions[draft] = Contention(own, others)
         self._host: list[tuple[float, int]] = []  # orchestrator time by rows
         self._host_free_ns = 0
         self._hop_ns = round(predictor.hop().seconds * NS)
@@ -84,7 +90,8 @@ class SimulatedWorld:
             free = self._host_free_ns
         self._host_free_ns = free = free + host_ns
         ready = free + self._hop_ns
-        event = self._lanes[lane].submit(now, ready, round(seconds * NS), outcome)
+        draft = operation.draft if kind in DRAFTING else -1  # type: ignore[union-attr]
+        event = self._lanes[lane].submit(now, ready, round(seconds * NS), outcome, self._contentions[draft])
         if self._handles:
             assert event.callbacks is not None
             event.callbacks.append(lambda _: self._end(kind, rows))
@@ -141,16 +148,13 @@ class SimulatedWorld:
         return hits
 
 
-def _build_lanes(
-    env: simpy.Environment, lanes: Sequence[Lane], predictor: Predictor, target_lane: int
-) -> list[ExclusiveLane | SharedLane]:
+def _build_lanes(env: simpy.Environment, lanes: Sequence[Lane]) -> list[ExclusiveLane | SharedLane]:
     neighbours = [
         [j for j, other in enumerate(lanes) if j != i and set(other.devices) & set(lane.devices)]
         for i, lane in enumerate(lanes)
     ]
     built: list[ExclusiveLane | SharedLane] = [
-        SharedLane(env, predictor.slowdown(i == target_lane)) if neighbours[i] else ExclusiveLane(env)
-        for i in range(len(lanes))
+        SharedLane(env) if others else ExclusiveLane(env) for others in neighbours
     ]
     for i, lane in enumerate(built):
         if isinstance(lane, SharedLane):

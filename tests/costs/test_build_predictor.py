@@ -35,7 +35,7 @@ def test_constant_costs_do_not_depend_on_shape() -> None:
     assert predictor.transfer(2, 8) == (1e-4, CONSTANT)
     assert predictor.orchestrate(2) == (1e-5, CONSTANT)
     assert predictor.hop() == (2e-6, CONSTANT)
-    assert predictor.slowdown(True) == 1.5
+    assert predictor.slowdown(0, True) == 1.5
     assert predictor.propose(0, [], []).seconds == predictor.catch_up(0, [0], [4]).seconds == 0
 
 
@@ -70,7 +70,7 @@ def test_roofline_settings_matter() -> None:
     slow = build_predictor(scenario_of(costs={"model": "roofline", "efficiency": 0.3, "slowdown": 2.0}))
     assert eager.verify(PACKING).seconds > 2 * plain.verify(PACKING).seconds
     assert slow.verify(PACKING).seconds > 2 * plain.verify(PACKING).seconds
-    assert (plain.slowdown(True), slow.slowdown(False)) == (1.8, 2.0)
+    assert (plain.slowdown(0, True), slow.slowdown(0, False)) == (1.8, 2.0)
 
 
 def test_shapes_are_found_beside_the_scenario(tmp_path: Path) -> None:

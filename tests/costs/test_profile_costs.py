@@ -290,8 +290,8 @@ def test_predictions_come_near_the_truth(strict: Predictor) -> None:
     assert strict.orchestrate(8).seconds == pytest.approx(38e-6, rel=0.05)
     assert strict.hop().seconds == pytest.approx(8e-6, rel=0.05)
     assert strict.transfer(8, 32).seconds == pytest.approx(30e-6, rel=0.05)
-    assert strict.slowdown(True) == pytest.approx(1.1, rel=0.05)
-    assert strict.slowdown(False) == pytest.approx(1.9, rel=0.05)
+    assert strict.slowdown(0, True) == pytest.approx(1.1, rel=0.05)
+    assert strict.slowdown(0, False) == pytest.approx(1.9, rel=0.05)
 
 
 def test_a_proposal_is_the_sum_of_its_fitted_steps(strict: Predictor) -> None:

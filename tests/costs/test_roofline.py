@@ -229,7 +229,7 @@ def test_host_costs_and_labels() -> None:
     assert PREDICTOR.orchestrate(32).seconds == pytest.approx(45e-6, rel=0.5)
     assert PREDICTOR.orchestrate(64).seconds > PREDICTOR.orchestrate(1).seconds
     assert PREDICTOR.hop().seconds > 0
-    assert PREDICTOR.slowdown(True) == PREDICTOR.slowdown(False) == 1.8
+    assert PREDICTOR.slowdown(0, True) == PREDICTOR.slowdown(0, False) == 1.8
     answers = [
         PREDICTOR.prefill([5], [0]),
         PREDICTOR.catch_up(0, [5], [0]),

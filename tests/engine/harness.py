@@ -130,7 +130,6 @@ def build(deployment: Deployment) -> Finished:
         lanes,
         predictor,
         acceptance,
-        target_lane=0,
         remote=(not d.one_gpu,) * d.drafts,
         score_catch_ups=policies.selector.full_information,
     )

@@ -55,7 +55,7 @@ class LinearCosts:
     def hop(self) -> Estimate:
         return Estimate(self.hop_s, CONSTANT)
 
-    def slowdown(self, target_lane: bool) -> float:
+    def slowdown(self, draft: int, target_lane: bool) -> float:
         return 1.0
 
 

@@ -17,7 +17,7 @@ MS = 1_000_000
 
 def world(costs: LinearCosts) -> SimulatedWorld:
     field: AcceptanceField = Field(lambda *_: 0.5)  # type: ignore[assignment]
-    return SimulatedWorld((Lane("a", ("a",)), Lane("b", ("b",))), costs, field, target_lane=0, remote=[False])
+    return SimulatedWorld((Lane("a", ("a",)), Lane("b", ("b",))), costs, field, remote=[False])
 
 
 def propose(steps: int) -> Operation:

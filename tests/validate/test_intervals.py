@@ -192,7 +192,7 @@ def test_the_models_error_is_the_body_of_those_held_out(tmp_path: Path) -> None:
             points.append(Point("verify", seconds, 1e-6, 9, features, "m", packing))
     profile = replace(profile_with(()), points=tuple(points))
     fits = fit_operations(profile, "m")
-    predictor = ProfilePredictor(profile, fits, [], link=None, fallback=None)
+    predictor = ProfilePredictor(profile, fits, [], [], link=None, fallback=None)
     found = model_errors(predictor, "padded")
     assert set(found) == {"verify"}
     assert 0.01 < found["verify"] < 0.04
