@@ -72,7 +72,7 @@ def profile(
         elif not quiet:
             from spinsim.experiments.pages.fidelity import print_drift
 
-            print_drift(repeat.result.points, repeat.path)
+            print_drift(repeat.result, repeat.path)
     elif json:
         said = {"profile": str(done.path), "seconds": done.seconds, "added": done.added}
         print_json(said | {"fits": done.fits})

@@ -57,6 +57,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 MODEL_OPERATIONS = ("prefill", "catch_up", "draft_step", "verify")
+REPEATED = (*MODEL_OPERATIONS, "hop", "handling")  # what a repeat has a factor of
 REHEARSED = ("handling", "in_run")  # seen in short runs of the engine, by kind and selector
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -100,10 +101,14 @@ class ProfiledModel:
 
 @checked.dataclass(frozen=True, config=_STRICT)
 class Repeat:
-    """Some points measured again, in another process: by operation, the median of again / profile."""
+    """Measured again, in another process: by operation, the median of again / profile.
+
+    ``points``: what short runs of the engine showed there, and its hops.
+    """
 
     created: str
     factors: dict[str, Annotated[float, Field(gt=0)]]
+    points: tuple[Point, ...] = ()
 
 
 @checked.dataclass(frozen=True, config=_STRICT)
@@ -206,53 +211,60 @@ def _check(profile: Profile) -> _Finding | None:
     """What validation by type cannot see: names, features, duplicates."""
     seen = set()
     for index, repeat in enumerate(profile.repeats):
-        unknown = sorted(set(repeat.factors) - set(MODEL_OPERATIONS))
+        unknown = sorted(set(repeat.factors) - set(REPEATED))
         if unknown:
-            known = ", ".join(MODEL_OPERATIONS)
+            known = ", ".join(REPEATED)
             return _Finding(f"repeats.{index}.factors", f"unknown {unknown[0]!r}; allowed: {known}")
+        for number, point in enumerate(repeat.points):
+            if finding := _check_point(point, f"repeats.{index}.points.{number}", profile.models):
+                return finding
     for index, point in enumerate(profile.points):
         where = f"points.{index}"
-        features = OPERATIONS.get(point.operation)
-        if features is None:
-            return _Finding(
-                f"{where}.operation",
-                f"unknown operation {point.operation!r}; allowed: {', '.join(OPERATIONS)}",
-            )
-        if set(point.features) != set(features):
-            given = ", ".join(point.features) or "none"
-            return _Finding(
-                f"{where}.features", f"{given} given; {point.operation} has {', '.join(features) or 'none'}"
-            )
-        of_a_model = point.operation in (*MODEL_OPERATIONS, "in_run")
-        if (of_a_model or point.model) and point.model not in profile.models:
-            known = ", ".join(profile.models) or "none"
-            return _Finding(f"{where}.model", f"unknown model {point.model!r}; allowed: {known}")
-        if point.model and not of_a_model and point.operation != "lane_slowdown":
-            return _Finding(f"{where}.model", f"{point.operation} belongs to no model; leave it out")
-        allowed = PACKINGS if point.operation == "verify" else ("",)
-        if point.packing not in allowed:
-            choices = ", ".join(PACKINGS) if point.operation == "verify" else "none"
-            return _Finding(
-                f"{where}.packing", f"{point.packing!r} for {point.operation}; allowed: {choices}"
-            )
-        rehearsed = point.operation in REHEARSED
-        kinds = KINDS if rehearsed else ("",)
-        if point.kind not in kinds:
-            return _Finding(
-                f"{where}.kind",
-                f"{point.kind!r} for {point.operation}; allowed: {', '.join(kinds) or 'none'}",
-            )
-        if bool(point.policy) != rehearsed:
-            known = " and ".join(REHEARSED)
-            return _Finding(f"{where}.policy", f"the selector of {known}, and of nothing else")
-        if (
-            point.features.get("rows") == 0
-            or point.features.get("tokens") == 0
-            or point.features.get("alone_s") == 0
-            or point.features.get("bench_s") == 0
-        ):
-            return _Finding(f"{where}.features", "rows, tokens, alone_s and bench_s must be positive")
+        if finding := _check_point(point, where, profile.models):
+            return finding
         if point.identity in seen and point.operation != "lane_slowdown":
             return _Finding(where, "the shape was measured twice; keep one point of it")
         seen.add(point.identity)
+    return None
+
+
+def _check_point(point: Point, where: str, models: Mapping[str, ProfiledModel]) -> _Finding | None:
+    features = OPERATIONS.get(point.operation)
+    if features is None:
+        return _Finding(
+            f"{where}.operation",
+            f"unknown operation {point.operation!r}; allowed: {', '.join(OPERATIONS)}",
+        )
+    if set(point.features) != set(features):
+        given = ", ".join(point.features) or "none"
+        return _Finding(
+            f"{where}.features", f"{given} given; {point.operation} has {', '.join(features) or 'none'}"
+        )
+    of_a_model = point.operation in (*MODEL_OPERATIONS, "in_run")
+    if (of_a_model or point.model) and point.model not in models:
+        known = ", ".join(models) or "none"
+        return _Finding(f"{where}.model", f"unknown model {point.model!r}; allowed: {known}")
+    if point.model and not of_a_model and point.operation != "lane_slowdown":
+        return _Finding(f"{where}.model", f"{point.operation} belongs to no model; leave it out")
+    allowed = PACKINGS if point.operation == "verify" else ("",)
+    if point.packing not in allowed:
+        choices = ", ".join(PACKINGS) if point.operation == "verify" else "none"
+        return _Finding(f"{where}.packing", f"{point.packing!r} for {point.operation}; allowed: {choices}")
+    rehearsed = point.operation in REHEARSED
+    kinds = KINDS if rehearsed else ("",)
+    if point.kind not in kinds:
+        return _Finding(
+            f"{where}.kind",
+            f"{point.kind!r} for {point.operation}; allowed: {', '.join(kinds) or 'none'}",
+        )
+    if bool(point.policy) != rehearsed:
+        known = " and ".join(REHEARSED)
+        return _Finding(f"{where}.policy", f"the selector of {known}, and of nothing else")
+    if (
+        point.features.get("rows") == 0
+        or point.features.get("tokens") == 0
+        or point.features.get("alone_s") == 0
+        or point.features.get("bench_s") == 0
+    ):
+        return _Finding(f"{where}.features", "rows, tokens, alone_s and bench_s must be positive")
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from spinsim.costs.build import (
     target_hardware,
     target_shape,
 )
-from spinsim.costs.profile import SCHEMA, Profile, ProfiledModel, Repeat, read_profile, write_profile
+from spinsim.costs.profile import SCHEMA, Point, Profile, ProfiledModel, Repeat, read_profile, write_profile
 from spinsim.costs.shapes import ModelShape
 from spinsim.errors import InputError
 from spinsim.experiments.assemble import Layout, engine_settings, lay_out, policies_for
@@ -34,7 +34,14 @@ from spinsim.profiling.drift import Drift, drifted
 from spinsim.profiling.host import hop_point, transfer_point
 from spinsim.profiling.machine import clocks, machine_points, now_utc, versions
 from spinsim.profiling.probes import Probe
-from spinsim.profiling.rehearsal import Handled, Orchestration, handling_points, rehearse
+from spinsim.profiling.rehearsal import (
+    Orchestration,
+    Rehearsed,
+    handling_points,
+    host_factors,
+    in_run_points,
+    rehearse,
+)
 from spinsim.profiling.session import Session
 from spinsim.profiling.sharing import shared_device, slowdown_points
 from spinsim.profiling.timing import QUICK, Effort
@@ -112,7 +119,7 @@ def profile(
 
 
 def again(loaded: LoadedScenario, path: Path, progress: Progress | None = None) -> Drift:
-    """Measure a few points of every operation again, and note in the profile how they differ.
+    """Measure a few points of every operation and the host again, and note in the profile how they differ.
 
     Done in other processes and on other days, this is what intervals are estimated from.
     """
@@ -122,7 +129,9 @@ def again(loaded: LoadedScenario, path: Path, progress: Progress | None = None) 
     with Workplace(loaded.scenario, loaded.base_dir, deployment) as place:
         place.require_same_models(known, str(path))
         drift = drifted(known, place.bench, place.design(quick=False).core, Effort(), per_fit=4)
-    repeat = Repeat(now_utc(), drift.factors)
+        points = (place.hop(), *place.rehearsed(known, place.selectors(quick=True), runs=1))
+    drift = replace(drift, host=host_factors(known.points, points))
+    repeat = Repeat(now_utc(), drift.factors, points)
     write_profile(replace(known, repeats=(*known.repeats, repeat)), path)
     return drift
 
@@ -199,7 +208,7 @@ class Workplace:
     def design(self, *, quick: bool, packings: tuple[str, ...] = PACKINGS) -> Design:
         """Probes of the scenario's models within its limits."""
         limits = self.scenario.limits
-        rows = min(limits.batch, *self.deployment.kv_slots.values())
+        rows = self.batch
         return design(
             self.subject.target,
             self.subject.drafts,
@@ -241,9 +250,29 @@ class Workplace:
         return {choice.name: choice for choice in (*others, own)}
 
     @property
-    def vocabulary(self) -> int:
-        """Tokens that a prompt may be made of."""
-        return self.deployment.models.target.used_vocabulary
+    def batch(self) -> int:
+        """Rows that a run can have at once."""
+        return min(self.scenario.limits.batch, *self.deployment.kv_slots.values())
+
+    def hop(self) -> Point:
+        """Between the engine's thread and a lane's, in rounds of middling size."""
+        return hop_point(self.bench, max(1, self.batch // 2), self.scenario.limits.context_tokens // 2)
+
+    def rehearsed(
+        self, profile: Profile, selectors: Mapping[str, PolicyChoice], *, runs: int
+    ) -> Iterator[Point]:
+        """What short runs with each selector show beside ``profile``, which policies believe in."""
+        predictor = build_profiled(self.scenario, self.base_dir, profile, allow_roofline=True)
+        vocabulary = self.deployment.models.target.used_vocabulary
+        models = (*self.subject.by_draft, self.subject.target)
+        for name, selector in selectors.items():
+            setup = self.orchestration(selector, predictor)
+            shown = Rehearsed([], [])
+            for rows in sorted({1, max(1, self.batch // 4), self.batch}):
+                once = rehearse(setup, self.bench.executor, vocabulary, rows, runs, predictor)
+                shown = Rehearsed(shown.handled + once.handled, shown.ran + once.ran)
+            yield from handling_points(shown.handled, name)
+            yield from in_run_points(shown.ran, name, models)
 
     def orchestration(self, selector: PolicyChoice, predictor: Predictor) -> Orchestration:
         """The engine, serial, with the scenario's other policies; they believe in ``predictor``."""
@@ -273,17 +302,9 @@ def _measure(
 def _rehearse(session: Session, place: Workplace, quick: bool) -> None:
     """Short runs with each selector whose thinking the profile has not yet."""
     known = {point.policy for point in session.profile.of("handling")}
-    batch = min(place.scenario.limits.batch, *place.deployment.kv_slots.values())
-    predictor = build_profiled(place.scenario, place.base_dir, session.profile, allow_roofline=True)
-    for name, selector in place.selectors(quick=quick).items():
-        if name in known:
-            continue
-        setup = place.orchestration(selector, predictor)
-        handled: list[Handled] = []
-        for rows in sorted({1, max(1, batch // 4), batch}):
-            handled += rehearse(setup, place.bench.executor, place.vocabulary, rows, 1 if quick else 2)
-        for point in handling_points(handled, name):
-            session.add(point)
+    selectors = {name: choice for name, choice in place.selectors(quick=quick).items() if name not in known}
+    for point in place.rehearsed(session.profile, selectors, runs=1 if quick else 2):
+        session.add(point)
 
 
 def _measure_host(session: Session, place: Workplace, quick: bool) -> None:
@@ -291,12 +312,11 @@ def _measure_host(session: Session, place: Workplace, quick: bool) -> None:
     known = session.profile
     effort = QUICK if quick else Effort()
     device = place.deployment.target.device
-    batch = min(place.scenario.limits.batch, *place.deployment.kv_slots.values())
     if not known.of("matmul_rate"):
         for measured in machine_points(device, place.deployment.target.cache.dtype, effort):
             session.add(measured())
     if not known.of("hop"):
-        session.add(hop_point(place.bench, max(1, batch // 2), place.scenario.limits.context_tokens // 2))
+        session.add(place.hop())
     if not known.of("transfer") and any(place.layout.remote):
         draft = place.layout.remote.index(True)
         limits = place.scenario.limits

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -33,17 +33,18 @@ class Again:
 
 @dataclass(frozen=True)
 class Drift:
-    """Points measured again, and by operation the median factor."""
+    """Points measured again, and by operation the median factor; ``host``: those of hops and handling."""
 
     points: tuple[Again, ...]
+    host: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def factors(self) -> dict[str, float]:
-        """By operation, the median of again over profiled."""
+        """By operation, the median of again over profiled, and those of the host."""
         by: dict[str, list[float]] = {}
         for point in self.points:
             by.setdefault(point.operation, []).append(point.factor)
-        return {operation: float(np.median(factors)) for operation, factors in by.items()}
+        return {operation: float(np.median(factors)) for operation, factors in by.items()} | dict(self.host)
 
     @property
     def moved(self) -> tuple[Again, ...]:

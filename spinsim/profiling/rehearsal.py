@@ -1,6 +1,8 @@
-"""Short runs of the engine on the bench: how long the host handles what ends, policies' thinking included.
+"""Short runs of the engine on the bench: what only a run shows.
 
-Selectors differ here: one that plans for a millisecond keeps every device waiting for it, each round.
+How long the host handles what ends, policies' thinking included: a selector that plans for a millisecond
+keeps every device waiting for it, each round. And how much longer an operation takes than on the bench,
+where nothing else goes on.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 import simpy
 
-from spinsim.costs.base import KINDS
+from spinsim.costs.base import KINDS, Predictor
 from spinsim.costs.profile import Point
 from spinsim.engine.engine import Engine
-from spinsim.engine.operations import Operation
+from spinsim.engine.operations import CatchUp, Operation, Prefill, Propose, Verify
 from spinsim.engine.records import Records
 from spinsim.engine.settings import EngineSettings
 from spinsim.engine.world import NS, Lane
@@ -50,6 +52,24 @@ class Handled(NamedTuple):
     seconds: float
 
 
+class Ran(NamedTuple):
+    """An operation of a run: its draft (-1: the target's), rows, time, and the time predicted for it."""
+
+    kind: str
+    draft: int
+    rows: int
+    seconds: float
+    bench_s: float
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """What short runs showed. ``ran`` has no operation beside which another lane of its device was busy."""
+
+    handled: list[Handled]
+    ran: list[Ran]
+
+
 class _WatchedEnvironment(LiveEnvironment):
     """Notes how long each completion is handled: from the wait that brought it to the next wait."""
 
@@ -75,7 +95,7 @@ class _WatchedEnvironment(LiveEnvironment):
 
 
 class _WatchedWorld(LiveWorld):
-    """Counts the operations that it is given."""
+    """Keeps the operations that it is given, in order."""
 
     def __init__(
         self,
@@ -87,19 +107,22 @@ class _WatchedWorld(LiveWorld):
     ) -> None:
         super().__init__(lanes, executor, prompts, score_catch_ups=score_catch_ups, env=env)
         self.watched = env
+        self.given: list[Operation] = []
 
     def submit(self, lane: int, operation: Operation) -> simpy.Event:
         """See :class:`~spinsim.live.world.LiveWorld`."""
         self.watched.submitted += 1
+        self.given.append(operation)
         return super().submit(lane, operation)
 
 
 def rehearse(
-    setup: Orchestration, executor: Executor, vocabulary: int, rows: int, runs: int
-) -> list[Handled]:
+    setup: Orchestration, executor: Executor, vocabulary: int, rows: int, runs: int, predictor: Predictor
+) -> Rehearsed:
     """Closed loops of ``rows`` clients, live; one more that does not count comes first.
 
     The engine's thread then sleeps as long between two inputs, and contends with as much, as in any run.
+    ``predictor`` says what operations take on the bench.
     """
     context = setup.settings.context_tokens
     prompt = max(1, min(PROMPT_TOKENS, context // 4))
@@ -110,6 +133,7 @@ def rehearse(
     random = np.random.default_rng(0)
     prompts = {request.id: random.integers(vocabulary, size=prompt).tolist() for request in requests}
     handled: list[Handled] = []
+    ran: list[Ran] = []
     for run in range(runs + 1):
         policies = setup.policies()
         env = _WatchedEnvironment()
@@ -122,7 +146,8 @@ def rehearse(
         world.close()
         if run:  # the first one also warms up what policies import and cache
             handled += _handled(env.handled, engine.records)
-    return handled
+            ran += _ran(world.given, engine.records, setup.lanes, predictor)
+    return Rehearsed(handled, ran)
 
 
 def _handled(seen: Sequence[tuple[int, int, int]], records: Records) -> Iterable[Handled]:
@@ -130,6 +155,72 @@ def _handled(seen: Sequence[tuple[int, int, int]], records: Records) -> Iterable
     for number, spent_ns, submitted in seen:
         if submitted:
             yield Handled(KINDS[operations.kind[number]], operations.rows[number], spent_ns / NS)
+
+
+def _ran(
+    given: Sequence[Operation], records: Records, lanes: Sequence[Lane], predictor: Predictor
+) -> Iterable[Ran]:
+    operations = records.operations
+    started = np.asarray(operations.started_ns, np.int64)
+    finished = np.asarray(operations.finished_ns, np.int64)
+    lane = np.asarray(operations.lane)
+    beside = [
+        np.isin(lane, [j for j, b in enumerate(lanes) if j != i and set(a.devices) & set(b.devices)])
+        for i, a in enumerate(lanes)
+    ]
+    for number, operation in enumerate(given):
+        if finished[number] < 0:
+            continue
+        others = beside[lane[number]]
+        if ((started[others] < finished[number]) & (finished[others] > started[number])).any():
+            continue
+        kind, bench_s = KINDS[operations.kind[number]], _on_the_bench(operation, predictor)
+        draft = operation.draft if isinstance(operation, CatchUp | Propose) else -1
+        seconds = float(finished[number] - started[number]) / NS
+        yield Ran(kind, draft, operations.rows[number], seconds, bench_s)
+
+
+def _on_the_bench(operation: Operation, predictor: Predictor) -> float:
+    if isinstance(operation, Verify):
+        return predictor.verify(operation.packing).seconds
+    if isinstance(operation, Propose):
+        return predictor.propose(operation.draft, operation.lengths, operation.contexts).seconds
+    if isinstance(operation, CatchUp):
+        return predictor.catch_up(operation.draft, operation.tokens, operation.starts).seconds
+    assert isinstance(operation, Prefill)
+    return predictor.prefill(operation.tokens, operation.starts).seconds
+
+
+def in_run_points(ran: Iterable[Ran], selector: str, models: Sequence[str]) -> list[Point]:
+    """One for each kind, model and power of two of rows: the mean time, and the mean time on the bench.
+
+    ``models`` names the drafts', and last the target's.
+    """
+    groups: dict[tuple[str, str, int], list[Ran]] = {}
+    for one in ran:
+        groups.setdefault((one.kind, models[one.draft], one.rows.bit_length()), []).append(one)
+    points = []
+    for (kind, model, _), group in groups.items():
+        if len(group) < FEWEST:
+            continue
+        seconds = [one.seconds for one in group]
+        features = {
+            "rows": round(float(np.mean([one.rows for one in group])), 2),
+            "bench_s": float(np.mean([one.bench_s for one in group])),
+        }
+        points.append(
+            Point(
+                "in_run",
+                float(np.mean(seconds)),
+                timing_of(seconds).spread_s,
+                len(group),
+                features,
+                model=model,
+                kind=kind,
+                policy=selector,
+            )
+        )
+    return points
 
 
 def handling_points(handled: Iterable[Handled], selector: str) -> list[Point]:
@@ -155,3 +246,23 @@ def handling_points(handled: Iterable[Handled], selector: str) -> list[Point]:
             )
         )
     return points
+
+
+def host_factors(known: Iterable[Point], again: Iterable[Point]) -> dict[str, float]:
+    """Again over known, for hops and for handling: over all kinds, selectors and sizes that both have."""
+    before, after = (
+        {_group(point): point for point in points if point.operation in ("hop", "handling")}
+        for points in (known, again)
+    )
+    factors = {}
+    for operation in ("hop", "handling"):
+        both = [key for key in before.keys() & after.keys() if key[0] == operation]
+        if both:
+            weights = [before[key].repetitions for key in both]
+            there, here = (np.dot(weights, [side[key].seconds for key in both]) for side in (before, after))
+            factors[operation] = float(here / there)
+    return factors
+
+
+def _group(point: Point) -> tuple[str, str, str, int]:
+    return point.operation, point.kind, point.policy, int(point.features.get("rows", 0)).bit_length()

@@ -18,7 +18,14 @@ from spinsim.cli import app
 from spinsim.costs.base import INTERPOLATED, MEASURED
 from spinsim.costs.build import build_predictor
 from spinsim.costs.predictors import part_of
-from spinsim.costs.profile import OPERATIONS, Profile, read_profile, write_profile
+from spinsim.costs.profile import (
+    MODEL_OPERATIONS,
+    OPERATIONS,
+    REHEARSED,
+    Profile,
+    read_profile,
+    write_profile,
+)
 from spinsim.errors import InputError
 from spinsim.experiments import profile as experiment
 from spinsim.experiments.profile import Workplace, profile
@@ -65,6 +72,9 @@ def test_every_operation_is_there(measured: tuple[Path, Path]) -> None:
     # one CPU: nothing is transferred, and no two lanes share it; handling has the orchestrator
     absent = {"transfer", "lane_slowdown", "orchestrator"}
     assert {point.operation for point in known.points} == set(OPERATIONS) - absent
+    ran = {(point.kind, point.model) for point in known.points if point.operation == "in_run"}
+    target, draft = known.models
+    assert ran >= {("prefill", target), ("verify", target), ("propose", draft)}
     handled = {(point.kind, point.policy) for point in known.points if point.operation == "handling"}
     assert handled >= {("verify", "round_robin"), ("propose", "round_robin")}
     assert [model.shape.hidden for model in known.models.values()] == [32, 16]
@@ -155,7 +165,8 @@ def test_resuming_measures_what_is_missing_alone(
     before = {point.identity for point in half.points}
     assert visited
     assert not before & {probe.identity for probe in visited}
-    assert {p.identity for p in known.points if p.model} <= {p.identity for p in done.profile.points}
+    planned = [point for point in known.points if point.operation in MODEL_OPERATIONS]
+    assert {p.identity for p in planned} <= {p.identity for p in done.profile.points}
     assert done.profile.points[: len(half.points)] == half.points
 
 
@@ -218,7 +229,8 @@ def test_measuring_again_notes_how_far_it_moved(measured: tuple[Path, Path], tmp
     known = read_profile(path)
     assert len(known.repeats) == 1
     assert known.repeats[0].factors == drift.factors
-    assert set(drift.factors) == {"prefill", "catch_up", "draft_step", "verify"}
+    assert set(drift.factors) == {*MODEL_OPERATIONS, "hop", "handling"}
+    assert {point.operation for point in known.repeats[0].points} == {"hop", *REHEARSED}
     assert known.points == read_profile(measured[1]).points
 
 
@@ -242,7 +254,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert "held-out errors" in result.stdout
     assert CliRunner().invoke(app, ["profile", str(path), "--quick", "--out", str(out)]).exit_code == 2
     again = CliRunner().invoke(app, ["profile", str(path), "--again", "--json", "--out", str(out)])
-    assert set(json.loads(again.stdout)["factors"]) == {"prefill", "catch_up", "draft_step", "verify"}
+    assert set(json.loads(again.stdout)["factors"]) == {*MODEL_OPERATIONS, "hop", "handling"}
 
 
 # --- the design ---------------------------------------------------------------------------------------
@@ -338,7 +350,7 @@ def test_repeats_are_checked(measured: tuple[Path, Path], tmp_path: Path) -> Non
     known: Profile = read_profile(measured[1])
     data = json.loads(measured[1].read_text())
     assert data["schema"] == known.schema
-    data["repeats"] = [{"created": "", "factors": {"hop": 1.1}}]
+    data["repeats"] = [{"created": "", "factors": {"transfer": 1.1}}]
     (tmp_path / "p.json").write_text(json.dumps(data))
-    with pytest.raises(InputError, match="unknown 'hop'"):
+    with pytest.raises(InputError, match="unknown 'transfer'"):
         read_profile(tmp_path / "p.json")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich import box
@@ -12,6 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from spinsim.acceptance.trace import PROBABILITY_STEPS, Trace
+
+if TYPE_CHECKING:
+    from spinsim.profiling.drift import Drift
 
 MOST_OPERATIONS = 16
 OPERATION_HEAD = (
@@ -71,11 +74,11 @@ def print_profile(done: Any, console: Console | None = None) -> None:
     console.print(said, highlight=False, soft_wrap=True)
 
 
-def print_drift(points: Sequence[Any], path: Path, console: Console | None = None) -> None:
-    """Points measured again beside what the profile says."""
+def print_drift(drift: Drift, path: Path, console: Console | None = None) -> None:
+    """Points measured again beside what the profile says, and the host."""
     console = console or Console()
     table = _table("model", "operation", "profiled", "again", "change")
-    for point in points:
+    for point in drift.points:
         operation = " ".join(filter(None, (point.operation, point.packing)))
         table.add_row(
             point.model,
@@ -84,6 +87,8 @@ def print_drift(points: Sequence[Any], path: Path, console: Console | None = Non
             f"{1e3 * point.seconds:.3f} ms",
             signed(point.factor - 1),
         )
+    for operation, factor in drift.host.items():
+        table.add_row("host", operation, "", "", signed(factor - 1))
     console.print(table)
     console.print(f"noted in {path}", highlight=False, soft_wrap=True)
 
