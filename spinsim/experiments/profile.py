@@ -43,7 +43,7 @@ from spinsim.profiling.rehearsal import (
     rehearse,
 )
 from spinsim.profiling.session import Session
-from spinsim.profiling.sharing import shared_device, slowdown_points
+from spinsim.profiling.sharing import shared_device, slowdown_points, usual_pairs
 from spinsim.profiling.timing import QUICK, Effort
 from spinsim.scenario import PolicyChoice, RooflineCosts, Scenario
 from spinsim.scenario_file import LoadedScenario
@@ -328,16 +328,10 @@ def _measure_host(session: Session, place: Workplace, quick: bool) -> None:
 def _measure_sharing(session: Session, place: Workplace, plan: Design, quick: bool) -> None:
     if session.profile.of("lane_slowdown"):
         return
-    packing = place.scenario.policies.packing.name
-    verifies = [p for p in plan.core if p.operation == "verify" and p.packing == packing and p.tokens > 1]
-    for draft in place.subject.drafts.values():
-        if not shared_device(place.bench, draft) or not verifies:
-            continue
-        steps = [p for p in plan.core if p.operation == "draft_step" and p.draft == draft and p.tokens == 1]
-        for index in (len(verifies) // 2, -1):
-            if steps:
-                pair = verifies[index], steps[min(index, len(steps) // 2)]
-                for point in slowdown_points(place.bench, *pair, QUICK if quick else Effort()):
+    for model, draft in place.subject.drafts.items():
+        if shared_device(place.bench, draft):
+            for pair in usual_pairs(plan.core, place.scenario.policies.packing.name, draft):
+                for point in slowdown_points(place.bench, model, *pair, QUICK if quick else Effort()):
                     session.add(point)
 
 

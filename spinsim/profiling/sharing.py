@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from spinsim.costs.profile import Point
 from spinsim.engine.operations import Completed
-from spinsim.profiling.bench import Bench
+from spinsim.profiling.bench import USUAL_LENGTH, Bench
 from spinsim.profiling.probes import Probe
 from spinsim.profiling.timing import Effort, repeated, timing_of
 
@@ -17,8 +17,33 @@ def shared_device(bench: Bench, draft: int) -> bool:
     return target != other and bool(set(bench.lanes[target].devices) & set(bench.lanes[other].devices))
 
 
-def slowdown_points(bench: Bench, verify: Probe, propose: Probe, effort: Effort) -> Iterator[Point]:
+def usual_pairs(probes: Sequence[Probe], packing: str, draft: int) -> list[tuple[Probe, Probe]]:
+    """A verification and a proposal of ``draft``, of as many rows, at middling rows and contexts.
+
+    How much a draft suffers grows with the verification beside it: the extremes would speak for few rounds.
+    """
+    verifies = [p for p in probes if p.operation == "verify" and p.packing == packing and p.tokens > 1]
+    steps = [p for p in probes if p.operation == "draft_step" and p.draft == draft]
+    common = sorted({p.rows for p in verifies} & {p.rows for p in steps})
+    pairs = []
+    for rows in common[max(0, len(common) // 2 - 1) :][:2]:
+        verify = min((p for p in verifies if p.rows == rows), key=lambda p: abs(p.tokens - USUAL_LENGTH - 1))
+        alike = [p for p in verifies if (p.rows, p.tokens, p.piece) == (rows, verify.tokens, verify.piece)]
+        mine = [p for p in steps if p.rows == rows and p.tokens == min(q.tokens for q in steps)]
+        pairs.append((_middling(alike), _middling(mine)))
+    return pairs
+
+
+def _middling(probes: Sequence[Probe]) -> Probe:
+    return sorted(probes, key=lambda probe: probe.context)[len(probes) // 2]
+
+
+def slowdown_points(
+    bench: Bench, model: str, verify: Probe, propose: Probe, effort: Effort
+) -> Iterator[Point]:
     """The same two calls, first alone and then beside each other: a point for each lane.
+
+    ``model`` is the profile's name of the draft.
 
     Both queues are kept full for the same time; only calls that ran wholly within the other lane's busy
     time count.
@@ -52,4 +77,4 @@ def slowdown_points(bench: Bench, verify: Probe, propose: Probe, effort: Effort)
         if inside:
             timing = timing_of(inside)
             features = {"target_lane": float(side == 0), "alone_s": alone[side]}
-            yield Point("lane_slowdown", timing.seconds, timing.spread_s, timing.repetitions, features)
+            yield Point("lane_slowdown", timing.seconds, timing.spread_s, timing.repetitions, features, model)

@@ -26,6 +26,7 @@ from spinsim.costs.profile import (
     read_profile,
     write_profile,
 )
+from spinsim.engine.world import Lane
 from spinsim.errors import InputError
 from spinsim.experiments import profile as experiment
 from spinsim.experiments.profile import Workplace, profile
@@ -34,10 +35,12 @@ from spinsim.live import models
 from spinsim.live.deployment import deploy
 from spinsim.policies.packing.decomposed import decompose
 from spinsim.profiling.adaptive import next_probes
+from spinsim.profiling.bench import Bench
 from spinsim.profiling.design import Range, design, levels
 from spinsim.profiling.drift import drifted
 from spinsim.profiling.probes import Probe, spread
 from spinsim.profiling.session import Session
+from spinsim.profiling.sharing import shared_device, slowdown_points, usual_pairs
 from spinsim.profiling.timing import Effort, sampled, timing_of
 from tests.validate.tiny_models import tiny_scenario
 
@@ -354,3 +357,28 @@ def test_repeats_are_checked(measured: tuple[Path, Path], tmp_path: Path) -> Non
     (tmp_path / "p.json").write_text(json.dumps(data))
     with pytest.raises(InputError, match="unknown 'transfer'"):
         read_profile(tmp_path / "p.json")
+
+
+def test_two_lanes_of_one_device_are_measured_by_draft(measured: tuple[Path, Path]) -> None:
+    """A CPU has one lane; with two, each of a pair is timed alone and beside the other."""
+    loaded = tiny_scenario(measured[0].parent)
+    deployment = deploy(loaded.scenario, loaded.base_dir)
+    lanes = (Lane("target", ("cpu",)), Lane("drafts", ("cpu",)))
+    with Workplace(loaded.scenario, loaded.base_dir, deployment) as place:
+        core = place.design(quick=True).core
+        model, draft = next(iter(place.subject.drafts.items()))
+        bench = Bench(loaded.scenario, deployment, lanes, 0, [1] * len(loaded.scenario.models.drafts))
+        assert shared_device(bench, draft)
+        assert not shared_device(place.bench, draft)
+        pairs = usual_pairs(core, "ragged", draft)
+        points = [p for pair in pairs for p in slowdown_points(bench, model, *pair, Effort(0.05))]
+        bench.close()
+    assert len(pairs) == 2
+    assert {(point.features["target_lane"], point.model) for point in points} == {(1.0, model), (0.0, model)}
+    known = read_profile(measured[1])
+    path = measured[0].parent / "shared.json"
+    write_profile(replace(known, points=(*known.points, *points)), path)
+    shared = {"placement": {"target": ["cpu"], "drafts": {"a": "cpu", "b": "cpu"}}}
+    costs = {"model": "profile", "path": path.name}
+    asked = tiny_scenario(measured[0].parent, "shared", costs=costs, **shared)
+    assert build_predictor(asked.scenario, asked.base_dir).slowdown(0, False) >= 1.0
