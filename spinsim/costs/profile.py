@@ -54,6 +54,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 MODEL_OPERATIONS = ("prefill", "catch_up", "draft_step", "verify")
+HOST_OPERATIONS = ("hop", "handling")  # of which repeats may have a factor too
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Amount = Annotated[float, Field(ge=0)]
@@ -96,7 +97,10 @@ class ProfiledModel:
 
 @checked.dataclass(frozen=True, config=_STRICT)
 class Repeat:
-    """Some points measured again, in another process: by operation, the median of again / profile."""
+    """Some points measured again, in another process: by operation, the median of again / profile.
+
+    Of the models' operations, and of the host's ``hop`` and ``handling`` where those were measured again.
+    """
 
     created: str
     factors: dict[str, Annotated[float, Field(gt=0)]]
@@ -202,10 +206,12 @@ def _check(profile: Profile) -> _Finding | None:
     """What validation by type cannot see: names, features, duplicates."""
     seen = set()
     for index, repeat in enumerate(profile.repeats):
-        unknown = sorted(set(repeat.factors) - set(MODEL_OPERATIONS))
+        known = (*MODEL_OPERATIONS, *HOST_OPERATIONS)
+        unknown = sorted(set(repeat.factors) - set(known))
         if unknown:
-            known = ", ".join(MODEL_OPERATIONS)
-            return _Finding(f"repeats.{index}.factors", f"unknown {unknown[0]!r}; allowed: {known}")
+            return _Finding(
+                f"repeats.{index}.factors", f"unknown {unknown[0]!r}; allowed: {', '.join(known)}"
+            )
     for index, point in enumerate(profile.points):
         where = f"points.{index}"
         features = OPERATIONS.get(point.operation)
@@ -220,8 +226,8 @@ def _check(profile: Profile) -> _Finding | None:
                 f"{where}.features", f"{given} given; {point.operation} has {', '.join(features) or 'none'}"
             )
         if point.operation in MODEL_OPERATIONS and point.model not in profile.models:
-            known = ", ".join(profile.models) or "none"
-            return _Finding(f"{where}.model", f"unknown model {point.model!r}; allowed: {known}")
+            models = ", ".join(profile.models) or "none"
+            return _Finding(f"{where}.model", f"unknown model {point.model!r}; allowed: {models}")
         if point.operation not in MODEL_OPERATIONS and point.model:
             return _Finding(f"{where}.model", f"{point.operation} belongs to no model; leave it out")
         allowed = PACKINGS if point.operation == "verify" else ("",)
