@@ -336,7 +336,7 @@ class NoiseSpec(Section):
     ``handling`` (all that the orchestrator does).
 
     ``other_text``: probability that a request's output departs, at any one of its tokens, from the recorded
-    one. Acceptance is then drawn from blocks of the request's own recording. Modelled acceptance is another
+    one. Acceptance is then drawn from blocks of the rest of its recording. Modelled acceptance is another
     text's with every seed, and is left as it is.
     """
 

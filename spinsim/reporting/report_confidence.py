@@ -121,7 +121,7 @@ def _noise(noise: Mapping[str, Any]) -> str:
     said = "noise " + _listed(known) if known else "no noise of costs is known"
     rate = noise.get("other_text")
     if rate:
-        return f"{said}; outputs go over to another text than the recorded with {_four(100 * rate)} % a token"
+        return f"{said}; outputs go over to another text than the recorded with {100 * rate:.3g} % a token"
     return said if known else f"{said}: seeds alone"
 
 
