@@ -338,7 +338,7 @@ def test_repeats_are_checked(measured: tuple[Path, Path], tmp_path: Path) -> Non
     known: Profile = read_profile(measured[1])
     data = json.loads(measured[1].read_text())
     assert data["schema"] == known.schema
-    data["repeats"] = [{"created": "", "factors": {"hop": 1.1}}]
+    data["repeats"] = [{"created": "", "factors": {"transfer": 1.1}}]
     (tmp_path / "p.json").write_text(json.dumps(data))
-    with pytest.raises(InputError, match="unknown 'hop'"):
+    with pytest.raises(InputError, match="unknown 'transfer'"):
         read_profile(tmp_path / "p.json")
