@@ -325,17 +325,24 @@ class LiveSpec(Section):
 
 Deviation = Annotated[float, Field(ge=0)]
 NoisyOperation = Literal["prefill", "catch_up", "propose", "verify"]
+NoisyPart = Literal["prefill", "catch_up", "propose", "verify", "hop", "handling"]  # the host's as well
 
 
 class NoiseSpec(Section):
     """What predictions are multiplied by: a factor per operation and run, and one per call.
 
     Standard deviations of the factors' logarithms, one for all operations or by operation (0 where
-    left out).
+    left out). The host has a factor per run where it is named: ``hop`` (from thread to thread) and
+    ``handling`` (all that the orchestrator does).
+
+    ``other_text``: probability that a request's output departs, at any one of its tokens, from the recorded
+    one. Acceptance is then drawn from blocks of the rest of its recording. Modelled acceptance is another
+    text's with every seed, and is left as it is.
     """
 
-    per_run_sd: Deviation | dict[NoisyOperation, Deviation] = 0.0
+    per_run_sd: Deviation | dict[NoisyPart, Deviation] = 0.0
     per_call_sd: Deviation | dict[NoisyOperation, Deviation] = 0.0
+    other_text: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class Scenario(Section):

@@ -9,6 +9,7 @@ import numpy as np
 
 from spinsim.acceptance.cached import CachedField
 from spinsim.acceptance.counter import counters, item_key, normals, purpose_key
+from spinsim.acceptance.other_text import other_text
 from spinsim.acceptance.replay import join, recorded_runs
 from spinsim.acceptance.specdecode_bench import load_specdecode_bench
 from spinsim.acceptance.synthetic import constant_runs, logistic_runs
@@ -19,12 +20,18 @@ from spinsim.workload.request import Workload
 from spinsim.workload.source import resolve
 
 
-def build_field(scenario: Scenario, workload: Workload, base_dir: Path) -> CachedField:
+def build_field(
+    scenario: Scenario, workload: Workload, base_dir: Path, *, noise_seed: int | None = None
+) -> CachedField:
     """The fixed field of the scenario's drafts (in its order) over the workload's requests.
 
     Depends on (seed, request, draft, position) alone: drafts are independent of each other, and a
     draft keeps its field when others are added behind it. Outputs longer than ``limits.context_tokens``,
     which no engine admits, are covered up to that.
+
+    ``noise_seed`` draws the other text of ``noise.other_text`` over recorded acceptance (modelled one is
+    another text's with every seed). None: none is drawn, whatever the scenario says, as for what a live run
+    is held against.
 
     Raises:
         InputError: a draft without acceptance or acceptance without a draft, an unknown domain, a
@@ -45,7 +52,7 @@ def build_field(scenario: Scenario, workload: Workload, base_dir: Path) -> Cache
         return CachedField("synthetic", constant_runs(probabilities, positions, scenario.seed))
     if isinstance(spec, LogisticAcceptance):
         return _logistic(spec, drafts, workload, positions, scenario.seed)
-    return _recorded(spec, scenario, workload, positions, base_dir)
+    return _recorded(spec, scenario, workload, positions, base_dir, noise_seed)
 
 
 def _logistic(
@@ -79,7 +86,12 @@ def _logistic(
 
 
 def _recorded(
-    spec: TraceAcceptance, scenario: Scenario, workload: Workload, positions: list[int], base_dir: Path
+    spec: TraceAcceptance,
+    scenario: Scenario,
+    workload: Workload,
+    positions: list[int],
+    base_dir: Path,
+    noise_seed: int | None,
 ) -> CachedField:
     path = resolve(spec.path, base_dir, "acceptance.path")
     trace = load_trace(path) if spec.format == "spinsim" else load_specdecode_bench(path)
@@ -96,8 +108,16 @@ def _recorded(
         recordings.append(trace.drafts[name])
     _check_sampling(trace, scenario)
     joined = join(trace.keys, recordings, workload.requests)
-    draw = recorded_runs(recordings, joined.rows, positions, scenario.seed)
-    return CachedField("trace", draw, joined.said)
+    rate = scenario.noise.other_text
+    if noise_seed is None or not rate or not recordings:
+        draw = recorded_runs(recordings, joined.rows, positions, scenario.seed)
+        return CachedField("trace", draw, joined.said)
+    # Blocks come from all that is recorded of a request, however much of it is asked for.
+    lengths = np.min([recording.rows.lengths() for recording in recordings], axis=0)
+    recorded = lengths[joined.rows].tolist()
+    enough = [max(pair) for pair in zip(recorded, positions, strict=True)]
+    draw = recorded_runs(recordings, joined.rows, enough, scenario.seed)
+    return CachedField("trace", other_text(draw, recorded, positions, rate, noise_seed), joined.said)
 
 
 def _check_sampling(trace: Trace, scenario: Scenario) -> None:

@@ -57,7 +57,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 MODEL_OPERATIONS = ("prefill", "catch_up", "draft_step", "verify")
-REPEATED = (*MODEL_OPERATIONS, "hop", "handling")  # what a repeat has a factor of
+REPEATED = (*MODEL_OPERATIONS, "hop", "handling")  # of which a repeat may have a factor
 REHEARSED = ("handling", "in_run")  # seen in short runs of the engine, by kind and selector
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)

@@ -14,7 +14,7 @@ from spinsim.costs.build import build_predictor
 from spinsim.costs.profile import read_profile
 from spinsim.experiments.metrics import metric, value
 from spinsim.experiments.simulate import simulate_scenario
-from spinsim.experiments.uncertainty import Uncertainty, profiled, stated
+from spinsim.experiments.uncertainty import Uncertainty, other_text_rate, profiled, stated
 from spinsim.reporting.metrics import summarise
 from spinsim.scenario import NoiseSpec, ProfileCosts, Scenario
 from spinsim.workload.source import resolve
@@ -40,7 +40,7 @@ def intervals_of(
 ) -> dict[str, Any]:
     """``runs`` simulations of a scenario, with seeds that follow its own and noise of their own.
 
-    The noise is the scenario's, or where it states none what is not known about its profile
+    The noise is the scenario's, or where it states none what is not known about its profile and its text
     (:mod:`~spinsim.experiments.uncertainty`). Raises InputError as a simulation does.
     """
     predictor = build_predictor(scenario, base_dir)
@@ -83,9 +83,11 @@ def bounds(drawn: Mapping[str, Iterable[float]]) -> dict[str, Interval]:
 
 
 def uncertainty_of(scenario: Scenario, base_dir: Path, predictor: Predictor) -> Uncertainty:
-    """The scenario's own noise, or what its profile does not know where it states none."""
-    if scenario.noise != NoiseSpec() or not isinstance(scenario.costs, ProfileCosts):
+    """The scenario's own noise; where it states none, what its profile does not know, and other text."""
+    if scenario.noise != NoiseSpec():
         return stated(scenario.noise)
+    if not isinstance(scenario.costs, ProfileCosts):
+        return Uncertainty({}, {}, {}, {}, other_text_rate(scenario))
     profile = read_profile(resolve(scenario.costs.path, base_dir, "costs.path"))
     return profiled(profile, predictor, scenario)
 

@@ -53,13 +53,14 @@ def simulate_scenario(
     """Run a scenario through the engine in predicted time.
 
     ``workload`` and ``predictor`` replace the scenario's, for repeated runs and for those of another
-    world; ``noise_seed`` draws other noise over the same seed. Raises InputError for what the scenario
-    asks and cannot have. An interruption (Ctrl-C) ends the run early: the records say so and keep
-    what there is.
+    world; ``noise_seed`` draws other noise, and other text, over the same seed. Raises InputError for what
+    the scenario asks and cannot have. An interruption (Ctrl-C) ends the run early: the records say so and
+    keep what there is.
     """
     workload = workload or build_workload(scenario, base_dir)
     predictor = predictor or build_predictor(scenario, base_dir)
-    field = build_field(scenario, workload, base_dir)
+    noise_seed = scenario.seed if noise_seed is None else noise_seed
+    field = build_field(scenario, workload, base_dir, noise_seed=noise_seed)
     layout = lay_out(scenario)
     policies = policies_for(scenario, layout, predictor, base_dir, future=field, workload=workload)
     world = SimulatedWorld(
@@ -67,7 +68,7 @@ def simulate_scenario(
         predictor,
         field,
         remote=layout.remote,
-        noise=noise_of(scenario.noise, scenario.seed if noise_seed is None else noise_seed),
+        noise=noise_of(scenario.noise, noise_seed),
         score_catch_ups=policies.selector.full_information,
     )
     capacity = kv_capacity(scenario, base_dir)

@@ -1,29 +1,32 @@
-"""What is not known about predicted costs: how far another day is, how far the fit is, what a call scatters.
+"""What is not known about a prediction: how far another day is, how far the fit is, what a call scatters,
+which text is written.
 
 Three sources, by kind of operation, all factors on its time (logarithms throughout):
 
-*day*    another process or day, drawn once per run. Estimated from a profile's repeats; with few of them the
-         spread is itself uncertain, so the factor is Student's t with as many degrees of freedom as repeats,
-         as of a prediction interval for one further observation (Hahn & Meeker, Statistical Intervals, ch.
-         4).
+*day*    another process or day, drawn once per run; the host's hops and its handling as well. Estimated from
+         a profile's repeats; with few of them the spread is itself uncertain, so the factor is Student's t
+         with as many degrees of freedom as repeats that have the kind, as of a prediction interval for one
+         further observation (Hahn & Meeker, Statistical Intervals, ch. 4). No repeat has it: no factor.
 *model*  the fit's error at shapes that were not measured, drawn once per run too: a cell keeps asking the
-same few
-         shapes, so that errors held out point by point do not average out over its calls (ours).
+         same few shapes, so that errors held out point by point do not average out over its calls (ours).
 *call*   the scatter of one execution, drawn for every call.
+
+And one of acceptance, where it is recorded: in bf16 and fp16 an output departs from the recorded one at some
+token, and goes on with another text (:mod:`spinsim.acceptance.other_text`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import log, sqrt
 
 import numpy as np
 
 from spinsim.costs.base import Predictor
 from spinsim.costs.predictors import Operation, ProfiledPass, ProfilePredictor
 from spinsim.costs.profile import Profile
-from spinsim.scenario import NoiseSpec, NoisyOperation, Scenario
+from spinsim.scenario import NoiseSpec, NoisyOperation, NoisyPart, Scenario, TraceAcceptance
 
 # profiled operation: what the engine calls it
 KIND_OF: Mapping[str, NoisyOperation] = {
@@ -32,72 +35,88 @@ KIND_OF: Mapping[str, NoisyOperation] = {
     "draft_step": "propose",
     "verify": "verify",
 }
+# operation that a profile's repeats have a factor of: what the noise of a run calls it
+DAY_KIND_OF: Mapping[str, NoisyPart] = {**KIND_OF, "hop": "hop", "handling": "handling"}
 ONE_SIGMA = 0.6827  # of a normal distribution lies within one standard deviation
 QUARTILE = 0.6745  # standard deviations are half an interquartile range
 MOST = 1.0  # a t of one degree of freedom has tails without end; a run in them would never be over
 STREAM = 0x64617973  # draws of this module are those of no other
 
+# Departures of live outputs from the recorded text, by token: 1,165 in 215,589 tokens of the 26 cells with a
+# fixed draft of the live runs on two H100s that ship (procedural family in bf16; 0.0032 to 0.0119 a cell,
+# most where batches are small): python docs/other_text_rate.py
+OTHER_TEXT = 0.0054
+
 Deviations = dict[NoisyOperation, float]
+PartDeviations = dict[NoisyPart, float]
 
 
 @dataclass(frozen=True)
 class Uncertainty:
     """Standard deviations of logarithms by kind; ``day`` is the scale of a t with ``repeats`` degrees of
-    freedom.
+    freedom, which are the kind's own.
 
-    ``repeats`` 0: the scale is taken for known, and the factor is lognormal.
+    No ``repeats`` of a kind: its scale is taken for known, and the factor is lognormal. ``other_text``: the
+    rate of departures from the recorded text, by token.
     """
 
-    day: Deviations
-    repeats: int
-    model: Deviations
+    day: PartDeviations
+    repeats: dict[NoisyPart, int]
+    model: PartDeviations
     call: Deviations
+    other_text: float = 0.0
 
     @property
     def nothing(self) -> bool:
-        """Is every deviation 0?"""
-        return not any(any(part.values()) for part in (self.day, self.model, self.call))
+        """Is every deviation 0, and the text the recorded one?"""
+        scatters = (*self.day.values(), *self.model.values(), *self.call.values())
+        return not any(scatters) and not self.other_text
 
     def typical(self) -> NoiseSpec:
         """Day and model together, as if the day's scale were known."""
-        return self._noise(dict.fromkeys(self.day, 1.0))
+        return self._noise({})
 
     def drawn(self, seed: int) -> NoiseSpec:
         """The noise of one run: a t variate is a normal one whose scale is sqrt(dof / chi-square(dof))."""
-        if not self.repeats:
-            return self.typical()
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, STREAM])))
-        scales = np.sqrt(self.repeats / rng.chisquare(self.repeats, len(self.day)))
-        return self._noise(dict(zip(self.day, scales.tolist(), strict=True)))
+        scale = {kind: sqrt(n / rng.chisquare(n)) for kind in self.day if (n := self.repeats.get(kind, 0))}
+        return self._noise(scale)
 
-    def _noise(self, scale: Mapping[NoisyOperation, float]) -> NoiseSpec:
+    def _noise(self, scale: Mapping[NoisyPart, float]) -> NoiseSpec:
         kinds = dict.fromkeys((*self.day, *self.model))
-        per_run: Deviations = {
+        per_run: PartDeviations = {
             kind: min(
                 sqrt((scale.get(kind, 1.0) * self.day.get(kind, 0.0)) ** 2 + self.model.get(kind, 0.0) ** 2),
                 MOST,
             )
             for kind in kinds
         }
-        return NoiseSpec(per_run_sd=per_run or 0.0, per_call_sd=self.call or 0.0)
+        return NoiseSpec(per_run_sd=per_run or 0.0, per_call_sd=self.call or 0.0, other_text=self.other_text)
 
 
 def stated(noise: NoiseSpec) -> Uncertainty:
     """What a scenario's own ``noise`` says: known deviations."""
-    return Uncertainty(_by_kind(noise.per_run_sd), 0, {}, _by_kind(noise.per_call_sd))
+    run, call = noise.per_run_sd, noise.per_call_sd
+    day: PartDeviations = dict(run) if isinstance(run, Mapping) else dict.fromkeys(KIND_OF.values(), run)
+    calls: Deviations = dict(call) if isinstance(call, Mapping) else dict.fromkeys(KIND_OF.values(), call)
+    return Uncertainty(day, {}, {}, calls, noise.other_text)
 
 
-def _by_kind(given: float | Mapping[NoisyOperation, float]) -> Deviations:
-    return dict(given) if isinstance(given, Mapping) else dict.fromkeys(KIND_OF.values(), given)
+def other_text_rate(scenario: Scenario) -> float:
+    """How often an output departs from its recording: not in fp32, and sampling is drawn by the seed."""
+    recorded = isinstance(scenario.acceptance, TraceAcceptance) and not scenario.sampling.temperature
+    return OTHER_TEXT if recorded and scenario.models.target.dtype != "fp32" else 0.0
 
 
 def profiled(profile: Profile, predictor: Predictor, scenario: Scenario) -> Uncertainty:
     """What a profile says about itself, and its fits about the operations that the scenario has."""
-    day = {
-        kind: day_scale(logs)
-        for operation, kind in KIND_OF.items()
-        if (logs := [np.log(r.factors[operation]) for r in profile.repeats if operation in r.factors])
+    again: dict[NoisyPart, list[float]] = {
+        kind: logs
+        for operation, kind in DAY_KIND_OF.items()
+        if (logs := [log(r.factors[operation]) for r in profile.repeats if operation in r.factors])
     }
+    day = {kind: day_scale(logs) for kind, logs in again.items()}
+    repeats = {kind: len(logs) for kind, logs in again.items()}
     call: Deviations = {}
     for operation, kind in KIND_OF.items():
         spreads = [
@@ -108,7 +127,7 @@ def profiled(profile: Profile, predictor: Predictor, scenario: Scenario) -> Unce
         if spreads:
             call[kind] = float(np.median(spreads))
     model = model_errors(predictor, scenario.policies.packing.name)
-    return Uncertainty(day, len(profile.repeats) if day else 0, model, call)
+    return Uncertainty(day, repeats, model, call, other_text_rate(scenario))
 
 
 def day_scale(logs: Sequence[float]) -> float:
@@ -123,7 +142,7 @@ def day_scale(logs: Sequence[float]) -> float:
     return sqrt(variance * (1 + 1 / len(z)) + mean**2)
 
 
-def model_errors(predictor: Predictor, packing: str) -> Deviations:
+def model_errors(predictor: Predictor, packing: str) -> PartDeviations:
     """By kind, one standard deviation of the logarithmic held-out errors of the operations that are used.
 
     That of the errors' body: the half width that holds 68 % of them. Nothing where costs are not from a
@@ -131,7 +150,7 @@ def model_errors(predictor: Predictor, packing: str) -> Deviations:
     """
     if not isinstance(predictor, ProfilePredictor):
         return {}
-    errors: dict[NoisyOperation, list[float]] = {}
+    errors: dict[NoisyPart, list[float]] = {}
 
     def add(operations: Mapping[Operation, ProfiledPass]) -> None:
         for (operation, part), fitted in operations.items():
@@ -151,4 +170,4 @@ def _body(errors: Iterable[float]) -> float:
     return float(np.quantile(logs, ONE_SIGMA))
 
 
-__all__ = ["Uncertainty", "day_scale", "model_errors", "profiled", "stated"]
+__all__ = ["Uncertainty", "day_scale", "model_errors", "other_text_rate", "profiled", "stated"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -10,6 +10,7 @@ from spinsim.reporting import page
 from spinsim.reporting.terminal import LATENCIES, NOTHING, duration, interval_head, number, percent
 
 _TITLES = {"goodput_tokens_per_s": "goodput, tokens/s", "speculation.acceptance_length": "acceptance length"}
+_HOST = ("hop", "handling")  # whose noise is the host's
 _CORRELATED = "\N{DAGGER}"
 Row = Mapping[str, Any]
 
@@ -83,7 +84,7 @@ def confidence(s: Mapping[str, Any]) -> str:
     if predicted:
         header.append(f"{interval_head(s['intervals'])}, predicted")
         notes.append(
-            "<b>Predicted</b>: where so many of the simulations with other seeds and with the noise of costs "
+            "<b>Predicted</b>: where so many of the simulations with other seeds and noise "
             f"lie ({escape(_noise(s['intervals']['noise']))}). Not in it: what costs and "
             "acceptance have wrong for every run alike."
         )
@@ -109,11 +110,29 @@ def _value(s: Mapping[str, Any], path: str) -> float | None:
 
 def _noise(noise: Mapping[str, Any]) -> str:
     """A scenario's noise in words."""
-    parts = []
-    for key, what in (("per_run_sd", "a run"), ("per_call_sd", "a call")):
-        given = noise.get(key)
-        spreads = [v for v in (given.values() if isinstance(given, Mapping) else [given]) if v]
-        if spreads:
-            low, high = percent(min(spreads)), percent(max(spreads))
-            parts.append(f"{low if low == high else f'{low} to {high}'} {what}")
-    return "noise " + " and ".join(parts) if parts else "no noise of costs is known: seeds alone"
+    run, call = noise.get("per_run_sd"), noise.get("per_call_sd")
+    host = {kind: run.get(kind) for kind in _HOST} if isinstance(run, Mapping) else {}
+    operations = (
+        {kind: sd for kind, sd in run.items() if kind not in _HOST} if isinstance(run, Mapping) else run
+    )
+    parts = [_spread(operations, "a run"), _spread(call, "a call")]
+    parts += [_spread(host.get(kind), f"a run of the host's {kind}") for kind in _HOST]
+    known = [part for part in parts if part]
+    said = "noise " + _listed(known) if known else "no noise of costs is known"
+    rate = noise.get("other_text")
+    if rate:
+        return f"{said}; outputs go over to another text than the recorded with {100 * rate:.3g} % a token"
+    return said if known else f"{said}: seeds alone"
+
+
+def _spread(given: Any, what: str) -> str:
+    """``1 % to 3 % a run``; empty where there is none."""
+    spreads = [v for v in (given.values() if isinstance(given, Mapping) else [given]) if v]
+    if not spreads:
+        return ""
+    low, high = percent(min(spreads)), percent(max(spreads))
+    return f"{low if low == high else f'{low} to {high}'} {what}"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

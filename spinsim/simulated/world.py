@@ -63,7 +63,8 @@ class SimulatedWorld:
                 self._contentions[draft] = Contention(own, others)
         self._host: list[tuple[float, int]] = []  # orchestrator time by rows
         self._host_free_ns = 0
-        self._hop_ns = round(predictor.hop().seconds * NS)
+        self._hop_ns = round(predictor.hop().seconds * (noise.hop if noise else 1.0) * NS)
+        self._slow = noise.handling if noise else 1.0  # the orchestrator's time, over what is predicted
         self._handles = any(predictor.handle(kind, 1).seconds for kind in KINDS)
         self._ended: tuple[int, int] | None = None  # kind and rows of what ended, not yet handled
 
@@ -80,7 +81,7 @@ class SimulatedWorld:
 
         host_s, host_ns = self._host[rows] if rows < len(self._host) else self._host_time(rows)
         if self._ended is not None:
-            handling_s = self._predictor.handle(KINDS[self._ended[0]], self._ended[1]).seconds
+            handling_s = self._slow * self._predictor.handle(KINDS[self._ended[0]], self._ended[1]).seconds
             host_s, host_ns = host_s + handling_s, host_ns + round(handling_s * NS)
             self._ended = None
         self.orchestrator_s += host_s
@@ -104,7 +105,7 @@ class SimulatedWorld:
     def _host_time(self, rows: int) -> tuple[float, int]:
         """Orchestrator seconds and nanoseconds for an operation of ``rows``; kept for the next one."""
         for n in range(len(self._host), rows + 1):
-            seconds = self._predictor.orchestrate(n).seconds
+            seconds = self._slow * self._predictor.orchestrate(n).seconds
             self._host.append((seconds, round(seconds * NS)))
         return self._host[rows]
 

@@ -9,24 +9,28 @@ import pytest
 from spinsim.acceptance.field import AcceptanceField
 from spinsim.engine.operations import Completed, Operation, Propose
 from spinsim.engine.world import Lane
+from spinsim.simulated.noise import Noise
 from spinsim.simulated.world import SimulatedWorld
 from tests.policies.policy_world import Field, LinearCosts
 
 MS = 1_000_000
 
 
-def world(costs: LinearCosts) -> SimulatedWorld:
+def world(costs: LinearCosts, noise: Noise | None = None) -> SimulatedWorld:
     field: AcceptanceField = Field(lambda *_: 0.5)  # type: ignore[assignment]
-    return SimulatedWorld((Lane("a", ("a",)), Lane("b", ("b",))), costs, field, remote=[False])
+    lanes = (Lane("a", ("a",)), Lane("b", ("b",)))
+    return SimulatedWorld(lanes, costs, field, remote=[False], noise=noise)
 
 
 def propose(steps: int) -> Operation:
     return Propose(0, [0], [0], [8], [steps])
 
 
-def times(costs: LinearCosts, *turns: list[tuple[int, Operation]]) -> list[list[tuple[int, int]]]:
+def times(
+    costs: LinearCosts, *turns: list[tuple[int, Operation]], noise: Noise | None = None
+) -> list[list[tuple[int, int]]]:
     """(start, end) in ns of each turn's operations; a turn is submitted when the one before has ended."""
-    made = world(costs)
+    made = world(costs, noise)
     found: list[list[tuple[int, int]]] = []
 
     def play() -> Iterator[object]:
@@ -50,3 +54,22 @@ def test_the_end_of_an_operation_is_handled_once_before_what_it_leads_to() -> No
     first, second = (start - ended for start, _ in together)
     assert first == pytest.approx((begun + 2e-3) * 1e9)
     assert second == pytest.approx((begun + 2e-3 + 1e-4) * 1e9)  # submitted after it, and not handled again
+
+
+@pytest.mark.parametrize(("hop", "handling"), [(2.0, 1.0), (1.0, 2.0), (2.0, 2.0)])
+def test_a_slower_host_doubles_hops_or_all_that_the_orchestrator_does(hop: float, handling: float) -> None:
+    noise = Noise((0.0,) * 4, (0.0,) * 4, seed=0)
+    noise.hop, noise.handling = hop, handling
+    costs = LinearCosts(step_s=(1e-3,), host_s=1e-4, hop_s=5e-5, handling_s={"propose": 2e-3})
+    slower = LinearCosts(
+        step_s=(1e-3,),
+        host_s=handling * 1e-4,
+        hop_s=hop * 5e-5,
+        handling_s={"propose": handling * 2e-3},
+    )
+    turns = [(1, propose(1))], [(1, propose(1)), (0, propose(1))]
+    assert times(costs, *turns, noise=noise) == times(slower, *turns)
+    made, plain = world(costs, noise), world(costs)
+    for one in (made, plain):
+        one.submit(0, propose(1))
+    assert made.orchestrator_s == handling * plain.orchestrator_s

@@ -9,17 +9,37 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from scipy import stats
 
+from spinsim.acceptance.runs import runs_of
+from spinsim.acceptance.trace import Recording, Trace, save_trace
 from spinsim.costs.constant import ConstantPredictor
 from spinsim.costs.predictors import ProfilePredictor, fit_operations
-from spinsim.costs.profile import SCHEMA, Point, Profile, ProfiledModel, Repeat
+from spinsim.costs.profile import (
+    SCHEMA,
+    Point,
+    Profile,
+    ProfiledModel,
+    Repeat,
+    read_profile,
+    write_profile,
+)
 from spinsim.costs.shapes import shape_of
 from spinsim.engine.records import KINDS
-from spinsim.experiments.intervals import HEADLINES, bounds, intervals_of
+from spinsim.experiments.intervals import HEADLINES, bounds, intervals_of, uncertainty_of
 from spinsim.experiments.simulate import simulate, simulate_scenario
-from spinsim.experiments.uncertainty import Uncertainty, day_scale, model_errors, profiled, stated
-from spinsim.scenario import NoiseSpec
+from spinsim.experiments.uncertainty import (
+    OTHER_TEXT,
+    Uncertainty,
+    day_scale,
+    model_errors,
+    other_text_rate,
+    profiled,
+    stated,
+)
+from spinsim.experiments.validation_metrics import Rounds, rounds_by_request
+from spinsim.scenario import NoiseSpec, Scenario
 from spinsim.simulated.noise import noise_of
 from tests.validate.tiny_models import tiny_scenario
 
@@ -29,6 +49,34 @@ COSTS = {"model": "constant", "verify_s": 0.01, "draft_step_s": 0.001, "prefill_
 def test_no_noise_is_none() -> None:
     assert noise_of(NoiseSpec(), 1) is None
     assert noise_of(NoiseSpec(per_run_sd={"verify": 0.0}), 1) is None
+    assert noise_of(NoiseSpec(per_run_sd={"hop": 0.0}), 1) is None
+    assert noise_of(NoiseSpec(other_text=0.5), 1) is None  # the acceptance field's, not a factor on times
+
+
+def test_the_host_has_a_factor_of_its_own_where_it_is_named() -> None:
+    plain = noise_of(NoiseSpec(per_run_sd={"verify": 0.1}, per_call_sd=0.1), 4)
+    hosted = noise_of(NoiseSpec(per_run_sd={"verify": 0.1, "hop": 0.2}, per_call_sd=0.1), 4)
+    assert plain is not None
+    assert hosted is not None
+    assert (plain.hop, plain.handling, hosted.handling) == (1.0, 1.0, 1.0)
+    assert hosted.hop != 1.0
+    # and leaves the draws of the operations as they are
+    assert [plain.factor(3) for _ in range(9)] == [hosted.factor(3) for _ in range(9)]
+    everything = noise_of(NoiseSpec(per_run_sd=0.1), 4)
+    assert everything is not None
+    assert (everything.hop, everything.handling) == (1.0, 1.0)
+    draws = []
+    for seed in range(800):
+        noise = noise_of(NoiseSpec(per_run_sd={"hop": 0.1, "handling": 0.2}), seed)
+        assert noise is not None
+        draws.append((np.log(noise.hop), np.log(noise.handling)))
+    assert np.std(draws, axis=0) == pytest.approx((0.1, 0.2), rel=0.1)
+    assert abs(np.corrcoef(np.transpose(draws))[0, 1]) < 0.12
+
+
+def test_the_host_has_no_factor_per_call() -> None:
+    with pytest.raises(ValidationError, match="per_call_sd"):
+        NoiseSpec(per_call_sd={"hop": 0.1})  # type: ignore[dict-item]
 
 
 def test_a_factor_per_run_is_the_operations_own() -> None:
@@ -129,7 +177,7 @@ def test_sources_are_estimated_from_the_profile(tmp_path: Path) -> None:
         "propose": pytest.approx(np.log(1.1)),
         "verify": pytest.approx(np.log(1.02) * np.sqrt(4 / 3)),
     }
-    assert found.repeats == 2
+    assert found.repeats == {"propose": 1, "verify": 2}  # each its own
     assert found.call == {"verify": pytest.approx(0.01)}
     assert found.model == {}
 
@@ -140,7 +188,7 @@ def test_a_profile_without_repeats_knows_no_other_day(tmp_path: Path) -> None:
         ConstantPredictor(verify_s=0.01, draft_step_s=[0.001]),
         tiny_scenario(tmp_path).scenario,
     )
-    assert (found.day, found.repeats) == ({}, 0)
+    assert (found.day, found.repeats) == ({}, {})
     assert found.typical().per_run_sd == 0.0
 
 
@@ -157,7 +205,7 @@ def test_a_further_day_is_covered_however_few_were_seen(repeats: int, seed: int)
 
 
 def test_runs_draw_students_t() -> None:
-    unknown = Uncertainty({"verify": 0.03}, 3, {}, {})
+    unknown = Uncertainty({"verify": 0.03, "hop": 0.1}, {"verify": 3, "hop": 1}, {}, {})
     draws = []
     for seed in range(4000):
         noise = noise_of(unknown.drawn(seed), seed)
@@ -166,15 +214,91 @@ def test_runs_draw_students_t() -> None:
     assert stats.kstest(draws, stats.t(3).cdf).pvalue > 1e-3
 
 
+def test_a_kind_without_repeats_is_drawn_with_its_scale_as_known() -> None:
+    unknown = Uncertainty({"verify": 0.03, "hop": 0.1}, {"hop": 2}, {}, {})
+    drawn = [unknown.drawn(seed).per_run_sd for seed in range(20)]
+    assert {sd["verify"] for sd in drawn} == {0.03}  # type: ignore[index]
+    assert len({sd["hop"] for sd in drawn}) == 20  # type: ignore[index]
+
+
+def test_the_hosts_day_is_estimated_from_the_repeats_that_have_it(tmp_path: Path) -> None:
+    """An older repeat has no factor of the host; its hop's and handling's are those of the others."""
+    repeats = (
+        Repeat("", {"verify": 1.01}),
+        Repeat("", {"verify": 1.02, "hop": 1.25, "handling": 0.9}),
+        Repeat("", {"verify": 0.99, "hop": 1.1}),
+    )
+    profile = profile_with(repeats)
+    write_profile(profile, tmp_path / "p.json")
+    assert read_profile(tmp_path / "p.json").repeats == repeats
+    costs = ConstantPredictor(verify_s=0.01, draft_step_s=[0.001])
+    found = profiled(profile, costs, tiny_scenario(tmp_path).scenario)
+    assert found.repeats == {"verify": 3, "hop": 2, "handling": 1}
+    assert found.day["hop"] == pytest.approx(day_scale(np.log([1.25, 1.1]).tolist()))
+    assert found.day["handling"] == pytest.approx(day_scale([np.log(0.9)]))
+    assert set(found.call) == {"verify"}
+    assert set(found.drawn(1).per_run_sd) == {"verify", "hop", "handling"}  # type: ignore[arg-type]
+
+
+def recorded(scenario: Scenario, dtype: str, temperature: float = 0.0) -> Scenario:
+    """As if acceptance came from a trace, with a target of ``dtype``."""
+    values = scenario.model_dump(mode="json")
+    values["acceptance"] = {"model": "trace", "path": "t.npz"}
+    values["models"]["target"]["dtype"] = dtype
+    values["sampling"]["temperature"] = temperature
+    return Scenario.model_validate(values)
+
+
+def test_other_text_is_of_recorded_acceptance_in_few_bits(tmp_path: Path) -> None:
+    plain = tiny_scenario(tmp_path, costs=COSTS).scenario
+    assert other_text_rate(recorded(plain, "bf16")) == other_text_rate(recorded(plain, "fp16")) == OTHER_TEXT
+    assert other_text_rate(recorded(plain, "fp32")) == 0.0
+    assert other_text_rate(recorded(plain, "bf16", temperature=0.7)) == 0.0
+    values = plain.model_dump(mode="json")
+    values["models"]["target"]["dtype"] = "bf16"
+    assert other_text_rate(Scenario.model_validate(values)) == 0.0  # modelled
+    costs = ConstantPredictor(verify_s=0.01, draft_step_s=[0.001])
+    found = profiled(profile_with(()), costs, recorded(plain, "bf16"))
+    assert found.typical().other_text == found.drawn(3).other_text == OTHER_TEXT
+    # whatever costs come from; and a scenario that states its noise has no other
+    assert uncertainty_of(recorded(plain, "bf16"), tmp_path, costs).other_text == OTHER_TEXT
+    said = recorded(plain, "bf16").model_copy(update={"noise": NoiseSpec(per_run_sd=0.1)})
+    assert uncertainty_of(said, tmp_path, costs).other_text == 0.0
+    assert stated(NoiseSpec(other_text=0.2)).drawn(1).other_text == 0.2
+    assert not Uncertainty({}, {}, {}, {}, 0.1).nothing
+
+
+def test_a_run_draws_its_text_by_the_noise_seed(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    runs = {name: Recording.of_runs(runs_of(rng.random((9, 40)) < 0.6).tolist()) for name in ("a", "b")}
+    save_trace(
+        Trace(target="t", keys=tuple(f"k{i}" for i in range(9)), prompt_tokens=(4,) * 9, drafts=runs),
+        tmp_path / "t.npz",
+    )
+
+    def rounds(seed: int, rate: float) -> Rounds:
+        loaded = tiny_scenario(
+            tmp_path,
+            costs=COSTS,
+            acceptance={"model": "trace", "path": "t.npz"},
+            noise={"other_text": rate},
+        )
+        done = simulate_scenario(loaded.scenario, loaded.base_dir, noise_seed=seed)
+        return rounds_by_request(done.records)
+
+    assert rounds(7, 0.2) == rounds(7, 0.2) != rounds(8, 0.2)
+    assert rounds(7, 0.0) == rounds(8, 0.0) != rounds(7, 0.2)
+
+
 def test_a_single_repeat_draws_no_run_without_end() -> None:
-    unknown = Uncertainty({"verify": 0.2}, 1, {}, {})
+    unknown = Uncertainty({"verify": 0.2}, {"verify": 1}, {}, {})
     drawn = [unknown.drawn(seed).per_run_sd["verify"] for seed in range(2000)]  # type: ignore[index]
     assert max(drawn) == 1.0
     assert np.median(drawn) == pytest.approx(0.2 / np.sqrt(stats.chi2(1).median()), rel=0.1)
 
 
 def test_the_models_error_adds_to_the_day() -> None:
-    unknown = Uncertainty({"verify": 0.03}, 0, {"verify": 0.04, "prefill": 0.02}, {})
+    unknown = Uncertainty({"verify": 0.03}, {}, {"verify": 0.04, "prefill": 0.02}, {})
     assert unknown.typical().per_run_sd == {"verify": pytest.approx(0.05), "prefill": 0.02}
     assert unknown.drawn(5) == unknown.typical()
     assert not unknown.nothing
