@@ -296,7 +296,7 @@ def test_a_decomposed_probe_is_what_the_policy_would_plan() -> None:
     probe = Probe("verify", "t", -1, 3, 4, 100, "decomposed", 64, even=False)
     assert probe.plan == decompose([103, 78, 53], [4, 4, 4], 64)
     assert probe.point(timing_of([1.0])).packing == "decomposed"
-    assert part_of(probe.point(timing_of([1.0])), probe.graphs) == probe.part
+    assert part_of(probe.point(timing_of([1.0]))) == probe.part
 
 
 def test_the_worst_fit_gets_the_next_point(measured: tuple[Path, Path]) -> None:
