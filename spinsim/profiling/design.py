@@ -98,7 +98,7 @@ def _prefill(model: str, limits: Range, count: int, most: int) -> Iterator[Probe
     for tokens in levels(longest, count + 1, low=8):
         yield Probe("prefill", model, -1, 1, tokens, 0)
         # A chunk, or a pass, that goes on with a prompt is as large as one that begins it.
-        if tokens < longest or longest == most < whole:
+        if tokens < whole:
             yield Probe("prefill", model, -1, 1, tokens, whole - tokens)
     # Two prompts that share a chunk, with all that was computed of them before.
     half = max(1, min(chunk // 2, whole))
@@ -106,7 +106,11 @@ def _prefill(model: str, limits: Range, count: int, most: int) -> Iterator[Probe
         yield Probe("prefill", model, -1, 2, half, whole - half)
     for rows in levels(min(chunk, limits.rows), count):
         if rows > 1:
-            yield Probe("prefill", model, -1, rows, max(1, min(chunk // rows, whole)), 0)
+            tokens = max(1, min(chunk // rows, whole))
+            yield Probe("prefill", model, -1, rows, tokens, 0)
+            if rows == limits.rows:  # as much K/V as where one prompt goes on and others begin
+                start = -(-(whole + chunk) // rows) - tokens
+                yield Probe("prefill", model, -1, rows, tokens, min(start, whole - tokens))
 
 
 def _verify(model: str, limits: Range, packing: str, count: int) -> Iterator[Probe]:
