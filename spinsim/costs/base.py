@@ -54,11 +54,11 @@ class Predictor(Protocol):
     """
 
     def prefill(self, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
-        """One pass of the target over ``tokens[i]`` prompt tokens after ``starts[i]`` cached ones."""
+        """The target over ``tokens[i]`` prompt tokens after ``starts[i]`` cached ones."""
         ...
 
     def catch_up(self, draft: int, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
-        """One pass of a draft over tokens it has not seen."""
+        """A draft over tokens it has not seen."""
         ...
 
     def propose(self, draft: int, lengths: Sequence[int], contexts: Sequence[int]) -> Estimate:

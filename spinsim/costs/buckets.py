@@ -12,11 +12,12 @@ first few units, and a model needs tens of graphs rather than hundreds. The spac
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 ROW_UNIT, TOKEN_UNIT, KV_UNIT = 8, 8, 64
 LONG_QUERY = 32  # new tokens of a pass from which another kernel pays, which does not cut a row's K/V (ours)
 PROMPT_UNIT = 16  # new tokens
-PROMPT_TOKENS = 1024  # of one prefill or catch-up pass; beyond it passes are eager, at their exact shape
+PROMPT_TOKENS = 2048  # of one captured prefill or catch-up pass; more run as several (ours)
 
 
 def _round_up(n: int, unit: int, octave_bits: int) -> int:
@@ -92,10 +93,42 @@ def prompt_token_buckets(limit: int) -> tuple[int, ...]:
 
 
 def prompt_shape(rows: int, tokens: int, graphs: bool) -> tuple[int, int]:
-    """Executed (rows, new tokens in all) of a prefill or catch-up."""
-    if not graphs or tokens > PROMPT_TOKENS:
-        return rows, tokens
-    return bucket_prompt_rows(rows), bucket_prompt_tokens(tokens)
+    """Executed (rows, new tokens in all) of one pass of a prefill or catch-up."""
+    return (bucket_prompt_rows(rows), bucket_prompt_tokens(tokens)) if graphs else (rows, tokens)
+
+
+class PromptPass(NamedTuple):
+    """One pass of a prefill or catch-up: ``tokens[i]`` new ones after ``starts[i]``, of row ``rows[i]``."""
+
+    rows: Sequence[int]
+    starts: Sequence[int]
+    tokens: Sequence[int]
+
+
+def prompt_passes(
+    tokens: Sequence[int], starts: Sequence[int], limit: int = PROMPT_TOKENS
+) -> list[PromptPass]:
+    """The passes of a prefill or catch-up whose graphs hold ``limit`` new tokens: all full but the last.
+
+    Tokens keep the rows' order. A row that does not fit any more goes on in the next pass: its first
+    part is in the cache then, and attention is causal, so that nothing changes for it. (Passes of equal
+    size would waste more: buckets are wide where passes are large.)
+    """
+    total = sum(tokens)
+    if total <= limit:
+        return [PromptPass(range(len(tokens)), starts, tokens)] if total else []
+    passes: list[tuple[list[int], list[int], list[int]]] = []
+    room = 0
+    for row, (new, start) in enumerate(zip(tokens, starts, strict=True)):
+        while new > 0:
+            if not room:
+                passes.append(([], [], []))
+                room = limit
+            piece = min(new, room)
+            for values, value in zip(passes[-1], (row, start, piece), strict=True):
+                values.append(value)
+            new, start, room = new - piece, start + piece, room - piece
+    return [PromptPass(*lists) for lists in passes]
 
 
 def active_rows(lengths: Sequence[int]) -> list[int]:

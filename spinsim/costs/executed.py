@@ -2,23 +2,23 @@
 
 The predictors ask for these shapes and the profiler writes its points at them, so that a measured
 point answers exactly the question that was measured. Under CUDA graphs the rows of draft steps, the
-tokens of verifications, and both of prefill and catch-up (up to a limit, see
-:func:`spinsim.costs.buckets.prompt_shape`) are those of the bucket; spare rows read no K/V.
+tokens of verifications, and both of prefill and catch-up are those of the bucket; spare rows read no K/V.
+A prefill or catch-up of more tokens than a graph holds is several passes: see :func:`in_passes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import mul
 
-from spinsim.costs.base import Packing
-from spinsim.costs.buckets import bucket_rows, bucket_tokens, prompt_shape
+from spinsim.costs.base import Estimate, Packing
+from spinsim.costs.buckets import bucket_rows, bucket_tokens, prompt_passes, prompt_shape
 from spinsim.costs.fits import PassShape
 from spinsim.costs.profile import Point
 
 
 def causal_shape(tokens: Sequence[int], starts: Sequence[int], graphs: bool, *, head: bool) -> PassShape:
-    """A pass over ``tokens[i]`` new tokens after ``starts[i]``.
+    """One pass over ``tokens[i]`` new tokens after ``starts[i]``.
 
     ``head``: the last position of each row has logits (prefill); else none has (catch-up).
     ``graphs``: those of prefill and catch-up. K/V and pairs are those of the real tokens.
@@ -27,6 +27,14 @@ def causal_shape(tokens: Sequence[int], starts: Sequence[int], graphs: bool, *, 
     pairs = sum(map(mul, tokens, starts)) + (sum(map(mul, tokens, tokens)) + total) // 2
     rows, executed = prompt_shape(len(tokens), total, graphs)
     return PassShape(rows, executed, rows if head else 0, executed, sum(starts) + total, pairs)
+
+
+def in_passes(
+    ask: Callable[[Sequence[int], Sequence[int]], Estimate], tokens: Sequence[int], starts: Sequence[int]
+) -> Estimate:
+    """The passes of a large prefill or catch-up, each as ``ask`` says: their sum, the least certain label."""
+    found = [ask(one.tokens, one.starts) for one in prompt_passes(tokens, starts)]
+    return Estimate(sum(part.seconds for part in found), max(part.label for part in found))
 
 
 def step_rows(rows: int, graphs: bool) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import compress
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.optimize import isotonic_regression, nnls
 
 from spinsim.costs.base import INTERPOLATED, MEASURED, Estimate, Packing, Predictor
 from spinsim.costs.buckets import PROMPT_TOKENS, active_rows
-from spinsim.costs.executed import causal_shape, pass_shape, step_rows, step_shape, verify_shape
+from spinsim.costs.executed import causal_shape, in_passes, pass_shape, step_rows, step_shape, verify_shape
 from spinsim.costs.fits import ChosenFit, PassShape, fit_pass
 from spinsim.costs.links import Link
 from spinsim.costs.profile import MODEL_OPERATIONS, Point, Profile
@@ -19,25 +20,19 @@ from spinsim.errors import InputError
 
 EDGE = 1.05  # a step in the middle of a measured proposal stands for its last one, a little further out
 
+PROMPTS = ("prefill", "catch_up")
+
 Operation = tuple[str, str]  # operation, and which part of it: see part_of
 
 
-def part_of(point: Point, prompt_graphs: bool) -> str:
-    """What is fitted apart: a verification's packing, a proposal's first step from the later ones, and
-    prefills and catch-ups too large for a captured graph, which take at least as long as their launches.
+def part_of(point: Point) -> str:
+    """What is fitted apart: a verification's packing, and a proposal's first step from the later ones.
 
     The first step also bears what a whole proposal costs once: its inputs' upload, its outputs' return.
     """
     if point.operation == "draft_step":
         return "first" if point.features["tokens"] == 2 * point.features["rows"] else "later"
-    if point.operation == "verify":
-        return point.packing
-    return prompt_part(point.features["tokens"], prompt_graphs)
-
-
-def prompt_part(tokens: float, prompt_graphs: bool) -> str:
-    """The part of a prefill or catch-up of so many executed tokens."""
-    return "eager" if prompt_graphs and tokens > PROMPT_TOKENS else ""
+    return point.packing  # none but a verification has one
 
 
 class ProfiledPass:
@@ -119,10 +114,18 @@ def fit_operations(profile: Profile, model: str) -> dict[Operation, ProfiledPass
     """Every operation that was measured for ``model``, fitted."""
     parts: dict[Operation, list[Point]] = {}
     for point in profile.points:
-        if point.model == model and point.operation in MODEL_OPERATIONS:
-            part = part_of(point, profile.prompt_graphs)
-            parts.setdefault((point.operation, part), []).append(point)
+        if point.model == model and point.operation in MODEL_OPERATIONS and not _replaced(point, profile):
+            parts.setdefault((point.operation, part_of(point)), []).append(point)
     return {key: ProfiledPass(points, profile) for key, points in parts.items()}
+
+
+def _replaced(point: Point, profile: Profile) -> bool:
+    """Was it measured by a runner that ran prompts too large for a graph eagerly, in one pass?
+
+    Profiles from before hold such points. Several captured passes have replaced these, nobody asks for them
+    any more, and a fit that saw both would be wrong about either.
+    """
+    return profile.prompt_graphs and point.operation in PROMPTS and point.features["tokens"] > PROMPT_TOKENS
 
 
 class ProfilePredictor:
@@ -161,20 +164,24 @@ class ProfilePredictor:
         self._orchestrate: dict[int, Estimate] = {}
 
     def prefill(self, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
-        """One pass of the target over new prompt tokens."""
+        """One pass of the target over new prompt tokens; with graphs as many as it takes."""
         if not any(tokens):
             return Estimate(0.0, MEASURED)
         shape = causal_shape(tokens, starts, self._prompt_graphs, head=True)
-        known = self.target.get(("prefill", prompt_part(shape.tokens, self._prompt_graphs)))
+        if shape.tokens > PROMPT_TOKENS and self._prompt_graphs:
+            return in_passes(self.prefill, tokens, starts)
+        known = self.target.get(("prefill", ""))
         found = known and known.estimate(shape)
         return found or self._beyond("prefill", known, shape).prefill(tokens, starts)
 
     def catch_up(self, draft: int, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
-        """One pass of a draft over tokens it has not seen."""
+        """One pass of a draft over tokens it has not seen; with graphs as many as prefill."""
         if not any(tokens):
             return Estimate(0.0, MEASURED)
         shape = causal_shape(tokens, starts, self._prompt_graphs, head=False)
-        known = self.drafts[draft].get(("catch_up", prompt_part(shape.tokens, self._prompt_graphs)))
+        if shape.tokens > PROMPT_TOKENS and self._prompt_graphs:
+            return in_passes(partial(self.catch_up, draft), tokens, starts)
+        known = self.drafts[draft].get(("catch_up", ""))
         found = known and known.estimate(shape)
         return found or self._beyond("catch_up", known, shape).catch_up(draft, tokens, starts)
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import compress
 from operator import mul
 
 from spinsim.costs.base import ROOFLINE, Estimate, Packing, UniformHost
-from spinsim.costs.buckets import active_rows, bucket_kv, bucket_rows, bucket_tokens, prompt_shape
+from spinsim.costs.buckets import (
+    PROMPT_TOKENS,
+    active_rows,
+    bucket_kv,
+    bucket_rows,
+    bucket_tokens,
+    prompt_shape,
+)
+from spinsim.costs.executed import in_passes
 from spinsim.costs.links import Link
 from spinsim.costs.operators import PassCosts
 
@@ -41,11 +50,13 @@ class RooflinePredictor(UniformHost):
         self._fixed: dict[int, float] = {}  # verification without attention, by query tokens asked for
 
     def prefill(self, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
-        """One pass of the target; only each prompt's last position reaches the head."""
+        """One pass of the target, or several; only each row's last position reaches the head."""
         target = self._target
         total = sum(tokens)
         if not total:
             return _NOTHING
+        if target.graphs and total > PROMPT_TOKENS:
+            return in_passes(self.prefill, tokens, starts)
         rows, total = prompt_shape(len(tokens), total, target.graphs)
         return Estimate(
             target.overhead_s + target.body(total) + target.output(rows) + _causal(target, tokens, starts),
@@ -53,7 +64,7 @@ class RooflinePredictor(UniformHost):
         )
 
     def catch_up(self, draft: int, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
-        """One pass of a draft. No position reaches the head.
+        """One pass of a draft, or several. No position reaches the head.
 
         (It does where a selector asks what the draft would have proposed; that is not charged.)
         """
@@ -61,6 +72,8 @@ class RooflinePredictor(UniformHost):
         total = sum(tokens)
         if not total:
             return _NOTHING
+        if model.graphs and total > PROMPT_TOKENS:
+            return in_passes(partial(self.catch_up, draft), tokens, starts)
         _, total = prompt_shape(len(tokens), total, model.graphs)
         return Estimate(model.overhead_s + model.body(total) + _causal(model, tokens, starts), ROOFLINE)
 

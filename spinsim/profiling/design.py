@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 
-from spinsim.costs.buckets import bucket_rows
+from spinsim.costs.buckets import PROMPT_TOKENS, bucket_rows
 from spinsim.profiling.probes import Probe, unique
 
 LATER_STEPS = 5  # a proposal of so many tokens tells a later step from the first one
@@ -46,7 +47,8 @@ def design(
     """Probes of every model. ``target`` and the keys of ``drafts`` are the profile's model keys.
 
     ``drafts`` maps to the draft that is executed; ``graphs`` says which models replay graphs,
-    ``prompt_graphs`` whether they do so for prefill and catch-up too.
+    ``prompt_graphs`` whether they do so for prefill and catch-up too: then no probe has more tokens than one
+    of their passes.
     """
     core = _level(target, drafts, limits, packings, 3 if quick else 4, graphs, prompt_graphs)
     fine = _level(target, drafts, limits, packings, 5 if quick else 7, graphs, prompt_graphs)
@@ -63,12 +65,14 @@ def _level(
     graphs: Mapping[str, bool],
     prompt_graphs: bool,
 ) -> list[Probe]:
-    found = [*_prefill(target, limits, count)]
+    # Passes of more tokens are never executed where prompts are replayed from graphs.
+    most = {model: PROMPT_TOKENS if graphs[model] and prompt_graphs else sys.maxsize for model in graphs}
+    found = [*_prefill(target, limits, count, most[target])]
     for packing in packings:
         found += _verify(target, limits, packing, count)
     for model, draft in drafts.items():
         found += _draft_steps(model, draft, limits, count)
-        found += _catch_up(model, draft, limits, count)
+        found += _catch_up(model, draft, limits, count, most[model])
     return unique(
         [
             replace(probe, graphs=graphs[probe.model] and (prompt_graphs or probe.operation not in PROMPTS))
@@ -88,19 +92,25 @@ def _rows(limit: int, count: int) -> list[int]:
     return sorted({min(bucket_rows(rows), limit) for rows in levels(limit, count)})
 
 
-def _prefill(model: str, limits: Range, count: int) -> Iterator[Probe]:
-    longest = min(limits.chunk, limits.context - 1)
+def _prefill(model: str, limits: Range, count: int, most: int) -> Iterator[Probe]:
+    chunk, whole = min(limits.chunk, most), limits.context - 1
+    longest = min(chunk, whole)
     for tokens in levels(longest, count + 1, low=8):
         yield Probe("prefill", model, -1, 1, tokens, 0)
-        if tokens < longest:
-            yield Probe("prefill", model, -1, 1, tokens, limits.context - 1 - tokens)
+        # A chunk, or a pass, that goes on with a prompt is as large as one that begins it.
+        if tokens < whole:
+            yield Probe("prefill", model, -1, 1, tokens, whole - tokens)
     # Two prompts that share a chunk, with all that was computed of them before.
-    half = max(1, min(limits.chunk // 2, limits.context - 1))
+    half = max(1, min(chunk // 2, whole))
     if limits.rows > 1:
-        yield Probe("prefill", model, -1, 2, half, limits.context - 1 - half)
-    for rows in levels(min(limits.chunk, limits.rows), count):
+        yield Probe("prefill", model, -1, 2, half, whole - half)
+    for rows in levels(min(chunk, limits.rows), count):
         if rows > 1:
-            yield Probe("prefill", model, -1, rows, max(1, min(limits.chunk // rows, limits.context - 1)), 0)
+            tokens = max(1, min(chunk // rows, whole))
+            yield Probe("prefill", model, -1, rows, tokens, 0)
+            if rows == limits.rows:  # as much K/V as where one prompt goes on and others begin
+                start = -(-(whole + chunk) // rows) - tokens
+                yield Probe("prefill", model, -1, rows, tokens, min(start, whole - tokens))
 
 
 def _verify(model: str, limits: Range, packing: str, count: int) -> Iterator[Probe]:
@@ -133,10 +143,12 @@ def _draft_steps(model: str, draft: int, limits: Range, count: int) -> Iterator[
             yield Probe("draft_step", model, draft, rows, 1, context, proposal=steps)
 
 
-def _catch_up(model: str, draft: int, limits: Range, count: int) -> Iterator[Probe]:
+def _catch_up(model: str, draft: int, limits: Range, count: int, most: int) -> Iterator[Probe]:
     whole = limits.context - 1
-    for rows in _rows(limits.rows, max(2, count - 1)):
-        for tokens in levels(whole, count, low=2):
+    for rows in _rows(min(limits.rows, most), max(2, count - 1)):
+        longest = min(whole, most // rows)
+        for tokens in levels(longest, count, low=2):
             yield Probe("catch_up", model, draft, rows, tokens, 0)
-            if 2 * tokens < whole:
+            # As for prefill; else so many after a start cost about what all of a context costs.
+            if 2 * tokens < whole or tokens == longest < whole:
                 yield Probe("catch_up", model, draft, rows, tokens, whole - tokens)

@@ -9,7 +9,6 @@ from functools import cached_property
 from spinsim.costs.base import Packing
 from spinsim.costs.executed import causal_shape, features_of, step_rows, step_shape, verify_shape
 from spinsim.costs.fits import PassShape
-from spinsim.costs.predictors import prompt_part
 from spinsim.costs.profile import Point
 from spinsim.policies.packing.decomposed import decompose
 from spinsim.profiling.timing import Timing
@@ -87,9 +86,7 @@ class Probe:
         """As :func:`spinsim.costs.predictors.part_of` its point."""
         if self.operation == "draft_step":
             return "first" if self.tokens == 2 else "later"
-        if self.operation == "verify":
-            return self.packing
-        return prompt_part(self.shape.tokens, self.graphs)
+        return self.packing
 
     def point(self, timing: Timing) -> Point:
         """The measured point."""

@@ -80,7 +80,7 @@ def synthetic_profile(noise: float = 0.0, seed: int = 0) -> Profile:
                 features = {"rows": rows, "query_tokens": queries, "tokens": queries, "kv_tokens": kv}
                 for packing in ("ragged", "padded"):
                     add("verify", seconds, features, "target", packing)
-    for tokens in (1, 8, 64, 256, 512, 1024, 2048):
+    for tokens in (1, 8, 64, 256, 512, 1024, 2048, 4096):
         for start in (0, 512, 2048):
             kv, pairs = start + tokens, tokens * start + tokens * (tokens + 1) // 2
             features = {"rows": 1, "tokens": tokens, "kv_tokens": kv, "pairs": pairs}

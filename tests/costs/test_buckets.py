@@ -18,6 +18,7 @@ from spinsim.costs.buckets import (
     bucket_tokens,
     draft_step_shapes,
     kv_buckets,
+    prompt_passes,
     prompt_row_buckets,
     prompt_shape,
     prompt_token_buckets,
@@ -66,13 +67,43 @@ def test_graphs_to_capture_are_tens() -> None:
     assert row_buckets(64) == (1, 2, 4, 8, 16, 24, 32, 40, 48, 56, 64)
     assert len(token_buckets(1024)) <= 50
     assert len(kv_buckets(8192)) <= 30
-    assert len(prompt_row_buckets(32)) * len(prompt_token_buckets(PROMPT_TOKENS)) <= 80
+    assert len(prompt_row_buckets(32)) * len(prompt_token_buckets(PROMPT_TOKENS)) <= 90
 
 
-def test_long_prompts_are_executed_as_they_are() -> None:
+def test_executed_prompts() -> None:
     assert prompt_shape(3, PROMPT_TOKENS - 1, True) == (4, PROMPT_TOKENS)
-    assert prompt_shape(3, PROMPT_TOKENS + 1, True) == (3, PROMPT_TOKENS + 1)
     assert prompt_shape(3, 17, False) == (3, 17)
+
+
+def test_a_large_prompt_is_full_passes_and_a_rest() -> None:
+    assert prompt_passes([PROMPT_TOKENS, 0], [7, 8]) == [(range(2), [7, 8], [PROMPT_TOKENS, 0])]
+    assert prompt_passes([5, 20, 4], [100, 0, 3], 10) == [
+        ([0, 1], [100, 0], [5, 5]),
+        ([1], [5], [10]),
+        ([1, 2], [15, 3], [5, 4]),
+    ]
+    assert prompt_passes([], []) == prompt_passes([0, 0], [4, 5]) == []
+
+
+@given(
+    pieces=st.lists(st.tuples(st.integers(0, 90), st.integers(0, 500)), max_size=12),
+    limit=st.integers(1, 100),
+)
+def test_passes_hold_every_token_once_in_order(pieces: list[tuple[int, int]], limit: int) -> None:
+    tokens, starts = [new for new, _ in pieces], [start for _, start in pieces]
+    passes = prompt_passes(tokens, starts, limit)
+    executed = [
+        (row, start + i) for one in passes for row, start, new in zip(*one, strict=True) for i in range(new)
+    ]
+    wanted = [(row, start + i) for row, (new, start) in enumerate(pieces) for i in range(new)]
+    assert executed == wanted
+    sizes = [sum(one.tokens) for one in passes]
+    assert all(size == limit for size in sizes[:-1])
+    assert all(0 < size <= limit for size in sizes)
+    for one in passes:
+        assert len(set(one.rows)) == len(one.rows)
+        if len(passes) > 1:  # alone it is the call as it came, rows without tokens included
+            assert min(one.tokens) > 0
 
 
 @given(lengths=st.lists(st.integers(0, 8), max_size=40))

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spinsim.costs.base import INTERPOLATED, MEASURED, ROOFLINE, Packing, Predictor
-from spinsim.costs.buckets import bucket_rows
+from spinsim.costs.buckets import PROMPT_TOKENS, bucket_rows
 from spinsim.costs.build import build_predictor
 from spinsim.costs.executed import pass_shape
 from spinsim.costs.fits import PassShape, fit_pass, fit_table, held_out, law_fitter
@@ -332,6 +332,55 @@ def test_beyond_the_range_is_refused_or_flagged(
     answer = ask(lenient)
     assert answer.label == ROOFLINE
     assert answer.seconds > 0
+
+
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory: pytest.TempPathFactory) -> ProfilePredictor:
+    """From a profile with prompt graphs, whose points of 2,048 tokens were measured eagerly."""
+    path = tmp_path_factory.mktemp("profiles") / "machine.json"
+    write_profile(replace(measured(), prompt_graphs=True), path)
+    costs = {"model": "profile", "path": path.name}
+    found = build_predictor(scenario_of(costs=costs), path.parent)
+    assert isinstance(found, ProfilePredictor)
+    return found
+
+
+def test_a_large_prompt_costs_its_passes(strict: Predictor, replayed: ProfilePredictor) -> None:
+    asks = (replayed.prefill, lambda tokens, starts: replayed.catch_up(0, tokens, starts))
+    for ask in asks:
+        assert ask([PROMPT_TOKENS], [0]).label == MEASURED
+        parts = ask([PROMPT_TOKENS], [0]), ask([476, 300], [PROMPT_TOKENS, 40])
+        whole = ask([PROMPT_TOKENS + 476, 300], [0, 40])
+        assert whole == (pytest.approx(sum(part.seconds for part in parts), rel=1e-12), INTERPOLATED)
+    # Without prompt graphs it is one pass, measured as such.
+    assert strict.prefill([2 * PROMPT_TOKENS], [0]).label == MEASURED
+    with pytest.raises(InputError, match="KV tokens is outside the profile"):
+        replayed.prefill([9000], [0])  # no pass is too large, but the last ones reach too far back
+
+
+def test_eager_points_of_a_profile_with_prompt_graphs_are_left_out(replayed: ProfilePredictor) -> None:
+    for fitted in (replayed.target["prefill", ""], replayed.drafts[0]["catch_up", ""]):
+        assert max(shape.tokens for shape in fitted.shapes) == PROMPT_TOKENS
+    only = [point for point in measured().points if point.features.get("tokens") == 2 * PROMPT_TOKENS]
+    assert only
+    assert not fit_operations(replace(measured(), prompt_graphs=True, points=tuple(only)), "draft")
+
+
+@pytest.mark.parametrize("name", ["one-gpu-h100", "two-gpus-h100-x2"])
+def test_shipped_profiles_answer_for_large_catch_ups(name: str) -> None:
+    """Though made when these were eager; of all the rows and context that they were made for."""
+    profile = read_profile(Path(__file__).parents[2] / "profiles" / f"{name}.json")
+    assert profile.prompt_graphs
+    for model in profile.models:
+        fits = {key: fit for key, fit in fit_operations(profile, model).items() if key[0] == "catch_up"}
+        if not fits:  # the target
+            continue
+        predictor = ProfilePredictor(profile, {}, [fits], [model], link=None, fallback=None)
+        full = predictor.catch_up(0, [PROMPT_TOKENS // 64] * 64, [0] * 64)
+        whole = predictor.catch_up(0, [511] * 64, [0] * 64)
+        passes = 511 * 64 / PROMPT_TOKENS
+        assert whole.label <= INTERPOLATED
+        assert 0.5 * passes * full.seconds < whole.seconds < 2 * passes * full.seconds
 
 
 def test_below_the_range_the_smallest_shape_answers(strict: Predictor) -> None:

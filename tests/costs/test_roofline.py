@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spinsim.costs.base import ROOFLINE, Packing
-from spinsim.costs.buckets import active_rows, bucket_rows
+from spinsim.costs.buckets import PROMPT_TOKENS, active_rows, bucket_rows
 from spinsim.costs.hardware import hardware_names, hardware_of, sheet_of_device
 from spinsim.costs.links import Link, link_between
 from spinsim.costs.operators import PassCosts, all_reduce_s
@@ -171,6 +171,18 @@ def test_latency_is_a_staircase_under_graphs_and_none_without() -> None:
     assert eager.verify(ragged(1, 257, 512)).seconds < eager.verify(ragged(1, 288, 512)).seconds - 1e-6
 
 
+def test_a_large_prompt_costs_its_passes() -> None:
+    asks = (PREDICTOR.prefill, lambda tokens, starts: PREDICTOR.catch_up(0, tokens, starts))
+    for ask in asks:
+        rest = PROMPT_TOKENS - 900
+        parts = ask([900, rest], [0, 50]), ask([276, 30], [50 + rest, 7])
+        whole = ask([900, rest + 276, 30], [0, 50, 7])
+        assert whole == (pytest.approx(sum(part.seconds for part in parts), rel=1e-12), ROOFLINE)
+    eager = RooflinePredictor(PassCosts(shape_of("llama-68m"), "bf16", H200, graphs=False), [], None)
+    apart = eager.prefill([1024], [0]).seconds + eager.prefill([1024], [1024]).seconds
+    assert eager.prefill([2048], [0]).seconds < 0.6 * apart  # one pass: mostly launches
+
+
 def test_the_cpu_runs_no_graphs() -> None:
     assert not PassCosts(shape_of("llama-68m"), "fp32", hardware_of("cpu"), graphs=True).graphs
 
@@ -254,7 +266,8 @@ def test_nothing_asked_costs_nothing() -> None:
 
 @given(data=st.data(), rows=st.integers(1, 12), more=st.integers(0, 400))
 def test_passes_are_monotone(data: st.DataObject, rows: int, more: int) -> None:
-    tokens = data.draw(st.lists(st.integers(0, 300), min_size=rows, max_size=rows))
+    """Within a pass, and into a second one. Beyond, a token more may leave a row uncut, and save its K/V."""
+    tokens = data.draw(st.lists(st.integers(0, PROMPT_TOKENS // 12), min_size=rows, max_size=rows))
     starts = data.draw(st.lists(st.integers(0, 3000), min_size=rows, max_size=rows))
     at = data.draw(st.integers(0, rows - 1))
     for ask in (PREDICTOR.prefill, lambda t, s: PREDICTOR.catch_up(0, t, s)):

@@ -116,7 +116,7 @@ class SpokenWorld(SimulatedWorld):
         self, lanes: Sequence[Lane], predictor: Predictor, speakers: Speakers, *, drafts: int
     ) -> None:
         field: Any = SpokenField(speakers)
-        super().__init__(lanes, predictor, field, target_lane=0, remote=(True,) * drafts)
+        super().__init__(lanes, predictor, field, remote=(True,) * drafts)
         self.speakers = speakers
 
     def submit(self, lane: int, operation: Operation) -> simpy.Event:

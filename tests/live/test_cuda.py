@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from spinsim.costs.buckets import PROMPT_TOKENS
 from spinsim.experiments.replay import replay
 from spinsim.experiments.run import run
 from spinsim.live.deployment import Deployment
 from spinsim.live.runner.build import make_runner
+from spinsim.live.runner.graphed import GraphedRunner
 from spinsim.live.runner.loading import random_model
 from spinsim.live.runner.selfcheck import relative, tiny_configs
 from spinsim.scenario_file import LoadedScenario
@@ -64,7 +66,10 @@ def expected_on_gpu(loaded: LoadedScenario, deployment: Deployment) -> dict[int,
     ],
     ids=["fp32", "bf16", "bf16-triton"],
 )
-def test_graphed_prompts_leave_what_eager_ones_do(dtype: torch.dtype, kernel: str, tolerance: float) -> None:
+@pytest.mark.parametrize("limit", [PROMPT_TOKENS, 48], ids=["one pass", "several"])
+def test_graphed_prompts_leave_what_eager_ones_do(
+    dtype: torch.dtype, kernel: str, tolerance: float, limit: int
+) -> None:
     """Replayed at changing lengths, with the kernels of few and of many new tokens."""
     model = random_model(tiny_configs()["llama"], 1, context_tokens=256, dtype=dtype, device="cuda")
     eager, graphed = (
@@ -79,6 +84,9 @@ def test_graphed_prompts_leave_what_eager_ones_do(dtype: torch.dtype, kernel: st
         )
         for graphs in (False, True)
     )
+    assert isinstance(graphed, GraphedRunner)
+    assert graphed.prompts is not None
+    graphed.prompts.limit = limit
     calls = [
         ([3, 1], [0, 0], [list(range(90)), list(range(40))]),
         ([1, 3, 0], [40, 90, 0], [[5, 6, 7], [8], [9, 10]]),

@@ -13,6 +13,7 @@ from spinsim.costs.buckets import PROMPT_TOKENS
 from spinsim.live.runner.forward import ModelRunner
 from spinsim.live.runner.graphed import GraphedRunner
 from spinsim.live.runner.loading import LoadedModel, random_model
+from spinsim.live.runner.prompt_graphs import PromptGraphs
 from spinsim.live.runner.sampling import GREEDY, Sampling
 
 SLOTS, SLOT_TOKENS = 6, 160
@@ -34,6 +35,20 @@ def chunks(source: random.Random) -> tuple[list[int], list[int], list[list[int]]
     starts = [source.choice((0, source.randint(0, SLOT_TOKENS - new))) for new in news]
     tokens = [[source.randrange(VOCABULARY) for _ in range(new)] for new in news]
     return source.sample(range(SLOTS), rows), starts, tokens
+
+
+def limited(graphed: GraphedRunner, limit: int) -> None:
+    """Its prompt graphs hold so many tokens, none captured yet."""
+    whole = graphed.prompts
+    assert whole is not None
+    graphed.prompts = PromptGraphs(
+        whole.decoder,
+        whole.cache,
+        whole.recorder,
+        max_rows=whole.max_rows,
+        sampling=whole.sampling,
+        limit=limit,
+    )
 
 
 def same_cache(one: ModelRunner, other: ModelRunner) -> None:
@@ -64,6 +79,63 @@ def test_graphed_prompts_are_the_eager_ones(lean: bool, sampling: Sampling) -> N
         same_cache(eager, graphed)
     assert graphed.prompts is not None
     assert len(graphed.prompts.graphs) > 10
+
+
+@pytest.mark.parametrize("limit", [1, 40, 128])
+@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
+def test_large_prompts_in_several_passes_are_the_eager_ones(limit: int, sampling: Sampling) -> None:
+    """Wherever rows are cut; a row's token is drawn once, after its last piece."""
+    _, eager, graphed = pair(True, sampling)
+    limited(graphed, limit)
+    source = random.Random(3)
+    for _ in range(8 if limit > 1 else 2):
+        slots, starts, tokens = chunks(source)
+        keyed = sampling if sampling.greedy else sampling._replace(requests=[7 * slot for slot in slots])
+        wanted = eager.prefill(slots, starts, tokens, keyed)
+        assert graphed.prefill(slots, starts, tokens, keyed).tolist() == wanted.tolist()
+        same_cache(eager, graphed)
+        slots, starts, tokens = chunks(source)
+        wanted = eager.catch_up(slots, starts, tokens)
+        assert graphed.catch_up(slots, starts, tokens).tolist() == wanted.tolist()
+        slots, starts, tokens = chunks(source)
+        for runner in (eager, graphed):
+            assert runner.catch_up(slots, starts, tokens, predict=False).size == 0
+        same_cache(eager, graphed)
+
+
+@pytest.mark.parametrize("news", [[1500], [300, 900, 1, 1100, 40, 700]], ids=["one row", "many rows"])
+def test_prompts_beyond_the_limit_leave_no_eager_pass(
+    news: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the limit of a live run, from graphs that were captured before: none is met that was not."""
+    model = random_model(CONFIGS["llama"](max_position_embeddings=1600), 1, context_tokens=1600)
+    eager = runner_of(model, SLOTS, 1600, lean=True)
+    graphed = runner_of(model, SLOTS, 1600, lean=True, graphed=True)
+    assert isinstance(graphed, GraphedRunner)
+    for role in ("target", "draft"):
+        graphed.capture(role, predict=True)
+    captured = graphed.recorder.captured
+    source = random.Random(5)
+    tokens = [[source.randrange(VOCABULARY) for _ in range(new)] for new in news]
+    slots, starts = list(range(len(news)))[::-1], [60 * (row % 2) for row in range(len(news))]
+    wanted = [runner(slots, starts, tokens).tolist() for runner in (eager.prefill, eager.catch_up)]
+    monkeypatch.setattr(graphed, "forward", None)  # what eager passes call
+    assert graphed.prefill(slots, starts, tokens).tolist() == wanted[0]
+    same_cache(eager, graphed)
+    for part in (graphed.cache.keys, graphed.cache.values):
+        part.zero_()
+    assert graphed.catch_up(slots, starts, tokens, predict=False).size == 0
+    assert graphed.catch_up(slots, starts, tokens).tolist() == wanted[1]
+    assert graphed.recorder.captured == captured
+
+
+@pytest.mark.parametrize("slots", [[0, 1], [2, 2]], ids=["too long", "shared"])
+def test_a_wrong_row_of_a_later_pass_is_refused_before_the_first(slots: list[int]) -> None:
+    _, _, graphed = pair(lean=True)
+    limited(graphed, 16)
+    with pytest.raises(ValueError, match="slot"):
+        graphed.catch_up(slots, [0, SLOT_TOKENS - 2], [[1] * 40, [1] * (3 if slots[0] == 0 else 1)])
+    assert not graphed.cache.keys.any()
 
 
 @pytest.mark.parametrize("lean", [True, False], ids=["lean", "transformers"])
@@ -107,7 +179,7 @@ def test_capture_covers_what_its_role_meets(role: str, predict: bool) -> None:
         graphed.catch_up(*call, predict=False)
         graphed.catch_up(*call)
     assert graphed.recorder.captured == captured
-    assert not prompts.fits("last", 1, PROMPT_TOKENS + 1)
+    assert prompts.fits("last", 1, PROMPT_TOKENS + 1) == (role == "target")  # as two passes
     assert not prompts.fits("last", SLOTS + 1, 8)
 
 

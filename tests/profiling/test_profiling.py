@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -16,8 +17,11 @@ from typer.testing import CliRunner
 
 from spinsim.cli import app
 from spinsim.costs.base import INTERPOLATED, MEASURED
+from spinsim.costs.buckets import PROMPT_TOKENS, prompt_passes
 from spinsim.costs.build import build_predictor
-from spinsim.costs.predictors import part_of
+from spinsim.costs.executed import causal_shape
+from spinsim.costs.fits import PassShape
+from spinsim.costs.predictors import EDGE, part_of
 from spinsim.costs.profile import (
     MODEL_OPERATIONS,
     OPERATIONS,
@@ -272,10 +276,13 @@ LIMITS = st.builds(
 
 
 @settings(deadline=None)
-@given(limits=LIMITS, quick=st.booleans(), graphs=st.booleans())
-def test_a_design_reaches_the_limits_and_no_further(limits: Range, quick: bool, graphs: bool) -> None:
+@given(limits=LIMITS, quick=st.booleans(), graphs=st.booleans(), prompts=st.booleans())
+def test_a_design_reaches_the_limits_and_no_further(
+    limits: Range, quick: bool, graphs: bool, prompts: bool
+) -> None:
     packings = ("padded", "decomposed", "ragged")
-    plan = design("t", {"d": 0}, limits, packings, graphs=dict.fromkeys("td", graphs), quick=quick)
+    replayed = dict.fromkeys("td", graphs)
+    plan = design("t", {"d": 0}, limits, packings, graphs=replayed, prompt_graphs=prompts, quick=quick)
     probes = (*plan.core, *plan.candidates)
     assert len({probe.identity for probe in probes}) == len(probes)
     for probe in probes:
@@ -287,8 +294,49 @@ def test_a_design_reaches_the_limits_and_no_further(limits: Range, quick: bool, 
         verifies = [p for p in plan.core if p.packing == packing]
         assert max(p.plan.real_query_tokens for p in verifies) == limits.rows * (limits.length + 1)
         assert max(p.plan.kv_tokens for p in verifies) == limits.rows * limits.context
+    most = PROMPT_TOKENS if graphs and prompts else limits.chunk
     longest = max(p.tokens for p in plan.core if p.operation == "prefill")
-    assert longest == min(limits.chunk, limits.context - 1)
+    assert longest == min(limits.chunk, limits.context - 1, most)
+    caught = max(p.rows * p.tokens for p in probes if p.operation == "catch_up")
+    if graphs and prompts:
+        assert caught <= PROMPT_TOKENS
+    else:
+        assert caught == limits.rows * (limits.context - 1)
+
+
+def covered(probes: Sequence[Probe], asked: PassShape) -> bool:
+    """As :meth:`ProfiledPass.covers`, without a fit."""
+    shapes = [probe.shape for probe in probes]
+    return (
+        asked.tokens <= EDGE * max(shape.tokens for shape in shapes)
+        and asked.kv_tokens <= EDGE * max(shape.kv_tokens for shape in shapes)
+        and asked.kv_tokens <= EDGE * asked.rows * max(shape.kv_tokens / shape.rows for shape in shapes)
+    )
+
+
+@settings(deadline=None)
+@given(limits=LIMITS, quick=st.booleans(), source=st.randoms(use_true_random=False))
+def test_every_captured_pass_of_a_run_is_inside_the_design(
+    limits: Range, quick: bool, source: Random
+) -> None:
+    """Those that go on with a row as well, after all that the passes before computed of it."""
+    limits = replace(limits, chunk=PROMPT_TOKENS + limits.chunk)
+    graphs = dict.fromkeys("td", True)
+    plan = design("t", {"d": 0}, limits, ["ragged"], graphs=graphs, prompt_graphs=True, quick=quick)
+    rows, whole = source.choice([limits.rows, source.randint(1, limits.rows)]), limits.context - 1
+    caught = [source.choice([whole, source.randint(1, whole)]) for _ in range(rows)]
+    before = [source.randint(0, whole - new) for new in caught]
+    # A chunk: the rest of one prompt, and others from their beginnings.
+    filled, room = [], limits.chunk
+    while room and len(filled) < rows:
+        filled.append(min(room, source.choice([whole, source.randint(1, whole)])))
+        room -= filled[-1]
+    started = [whole - filled[0], *[0] * (len(filled) - 1)]
+    for operation, tokens, starts in (("catch_up", caught, before), ("prefill", filled, started)):
+        probes = [probe for probe in plan.core if probe.operation == operation]
+        for one in prompt_passes(tokens, starts):
+            shape = causal_shape(one.tokens, one.starts, True, head=operation == "prefill")
+            assert covered(probes, shape), (operation, shape)
 
 
 @given(limit=st.integers(1, 5000), count=st.integers(2, 9), low=st.integers(1, 64))
@@ -311,7 +359,7 @@ def test_a_decomposed_probe_is_what_the_policy_would_plan() -> None:
     probe = Probe("verify", "t", -1, 3, 4, 100, "decomposed", 64, even=False)
     assert probe.plan == decompose([103, 78, 53], [4, 4, 4], 64)
     assert probe.point(timing_of([1.0])).packing == "decomposed"
-    assert part_of(probe.point(timing_of([1.0])), probe.graphs) == probe.part
+    assert part_of(probe.point(timing_of([1.0]))) == probe.part
 
 
 def test_the_worst_fit_gets_the_next_point(measured: tuple[Path, Path]) -> None:

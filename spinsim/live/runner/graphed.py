@@ -22,10 +22,10 @@ Progress = Callable[[int, int], None]  # (graphs captured, graphs to capture)
 class GraphedRunner(ModelRunner):
     """A :class:`ModelRunner` with the same calls; :meth:`capture` before the run.
 
-    A proposal or verification that was not captured before is captured when it is first met; for
-    prompts see :class:`PromptGraphs`. On the CPU nothing is captured, but the same fixed buffers
-    are used, so that the logic can be tested there. ``prompt_graphs`` False: prefill and catch-up
-    stay eager.
+    A proposal or verification that was not captured before is captured when it is first met. A prefill
+    or catch-up of more tokens than a graph holds is several passes in turn; for the rest of it see
+    :class:`PromptGraphs`. On the CPU nothing is captured, but the same fixed buffers are used, so that
+    the logic can be tested there. ``prompt_graphs`` False: prefill and catch-up stay eager.
     """
 
     def __init__(

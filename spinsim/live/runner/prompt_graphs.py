@@ -14,6 +14,7 @@ from spinsim.costs.buckets import (
     PROMPT_TOKENS,
     bucket_prompt_rows,
     bucket_prompt_tokens,
+    prompt_passes,
     prompt_row_buckets,
     prompt_token_buckets,
 )
@@ -40,7 +41,7 @@ class Key(NamedTuple):
 
 
 class PromptGraphs:
-    """Passes of up to ``max_rows`` rows and ``PROMPT_TOKENS`` new tokens, in any share.
+    """Calls of up to ``max_rows`` rows, in passes of up to ``limit`` new tokens in any share.
 
     Spare tokens belong to no row and write to the trash slot; spare rows have no tokens. A shape is
     recorded when it is first met, until :meth:`capture` is called: from then on what it has not
@@ -56,11 +57,12 @@ class PromptGraphs:
         max_rows: int,
         sampling: Sampling,
         kernel: str = "auto",
+        limit: int = PROMPT_TOKENS,
     ) -> None:
         self.decoder, self.cache, self.recorder = decoder, cache, recorder
         self.sampling, self.kernel = sampling._replace(requests=()), kernel
-        self.max_rows = max_rows
-        rows, tokens, device = bucket_prompt_rows(max_rows), PROMPT_TOKENS, cache.device
+        self.max_rows, self.limit = max_rows, limit
+        rows, tokens, device = bucket_prompt_rows(max_rows), bucket_prompt_tokens(limit), cache.device
         self.inbox = Inbox({"rows": (len(FIELDS), rows), "tokens": (tokens,)}, device)
         # A row's only piece is all of it: (row, start) of the table of pieces never change.
         self.piece_row = torch.arange(rows + 1, dtype=torch.int32, device=device)
@@ -72,7 +74,7 @@ class PromptGraphs:
 
     def keys(self, head: str) -> list[Key]:
         """Every shape that a run can meet, largest first so that later graphs reuse its memory."""
-        tokens = reversed(prompt_token_buckets(PROMPT_TOKENS))
+        tokens = reversed(prompt_token_buckets(self.limit))
         rows = prompt_row_buckets(self.max_rows)
         # A bucket of rows is met with more tokens than the bucket below it holds rows.
         return [Key(head, count, total) for total in tokens for count in rows if count // 2 < total]
@@ -85,8 +87,8 @@ class PromptGraphs:
         self._complete.add(head)
 
     def fits(self, head: str, rows: int, tokens: int, sampling: Sampling | None = None) -> bool:
-        """Can a pass of this size be replayed? ``sampling``: that of a pass that chooses tokens."""
-        fits = 0 < rows <= self.max_rows and 0 < tokens <= PROMPT_TOKENS
+        """Can a call of this size be replayed? ``sampling``: that of a call that chooses tokens."""
+        fits = 0 < rows <= self.max_rows and tokens > 0
         fits = fits and (head in self._complete or not self._complete)
         return fits and (sampling is None or sampling._replace(requests=()) == self.sampling)
 
@@ -100,21 +102,34 @@ class PromptGraphs:
     ) -> Array:
         """The following token of each row, the most likely one of every token, or nothing; the caller's own.
 
-        Raises ValueError where a row leaves its slot.
+        Raises ValueError where a row leaves its slot, before any is written.
         """
-        rows, news = len(slots), list(map(len, token_lists))
-        used = sum(news)
+        news = list(map(len, token_lists))
         check_spans(slots, starts, [start + new for start, new in zip(starts, news, strict=True)], self.cache)
+        keys, packed = requests or slots, list(chain.from_iterable(token_lists))
+        found = np.zeros({NOTHING: 0, LAST: len(slots), EVERY: len(packed)}[head], np.int64)
+        begin = 0
+        for rows, begins, pieces in prompt_passes(news, starts, self.limit):
+            end = begin + sum(pieces)
+            fields = [slots[row] for row in rows], begins, pieces, [keys[row] for row in rows]
+            self._replay(head, np.array(fields), packed[begin:end])
+            if head == LAST:  # a row that goes on is overwritten by its next piece
+                found[list(rows)] = self.following.host[: len(rows)]
+            elif head == EVERY:
+                found[begin:end] = self.best.host[: end - begin]
+            begin = end
+        return found
+
+    def _replay(self, head: str, fields: Array, tokens: Sequence[int]) -> None:
+        """One pass, to its end, since the next one fills the same inbox; ``fields`` of its rows."""
+        rows, used = fields.shape[1], len(tokens)
         replay = self._graph(Key(head, bucket_prompt_rows(rows), bucket_prompt_tokens(used)))
         table = self.inbox.host["rows"]
-        table[:, :rows] = np.array((slots, starts, news, requests or slots))
+        table[:, :rows] = fields
         table[:, rows:] = 0
-        self.inbox.host["tokens"][:used] = list(chain.from_iterable(token_lists))
+        self.inbox.host["tokens"][:used] = tokens
         replay()
         wait(self.cache.device)
-        if head == LAST:
-            return self.following.host[:rows].copy()
-        return self.best.host[: used if head == EVERY else 0].copy()
 
     def _graph(self, key: Key) -> Replay:
         found = self.graphs.get(key)
