@@ -5,7 +5,8 @@
 # again and validate add to what an earlier call left there. The order below is that of a first session.
 # HARDWARE names the sheet of the GPUs that are there (h100).
 set -euo pipefail
-part=${1:?one of check, host, kernels, profile, again, exact, validate, soak, one-profile, one-validate}
+part=${1:?one of check, host, kernels, profile, again, exact, validate, soak, one-profile, one-again,
+    one-validate, family-profile}
 out=${2:-results/gpus}
 hardware=${HARDWARE:-h100}
 mkdir -p "$out"
@@ -40,6 +41,11 @@ soak) # the best fixed draft on another workload, timelines; 2,000 impatient req
         --soak 2000 --agreement 64 --generate --resume --out "$out/$hardware-ladder.json" ;;
 one-profile) # one GPU, two lanes
     spinsim profile scenarios/one-gpu.yaml "${gpus[@]:0:2}" --minutes "${MINUTES:-2.5}" --out "$one_profile" ;;
+one-again)
+    spinsim profile scenarios/one-gpu.yaml "${gpus[@]:0:2}" --again --out "$one_profile" ;;
+family-profile) # the embedded family as it was trained, on one GPU
+    spinsim profile scenarios/family-gpu.yaml "${gpus[@]:0:2}" --minutes "${MINUTES:-1}" \
+        --out "$out/family-gpu-$hardware.json" ;;
 one-validate)
     spinsim validate scenarios/validate-one-gpu.yaml "${gpus[@]:0:2}" --set "$(costs "$one_profile")" \
         --repetitions 2 --seconds 3 --live-only --out "$out/validate-one" --resume ;;
