@@ -102,6 +102,12 @@ def target_hardware(scenario: Scenario) -> Hardware:
     return sheets[0]
 
 
+def priced_alike(scenario: Scenario) -> str:
+    """Equal for scenarios of one folder whose predictors are alike, so that one may serve for all of them."""
+    priced = scenario.model_dump_json(include={"models", "devices", "placement", "costs", "sampling"})
+    return f"{priced} {scenario.policies.selector.name}"  # whose thinking a profile charges
+
+
 def build_predictor(scenario: Scenario, base_dir: str | Path | None = None) -> Predictor:
     """The predictor that ``costs`` describes, drafts in the scenario's order.
 

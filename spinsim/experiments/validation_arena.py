@@ -14,7 +14,7 @@ from typing import Any
 
 from spinsim.acceptance.trace import load_trace, save_trace
 from spinsim.costs.base import Predictor
-from spinsim.costs.build import build_predictor
+from spinsim.costs.build import build_predictor, priced_alike
 from spinsim.costs.profile import read_profile
 from spinsim.experiments.assemble import trusting
 from spinsim.experiments.profile import Workplace
@@ -93,7 +93,7 @@ class Arena:
         and what may be predicted is the simulated half's question.
         """
         scenario = trusting(scenario)
-        key = scenario.model_dump_json(include={"models", "devices", "placement", "costs", "sampling"})
+        key = priced_alike(scenario)
         if key not in self._predictors:
             with self.spending("fit profile"):
                 self._predictors[key] = build_predictor(scenario, self.base_dir)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from spinsim.costs.base import Predictor
-from spinsim.costs.build import build_predictor
+from spinsim.costs.build import build_predictor, priced_alike
 from spinsim.errors import InputError
 from spinsim.experiments.intervals import HEADLINES, bounds, collect, described, uncertainty_of
 from spinsim.experiments.pool import cores
@@ -83,7 +83,7 @@ def _compared_cells(
         if cell is None:  # the plan lists what is finished
             raise RuntimeError(f"{root} has lost its cell {key}")
         scenario = with_profile(cell.scenario, profile)
-        costs = scenario.model_dump_json(include={"models", "devices", "placement", "costs", "sampling"})
+        costs = priced_alike(scenario)
         if costs not in predictors:
             predictors[costs] = build_predictor(scenario, root)
         try:

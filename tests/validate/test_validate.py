@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from spinsim.cli import app
-from spinsim.costs.profile import read_profile, write_profile
+from spinsim.costs.profile import Point, read_profile, write_profile
 from spinsim.errors import InputError
 from spinsim.experiments import profile as profiling
 from spinsim.experiments import validation_arena, validation_live
@@ -25,6 +25,7 @@ from spinsim.experiments.validation_metrics import (
     ranking,
 )
 from spinsim.experiments.validation_plan import at_load, deployments, plan
+from spinsim.experiments.validation_simulated import simulate_cells
 from spinsim.live.lanes import LaneError
 from spinsim.profiling.timing import Effort
 from tests.validate.tiny_models import tiny_scenario
@@ -119,6 +120,27 @@ def test_other_costs_are_judged_by_the_same_live_runs(
     copied = again(tmp_path / "measured")
     assert len(copied["drift"]) == 5
     assert copied["cells"][0]["costs"]["roofline"] == 0
+
+
+def test_every_cell_is_charged_its_own_selectors_thinking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was simulated before: cells share what is fitted, and no selector's handling."""
+    loaded = tiny_scenario(tmp_path)
+    once = Effort(seconds=0.0, fewest=1, most=1, warm=0, passes=1)
+    monkeypatch.setattr(profiling, "QUICK", once)
+    path = profiling.profile(loaded, tmp_path / "p.json", quick=True, budget_s=0.1).path
+    known = read_profile(path)
+    points = [point for point in known.points if point.operation != "handling"]
+    for policy, seconds in (("round_robin", 1e-4), ("fixed", 0.05)):
+        points.append(Point("handling", seconds, 0.0, 9, {"rows": 2.0}, kind="verify", policy=policy))
+    write_profile(replace(known, points=tuple(points)), path)
+    live_half(plan([loaded.path], GRID, [], None), tmp_path / "out", Options(repetitions=1))
+    quick, slow = again(tmp_path / "out", profile=path, intervals=0)["cells"]
+    assert slow["metrics"]["round_mean_s"]["simulated"] > 0.05 > quick["metrics"]["round_mean_s"]["simulated"]
+    for cell in (quick, slow):
+        (alone,) = simulate_cells(tmp_path / "out", [cell["key"]], 0, path)
+        assert alone["metrics"] == cell["metrics"]
 
 
 def test_a_run_that_fails_is_reported_and_the_others_go_on(
