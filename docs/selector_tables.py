@@ -16,10 +16,12 @@ from pathlib import Path
 from rich.console import Console
 
 from spinsim import api
+from spinsim.costs.profile import read_profile
 from spinsim.experiments.compare import Comparison, Effect
 from spinsim.experiments.simulate import simulate_scenario
 from spinsim.reporting.metrics import summarise
 from spinsim.reporting.terminal import WIDTH, print_summary
+from spinsim.scenario import ProfileCosts
 from spinsim.scenario_file import load
 
 ROOT = Path(__file__).parents[1]
@@ -173,7 +175,7 @@ def loads() -> str:
         gains = [" | ".join(_gain(effect[i]) for effect in chosen) for i in (0, 1)]
         goodput.append(f"{start} {first.mean.estimate or 0:,.0f} tokens/s | {gains[0]} |")
         tails.append(f"{start} {1e3 * (last.mean.estimate or 0):.2f} ms | {gains[1]} |")
-    return "\n".join([*goodput, "", *tails])
+    return "\n".join([*goodput, "", *tails, "", thinking()])
 
 
 def gains() -> str:
@@ -183,7 +185,21 @@ def gains() -> str:
         effects = few(scenario)().effects
         spin, joint, oracle = (_estimate(effects[name][0]) for name in (scenario, "joint", "oracle"))
         said.append(f"{spin} with SPIN's selector, {joint} with `joint` (ours), {oracle} with an oracle")
-    return f"\nGoodput against `tiny` for everyone: {said[0]} that sees the future.\nWith specialists {said[1]}.\n"
+    first, second = said
+    lines = f"Goodput against `tiny` for everyone: {first} that sees the future.\nWith specialists {second}."
+    return f"\n{lines} {thinking('docs/')}\n"
+
+
+def thinking(folder: str = "") -> str:
+    """What the quickstart's profile knows of the time that policies take."""
+    loaded = load(ROOT / "scenarios" / "quickstart.yaml")
+    assert isinstance(loaded.scenario.costs, ProfileCosts)
+    profile = read_profile(loaded.base_dir / loaded.scenario.costs.path)
+    limits = f"[limits.md]({folder}limits.md)"
+    rehearsed = sorted({f"`{point.policy}`" for point in profile.of("handling")})
+    if rehearsed:
+        return f"The quickstart charges what {', '.join(rehearsed)} think as rehearsed ({limits})."
+    return f"Both charge what policies think alike, which flatters `joint` most ({limits})."
 
 
 def _estimate(effect: Effect) -> str:
