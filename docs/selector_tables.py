@@ -196,9 +196,10 @@ def thinking(folder: str = "") -> str:
     assert isinstance(loaded.scenario.costs, ProfileCosts)
     profile = read_profile(loaded.base_dir / loaded.scenario.costs.path)
     limits = f"[limits.md]({folder}limits.md)"
-    rehearsed = sorted({f"`{point.policy}`" for point in profile.of("handling")})
+    rehearsed = list(dict.fromkeys(f"`{point.policy}`" for point in profile.of("handling")))
     if rehearsed:
-        return f"The quickstart charges what {', '.join(rehearsed)} think as rehearsed ({limits})."
+        said = f"The quickstart charges what {', '.join(rehearsed)} think as rehearsed, others as {rehearsed[0]}"
+        return f"{said}; the specialists charge all alike ({limits})."
     return f"Both charge what policies think alike, which flatters `joint` most ({limits})."
 
 
