@@ -198,8 +198,8 @@ def thinking(folder: str = "") -> str:
     limits = f"[limits.md]({folder}limits.md)"
     rehearsed = list(dict.fromkeys(f"`{point.policy}`" for point in profile.of("handling")))
     if rehearsed:
-        said = f"The quickstart charges what {', '.join(rehearsed)} think as rehearsed, others as {rehearsed[0]}"
-        return f"{said}; the specialists charge all alike ({limits})."
+        said = f"The quickstart charges what {', '.join(rehearsed)} think as rehearsed"
+        return f"{said}, others as {rehearsed[0]}; the specialists charge all alike ({limits})."
     return f"Both charge what policies think alike, which flatters `joint` most ({limits})."
 
 
