@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from spinsim.experiments.regret import Regret, regrets
 
 ROOT = Path(__file__).parents[1]
-QUICKSTART = ROOT / "scenarios" / "quickstart.yaml"
+SPECIALISTS = ROOT / "scenarios" / "specialists.yaml"
 DRAFTS = ("tiny", "code", "maths", "small", "large")
 SEEDS = (1, 11, 21, 31)  # apart: the best fixed draft is chosen on the seed after each
 COMMON = [
@@ -77,7 +77,7 @@ class Curve:
 def measured(job: tuple[list[str], int]) -> list[Regret]:
     """Every selector on one kind of traffic with one seed."""
     traffic, seed = job
-    return regrets(QUICKSTART, SELECTORS, overrides=[*COMMON, *traffic, f"seed={seed}"], candidates=DRAFTS)
+    return regrets(SPECIALISTS, SELECTORS, overrides=[*COMMON, *traffic, f"seed={seed}"], candidates=DRAFTS)
 
 
 def together(by_seed: list[list[Regret]]) -> list[Curve]:

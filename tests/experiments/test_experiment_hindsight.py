@@ -15,13 +15,13 @@ from spinsim.experiments.hindsight import hindsight, of_recording
 from spinsim.experiments.simulate import Simulated, simulate, simulate_scenario
 from spinsim.scenario_file import LoadedScenario, load
 
-QUICKSTART = Path(__file__).parents[2] / "scenarios" / "quickstart.yaml"
-FAMILY = QUICKSTART.with_name("family-trace.yaml")
+SPECIALISTS = Path(__file__).parents[2] / "scenarios" / "specialists.yaml"
+QUICKSTART = SPECIALISTS.with_name("quickstart.yaml")
 CONSTANT = ("acceptance={model: constant, probability: 1.0}", "costs={model: constant, verify_s: 0.01}")
 
 
 def loaded(*overrides: str) -> LoadedScenario:
-    return load(QUICKSTART, ["workload.requests=12", *overrides])
+    return load(SPECIALISTS, ["workload.requests=12", *overrides])
 
 
 def run(*overrides: str) -> tuple[LoadedScenario, Simulated]:
@@ -122,7 +122,7 @@ def test_without_drafts_there_is_nothing_to_regret(tmp_path: Path) -> None:
 
 
 def test_a_live_run_is_looked_back_on_where_its_scenario_names_a_recording(tmp_path: Path) -> None:
-    scenario = load(FAMILY, ["workload.source.limit=6"])
+    scenario = load(QUICKSTART, ["workload.requests=6"])
     done = simulate_scenario(scenario.scenario, scenario.base_dir)
     found = of_recording(scenario.scenario, scenario.base_dir, done.records, done.workload, done.predictor)
     assert found == hindsight(done.records, **known(scenario, done))
@@ -138,8 +138,8 @@ def test_a_live_run_is_looked_back_on_where_its_scenario_names_a_recording(tmp_p
         return str(summary["why"])
 
     synthetic = "acceptance={model: constant, probability: 0.5}"
-    assert "drafts that were chosen" in why(load(FAMILY, ["workload.source.limit=6", synthetic]))
-    sampled = load(FAMILY, ["workload.source.limit=6", "sampling={temperature: 1.0}"])
+    assert "drafts that were chosen" in why(load(QUICKSTART, ["workload.requests=6", synthetic]))
+    sampled = load(QUICKSTART, ["workload.requests=6", "sampling={temperature: 1.0}"])
     assert "recorded at 0" in why(sampled)
     for i, drafted in enumerate(done.records.rounds.drafted):
         done.records.rounds.committed[i] = 1 + drafted  # as if it had gone otherwise

@@ -121,8 +121,8 @@ def test_bad_input_is_one_line_and_code_2(tmp_path: Path, arguments: list[str], 
 
 
 def test_live_policies_believe_in_something_where_the_profile_is_of_another_machine() -> None:
-    family = Path(__file__).parents[2] / "scenarios" / "family-trace.yaml"
-    here = load(family, [], "cpu")
+    quickstart = Path(__file__).parents[2] / "scenarios" / "quickstart.yaml"
+    here = load(quickstart, [], "cpu")
     with pytest.raises(InputError, match="is not in the profile"):
         build_predictor(here.scenario, here.base_dir)
     believed = build_predictor(trusting(here.scenario), here.base_dir)

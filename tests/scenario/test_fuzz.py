@@ -38,7 +38,7 @@ def paths(value: Any, here: Path_ = ()) -> Iterator[Path_]:
 
 
 def base() -> dict[str, Any]:
-    text = (Path(__file__).parents[2] / "scenarios" / "quickstart.yaml").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "scenarios" / "specialists.yaml").read_text(encoding="utf-8")
     values: dict[str, Any] = yaml.safe_load(text)
     values["kv"] = {"reserve": "grow", "block_tokens": 8}
     values["metrics"] = {"warmup_s": 0.5}

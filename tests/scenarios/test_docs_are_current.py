@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def policy_table() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("policy_table", DOCS / "policy_table.py")
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look there
     spec.loader.exec_module(module)
     return module
 
 
 def test_policies_page_is_current() -> None:
-    made = policy_table()
+    made = script("policy_table")
     text = (DOCS / "policies.md").read_text(encoding="utf-8")
     assert text == made.page(text), "stale; run: python docs/policy_table.py"
     assert set(made.TITLES) == set(made.KINDS)
 
 
+def test_readme_shows_what_the_quickstart_prints() -> None:
+    made = script("selector_tables")
+    text = made.README.read_text(encoding="utf-8")
+    assert text == made.readme(text), "stale; run: python docs/selector_tables.py"
+
+
 def test_every_policy_says_where_it_comes_from() -> None:
-    made = policy_table()
+    made = script("policy_table")
     for kind, registry in made.KINDS.items():
         for name in registry.names():
             assert len((registry.get(name).__doc__ or "").strip()) > 15, (kind, name)

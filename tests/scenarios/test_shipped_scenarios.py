@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from spinsim.costs.base import LABELS
 from spinsim.experiments.simulate import simulate_scenario
 from spinsim.experiments.sweep import SweepPlan, planned, read_sweep
 from spinsim.experiments.validation_plan import plan as validation_plan
@@ -20,6 +21,7 @@ from spinsim.scenario_file import load
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 PAPER = SCENARIOS / "spin-paper"
+DRAFTS = tuple(name for name in MEMBERS if name != "target")
 FILES = sorted(SCENARIOS.rglob("*.yaml"))
 
 
@@ -41,6 +43,7 @@ def test_all_are_there() -> None:
     names = {str(path.relative_to(SCENARIOS)) for path in FILES}
     assert names >= {
         "quickstart.yaml",
+        "specialists.yaml",
         "closed-form.yaml",
         "azure-conversation.yaml",
         "spin-paper/spin.yaml",
@@ -106,9 +109,45 @@ def test_every_step_of_the_ladder_runs(target: str) -> None:
         assert numbers["requests"]["completed"] == 10
 
 
+MEASURED = {
+    "as it is": (),
+    **{draft: (f"policies.selector={{name: fixed, draft: {draft}}}",) for draft in DRAFTS},
+    "no draft": ("policies.selector={name: fixed, draft: none}", "policies.length={name: none}"),
+    "joint, six tokens": ("policies.selector={name: joint}", "policies.length={name: fixed, tokens: 6}"),
+    "oracle": ("policies.selector={name: oracle}",),
+    "two micro-batches": ("policies.pipeline={name: fixed, micro_batches: 2}",),
+    "32 clients": ("workload.arrivals.concurrency=32", "limits.batch=32", "workload.requests=96"),
+}
+
+
+@pytest.mark.parametrize("overrides", MEASURED.values(), ids=MEASURED)
+def test_quickstart_is_measured_and_recorded(overrides: tuple[str, ...]) -> None:
+    """Whatever the policies, nothing falls back to a sheet or to synthetic acceptance."""
+    numbers = summary(SCENARIOS / "quickstart.yaml", *overrides)
+    shares = {label: numbers["costs"][label] for label in LABELS if numbers["costs"].get(label)}
+    assert set(shares) <= {"measured", "interpolated"}
+    assert sum(shares.values()) == pytest.approx(1)
+    assert numbers["acceptance"]["source"] == "trace"
+    assert not numbers.get("other_hardware")
+    assert numbers["requests"]["completed"] == numbers["requests"]["submitted"] >= 64
+
+
 def test_quickstart_shows_what_it_says() -> None:
-    """SPIN's selector beats every fixed draft and no draft, and the oracle beats it."""
+    """One good draft beats SPIN's selector, joint comes closer to it, and the oracle beats it."""
     path = SCENARIOS / "quickstart.yaml"
+    choices = {"spin": "seed=1"} | {
+        name: f"policies.selector={{name: {name}}}" for name in ("joint", "oracle", "random")
+    }
+    choices |= {draft: f"policies.selector={{name: fixed, draft: {draft}}}" for draft in DRAFTS}
+    goodput = {name: summary(path, choice)["goodput_tokens_per_s"] for name, choice in choices.items()}
+    assert goodput["random"] < goodput["spin"] < goodput["joint"] < goodput["tiny"] < goodput["oracle"]
+    assert max(DRAFTS, key=goodput.__getitem__) == "tiny"
+    assert goodput["oracle"] < 1.1 * goodput["tiny"]
+
+
+def test_specialists_show_what_they_say() -> None:
+    """SPIN's selector beats every fixed draft and no draft, and the oracle beats it."""
+    path = SCENARIOS / "specialists.yaml"
     scenario = load(path).scenario
     spin = summary(path)["goodput_tokens_per_s"]
     fixed = {
@@ -123,15 +162,16 @@ def test_quickstart_shows_what_it_says() -> None:
     assert oracle["goodput_tokens_per_s"] > 1.1 * spin
 
 
-def test_quickstart_fits_the_embedded_family() -> None:
-    scenario = load(SCENARIOS / "quickstart.yaml").scenario
+@pytest.mark.parametrize(("name", "target"), [("quickstart", "llama-7b"), ("specialists", "llama-3-8b")])
+def test_it_fits_the_embedded_family(name: str, target: str) -> None:
+    scenario = load(SCENARIOS / f"{name}.yaml").scenario
     models = {"target": scenario.models.target, **scenario.models.drafts}
     assert {name: spec.weights for name, spec in models.items()} == {
         name: f"embedded:{name}" for name in MEMBERS
     }
     assert {name: spec.shape for name, spec in models.items()} == {
         name: member.stands_for for name, member in MEMBERS.items()
-    }
+    } | {"target": target}  # the profile's is a 7B
     assert scenario.limits.context_tokens <= 512
 
 

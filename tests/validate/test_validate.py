@@ -304,10 +304,10 @@ def test_coverage_and_identity() -> None:
     assert (found["covered"], found["checked"], found["outside"]) == (4, 6, {"goodput_tokens_per_s": 2})
 
 
-def test_the_quickstart_is_validated_though_its_prompts_bring_other_domains(tmp_path: Path) -> None:
-    quickstart = Path(__file__).parents[2] / "scenarios" / "quickstart.yaml"
+def test_specialists_are_validated_though_their_prompts_bring_other_domains(tmp_path: Path) -> None:
+    specialists = Path(__file__).parents[2] / "scenarios" / "specialists.yaml"
     short = ["workload.requests=3", "workload.output_tokens={distribution: fixed, value: 6}"]
-    result = validate(plan([quickstart], [], short, "cpu"), tmp_path / "out", Options(1, 0, 2.0))
+    result = validate(plan([specialists], [], short, "cpu"), tmp_path / "out", Options(1, 0, 2.0))
     (done,) = result["cells"]
     assert done["requests"] == 3
     assert done["metrics"]["acceptance_length"]["simulated"] >= 1
