@@ -32,7 +32,7 @@ from typing import Any
 import torch
 
 from spinsim.engine.operations import Verify
-from spinsim.experiments.profile import Workplace
+from spinsim.experiments.workplace import Workplace
 from spinsim.live.deployment import deploy
 from spinsim.live.world import Proposed
 from spinsim.profiling.bench import Bench

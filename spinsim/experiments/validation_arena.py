@@ -17,10 +17,10 @@ from spinsim.costs.base import Predictor
 from spinsim.costs.build import build_predictor, priced_alike
 from spinsim.costs.profile import read_profile
 from spinsim.experiments.assemble import trusting
-from spinsim.experiments.profile import Workplace
 from spinsim.experiments.trace import record_requests
 from spinsim.experiments.validation_fit import first, least, predicted_s, without_domains
 from spinsim.experiments.validation_plan import Cell, deployed_scenario
+from spinsim.experiments.workplace import Workplace
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.prompts import Prompted, materialise
 from spinsim.profiling.drift import TOLERANCE, drifted

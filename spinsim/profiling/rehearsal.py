@@ -29,7 +29,7 @@ from spinsim.policies.build import Policies
 from spinsim.profiling.timing import timing_of
 from spinsim.workload.request import Request, Workload
 
-PROMPT_TOKENS, OUTPUT_TOKENS = 128, 32
+PROMPT_TOKENS, OUTPUT_TOKENS = 128, 96  # shorter outputs end too often: each end is handled
 TURNS = 2  # requests of every client
 FEWEST = 3  # samples behind a point of handling
 

@@ -33,8 +33,9 @@ from spinsim.costs.profile import (
 from spinsim.engine.world import Lane
 from spinsim.errors import InputError
 from spinsim.experiments import profile as experiment
-from spinsim.experiments.profile import Workplace, profile
+from spinsim.experiments.profile import profile
 from spinsim.experiments.simulate import simulate_scenario
+from spinsim.experiments.workplace import Workplace
 from spinsim.live import models
 from spinsim.live.deployment import deploy
 from spinsim.policies.packing.decomposed import decompose
