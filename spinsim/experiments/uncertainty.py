@@ -42,9 +42,9 @@ QUARTILE = 0.6745  # standard deviations are half an interquartile range
 MOST = 1.0  # a t of one degree of freedom has tails without end; a run in them would never be over
 STREAM = 0x64617973  # draws of this module are those of no other
 
-# Departures of live outputs from the recorded text, by token: 1,165 in 215,589 tokens of the 26 cells with a
-# fixed draft of the live runs on two H100s that ship (procedural family in bf16; 0.0032 to 0.0119 a cell,
-# most where batches are small): python docs/other_text_rate.py
+# Departures of live outputs from the recorded text, by token: 1,165 in 215,589 tokens of 26 cells with a fixed
+# draft on two H100s (procedural family in bf16; 0.0032 to 0.0119 a cell, most where batches are small). The
+# live runs that ship, of a later session, have 1,182 in 218,329: python docs/other_text_rate.py
 OTHER_TEXT = 0.0054
 
 Deviations = dict[NoisyOperation, float]
