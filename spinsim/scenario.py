@@ -337,12 +337,13 @@ class NoiseSpec(Section):
 
     ``other_text``: probability that a request's output departs, at any one of its tokens, from the recorded
     one. Acceptance is then drawn from blocks of the rest of its recording. Modelled acceptance is another
-    text's with every seed, and is left as it is.
+    text's with every seed, and is left as it is. Unsaid, a run has the recorded text, and intervals reckon
+    with a rate of their own.
     """
 
     per_run_sd: Deviation | dict[NoisyPart, Deviation] = 0.0
     per_call_sd: Deviation | dict[NoisyOperation, Deviation] = 0.0
-    other_text: Annotated[float, Field(ge=0, le=1)] = 0.0
+    other_text: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class Scenario(Section):

@@ -108,7 +108,7 @@ def _recorded(
         recordings.append(trace.drafts[name])
     _check_sampling(trace, scenario)
     joined = join(trace.keys, recordings, workload.requests)
-    rate = scenario.noise.other_text
+    rate = scenario.noise.other_text or 0.0
     if noise_seed is None or not rate or not recordings:
         draw = recorded_runs(recordings, joined.rows, positions, scenario.seed)
         return CachedField("trace", draw, joined.said)

@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 ROW_UNIT, TOKEN_UNIT, KV_UNIT = 8, 8, 64
-LONG_QUERY = 32  # new tokens of a pass from which another kernel pays, which does not cut a row's K/V (ours)
+# New tokens (of a row; of a captured pass in all) from which a kernel pays that cuts no row's K/V; ours.
+LONG_QUERY = 32
 PROMPT_UNIT = 16  # new tokens
 PROMPT_TOKENS = 2048  # of one captured prefill or catch-up pass; more run as several (ours)
 

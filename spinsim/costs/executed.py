@@ -9,7 +9,7 @@ A prefill or catch-up of more tokens than a graph holds is several passes: see :
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import mul
+from operator import add, mul
 
 from spinsim.costs.base import Estimate, Packing
 from spinsim.costs.buckets import bucket_rows, bucket_tokens, prompt_passes, prompt_shape
@@ -26,7 +26,8 @@ def causal_shape(tokens: Sequence[int], starts: Sequence[int], graphs: bool, *, 
     total = sum(tokens)
     pairs = sum(map(mul, tokens, starts)) + (sum(map(mul, tokens, tokens)) + total) // 2
     rows, executed = prompt_shape(len(tokens), total, graphs)
-    return PassShape(rows, executed, rows if head else 0, executed, sum(starts) + total, pairs)
+    longest = max(map(add, starts, tokens), default=0)
+    return PassShape(rows, executed, rows if head else 0, executed, sum(starts) + total, pairs, longest)
 
 
 def in_passes(

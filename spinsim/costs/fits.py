@@ -31,7 +31,8 @@ class PassShape(NamedTuple):
     """An executed pass.
 
     ``tokens`` in the layers, ``head`` positions with logits, ``queries`` in attention (padded and
-    replicated ones included), ``kv_tokens`` read, ``pairs`` of query and KV token multiplied.
+    replicated ones included), ``kv_tokens`` read, ``pairs`` of query and KV token multiplied. ``longest``:
+    KV tokens of the longest row, 0 where all are alike.
     """
 
     rows: float
@@ -40,6 +41,7 @@ class PassShape(NamedTuple):
     queries: float
     kv_tokens: float
     pairs: float
+    longest: float = 0.0
 
 
 class PassFit(Protocol):
@@ -108,9 +110,11 @@ def waited_for(shape: PassShape, waits: bool) -> float:
     """K/V tokens that one row reads one after the other while the rest of the device has nothing to do.
 
     The kernel of many new tokens (prefill, catch-up: ``waits``) does not cut a row's K/V, so that a pass of
-    few rows takes as long as a row's context, however little is read in all. The mean stands for the longest.
+    few rows takes as long as its longest row's context, however little is read in all.
     """
-    return shape.kv_tokens / shape.rows if waits and shape.tokens >= LONG_QUERY else 0.0
+    if not waits or shape.tokens < LONG_QUERY:
+        return 0.0
+    return shape.longest or shape.kv_tokens / shape.rows
 
 
 def _unit_costs(shape: ModelShape, dtype: str, devices: int, ratio: float) -> PassCosts:

@@ -15,12 +15,11 @@ from spinsim.costs.buckets import PROMPT_TOKENS, active_rows
 from spinsim.costs.executed import causal_shape, in_passes, pass_shape, step_rows, step_shape, verify_shape
 from spinsim.costs.fits import ChosenFit, PassShape, fit_pass
 from spinsim.costs.links import Link
-from spinsim.costs.profile import MODEL_OPERATIONS, Point, Profile
+from spinsim.costs.profile import MODEL_OPERATIONS, PROMPTS, Point, Profile
 from spinsim.errors import InputError
 
 EDGE = 1.05  # a step in the middle of a measured proposal stands for its last one, a little further out
 
-PROMPTS = ("prefill", "catch_up")
 
 Operation = tuple[str, str]  # operation, and which part of it: see part_of
 
@@ -46,12 +45,12 @@ class ProfiledPass:
         model = profile.models[points[0].model]
         shapes = [pass_shape(point) for point in points]
         seconds = [point.seconds for point in points]
-        prompts = points[0].operation in ("prefill", "catch_up")
+        prompts = points[0].operation in PROMPTS
         self.chosen: ChosenFit = fit_pass(
             shapes, seconds, model.shape, model.dtype, model.devices, waits=prompts
         )
         self.shapes = tuple(shapes)
-        self._measured = dict(zip(shapes, seconds, strict=True))
+        self._measured = dict(zip(map(_measured_as, shapes), seconds, strict=True))
         self._min_tokens = min(shape.tokens for shape in shapes)
         self._max_tokens = max(shape.tokens for shape in shapes)
         self._min_kv = min(shape.kv_tokens for shape in shapes)
@@ -60,15 +59,15 @@ class ProfiledPass:
 
     def estimate(self, shape: PassShape) -> Estimate | None:
         """None beyond the profiled range."""
-        seconds = self._measured.get(shape)
+        seconds = self._measured.get(_measured_as(shape))
         if seconds is not None:
             return Estimate(seconds, MEASURED)
-        rows, tokens, head, queries, kv, pairs = shape
+        rows, tokens, head, queries, kv, pairs, longest = shape
         if not self.covers(rows, tokens, kv):
             return None
         if tokens < self._min_tokens or kv < self._min_kv:
             tokens, kv = max(tokens, self._min_tokens), max(kv, self._min_kv)
-            shape = PassShape(rows, tokens, head, queries, kv, pairs)
+            shape = PassShape(rows, tokens, head, queries, kv, pairs, longest)
         return Estimate(self.chosen.fit.predict(shape), INTERPOLATED)
 
     def covers(self, rows: float, tokens: float, kv_tokens: float) -> bool:
@@ -83,6 +82,11 @@ class ProfiledPass:
         """The range in words, for errors."""
         tokens, kv, context = self._max_tokens, self._max_kv, self._max_context
         return f"up to {tokens:g} tokens, {kv:g} KV tokens and {context:g} KV tokens a row"
+
+
+def _measured_as(shape: PassShape) -> tuple[float, ...]:
+    """What tells one measured shape from another: points do not keep how uneven their rows were."""
+    return shape[:-1]
 
 
 class Curve:
@@ -125,16 +129,17 @@ def _replaced(point: Point, profile: Profile) -> bool:
     Profiles from before hold such points. Several captured passes have replaced these, nobody asks for them
     any more, and a fit that saw both would be wrong about either.
     """
-    return profile.prompt_graphs and point.operation in PROMPTS and point.features["tokens"] > PROMPT_TOKENS
+    too_large = point.features.get("tokens", 0) > profile.prompt_tokens
+    return profile.prompt_graphs and point.operation in PROMPTS and too_large
 
 
 class ProfilePredictor:
     """Answers from ``profile``; beyond its range from ``fallback``, or InputError without one.
 
     ``target`` and ``drafts`` hold each model's fitted operations, ``names`` what the profile calls the
-    drafts; ``link`` is None when proposals
-    cross no device. Labels: measured at a profiled point, interpolated inside the range, else the fallback's.
-    ``selector``: whose thinking is charged; that of the profile's first one where it was not measured.
+    drafts; ``link`` is None when proposals cross no device. Labels: measured at a profiled point,
+    interpolated inside the range, else the fallback's. ``selector``: whose thinking is charged; that of the
+    profile's first one where it was not measured.
     """
 
     def __init__(
@@ -282,7 +287,7 @@ class ProfilePredictor:
         return self._hop or self._machine("hop").hop()
 
     def slowdown(self, draft: int, target_lane: bool) -> float:
-        """The median of what was measured with that draft; of all drafts, where none was told apart."""
+        """The median of what was measured with that draft, or with drafts that were not told apart."""
         found = self._slowdowns[self._names[draft], target_lane]
         return self._machine("lane_slowdown").slowdown(draft, target_lane) if found is None else found
 
@@ -341,5 +346,6 @@ def _slowdown(profile: Profile, draft: str, target_lane: bool) -> float | None:
         if point.operation == "lane_slowdown" and bool(point.features["target_lane"]) == target_lane
     ]
     own = [point for point in points if point.model == draft]
-    ratios = [point.seconds / point.features["alone_s"] for point in own or points]
+    apart = own or [point for point in points if not point.model]  # older profiles do not tell drafts apart
+    ratios = [point.seconds / point.features["alone_s"] for point in apart]
     return max(1.0, float(np.median(ratios))) if ratios else None

@@ -57,6 +57,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 MODEL_OPERATIONS = ("prefill", "catch_up", "draft_step", "verify")
+PROMPTS = ("prefill", "catch_up")
 REPEATED = (*MODEL_OPERATIONS, "hop", "handling")  # of which a repeat may have a factor
 REHEARSED = ("handling", "in_run")  # seen in short runs of the engine, by kind and selector
 
@@ -66,7 +67,8 @@ Amount = Annotated[float, Field(ge=0)]
 
 @checked.dataclass(frozen=True, config=_STRICT)
 class Point:
-    """One measured shape. ``seconds`` is a median, ``spread_s`` half the interquartile range.
+    """One measured shape. ``seconds`` is a median (of what is seen in runs a mean), ``spread_s`` half the
+    interquartile range.
 
     ``model`` is a key of the profile's models ("" for the machine's own operations); ``packing`` is set for
     ``verify`` alone, ``kind`` and ``policy`` for what is seen in runs (:data:`REHEARSED`).
@@ -116,9 +118,10 @@ class Profile:
     """Measured points with what is needed to judge them.
 
     ``graphs``: passes were replayed from CUDA graphs, on the shared bucketing rule;
-    ``prompt_graphs``: prefill and catch-up were too. ``versions`` of libraries and drivers,
-    ``clocks`` in MHz, both as found. ``repeats`` say how far the machine is from its profile on
-    another day.
+    ``prompt_graphs``: prefill and catch-up were too, in passes of up to ``prompt_tokens`` new tokens.
+    ``rehearsed_tokens``: of an output in the short runs behind ``handling`` and ``in_run``. ``versions`` of
+    libraries and drivers, ``clocks`` in MHz, both as found. ``repeats`` say how far the machine is from its
+    profile on another day.
     """
 
     schema: str
@@ -131,6 +134,8 @@ class Profile:
     points: tuple[Point, ...]
     repeats: tuple[Repeat, ...] = ()
     prompt_graphs: bool = False
+    prompt_tokens: Annotated[int, Field(ge=1)] = 1024  # as it was before profiles said it; likewise:
+    rehearsed_tokens: Annotated[int, Field(ge=1)] = 32
 
     def of(self, operation: str, model: str = "", packing: str = "") -> tuple[Point, ...]:
         """The points of one operation, in the file's order."""

@@ -14,9 +14,9 @@ from spinsim.costs.build import build_predictor
 from spinsim.costs.profile import read_profile
 from spinsim.experiments.metrics import metric, value
 from spinsim.experiments.simulate import simulate_scenario
-from spinsim.experiments.uncertainty import Uncertainty, other_text_rate, profiled, stated
+from spinsim.experiments.uncertainty import Uncertainty, profiled, stated
 from spinsim.reporting.metrics import summarise
-from spinsim.scenario import NoiseSpec, ProfileCosts, Scenario
+from spinsim.scenario import ProfileCosts, Scenario
 from spinsim.workload.source import resolve
 
 Progress = Callable[[str, float, float], None]
@@ -83,11 +83,10 @@ def bounds(drawn: Mapping[str, Iterable[float]]) -> dict[str, Interval]:
 
 
 def uncertainty_of(scenario: Scenario, base_dir: Path, predictor: Predictor) -> Uncertainty:
-    """The scenario's own noise; where it states none, what its profile does not know, and other text."""
-    if scenario.noise != NoiseSpec():
-        return stated(scenario.noise)
-    if not isinstance(scenario.costs, ProfileCosts):
-        return Uncertainty({}, {}, {}, {}, other_text_rate(scenario))
+    """Of times the scenario's noise, or where it states none what its profile does not know; other text."""
+    noise = scenario.noise
+    if noise.per_run_sd or noise.per_call_sd or not isinstance(scenario.costs, ProfileCosts):
+        return stated(scenario)
     profile = read_profile(resolve(scenario.costs.path, base_dir, "costs.path"))
     return profiled(profile, predictor, scenario)
 

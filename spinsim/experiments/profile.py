@@ -30,6 +30,7 @@ from spinsim.scenario_file import LoadedScenario
 Progress = Callable[[str, float, float], None]
 
 QUICK_S, FULL_S = 45.0, 300.0
+REHEARSING = 0.2  # of the time: for short runs with each selector, once the rest is known
 
 
 @dataclass(frozen=True)
@@ -124,19 +125,19 @@ def _measure(
     session.report(budget_s)
     _measure_host(session, place, quick)
     session.measure(place.bench, plan.core, max(0.0, budget_s - session.elapsed_s) * 0.3)
-    _rehearse(session, place, quick, budget_s)
+    session.refine(place.bench, plan.core, plan.candidates, budget_s * (1 - REHEARSING))
     _measure_sharing(session, place, plan, quick)
-    session.refine(place.bench, plan.core, plan.candidates, budget_s)
+    _rehearse(session, place, quick, budget_s)
 
 
 def _rehearse(session: Session, place: Workplace, quick: bool, budget_s: float) -> None:
-    """Short runs with each selector whose thinking the profile has not yet."""
+    """Short runs with each selector whose thinking the profile has not yet; policies believe in the rest."""
     known = {point.policy for point in session.profile.of("handling")}
     selectors = {name: choice for name, choice in place.selectors(quick=quick).items() if name not in known}
-    rest_s = max(0.0, budget_s - session.elapsed_s) / 2  # the other half is for refining
+    rest_s = max(0.0, budget_s - session.elapsed_s)
 
     def left(share: float) -> None:
-        session.report(rest_s * (1 + share))
+        session.report(rest_s * share)
 
     for point in place.rehearsed(session.profile, selectors, runs=1 if quick else 2, left=left):
         session.add(point)
@@ -161,10 +162,9 @@ def _measure_host(session: Session, place: Workplace, quick: bool) -> None:
 
 
 def _measure_sharing(session: Session, place: Workplace, plan: Design, quick: bool) -> None:
-    if session.profile.of("lane_slowdown"):
-        return
+    known = {point.model for point in session.profile.points if point.operation == "lane_slowdown"}
     for model, draft in place.subject.drafts.items():
-        if shared_device(place.bench, draft):
+        if model not in known and shared_device(place.bench, draft):
             for pair in usual_pairs(plan.core, place.scenario.policies.packing.name, draft):
                 for point in slowdown_points(place.bench, model, *pair, QUICK if quick else Effort()):
                     session.add(point)
@@ -176,6 +176,7 @@ def _continued(known: Profile, begun: Profile, path: Path) -> Profile:
         ("hardware", known.hardware, begun.hardware),
         ("graphs", known.graphs, begun.graphs),
         ("prompt_graphs", known.prompt_graphs, begun.prompt_graphs),
+        ("prompt_tokens", known.prompt_tokens, begun.prompt_tokens),
         ("versions.torch", known.versions.get("torch"), begun.versions.get("torch")),
         ("versions.device", known.versions.get("device"), begun.versions.get("device")),
     )

@@ -42,9 +42,9 @@ QUARTILE = 0.6745  # standard deviations are half an interquartile range
 MOST = 1.0  # a t of one degree of freedom has tails without end; a run in them would never be over
 STREAM = 0x64617973  # draws of this module are those of no other
 
-# Departures of live outputs from the recorded text, by token: 1,165 in 215,589 tokens of 26 cells with a fixed
-# draft on two H100s (procedural family in bf16; 0.0032 to 0.0119 a cell, most where batches are small). The
-# live runs that ship, of a later session, have 1,182 in 218,329: python docs/other_text_rate.py
+# Departures of live outputs from the recorded text, by token: 1,165 in 215,589 tokens of 26 cells with a
+# fixed draft on two H100s (procedural family in bf16; 0.0032 to 0.0119 a cell, most where batches are small).
+# The live runs that ship, of a later session, have 1,182 in 218,329: docs/other_text_rate.py
 OTHER_TEXT = 0.0054
 
 Deviations = dict[NoisyOperation, float]
@@ -94,16 +94,21 @@ class Uncertainty:
         return NoiseSpec(per_run_sd=per_run or 0.0, per_call_sd=self.call or 0.0, other_text=self.other_text)
 
 
-def stated(noise: NoiseSpec) -> Uncertainty:
-    """What a scenario's own ``noise`` says: known deviations."""
-    run, call = noise.per_run_sd, noise.per_call_sd
+def stated(scenario: Scenario) -> Uncertainty:
+    """What a scenario's own ``noise`` says of times: known deviations."""
+    run, call = scenario.noise.per_run_sd, scenario.noise.per_call_sd
     day: PartDeviations = dict(run) if isinstance(run, Mapping) else dict.fromkeys(KIND_OF.values(), run)
     calls: Deviations = dict(call) if isinstance(call, Mapping) else dict.fromkeys(KIND_OF.values(), call)
-    return Uncertainty(day, {}, {}, calls, noise.other_text)
+    return Uncertainty(day, {}, {}, calls, other_text_rate(scenario))
 
 
 def other_text_rate(scenario: Scenario) -> float:
-    """How often an output departs from its recording: not in fp32, and sampling is drawn by the seed."""
+    """How often an output departs from its recording: not in fp32, and sampling is drawn by the seed.
+
+    What the scenario says; else what was measured for one family of models, whatever the recording is of.
+    """
+    if scenario.noise.other_text is not None:
+        return scenario.noise.other_text
     recorded = isinstance(scenario.acceptance, TraceAcceptance) and not scenario.sampling.temperature
     return OTHER_TEXT if recorded and scenario.models.target.dtype != "fp32" else 0.0
 

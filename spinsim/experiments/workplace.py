@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spinsim.costs.base import Predictor
+from spinsim.costs.buckets import PROMPT_TOKENS
 from spinsim.costs.build import (
     build_profiled,
     build_roofline,
@@ -38,6 +39,7 @@ from spinsim.profiling.rehearsal import (
 )
 from spinsim.scenario import PolicyChoice, RooflineCosts, Scenario
 
+REHEARSED_TOKENS = 96  # of an output in a rehearsal
 THINKERS = ("spin", "joint")  # selectors whose thinking every full profile knows, beside one fixed draft
 
 
@@ -97,6 +99,8 @@ class Workplace:
             clocks=clocks(device),
             models=self.subject.models,
             points=(),
+            prompt_tokens=PROMPT_TOKENS,
+            rehearsed_tokens=REHEARSED_TOKENS,
         )
 
     def require_same_models(self, known: Profile, file: str) -> None:
@@ -172,6 +176,8 @@ class Workplace:
 
         ``left`` hears the share that is still to come.
         """
+        if not selectors:
+            return
         predictor = build_profiled(self.scenario, self.base_dir, profile, allow_roofline=True)
         vocabulary = self.deployment.models.target.used_vocabulary
         models = (*self.subject.by_draft, self.subject.target)
@@ -180,10 +186,12 @@ class Workplace:
             setup = self.orchestration(selector, predictor)
             shown = Rehearsed([], [])
             for rows in sorted({1, max(1, self.batch // 4), self.batch}):
-                once = rehearse(setup, self.bench.executor, vocabulary, rows, runs, predictor)
+                once = rehearse(
+                    setup, self.bench.executor, vocabulary, rows, runs, profile.rehearsed_tokens, predictor
+                )
                 shown = Rehearsed(shown.handled + once.handled, shown.ran + once.ran)
-            yield from handling_points(shown.handled, name)
             yield from in_run_points(shown.ran, name, models)
+            yield from handling_points(shown.handled, name)  # last: a resumed profile asks for these
 
     def orchestration(self, selector: PolicyChoice, predictor: Predictor) -> Orchestration:
         """The engine, serial, with the scenario's other policies; they believe in ``predictor``."""

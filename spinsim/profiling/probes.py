@@ -69,7 +69,8 @@ class Probe:
             beyond = 0.0 if self.tokens == 2 else self.rows * self.steps / 2  # the mean later step
             return step_shape(executed, self.tokens * executed, sum(self.contexts) + beyond)
         new = [self.tokens] * self.rows
-        return causal_shape(new, self.contexts, self.graphs, head=self.operation == "prefill")
+        shape = causal_shape(new, self.contexts, self.graphs, head=self.operation == "prefill")
+        return shape._replace(longest=0.0)  # rows are alike
 
     @cached_property
     def features(self) -> dict[str, float]:

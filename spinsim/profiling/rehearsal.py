@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import simpy
 
-from spinsim.costs.base import KINDS, Predictor
+from spinsim.costs.base import INTERPOLATED, KINDS, Estimate, Predictor
 from spinsim.costs.profile import Point
 from spinsim.engine.engine import Engine
 from spinsim.engine.operations import CatchUp, Operation, Prefill, Propose, Verify
@@ -29,7 +29,7 @@ from spinsim.policies.build import Policies
 from spinsim.profiling.timing import timing_of
 from spinsim.workload.request import Request, Workload
 
-PROMPT_TOKENS, OUTPUT_TOKENS = 128, 96  # shorter outputs end too often: each end is handled
+USUAL_PROMPT = 128
 TURNS = 2  # requests of every client
 FEWEST = 3  # samples behind a point of handling
 
@@ -117,16 +117,23 @@ class _WatchedWorld(LiveWorld):
 
 
 def rehearse(
-    setup: Orchestration, executor: Executor, vocabulary: int, rows: int, runs: int, predictor: Predictor
+    setup: Orchestration,
+    executor: Executor,
+    vocabulary: int,
+    rows: int,
+    runs: int,
+    output_tokens: int,
+    predictor: Predictor,
 ) -> Rehearsed:
     """Closed loops of ``rows`` clients, live; one more that does not count comes first.
 
     The engine's thread then sleeps as long between two inputs, and contends with as much, as in any run.
-    ``predictor`` says what operations take on the bench.
+    ``predictor`` says what operations take on the bench. Each end of a request is handled: outputs that are
+    too short end too often.
     """
     context = setup.settings.context_tokens
-    prompt = max(1, min(PROMPT_TOKENS, context // 4))
-    output = max(2, min(OUTPUT_TOKENS, context - prompt))
+    prompt = max(1, min(USUAL_PROMPT, context // 4))
+    output = max(2, min(output_tokens, context - prompt))
     requests = tuple(Request(i, 0.0, prompt, output) for i in range(TURNS * rows))
     workload = Workload(requests, concurrency=rows)
     # Prompts differ, or what is accepted would not, and planning were easier than it is.
@@ -174,21 +181,23 @@ def _ran(
         others = beside[lane[number]]
         if ((started[others] < finished[number]) & (finished[others] > started[number])).any():
             continue
-        kind, bench_s = KINDS[operations.kind[number]], _on_the_bench(operation, predictor)
+        kind, bench = KINDS[operations.kind[number]], _on_the_bench(operation, predictor)
+        if bench.label > INTERPOLATED:  # nothing was measured that it could be held against
+            continue
         draft = operation.draft if isinstance(operation, CatchUp | Propose) else -1
         seconds = float(finished[number] - started[number]) / NS
-        yield Ran(kind, draft, operations.rows[number], seconds, bench_s)
+        yield Ran(kind, draft, operations.rows[number], seconds, bench.seconds)
 
 
-def _on_the_bench(operation: Operation, predictor: Predictor) -> float:
+def _on_the_bench(operation: Operation, predictor: Predictor) -> Estimate:
     if isinstance(operation, Verify):
-        return predictor.verify(operation.packing).seconds
+        return predictor.verify(operation.packing)
     if isinstance(operation, Propose):
-        return predictor.propose(operation.draft, operation.lengths, operation.contexts).seconds
+        return predictor.propose(operation.draft, operation.lengths, operation.contexts)
     if isinstance(operation, CatchUp):
-        return predictor.catch_up(operation.draft, operation.tokens, operation.starts).seconds
+        return predictor.catch_up(operation.draft, operation.tokens, operation.starts)
     assert isinstance(operation, Prefill)
-    return predictor.prefill(operation.tokens, operation.starts).seconds
+    return predictor.prefill(operation.tokens, operation.starts)
 
 
 def in_run_points(ran: Iterable[Ran], selector: str, models: Sequence[str]) -> list[Point]:
@@ -199,53 +208,47 @@ def in_run_points(ran: Iterable[Ran], selector: str, models: Sequence[str]) -> l
     groups: dict[tuple[str, str, int], list[Ran]] = {}
     for one in ran:
         groups.setdefault((one.kind, models[one.draft], one.rows.bit_length()), []).append(one)
-    points = []
-    for (kind, model, _), group in groups.items():
-        if len(group) < FEWEST:
-            continue
-        seconds = [one.seconds for one in group]
-        features = {
-            "rows": round(float(np.mean([one.rows for one in group])), 2),
-            "bench_s": float(np.mean([one.bench_s for one in group])),
-        }
-        points.append(
-            Point(
-                "in_run",
-                float(np.mean(seconds)),
-                timing_of(seconds).spread_s,
-                len(group),
-                features,
-                model=model,
-                kind=kind,
-                policy=selector,
-            )
-        )
-    return points
+    return [
+        _seen("in_run", group, kind, selector, model, bench_s=float(np.mean([one.bench_s for one in group])))
+        for (kind, model, _), group in groups.items()
+        if len(group) >= FEWEST
+    ]
 
 
 def handling_points(handled: Iterable[Handled], selector: str) -> list[Point]:
-    """One for each kind and power of two of rows; the mean, since rounds that take longer take it each."""
+    """One for each kind and power of two of rows."""
     groups: dict[tuple[str, int], list[Handled]] = {}
     for one in handled:
         groups.setdefault((one.kind, one.rows.bit_length()), []).append(one)
-    points = []
-    for (kind, _), group in groups.items():
-        if len(group) < FEWEST:
-            continue
-        seconds = [one.seconds for one in group]
-        rows = float(np.mean([one.rows for one in group]))
-        points.append(
-            Point(
-                "handling",
-                float(np.mean(seconds)),
-                timing_of(seconds).spread_s,
-                len(group),
-                {"rows": round(rows, 2)},
-                kind=kind,
-                policy=selector,
-            )
-        )
-    return points
+    return [
+        _seen("handling", group, kind, selector)
+        for (kind, _), group in groups.items()
+        if len(group) >= FEWEST
+    ]
+
+
+def _seen(
+    operation: str,
+    group: Sequence[Handled] | Sequence[Ran],
+    kind: str,
+    selector: str,
+    model: str = "",
+    **features: float,
+) -> Point:
+    """The mean, since rounds that take longer take it each."""
+    seconds = [one.seconds for one in group]
+    rows = round(float(np.mean([one.rows for one in group])), 2)
+    spread_s = timing_of(seconds).spread_s
+    return Point(
+        operation,
+        float(np.mean(seconds)),
+        spread_s,
+        len(group),
+        {"rows": rows, **features},
+        model=model,
+        kind=kind,
+        policy=selector,
+    )
 
 
 def host_factors(known: Iterable[Point], again: Iterable[Point]) -> dict[str, float]:
@@ -256,7 +259,7 @@ def host_factors(known: Iterable[Point], again: Iterable[Point]) -> dict[str, fl
     )
     factors = {}
     for operation in ("hop", "handling"):
-        both = [key for key in before.keys() & after.keys() if key[0] == operation]
+        both = [key for key in before if key[0] == operation and key in after]
         if both:
             weights = [before[key].repetitions for key in both]
             there, here = (np.dot(weights, [side[key].seconds for key in both]) for side in (before, after))

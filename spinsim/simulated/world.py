@@ -23,7 +23,7 @@ from spinsim.engine.world import NS, Lane
 from spinsim.simulated.lanes import NO_CONTENTION, Contention, ExclusiveLane, SharedLane
 from spinsim.simulated.noise import Noise
 
-DRAFTING = (1, 2)  # kinds of operations of a draft: catch-up and proposal
+DRAFTING = (KINDS.index("catch_up"), KINDS.index("propose"))  # operations of a draft
 
 
 class SimulatedWorld:

@@ -336,9 +336,9 @@ def test_beyond_the_range_is_refused_or_flagged(
 
 @pytest.fixture(scope="module")
 def replayed(tmp_path_factory: pytest.TempPathFactory) -> ProfilePredictor:
-    """From a profile with prompt graphs, whose points of 2,048 tokens were measured eagerly."""
+    """From a profile with prompt graphs, whose points of 4,096 tokens were measured eagerly."""
     path = tmp_path_factory.mktemp("profiles") / "machine.json"
-    write_profile(replace(measured(), prompt_graphs=True), path)
+    write_profile(replace(measured(), prompt_graphs=True, prompt_tokens=PROMPT_TOKENS), path)
     costs = {"model": "profile", "path": path.name}
     found = build_predictor(scenario_of(costs=costs), path.parent)
     assert isinstance(found, ProfilePredictor)
@@ -364,11 +364,13 @@ def test_eager_points_of_a_profile_with_prompt_graphs_are_left_out(replayed: Pro
     only = [point for point in measured().points if point.features.get("tokens") == 2 * PROMPT_TOKENS]
     assert only
     assert not fit_operations(replace(measured(), prompt_graphs=True, points=tuple(only)), "draft")
+    before = fit_operations(replace(measured(), prompt_graphs=True), "draft")  # when graphs held 1,024 tokens
+    assert max(shape.tokens for shape in before["catch_up", ""].shapes) == 1024
 
 
 @pytest.mark.parametrize("name", ["one-gpu-h100", "two-gpus-h100-x2"])
 def test_shipped_profiles_answer_for_large_catch_ups(name: str) -> None:
-    """Though made when these were eager; of all the rows and context that they were made for."""
+    """Of all the rows and context that they were made for."""
     profile = read_profile(Path(__file__).parents[2] / "profiles" / f"{name}.json")
     assert profile.prompt_graphs
     for model in profile.models:
@@ -455,7 +457,7 @@ def test_every_operation_of_a_model_maps_to_a_pass() -> None:
     for point in measured().points:
         if point.model:
             shape = pass_shape(point)
-            assert min(shape._replace(head=1)) > 0
+            assert min(shape._replace(head=1, longest=1)) > 0
             assert (shape.head > 0) == (point.operation != "catch_up")  # which needs no logits
             assert shape.queries >= shape.tokens >= shape.head or point.operation == "verify"
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -430,4 +431,10 @@ def test_two_lanes_of_one_device_are_measured_by_draft(measured: tuple[Path, Pat
     shared = {"placement": {"target": ["cpu"], "drafts": {"a": "cpu", "b": "cpu"}}}
     costs = {"model": "profile", "path": path.name}
     asked = tiny_scenario(measured[0].parent, "shared", costs=costs, **shared)
-    assert build_predictor(asked.scenario, asked.base_dir).slowdown(0, False) >= 1.0
+    predictor = build_predictor(asked.scenario, asked.base_dir)
+    for target_lane in (True, False):
+        mine = [p for p in points if p.features["target_lane"] == target_lane]
+        expected = max(1.0, np.median([p.seconds / p.features["alone_s"] for p in mine]))
+        assert predictor.slowdown(draft, target_lane) == pytest.approx(expected)
+    with pytest.raises(InputError, match="lane_slowdown was not measured"):
+        predictor.slowdown(1 - draft, True)  # drafts are told apart there, and this one was not

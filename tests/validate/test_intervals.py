@@ -249,6 +249,11 @@ def recorded(scenario: Scenario, dtype: str, temperature: float = 0.0) -> Scenar
     return Scenario.model_validate(values)
 
 
+def noisy(scenario: Scenario, **noise: float) -> Scenario:
+    """Recorded, in bf16, with a noise of its own."""
+    return recorded(scenario, "bf16").model_copy(update={"noise": NoiseSpec(**noise)})  # type: ignore[arg-type]
+
+
 def test_other_text_is_of_recorded_acceptance_in_few_bits(tmp_path: Path) -> None:
     plain = tiny_scenario(tmp_path, costs=COSTS).scenario
     assert other_text_rate(recorded(plain, "bf16")) == other_text_rate(recorded(plain, "fp16")) == OTHER_TEXT
@@ -260,11 +265,13 @@ def test_other_text_is_of_recorded_acceptance_in_few_bits(tmp_path: Path) -> Non
     costs = ConstantPredictor(verify_s=0.01, draft_step_s=[0.001])
     found = profiled(profile_with(()), costs, recorded(plain, "bf16"))
     assert found.typical().other_text == found.drawn(3).other_text == OTHER_TEXT
-    # whatever costs come from; and a scenario that states its noise has no other
+    # whatever costs come from, and whatever the scenario says of times
     assert uncertainty_of(recorded(plain, "bf16"), tmp_path, costs).other_text == OTHER_TEXT
-    said = recorded(plain, "bf16").model_copy(update={"noise": NoiseSpec(per_run_sd=0.1)})
-    assert uncertainty_of(said, tmp_path, costs).other_text == 0.0
-    assert stated(NoiseSpec(other_text=0.2)).drawn(1).other_text == 0.2
+    assert uncertainty_of(noisy(plain, per_run_sd=0.1), tmp_path, costs).other_text == OTHER_TEXT
+    # a rate of one's own stands, 0 as well, and takes nothing from what a profile does not know
+    assert uncertainty_of(noisy(plain, other_text=0.0), tmp_path, costs).other_text == 0.0
+    assert stated(noisy(plain, other_text=0.2)).drawn(1).other_text == 0.2
+    assert profiled(profile_with((Repeat("", {"verify": 1.1}),)), costs, noisy(plain, other_text=0.2)).day
     assert not Uncertainty({}, {}, {}, {}, 0.1).nothing
 
 
@@ -297,12 +304,12 @@ def test_a_single_repeat_draws_no_run_without_end() -> None:
     assert np.median(drawn) == pytest.approx(0.2 / np.sqrt(stats.chi2(1).median()), rel=0.1)
 
 
-def test_the_models_error_adds_to_the_day() -> None:
+def test_the_models_error_adds_to_the_day(tmp_path: Path) -> None:
     unknown = Uncertainty({"verify": 0.03}, {}, {"verify": 0.04, "prefill": 0.02}, {})
     assert unknown.typical().per_run_sd == {"verify": pytest.approx(0.05), "prefill": 0.02}
     assert unknown.drawn(5) == unknown.typical()
     assert not unknown.nothing
-    assert stated(NoiseSpec()).nothing
+    assert stated(tiny_scenario(tmp_path).scenario).nothing
 
 
 def test_the_models_error_is_the_body_of_those_held_out(tmp_path: Path) -> None:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import tarfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from spinsim.experiments.validate import again
 from spinsim.experiments.validation_metrics import errors
+from spinsim.experiments.validation_simulated import simulate_cells
 
 ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.slow
 
 
-def simulated(tmp_path: Path, name: str, profile: str | None, intervals: int = 0) -> dict[str, Any]:
-    """The live runs of ``h100-NAME-live.tgz`` beside what is predicted for them."""
+def unpack(tmp_path: Path, name: str) -> None:
+    """The live runs of ``h100-NAME-live.tgz``, as a validation's folder of that name."""
     with tarfile.open(ROOT / "docs" / "measurements" / f"h100-{name}-live.tgz") as archive:
         archive.extractall(tmp_path, filter="data")
+
+
+def simulated(tmp_path: Path, name: str, profile: str | None, intervals: int = 0) -> dict[str, Any]:
+    """The live runs of ``h100-NAME-live.tgz`` beside what is predicted for them."""
+    unpack(tmp_path, name)
     costs = ROOT / "profiles" / f"{profile}.json" if profile else None
     return again(tmp_path / name, profile=costs, intervals=intervals)
 
@@ -54,6 +62,19 @@ def test_two_gpus_are_predicted_as_the_page_says(tmp_path: Path) -> None:
         assert found["ttft_p50_s"]["cells"] == 3
         assert found["ttft_p50_s"]["mean"] <= ttft
         assert max(found["tpot_p50_s"]["mean"], found["e2e_p50_s"]["mean"]) <= 0.06
+
+
+def test_intervals_of_two_gpus_hold_what_they_say(tmp_path: Path) -> None:
+    """Of every fourth cell, with fewer runs than the page's."""
+    unpack(tmp_path, "validate")
+    keys = json.loads((tmp_path / "validate" / "plan.json").read_text())["cells"][::4]
+    profile = ROOT / "profiles" / "two-gpus-h100-x2.json"
+    cells = simulate_cells(tmp_path / "validate", keys, 16, profile)
+    drawn = [cell["coverage"] for cell in cells]
+    checked, inside = (sum(cell[name] for cell in drawn) for name in ("checked", "covered"))
+    assert checked > 200
+    assert 0.8 <= inside / checked <= 0.97
+    assert np.median([width for cell in drawn for width in cell["widths"]]) <= 0.1
 
 
 def test_in_fp32_every_decision_of_a_gpu_is_foretold(tmp_path: Path) -> None:
