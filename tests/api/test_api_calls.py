@@ -187,7 +187,7 @@ def test_profile_and_again(tiny: Path, tmp_path: Path) -> None:
     assert len(done.points) == len(done.result.profile.points)
     assert (done.points["seconds"] > 0).all()
     again = api.profile_again(tiny, out=path)
-    assert set(again.frame["operation"]) == set(again.result.factors)
+    assert {*again.frame["operation"], "hop", "handling"} == set(again.result.factors)
     predicted = api.simulate(tiny, set={"costs": {"model": "profile", "path": str(path)}})
     assert predicted.goodput > 0
     with pytest.raises(InputError, match="--resume goes on with it"):
