@@ -274,6 +274,7 @@ def validate_again(
     out: PathLike,
     *,
     profile: PathLike | None = None,
+    roofline: bool = False,
     intervals: int = 20,
     workers: int | None = None,
     plugins: Paths = (),
@@ -281,14 +282,18 @@ def validate_again(
 ) -> Validation:
     """The simulated half of the validation in ``out`` once more, on any machine: no model runs.
 
-    ``profile`` replaces the one that it was planned with. Raises InputError where ``out`` holds no live runs.
+    ``profile`` replaces the one that it was planned with; ``roofline``: hardware sheets do. Raises InputError
+    where ``out`` holds no live runs, and where both are asked for.
     """
+    if roofline and profile is not None:
+        raise InputError("not with --profile: one or the other", key="--roofline")
     from spinsim.experiments.validate import again
 
     return Validation(
         again(
             Path(out),
             profile=None if profile is None else Path(profile),
+            roofline=roofline,
             intervals=intervals,
             workers=workers,
             plugins=load_plugins(paths(plugins)),

@@ -152,6 +152,10 @@ def validate(
         Path | None,
         typer.Option("--profile", metavar="FILE", help="With --again: costs in place of the scenario's."),
     ] = None,
+    roofline: Annotated[
+        bool,
+        typer.Option("--roofline", help="With --again: costs from hardware sheets, as if without a profile."),
+    ] = False,
     workers: options.Workers = None,
     resume: options.Resume = False,
     force: options.Force = False,
@@ -169,6 +173,8 @@ def validate(
         raise InputError("takes no scenario; --out names the folder that has the live runs", key="--again")
     if profile is not None and not again:
         raise InputError("goes with --again; set costs.path for a whole validation", key="--profile")
+    if roofline and not again:
+        raise InputError("goes with --again; set costs for a whole validation", key="--roofline")
     if not again and not scenarios:
         raise InputError("none; give the YAML of one or several", key="SCENARIO")
     folder = out or Path("results") / f"{scenarios[0].stem if scenarios else ''}-validate"
@@ -177,6 +183,7 @@ def validate(
             done = api.validate_again(
                 folder,
                 profile=profile,
+                roofline=roofline,
                 intervals=intervals,
                 workers=workers,
                 plugins=plugin or (),

@@ -18,8 +18,9 @@ from spinsim.experiments.validation_metrics import overall
 from spinsim.experiments.validation_operations import operation_errors
 from spinsim.experiments.validation_options import Options
 from spinsim.experiments.validation_plan import Cell
-from spinsim.experiments.validation_simulated import simulate_cells
+from spinsim.experiments.validation_simulated import Replacement, simulate_cells
 from spinsim.reporting.environment import environment
+from spinsim.scenario import ProfileCosts, RooflineCosts
 
 Progress = Callable[[str, float, float], None]
 Numbers = dict[str, Any]
@@ -70,6 +71,7 @@ def again(
     out: Path,
     *,
     profile: Path | None = None,
+    roofline: bool = False,
     intervals: int = 20,
     workers: int | None = 0,
     plugins: Sequence[str] = (),
@@ -78,8 +80,9 @@ def again(
     """The simulated half of the validation in ``out``, of the cells whose live runs are finished.
 
     ``profile`` replaces the one that the live half was planned with: policies believe in it too, so that a
-    policy that asks the predictor may decide otherwise than it did live. ``validation.json`` and the report
-    are replaced. Raises InputError where ``out`` holds no live runs.
+    policy that asks the predictor may decide otherwise than it did live. ``roofline``: as if there were none,
+    by hardware sheets. ``validation.json`` and the report are replaced. Raises InputError where ``out`` holds
+    no live runs.
     """
     if not out.is_dir():
         raise InputError("no such folder; one that `spinsim validate` wrote", file=str(out))
@@ -87,7 +90,9 @@ def again(
         raise InputError("no such file; a profile", file=str(profile))
     folder = Folder(out, resume=True)
     plan = folder.plan()
-    found = simulate_cells(out, plan["cells"], intervals, profile, workers, plugins, progress)
+    found = simulate_cells(
+        out, plan["cells"], intervals, _replacement(profile, roofline), workers, plugins, progress
+    )
     done = [cell for cell in found if "error" not in cell]
     failed = [*plan.get("failed", ()), *(cell for cell in found if "error" in cell)]
     if found and not done:
@@ -97,7 +102,7 @@ def again(
     result = {
         "schema": SCHEMA,
         "options": options,
-        "profile": None if profile is None else profile.name,
+        "profile": "roofline" if roofline else None if profile is None else profile.name,
         "drift": [point for deployed in plan["deployments"] for point in deployed["drift"]],
         "wall_s": _sums([deployed["wall_s"] for deployed in plan["deployments"]]),
         **overall(done),
@@ -111,6 +116,12 @@ def again(
     write_atomically(out / "report.html", validation_report(result))
     folder.finish(result)
     return result
+
+
+def _replacement(profile: Path | None, roofline: bool) -> Replacement:
+    if roofline:
+        return RooflineCosts(model="roofline")
+    return None if profile is None else ProfileCosts(model="profile", path=str(profile.resolve()))
 
 
 def _sums(parts: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -26,24 +26,25 @@ from spinsim.experiments.validation_metrics import (
 from spinsim.experiments.validation_operations import compared_operations, operation_table
 from spinsim.plugins import load_plugins
 from spinsim.reporting.metrics import summarise
-from spinsim.scenario import ProfileCosts, Scenario
+from spinsim.scenario import ProfileCosts, RooflineCosts, Scenario
 
 Progress = Callable[[str, float, float], None]
 Numbers = dict[str, Any]
+Replacement = ProfileCosts | RooflineCosts | None
 
 
 def simulate_cells(
     root: Path,
     keys: Sequence[str],
     intervals: int,
-    profile: Path | None = None,
+    costs: Replacement = None,
     workers: int | None = 0,
     plugins: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> list[Numbers]:
     """The comparison of every cell, in order; one that cannot be simulated has a name and an error.
 
-    ``profile`` replaces the one of the live half. ``workers`` and ``plugins`` as of the options.
+    ``costs`` replace those of the live half. ``workers`` and ``plugins`` as of the options.
     """
     count = min(cores() if workers is None else workers, len(keys))
     done: dict[str, Numbers] = {}
@@ -53,13 +54,13 @@ def simulate_cells(
             progress("simulated", len(done), len(keys))
 
     if count <= 1:
-        for key, result in _compared_cells(root, keys, intervals, profile):
+        for key, result in _compared_cells(root, keys, intervals, costs):
             done[key] = result
             report()
     else:
         chunks = [keys[i::count] for i in range(count)]  # each fits its profile once
         with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-            futures = [pool.submit(_chunk, root, chunk, intervals, profile, plugins) for chunk in chunks]
+            futures = [pool.submit(_chunk, root, chunk, intervals, costs, plugins) for chunk in chunks]
             for future in as_completed(futures):
                 done |= future.result()
                 report()
@@ -67,14 +68,14 @@ def simulate_cells(
 
 
 def _chunk(
-    root: Path, keys: Sequence[str], intervals: int, profile: Path | None, plugins: Sequence[str]
+    root: Path, keys: Sequence[str], intervals: int, costs: Replacement, plugins: Sequence[str]
 ) -> dict[str, Numbers]:
     load_plugins(plugins)
-    return dict(_compared_cells(root, keys, intervals, profile))
+    return dict(_compared_cells(root, keys, intervals, costs))
 
 
 def _compared_cells(
-    root: Path, keys: Sequence[str], intervals: int, profile: Path | None
+    root: Path, keys: Sequence[str], intervals: int, costs: Replacement
 ) -> Iterator[tuple[str, Numbers]]:
     folder = Folder(root, resume=True)
     predictors: dict[str, Predictor] = {}
@@ -82,24 +83,28 @@ def _compared_cells(
         cell = folder.get(key)
         if cell is None:  # the plan lists what is finished
             raise RuntimeError(f"{root} has lost its cell {key}")
-        scenario = with_profile(cell.scenario, profile)
-        costs = priced_alike(scenario)
-        if costs not in predictors:
-            predictors[costs] = build_predictor(scenario, root)
+        scenario = with_costs(cell.scenario, costs)
+        priced = priced_alike(scenario)
+        if priced not in predictors:
+            predictors[priced] = build_predictor(scenario, root)
         try:
-            yield key, compare_cell(cell, scenario, root, predictors[costs], intervals)
+            yield key, compare_cell(cell, scenario, root, predictors[priced], intervals)
         except InputError as error:
             yield key, {"name": cell.name, "error": str(error)}
 
 
-def with_profile(scenario: Scenario, profile: Path | None) -> Scenario:
-    """The scenario with the costs of another profile. Its policies then believe in that one too."""
-    if profile is None:
+def with_costs(scenario: Scenario, costs: Replacement) -> Scenario:
+    """The scenario with other costs. Its policies then believe in those too.
+
+    A profile may ask the roofline beyond its range where the scenario's own may.
+    """
+    if costs is None:
         return scenario
-    costs = scenario.costs
-    allowed = isinstance(costs, ProfileCosts) and costs.allow_roofline
-    replaced = ProfileCosts(model="profile", path=str(profile.resolve()), allow_roofline=allowed)
-    return scenario.model_copy(update={"costs": replaced})
+    if isinstance(costs, ProfileCosts):
+        own = scenario.costs
+        allowed = isinstance(own, ProfileCosts) and own.allow_roofline
+        costs = costs.model_copy(update={"allow_roofline": allowed})
+    return scenario.model_copy(update={"costs": costs})
 
 
 def compare_cell(

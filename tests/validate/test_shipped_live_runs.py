@@ -13,6 +13,7 @@ import pytest
 from spinsim.experiments.validate import again
 from spinsim.experiments.validation_metrics import errors
 from spinsim.experiments.validation_simulated import simulate_cells
+from spinsim.scenario import ProfileCosts
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,13 +69,24 @@ def test_intervals_of_two_gpus_hold_what_they_say(tmp_path: Path) -> None:
     """Of every fourth cell, with fewer runs than the page's."""
     unpack(tmp_path, "validate")
     keys = json.loads((tmp_path / "validate" / "plan.json").read_text())["cells"][::4]
-    profile = ROOT / "profiles" / "two-gpus-h100-x2.json"
-    cells = simulate_cells(tmp_path / "validate", keys, 16, profile)
+    costs = ProfileCosts(model="profile", path=str(ROOT / "profiles" / "two-gpus-h100-x2.json"))
+    cells = simulate_cells(tmp_path / "validate", keys, 16, costs)
     drawn = [cell["coverage"] for cell in cells]
     checked, inside = (sum(cell[name] for cell in drawn) for name in ("checked", "covered"))
     assert checked > 200
     assert 0.8 <= inside / checked <= 0.97
     assert np.median([width for cell in drawn for width in cell["widths"]]) <= 0.1
+
+
+def test_without_a_profile_policies_are_still_ranked(tmp_path: Path) -> None:
+    """By an H100's sheet: everything too fast, and in the same order."""
+    unpack(tmp_path, "validate-one")
+    done = again(tmp_path / "validate-one", roofline=True, intervals=0)
+    assert done["profile"] == "roofline"
+    assert all(cell["costs"]["roofline"] == 1.0 for cell in done["cells"])
+    signed = [cell["metrics"]["goodput_tokens_per_s"]["error"] for cell in done["cells"]]
+    assert 0.05 < min(signed) < max(signed) < 0.35
+    assert done["ranking"]["alike"] >= 0.95 * done["ranking"]["pairs"]
 
 
 def test_in_fp32_every_decision_of_a_gpu_is_foretold(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from spinsim.experiments.validation_plan import at_load, deployments, plan
 from spinsim.experiments.validation_simulated import simulate_cells
 from spinsim.live.lanes import LaneError
 from spinsim.profiling.timing import Effort
+from spinsim.scenario import ProfileCosts
 from tests.validate.tiny_models import tiny_scenario
 
 GRID = ["policies.selector={name: round_robin},{name: fixed, draft: b}"]
@@ -138,8 +139,9 @@ def test_every_cell_is_charged_its_own_selectors_thinking(
     live_half(plan([loaded.path], GRID, [], None), tmp_path / "out", Options(repetitions=1))
     quick, slow = again(tmp_path / "out", profile=path, intervals=0)["cells"]
     assert slow["metrics"]["round_mean_s"]["simulated"] > 0.05 > quick["metrics"]["round_mean_s"]["simulated"]
+    costs = ProfileCosts(model="profile", path=str(path))
     for cell in (quick, slow):
-        (alone,) = simulate_cells(tmp_path / "out", [cell["key"]], 0, path)
+        (alone,) = simulate_cells(tmp_path / "out", [cell["key"]], 0, costs)
         assert alone["metrics"] == cell["metrics"]
 
 
