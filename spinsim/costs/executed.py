@@ -10,11 +10,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import add, mul
+from typing import TYPE_CHECKING, NamedTuple
 
 from spinsim.costs.base import Estimate, Packing
 from spinsim.costs.buckets import bucket_rows, bucket_tokens, prompt_passes, prompt_shape
-from spinsim.costs.fits import PassShape
-from spinsim.costs.profile import Point
+
+if TYPE_CHECKING:
+    from spinsim.costs.profile import Point
+
+
+class PassShape(NamedTuple):
+    """An executed pass.
+
+    ``tokens`` in the layers, ``head`` positions with logits, ``queries`` in attention (padded and
+    replicated ones included), ``kv_tokens`` read, ``pairs`` of query and KV token multiplied. ``longest``:
+    KV tokens of the longest row, 0 where all are alike.
+    """
+
+    rows: float
+    tokens: float
+    head: float
+    queries: float
+    kv_tokens: float
+    pairs: float
+    longest: float = 0.0
 
 
 def causal_shape(tokens: Sequence[int], starts: Sequence[int], graphs: bool, *, head: bool) -> PassShape:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression, nnls
 
 from spinsim.costs.buckets import LONG_QUERY
+from spinsim.costs.executed import PassShape
 from spinsim.costs.hardware import Hardware
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.shapes import ModelShape
@@ -25,23 +26,6 @@ Array = NDArray[np.float64]
 LEAVE_ONE_OUT = 12  # up to so many points each is left out alone, beyond it an eighth of them at a time
 FOLDS = 8
 RATIOS = tuple(float(r) for r in np.geomspace(4.0, 4000.0, 31))  # flops a byte: CPUs to tensor cores
-
-
-class PassShape(NamedTuple):
-    """An executed pass.
-
-    ``tokens`` in the layers, ``head`` positions with logits, ``queries`` in attention (padded and
-    replicated ones included), ``kv_tokens`` read, ``pairs`` of query and KV token multiplied. ``longest``:
-    KV tokens of the longest row, 0 where all are alike.
-    """
-
-    rows: float
-    tokens: float
-    head: float
-    queries: float
-    kv_tokens: float
-    pairs: float
-    longest: float = 0.0
 
 
 class PassFit(Protocol):

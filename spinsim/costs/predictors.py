@@ -12,8 +12,16 @@ from scipy.optimize import isotonic_regression, nnls
 
 from spinsim.costs.base import INTERPOLATED, MEASURED, Estimate, Packing, Predictor
 from spinsim.costs.buckets import PROMPT_TOKENS, active_rows
-from spinsim.costs.executed import causal_shape, in_passes, pass_shape, step_rows, step_shape, verify_shape
-from spinsim.costs.fits import ChosenFit, PassShape, fit_pass
+from spinsim.costs.executed import (
+    PassShape,
+    causal_shape,
+    in_passes,
+    pass_shape,
+    step_rows,
+    step_shape,
+    verify_shape,
+)
+from spinsim.costs.fits import ChosenFit, fit_pass
 from spinsim.costs.links import Link
 from spinsim.costs.profile import MODEL_OPERATIONS, PROMPTS, Point, Profile
 from spinsim.errors import InputError

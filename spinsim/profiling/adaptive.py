@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from spinsim.costs.fits import ChosenFit, PassShape
+from spinsim.costs.executed import PassShape
+from spinsim.costs.fits import ChosenFit
 from spinsim.costs.predictors import ProfiledPass, fit_operations
 from spinsim.costs.profile import Profile
 from spinsim.profiling.probes import Probe

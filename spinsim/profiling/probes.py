@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from spinsim.costs.base import Packing
-from spinsim.costs.executed import causal_shape, features_of, step_rows, step_shape, verify_shape
-from spinsim.costs.fits import PassShape
+from spinsim.costs.executed import PassShape, causal_shape, features_of, step_rows, step_shape, verify_shape
 from spinsim.costs.profile import Point
 from spinsim.policies.packing.decomposed import decompose
 from spinsim.profiling.timing import Timing

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +139,10 @@ def test_errors_point_at_their_key(sections: dict[str, Any], key: str, says: str
     with pytest.raises(InputError, match=says) as caught:
         build_predictor(scenario_of(**sections))
     assert caught.value.key == key
+
+
+def test_costs_without_a_profile_load_no_scipy() -> None:
+    """Fitting needs it, and it takes longer to load than everything else."""
+    program = "import sys, spinsim.costs.build; print('scipy.optimize' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

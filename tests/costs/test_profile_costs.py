@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from spinsim.costs.base import INTERPOLATED, MEASURED, ROOFLINE, Packing, Predictor
 from spinsim.costs.buckets import PROMPT_TOKENS, bucket_rows
 from spinsim.costs.build import build_predictor
-from spinsim.costs.executed import pass_shape
-from spinsim.costs.fits import PassShape, fit_pass, fit_table, held_out, law_fitter
+from spinsim.costs.executed import PassShape, pass_shape
+from spinsim.costs.fits import fit_pass, fit_table, held_out, law_fitter
 from spinsim.costs.predictors import Curve, ProfilePredictor, fit_operations, handling_of
 from spinsim.costs.profile import SCHEMA, Point, Profile, read_profile, write_profile
 from spinsim.costs.shapes import shape_of

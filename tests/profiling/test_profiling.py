@@ -20,8 +20,7 @@ from spinsim.cli import app
 from spinsim.costs.base import INTERPOLATED, MEASURED
 from spinsim.costs.buckets import PROMPT_TOKENS, prompt_passes
 from spinsim.costs.build import build_predictor
-from spinsim.costs.executed import causal_shape
-from spinsim.costs.fits import PassShape
+from spinsim.costs.executed import PassShape, causal_shape
 from spinsim.costs.predictors import EDGE, part_of
 from spinsim.costs.profile import (
     MODEL_OPERATIONS,
