@@ -36,6 +36,7 @@ def _pandas() -> Any:
         import pandas
     except ImportError:
         raise InputError(
-            "frames need pandas, which is not installed; pip install 'spinsim[notebook]'", key="api"
+            "frames need pandas, which is not installed; pip install -e '.[notebook]' in the checkout",
+            key="api",
         ) from None
     return pandas

@@ -114,7 +114,10 @@ def capacity(
     attainment: Annotated[float, typer.Option(help="Share of requests that must meet them.")] = 0.9,
     duration: Annotated[
         float | None,
-        typer.Option(help="Seconds of traffic at each rate [60, or the scenario's].", show_default=False),
+        typer.Option(
+            help="Seconds of traffic at each rate [60, or the scenario's; a replay: its trace's].",
+            show_default=False,
+        ),
     ] = None,
     tolerance: Annotated[float, typer.Option(help="Relative width at which the search stops.")] = 0.05,
     seeds: Annotated[int, typer.Option(min=2, help="Simulations of a rate; four times as many at most.")] = 4,

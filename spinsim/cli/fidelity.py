@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from spinsim.cli import options
-from spinsim.cli.support import exit_codes, print_json, progress_bar
+from spinsim.cli.support import FAILED, exit_codes, print_json, progress_bar
 from spinsim.errors import InputError
 
 
@@ -213,9 +213,14 @@ def validate(
             typer.echo(
                 f"live runs in {folder}; spinsim validate --again --out {folder} simulates beside them"
             )
-    elif json:
+        return
+    if json:
         print_json(done)
     elif not quiet:
         from spinsim.experiments.pages.fidelity import print_validation
 
         print_validation(done, folder)
+    if failed := done["failed"]:
+        count = len(done["cells"]) + len(failed)
+        typer.echo(f"{len(failed)} of {count} cells failed: the figures are those of the others", err=True)
+        raise typer.Exit(FAILED)

@@ -56,7 +56,7 @@ def cause(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
-        text = f"this needs {error.name}; pip install 'spinsim[{EXTRAS[error.name]}]'"
+        text = f"this needs {error.name}; pip install -e '.[{EXTRAS[error.name]}]' in the checkout"
     return f"{text} (from {cause(error.__cause__)})" if error.__cause__ else text
 
 

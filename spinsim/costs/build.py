@@ -149,6 +149,7 @@ def build_profiled(
     for key, shape, dtype, hardware, devices in wanted:
         model = profile.find_model(shape, dtype, hardware.name, devices)
         if model is None and not allow_roofline:
+            _require_hardware(scenario, profile, shape, dtype, key)
             raise InputError(
                 f"{shape.name} in {dtype} on {devices} x {hardware.name} is not in the profile; "
                 f"allowed: {', '.join(profile.models) or 'none'}, or costs.allow_roofline: true",
@@ -168,6 +169,21 @@ def build_profiled(
         fallback=fallback if allow_roofline else None,
         selector=scenario.policies.selector.name,
     )
+
+
+def _require_hardware(scenario: Scenario, profile: Profile, shape: ModelShape, dtype: str, key: str) -> None:
+    """Raises InputError at the device where the model was profiled, but on other hardware."""
+    sheets = {model.hardware for model in profile.models.values()}
+    elsewhere = [sheet for sheet in sheets if profile.find_model(shape, dtype, sheet, 1)]
+    placement = scenario.placement
+    name = key.rpartition(".")[2]
+    device = placement.target[0] if key == "models.target" else placement.drafts[name]
+    if elsewhere:
+        raise InputError(
+            f"{scenario.devices[device].hardware}, but the profile is of {', '.join(sorted(sheets))}; "
+            "allowed: that, another profile in costs.path, or costs.allow_roofline: true",
+            key=f"devices.{device}.hardware",
+        )
 
 
 def _linear(costs: LinearCosts, drafts: tuple[str, ...]) -> LinearPredictor:

@@ -306,7 +306,7 @@ class ProfilePredictor:
         measured = "it was not measured" if known is None else f"measured {known.range_text()}"
         raise InputError(
             f"{operation} of {asked} is outside the profile ({measured}); "
-            "allowed: shapes inside, or costs.allow_roofline: true",
+            "allowed: limits that stay inside, or costs.allow_roofline: true",
             key="costs.allow_roofline",
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from spinsim.workload.build import build_workload
 FEWEST_REQUESTS, MOST_REQUESTS = 50, 10_000_000
 CURVE = (0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5)  # rates of the curve, in capacities
 MOST_DOUBLINGS = 24
+SHORT_S = 60.0  # of traffic: the backlog of a shorter burst is gone before it hurts
 _ATTAINMENT = metric("attainment")
 _DECIDED = 0.9  # confidence at which a rate holds or fails; otherwise it gets more seeds
 
@@ -136,9 +137,19 @@ def capacity(wanted: CapacityPlan, lab: Lab) -> Capacity:
         wanted.attainment,
         found,
         tuple(points),
-        tuple(notes),
+        (*notes, *_behind(search.rows, found.estimate if found else None)),
         tuple(search.rows),
     )
+
+
+def _behind(rows: Sequence[Row], rate: float | None) -> Iterator[str]:
+    """How much traffic the figure is made of, where it is little."""
+    counts = [row.summary["requests"]["submitted"] for row in rows if row.summary is not None]
+    if rate and counts and (seconds := max(counts) / rate) < SHORT_S:
+        yield (
+            f"{max(counts):,} requests a run are {seconds:.0f} s of traffic at that rate: a burst, which a "
+            "longer run may not hold"
+        )
 
 
 class _Search:

@@ -29,7 +29,8 @@ class RayCluster(_Closing):
             import ray
         except ImportError:
             raise InputError(
-                "needs Ray, which is not installed; pip install 'spinsim[cluster]'", key="--cluster"
+                "needs Ray, which is not installed; pip install -e '.[cluster]' in the checkout",
+                key="--cluster",
             ) from None
         self._ray: Any = ray
         self._mine = not ray.is_initialized()

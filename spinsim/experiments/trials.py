@@ -298,7 +298,7 @@ def _study(objectives: Sequence[Metric], seed: int) -> optuna.Study:
         import optuna
     except ImportError:
         raise InputError(
-            "needs Optuna, which is not installed; pip install 'spinsim[tune]'", key="tune"
+            "needs Optuna, which is not installed; pip install -e '.[tune]' in the checkout", key="tune"
         ) from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna.create_study(

@@ -92,7 +92,7 @@ def _intervals(given: Summary) -> Table:
 
 def interval_head(given: Summary) -> str:
     """What the rows of :func:`interval_rows` are about."""
-    return f"{percent(given['level'])} of {given['runs']} runs"
+    return f"{percent(given['level'])} of {given['runs']} runs with other seeds and noise"
 
 
 def interval_rows(given: Summary) -> list[tuple[str, str, str, str]]:

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from spinsim import api
 from spinsim.costs.base import LABELS
+from spinsim.errors import InputError
 from spinsim.experiments.simulate import simulate_scenario
 from spinsim.experiments.sweep import SweepPlan, planned, read_sweep
 from spinsim.experiments.validation_plan import plan as validation_plan
@@ -130,6 +132,24 @@ def test_quickstart_is_measured_and_recorded(overrides: tuple[str, ...]) -> None
     assert numbers["acceptance"]["source"] == "trace"
     assert not numbers.get("other_hardware")
     assert numbers["requests"]["completed"] == numbers["requests"]["submitted"] >= 64
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        (
+            {"workload.arrivals.concurrency": 128, "limits.batch": 128, "workload.requests": 160},
+            "costs.allow_roofline",
+        ),
+        ({"devices.gpu1.hardware": "a100-80"}, "devices.gpu1.hardware"),
+    ],
+)
+def test_what_the_profile_does_not_know_has_a_place(overrides: dict[str, Any], key: str) -> None:
+    """Also where it is found in the middle of a run."""
+    with pytest.raises(InputError) as caught:
+        api.simulate(SCENARIOS / "quickstart.yaml", set=overrides)
+    assert caught.value.key == key
+    assert key in str(caught.value).split(": ", 2)[1]
 
 
 def test_quickstart_shows_what_it_says() -> None:

@@ -161,7 +161,7 @@ def milliseconds(seconds: float | None) -> str:
 def print_validation(done: dict[str, Any], folder: Path, console: Console | None = None) -> None:
     """Errors by cell beside the spread of the live repetitions, then what they come to."""
     console = console or Console()
-    table = _table("cell", "live, tok/s", "spread", "error", "TTFT", "TPOT", "E2E")
+    table = _table("cell", "live, tok/s", "spread", "goodput", "TTFT p50", "TPOT p50", "E2E p50")
     table.columns[0].no_wrap = False
     shown = short_names([cell["name"] for cell in done["cells"]])
     for name, cell in zip(shown, done["cells"], strict=True):
