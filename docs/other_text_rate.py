@@ -1,6 +1,6 @@
 """How often live outputs depart from the recorded text: ``python docs/other_text_rate.py VALIDATION_FOLDER``.
 
-    tar -xzf docs/measurements/h100-validate-live.tgz -C results
+    mkdir -p results && tar -xzf docs/measurements/h100-validate-live.tgz -C results
     python docs/other_text_rate.py results/validate
 
 Of cells with one fixed draft and a fixed length, whose rounds are blind to time: while a request's text is

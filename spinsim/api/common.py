@@ -58,6 +58,14 @@ def at_least(least: int, **counts: int | None) -> None:
             raise InputError(f"{count} is not allowed; {least} or more", key=f"--{name}")
 
 
+def several(**counts: int) -> None:
+    """Raise InputError for a single run where runs are to be compared with each other; 0 asks for none."""
+    at_least(0, **counts)
+    for name, count in counts.items():
+        if count == 1:
+            raise InputError("1 run has no interval; 0 for none, or 2 and more", key=f"--{name}")
+
+
 def loaded(
     scenario: PathLike,
     settings: Settings,

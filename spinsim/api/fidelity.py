@@ -22,6 +22,7 @@ from spinsim.api.common import (
     loaded,
     overrides,
     paths,
+    several,
     texts,
 )
 from spinsim.api.frames import frame
@@ -235,7 +236,8 @@ def validate(
     :func:`validate_again`: the answer has no cells yet. Raises InputError.
     """
     at_least(1, repetitions=repetitions)
-    at_least(0, intervals=intervals, workers=workers)
+    several(intervals=intervals)
+    at_least(0, workers=workers)
     for load in loads:
         if not 0 < load < math.inf:
             raise InputError(f"{load} is not allowed; above 0, such as 0.8", key="--load")
@@ -287,6 +289,7 @@ def validate_again(
     """
     if roofline and profile is not None:
         raise InputError("not with --profile: one or the other", key="--roofline")
+    several(intervals=intervals)
     from spinsim.experiments.validate import again
 
     return Validation(

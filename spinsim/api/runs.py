@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from spinsim.api.common import PathLike, Paths, Progress, Settings, at_least, loaded, overrides, paths
+from spinsim.api.common import PathLike, Paths, Progress, Settings, loaded, overrides, paths, several
 from spinsim.api.frames import frame, parquet
 from spinsim.errors import InputError
 from spinsim.plugins import load_plugins
@@ -93,7 +93,7 @@ def simulate(
     replace earlier results. Raises InputError. An interruption (Ctrl-C) ends the simulated run early:
     ``summary["interrupted"]`` says so.
     """
-    at_least(0, intervals=intervals)
+    several(intervals=intervals)
     given = loaded(scenario, set, seed, device, plugins)
     from spinsim.experiments.publish import check_out
     from spinsim.experiments.simulate import simulate_and_publish

@@ -116,7 +116,7 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     breaking(monkeypatch, ModuleNotFoundError("No module named 'torch'", name="torch"))
     result = simulate("--out", tmp_path / "out")
     assert result.exit_code == 1
-    assert "this needs torch; pip install 'spinsim[live]'" in result.stderr
+    assert "this needs torch; pip install -e '.[live]'" in result.stderr
 
 
 def breaking(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
