@@ -29,6 +29,8 @@ def done(out: Path, *arguments: str | Path) -> dict[str, Any]:
     summary: dict[str, Any] = json.loads(result.stdout)
     assert summary == json.loads((out / "summary.json").read_text())
     page = (out / "report.html").read_text()
+    if arguments[0] != "tune":
+        assert "; acceptance: synthetic." in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page
     assert "nan" not in page.lower().replace("nan-", "").split("<body>")[1].split("<footer")[0].split()

@@ -10,6 +10,7 @@ from spinsim.experiments.pages import figures
 from spinsim.experiments.pages.parts import (
     failed_section,
     head,
+    provenance_note,
     shown,
     signed,
     signed_spread,
@@ -36,6 +37,7 @@ def comparison_report(c: Comparison) -> str:
     others = [name for name in names if name != c.baseline]
     body = [
         head(f"comparison over seeds {c.seeds[0]} to {c.seeds[-1]}", _title(names), lede),
+        provenance_note(c.rows),
         _verdicts(c, others),
         page.section(
             first.title[:1].upper() + first.title[1:],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from spinsim.costs.base import LABELS
 from spinsim.experiments.metrics import Metric
 from spinsim.experiments.rows import Row, failures
 from spinsim.experiments.statistics import Interval
@@ -53,6 +54,23 @@ def head(kicker: str, title: str, lede: str) -> str:
         f'<header><p class="kicker">{escape(kicker)}</p><h1>{escape(title)}</h1>'
         f'<p class="lede">{escape(lede)}</p></header>'
     )
+
+
+def provenance(rows: Sequence[Row]) -> str:
+    """What stands behind the figures: labels of costs, their mean shares of the time, and of acceptance."""
+    found = [row.summary for row in rows if row.summary is not None]
+    if not found:
+        return ""
+    shares = {label: sum(s["costs"].get(label) or 0.0 for s in found) / len(found) for label in LABELS}
+    costs = ", ".join(f"{percent(share)} {label}" for label, share in shares.items() if share)
+    acceptance = ", ".join(sorted({s["acceptance"]["source"] for s in found}))
+    return f"costs: {costs or 'nothing was predicted'}; acceptance: {acceptance}"
+
+
+def provenance_note(rows: Sequence[Row]) -> str:
+    """:func:`provenance` for a page."""
+    said = provenance(rows)
+    return f'<p class="note">{escape(said)}.</p>' if said else ""
 
 
 def failed_section(rows: Sequence[Row]) -> str:

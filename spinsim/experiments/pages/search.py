@@ -10,6 +10,7 @@ from spinsim.experiments.pages import figures
 from spinsim.experiments.pages.parts import (
     failed_section,
     head,
+    provenance_note,
     shown,
     signed,
     signed_spread,
@@ -79,6 +80,7 @@ def capacity_report(c: Capacity) -> str:
     header = ["requests/s", "attainment", "lowest", "highest", "fit", "seeds"]
     body = [
         head("capacity", c.scenario, wanted),
+        provenance_note(c.rows),
         f'<div class="headline">{"".join(stats)}</div>{notes}',
         page.section("Attainment by arrival rate", page.figure(svg, text), page.table(header, rows)),
         failed_section(c.rows),

@@ -8,7 +8,14 @@ from typing import Any
 
 from spinsim.experiments.metrics import Metric, value
 from spinsim.experiments.pages import figures
-from spinsim.experiments.pages.parts import failed_section, head, is_share, shown, trade_off_of
+from spinsim.experiments.pages.parts import (
+    failed_section,
+    head,
+    is_share,
+    provenance_note,
+    shown,
+    trade_off_of,
+)
 from spinsim.experiments.pages.trade_off import Point, trade_off
 from spinsim.experiments.rows import Row
 from spinsim.experiments.sweep import Sweep
@@ -29,7 +36,7 @@ def sweep_report(s: Sweep) -> str:
     lede = f"{len(s.rows):,} simulations: {', '.join(s.axes)}" + (
         f", {seeds} seeds each" if seeds > 1 else ""
     )
-    body = [head("sweep", s.scenario, lede)]
+    body = [head("sweep", s.scenario, lede), provenance_note(s.rows)]
     if good:
         body += [_best(s, good), _figures(s, good), _trade_off(s, good), _table(s, good)]
     body += [failed_section(s.rows)]

@@ -11,7 +11,7 @@ from rich.text import Text
 from spinsim.experiments.capacity import Capacity
 from spinsim.experiments.compare import Comparison
 from spinsim.experiments.metrics import value
-from spinsim.experiments.pages.parts import shown, signed, signed_spread
+from spinsim.experiments.pages.parts import provenance, shown, signed, signed_spread
 from spinsim.experiments.pages.search import gain_text, objectives_text, rate_text
 from spinsim.experiments.pages.sweep import grouped
 from spinsim.experiments.sweep import Sweep
@@ -65,6 +65,7 @@ def print_comparison(c: Comparison, console: Console) -> None:
         _print(console, rest)
     for note in c.notes:
         _print(console, Text(note, style="yellow"))
+    _print(console, Text(provenance(c.rows), style="dim"))
 
 
 def print_sweep(s: Sweep, console: Console) -> None:
@@ -80,6 +81,7 @@ def print_sweep(s: Sweep, console: Console) -> None:
     _print(console, table)
     if len(groups) > MOST_ROWS:
         _print(console, Text(f"and {len(groups) - MOST_ROWS:,} more, in sweep.parquet", style="dim"))
+    _print(console, Text(provenance(s.rows), style="dim"))
 
 
 def print_capacity(c: Capacity, console: Console) -> None:
@@ -94,7 +96,8 @@ def print_capacity(c: Capacity, console: Console) -> None:
         cells = [percent(point.mean), percent(low), percent(high), str(len(point.attainments))]
         style = "" if point.mean >= c.attainment else "dim"
         table.add_row(number(point.rate, 4), *cells, style=style)
-    _print(console, found, table, *(Text(note, style="yellow") for note in c.notes))
+    notes = (Text(note, style="yellow") for note in c.notes)
+    _print(console, found, table, *notes, Text(provenance(c.rows), style="dim"))
 
 
 def print_tuning(t: Tuning, console: Console) -> None:
