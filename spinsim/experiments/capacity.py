@@ -160,6 +160,7 @@ class _Search:
         self.key, self.start, self.unit = _rate_of(loaded)
         self.first = loaded.scenario.seed if wanted.seed is None else wanted.seed
         self.duration = _duration(wanted, loaded.scenario, self.start)
+        self.warmup_s = loaded.scenario.metrics.warmup_s
         self.values: dict[float, list[float]] = {}
         self.rows: list[Row] = []
         self.failed = 0
@@ -231,6 +232,8 @@ class _Search:
             requests = max(FEWEST_REQUESTS, round(rate * self.duration))
             _check_requests(requests, self.duration)
             sets.append(f"workload.requests={requests}")
+        elif self.warmup_s:  # the same requests warm up, however fast the trace is replayed
+            sets.append(override("metrics.warmup_s", self.warmup_s * self.start / rate))
         return plan(
             self.wanted.scenario, [*self.wanted.overrides, *sets], {"rate": rate}, self.wanted.plugins
         )
@@ -265,7 +268,8 @@ def _rate_of(loaded: LoadedScenario) -> tuple[str, float, float]:
 
 
 def _duration(wanted: CapacityPlan, scenario: Scenario, rate: float) -> float | None:
-    """Seconds of traffic at each rate; None for a replay, which is as long as it is."""
+    """Seconds of traffic at each rate, the warm-up included; None for a replay, which is as long as it is."""
+    warmup_s = scenario.metrics.warmup_s
     if isinstance(scenario.workload.arrivals, Replay):
         if wanted.duration_s is not None:
             raise InputError("a replay is as long as its trace; leave it out", key="--duration")
@@ -273,9 +277,14 @@ def _duration(wanted: CapacityPlan, scenario: Scenario, rate: float) -> float | 
     if wanted.duration_s is not None:
         if not 0 < wanted.duration_s < math.inf:
             raise InputError(f"{wanted.duration_s} is not allowed; above 0", key="--duration")
+        if wanted.duration_s <= warmup_s:
+            raise InputError(
+                f"{wanted.duration_s:g} s leave nothing after the warm-up; above {warmup_s:g}",
+                key="--duration",
+            )
         _check_requests(rate * wanted.duration_s, wanted.duration_s)
         return wanted.duration_s
-    return max(60.0, (scenario.workload.requests or 0) / rate)
+    return warmup_s + max(60.0, (scenario.workload.requests or 0) / rate)
 
 
 def _check_requests(requests: float, duration_s: float) -> None:

@@ -168,6 +168,33 @@ def test_capacity_agrees_with_the_queue_m_d_1(tmp_path: Path) -> None:
     assert levels == sorted(levels, reverse=True)
 
 
+def test_a_replay_warms_up_with_the_same_requests_at_every_rate(tmp_path: Path) -> None:
+    """One a second for 300 s, 0.2 s each: at 8 a second all have arrived before the warm-up was over."""
+    stamps = [f"2024-05-10 00:{i // 60:02}:{i % 60:02}.000000,8,2" for i in range(300)]
+    (tmp_path / "trace.csv").write_text(
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "\n".join(stamps) + "\n"
+    )
+    scenario = write_scenario(
+        tmp_path,
+        workload={
+            "source": {"format": "azure", "path": "trace.csv"},
+            "arrivals": {"process": "replay"},
+        },
+        models={"target": {"shape": "llama-7b"}},
+        devices={"gpu0": {"hardware": "h200"}},
+        placement={"target": ["gpu0"]},
+        costs={"model": "constant", "prefill_s": 0.1, "verify_s": 0.1},
+        acceptance={"model": "constant", "probability": 0.5},
+        policies={"length": {"name": "none"}},
+        limits={"batch": 1, "context_tokens": 64, "max_length": 1},
+        metrics={"warmup_s": 50},
+    )
+    summary = done(
+        tmp_path / "out", "capacity", scenario, "--slo", "ttft_s=0.5", "--seeds", "2", "--tolerance", "0.03"
+    )
+    assert summary["capacity_requests_per_s"]["estimate"] == pytest.approx(5.0, rel=0.06)
+
+
 def test_a_capacity_out_of_reach_is_said_to_be(tmp_path: Path) -> None:
     scenario = write_scenario(tmp_path)
     arrivals = "workload.arrivals={process: poisson, rate_per_s: 5}"
