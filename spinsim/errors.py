@@ -8,11 +8,12 @@ from collections.abc import Sequence
 class InputError(Exception):
     """Bad input. ``message`` reads "what is wrong; what is allowed".
 
-    ``key`` is a dotted path of the scenario, ``file`` and ``line`` the place, where known.
+    ``key`` is a dotted path of the scenario, ``file`` and ``line`` the place, where known. All are ``args``:
+    simpy, and pickling, make a copy from those.
     """
 
-    def __init__(self, message: str, *, key: str = "", file: str = "", line: int = 0) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, key: str = "", file: str = "", line: int = 0) -> None:
+        super().__init__(message, key, file, line)
         self.message = message
         self.key = key
         self.file = file
@@ -32,10 +33,7 @@ class InputErrors(InputError):
         first = errors[0]
         super().__init__(first.message, key=first.key, file=first.file, line=first.line)
         self.errors = tuple(errors)
-
-    def __reduce__(self) -> tuple[type[InputErrors], tuple[tuple[InputError, ...]]]:
-        # Exceptions are pickled with their message as only argument; ours travel between processes.
-        return (InputErrors, (self.errors,))
+        self.args = (self.errors,)
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.errors))

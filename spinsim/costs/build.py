@@ -149,7 +149,7 @@ def build_profiled(
     for key, shape, dtype, hardware, devices in wanted:
         model = profile.find_model(shape, dtype, hardware.name, devices)
         if model is None and not allow_roofline:
-            _require_hardware(scenario, profile, shape, dtype, key)
+            _require_hardware(scenario, profile, shape, dtype, hardware.name, key)
             raise InputError(
                 f"{shape.name} in {dtype} on {devices} x {hardware.name} is not in the profile; "
                 f"allowed: {', '.join(profile.models) or 'none'}, or costs.allow_roofline: true",
@@ -171,16 +171,16 @@ def build_profiled(
     )
 
 
-def _require_hardware(scenario: Scenario, profile: Profile, shape: ModelShape, dtype: str, key: str) -> None:
-    """Raises InputError at the device where the model was profiled, but on other hardware."""
-    sheets = {model.hardware for model in profile.models.values()}
-    elsewhere = [sheet for sheet in sheets if profile.find_model(shape, dtype, sheet, 1)]
+def _require_hardware(
+    scenario: Scenario, profile: Profile, shape: ModelShape, dtype: str, hardware: str, key: str
+) -> None:
+    """Raises InputError at the device where the model was profiled, but on other hardware alone."""
+    sheets = sorted({model.hardware for model in profile.models.values()})
     placement = scenario.placement
-    name = key.rpartition(".")[2]
-    device = placement.target[0] if key == "models.target" else placement.drafts[name]
-    if elsewhere:
+    device = placement.target[0] if key == "models.target" else placement.drafts[key.rpartition(".")[2]]
+    if hardware not in sheets and any(profile.find_model(shape, dtype, sheet, 1) for sheet in sheets):
         raise InputError(
-            f"{scenario.devices[device].hardware}, but the profile is of {', '.join(sorted(sheets))}; "
+            f"{hardware}, but the profile is of {', '.join(sheets)}; "
             "allowed: that, another profile in costs.path, or costs.allow_roofline: true",
             key=f"devices.{device}.hardware",
         )

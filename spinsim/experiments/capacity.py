@@ -144,11 +144,17 @@ def capacity(wanted: CapacityPlan, lab: Lab) -> Capacity:
 
 def _behind(rows: Sequence[Row], rate: float | None) -> Iterator[str]:
     """How much traffic the figure is made of, where it is little."""
-    counts = [row.summary["requests"]["submitted"] for row in rows if row.summary is not None]
-    if rate and counts and (seconds := max(counts) / rate) < SHORT_S:
+    tried = {
+        row.labels["rate"]: row.summary["requests"]["submitted"] for row in rows if row.summary is not None
+    }
+    if rate is None or not tried:
+        return
+    nearest = min(tried, key=lambda other: abs(other - rate))
+    seconds = tried[nearest] / nearest
+    if seconds < SHORT_S - 1:  # whole requests: a minute's traffic is a minute, nearly
         yield (
-            f"{max(counts):,} requests a run are {seconds:.0f} s of traffic at that rate: a burst, which a "
-            "longer run may not hold"
+            f"{tried[nearest]:,} requests a run are {seconds:.0f} s of traffic at that rate: a burst, "
+            "which a longer run may not hold"
         )
 
 

@@ -13,7 +13,6 @@ from spinsim.costs.build import build_predictor
 from spinsim.costs.memory import kv_capacity
 from spinsim.engine.engine import Engine
 from spinsim.engine.records import Records
-from spinsim.errors import InputError
 from spinsim.experiments.assemble import engine_settings, lay_out, policies_for
 from spinsim.experiments.hindsight import hindsight
 from spinsim.experiments.publish import Progress, Summary, publish
@@ -84,9 +83,6 @@ def simulate_scenario(
     engine.start()
     try:
         world.env.run(until=engine.done)
-    except InputError as error:
-        # simpy raises a copy made of the message alone; the key is the original's.
-        raise (error.__cause__ if isinstance(error.__cause__, InputError) else error) from None
     except KeyboardInterrupt:
         engine.records.interrupted = "interrupted"
         engine.records.ended_ns = int(world.env.now)

@@ -114,11 +114,10 @@ class Workplace:
     def design(self, *, quick: bool, packings: tuple[str, ...] = PACKINGS) -> Design:
         """Probes of the scenario's models within its limits."""
         limits = self.scenario.limits
-        rows = self.batch
         return design(
             self.subject.target,
             self.subject.drafts,
-            Range(rows, limits.context_tokens, limits.max_length, limits.prefill_chunk_tokens),
+            Range(self.batch, limits.context_tokens, limits.max_length, limits.prefill_chunk_tokens),
             packings,
             graphs=dict.fromkeys(self.subject.models, self.graphs),
             prompt_graphs=self.prompt_graphs,

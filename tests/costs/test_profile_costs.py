@@ -422,6 +422,16 @@ def test_a_model_that_was_not_measured(saved: Path) -> None:
     assert flagged.propose(0, [1] * 4, [256] * 4).label == MEASURED
 
 
+def test_other_hardware_is_told_from_other_numbers_of_it(saved: Path) -> None:
+    """Of the hardware that was profiled: not the device is wrong, the model on so many of them is missing."""
+    two = {"devices": {name: {"hardware": "h200"} for name in ("gpu0", "gpu1", "gpu2")}}
+    two["placement"] = {"target": ["gpu0", "gpu2"], "drafts": {"small": "gpu1"}}  # type: ignore[dict-item]
+    costs = {"model": "profile", "path": saved.name}
+    with pytest.raises(InputError, match="on 2 x h200 is not in the profile") as caught:
+        build_predictor(scenario_of(costs=costs, **two), saved.parent)
+    assert caught.value.key == "models.target.shape"
+
+
 def test_a_missing_profile_points_at_the_key(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read") as caught:
         build_predictor(scenario_of(costs={"model": "profile", "path": "none.json"}), tmp_path)
