@@ -14,6 +14,16 @@ from typer.testing import CliRunner, Result
 
 from spinsim.cli import app
 
+# one request at a time, and a tenth of a second for each token
+SERIAL: dict[str, Any] = {
+    "models": {"target": {"shape": "llama-7b"}},
+    "devices": {"gpu0": {"hardware": "h200"}},
+    "placement": {"target": ["gpu0"]},
+    "costs": {"model": "constant", "prefill_s": 0.1, "verify_s": 0.1},
+    "acceptance": {"model": "constant", "probability": 0.5},
+    "policies": {"length": {"name": "none"}},
+    "limits": {"batch": 1, "context_tokens": 64, "max_length": 1},
+}
 LENGTHS = "policies.length.tokens=1,4,8"
 POISSON = ("--slo", "ttft_s=1", "--set", "workload.arrivals={process: poisson, rate_per_s: 5}")
 
@@ -144,13 +154,7 @@ def test_capacity_agrees_with_the_queue_m_d_1(tmp_path: Path) -> None:
             "prompt_tokens": {"distribution": "fixed", "value": 8},
             "output_tokens": {"distribution": "fixed", "value": 2},
         },
-        models={"target": {"shape": "llama-7b"}},
-        devices={"gpu0": {"hardware": "h200"}},
-        placement={"target": ["gpu0"]},
-        costs={"model": "constant", "prefill_s": 0.1, "verify_s": 0.1},
-        acceptance={"model": "constant", "probability": 0.5},
-        policies={"length": {"name": "none"}},
-        limits={"batch": 1, "context_tokens": 64, "max_length": 1},
+        **SERIAL,
     )
     summary = done(
         tmp_path / "out", "capacity", scenario, "--slo", "ttft_s=0.5", "--attainment", "0.8",
@@ -180,13 +184,7 @@ def test_a_replay_warms_up_with_the_same_requests_at_every_rate(tmp_path: Path) 
             "source": {"format": "azure", "path": "trace.csv"},
             "arrivals": {"process": "replay"},
         },
-        models={"target": {"shape": "llama-7b"}},
-        devices={"gpu0": {"hardware": "h200"}},
-        placement={"target": ["gpu0"]},
-        costs={"model": "constant", "prefill_s": 0.1, "verify_s": 0.1},
-        acceptance={"model": "constant", "probability": 0.5},
-        policies={"length": {"name": "none"}},
-        limits={"batch": 1, "context_tokens": 64, "max_length": 1},
+        **SERIAL,
         metrics={"warmup_s": 50},
     )
     summary = done(

@@ -29,6 +29,7 @@ from spinsim.experiments.validation_simulated import simulate_cells
 from spinsim.live.lanes import LaneError
 from spinsim.profiling.timing import Effort
 from spinsim.scenario import ProfileCosts
+from spinsim.scenario_file import LoadedScenario
 from tests.validate.tiny_models import tiny_scenario
 
 GRID = ["policies.selector={name: round_robin},{name: fixed, draft: b}"]
@@ -97,14 +98,18 @@ def test_the_simulated_half_needs_the_folder_alone(tmp_path: Path) -> None:
     assert timeless(again(tmp_path / "elsewhere", intervals=0, workers=2)) == timeless(done)
 
 
+def profiled(loaded: LoadedScenario, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A real profile of this machine beside the scenario, a sample a point."""
+    monkeypatch.setattr(profiling, "QUICK", Effort(seconds=0.0, fewest=1, most=1, warm=0, passes=1))
+    return profiling.profile(loaded, loaded.base_dir / "p.json", quick=True, budget_s=0.1).path
+
+
 def test_other_costs_are_judged_by_the_same_live_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A real profile of this machine, in place of the roofline; and again from its copy."""
     loaded = tiny_scenario(tmp_path)
-    once = Effort(seconds=0.0, fewest=1, most=1, warm=0, passes=1)
-    monkeypatch.setattr(profiling, "QUICK", once)
-    profile = profiling.profile(loaded, tmp_path / "p.json", quick=True, budget_s=0.1).path
+    profile = profiled(loaded, monkeypatch)
     live_half(plan([loaded.path], [], [], None), tmp_path / "out", Options(repetitions=1))
     before = again(tmp_path / "out")
     after = again(tmp_path / "out", profile=profile)
@@ -128,9 +133,7 @@ def test_every_cell_is_charged_its_own_selectors_thinking(
 ) -> None:
     """Whoever was simulated before: cells share what is fitted, and no selector's handling."""
     loaded = tiny_scenario(tmp_path)
-    once = Effort(seconds=0.0, fewest=1, most=1, warm=0, passes=1)
-    monkeypatch.setattr(profiling, "QUICK", once)
-    path = profiling.profile(loaded, tmp_path / "p.json", quick=True, budget_s=0.1).path
+    path = profiled(loaded, monkeypatch)
     known = read_profile(path)
     points = [point for point in known.points if point.operation != "handling"]
     for policy, seconds in (("round_robin", 1e-4), ("fixed", 0.05)):
