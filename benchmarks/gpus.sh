@@ -18,7 +18,7 @@ costs() { echo "costs={model: profile, path: $(realpath "$1")}"; }
 
 case $part in
 check) # is it right on this machine? index kernels, graphs, both GPUs, replay
-    python3 -m pytest -q -p no:xdist tests/live_runner/test_runner_tables.py tests/live_runner/test_runner_triton.py
+    python3 -m pytest -q -p no:xdist tests/runner/test_runner_tables.py tests/runner/test_runner_triton.py
     python3 -m pytest -q -p no:xdist -x tests/live/test_cuda.py ;;
 host) # what the host adds to every operation, cold and hot
     python3 -m benchmarks.host scenarios/two-gpus.yaml "${gpus[@]}" --out "$out/$hardware-host.json" ;;

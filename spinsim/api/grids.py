@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from spinsim.api.common import PathLike, Paths, Settings, Texts, Where, lab, overrides, paths, texts
 from spinsim.api.frames import frame
-from spinsim.experiments import compare as _compare
-from spinsim.experiments import sweep as _sweep
-from spinsim.experiments.finish import finish_comparison, finish_sweep
-from spinsim.experiments.rows import records
-from spinsim.experiments.variants import axis, axis_of, override
-from spinsim.plugins import load_plugins
+from spinsim.lab.rows import records
+from spinsim.policies.plugins import load_plugins
+from spinsim.scenario_file.variants import axis, axis_of, override
+from spinsim.studies import compare as _compare
+from spinsim.studies import sweep as _sweep
+from spinsim.studies.outcome import finish_comparison, finish_sweep
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 from spinsim.api.common import PathLike, Paths, Settings, Texts, Where, at_least, lab, overrides, paths, texts
 from spinsim.api.frames import frame
 from spinsim.errors import InputError
-from spinsim.experiments import capacity as _capacity
-from spinsim.experiments import tune as _tune
-from spinsim.experiments.finish import finish_capacity, finish_tuning
-from spinsim.experiments.rows import records
-from spinsim.experiments.trials import TunePlan
-from spinsim.experiments.variants import override
-from spinsim.plugins import load_plugins
+from spinsim.lab.rows import records
+from spinsim.policies.plugins import load_plugins
+from spinsim.scenario_file.variants import override
+from spinsim.studies import capacity as _capacity
+from spinsim.studies.outcome import finish_capacity, finish_tuning
+from spinsim.studies.tuning import tune as _tune
+from spinsim.studies.tuning.trials import TunePlan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -183,7 +183,7 @@ def tune(
 
     ``only``: kinds of policies to tune. ``choose``: {kind: names} lets the search pick among policies, or
     texts as ``--choose`` takes them. ``ranges``: ``key=low:high[:log]`` texts. ``require``: bounds such as
-    ``attainment>=0.9``. The rest is explained by :class:`spinsim.experiments.trials.TunePlan`, ``where``
+    ``attainment>=0.9``. The rest is explained by :class:`spinsim.studies.tuning.trials.TunePlan`, ``where``
     by :class:`spinsim.api.Where`. Needs Optuna (the extra ``tune``). Raises InputError before anything runs.
     """
     at_least(1, trials=trials, batch=batch, fresh=fresh)

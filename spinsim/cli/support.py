@@ -126,7 +126,7 @@ def show_summary(summary: dict[str, Any], out: Path, *, as_json: bool, quiet: bo
     elif not quiet:
         from rich.console import Console
 
-        from spinsim.reporting.terminal import print_summary
+        from spinsim.pages.run_terminal import print_summary
 
         console = Console()
         print_summary(summary, console)

@@ -10,9 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from spinsim.costs.build import device_hardware, draft_device, draft_shapes, target_hardware, target_shape
-from spinsim.costs.hardware import GIB
-from spinsim.costs.shapes import ModelShape, dtype_bytes
+from spinsim.costs.for_scenario import (
+    device_hardware,
+    draft_device,
+    draft_shapes,
+    target_hardware,
+    target_shape,
+)
+from spinsim.costs.sheets.hardware import GIB
+from spinsim.costs.sheets.shapes import ModelShape, dtype_bytes
 from spinsim.errors import InputError
 from spinsim.scenario import LimitsSpec, Scenario
 

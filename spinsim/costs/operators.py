@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spinsim.costs.hardware import Hardware
-from spinsim.costs.shapes import ModelShape, dtype_bytes
+from spinsim.costs.sheets.hardware import Hardware
+from spinsim.costs.sheets.shapes import ModelShape, dtype_bytes
 
 # Kernels of one layer. Captured in a graph, as serving engines write it: norm, q/k/v, rotary, cache
 # write, attention, its combine, output projection, residual with norm, gate and up, activation, down,

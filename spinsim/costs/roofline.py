@@ -16,9 +16,9 @@ from spinsim.costs.buckets import (
     bucket_tokens,
     prompt_shape,
 )
-from spinsim.costs.executed import in_passes
 from spinsim.costs.links import Link
 from spinsim.costs.operators import PassCosts
+from spinsim.costs.profiled.executed import in_passes
 
 ORCHESTRATE_S = 45e-6  # a completion queue under simpy was seen to add 45 us at the median
 ORCHESTRATE_ROW_S = 0.5e-6  # bookkeeping of a row in Python, ours

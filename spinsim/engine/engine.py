@@ -12,13 +12,13 @@ import simpy
 from spinsim.engine import records as rec
 from spinsim.engine.draft_caches import DraftCaches
 from spinsim.engine.kv import KvPool
-from spinsim.engine.micro_batch import micro_batch
-from spinsim.engine.operations import Completed, Operation
 from spinsim.engine.prefill import prefill
 from spinsim.engine.records import Records
+from spinsim.engine.rounds import micro_batch
 from spinsim.engine.session import Session
 from spinsim.engine.settings import EngineSettings
 from spinsim.engine.world import NS, World
+from spinsim.operations import Completed, Operation
 from spinsim.policies.build import Policies
 from spinsim.workload.request import Request, Workload
 

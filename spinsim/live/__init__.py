@@ -1,1 +1,4 @@
-"""The world of real time: lanes, clock and real models."""
+"""The world of real time: lanes, clock, and models in memory.
+
+May import engine, runner, family and costs. Never imports ``simulated``.
+"""

@@ -12,14 +12,14 @@ import torch
 from spinsim.engine.world import Lane
 from spinsim.errors import InputError
 from spinsim.live.executor import LaneDevice, TorchExecutor
-from spinsim.live.models import Models, load_models, torch_device
-from spinsim.live.runner.build import make_runner
-from spinsim.live.runner.capacity import measure, slot_tokens
-from spinsim.live.runner.forward import ModelRunner
-from spinsim.live.runner.graphed import GraphedRunner
-from spinsim.live.runner.loading import LoadedModel
-from spinsim.live.runner.sampling import Sampling
+from spinsim.live.load import Models, load_models, torch_device
 from spinsim.policies.build import KINDS
+from spinsim.runner.eager import ModelRunner
+from spinsim.runner.for_model import make_runner
+from spinsim.runner.graphs.runner import GraphedRunner
+from spinsim.runner.kv_capacity import measure, slot_tokens
+from spinsim.runner.loading import LoadedModel
+from spinsim.runner.sampling import Sampling
 from spinsim.scenario import Scenario
 
 Progress = Callable[[str, float, float], None]

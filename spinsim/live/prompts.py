@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spinsim.errors import InputError
-from spinsim.live.models import EMBEDDED
-from spinsim.live.runner.loading import LoadedModel
+from spinsim.live.load import EMBEDDED
+from spinsim.runner.loading import LoadedModel
 from spinsim.scenario import Scenario
 from spinsim.workload.request import Request, Workload
 
@@ -84,7 +84,7 @@ def _procedural(
             count = min(request.prompt_tokens, limit)
             prompts[request.id] = [rng.randrange(target.used_vocabulary) for _ in range(count)]
         return list(requests)
-    from spinsim.models.prompts import prompts as family_prompts
+    from spinsim.family.prompts import prompts as family_prompts
 
     made = family_prompts(scenario.seed, [min(request.prompt_tokens, limit) for request in requests])
     named = []
@@ -96,8 +96,8 @@ def _procedural(
 
 def _encoder(weights: str, source: str) -> Callable[[str], list[int]]:
     if weights.startswith(EMBEDDED):
-        from spinsim.models.corpus import ASK, REPLY
-        from spinsim.models.tokenizer import BOS_ID, encode
+        from spinsim.family.corpus import ASK, REPLY
+        from spinsim.family.tokenizer import BOS_ID, encode
 
         return lambda text: [BOS_ID, *encode(f"{ASK}{text}{REPLY}")]
     from transformers import AutoTokenizer

@@ -7,7 +7,10 @@ from typing import Any, NamedTuple, Protocol
 
 import simpy
 
-from spinsim.engine.operations import (
+from spinsim.engine.world import Lane
+from spinsim.live.clock import LiveEnvironment
+from spinsim.live.lanes import Job, WorkerLane
+from spinsim.operations import (
     CatchUp,
     CatchUpOutcome,
     Operation,
@@ -18,9 +21,6 @@ from spinsim.engine.operations import (
     Verify,
     VerifyOutcome,
 )
-from spinsim.engine.world import Lane
-from spinsim.live.clock import LiveEnvironment
-from spinsim.live.lanes import Job, WorkerLane
 
 Proposals = Any  # what Executor.propose returns: it stays on the draft's device
 

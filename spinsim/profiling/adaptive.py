@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from spinsim.costs.executed import PassShape
-from spinsim.costs.fits import ChosenFit
-from spinsim.costs.predictors import ProfiledPass, fit_operations
-from spinsim.costs.profile import Profile
+from spinsim.costs.profiled.executed import PassShape
+from spinsim.costs.profiled.fits import ChosenFit
+from spinsim.costs.profiled.predictors import ProfiledPass, fit_operations
+from spinsim.costs.profiled.profile import Profile
 from spinsim.profiling.probes import Probe
 
 # Good enough: below these held-out errors an operation gets no further points.

@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from spinsim.engine.operations import CatchUp, Completed, Prefill, Propose, Verify
 from spinsim.engine.world import NS, Lane
 from spinsim.live.clock import LiveEnvironment
 from spinsim.live.deployment import Deployment
 from spinsim.live.executor import TorchExecutor
 from spinsim.live.lanes import Job, WorkerLane
-from spinsim.live.runner.forward import Proposal
 from spinsim.live.world import Proposed
+from spinsim.operations import CatchUp, Completed, Prefill, Propose, Verify
 from spinsim.profiling.probes import Probe
 from spinsim.profiling.timing import Effort, Timing, sampled, timing_of
+from spinsim.runner.eager import Proposal
 from spinsim.scenario import Scenario
 
 USUAL_LENGTH, PIECE = 4, 128  # of proposals and of a decomposed verification between probes

@@ -16,15 +16,15 @@ import numpy as np
 import simpy
 
 from spinsim.costs.base import INTERPOLATED, KINDS, Estimate, Predictor
-from spinsim.costs.profile import Point
+from spinsim.costs.profiled.profile import Point
 from spinsim.engine.engine import Engine
-from spinsim.engine.operations import CatchUp, Operation, Prefill, Propose, Verify
 from spinsim.engine.records import Records
 from spinsim.engine.settings import EngineSettings
 from spinsim.engine.world import NS, Lane
 from spinsim.live.clock import Finished, LiveEnvironment
-from spinsim.live.quiet import quiet
+from spinsim.live.quiet_interpreter import quiet
 from spinsim.live.world import Executor, LiveWorld
+from spinsim.operations import CatchUp, Operation, Prefill, Propose, Verify
 from spinsim.policies.build import Policies
 from spinsim.profiling.timing import timing_of
 from spinsim.workload.request import Request, Workload

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from spinsim.costs.profile import Point
-from spinsim.engine.operations import Completed
+from spinsim.costs.profiled.profile import Point
+from spinsim.operations import Completed
 from spinsim.profiling.bench import USUAL_LENGTH, Bench
 from spinsim.profiling.probes import Probe
 from spinsim.profiling.timing import Effort, repeated, timing_of

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import simpy
 
-from spinsim.engine.operations import Completed, Outcome
+from spinsim.operations import Completed, Outcome
 
 
 class Contention(NamedTuple):

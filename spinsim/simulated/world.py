@@ -8,7 +8,8 @@ import simpy
 
 from spinsim.acceptance.field import AcceptanceField
 from spinsim.costs.base import KINDS, LABELS, Predictor
-from spinsim.engine.operations import (
+from spinsim.engine.world import NS, Lane
+from spinsim.operations import (
     CatchUp,
     CatchUpOutcome,
     Operation,
@@ -19,7 +20,6 @@ from spinsim.engine.operations import (
     Verify,
     VerifyOutcome,
 )
-from spinsim.engine.world import NS, Lane
 from spinsim.simulated.lanes import NO_CONTENTION, Contention, ExclusiveLane, SharedLane
 from spinsim.simulated.noise import Noise
 

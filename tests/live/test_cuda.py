@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from spinsim.costs.buckets import PROMPT_TOKENS
-from spinsim.experiments.replay import replay
-from spinsim.experiments.run import run
 from spinsim.live.deployment import Deployment
-from spinsim.live.runner.build import make_runner
-from spinsim.live.runner.graphed import GraphedRunner
-from spinsim.live.runner.loading import random_model
-from spinsim.live.runner.selfcheck import relative, tiny_configs
+from spinsim.runner.for_model import make_runner
+from spinsim.runner.graphs.runner import GraphedRunner
+from spinsim.runner.loading import random_model
+from spinsim.runner.selfcheck import relative, tiny_configs
 from spinsim.scenario_file import LoadedScenario
+from spinsim.studies.replay import replay
+from spinsim.studies.run import run
 from tests.live.test_run import expected, scenario_file, serve
 
 pytestmark = [

@@ -19,10 +19,10 @@ from typer.testing import CliRunner
 from spinsim.cli import app
 from spinsim.costs.base import INTERPOLATED, MEASURED
 from spinsim.costs.buckets import PROMPT_TOKENS, prompt_passes
-from spinsim.costs.build import build_predictor
-from spinsim.costs.executed import PassShape, causal_shape
-from spinsim.costs.predictors import EDGE, part_of
-from spinsim.costs.profile import (
+from spinsim.costs.for_scenario import build_predictor
+from spinsim.costs.profiled.executed import PassShape, causal_shape
+from spinsim.costs.profiled.predictors import EDGE, part_of
+from spinsim.costs.profiled.profile import (
     MODEL_OPERATIONS,
     OPERATIONS,
     REHEARSED,
@@ -32,11 +32,7 @@ from spinsim.costs.profile import (
 )
 from spinsim.engine.world import Lane
 from spinsim.errors import InputError
-from spinsim.experiments import profile as experiment
-from spinsim.experiments.profile import profile
-from spinsim.experiments.simulate import simulate_scenario
-from spinsim.experiments.workplace import Workplace
-from spinsim.live import models
+from spinsim.live import load
 from spinsim.live.deployment import deploy
 from spinsim.policies.packing.decomposed import decompose
 from spinsim.profiling.adaptive import next_probes
@@ -47,7 +43,11 @@ from spinsim.profiling.probes import Probe, spread
 from spinsim.profiling.session import Session
 from spinsim.profiling.sharing import shared_device, slowdown_points, usual_pairs
 from spinsim.profiling.timing import Effort, sampled, timing_of
-from tests.validate.tiny_models import tiny_scenario
+from spinsim.profiling.workplace import Workplace
+from spinsim.studies import profile as experiment
+from spinsim.studies.profile import profile
+from spinsim.studies.simulate import simulate_scenario
+from tests.validation.tiny_models import tiny_scenario
 
 TINY = Effort(seconds=0.0, fewest=1, most=1, warm=0, passes=1)
 
@@ -210,7 +210,7 @@ def test_a_profile_does_not_carry_another_machines_name(
 ) -> None:
     loaded = tiny_scenario(tmp_path)
     path = tmp_path / "p.json"
-    monkeypatch.setattr(models, "found_devices", lambda _: {"cpu": "NVIDIA H100 80GB HBM3"})
+    monkeypatch.setattr(load, "found_devices", lambda _: {"cpu": "NVIDIA H100 80GB HBM3"})
     for measure in (lambda: profile(loaded, path, quick=True), lambda: experiment.again(loaded, measured[1])):
         with pytest.raises(InputError, match="NVIDIA H100 80GB HBM3; h100") as caught:
             measure()

@@ -10,11 +10,11 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from spinsim.experiments.sweep import read_sweep
-from spinsim.experiments.variants import grid
 from spinsim.policies.build import KINDS
 from spinsim.scenario_file import load, resolved_yaml
-from spinsim.scenario_schema import scenario_schema
+from spinsim.scenario_file.schema import scenario_schema
+from spinsim.scenario_file.variants import grid
+from spinsim.studies.sweep import read_sweep
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "scenarios").rglob("*.yaml"))

@@ -6,7 +6,7 @@ import simpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spinsim.engine.operations import Completed
+from spinsim.operations import Completed
 from spinsim.simulated.lanes import Contention, ExclusiveLane, SharedLane
 
 Submission = tuple[int, int, int, int]  # lane, submitted, delay until ready, work

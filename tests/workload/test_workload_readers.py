@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from workload_scenarios import build, fixed, from_file
 
 from spinsim.errors import InputError
-from spinsim.workload.readers import READERS
-from spinsim.workload.readers.row import Row
+from spinsim.workload.formats import READERS
+from spinsim.workload.formats.row import Row
 from spinsim.workload.request import MalformedRow
+from tests.workload.workload_scenarios import build, fixed, from_file
 
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 BURST = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
