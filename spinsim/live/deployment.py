@@ -9,15 +9,16 @@ from typing import Any
 
 import torch
 
+from spinsim.engine.kv import KvPools
 from spinsim.engine.world import Lane
-from spinsim.errors import InputError
 from spinsim.live.executor import LaneDevice, TorchExecutor
 from spinsim.live.load import Models, load_models, torch_device
+from spinsim.live.paging import Paging
 from spinsim.policies.build import KINDS
 from spinsim.runner.eager import ModelRunner
 from spinsim.runner.for_model import make_runner
 from spinsim.runner.graphs.runner import GraphedRunner
-from spinsim.runner.kv_capacity import measure, slot_tokens
+from spinsim.runner.kv_capacity import Layout, measure
 from spinsim.runner.loading import LoadedModel
 from spinsim.runner.sampling import Sampling
 from spinsim.scenario import Scenario
@@ -29,7 +30,7 @@ CPU_BUDGET_BYTES = 4 * 2**30  # K/V on a CPU: a fixed share of the host's memory
 
 @dataclass(frozen=True)
 class Deployment:
-    """``kv_tokens`` and ``kv_slots`` per model, the target's under ``"target"``.
+    """``kv_tokens`` and ``kv_slots`` (requests at once) per model, the target's under ``"target"``.
 
     ``sampling`` is fixed here: graphs are captured for it.
     """
@@ -60,6 +61,10 @@ class Deployment:
             places.append(LaneDevice(device, stream))
         return TorchExecutor(self.target, self.drafts, places, self.sampling)
 
+    def paging(self, pools: KvPools) -> Paging:
+        """The caches over the blocks of an engine's pools."""
+        return Paging(pools, self.target.cache, [draft.cache for draft in self.drafts])
+
 
 def deploy(
     scenario: Scenario,
@@ -69,24 +74,24 @@ def deploy(
     packings: Sequence[str] | None = None,
     kernel: str = "auto",
 ) -> Deployment:
-    """Load the models, give each a slot KV cache, capture graphs.
+    """Load the models, give each a KV cache, capture graphs.
 
     ``packings``: those that runs will use; by default the scenario's. Raises InputError for what
     a live run cannot do, before anything runs.
     """
-    if scenario.kv.reserve != "full":
-        raise InputError("is simulated only; a live run reserves whole slots: full", key="kv.reserve")
     models = load_models(scenario, base_dir, progress)
     loaded = {TARGET: models.target, **models.drafts}
-    slots = _measure_slots(scenario, loaded)
+    layouts = _measure(scenario, loaded)
     sampling = Sampling(
         temperature=scenario.sampling.temperature, top_p=scenario.sampling.top_p, seed=scenario.seed
     )
     runners = {
         name: make_runner(
             model,
-            slots=slots[name],
-            slot_tokens=_slot_tokens(scenario),
+            slots=layouts[name].slots,
+            slot_tokens=layouts[name].slot_tokens,
+            page_tokens=layouts[name].page_tokens,
+            pages=layouts[name].pages,
             max_rows=scenario.limits.batch,
             max_length=scenario.limits.max_length,
             sampling=sampling,
@@ -98,19 +103,15 @@ def deploy(
     }
     _capture(runners, packings or (scenario.policies.packing.name,), _predicts(scenario), progress)
     target = runners.pop(TARGET)
-    tokens = {name: count * scenario.limits.context_tokens for name, count in slots.items()}
+    tokens = {name: layout.tokens(scenario.limits.context_tokens) for name, layout in layouts.items()}
+    slots = {name: layout.slots for name, layout in layouts.items()}
     return Deployment(models, target, tuple(runners.values()), tokens, slots, sampling)
 
 
-def _slot_tokens(scenario: Scenario) -> int:
-    return slot_tokens(scenario.limits.context_tokens, scenario.limits.max_length)
-
-
-def _measure_slots(scenario: Scenario, loaded: Mapping[str, LoadedModel]) -> dict[str, int]:
-    """Slots of each model: equally many for the models of a device, at most one a request of the batch."""
+def _measure(scenario: Scenario, loaded: Mapping[str, LoadedModel]) -> dict[str, Layout]:
+    """How each model's cache is laid out: equally large for the models of a device."""
     places = {TARGET: scenario.placement.target[0], **scenario.placement.drafts}
-    given = {TARGET: scenario.kv.target_tokens}
-    slots: dict[str, int] = {}
+    layouts: dict[str, Layout] = {}
     for device in scenario.devices:
         here = {name: loaded[name] for name in loaded if places[name] == device}
         if not here:
@@ -118,16 +119,15 @@ def _measure_slots(scenario: Scenario, loaded: Mapping[str, LoadedModel]) -> dic
         on_cpu = scenario.devices[device].hardware == "cpu"
         capacity = measure(
             list(here.values()),
-            _slot_tokens(scenario),
+            scenario.limits,
+            page_tokens=scenario.kv.block_tokens if scenario.kv.reserve == "grow" else None,
             fraction=scenario.kv.memory_fraction,
-            limit=scenario.limits.batch,
             budget=CPU_BUDGET_BYTES if on_cpu else None,
         )
         for name in here:
-            asked = given.get(name, scenario.kv.draft_tokens)
-            wanted = capacity.slots if asked is None else asked // scenario.limits.context_tokens
-            slots[name] = min(wanted, capacity.slots)
-    return {name: slots[name] for name in loaded}
+            given = "target_tokens" if name == TARGET else "draft_tokens"
+            layouts[name] = capacity.layout(getattr(scenario.kv, given), f"kv.{given}")
+    return {name: layouts[name] for name in loaded}
 
 
 def _predicts(scenario: Scenario) -> bool:

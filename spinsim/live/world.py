@@ -10,6 +10,7 @@ import simpy
 from spinsim.engine.world import Lane
 from spinsim.live.clock import LiveEnvironment
 from spinsim.live.lanes import Job, WorkerLane
+from spinsim.live.paging import Paging
 from spinsim.operations import (
     CatchUp,
     CatchUpOutcome,
@@ -66,7 +67,8 @@ class LiveWorld:
     """Implements :class:`spinsim.engine.world.World` in real time.
 
     ``prompts`` holds the token ids of every request; ``stops`` the requests that end at
-    ``end_of_text``. ``score_catch_ups`` as in the simulated world. After the run, ``outputs`` has
+    ``end_of_text``. ``score_catch_ups`` as in the simulated world. ``paging``: where K/V lie in pages.
+    After the run, ``outputs`` has
     the tokens of every request that was not kept out (they may run past the output's limit).
     """
 
@@ -80,6 +82,7 @@ class LiveWorld:
         stops: frozenset[int] = frozenset(),
         score_catch_ups: bool = False,
         env: LiveEnvironment | None = None,
+        paging: Paging | None = None,
     ) -> None:
         self.env: LiveEnvironment = env or LiveEnvironment()
         self.lanes = lanes
@@ -89,6 +92,7 @@ class LiveWorld:
         self._end_of_text = end_of_text
         self._stops = stops
         self._score = score_catch_ups
+        self._paging = paging
         self._proposed: dict[int, Proposed] = {}
         self._operations = 0
         self._workers = [
@@ -109,6 +113,8 @@ class LiveWorld:
         """Queue an operation on the lane's worker."""
         event = self.env.event()
         execute, interpret = self._prepare(operation)
+        if self._paging is not None:
+            execute = self._paging.before(operation, execute)
         number = self._operations
         self._operations += 1
         self.env.in_flight[number] = (event, interpret)

@@ -69,6 +69,12 @@ class Bench:
             # Data, not zeros: those draw less power and run faster.
             runner.cache.keys.normal_()
             runner.cache.values.normal_()
+        self.share()
+
+    def share(self) -> None:
+        """Any row may be as long as there are contexts, whatever the K/V memory: an engine has none here."""
+        for runner in (self.deployment.target, *self.deployment.drafts):
+            runner.cache.table.share()
         self.settle()
 
     def settle(self) -> None:

@@ -191,6 +191,7 @@ class Workplace:
                 shown = Rehearsed(shown.handled + once.handled, shown.ran + once.ran)
             yield from in_run_points(shown.ran, name, models)
             yield from handling_points(shown.handled, name)  # last: a resumed profile asks for these
+        self.bench.share()
 
     def orchestration(self, selector: PolicyChoice, predictor: Predictor) -> Orchestration:
         """The engine, serial, with the scenario's other policies; they believe in ``predictor``."""
@@ -202,6 +203,7 @@ class Workplace:
             tuple(scenario.models.drafts),
             engine_settings(scenario, self.layout, self.deployment.kv_tokens),
             lambda: policies_for(scenario, self.layout, predictor, self.base_dir),
+            self.deployment.paging,
         )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from operator import le
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,9 +32,9 @@ class Pieces(NamedTuple):
     """A table of K/V pieces: the indicator (piece -> row) and each piece's extent.
 
     ``row``, ``start``, ``end`` are int32 ``[W]``; a piece reads positions ``start <= p < end`` of
-    its row's slot, where the row's own length masks what is not there. ``first`` (int32
+    its row, where the row's own length masks what is not there. ``first`` (int32
     ``[R + 1]``) delimits the pieces of each row, which are consecutive. ``length`` is the longest
-    extent, ``width`` is W.
+    extent (0 where only the device knows it), ``width`` is W. ``single``: no row has two.
     """
 
     row: torch.Tensor
@@ -42,6 +43,7 @@ class Pieces(NamedTuple):
     first: torch.Tensor
     length: int
     width: int
+    single: bool = False
 
 
 @dataclass(slots=True)
@@ -88,8 +90,16 @@ def make_pieces(kv_lens: Sequence[int], length: int, device: torch.device) -> Pi
     return Pieces(rows, starts, ends, firsts, length, len(row))
 
 
+def padded_rows(kv_lens: torch.Tensor, length: torch.Tensor | int, longest: int = 0) -> Pieces:
+    """A piece for every row, ``length`` tokens (at most ``longest``) where it has any."""
+    at = torch.arange(len(kv_lens) + 1, dtype=torch.int32, device=kv_lens.device)
+    ends = torch.where(kv_lens > 0, length, 0).int()
+    most = length if isinstance(length, int) else longest
+    return Pieces(at[:-1], torch.zeros_like(ends), ends, at, most, len(kv_lens), single=True)
+
+
 def upload(
-    lists: Sequence[Sequence[int]], dtype: torch.dtype, device: torch.device | str
+    lists: Sequence[Sequence[int] | Array], dtype: torch.dtype, device: torch.device | str
 ) -> list[torch.Tensor]:
     """Host integers as tensors on ``device``, in one copy that the host does not wait for."""
     unit = ALIGN // torch.empty((), dtype=dtype).element_size()
@@ -116,30 +126,27 @@ def check_spans(slots: Sequence[int], begins: Sequence[int], ends: Sequence[int]
 
     ``begins`` and ``ends`` delimit each row's new tokens. At least one row.
     """
-    # Five passes of the interpreter's own loops: a tenth of what a loop over rows takes.
-    inside = (
-        min(slots) >= 0 and max(slots) <= cache.trash and min(begins) >= 0 and max(ends) <= cache.slot_tokens
-    )
-    if inside and len(set(slots)) == len(slots):
+    # Passes of the interpreter's own loops: a tenth of what a loop over rows takes.
+    room = cache.table.room
+    inside = min(slots) >= 0 and max(slots) <= cache.trash and min(begins) >= 0
+    if inside and all(map(le, ends, map(room.__getitem__, slots))) and len(set(slots)) == len(slots):
         return
     for slot, begin, end in zip(slots, begins, ends, strict=True):
-        if not (0 <= slot <= cache.trash and begin >= 0 and end <= cache.slot_tokens):
-            raise ValueError(
-                f"slot {slot} cannot take tokens {begin} to {end}: "
-                f"{cache.slots} slots of {cache.slot_tokens} tokens"
-            )
+        if not 0 <= slot <= cache.trash:
+            raise ValueError(f"slot {slot} cannot take tokens {begin} to {end}: {cache.slots} slots")
+        if begin < 0 or end > room[slot]:
+            raise ValueError(f"slot {slot} cannot take tokens {begin} to {end}: it has room for {room[slot]}")
     raise ValueError(f"two rows share a slot: {sorted(slots)}")
 
 
-def flat_positions(rows: Rows, slot_tokens: int) -> tuple[list[int], list[int]]:
-    """(positions within the request, flat cache positions) of all new tokens, packed."""
-    positions: list[int] = []
-    write: list[int] = []
-    for slot, new, total in zip(rows.slots, rows.query_lens, rows.kv_lens, strict=True):
-        positions.extend(range(total - new, total))
-        base = slot * slot_tokens
-        write.extend(range(base + total - new, base + total))
-    return positions, write
+def flat_positions(rows: Rows, cache: SlotCache) -> tuple[Array, Array]:
+    """(positions within the request, flat cache positions) of all new tokens, packed; int64 ``[T]``."""
+    slots, news, ends = (np.asarray(values, np.int64) for values in rows)
+    # Of a row's tokens the first stands at kv - new, and each is one further than the one before it.
+    positions = np.arange(news.sum()) + np.repeat(ends - news.cumsum(), news)
+    size = cache.page_tokens
+    page = cache.table.host[np.repeat(slots, news), positions // size].astype(np.int64)
+    return positions, page * size + positions % size
 
 
 def build_batch(
@@ -153,7 +160,7 @@ def build_batch(
     if rows.slots:
         begins = [total - new for new, total in zip(rows.query_lens, rows.kv_lens, strict=True)]
         check_spans(rows.slots, begins, rows.kv_lens, cache)
-    positions, write = flat_positions(rows, cache.slot_tokens)
+    positions, write = flat_positions(rows, cache)
     starts = [0, *accumulate(rows.query_lens)]
     longest = max(rows.kv_lens, default=0)
     device = cache.device
@@ -164,7 +171,7 @@ def build_batch(
         pieces = make_pieces(rows.kv_lens, max(1, piece), device)
     elif kind == "padded":
         longest = min(max(longest, piece), cache.slot_tokens)
-        pieces = make_pieces([min(1, tokens) for tokens in rows.kv_lens], max(1, longest), device)
+        pieces = padded_rows(kv_lens, longest)
     elif kind != "ragged":
         raise ValueError(f"unknown packing {kind!r}; padded, decomposed or ragged")
     batch = AttentionBatch(

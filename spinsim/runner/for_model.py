@@ -16,6 +16,8 @@ def make_runner(
     *,
     slots: int,
     slot_tokens: int,
+    page_tokens: int | None = None,
+    pages: int | None = None,
     max_rows: int,
     max_length: int,
     sampling: Sampling = GREEDY,
@@ -27,6 +29,7 @@ def make_runner(
 ) -> ModelRunner:
     """The runner of ``model`` with a cache of ``slots`` slots (and the trash slot) on its device.
 
+    ``page_tokens``, ``pages``: see :class:`~spinsim.runner.kv.SlotCache`; by default slots are whole.
     ``max_rows`` rows in one call at most, ``max_length`` proposed tokens a row. ``graphs`` counts
     on CUDA alone, and ``prompt_graphs`` (prefill, catch-up) with it alone. ``lean`` None: the fused
     decoder wherever it computes the architecture exactly.
@@ -41,6 +44,8 @@ def make_runner(
         slot_tokens,
         model.kv_heads,
         model.head_dim,
+        page_tokens=page_tokens,
+        pages=pages,
         device=module.device,
         dtype=module.dtype,
     )

@@ -12,14 +12,20 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from spinsim.runner.attention import in_torch
-from spinsim.runner.attention.kernels import FlashInferPass, FlashPass, flash_works, flashinfer_works
+from spinsim.runner.attention.kernels import (
+    FlashInferPass,
+    FlashPass,
+    flash_works,
+    flashinfer_works,
+    use_kernel,
+)
 from spinsim.runner.attention.over_slots import attend
 from spinsim.runner.batch import Rows, build_batch
 from spinsim.runner.eager import ModelRunner
@@ -29,15 +35,19 @@ from spinsim.runner.loading import random_model
 from spinsim.runner.sampling import Sampling
 
 LENGTHS = ("equal", "skewed", "mixed", "decode", "prefill")
-# heads, K/V heads, dimension; dtype; which lengths: grouped queries throughout, the others once each
+# heads, K/V heads, dimension; dtype; tokens of a page (None: whole slots); which lengths: grouped queries
+# throughout, the others once each
 CASES = (
-    ((32, 8, 128), torch.bfloat16, ("mixed", "decode", "prefill")),
-    ((12, 12, 64), torch.bfloat16, ("mixed",)),
-    ((8, 2, 64), torch.float32, ("mixed",)),
+    ((32, 8, 128), torch.bfloat16, None, ("mixed", "decode", "prefill")),
+    ((32, 8, 128), torch.bfloat16, 64, ("mixed", "decode", "prefill")),
+    ((32, 8, 128), torch.bfloat16, 16, ("mixed",)),
+    ((12, 12, 64), torch.bfloat16, None, ("mixed",)),
+    ((8, 2, 64), torch.float32, 32, ("mixed",)),
 )
 HEADS = ((32, 32, 128), (32, 8, 128), (12, 12, 64), (32, 4, 64))
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-EVERY_CASE = tuple((heads, dtype, LENGTHS) for heads in HEADS for dtype in DTYPES)
+PAGES = (None, 16, 64)
+EVERY_CASE = tuple((heads, dtype, page, LENGTHS) for heads in HEADS for dtype in DTYPES for page in PAGES)
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 2e-2}
 
 
@@ -54,7 +64,7 @@ def attention_paths(
     """Every way this machine has to compute the rows' attention in layer 0."""
     found: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {}
     for kind, piece in (("padded", 0), ("decomposed", 64), ("decomposed", 256), ("ragged", 0)):
-        batch, _ = build_batch(cache, rows, kind, piece)
+        batch = use_kernel(build_batch(cache, rows, kind, piece)[0], "triton")
         found[f"{kind}-{piece}" if piece else kind] = lambda q, b=batch: attend(q, b, 0, scale)  # type: ignore[misc]
         if kind == "padded":
             found["padded-torch"] = lambda q, b=batch: in_torch.attend_padded(q, b, 0, scale)  # type: ignore[misc]
@@ -71,6 +81,14 @@ def attention_paths(
         infer.plan(rows)
         found["flashinfer"] = lambda q: infer.attend(q, ragged, 0, scale)
     return found
+
+
+def mix_pages(cache: SlotCache) -> None:
+    """Whole slots on pages in an order that is not that of memory, the same in every cache of this size."""
+    if not cache.whole_slots:
+        pages, width = random.Random(3).sample(range(cache.pages), cache.pages), cache.table.width
+        slots = range(cache.slots)
+        cache.table.hold(slots, [pages[slot * width : (slot + 1) * width] for slot in slots])
 
 
 def shapes(count: int) -> dict[str, Rows]:
@@ -90,13 +108,15 @@ def check_attention(device: torch.device, full: bool, flashinfer: bool) -> list[
     """Each path against plain torch in float32; what disagrees. Prints as it goes."""
     found: list[str] = []
     count = 32 if device.type == "cuda" else 4
-    for (heads, groups, dim), dtype, names in EVERY_CASE if full else CASES:
-        cache = SlotCache(1, count, 2064, groups, dim, device=device, dtype=dtype)
+    for (heads, groups, dim), dtype, page, names in EVERY_CASE if full else CASES:
+        cache = SlotCache(1, count, 2064, groups, dim, page_tokens=page, device=device, dtype=dtype)
         cache.keys.normal_()
         cache.values.normal_()
-        exact = SlotCache(1, count, 2064, groups, dim, device=device)
+        exact = SlotCache(1, count, 2064, groups, dim, page_tokens=page, device=device)
         exact.keys.copy_(cache.keys)
         exact.values.copy_(cache.values)
+        for each in (cache, exact):
+            mix_pages(each)
         for name in names:
             begin, rows = time.perf_counter(), shapes(count)[name]
             query = torch.randn(sum(rows.query_lens), heads, dim, device=device, dtype=dtype)
@@ -112,7 +132,7 @@ def check_attention(device: torch.device, full: bool, flashinfer: bool) -> list[
                     continue
                 if error > TOLERANCE[dtype]:
                     errors[path] = f"relative error {error:.2g}"
-            label = f"attention {heads}/{groups}x{dim} {str(dtype)[6:]} {name}"
+            label = f"attention {heads}/{groups}x{dim} {str(dtype)[6:]} page {page} {name}"
             found += [f"{label} {path}: {error}" for path, error in errors.items()]
             took = time.perf_counter() - begin
             print(f"  {label}: {len(paths)} paths, {len(errors)} wrong ({took:.1f} s)", flush=True)
@@ -180,17 +200,23 @@ def play(target: ModelRunner, draft: ModelRunner, sampling: Sampling, kind: str)
     return contexts
 
 
-def check_graphs(device: torch.device, full: bool) -> list[str]:
-    """Lean and graphed against transformers and eager, in float32, token for token; what differs."""
+def check_graphs(device: torch.device, full: bool, names: Sequence[str] = ()) -> list[str]:
+    """Lean and graphed against transformers and eager, in float32, token for token; what differs.
+
+    ``names``: architectures of :func:`tiny_configs`; by default all.
+    """
     found: list[str] = []
     sampled = Sampling(temperature=0.9, top_p=0.9, seed=5)
     for name, config in tiny_configs().items():
+        if names and name not in names:
+            continue
         models = [random_model(config, seed, context_tokens=256, device=device) for seed in (1, 2)]
         thorough = full or name == "llama"
         for sampling in (Sampling(), sampled) if thorough else (Sampling(),):
             begin = time.perf_counter()
             kinds = ("ragged", "padded", "decomposed") if thorough else ("ragged",)
             ways = [("transformers", "ragged"), ("lean", "ragged"), *(("graphs", kind) for kind in kinds)]
+            ways += [("pages", kind) for kind in kinds] if thorough else []
             outputs = []
             for path, kind in ways:
                 target, draft = (
@@ -201,11 +227,14 @@ def check_graphs(device: torch.device, full: bool) -> list[str]:
                         max_rows=5,
                         max_length=4,
                         sampling=sampling,
-                        graphs=path == "graphs",
+                        page_tokens=32 if path == "pages" else None,
+                        graphs=path in ("graphs", "pages"),
                         lean=path != "transformers",
                     )
                     for model in models
                 )
+                for runner in (target, draft):
+                    mix_pages(runner.cache)
                 outputs.append(play(target, draft, sampling, kind))
             different = [way for way, got in zip(ways, outputs, strict=True) if got != outputs[0]]
             label = f"graphs {name} {'greedy' if sampling.greedy else 'sampled'}"

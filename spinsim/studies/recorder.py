@@ -33,14 +33,15 @@ class _Text:
 
 
 class Recorder:
-    """Generates with the target's runner and reads with the drafts', as many rows as they have slots."""
+    """Generates with the target's runner and reads with the drafts', as many rows as have whole slots."""
 
     def __init__(self, deployment: Deployment, progress: Progress | None = None) -> None:
         self._target = deployment.target
         self._drafts = dict(zip(deployment.models.drafts, deployment.drafts, strict=True))
         self._sampling = deployment.sampling
-        self._rows = min(deployment.kv_slots.values())
-        self._span = min(runner.cache.slot_tokens for runner in (deployment.target, *deployment.drafts))
+        caches = [runner.cache for runner in (deployment.target, *deployment.drafts)]
+        self._rows = min(cache.table.apart() for cache in caches)
+        self._span = min(cache.slot_tokens for cache in caches)
         self._vocabulary = deployment.models.target.vocabulary
         self._progress = progress
 

@@ -10,6 +10,7 @@ from spinsim.costs.base import Predictor
 from spinsim.costs.for_scenario import build_predictor
 from spinsim.engine.engine import Engine
 from spinsim.engine.inputs import InputLog
+from spinsim.engine.kv import kv_pools
 from spinsim.engine.records import Records
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.load import found_devices, other_hardware
@@ -61,6 +62,7 @@ def run_scenario(
     predictor = predictor or build_predictor(trusting(scenario), base_dir)
     policies = policies_for(scenario, layout, predictor, base_dir)
     settings = engine_settings(scenario, layout, deployment.kv_tokens)
+    pools = kv_pools(settings)
     world = LiveWorld(
         layout.lanes,
         deployment.executor(scenario, layout.lanes),
@@ -68,6 +70,7 @@ def run_scenario(
         end_of_text=prompted.end_of_text,
         stops=prompted.stops,
         score_catch_ups=policies.selector.full_information,
+        paging=deployment.paging(pools),
     )
     total = len(prompted.workload.requests)
 
@@ -75,7 +78,8 @@ def run_scenario(
         if progress is not None:
             progress("run", ended, total)
 
-    engine = Engine(world, prompted.workload, policies, settings, tuple(scenario.models.drafts), ended=report)
+    drafts = tuple(scenario.models.drafts)
+    engine = Engine(world, prompted.workload, policies, settings, drafts, ended=report, pools=pools)
     engine.start()
     error: BaseException | None = None
     records = engine.records
@@ -96,8 +100,7 @@ def run_scenario(
         request: tokens[: records.requests[request].output_tokens]
         for request, tokens in world.outputs.items()
     }
-    pools = [engine.target_kv, *engine.caches.pools]
-    held = sum(pool.used_slots for pool in pools)
+    held = sum(pool.used_slots for pool in pools.every)
     return Ran(records, prompted.workload, world.env.log, outputs, held, error)
 
 

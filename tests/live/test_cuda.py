@@ -17,6 +17,7 @@ from spinsim.scenario_file import LoadedScenario
 from spinsim.studies.replay import replay
 from spinsim.studies.run import run
 from tests.live.test_run import expected, scenario_file, serve
+from tests.live.test_run_in_pages import LONG, TIGHT
 
 pytestmark = [
     pytest.mark.gpu,
@@ -45,6 +46,21 @@ def test_greedy_outputs_are_those_of_generate(tmp_path: Path, packing: str, grap
     loaded = on_gpus(tmp_path, policies=policies, live={"graphs": graphs})
     ran, deployment = serve(loaded)
     assert ran.error is None
+    assert ran.outputs == expected_on_gpu(loaded, deployment)
+
+
+@pytest.mark.parametrize("packing", ["padded", "decomposed", "ragged"])
+def test_outputs_are_those_of_generate_though_requests_are_preempted(tmp_path: Path, packing: str) -> None:
+    policies = {
+        "selector": {"name": "random"},
+        "length": {"name": "fixed", "tokens": 3},
+        "packing": {"name": packing},
+        "pipeline": {"name": "fixed", "micro_batches": 2},
+    }
+    loaded = on_gpus(tmp_path, policies=policies, kv=TIGHT, workload=LONG)
+    ran, deployment = serve(loaded)
+    assert ran.error is None
+    assert sum(record.preemptions for record in ran.records.requests.values()) > 3
     assert ran.outputs == expected_on_gpu(loaded, deployment)
 
 

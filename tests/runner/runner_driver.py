@@ -22,11 +22,20 @@ def runner_of(
     lean: bool = False,
     graphed: bool = False,
     sampling: Sampling = Sampling(),
+    page_tokens: int | None = None,
+    pages: int | None = None,
 ) -> ModelRunner:
     cache = SlotCache(
-        model.layers, slots, slot_tokens, model.kv_heads, model.head_dim, dtype=model.module.dtype
+        model.layers,
+        slots,
+        slot_tokens,
+        model.kv_heads,
+        model.head_dim,
+        page_tokens=page_tokens,
+        pages=pages,
+        dtype=model.module.dtype,
     )
-    decoder: Decoder = LeanDecoder(model, slot_tokens) if lean else TransformersDecoder(model)
+    decoder: Decoder = LeanDecoder(model, cache.slot_tokens) if lean else TransformersDecoder(model)
     if not graphed:
         return ModelRunner(decoder, cache)
     return GraphedRunner(
@@ -39,6 +48,14 @@ def runner_of(
         scale=model.head_dim**-0.5,
         sampling=sampling,
     )
+
+
+def shuffled(cache: SlotCache, seed: int = 0) -> SlotCache:
+    """The cache, with whole slots on pages in any order."""
+    order = random.Random(seed).sample(range(cache.pages), cache.pages)
+    width = cache.table.width
+    cache.table.hold(range(cache.slots), [order[s * width : (s + 1) * width] for s in range(cache.slots)])
+    return cache
 
 
 def speculate(

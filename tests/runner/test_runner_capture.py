@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import pytest
 import torch
 
 from spinsim.runner.graphs.capture import Recorder
@@ -39,7 +40,8 @@ def test_capture_covers_every_shape_of_a_run():
     assert runner.recorder.captured == captured
 
 
-def test_recording_in_the_middle_of_a_run_touches_no_request(monkeypatch):
+@pytest.mark.parametrize("page", [None, 8])
+def test_recording_in_the_middle_of_a_run_touches_no_request(monkeypatch, page):
     """On CUDA a recorded function is run twice before: here as well, and the caches are compared."""
     calls = random_calls(random.Random(3))
     caches = []
@@ -47,7 +49,7 @@ def test_recording_in_the_middle_of_a_run_touches_no_request(monkeypatch):
         if warms_up:
             monkeypatch.setattr(Recorder, "record", run_twice_before(Recorder.record))
         model = random_model(CONFIGS["llama"](), 1, context_tokens=64)
-        runner = runner_of(model, slots=6, slot_tokens=64, graphed=True)
+        runner = runner_of(model, slots=6, slot_tokens=64, graphed=True, page_tokens=page)
         for call, arguments in calls:
             getattr(runner, call)(*arguments)
         caches.append((runner.cache.keys[:, :-1], runner.cache.values[:, :-1]))

@@ -9,7 +9,7 @@ import torch
 
 from spinsim.runner.loading import random_model
 from tests.runner.runner_configs import CONFIGS, VOCABULARY
-from tests.runner.runner_driver import runner_of, speculate
+from tests.runner.runner_driver import runner_of, shuffled, speculate
 
 
 def own_greedy(module, prompts, outputs):
@@ -42,7 +42,11 @@ def test_equals_generate(name):
     prompts = [[source.randrange(VOCABULARY) for _ in range(n)] for n in (1, 3, 11, 24, 7)]
     expected = own_greedy(target.module, prompts, 30)
     for path, options in PATHS.items():
-        runners = [runner_of(model, **options) for model in (target, near, far)]
-        got, accepted = speculate(runners[0], runners[1:], prompts, 30)
-        assert got == expected, path
-        assert accepted > 15, path  # both branches of the rule were taken
+        for page in (None, 1, 7, 16):
+            runners = [runner_of(model, page_tokens=page, **options) for model in (target, near, far)]
+            for number, runner in enumerate(runners):
+                if page:
+                    shuffled(runner.cache, number)
+            got, accepted = speculate(runners[0], runners[1:], prompts, 30)
+            assert got == expected, (path, page)
+            assert accepted > 15, (path, page)  # both branches of the rule were taken

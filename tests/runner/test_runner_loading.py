@@ -12,6 +12,7 @@ from spinsim.errors import InputError
 from spinsim.runner import kv_capacity
 from spinsim.runner.for_model import make_runner
 from spinsim.runner.loading import load_model, random_model, require_shared_vocabulary
+from spinsim.scenario import LimitsSpec
 from tests.runner.runner_configs import CONFIGS, SHAPE
 from tests.runner.runner_driver import runner_of
 
@@ -128,11 +129,35 @@ def test_capacity_from_a_budget():
     assert kv_capacity.kv_bytes_per_token(model) == per_token
     tokens = kv_capacity.slot_tokens(100, 4)
     assert tokens == 112
-    found = kv_capacity.measure([model], tokens, fraction=0.5, limit=99, budget=per_token * tokens * 2 * 7)
-    assert (found.slots, found.tokens) == (6, 6 * 112)
-    assert runner_of(model, found.slots, tokens).cache.bytes == per_token * tokens * 7
+    limits = LimitsSpec(batch=99, context_tokens=100, max_length=4)
+    budget = per_token * tokens * 2 * 7
+    found = kv_capacity.measure([model], limits, page_tokens=None, fraction=0.5, budget=budget)
+    assert (found.most.slots, found.most.tokens(100)) == (6, 6 * 100)
+    assert (found.layout(250).slots, found.layout(2000).slots) == (2, 6)
+    assert runner_of(model, found.most.slots, tokens).cache.bytes == per_token * tokens * 7
     with pytest.raises(InputError, match="no request of 112 tokens"):
-        kv_capacity.measure([model], tokens, fraction=0.5, limit=99, budget=per_token * tokens)
+        kv_capacity.measure([model], limits, page_tokens=None, fraction=0.5, budget=per_token * tokens)
+
+
+def test_capacity_in_pages():
+    """Slots for the whole batch, over as many pages as fit, one of them for trash."""
+    model = random_model(CONFIGS["llama"](), 1, context_tokens=64)
+    per_token = kv_capacity.kv_bytes_per_token(model)
+    limits = LimitsSpec(batch=9, context_tokens=100, max_length=4)
+    budget = per_token * 16 * 2 * 21
+    found = kv_capacity.measure([model], limits, page_tokens=16, fraction=0.5, budget=budget)
+    assert found.most == kv_capacity.Layout(9, 100, 16, 20)
+    assert found.most.tokens(100) == 320
+    assert (found.layout(127).pages, found.layout(5000).pages) == (7, 20)
+    many = kv_capacity.measure([model], limits, page_tokens=16, fraction=0.5, budget=100 * budget)
+    assert many.most.pages == 9 * 7  # more than the batch can ever fill are of no use
+    cache = runner_of(model, 9, 100, page_tokens=16, pages=20).cache
+    assert cache.bytes == per_token * 16 * 21
+    with pytest.raises(InputError, match="at least 112") as caught:
+        found.layout(111, "kv.target_tokens")
+    assert caught.value.key == "kv.target_tokens"
+    with pytest.raises(InputError, match="no request of 100 tokens"):
+        kv_capacity.measure([model], limits, page_tokens=16, fraction=0.5, budget=per_token * 16 * 2 * 7)
 
 
 def test_a_configuration_can_be_used_again():

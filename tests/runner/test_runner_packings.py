@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from spinsim.runner.attention.over_slots import attend
 from spinsim.runner.batch import Rows, build_batch, piece_table
 from spinsim.runner.kv import SlotCache
+from tests.runner.runner_driver import shuffled
 
 SLOTS, SPAN = 5, 48
 
@@ -23,8 +24,14 @@ def reference(query, cache, rows, layer, scale):
     for slot, new, total in zip(*rows, strict=True):
         for j in range(new):
             seen = total - new + j + 1
-            k = cache.keys[layer, slot, :seen].double().repeat_interleave(share, 1)
-            v = cache.values[layer, slot, :seen].double().repeat_interleave(share, 1)
+            held = [
+                (cache.table.host[slot, at // cache.page_tokens], at % cache.page_tokens)
+                for at in range(seen)
+            ]
+            k, v = (
+                torch.stack([part[layer, page, at] for page, at in held]).double().repeat_interleave(share, 1)
+                for part in (cache.keys, cache.values)
+            )
             weights = torch.softmax(torch.einsum("hd,shd->hs", query[token].double(), k) * scale, -1)
             out.append(torch.einsum("hs,shd->hd", weights, v))
             token += 1
@@ -46,10 +53,13 @@ def batches(draw):
     piece=st.integers(1, SPAN + 5),
     heads=st.sampled_from([(4, 4), (4, 2), (6, 1)]),
     kind=st.sampled_from(["padded", "decomposed", "ragged"]),
+    page=st.sampled_from([None, 1, 5, 16, 64]),
 )
-def test_packings_equal_the_definition(rows, piece, heads, kind):
+def test_packings_equal_the_definition(rows, piece, heads, kind, page):
     torch.manual_seed(sum(rows.kv_lens))
-    cache = SlotCache(2, SLOTS, SPAN, heads[1], 8)
+    cache = SlotCache(2, SLOTS, SPAN, heads[1], 8, page_tokens=page)
+    if page:
+        shuffled(cache, sum(rows.kv_lens))
     cache.keys.normal_()
     cache.values.normal_()
     query = torch.randn(sum(rows.query_lens), heads[0], 8)

@@ -14,10 +14,12 @@ from spinsim.runner.graphs.buffers import ALIGN, Inbox, Outbox, wait
 from spinsim.runner.graphs.capture import Recorder
 from spinsim.runner.graphs.token_map import no_steps, spans, steps
 from spinsim.runner.kv import SlotCache
+from tests.runner.runner_driver import shuffled
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 CACHE = SlotCache(1, 6, 64, 1, 1, device=DEVICE)
-TRASH = CACHE.trash * CACHE.slot_tokens
+PAGED = [shuffled(SlotCache(1, 6, 64, 1, 1, page_tokens=page, device=DEVICE), page) for page in (1, 6, 16)]
+CACHES = st.sampled_from([CACHE, *PAGED])
 
 
 def ints(values):
@@ -69,8 +71,8 @@ def test_every_replay_reads_the_inbox_and_fills_the_outbox():
 
 
 @settings(deadline=None)  # on CUDA the first example compiles a kernel
-@given(data=st.data(), count=st.integers(1, 6))
-def test_spans_are_those_of_the_eager_path(data, count):
+@given(data=st.data(), count=st.integers(1, 6), cache=CACHES)
+def test_spans_are_those_of_the_eager_path(data, count, cache):
     """Rows without tokens, spare rows and spare tokens included."""
     slots = data.draw(st.permutations(range(6)))[:count]
     begins = data.draw(st.lists(st.integers(0, 50), min_size=count, max_size=count))
@@ -78,12 +80,12 @@ def test_spans_are_those_of_the_eager_path(data, count):
     spare, rows = data.draw(st.integers(0, 5)), data.draw(st.integers(count, 8))
     used, missing = sum(news), [0] * (rows - count)
     found = spans(
-        ints([*slots, *missing]), ints([*begins, *missing]), ints([*news, *missing]), used + spare, CACHE
+        ints([*slots, *missing]), ints([*begins, *missing]), ints([*news, *missing]), used + spare, cache
     )
     ends = [begin + new for begin, new in zip(begins, news, strict=True)]
-    positions, write = flat_positions(Rows(slots, news, ends), CACHE.slot_tokens)
-    assert found.positions.tolist() == positions + [0] * spare
-    assert found.write.tolist() == write + [TRASH] * spare
+    positions, write = flat_positions(Rows(slots, news, ends), cache)
+    assert found.positions.tolist() == positions.tolist() + [0] * spare
+    assert found.write.tolist() == write.tolist() + [cache.trash_token] * spare
     assert found.row.tolist() == [r for r, new in enumerate(news) for _ in range(new)] + [0] * spare
     assert found.column.tolist() == [c for new in news for c in range(new)] + [0] * spare
     assert found.kv_lens.tolist() == ends + missing
@@ -94,23 +96,23 @@ def test_spans_are_those_of_the_eager_path(data, count):
 
 
 @settings(deadline=None)  # on CUDA the first example compiles a kernel
-@given(data=st.data(), count=st.integers(1, 6), longest=st.integers(1, 5))
-def test_steps_follow_each_context_as_long_as_its_row_drafts(data, count, longest):
+@given(data=st.data(), count=st.integers(1, 6), longest=st.integers(1, 5), cache=CACHES)
+def test_steps_follow_each_context_as_long_as_its_row_drafts(data, count, longest, cache):
     slots = data.draw(st.permutations(range(6)))[:count]
     contexts = data.draw(st.lists(st.integers(2, 50), min_size=count, max_size=count))
     lengths = data.draw(st.lists(st.integers(0, longest), min_size=count, max_size=count))
     out = no_steps(longest, count, DEVICE)
-    steps(ints(slots), ints(contexts), ints(lengths), CACHE, out)
+    steps(ints(slots), ints(contexts), ints(lengths), cache, out)
     for step in range(longest):
         for row, (slot, context, length) in enumerate(zip(slots, contexts, lengths, strict=True)):
             position = context - 1 + step if length > step else 1
-            slot = slot if length > step else CACHE.trash
-            place = slot * CACHE.slot_tokens + position
-            assert out.places[step, :, row].tolist() == [position, place]
+            slot = slot if length > step else cache.trash
+            places = cache.table.flat(ints([slot, slot]), ints([position - 1, position])).tolist()
+            assert out.places[step, :, row].tolist() == [position, places[1]]
             assert out.rows[step, :, row].tolist() == [slot, position + 1]
             if step == 0:
                 assert out.first_positions[2 * row :][:2].tolist() == [position - 1, position]
-                assert out.first_write[2 * row :][:2].tolist() == [place - 1, place]
+                assert out.first_write[2 * row :][:2].tolist() == places
 
 
 @pytest.mark.parametrize(

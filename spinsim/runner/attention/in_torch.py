@@ -16,21 +16,19 @@ NOWHERE = 1 << 40  # a position that no query sees
 
 
 def attend_rows(query: torch.Tensor, batch: AttentionBatch, layer: int, scale: float) -> torch.Tensor:
-    """Ragged: every row by itself over a view of its slot. Nothing is padded or copied."""
+    """Ragged: every row by itself over its own K/V. Nothing is padded."""
     rows = batch.rows or Rows(
         batch.slots.tolist(),
         (batch.query_starts[1:] - batch.query_starts[:-1]).tolist(),
         batch.kv_lens.tolist(),
     )
-    keys, values = batch.cache.keys[layer], batch.cache.values[layer]
     out = torch.zeros_like(query)
     begin = 0
     for slot, new, total in zip(*rows, strict=True):
         end = begin + new
         if new and total:
             q = query[begin:end].transpose(0, 1)[None]
-            k = keys[slot, :total].transpose(0, 1)[None]
-            v = values[slot, :total].transpose(0, 1)[None]
+            k, v = (part.transpose(0, 1)[None] for part in batch.cache.of_slot(layer, slot, total))
             mask = None
             if new > 1:
                 mask = torch.ones(new, total, dtype=torch.bool, device=query.device).tril(total - new)
@@ -60,11 +58,10 @@ def gather_pieces(
     batch: AttentionBatch, pieces: Pieces, layer: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """K and V of all pieces ``[W, L, kv_heads, dim]``, and the positions they cover ``[W, L]``."""
-    span = batch.cache.slot_tokens
     positions = pieces.start.long()[:, None] + torch.arange(pieces.length, device=batch.cache.device)
-    base = batch.slots.long()[pieces.row.long().clamp_min(0)] * span
+    slots = batch.slots[pieces.row.long().clamp_min(0)]
     beyond = positions >= pieces.end.long()[:, None]
-    flat = base[:, None] + positions.clamp_max(span - 1)  # beyond the slot: masked below
+    flat = batch.cache.table.flat(slots[:, None], positions)  # beyond the row or slot: masked below
     keys, values = batch.cache.layer(layer)
     return keys[flat], values[flat], positions.masked_fill(beyond, NOWHERE)
 

@@ -1,25 +1,40 @@
 # mypy: disable-error-code="import,no-untyped-def,no-untyped-call,misc,untyped-decorator"
-"""All three packings as one CUDA kernel over pieces of K/V, read in place from the slots.
+"""All three packings as one CUDA kernel over pieces of K/V, read in place from the cache's pages.
 
-A program takes one piece of one row and one K/V head; the query heads of that group are rows of
-the same matrix product. What differs between the packings is the table of pieces alone:
+A program takes one piece of one row and one K/V head; the query heads of that group, of all the row's new
+tokens, are rows of the same matrix product, so that K and V are read once. What differs between the packings
+is the table of pieces alone:
 
-padded       one piece a row, all as long as the longest: the padding is read and masked
+padded       all rows as long as the longest, in parts: the padding is read and masked
 decomposed   pieces of length L, the last one of a row padded; partials merged by log-sum-exp
-ragged       each row's own length in ``splits`` parts (Flash-Decoding, Dao et al. 2023), no padding
+ragged       each row's own length in parts (Flash-Decoding, Dao et al. 2023), see :mod:`parts`
 
-All lengths are read from device memory, so that a captured graph follows them.
+All lengths and pages are read from device memory, so that a captured graph follows them.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 
+from spinsim.runner.attention.parts import whole_rows
 from spinsim.runner.batch import AttentionBatch
 
 LOG2_E = 1.4426950408889634
+# How pages are looked up: once a piece, once a tile of K/V, or for every token of a tile.
+ONE_PAGE, WHOLE_TILES, ANY = 0, 1, 2
+
+
+class Tiles(NamedTuple):
+    """Rows of queries and tokens of K/V that a program multiplies at a time, and how it runs."""
+
+    block_m: int
+    block_n: int
+    warps: int
+    stages: int
 
 
 @triton.jit
@@ -31,6 +46,7 @@ def _attend_piece(
     partial,
     maxima,
     sums,
+    table,
     slots,
     query_starts,
     kv_lens,
@@ -38,25 +54,24 @@ def _attend_piece(
     piece_start,
     piece_end,
     scale,
-    slot_tokens,
+    width,
+    page_tokens,
     max_query,
     heads: tl.constexpr,
     groups: tl.constexpr,
     dim: tl.constexpr,
-    splits: tl.constexpr,
+    lookup: tl.constexpr,
     single: tl.constexpr,
     precision: tl.constexpr,
     block_m: tl.constexpr,
     block_n: tl.constexpr,
     block_d: tl.constexpr,
 ):
-    piece = tl.program_id(0)
-    group = tl.program_id(1)
+    # Groups first: those of a piece run side by side, and read neighbouring memory.
+    group = tl.program_id(0)
+    piece = tl.program_id(1)
     share: tl.constexpr = heads // groups
-    if splits > 0:  # noqa: SIM108 (a compile-time branch)
-        row = piece // splits
-    else:
-        row = tl.load(piece_row + piece)
+    row = tl.load(piece_row + piece)
     if row < 0:
         return
     first = tl.load(query_starts + row)
@@ -65,13 +80,8 @@ def _attend_piece(
     if begin_m >= new * share:
         return
     kv = tl.load(kv_lens + row)
-    if splits > 0:
-        part = tl.cdiv(tl.cdiv(kv, splits), block_n) * block_n
-        start = (piece % splits) * part
-        end = tl.minimum(start + part, kv)
-    else:
-        start = tl.load(piece_start + piece)
-        end = tl.minimum(tl.load(piece_end + piece), slot_tokens)
+    start = tl.load(piece_start + piece)
+    end = tl.minimum(tl.load(piece_end + piece), width * page_tokens)
     line = begin_m + tl.arange(0, block_m)
     column = line // share
     head = group * share + line % share
@@ -84,17 +94,28 @@ def _attend_piece(
         mask=real[:, None] & (d < dim)[None, :],
         other=0.0,
     )
-    base = tl.load(slots + row).to(tl.int64) * slot_tokens
+    pages = table + tl.load(slots + row).to(tl.int64) * width
+    base = tl.load(pages).to(tl.int64) * page_tokens
     top = tl.full([block_m], float("-inf"), tl.float32)
     total = tl.zeros([block_m], tl.float32)
     acc = tl.zeros([block_m, block_d], tl.float32)
-    for n in range(start, end, block_n):
-        position = n + tl.arange(0, block_n)
-        inside = position < end
-        at = (base + position)[:, None] * (groups * dim) + group * dim + d[None, :]
+    within = tl.arange(0, block_n)
+    # From a tile's edge on, so that tiles lie in pages; what is before the piece is masked.
+    for n in range((start // block_n) * block_n, end, block_n):
+        position = n + within
+        inside = (position >= start) & (position < end)
+        if lookup == 0:
+            at = base + position
+        elif lookup == 1:
+            page = tl.load(pages + n // page_tokens).to(tl.int64)
+            at = page * page_tokens + n % page_tokens + within
+        else:
+            page = tl.load(pages + position // page_tokens, mask=inside, other=0).to(tl.int64)
+            at = page * page_tokens + position % page_tokens
+        place = at[:, None] * (groups * dim) + group * dim + d[None, :]
         mask = inside[:, None] & (d < dim)[None, :]
-        k = tl.load(keys + at, mask=mask, other=0.0)
-        v = tl.load(values + at, mask=mask, other=0.0)
+        k = tl.load(keys + place, mask=mask, other=0.0)
+        v = tl.load(values + place, mask=mask, other=0.0)
         score = tl.dot(q, tl.trans(k), input_precision=precision) * scale
         score = tl.where(inside[None, :] & (position[None, :] <= limit[:, None]), score, float("-inf"))
         higher = tl.maximum(top, tl.max(score, 1))
@@ -127,79 +148,76 @@ def _merge_pieces(
     max_query,
     heads: tl.constexpr,
     dim: tl.constexpr,
-    splits: tl.constexpr,
+    block_p: tl.constexpr,
     block_d: tl.constexpr,
 ):
-    row = tl.program_id(0)
+    head = tl.program_id(0)
     column = tl.program_id(1)
-    head = tl.program_id(2)
+    row = tl.program_id(2)
     first = tl.load(query_starts + row)
     if column >= tl.load(query_starts + row + 1) - first:
         return
-    if splits > 0:
-        begin = row * splits
-        end = begin + splits
-    else:
-        begin = tl.load(piece_first + row)
-        end = tl.load(piece_first + row + 1)
+    begin = tl.load(piece_first + row)
+    end = tl.load(piece_first + row + 1)
     d = tl.arange(0, block_d)
     top = float("-inf")
     total = 0.0
     acc = tl.zeros([block_d], tl.float32)
-    for piece in range(begin, end):
-        cell = (tl.cast(piece, tl.int64) * max_query + column) * heads + head
-        m = tl.load(maxima + cell)
-        higher = tl.maximum(top, m)
+    for p in range(begin, end, block_p):
+        piece = p + tl.arange(0, block_p)
+        held = piece < end
+        cell = (piece.to(tl.int64) * max_query + column) * heads + head
+        m = tl.load(maxima + cell, mask=held, other=float("-inf"))
+        higher = tl.maximum(top, tl.max(m, 0))
         safe = tl.where(higher == float("-inf"), 0.0, higher)
         old = tl.exp2(top - safe)
         scale = tl.exp2(m - safe)
-        n = tl.load(partial + cell * dim + d, mask=d < dim, other=0.0)
-        acc = acc * old + n * scale
-        total = total * old + tl.load(sums + cell) * scale
+        n = tl.load(
+            partial + cell[:, None] * dim + d[None, :], mask=held[:, None] & (d < dim)[None, :], other=0.0
+        )
+        acc = acc * old + tl.sum(n * scale[:, None], 0)
+        total = total * old + tl.sum(tl.load(sums + cell, mask=held, other=0.0) * scale, 0)
         top = higher
     acc = acc / tl.where(total > 0, total, 1.0)
     at = out + ((first + column).to(tl.int64) * heads + head) * dim + d
     tl.store(at, acc.to(out.dtype.element_ty), mask=d < dim)
 
 
-def choose_splits(rows: int, groups: int, longest: int, processors: int) -> int:
-    """Parts that each row is cut into, so that about two waves of programs fill the device."""
-    wanted = -(-2 * processors // max(1, rows * groups))
-    return max(1, min(wanted, 16, longest // 128))
+def choose_tiles(lines: int, dim: int, dtype: torch.dtype) -> Tiles:
+    """For ``lines`` query rows of a group (new tokens times heads that share K/V)."""
+    if dtype == torch.float32:
+        return Tiles(16 if lines <= 16 else 32 if lines <= 32 else 64, 32, 4, 2)
+    stages = 3 if dim <= 128 else 2
+    if lines <= 64:
+        return Tiles(16 if lines <= 16 else 32 if lines <= 32 else 64, 64, 4, stages)
+    return Tiles(128, 64, 8, stages)
 
 
-def attend_pieces(query: torch.Tensor, batch: AttentionBatch, layer: int, scale: float) -> torch.Tensor:
-    """Same contract as :mod:`packings`; tokens that belong to no row are left undefined."""
+def attend_pieces(
+    query: torch.Tensor, batch: AttentionBatch, layer: int, scale: float, tiles: Tiles | None = None
+) -> torch.Tensor:
+    """Same contract as :mod:`packings`; tokens that belong to no row are left undefined.
+
+    Rows of the ragged packing that :func:`kernels.use_kernel` has not cut are whole.
+    """
     query = query.contiguous()
     tokens, heads, dim = query.shape
-    cache = batch.cache
-    groups = cache.kv_heads
-    keys, values = cache.layer(layer)
-    rows = batch.kv_lens.numel()
-    pieces = batch.pieces
-    width, splits = rows, 0
+    cache, pieces = batch.cache, batch.pieces
     if pieces is None:
-        processors = 1
-        if query.is_cuda:
-            processors = torch.cuda.get_device_properties(query.device).multi_processor_count
-        splits = choose_splits(rows, groups, batch.max_kv, processors)
-        width = rows * splits
-    else:
-        width = pieces.width
-    single = splits == 1 or batch.kind == "padded"
+        pieces = whole_rows(batch.kv_lens)
+    groups, width = cache.kv_heads, cache.table.width
+    keys, values = cache.layer(layer)
     out = torch.empty_like(query)
-    if not width or not tokens:
+    if not pieces.width or not tokens:
         return out.zero_()
     lines = batch.max_query * (heads // groups)
-    block_m = 16 if lines <= 16 else 32 if lines <= 32 else 64
+    tiles = tiles or choose_tiles(lines, dim, query.dtype)
+    lookup = ONE_PAGE if width == 1 else ANY if cache.page_tokens % tiles.block_n else WHOLE_TILES
     block_d = max(16, triton.next_power_of_2(dim))
-    wide = query.dtype == torch.float32
-    block_n = 32 if wide else 64
-    cells = 1 if single else width * batch.max_query * heads
+    cells = 1 if pieces.single else pieces.width * batch.max_query * heads
     scratch = torch.empty(cells * (dim + 2), device=query.device, dtype=torch.float32)
     partial, maxima, sums = scratch[: cells * dim], scratch[cells * dim : -cells], scratch[-cells:]
-    table = (batch.slots,) * 3 if pieces is None else (pieces.row, pieces.start, pieces.end)
-    _attend_piece[(width, groups, triton.cdiv(lines, block_m))](
+    _attend_piece[(groups, pieces.width, triton.cdiv(lines, tiles.block_m))](
         query,
         keys,
         values,
@@ -207,37 +225,41 @@ def attend_pieces(query: torch.Tensor, batch: AttentionBatch, layer: int, scale:
         partial,
         maxima,
         sums,
+        cache.table.device,
         batch.slots,
         batch.query_starts,
         batch.kv_lens,
-        *table,
+        pieces.row,
+        pieces.start,
+        pieces.end,
         scale * LOG2_E,
-        cache.slot_tokens,
+        width,
+        cache.page_tokens,
         batch.max_query,
         heads=heads,
         groups=groups,
         dim=dim,
-        splits=splits,
-        single=single,
-        precision="ieee" if wide else "tf32",
-        block_m=block_m,
-        block_n=block_n,
+        lookup=lookup,
+        single=pieces.single,
+        precision="ieee" if query.dtype == torch.float32 else "tf32",
+        block_m=tiles.block_m,
+        block_n=tiles.block_n,
         block_d=block_d,
-        num_warps=4,
-        num_stages=2 if wide or block_d > 128 else 3,
+        num_warps=tiles.warps,
+        num_stages=tiles.stages,
     )
-    if not single:
-        _merge_pieces[(rows, batch.max_query, heads)](
+    if not pieces.single:
+        _merge_pieces[(heads, batch.max_query, batch.kv_lens.numel())](
             out,
             partial,
             maxima,
             sums,
             batch.query_starts,
-            batch.slots if pieces is None else pieces.first,
+            pieces.first,
             batch.max_query,
             heads=heads,
             dim=dim,
-            splits=splits,
+            block_p=8,
             block_d=block_d,
             num_warps=1,
         )

@@ -1,10 +1,10 @@
-"""Which kernel computes the ragged packing on CUDA. All read the same slots in place.
+"""Which kernel computes the ragged packing on CUDA. All read the same cache in place.
 
 ``triton``      ours: no host plan, packs the query heads of a group, splits long rows
-``flash``       torch's own flash kernel with ``seqused_k``: fp16 and bf16, best for long queries
-``flashinfer``  FlashInfer's paged kernel over slots of whole pages, in captured verifications only: it
-                needs a host plan a pass (elsewhere as ``auto``)
-``auto``        flash where rows bring many new tokens (prefill, catch-up), triton elsewhere
+``flash``       torch's own flash kernel with ``seqused_k``: whole slots, fp16 and bf16, best for long queries
+``flashinfer``  FlashInfer's paged kernel over whole slots, in captured verifications only: it needs a host
+                plan a pass (elsewhere as ``auto``)
+``auto``        flash where rows of whole slots bring many new tokens (prefill, catch-up), triton elsewhere
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import torch
 
 from spinsim.costs.buckets import LONG_QUERY
 from spinsim.errors import InputError
+from spinsim.runner.attention.parts import cut_rows, plan_cut, whole_rows
 from spinsim.runner.batch import AttentionBatch, Rows
-from spinsim.runner.kv import PAGE_TOKENS, SlotCache, round_up
+from spinsim.runner.kv import SLOT_UNIT, SlotCache, round_up
 
 RAGGED = ("auto", "triton", "flash", "flashinfer")
 
@@ -24,6 +25,7 @@ RAGGED = ("auto", "triton", "flash", "flashinfer")
 def flash_works(cache: SlotCache) -> bool:
     """Can torch's flash kernel read this cache?"""
     usable = cache.device.type == "cuda" and cache.dtype in (torch.float16, torch.bfloat16)
+    usable = usable and cache.whole_slots  # its own page tables take pages of 256 tokens alone
     return usable and cache.head_dim % 8 == 0 and cache.head_dim <= 256 and _has_seqused()
 
 
@@ -35,6 +37,8 @@ def _has_seqused() -> bool:
 def flashinfer_works(cache: SlotCache) -> bool:
     """Is FlashInfer installed, and does it take this cache?"""
     if cache.device.type != "cuda" or cache.dtype not in (torch.float16, torch.bfloat16):
+        return False
+    if not cache.whole_slots:
         return False
     try:
         import flashinfer  # noqa: F401
@@ -103,7 +107,7 @@ class FlashInferPass:
 
         self.cache, self.heads, self.scale, self.tokens = cache, heads, scale, tokens
         self.requests = max(rows, tokens - max_query + 1)
-        self.slot_pages = cache.slot_tokens // PAGE_TOKENS
+        self.slot_pages = cache.slot_tokens // SLOT_UNIT
 
         def ints(count: int) -> torch.Tensor:
             return torch.zeros(count, dtype=torch.int32, device=cache.device)
@@ -132,15 +136,15 @@ class FlashInferPass:
         empty = self.requests - len(rows.slots)
         queries, pages, indices, last = [0], [0], list[int](), list[int]()
         for slot, new, total in zip(*rows, strict=True):
-            count = round_up(total) // PAGE_TOKENS
+            count = round_up(total) // SLOT_UNIT
             indices.extend(range(slot * self.slot_pages, slot * self.slot_pages + count))
             queries.append(queries[-1] + new)
             pages.append(len(indices))
-            last.append(total - (count - 1) * PAGE_TOKENS if count else 0)
+            last.append(total - (count - 1) * SLOT_UNIT if count else 0)
         queries.extend(queries[-1:] * empty)
         pages.extend(pages[-1:] * empty)
         # FlashInfer reads a length as (pages - 1) * page size + last page: no pages, 16 in the last.
-        last = [tokens or PAGE_TOKENS for tokens in last] + [PAGE_TOKENS] * empty
+        last = [tokens or SLOT_UNIT for tokens in last] + [SLOT_UNIT] * empty
         self.wrapper.plan(
             torch.tensor(queries, dtype=torch.int32),
             torch.tensor(pages, dtype=torch.int32),
@@ -149,7 +153,7 @@ class FlashInferPass:
             self.heads,
             self.cache.kv_heads,
             self.cache.head_dim,
-            PAGE_TOKENS,
+            SLOT_UNIT,
             causal=True,
             sm_scale=self.scale,
             q_data_type=self.cache.dtype,
@@ -157,17 +161,27 @@ class FlashInferPass:
 
     def attend(self, query: torch.Tensor, batch: AttentionBatch, layer: int, scale: float) -> torch.Tensor:
         """See :func:`attention.attend`; ``scale`` must be the one planned for."""
-        shape = (-1, PAGE_TOKENS, self.cache.kv_heads, self.cache.head_dim)
+        shape = (-1, SLOT_UNIT, self.cache.kv_heads, self.cache.head_dim)
         paged = (self.cache.keys[layer].view(shape), self.cache.values[layer].view(shape))
         out: torch.Tensor = self.wrapper.run(query.contiguous(), paged)
         return out
 
 
 def use_kernel(batch: AttentionBatch, name: str) -> AttentionBatch:
-    """Sets the batch's kernel for the ragged packing on CUDA; other packings have only one."""
-    if batch.kind != "ragged" or batch.cache.device.type != "cuda" or batch.backend is not None:
+    """Sets the batch's kernel for the ragged packing on CUDA; cuts its rows, or padded ones, into parts."""
+    cache = batch.cache
+    if batch.kind == "decomposed" or cache.device.type != "cuda" or batch.backend is not None:
         return batch
-    long = batch.max_query >= LONG_QUERY
-    if name == "flash" or (name in ("auto", "flashinfer") and long and flash_works(batch.cache)):
+    long, ragged = batch.max_query >= LONG_QUERY, batch.kind == "ragged"
+    if ragged and (name == "flash" or (name in ("auto", "flashinfer") and long and flash_works(cache))):
         batch.backend = FlashPass(batch)
+        return batch
+    lengths = batch.kv_lens if batch.pieces is None else batch.pieces.end
+    if long:
+        # Partials of [parts, tokens] a row would cost more than what cutting rows gains.
+        batch.pieces = whole_rows(lengths)
+    else:
+        processors = torch.cuda.get_device_properties(cache.device).multi_processor_count
+        cut = plan_cut(len(lengths), cache.kv_heads, batch.max_kv, processors)
+        batch.pieces = cut_rows(lengths, cut)
     return batch

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from spinsim.costs.buckets import (
-    LONG_QUERY,
     PROMPT_TOKENS,
     bucket_prompt_rows,
     bucket_prompt_tokens,
@@ -20,7 +19,7 @@ from spinsim.costs.buckets import (
 )
 from spinsim.runner import randomness
 from spinsim.runner.attention.kernels import use_kernel
-from spinsim.runner.batch import AttentionBatch, Pieces, check_spans
+from spinsim.runner.batch import AttentionBatch, check_spans
 from spinsim.runner.decoder import Decoder
 from spinsim.runner.graphs.buffers import Array, Inbox, Outbox, wait
 from spinsim.runner.graphs.capture import Recorder, Replay
@@ -64,9 +63,6 @@ class PromptGraphs:
         self.max_rows, self.limit = max_rows, limit
         rows, tokens, device = bucket_prompt_rows(max_rows), bucket_prompt_tokens(limit), cache.device
         self.inbox = Inbox({"rows": (len(FIELDS), rows), "tokens": (tokens,)}, device)
-        # A row's only piece is all of it: (row, start) of the table of pieces never change.
-        self.piece_row = torch.arange(rows + 1, dtype=torch.int32, device=device)
-        self.piece_start = torch.zeros(rows, dtype=torch.int32, device=device)
         self.following, self.best = Outbox((rows,), device), Outbox((tokens,), device)
         self.nowhere = torch.zeros(0, dtype=torch.int64, device=device)
         self.graphs: dict[Key, Replay] = {}
@@ -160,7 +156,7 @@ class PromptGraphs:
             )
             ends = (found.starts[1:].long() - 1).clamp_min(0)
             chosen = {NOTHING: self.nowhere, LAST: ends, EVERY: None}[head]
-            logits = self.decoder(tokens, found.positions, self._attention(batch, rows), chosen)
+            logits = self.decoder(tokens, found.positions, use_kernel(batch, self.kernel), chosen)
             if head == LAST:
                 contexts = found.kv_lens.long()
                 drawn, _ = choose(logits, self.sampling, requests, contexts, randomness.EMIT)
@@ -169,21 +165,3 @@ class PromptGraphs:
                 self.best.device[:total] = logits.argmax(-1)
 
         return run
-
-    def _attention(self, batch: AttentionBatch, rows: int) -> AttentionBatch:
-        """The batch with its kernel. Any row may have all tokens, so that launches are sized for that."""
-        batch = use_kernel(batch, self.kernel)
-        if batch.backend is not None or batch.cache.device.type != "cuda" or batch.max_query < LONG_QUERY:
-            return batch
-        # Triton at many queries: cutting rows would keep partials of [parts, tokens] a row for nothing.
-        # As one piece a row, of the row's own length, it writes its result at once.
-        batch.kind = "padded"
-        batch.pieces = Pieces(
-            row=self.piece_row[:rows],
-            start=self.piece_start[:rows],
-            end=batch.kv_lens,
-            first=self.piece_row[: rows + 1],
-            length=self.cache.slot_tokens,
-            width=rows,
-        )
-        return batch

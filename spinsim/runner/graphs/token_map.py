@@ -17,7 +17,7 @@ class Spans(NamedTuple):
     """Of T packed tokens in R rows; tokens beyond the real ones belong to no row.
 
     ``row``, ``column`` int64 ``[T]``: whose token it is, and which of its new ones (0, 0 for spare tokens)
-    ``positions``, ``write`` int64 ``[T]``: in the request, and in the flat cache (spare: trash slot)
+    ``positions``, ``write`` int64 ``[T]``: in the request, and in the flat cache (spare: trash page)
     ``slots``, ``kv_lens`` int32 ``[R]``; ``starts`` int32 ``[R + 1]``: a row's first token
     """
 
@@ -67,12 +67,12 @@ def torch_spans(
     row = row.where(real, 0)
     column = (at - starts[row]).where(real, 0)
     position = begins[row] + column
-    write = slots[row] * cache.slot_tokens + position
+    write = cache.table.flat(slots[row], position)
     return Spans(
         row,
         column,
         position.where(real, 0),
-        write.where(real, cache.trash * cache.slot_tokens),
+        write.where(real, cache.trash_token),
         slots.int(),
         (begins + news).int(),
         starts.int(),
@@ -100,11 +100,11 @@ def torch_steps(
     # Position 1 of the trash slot, so that the token before it is there as well.
     position = torch.where(active, contexts - 1 + step, 1)
     slot = torch.where(active, slots, cache.trash)
-    place = slot * cache.slot_tokens + position
-    out.places.copy_(torch.stack((position, place), 1))
+    out.places.copy_(torch.stack((position, cache.table.flat(slot, position)), 1))
     out.rows.copy_(torch.stack((slot, position + 1), 1))
-    out.first_positions.copy_(torch.stack((position[0] - 1, position[0]), 1).flatten())
-    out.first_write.copy_(torch.stack((place[0] - 1, place[0]), 1).flatten())
+    pairs = torch.stack((position[0] - 1, position[0]), 1)
+    out.first_positions.copy_(pairs.flatten())
+    out.first_write.copy_(cache.table.flat(slot[0, :, None], pairs).flatten())
 
 
 def no_steps(count: int, rows: int, device: torch.device) -> Steps:

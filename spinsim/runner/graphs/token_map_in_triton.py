@@ -12,17 +12,23 @@ from spinsim.runner.kv import SlotCache
 
 BLOCK = 16  # tokens a program; it holds each against every row
 # Compiled once for all buckets, not once for every divisibility of their sizes.
-SIZES = ["rows", "tokens", "span", "trash"]
+SIZES = ["rows", "tokens", "width", "page_tokens", "trash"]
 
 
 def _row_block(rows: int) -> int:
     return max(16, int(triton.next_power_of_2(rows)))
 
 
+@triton.jit
+def _place(table, slot, position, width, page_tokens, mask):
+    page = tl.load(table + slot * width + position // page_tokens, mask=mask, other=0).to(tl.int64)
+    return page * page_tokens + position % page_tokens
+
+
 @triton.jit(do_not_specialize=SIZES)
 def _spans(
-    slots, begins, news, row_out, column_out, positions, write, slots_out, kv_lens, starts,
-    rows, tokens, span, trash, row_block: tl.constexpr, block: tl.constexpr,
+    slots, begins, news, table, row_out, column_out, positions, write, slots_out, kv_lens, starts,
+    rows, tokens, width, page_tokens, trash, row_block: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
     r = tl.arange(0, row_block)
     held = r < rows
@@ -37,7 +43,8 @@ def _spans(
     row = tl.where(real, row, 0)
     column = tl.where(real, at - first, 0)
     position = tl.load(begins + row, mask=real, other=0) + column
-    place = tl.load(slots + row, mask=real, other=0) * span + position
+    slot = tl.load(slots + row, mask=real, other=0)
+    place = _place(table, slot, position, width, page_tokens, real)
     mask = at < tokens
     tl.store(row_out + at, row, mask=mask)
     tl.store(column_out + at, column, mask=mask)
@@ -65,21 +72,23 @@ def spans(
         slots,
         begins,
         news,
+        cache.table.device,
         *found,
         rows,
         tokens,
-        cache.slot_tokens,
-        cache.trash * cache.slot_tokens,
+        cache.table.width,
+        cache.page_tokens,
+        cache.trash_token,
         row_block=_row_block(rows),
         block=BLOCK,
     )
     return found
 
 
-@triton.jit(do_not_specialize=["rows", "span", "trash"])
+@triton.jit(do_not_specialize=["rows", "width", "page_tokens", "trash"])
 def _steps(
-    slots, contexts, lengths, places, rows_out, first_positions, first_write,
-    rows, span, trash, row_block: tl.constexpr,
+    slots, contexts, lengths, table, places, rows_out, first_positions, first_write,
+    rows, width, page_tokens, trash, row_block: tl.constexpr,
 ):  # fmt: skip
     step = tl.program_id(0)
     r = tl.arange(0, row_block)
@@ -87,7 +96,7 @@ def _steps(
     active = tl.load(lengths + r, mask=held, other=0) > step
     position = tl.where(active, tl.load(contexts + r, mask=held, other=0) - 1 + step, 1)
     slot = tl.where(active, tl.load(slots + r, mask=held, other=0), trash)
-    place = slot * span + position
+    place = _place(table, slot, position, width, page_tokens, held)
     at = step * 2 * rows + r
     tl.store(places + at, position, mask=held)
     tl.store(places + at + rows, place, mask=held)
@@ -96,7 +105,8 @@ def _steps(
     if step == 0:
         tl.store(first_positions + 2 * r, position - 1, mask=held)
         tl.store(first_positions + 2 * r + 1, position, mask=held)
-        tl.store(first_write + 2 * r, place - 1, mask=held)
+        before = _place(table, slot, position - 1, width, page_tokens, held)
+        tl.store(first_write + 2 * r, before, mask=held)
         tl.store(first_write + 2 * r + 1, place, mask=held)
 
 
@@ -109,9 +119,11 @@ def steps(
         slots,
         contexts,
         lengths,
+        cache.table.device,
         *out,
         rows,
-        cache.slot_tokens,
+        cache.table.width,
+        cache.page_tokens,
         cache.trash,
         row_block=_row_block(rows),
     )

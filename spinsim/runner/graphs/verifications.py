@@ -12,7 +12,7 @@ from spinsim.costs.buckets import bucket_rows, bucket_tokens, row_buckets, token
 from spinsim.runner import randomness
 from spinsim.runner.acceptance_rule import distribution, verify_greedy, verify_sampled
 from spinsim.runner.attention.kernels import FlashInferPass, use_kernel
-from spinsim.runner.batch import AttentionBatch, Pieces, Rows, check_spans
+from spinsim.runner.batch import AttentionBatch, Pieces, Rows, check_spans, padded_rows
 from spinsim.runner.decoder import Decoder
 from spinsim.runner.graphs.buffers import Array, Inbox, Outbox, wait
 from spinsim.runner.graphs.capture import Recorder, Replay
@@ -239,11 +239,9 @@ def device_pieces(
     """The packing's table of ``width`` pieces of ``length`` (a tensor of one) tokens; None when ragged."""
     if kind == "ragged":
         return None
-    at = torch.arange(width, dtype=torch.int32, device=kv_lens.device)
     if kind == "padded":
-        first = torch.arange(width + 1, dtype=torch.int32, device=kv_lens.device)
-        ends = torch.where(kv_lens > 0, length, 0).int()
-        return Pieces(at, torch.zeros_like(at), ends, first, slot_tokens, width)
+        return padded_rows(kv_lens, length, slot_tokens)
+    at = torch.arange(width, dtype=torch.int32, device=kv_lens.device)
     until = ((kv_lens + length - 1) // length).cumsum(0)
     first = torch.cat((until.new_zeros(1), until))
     row = torch.searchsorted(until, at.long(), right=True)
