@@ -27,21 +27,24 @@ class Layout(NamedTuple):
 
 
 def lay_out(scenario: Scenario) -> Layout:
-    """At most two lanes on a GPU, the target's and the drafts'; one on a CPU."""
-    target_devices = scenario.placement.target
-    lanes = [Lane(f"{'+'.join(target_devices)}/target", tuple(target_devices))]
-    by_device: dict[str, int] = {}
-    if all(scenario.devices[d].hardware == "cpu" for d in target_devices):
-        by_device.update(dict.fromkeys(target_devices, 0))
+    """On a GPU a lane for the target and one for each draft (or for all of them); on a CPU one for all."""
+    placement = scenario.placement
+    lanes = [Lane(f"{'+'.join(placement.target)}/target", placement.target)]
+    on_cpu = {name: device.hardware == "cpu" for name, device in scenario.devices.items()}
+    shared: dict[str, int] = {}  # lane by device, where one lane serves several models
+    if all(on_cpu[device] for device in placement.target):
+        shared.update(dict.fromkeys(placement.target, 0))
     draft_lanes: list[int] = []
     remote: list[bool] = []
     for draft in scenario.models.drafts:
-        device = scenario.placement.drafts[draft]
-        if device not in by_device:
-            by_device[device] = len(lanes)
-            lanes.append(Lane(f"{device}/drafts", (device,)))
-        draft_lanes.append(by_device[device])
-        remote.append(device not in target_devices)
+        device = placement.drafts[draft]
+        own = placement.draft_lanes == "own" and not on_cpu[device]
+        if own or device not in shared:
+            lanes.append(Lane(f"{device}/{draft if own else 'drafts'}", (device,)))
+        if not own:
+            shared.setdefault(device, len(lanes) - 1)
+        draft_lanes.append(len(lanes) - 1 if own else shared[device])
+        remote.append(device not in placement.target)
     return Layout(tuple(lanes), 0, tuple(draft_lanes), tuple(remote))
 
 
@@ -87,6 +90,7 @@ def policies_for(
     context = PolicyContext(
         drafts=tuple(drafts),
         draft_lanes=layout.draft_lanes,
+        draft_devices=tuple(scenario.placement.drafts[draft] for draft in drafts),
         draft_sizes=tuple(shape_of(spec.shape, base_dir).parameters() for spec in drafts.values()),
         capacities=tuple(spec.capacity for spec in drafts.values()),
         allow_none=scenario.policies.allow_none,

@@ -13,7 +13,7 @@ from spinsim.costs.linear import LinearPredictor
 from spinsim.costs.links import Link, link_between
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.profiled.profile import Profile, read_profile
-from spinsim.costs.roofline import RooflinePredictor
+from spinsim.costs.roofline import RooflineLoads, RooflinePredictor
 from spinsim.costs.sheets.hardware import Hardware, hardware_of
 from spinsim.costs.sheets.shapes import ModelShape, shape_of
 from spinsim.errors import InputError
@@ -168,6 +168,7 @@ def build_profiled(
         link=scenario_link(scenario, target.vocab),
         fallback=fallback if allow_roofline else None,
         selector=scenario.policies.selector.name,
+        loads=RooflineLoads(fallback),
     )
 
 

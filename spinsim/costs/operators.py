@@ -84,13 +84,17 @@ class PassCosts:
         self._bodies: dict[int, float] = {}
         self._output: dict[int, float] = {}
 
+    @property
+    def kernels(self) -> int:
+        """Of one pass, one after the other."""
+        each = GRAPH_KERNELS_PER_LAYER if self.graphs else EAGER_KERNELS_PER_LAYER
+        return self.shape.layers * each + EXTRA_KERNELS
+
     def _overhead(self) -> float:
-        hardware, layers = self.hardware, self.shape.layers
+        hardware = self.hardware
         if self.graphs:
-            return hardware.graph_launch_s + hardware.graph_kernel_s * (
-                layers * GRAPH_KERNELS_PER_LAYER + EXTRA_KERNELS
-            )
-        return hardware.launch_s * (layers * EAGER_KERNELS_PER_LAYER + EXTRA_KERNELS)
+            return hardware.graph_launch_s + hardware.graph_kernel_s * self.kernels
+        return hardware.launch_s * self.kernels
 
     def _attention(self) -> AttentionLaw:
         layers, dim, size = self.shape.layers, self.shape.head_dim, self._bytes

@@ -73,10 +73,12 @@ def deploy(
     *,
     packings: Sequence[str] | None = None,
     kernel: str = "auto",
+    draft_priority: int = 0,
 ) -> Deployment:
     """Load the models, give each a KV cache, capture graphs.
 
-    ``packings``: those that runs will use; by default the scenario's. Raises InputError for what
+    ``packings``: those that runs will use; by default the scenario's. ``draft_priority``: of drafts' kernels
+    beside the target's (as of CUDA streams: -1 goes first). Raises InputError for what
     a live run cannot do, before anything runs.
     """
     models = load_models(scenario, base_dir, progress)
@@ -101,6 +103,9 @@ def deploy(
         )
         for name, model in loaded.items()
     }
+    for name, runner in runners.items():
+        if name != TARGET and isinstance(runner, GraphedRunner):
+            runner.recorder.priority = draft_priority
     _capture(runners, packings or (scenario.policies.packing.name,), _predicts(scenario), progress)
     target = runners.pop(TARGET)
     tokens = {name: layout.tokens(scenario.limits.context_tokens) for name, layout in layouts.items()}

@@ -88,6 +88,10 @@ class Bench:
         for worker in self._workers:
             worker.close()
 
+    def now_ns(self) -> int:
+        """On the clock that completions are stamped with."""
+        return self._env.wall_ns()
+
     def submit(self, lane: int, name: str, execute: Callable[[], Any]) -> int:
         """Queue a job; returns its number."""
         self._jobs += 1

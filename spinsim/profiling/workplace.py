@@ -17,6 +17,7 @@ from spinsim.costs.for_scenario import (
     target_shape,
 )
 from spinsim.costs.profiled.profile import PACKINGS, SCHEMA, Point, Profile, ProfiledModel
+from spinsim.costs.roofline import RooflineLoads
 from spinsim.costs.sheets.shapes import ModelShape
 from spinsim.errors import InputError
 from spinsim.live.deployment import Deployment
@@ -123,6 +124,11 @@ class Workplace:
             prompt_graphs=self.prompt_graphs,
             quick=quick,
         )
+
+    def loads(self) -> RooflineLoads:
+        """What operations ask of the devices that they run on."""
+        costs = RooflineCosts(model="roofline", graphs=self.graphs)
+        return RooflineLoads(build_roofline(self.scenario, self.base_dir, costs))
 
     def guess(self) -> Callable[[Probe], float]:
         """A probe's seconds by hardware sheet, until something is measured."""

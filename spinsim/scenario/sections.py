@@ -157,6 +157,8 @@ class DeviceSpec(Section):
 class PlacementSpec(Section):
     target: Annotated[tuple[str, ...], Field(min_length=1)]  # several: tensor parallel
     drafts: dict[str, str] = Field(default_factory=dict)
+    # on a GPU: a lane for each draft, or one in which its drafts take turns; a CPU has one lane for all
+    draft_lanes: Literal["own", "shared"] = "own"
 
 
 # --- costs and acceptance -----------------------------------------------------------------------
@@ -182,7 +184,7 @@ class RooflineCosts(Section):
     model: Literal["roofline"]
     efficiency: Annotated[float, Field(gt=0, le=1)] | None = None  # None: the sheet's own defaults
     graphs: bool = True  # CUDA graphs: launches cost little, shapes are bucketed
-    slowdown: Annotated[float, Field(ge=1)] = 1.8  # two busy lanes on one GPU, each; ours
+    slowdown: Annotated[float, Field(ge=1)] = 1.8  # of the target and a draft, both busy on one GPU; ours
 
 
 class ProfileCosts(Section):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,20 @@ from spinsim.costs.profiled.profile import PACKINGS, Profile, Repeat, read_profi
 from spinsim.errors import InputError
 from spinsim.live.deployment import deploy
 from spinsim.live.load import other_hardware
-from spinsim.profiling.adaptive import fits_of, report
-from spinsim.profiling.design import Design
+from spinsim.profiling.adaptive import fits_of, report, report_of_lanes
+from spinsim.profiling.bench import USUAL_LENGTH
 from spinsim.profiling.drift import Drift, drifted
 from spinsim.profiling.host import transfer_point
 from spinsim.profiling.machine import machine_points, now_utc
+from spinsim.profiling.probes import Probe
 from spinsim.profiling.rehearsal import (
     host_factors,
 )
 from spinsim.profiling.session import Session
-from spinsim.profiling.sharing import shared_device, slowdown_points, usual_pairs
+from spinsim.profiling.sharing import beside_points, probes_of, shared_subsets, usual_rows
 from spinsim.profiling.timing import QUICK, Effort
 from spinsim.profiling.workplace import Workplace
-from spinsim.scenario import Scenario
+from spinsim.scenario import PolicyChoice, Scenario
 from spinsim.scenario_file import LoadedScenario
 
 Progress = Callable[[str, float, float], None]
@@ -82,7 +83,7 @@ def profile(
             _measure(session, place, quick, budget_s or (QUICK_S if quick else FULL_S), packings)
         finally:
             session.write()
-    fits = report(fits_of(session.profile))
+    fits = [*report(fits_of(session.profile)), *report_of_lanes(session.profile)]
     return Profiled(session.profile, path, fits, session.elapsed_s, len(session.profile.points) - points)
 
 
@@ -123,27 +124,44 @@ def _measure(
 ) -> None:
     plan = place.design(quick=quick, packings=packings)
     session.report(budget_s)
-    _measure_host(session, place, quick)
+    measure_host(session, place, quick)
     session.measure(place.bench, plan.core, max(0.0, budget_s - session.elapsed_s) * 0.3)
     session.refine(place.bench, plan.core, plan.candidates, budget_s * (1 - REHEARSING))
-    _measure_sharing(session, place, plan, quick)
-    _rehearse(session, place, quick, budget_s)
+    measure_sharing(session, place, quick)
+    rehearse_selectors(session, place, place.selectors(quick=quick), 1 if quick else 2, budget_s)
 
 
-def _rehearse(session: Session, place: Workplace, quick: bool, budget_s: float) -> None:
+def measure_fixed(
+    session: Session, place: Workplace, packings: tuple[str, ...], selectors: Mapping[str, PolicyChoice]
+) -> None:
+    """The same points on every machine: none is chosen for its error, and none left out for lack of time."""
+    plan = place.design(quick=True, packings=packings)
+    measure_host(session, place, quick=True)
+    session.measure(place.bench, plan.core)
+    measure_sharing(session, place, quick=True)
+    rehearse_selectors(session, place, selectors, runs=1)
+
+
+def rehearse_selectors(
+    session: Session,
+    place: Workplace,
+    selectors: Mapping[str, PolicyChoice],
+    runs: int,
+    budget_s: float = 0.0,
+) -> None:
     """Short runs with each selector whose thinking the profile has not yet; policies believe in the rest."""
     known = {point.policy for point in session.profile.of("handling")}
-    selectors = {name: choice for name, choice in place.selectors(quick=quick).items() if name not in known}
+    selectors = {name: choice for name, choice in selectors.items() if name not in known}
     rest_s = max(0.0, budget_s - session.elapsed_s)
 
     def left(share: float) -> None:
         session.report(rest_s * share)
 
-    for point in place.rehearsed(session.profile, selectors, runs=1 if quick else 2, left=left):
+    for point in place.rehearsed(session.profile, selectors, runs=runs, left=left):
         session.add(point)
 
 
-def _measure_host(session: Session, place: Workplace, quick: bool) -> None:
+def measure_host(session: Session, place: Workplace, quick: bool) -> None:
     """The machine's own points; those that a resumed profile has are kept."""
     known = session.profile
     effort = QUICK if quick else Effort()
@@ -161,13 +179,21 @@ def _measure_host(session: Session, place: Workplace, quick: bool) -> None:
             session.add(transfer_point(place.bench, draft, rows, min(length, limits.max_length), effort))
 
 
-def _measure_sharing(session: Session, place: Workplace, plan: Design, quick: bool) -> None:
-    known = {point.model for point in session.profile.points if point.operation == "lane_slowdown"}
-    for model, draft in place.subject.drafts.items():
-        if model not in known and shared_device(place.bench, draft):
-            for pair in usual_pairs(plan.core, place.scenario.policies.packing.name, draft):
-                for point in slowdown_points(place.bench, model, *pair, QUICK if quick else Effort()):
-                    session.add(point)
+def measure_sharing(session: Session, place: Workplace, quick: bool) -> None:
+    """What lanes of one device do to each other; kept where a resumed profile has it."""
+    if any(point.operation == "beside" for point in session.profile.points):
+        return
+    scenario, effort, alone = place.scenario, QUICK if quick else Effort(), dict[Probe, float]()
+    length = min(USUAL_LENGTH, scenario.limits.max_length)
+    context = max(2, (scenario.limits.context_tokens - length) // 2)
+    subject, packing = place.subject, scenario.policies.packing.name
+    group = 0
+    for rows in usual_rows(place.batch):
+        probes = probes_of(subject.by_draft, subject.target, rows, context, length, packing)
+        for subset in shared_subsets(place.bench, probes):
+            for point in beside_points(place.bench, place.loads(), subset, group, effort, alone):
+                session.add(point)
+            group += 1
 
 
 def _continued(known: Profile, begun: Profile, path: Path) -> Profile:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -40,8 +41,9 @@ def replay(folder: Path) -> Replayed:
 
     Raises InputError when the folder is not one.
     """
-    capacity = _kv_capacity(folder)
-    loaded = load(folder / "scenario.yaml")
+    summary = _live_summary(folder)
+    capacity = {str(model): int(tokens) for model, tokens in summary["run"]["kv_capacity_tokens"].items()}
+    loaded = load(folder / "scenario.yaml", _as_laid_out(summary))
     scenario = loaded.scenario
     log = read_inputs(folder / "inputs.parquet")
     workload = build_workload(scenario, loaded.base_dir)
@@ -71,16 +73,22 @@ def replay(folder: Path) -> Replayed:
     return Replayed(len(log.kind), len(rounds.size), len(rounds.request), difference)
 
 
-def _kv_capacity(folder: Path) -> dict[str, int]:
+def _live_summary(folder: Path) -> dict[str, Any]:
+    """The summary of a live run, with its KV capacity. Raises InputError where there is none."""
     try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        live = summary["mode"] == "live"
-        capacity = summary["run"]["kv_capacity_tokens"]
+        summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        live = summary["mode"] == "live" and "kv_capacity_tokens" in summary["run"]
     except (OSError, ValueError, KeyError, TypeError):
         live = False
     if not live:
         raise InputError("is not a live run's results; give a folder that `run` wrote", file=str(folder))
-    return {str(model): int(tokens) for model, tokens in capacity.items()}
+    return summary
+
+
+def _as_laid_out(summary: dict[str, Any]) -> list[str]:
+    """Drafts of a GPU took turns, before scenarios could say otherwise: the run's own lanes tell."""
+    shared = any(name.endswith("/drafts") for name in summary.get("lanes", ()))
+    return ["placement.draft_lanes=shared"] if shared else []
 
 
 def _as_run(requests: Sequence[Request], folder: Path) -> tuple[Request, ...]:

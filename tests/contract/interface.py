@@ -10,6 +10,7 @@ import importlib
 import inspect
 import json
 import pkgutil
+import re
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from enum import Enum
@@ -22,11 +23,9 @@ import typer
 import spinsim.policies
 from spinsim import api
 from spinsim.cli import app
-from spinsim.family import family
 from tests.contract.results import ROOT, SCENARIOS, flat, types
 
 PROFILES = ROOT / "profiles"
-FAMILY = repr(family.CHECKPOINTS)  # a default of the commands, wherever the package lies
 FEW: dict[str, Any] = {"workload.requests": 6, "seed": 1}
 
 
@@ -58,7 +57,9 @@ def _option(param: Any) -> tuple[str, str]:
         takes,
         *(f"{name} {limit}" for name, limit in limits.items() if limit is not None),
         *(["repeatable"] if param.multiple or param.nargs == -1 else []),
-        "required" if param.required else f"default {default!r}".replace(FAMILY, "the shipped family"),
+        "required"
+        if param.required
+        else f"default {'a path' if isinstance(default, Path) else repr(default)}",
     ]
     return spelled, ", ".join(parts)
 
@@ -84,61 +85,69 @@ def signatures() -> dict[str, Any]:
     return {name: _signature(each) for name, each in found.items()}
 
 
-def _signature(thing: Any) -> Any:
+def _signature(thing: Any) -> list[str]:
     if inspect.isclass(thing):
         if not (is_dataclass(thing) or issubclass(thing, Exception)):
             return sorted(thing.__annotations__)  # a TypedDict
         names = {*dir(thing), *inspect.signature(thing).parameters}
-        ours = {name for name in names if not name.startswith("_")} - set(dir(Exception))
-        return sorted(ours)
-    parameters = inspect.signature(thing).parameters.values()
-    plain = (str(each.replace(annotation=inspect.Parameter.empty)) for each in parameters)
-    return [each.replace(FAMILY, "the shipped family") for each in plain]
+        return sorted(name for name in names - set(dir(Exception)) if not name.startswith("_"))
+    return [_parameter(each) for each in inspect.signature(thing).parameters.values()]
+
+
+def _parameter(parameter: inspect.Parameter) -> str:
+    """As it is written, without its type; a path, which is this machine's, is called one."""
+    text = str(parameter.replace(annotation=inspect.Parameter.empty))
+    if isinstance(parameter.default, Path):
+        text = f"{parameter.name}=a path"
+    return f"*, {text}" if parameter.kind is parameter.KEYWORD_ONLY else text
 
 
 def plugin_names() -> dict[str, list[str]]:
-    """Public names that each module of ``spinsim.policies`` defines: plugins import them."""
+    """Classes and functions that each module of ``spinsim.policies`` defines, and the registries.
+
+    Plugins import them. What builds a scenario's policies out of the registries is no plugin's business.
+    """
     found = {}
     for module in pkgutil.walk_packages(spinsim.policies.__path__, "spinsim.policies."):
-        members = vars(importlib.import_module(module.name))
-        ours = sorted(
-            name
-            for name, value in members.items()
-            if not name.startswith("_")
-            and (getattr(value, "__module__", None) == module.name or name.isupper())
-        )
-        if ours:
-            found[module.name] = ours
+        if module.ispkg or module.name.endswith(".build"):
+            continue
+        members = {n: m for n, m in vars(importlib.import_module(module.name)).items() if n[0] != "_"}
+        ours = [n for n, m in members.items() if inspect.isroutine(m) or inspect.isclass(m)]
+        ours = [n for n in ours if members[n].__module__ == module.name]
+        if module.name.endswith((".base", ".registry")):
+            ours += [n for n in members if n.isupper() and len(n) > 1]
+        found[module.name] = sorted(ours)
     return found
 
 
 def keys(content: Any) -> list[str]:
-    """The dotted paths of a JSON object. What is named by a machine, a package, is not followed."""
-    found = {path for path, _ in flat(content)}
-    return sorted(path for path in found if not path.startswith(("packages.", "versions.")))
+    """The dotted paths of a JSON object; ``*`` stands for what a scenario names."""
+    named = r"\b(devices|lanes|per_draft|packings|packages)\.[^.]+"
+    return sorted({re.sub(named, r"\1.*", path) for path, _ in flat(content)})
 
 
 def schema_keys(schema: dict[str, Any]) -> list[str]:
-    """The properties of every section and of every policy in a scenario's JSON Schema."""
+    """Every key that a scenario may have, by its path: ``workload.arrivals[poisson].rate_per_s``."""
 
     def below(node: Any, path: str) -> Iterator[str]:
-        if isinstance(node, list):
-            for each in node:
+        if "$ref" in node:
+            node = schema["$defs"][node["$ref"].rpartition("/")[2]]
+        properties = node.get("properties", {})
+        kind = next((each["const"] for each in properties.values() if "const" in each), "")
+        at = f"{path}[{kind}]" if kind else path
+        for name, each in properties.items():
+            key = f"{at}.{name}" if at else name
+            yield key
+            yield from below(each, key)
+        others = [node.get("additionalProperties"), *node.get("patternProperties", {}).values()]
+        for each in others:
+            if isinstance(each, dict):
+                yield from below(each, f"{path}.*")
+        for choice in ("anyOf", "oneOf", "allOf"):
+            for each in node.get(choice, ()):
                 yield from below(each, path)
-        elif isinstance(node, dict):
-            here = node.get("properties", {})
-            named = here.get("name", here.get("model", {})).get("const")
-            at = f"{path}[{named}]" if named else path
-            for name, each in here.items():
-                yield f"{at}.{name}"
-                yield from below(each, f"{at}.{name}")
-            for name, each in node.items():
-                if name != "properties":
-                    yield from below(each, f"{path}.{name}" if path == "$defs" else path)
 
-    top = {name: each for name, each in schema.items() if name != "$defs"}
-    sections = (below(each, name) for name, each in schema["$defs"].items())
-    return sorted({*below(top, ""), *(key for section in sections for key in section)})
+    return sorted(set(below(schema, "")))
 
 
 def folder_contents(folder: Path) -> dict[str, Any]:
@@ -165,12 +174,12 @@ def folders(work: Path) -> dict[str, Any]:
     one: dict[str, Any] = {"seeds": 1, "workers": 0}
     api.simulate(specialists, set=FEW, intervals=2, out=work / "simulate")
     api.sweep(specialists, {"limits.batch": [4]}, set=FEW, workers=0, out=work / "sweep")
-    api.compare(specialists, {"slower": slower}, set=FEW, **one, out=work / "compare")
+    api.compare(specialists, {"slower": slower}, set=FEW, metrics="goodput", **one, out=work / "compare")
     api.capacity(
         specialists,
         slo={"ttft_s": 0.1},
         set=poisson,
-        duration_s=2,
+        duration_s=1,
         tolerance=0.5,
         **one,
         out=work / "capacity",

@@ -58,8 +58,10 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def rounded(value: Any) -> Any:
-    """The value with every float at ``DIGITS`` significant digits."""
+    """The value with every float at ``DIGITS`` significant digits; what is not there (NaN) is None."""
     if isinstance(value, float):
+        if value != value:
+            return None
         return float(f"{value:.{DIGITS}g}")
     if isinstance(value, list):
         return [rounded(each) for each in value]
@@ -106,8 +108,8 @@ def run_results(folder: Path) -> dict[str, Any]:
 def sweep_results(out: Path) -> list[list[Any]]:
     """The cells of ``validate-cpu.yaml`` as a sweep: labels and numbers, in order."""
     swept = api.sweep(SCENARIOS / "validate-cpu.yaml", workers=0, out=out)
-    names = list(swept.frame.columns)
-    return [names, *(rounded(list(row)) for row in swept.frame.astype(object).itertuples(index=False))]
+    kept = swept.frame.drop(columns=[name for name in swept.frame if name in MEASURED]).astype(object)
+    return [list(kept.columns), *(rounded(list(row)) for row in kept.itertuples(index=False))]
 
 
 def replayed() -> dict[str, Any]:

@@ -45,6 +45,7 @@ DEPLOYMENTS = st.builds(
     target_kv_tokens=st.sampled_from([256, 700, 100_000]),
     draft_kv_tokens=st.sampled_from([256, 600, 100_000]),
     one_gpu=st.booleans(),
+    own_lanes=st.booleans(),
     slowdown=st.sampled_from([1.0, 1.7]),
     orchestrator_s=st.sampled_from([0.0, 0.0001]),
     seed=st.integers(0, 3),

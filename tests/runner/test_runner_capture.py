@@ -85,7 +85,7 @@ def random_calls(source):
 def test_where_copies_cannot_be_captured_they_surround_the_graph_and_its_warm_up(monkeypatch):
     """The device must not hold the rows of another pass when a function is run in order to record it."""
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device, priority=0: None)
     monkeypatch.setattr(Recorder, "_can_copy", lambda self: False)
     monkeypatch.setattr(Recorder, "_capture", lambda self, function, pool: (function(), function)[1])
     done: list[str] = []

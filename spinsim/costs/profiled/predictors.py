@@ -12,6 +12,8 @@ from scipy.optimize import isotonic_regression, nnls
 
 from spinsim.costs.base import INTERPOLATED, MEASURED, Estimate, Packing, Predictor
 from spinsim.costs.buckets import PROMPT_TOKENS, active_rows
+from spinsim.costs.contention import NO_LOADS, USUAL_LAW, Contention, Factors, Law, Loads
+from spinsim.costs.contention_fit import Group, fit_law, groups_of
 from spinsim.costs.links import Link
 from spinsim.costs.profiled.executed import (
     PassShape,
@@ -147,7 +149,7 @@ class ProfilePredictor:
     ``target`` and ``drafts`` hold each model's fitted operations, ``names`` what the profile calls the
     drafts; ``link`` is None when proposals cross no device. Labels: measured at a profiled point,
     interpolated inside the range, else the fallback's. ``selector``: whose thinking is charged; that of the
-    profile's first one where it was not measured.
+    profile's first one where it was not measured. ``loads``: what operations ask of a device that they share.
     """
 
     def __init__(
@@ -160,6 +162,7 @@ class ProfilePredictor:
         link: Link | None,
         fallback: Predictor | None,
         selector: str = "",
+        loads: Loads = NO_LOADS,
     ) -> None:
         self.target, self.drafts = target, tuple(drafts)
         self._graphs, self._prompt_graphs = profile.graphs, profile.prompt_graphs
@@ -170,6 +173,7 @@ class ProfilePredictor:
         self._transfer = _curve(profile, "transfer", "bytes")
         hops = [point.seconds for point in profile.of("hop")]
         self._hop = Estimate(float(np.median(hops)), MEASURED) if hops else None
+        self._contention = Contention(self._law(groups_of(profile)), loads)
         self._names = tuple(names)
         self._slowdowns = {
             (name, lane): _slowdown(profile, name, lane) for name in names for lane in (True, False)
@@ -298,6 +302,16 @@ class ProfilePredictor:
         """The median of what was measured with that draft, or with drafts that were not told apart."""
         found = self._slowdowns[self._names[draft], target_lane]
         return self._machine("lane_slowdown").slowdown(draft, target_lane) if found is None else found
+
+    def contention(self) -> Contention:
+        """By the law fitted to what ran side by side; of older profiles, by a factor for each draft.
+
+        Such a profile says nothing of drafts beside each other: that is the usual law's.
+        """
+        return self._contention
+
+    def _law(self, groups: Sequence[Group]) -> Law:
+        return fit_law(groups) if groups else Factors(self.slowdown, USUAL_LAW)
 
     def _beyond(self, operation: str, known: ProfiledPass | None, shape: PassShape) -> Predictor:
         if self._fallback is not None:

@@ -17,7 +17,11 @@ padding): the median of its repetitions, and their spread. Operations and their 
 ``matmul_rate``            flops of one large product
 ``in_run``                 rows, bench_s: an operation of ``kind`` within short runs of the engine, with the
                            selector ``policy``: mean time, and the mean that the other points predict for it
-``lane_slowdown``          target_lane (1 or 0), alone_s: ``seconds`` is what the target's work, or that of
+``beside``                 group, lane, rows, alone_s, kernels, work_s: what an operation of ``model`` took
+                           while every ``lane`` of its ``group`` was kept busy on the same device; alone it
+                           takes ``alone_s``, in so many ``kernels``, with ``work_s`` by the roofline
+``lane_slowdown``          of older profiles, in place of that.
+                           target_lane (1 or 0), alone_s: ``seconds`` is what the target's work, or that of
                            the draft ``model``, took beside the other's on one device
 """
 
@@ -53,6 +57,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "transfer": ("bytes",),
         "copy_bandwidth": ("bytes",),
         "matmul_rate": ("flops",),
+        "beside": ("group", "lane", "rows", "alone_s", "kernels", "work_s"),
         "lane_slowdown": ("target_lane", "alone_s"),
     }
 )
@@ -60,6 +65,8 @@ MODEL_OPERATIONS = ("prefill", "catch_up", "draft_step", "verify")
 PROMPTS = ("prefill", "catch_up")
 REPEATED = (*MODEL_OPERATIONS, "hop", "handling")  # of which a repeat may have a factor
 REHEARSED = ("handling", "in_run")  # seen in short runs of the engine, by kind and selector
+
+_POSITIVE = ("rows", "tokens", "alone_s", "bench_s", "kernels")  # of features
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Amount = Annotated[float, Field(ge=0)]
@@ -245,7 +252,7 @@ def _check_point(point: Point, where: str, models: Mapping[str, ProfiledModel]) 
         return _Finding(
             f"{where}.features", f"{given} given; {point.operation} has {', '.join(features) or 'none'}"
         )
-    of_a_model = point.operation in (*MODEL_OPERATIONS, "in_run")
+    of_a_model = point.operation in (*MODEL_OPERATIONS, "in_run", "beside")
     if (of_a_model or point.model) and point.model not in models:
         known = ", ".join(models) or "none"
         return _Finding(f"{where}.model", f"unknown model {point.model!r}; allowed: {known}")
@@ -265,11 +272,6 @@ def _check_point(point: Point, where: str, models: Mapping[str, ProfiledModel]) 
     if bool(point.policy) != rehearsed:
         known = " and ".join(REHEARSED)
         return _Finding(f"{where}.policy", f"the selector of {known}, and of nothing else")
-    if (
-        point.features.get("rows") == 0
-        or point.features.get("tokens") == 0
-        or point.features.get("alone_s") == 0
-        or point.features.get("bench_s") == 0
-    ):
-        return _Finding(f"{where}.features", "rows, tokens, alone_s and bench_s must be positive")
+    if any(point.features.get(name) == 0 for name in _POSITIVE):
+        return _Finding(f"{where}.features", f"{', '.join(_POSITIVE)} must be positive")
     return None

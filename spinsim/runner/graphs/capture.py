@@ -21,6 +21,7 @@ class Recorder:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.captured = 0
+        self.priority = 0  # of the captured kernels on their GPU; lower numbers go first
         self._pool: Any = None
         self._stream: Any = None
         self._copies = False
@@ -38,7 +39,7 @@ class Recorder:
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
             stream_type: Any = torch.cuda.Stream
-            self._stream = stream_type(self.device)
+            self._stream = stream_type(self.device, priority=self.priority)
             self._copies = self._can_copy()
         if self._copies:
             return self._capture(in_turn(steps), self._pool)

@@ -142,6 +142,8 @@ class Folder:
             path = folder / name
             if not path.is_file() or _digest(path) != digest:
                 raise InputError("is damaged or missing; run the cell again (--force)", file=str(path))
+        # Drafts of a GPU took turns, before scenarios could say otherwise.
+        content["scenario"]["placement"].setdefault("draft_lanes", "shared")
         tables = sorted((name for name in content["files"] if name.startswith("operations-")), key=_number)
         return LiveCell(
             key=key,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from math import ceil
 from typing import Any
 
 from spinsim.lab.fingerprint import file_digest
+from spinsim.live.deployment import Deployment
 from spinsim.live.prompts import Prompted
 from spinsim.results.summary import summarise
 from spinsim.scenario import Scenario, TraceAcceptance
@@ -25,6 +27,7 @@ from spinsim.workload.for_scenario import build_workload
 
 Progress = Callable[[str, float, float], None]
 Numbers = dict[str, Any]
+Around = Callable[[str], AbstractContextManager[object]]
 
 OVERRUN = 1.25  # a live run that takes so much longer than allowed is done again with fewer requests
 
@@ -41,43 +44,54 @@ class _Runs:
 
 
 def run_live(
-    cells: Sequence[Cell], folder: Folder, options: Options, progress: Progress | None = None
+    cells: Sequence[Cell],
+    folder: Folder,
+    options: Options,
+    progress: Progress | None = None,
+    *,
+    deployed: Deployment | None = None,
+    around: Around = nullcontext,
 ) -> None:
     """Every cell that the folder has not yet, each kept when it is done; the folder's plan says which.
 
-    Models are deployed once for all cells that can share them. A cell whose run fails is noted in the plan
+    Models are deployed once for all cells that can share them; ``deployed``: they are already, for all cells.
+    ``around`` is entered with a cell's name for its runs. A cell whose run fails is noted in the plan
     and left out. Raises InputError as deployments do, and a run's error where every cell has one.
     """
     plan: Numbers = {"options": asdict(options), "cells": [], "failed": [], "deployments": []}
     errors: list[Exception] = []
     total = sum(1 + len(_loads(cell, options)) for cell in cells)
     for group in deployments(cells):
-        arena = Arena(group, folder.root, options.seconds, progress)
-        deployed: Numbers = {"cells": [], "drift": [], "wall_s": {}}
-        plan["deployments"].append(deployed)
+        arena = Arena(group, folder.root, options.seconds, progress, deployed)
+        noted: Numbers = {"cells": [], "drift": [], "wall_s": {}}
+        plan["deployments"].append(noted)
         known = _known_deployment(folder, [cell.name for cell in group])
 
         def keep(
             live: LiveCell,
             arena: Arena = arena,
-            deployed: Numbers = deployed,
+            noted: Numbers = noted,
             known: Numbers = known,
         ) -> None:
             plan["cells"].append(live.key)
-            deployed["cells"].append(live.name)
+            noted["cells"].append(live.name)
             # Where every cell was finished before, nothing was deployed now.
-            deployed["drift"] = known.get("drift", []) if arena.drift is None else arena.drift
-            deployed["wall_s"] = arena.wall_s or known.get("wall_s", {})
+            noted["drift"] = known.get("drift", []) if arena.drift is None else arena.drift
+            noted["wall_s"] = arena.wall_s or known.get("wall_s", {})
             folder.write_plan(plan)
             if progress is not None:
                 progress("cells", len(plan["cells"]), total)
 
         for cell in group:
             try:
-                live = _kept(arena, folder, cell, options)
+                with around(cell.name):
+                    live = _kept(arena, folder, cell, options)
                 keep(live)
                 for load in _loads(cell, options):
-                    keep(_kept(arena, folder, at_load(cell, load, live.requests_per_s), options))
+                    loaded = at_load(cell, load, live.requests_per_s)
+                    with around(loaded.name):
+                        live_at_load = _kept(arena, folder, loaded, options)
+                    keep(live_at_load)
             except RunFailed as failed:
                 plan["failed"].append({"name": failed.name, "error": str(failed.error)})
                 errors.append(failed.error)

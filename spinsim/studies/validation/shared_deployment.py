@@ -40,12 +40,17 @@ ROOM = 1.5  # times the allowed seconds: as much of a workload is recorded, sinc
 class Arena:
     """Models are loaded, drift is measured and the trace recorded when the first cell needs them.
 
-    ``folder`` is where the trace is kept; ``seconds`` is the longest live run of a cell. ``wall_s``: seconds
-    by what they went into.
+    ``folder`` is where the trace is kept; ``seconds`` is the longest live run of a cell. ``deployed``: the
+    models, where they are loaded already. ``wall_s``: seconds by what they went into.
     """
 
     def __init__(
-        self, cells: Sequence[Cell], folder: Path, seconds: float, progress: Progress | None
+        self,
+        cells: Sequence[Cell],
+        folder: Path,
+        seconds: float,
+        progress: Progress | None,
+        deployed: Deployment | None = None,
     ) -> None:
         self.scenario = deployed_scenario(cells)
         self.base_dir = cells[0].loaded.base_dir
@@ -60,6 +65,7 @@ class Arena:
         self._prompted: dict[str, Prompted] = {}
         self._predicted_s: dict[str, float] = {}
         self._lengths: dict[str, int] = {}
+        self._deployed = deployed
 
     @contextmanager
     def spending(self, what: str) -> Iterator[None]:
@@ -73,6 +79,8 @@ class Arena:
     @cached_property
     def deployment(self) -> Deployment:
         """The models of all cells."""
+        if self._deployed is not None:
+            return self._deployed
         packings = tuple(dict.fromkeys(cell.loaded.scenario.policies.packing.name for cell in self._cells))
         with self.spending("deploy"):
             return deploy(self.scenario, self.base_dir, self.progress, packings=packings)
