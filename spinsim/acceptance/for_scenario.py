@@ -15,7 +15,13 @@ from spinsim.acceptance.specdecode_bench import load_specdecode_bench
 from spinsim.acceptance.synthetic import constant_runs, logistic_runs
 from spinsim.errors import InputError
 from spinsim.recording import Trace, load_trace
-from spinsim.scenario import ConstantAcceptance, LogisticAcceptance, Scenario, TraceAcceptance
+from spinsim.scenario import (
+    GREEDY_BELOW,
+    ConstantAcceptance,
+    LogisticAcceptance,
+    Scenario,
+    TraceAcceptance,
+)
 from spinsim.workload.request import Workload
 from spinsim.workload.source import resolve
 
@@ -123,7 +129,8 @@ def _recorded(
 def _check_sampling(trace: Trace, scenario: Scenario) -> None:
     """A recording holds for the sampling it was made with."""
     asked, made = scenario.sampling, trace.temperature
-    if made is not None and asked.temperature != made:
+    alike = asked.temperature == made or (asked.greedy and (made or 0.0) < GREEDY_BELOW)
+    if made is not None and not alike:
         raise InputError(
             f"{asked.temperature:g}, but acceptance was recorded at {made:g}; the same",
             key="sampling.temperature",

@@ -262,7 +262,7 @@ def scenario_link(scenario: Scenario, vocab: int) -> Link | None:
 
     ``transfer`` does not say which draft proposed, so of several devices the slowest link counts.
     """
-    home, sampling = scenario.placement.target, scenario.sampling.temperature > 0
+    home, sampling = scenario.placement.target, not scenario.sampling.greedy
     target = target_hardware(scenario)
     links = []
     for name in scenario.models.drafts:

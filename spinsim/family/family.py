@@ -91,13 +91,20 @@ def folder(name: str, root: Path = CHECKPOINTS) -> Path:
 def load(
     name: str, *, dtype: torch.dtype, device: torch.device | str = "cpu", root: Path = CHECKPOINTS
 ) -> Any:
-    """The member as a transformers LlamaForCausalLM in evaluation mode."""
+    """The member as a transformers LlamaForCausalLM in evaluation mode.
+
+    Raises InputError where its weights are damaged, or not all of them.
+    """
     from safetensors.torch import load_file
     from transformers import LlamaConfig
 
     from spinsim.family.llama_modules import empty_llama
+    from spinsim.runner import checkpoint
 
     path = folder(name, root)
     model = empty_llama(LlamaConfig.from_pretrained(path), dtype, device)
-    model.load_state_dict(load_file(path / "model.safetensors"))
+    checkpoint.require_sound_files(str(path))
+    loaded = model.load_state_dict(load_file(path / checkpoint.SINGLE), strict=False)
+    lost = {"missing_keys": loaded.missing_keys, "unexpected_keys": loaded.unexpected_keys}
+    checkpoint.require_all_loaded(lost, str(path))
     return model

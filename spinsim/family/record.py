@@ -20,6 +20,7 @@ from spinsim.acceptance.runs import runs_of
 from spinsim.family import family
 from spinsim.family.prompts import Prompt
 from spinsim.recording import Ragged, Recording, Trace
+from spinsim.scenario import GREEDY_BELOW
 
 TAIL = 16  # tokens generated beyond an output, so that runs near its end are not cut short
 
@@ -90,7 +91,7 @@ def generate(
             logits_to_keep=1,
         )
         cache, logits = answer.past_key_values, answer.logits[:, -1, :used].float()
-        if temperature <= 0:
+        if temperature < GREEDY_BELOW:
             ids = logits.argmax(-1, keepdim=True)
         else:
             ids = draw(_distribution(logits, temperature, top_p), drawn[:, step])[:, None]
@@ -150,13 +151,13 @@ def record(
             seed=seed,
             streams=chosen,
         )
-        wanted = forced_logits(target, texts, made) if temperature > 0 else []
+        wanted = forced_logits(target, texts, made) if temperature >= GREEDY_BELOW else []
         for i, output in zip(chosen, made, strict=True):
             outputs[i] = output
         for name, draft in drafts.items():
             for place, logits in enumerate(forced_logits(draft, texts, made)):
                 tokens = torch.from_numpy(made[place]).to(logits.device)
-                if temperature <= 0:
+                if temperature < GREEDY_BELOW:
                     bits = logits.argmax(-1) == tokens
                     accepted[name][chosen[place]] = bits.cpu().numpy().astype(np.float64)
                     continue
@@ -194,7 +195,7 @@ def to_trace(
     """The recording as a trace for ``spinsim.recording.save_trace``."""
     drafts = {}
     for name, values in recorded.accepted.items():
-        if temperature <= 0:
+        if temperature < GREEDY_BELOW:
             drafts[name] = Recording.of_runs([r.tolist() for r in runs(recorded, name, output_tokens)])
         else:
             cut = [v[: n + 1].tolist() for v, n in zip(values, output_tokens, strict=True)]

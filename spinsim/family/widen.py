@@ -15,6 +15,7 @@ in its config. The construction is ours, in the spirit of Net2Net (arXiv 1511.05
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ import torch
 from spinsim.costs.sheets.shapes import ModelShape
 from spinsim.errors import InputError
 from spinsim.family.llama_modules import config_of, empty_llama, fill_random
+from spinsim.runner import checkpoint
 
 TINY = 1e-20  # below rounding beside any real value, in bf16 and fp32, and still no zero
 _SPREAD = 0.02  # standard deviation of the inner weights that are added
@@ -217,7 +219,7 @@ def widen(
     """
     if dtype not in (torch.bfloat16, torch.float32):
         raise InputError(f"{dtype} cannot hold {TINY}, which widening needs; allowed: bf16, fp32")
-    config, state = _read(model)
+    config, settings, state = _read(model)
     small = _Small.of(config)
     _check(small, shape)
     wide = config_of(
@@ -243,21 +245,54 @@ def widen(
     writer = _Writer(state, small, shape, large, seed)
     writer.embeddings()
     writer.layers()
+    if settings is not None:  # where its text ends
+        large.generation_config = copy.deepcopy(settings)
     if out is not None:
         large.save_pretrained(out)
     return large
 
 
-def _read(model: Any) -> tuple[Any, State]:
+def _read(model: Any) -> tuple[Any, Any, State]:
+    """Configuration, generation settings (None where a folder has none) and weights."""
     if not isinstance(model, str | Path):
-        return model.config, model.state_dict()
+        return model.config, model.generation_config, model.state_dict()
     from safetensors.torch import load_file
-    from transformers import AutoConfig
+    from transformers import AutoConfig, GenerationConfig
 
     files = sorted(Path(model).glob("*.safetensors"))
     if not files:
         raise InputError(f"no *.safetensors under {model}; expected the folder of a LLaMA checkpoint")
+    checkpoint.require_readable(str(model))
+    config = AutoConfig.from_pretrained(Path(model))
+    checkpoint.require_plain_weights(config, str(model))
+    checkpoint.require_sound_files(str(model))
     state: dict[str, torch.Tensor] = {}
     for file in files:
         state |= load_file(file)
-    return AutoConfig.from_pretrained(Path(model)), state
+    if config.model_type == "llama":  # others are refused in their turn
+        checkpoint.require_all_loaded(_differences(config, state), str(model))
+    settings = None
+    if (Path(model) / checkpoint.GENERATION_CONFIG).is_file():
+        settings = GenerationConfig.from_pretrained(model)
+    return config, settings, state
+
+
+def _differences(config: Any, state: State) -> dict[str, Any]:
+    """Names and shapes of a LLaMA's weights that are not those of its configuration."""
+    from transformers import LlamaForCausalLM
+
+    build: Any = LlamaForCausalLM
+    with torch.device("meta"):
+        said = {name: tuple(weight.shape) for name, weight in build(config).state_dict().items()}
+    if config.tie_word_embeddings and "lm_head.weight" not in state:
+        del said["lm_head.weight"]
+    rotary = {name for name in state if name.endswith("rotary_emb.inv_freq")}  # of old checkpoints: derived
+    return {
+        "missing_keys": said.keys() - state.keys(),
+        "unexpected_keys": state.keys() - said.keys() - rotary,
+        "mismatched_keys": [
+            (name, tuple(state[name].shape), said[name])
+            for name in said.keys() & state.keys()
+            if tuple(state[name].shape) != said[name]
+        ],
+    }

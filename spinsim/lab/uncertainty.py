@@ -109,7 +109,7 @@ def other_text_rate(scenario: Scenario) -> float:
     """
     if scenario.noise.other_text is not None:
         return scenario.noise.other_text
-    recorded = isinstance(scenario.acceptance, TraceAcceptance) and not scenario.sampling.temperature
+    recorded = isinstance(scenario.acceptance, TraceAcceptance) and scenario.sampling.greedy
     return OTHER_TEXT if recorded and scenario.models.target.dtype != "fp32" else 0.0
 
 

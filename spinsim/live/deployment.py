@@ -11,6 +11,7 @@ import torch
 
 from spinsim.engine.kv import KvPools
 from spinsim.engine.world import Lane
+from spinsim.errors import InputError
 from spinsim.live.executor import LaneDevice, TorchExecutor
 from spinsim.live.load import Models, load_models, torch_device
 from spinsim.live.paging import Paging
@@ -18,7 +19,7 @@ from spinsim.policies.build import KINDS
 from spinsim.runner.eager import ModelRunner
 from spinsim.runner.for_model import make_runner
 from spinsim.runner.graphs.runner import GraphedRunner
-from spinsim.runner.kv_capacity import Layout, measure
+from spinsim.runner.kv_capacity import Layout, free_memory, measure
 from spinsim.runner.loading import LoadedModel
 from spinsim.runner.sampling import Sampling
 from spinsim.scenario import Scenario
@@ -84,9 +85,8 @@ def deploy(
     models = load_models(scenario, base_dir, progress)
     loaded = {TARGET: models.target, **models.drafts}
     layouts = _measure(scenario, loaded)
-    sampling = Sampling(
-        temperature=scenario.sampling.temperature, top_p=scenario.sampling.top_p, seed=scenario.seed
-    )
+    asked = scenario.sampling
+    sampling = Sampling(0.0 if asked.greedy else asked.temperature, top_p=asked.top_p, seed=scenario.seed)
     runners = {
         name: make_runner(
             model,
@@ -121,18 +121,37 @@ def _measure(scenario: Scenario, loaded: Mapping[str, LoadedModel]) -> dict[str,
         here = {name: loaded[name] for name in loaded if places[name] == device}
         if not here:
             continue
-        on_cpu = scenario.devices[device].hardware == "cpu"
         capacity = measure(
             list(here.values()),
             scenario.limits,
             page_tokens=scenario.kv.block_tokens if scenario.kv.reserve == "grow" else None,
             fraction=scenario.kv.memory_fraction,
-            budget=CPU_BUDGET_BYTES if on_cpu else None,
+            budget=_free_bytes(scenario, device, list(here.values())),
         )
         for name in here:
             given = "target_tokens" if name == TARGET else "draft_tokens"
             layouts[name] = capacity.layout(getattr(scenario.kv, given), f"kv.{given}")
     return {name: layouts[name] for name in loaded}
+
+
+def _free_bytes(scenario: Scenario, device: str, models: Sequence[LoadedModel]) -> int | None:
+    """What is left beside the models of a device; None: as much as is found free on it.
+
+    Raises InputError where the scenario's ``memory_gib`` does not hold their weights.
+    """
+    spec = scenario.devices[device]
+    on_cpu = spec.hardware == "cpu"
+    if spec.memory_gib is None:
+        return CPU_BUDGET_BYTES if on_cpu else None
+    weights = sum(model.weight_bytes for model in models)
+    left = int(spec.memory_gib * 2**30) - weights
+    if left <= 0:
+        raise InputError(
+            f"{spec.memory_gib:g} GiB do not hold the weights placed there, {weights / 2**30:.2f} GiB; "
+            "more, or fewer models",
+            key=f"devices.{device}.memory_gib",
+        )
+    return left if on_cpu else min(left, free_memory(models[0].module.device))
 
 
 def _predicts(scenario: Scenario) -> bool:

@@ -11,6 +11,7 @@ import torch
 from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.costs.sheets.shapes import shape_of
 from spinsim.errors import InputError
+from spinsim.live import generation
 from spinsim.runner.loading import (
     DTYPES,
     LoadedModel,
@@ -18,6 +19,7 @@ from spinsim.runner.loading import (
     prepare,
     random_model,
     require_shared_vocabulary,
+    speaking_as,
 )
 from spinsim.scenario import ModelSpec, Scenario
 
@@ -96,8 +98,33 @@ def load_models(scenario: Scenario, base_dir: Path, progress: Progress | None = 
     if progress is not None:
         progress("load", len(specs), len(specs))
     target = loaded.pop("target")
+    notes["target"] += _settings_note(scenario, target)
     require_shared_vocabulary(target, loaded)
-    return Models(target, loaded, notes)
+    return Models(target, {name: speaking_as(target, draft) for name, draft in loaded.items()}, notes)
+
+
+def _settings_note(scenario: Scenario, target: LoadedModel) -> str:
+    """What is ignored of the target's generation settings, for its note.
+
+    Raises InputError where they would choose other tokens and the scenario does not say that they are to be
+    ignored.
+    """
+    key = "models.target.weights"
+    settings, ignored = target.module.generation_config, scenario.sampling.generation_config == "ignore"
+    generation.end_of_text(settings, target.source, key)
+    unmet = generation.not_applied(settings, sampled=not scenario.sampling.greedy)
+    if not unmet:
+        return ""
+    said = ", ".join(f"{name} {value}" for name, value in unmet.items())
+    if ignored:
+        return f"; ignored of its generation settings: {said}"
+    path = generation.settings_file(target.source) if target.source else None
+    raise InputError(
+        f"{said}: transformers' generate chooses other tokens by that, a live run does not apply it; "
+        "allowed without, or with sampling.generation_config: ignore",
+        key=key,
+        file=str(path or target.source),
+    )
 
 
 def _load(
@@ -114,13 +141,12 @@ def _load(
         folder = family.folder(name)
         if not widen:
             model = family.load(name, dtype=dtype, device=device)
-            return prepare(
-                model, str(folder), device=device, key=key
-            ), f"procedural family, {name}, as trained"
+            model_of = prepare(model, str(folder), source=str(folder), device=device, key=key)
+            return model_of, f"procedural family, {name}, as trained"
         shape = shape_of(spec.shape, base_dir)
         model = widened(folder, shape, dtype=dtype, device=device, seed=seed)
         note = f"procedural family, {name}, widened to {shape.name}: cost stand-in"
-        return prepare(model, str(folder), device=device, key=key), note
+        return prepare(model, str(folder), source=str(folder), device=device, key=key), note
     if spec.weights == "random":
         from spinsim.family.llama_modules import config_of
 

@@ -66,9 +66,9 @@ class Executor(Protocol):
 class LiveWorld:
     """Implements :class:`spinsim.engine.world.World` in real time.
 
-    ``prompts`` holds the token ids of every request; ``stops`` the requests that end at
-    ``end_of_text``. ``score_catch_ups`` as in the simulated world. ``paging``: where K/V lie in pages.
-    After the run, ``outputs`` has
+    ``prompts`` holds the token ids of every request; ``stops`` the requests that end at any
+    token of ``end_of_text``. ``score_catch_ups`` as in the simulated world. ``paging``: where K/V lie in
+    pages. After the run, ``outputs`` has
     the tokens of every request that was not kept out (they may run past the output's limit).
     """
 
@@ -78,7 +78,7 @@ class LiveWorld:
         executor: Executor,
         prompts: Mapping[int, Sequence[int]],
         *,
-        end_of_text: int = -1,
+        end_of_text: frozenset[int] = frozenset(),
         stops: frozenset[int] = frozenset(),
         score_catch_ups: bool = False,
         env: LiveEnvironment | None = None,
@@ -185,7 +185,7 @@ class LiveWorld:
         for request, last, token in zip(operation.requests, operation.last, tokens, strict=True):
             if last:
                 self.outputs[request] = [token]
-            ended.append(last and token == self._end_of_text and request in self._stops)
+            ended.append(last and token in self._end_of_text and request in self._stops)
         return PrefillOutcome(ended)
 
     def _drafted(self, operation: Propose, proposals: Proposals) -> None:
@@ -214,8 +214,8 @@ class LiveWorld:
         ended = []
         for request, new in zip(operation.requests, tokens, strict=True):
             stand = 0
-            if request in self._stops and self._end_of_text in new:
-                stand = new.index(self._end_of_text) + 1
+            if request in self._stops and not self._end_of_text.isdisjoint(new):
+                stand = 1 + next(i for i, token in enumerate(new) if token in self._end_of_text)
             self.outputs[request] += new
             ended.append(stand)
         return VerifyOutcome(accepted, ended)

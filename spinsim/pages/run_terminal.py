@@ -188,6 +188,8 @@ def _facts(s: Summary) -> Table:
     table.add_row("devices busy", busy)
     for device, why in (s.get("other_hardware") or {}).items():
         table.add_row("hardware", f"{device} is called {why} would be right")
+    for key, why in (s.get("not_read") or {}).items():
+        table.add_row("not read", f"{key}: {why}")
     states = ("completed", "rejected", "preempted", "cancelled", "unfinished")
     counts = [f"{requests[state]:,} {state}" for state in states if requests.get(state)]
     table.add_row("requests", f"{requests['submitted']:,} submitted: {', '.join(counts) or 'none ended'}")

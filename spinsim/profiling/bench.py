@@ -53,7 +53,7 @@ class Bench:
         self.lanes = lanes
         self.target_lane, self.draft_lanes = target_lane, draft_lanes
         self.executor: TorchExecutor = deployment.executor(scenario, lanes)
-        self.greedy = scenario.sampling.temperature == 0
+        self.greedy = scenario.sampling.greedy
         self._env = LiveEnvironment()
         executor = self.executor
         self._workers = [

@@ -257,7 +257,7 @@ def _require_shape(shape: ModelShape, loaded: LoadedModel, key: str) -> None:
         ("hidden size", shape.hidden, config.hidden_size),
         ("heads", shape.heads, loaded.heads),
         ("key/value heads", shape.kv_heads, loaded.kv_heads),
-        ("vocabulary", shape.vocab, loaded.vocabulary),
+        ("vocabulary", shape.vocab, config.vocab_size),
     )
     for what, said, found in pairs:
         if said != found:

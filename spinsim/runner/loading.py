@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from spinsim.costs.sheets.vocabulary import Vocabulary, disagreement
 from spinsim.errors import InputError
+from spinsim.runner import checkpoint
 from spinsim.runner.attention import over_slots
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -24,11 +28,15 @@ STATIC_ROPE = {"default", "linear", "llama3", "yarn"}  # rotations that do not d
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A causal language model whose attention goes through our slot cache."""
+    """A causal language model whose attention goes through our slot cache.
+
+    ``config`` is the checkpoint's own. A draft's ``module`` may have the target's number of rows instead.
+    """
 
     module: Any  # a transformers PreTrainedModel
     config: Any
     name: str
+    source: str = ""  # the folder or hub repository of its tokenizer and settings; "" for weights without any
 
     @property
     def layers(self) -> int:
@@ -49,16 +57,21 @@ class LoadedModel:
     @property
     def vocabulary(self) -> int:
         """Rows of the output head."""
-        return int(self.config.vocab_size)
+        return int(self.module.config.vocab_size)
 
     @property
     def used_vocabulary(self) -> int:
-        """Tokens the model may emit: the config key ``used_vocab_size``, else all."""
-        return int(getattr(self.config, "used_vocab_size", None) or self.vocabulary)
+        """Tokens the model may emit: the config key ``used_vocab_size``, else all that the checkpoint has."""
+        own = int(getattr(self.config, "used_vocab_size", None) or self.config.vocab_size)
+        return min(own, self.vocabulary)
 
     @property
     def parameters(self) -> int:
         return sum(p.numel() for p in self.module.parameters())
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(p.numel() * p.element_size() for p in self.module.parameters())
 
 
 def require_plain_attention(config: Any, context_tokens: int, name: str, key: str = "") -> None:
@@ -112,27 +125,58 @@ def load_model(
 
     Raises InputError (with the scenario path ``key``) when it cannot be read or is not supported.
     """
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM
 
     over_slots.register()
+    checkpoint.require_readable(source, key)
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split())
         raise InputError(
             f"cannot read {source!r}: {reason}; a folder or hub name of a causal model", key=key
         ) from error
     require_plain_attention(config, context_tokens, source, key)
+    checkpoint.require_plain_weights(config, source, key)
+    checkpoint.require_sound_files(source, key)
+    load: Any = AutoModelForCausalLM.from_pretrained
     try:
-        module = AutoModelForCausalLM.from_pretrained(
-            source, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False
-        )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        with _in_silence():
+            module, report = load(
+                source,
+                config=config,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # so that they are in the report, which is judged
+            )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
             f"cannot load {source!r}: {reason}; safetensors of a causal model", key=key
         ) from error
-    return prepare(module, source, device=device, key=key)
+    checkpoint.require_all_loaded(report, source, key)
+    return prepare(module, source, source=source, device=device, key=key)
+
+
+@contextmanager
+def _in_silence() -> Iterator[None]:
+    """transformers reports what it loads on stderr; here that is judged, and told in one line."""
+    from transformers import utils
+
+    logging: Any = utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def random_model(
@@ -164,7 +208,9 @@ def random_model(
     return prepare(module, name, device=place, key=key)
 
 
-def prepare(module: Any, name: str, *, device: torch.device | str = "cpu", key: str = "") -> LoadedModel:
+def prepare(
+    module: Any, name: str, *, source: str = "", device: torch.device | str = "cpu", key: str = ""
+) -> LoadedModel:
     """Checks a transformers model by a probe, then routes its attention through the slot cache."""
     from spinsim.runner.probe import probe
 
@@ -176,7 +222,7 @@ def prepare(module: Any, name: str, *, device: torch.device | str = "cpu", key: 
             "architectures that transformers marks as supporting attention backends",
             key=key,
         )
-    loaded = LoadedModel(module, module.config, name)
+    loaded = LoadedModel(module, module.config, name, source)
     probe(loaded, key)
     return loaded
 
@@ -193,39 +239,57 @@ def read_config(path: str | Path, key: str = "") -> Any:
 
 
 def require_shared_vocabulary(
-    target: LoadedModel, drafts: dict[str, LoadedModel], key: str = "models.drafts"
+    target: LoadedModel, drafts: Mapping[str, LoadedModel], key: str = "models.drafts"
 ) -> None:
-    """Raises InputError unless every draft emits the target's tokens.
-
-    Compared: the number of tokens in use, and the tokenizers' vocabularies where both came with one.
-    """
-    wanted = token_ids(target.name)
+    """Raises InputError unless every draft speaks the target's tokens (costs/sheets/vocabulary.py)."""
+    wanted = vocabulary_of(target, "models.target.weights")
     for name, draft in drafts.items():
-        if draft.used_vocabulary != target.used_vocabulary:
+        why = disagreement(wanted, vocabulary_of(draft, f"{key}.{name}.weights"))
+        if why:
             raise InputError(
-                f"draft {draft.name} has {draft.used_vocabulary} tokens, the target {target.name} has "
-                f"{target.used_vocabulary}; target and drafts must share a vocabulary",
-                key=f"{key}.{name}",
-            )
-        given = token_ids(draft.name)
-        if wanted is not None and given is not None and wanted != given:
-            token = min(t for t in wanted.keys() | given.keys() if wanted.get(t) != given.get(t))
-            raise InputError(
-                f"token {token!r} is {given.get(token, 'missing')} in {draft.name} and "
-                f"{wanted.get(token, 'missing')} in {target.name}; target and drafts must share a vocabulary",
+                f"draft {draft.name} {why} ({target.name}); target and drafts must share a vocabulary",
                 key=f"{key}.{name}",
             )
 
 
-def token_ids(source: str) -> dict[str, int] | None:
-    """The vocabulary in the folder's ``tokenizer.json``; None where ``source`` has none on this disk."""
-    path = Path(source) / "tokenizer.json"
-    if not path.is_file():
+def vocabulary_of(model: LoadedModel, key: str = "") -> Vocabulary:
+    """What a model may say, with its tokenizer's ids where it came with a ``tokenizer.json``."""
+    return Vocabulary(model.used_vocabulary, token_ids(model.source, key) if model.source else None)
+
+
+def token_ids(source: str, key: str = "") -> dict[str, int] | None:
+    """The vocabulary in the checkpoint's ``tokenizer.json``; None where it has none.
+
+    Raises InputError for a file that cannot be read.
+    """
+    path = checkpoint.checkpoint_file(source, "tokenizer.json")
+    if path is None:
         return None
-    model = json.loads(path.read_text())["model"]
-    vocabulary = model.get("vocab", {})
+    model = checkpoint.read_json(path, key).get("model")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    if not vocabulary:
+        return None
     return (
         {token: i for i, (token, _) in enumerate(vocabulary)}
         if isinstance(vocabulary, list)
         else dict(vocabulary)
     )
+
+
+def speaking_as(target: LoadedModel, draft: LoadedModel) -> LoadedModel:
+    """``draft`` with the target's number of rows: it can be told every token, and probabilities compare.
+
+    Rows that it lacks are zeros: it never emits those tokens. Rows that the target lacks are dropped.
+    """
+    own, rows = draft.config.vocab_size, target.vocabulary
+    if own == rows:
+        return draft
+    module, config = draft.module, copy.deepcopy(draft.config)
+    devices = [module.device] if module.device.type == "cuda" else []
+    with _in_silence(), torch.random.fork_rng(devices=devices):  # new rows are drawn before they are zeroed
+        module.resize_token_embeddings(rows, mean_resizing=False)
+    with torch.no_grad():
+        for part in (module.get_input_embeddings(), module.get_output_embeddings()):
+            part.weight[own:] = 0
+    module.requires_grad_(False)
+    return replace(draft, config=config)

@@ -9,10 +9,11 @@ import torch
 
 from spinsim.runner import randomness
 from spinsim.runner.acceptance_rule import distribution, draw
+from spinsim.scenario import GREEDY_BELOW
 
 
 class Sampling(NamedTuple):
-    """Temperature 0 is greedy. ``requests`` key the random numbers, one id per row of the call.
+    """A temperature below ``GREEDY_BELOW`` is greedy. ``requests`` key the random numbers, one id per row.
 
     A number depends on (seed, request, index of the token in its context, purpose) alone: the
     sampled output of a request is the same in any batch.
@@ -25,7 +26,7 @@ class Sampling(NamedTuple):
 
     @property
     def greedy(self) -> bool:
-        return self.temperature <= 0.0
+        return self.temperature < GREEDY_BELOW
 
 
 GREEDY = Sampling()

@@ -5,6 +5,7 @@ Imports nothing of the package. A new key belongs in ``sections.py``.
 """
 
 from spinsim.scenario.sections import (
+    GREEDY_BELOW,
     Acceptance,
     AllAtOnce,
     Arrivals,
@@ -52,6 +53,7 @@ from spinsim.scenario.sections import (
 )
 
 __all__ = [
+    "GREEDY_BELOW",
     "Acceptance",
     "AllAtOnce",
     "Arrivals",

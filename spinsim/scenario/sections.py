@@ -313,10 +313,26 @@ class MetricsSpec(Section):
     warmup_s: Annotated[float, Field(ge=0)] = 0.0
 
 
+GREEDY_BELOW = 1e-5  # temperatures below are 0: a logit divided by them may exceed what float32 holds
+
+
 class SamplingSpec(Section):
-    temperature: Annotated[float, Field(ge=0)] = 0.0
+    """How the target chooses tokens, in both worlds.
+
+    ``generation_config``: a target's own settings (of generation_config.json) say where text ends. Those by
+    which other tokens would be chosen, as by a repetition penalty, no run applies: ``follow`` refuses such a
+    target, ``ignore`` runs it without them.
+    """
+
+    temperature: Annotated[float, Field(ge=0)] = 0.0  # below 1e-5: greedy
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     stop_at_end_of_text: bool = True  # live only; workloads of lengths only never stop early
+    generation_config: Literal["follow", "ignore"] = "follow"  # live only
+
+    @property
+    def greedy(self) -> bool:
+        """Is the most likely token taken, whatever ``top_p``?"""
+        return self.temperature < GREEDY_BELOW
 
 
 class LiveSpec(Section):

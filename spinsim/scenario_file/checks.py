@@ -289,9 +289,11 @@ def _limits(scenario: Scenario) -> Iterator[Problem]:
         yield Problem(
             ("kv", "block_tokens"), "has no effect with reserve: full; leave it out, or reserve: grow"
         )
-    if _changed(sampling, "top_p") and sampling.temperature == 0:
+    if _changed(sampling, "top_p") and sampling.greedy:
         yield Problem(
-            ("sampling", "top_p"), "has no effect at temperature 0, which is greedy; set temperature above 0"
+            ("sampling", "top_p"),
+            f"has no effect at temperature {sampling.temperature:g}, which is greedy; "
+            "set temperature above 0",
         )
 
 

@@ -21,6 +21,7 @@ from spinsim.results.hindsight import of_recording
 from spinsim.results.publish import Progress, Summary, publish
 from spinsim.scenario import Scenario
 from spinsim.scenario_file import LoadedScenario
+from spinsim.scenario_file.one_world import not_read
 from spinsim.serving import engine_settings, lay_out, policies_for, trusting
 from spinsim.workload.for_scenario import build_workload
 from spinsim.workload.request import Workload
@@ -118,6 +119,7 @@ def run(loaded: LoadedScenario, out: Path | None, progress: Progress | None = No
         "models": deployment.models.notes,
         "found_devices": found_devices(scenario),
         "other_hardware": other_hardware(scenario),
+        "not_read": not_read(scenario, "live"),
         "kv_slots": deployment.kv_slots,
         "kv_slots_held": ran.slots_held,
     }

@@ -66,7 +66,7 @@ def record_workload(
     """The trace of a workload's requests, and how many it left out because they exceed the context.
 
     Requests of one key are recorded once, at their longest output. Those without a key are named by
-    their number. An output that may stop ends with its end-of-text token.
+    their number. An output that may stop ends with its first end-of-text token.
     """
     limit = scenario.limits.context_tokens
     chosen: dict[str, Request] = {}
@@ -106,7 +106,7 @@ def record_requests(
     for request, output in zip(picked, recorded.outputs, strict=True):
         count = request.output_tokens
         if request.id in prompted.stops:
-            ends = np.flatnonzero(output[:count] == prompted.end_of_text)
+            ends = np.flatnonzero(np.isin(output[:count], list(prompted.end_of_text)))
             count = int(ends[0]) + 1 if len(ends) else count
         outputs.append(count)
     sampling = deployment.sampling

@@ -12,6 +12,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from transformers import LlamaForCausalLM
 
 from spinsim.costs.sheets.shapes import ModelShape, shape_of
 from spinsim.errors import InputError
@@ -103,6 +105,41 @@ def test_saved_stand_in_loads_with_transformers(llama: Callable[..., Any], tmp_p
     ids = torch.arange(30)[None]
     assert torch.equal(loaded(ids).logits, wide(ids).logits)
     assert torch.equal(loaded(ids).logits, widen(llama(), WIDE, dtype=torch.float32, seed=4)(ids).logits)
+
+
+def test_a_widened_text_ends_where_it_ended(llama: Callable[..., Any], tmp_path: Path) -> None:
+    """At the tokens of generation_config.json, which config.json need not know."""
+    llama(eos_token_id=1).save_pretrained(tmp_path / "small")
+    (tmp_path / "small/generation_config.json").write_text('{"eos_token_id": [1, 7]}')
+    widen(tmp_path / "small", WIDE, dtype=torch.float32, out=tmp_path / "wide")
+    assert LlamaForCausalLM.from_pretrained(tmp_path / "wide").generation_config.eos_token_id == [1, 7]
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda weights: weights.pop("lm_head.weight"), r"lacks .* lm_head\.weight"),
+        (lambda weights: weights.update(more=torch.ones(2)), "no use for: more"),
+        (lambda weights: weights.update({"model.norm.weight": torch.ones(3)}), "other shapes: model"),
+    ],
+)
+def test_parts_of_a_checkpoint_are_not_widened(
+    llama: Callable[..., Any], tmp_path: Path, change: Callable[..., Any], what: str
+) -> None:
+    llama().save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    change(weights)
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=what) as caught:
+        widen(tmp_path, WIDE)
+    assert caught.value.file == str(tmp_path / "model.safetensors")
+
+
+def test_a_pointer_is_not_widened(llama: Callable[..., Any], tmp_path: Path) -> None:
+    llama().save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(InputError, match="Git LFS pointer"):
+        widen(tmp_path, WIDE)
 
 
 def test_widened_twice(llama: Callable[..., Any]) -> None:

@@ -10,11 +10,17 @@ from transformers import BloomConfig, Gemma2Config, GPT2Config, MambaConfig, Mis
 
 from spinsim.errors import InputError
 from spinsim.runner import kv_capacity
+from spinsim.runner.batch import Rows
 from spinsim.runner.for_model import make_runner
-from spinsim.runner.loading import load_model, random_model, require_shared_vocabulary
+from spinsim.runner.loading import load_model, random_model, require_shared_vocabulary, speaking_as
 from spinsim.scenario import LimitsSpec
 from tests.runner.runner_configs import CONFIGS, SHAPE
 from tests.runner.runner_driver import runner_of
+
+
+def gpt2(**keys):
+    return GPT2Config(n_embd=32, n_layer=2, n_head=4, **keys)
+
 
 TINY = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 
@@ -107,11 +113,32 @@ def test_vocabularies_must_agree(tmp_path):
 
     target, same = save("target", 97, "abc"), save("same", 97, "abc")
     require_shared_vocabulary(target, {"same": same})
-    with pytest.raises(InputError, match=r"has 50 tokens, the target .* has 97") as caught:
-        require_shared_vocabulary(target, {"same": same, "small": save("small", 50, "abc")})
-    assert caught.value.key == "models.drafts.small"
-    with pytest.raises(InputError, match=r"token 'b' is 2 .* and 1 in"):
-        require_shared_vocabulary(target, {"other": save("other", 97, "acb")})
+    require_shared_vocabulary(target, {"same": same, "padded": save("padded", 50, "abc")})
+    with pytest.raises(InputError, match=r"has token 'b' as 2, the target as 1") as caught:
+        require_shared_vocabulary(target, {"same": same, "other": save("other", 97, "acb")})
+    assert caught.value.key == "models.drafts.other"
+    unknown = random_model(CONFIGS["llama"](vocab_size=50), 1, context_tokens=64)
+    with pytest.raises(InputError, match=r"has 50 tokens, the target has 97"):
+        require_shared_vocabulary(target, {"unknown": unknown})
+
+
+@pytest.mark.parametrize("rows", [64, 97, 128])
+@pytest.mark.parametrize("config", [CONFIGS["llama"], CONFIGS["llama-tied-mha"], CONFIGS["qwen2"], gpt2])
+def test_a_draft_is_given_the_targets_rows(config, rows):
+    """What it says of the tokens that both have stays; others are never said, and can be told."""
+    draft, again = (random_model(config(vocab_size=97), 1, context_tokens=64) for _ in range(2))
+    before = torch.get_rng_state()
+    given = speaking_as(random_model(config(vocab_size=rows), 2, context_tokens=64), draft)
+    assert torch.equal(before, torch.get_rng_state())
+    assert (given.vocabulary, given.used_vocabulary) == (rows, min(rows, 97))
+    assert given.config.vocab_size == 97  # what the checkpoint is stays known
+    tokens, row = torch.tensor([5, 6, 7]), Rows([0], [3], [3])
+    shared = min(rows, 97)
+    plain, padded = (runner_of(model).forward(tokens, row) for model in (again, given))
+    assert torch.equal(plain[:, :shared], padded[:, :shared])
+    assert padded.shape[1] == rows
+    assert (padded[:, shared:] == float("-inf")).all()
+    assert runner_of(given).catch_up([0], [0], [[1, rows - 1, 2]]).max() < shared
 
 
 @pytest.mark.parametrize("lean", [False, True])

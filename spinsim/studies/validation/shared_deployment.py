@@ -189,7 +189,7 @@ class Arena:
         wanted: dict[str, Request] = {}
         prompts: dict[int, Sequence[int]] = {}
         stops: set[int] = set()
-        end_of_text = -1
+        end_of_text: frozenset[int] = frozenset()
         for scenario in scenarios:
             if isinstance(scenario.acceptance, TraceAcceptance):
                 continue
