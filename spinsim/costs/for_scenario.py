@@ -159,16 +159,17 @@ def build_profiled(
             fitted[model] = fit_operations(profile, model)
         operations.append({} if model is None else fitted[model])
         names.append(model or "")
-    fallback = build_roofline(scenario, base_dir, RooflineCosts(model="roofline", graphs=profile.graphs))
+    sheets = RooflineCosts(model="roofline", graphs=profile.graphs)
+    roofline = build_roofline(scenario, base_dir, sheets)  # how lanes load a device, and what lies beyond
     return ProfilePredictor(
         profile,
         operations[0],
         operations[1:],
         names[1:],
         link=scenario_link(scenario, target.vocab),
-        fallback=fallback if allow_roofline else None,
+        fallback=roofline if allow_roofline else None,
         selector=scenario.policies.selector.name,
-        loads=RooflineLoads(fallback),
+        loads=RooflineLoads(roofline),
     )
 
 
@@ -243,7 +244,9 @@ def build_roofline(
         efficiency=costs.efficiency,
     )
     drafts = []
+    _require_priced(scenario, shape, "models.target.shape")
     for name, draft_shape in draft_shapes(scenario, base_dir).items():
+        _require_priced(scenario, draft_shape, f"models.drafts.{name}.shape")
         sheet = device_hardware(scenario, draft_device(scenario, name), f"placement.drafts.{name}")
         drafts.append(
             PassCosts(
@@ -255,6 +258,13 @@ def build_roofline(
             )
         )
     return RooflinePredictor(target, drafts, scenario_link(scenario, shape.vocab), costs.slowdown)
+
+
+def _require_priced(scenario: Scenario, shape: ModelShape, key: str) -> None:
+    """Raises InputError where passes of this shape have no cost model."""
+    why = shape.without_cost_model(scenario.limits.context_tokens)
+    if why:
+        raise InputError(f"{shape.name} {why}; a dense model with attention to all tokens", key=key)
 
 
 def scenario_link(scenario: Scenario, vocab: int) -> Link | None:

@@ -47,7 +47,7 @@ def workspace_bytes(shape: ModelShape, dtype: str, limits: LimitsSpec, head_toke
     once in the model's dtype and once in fp32 for the choice of a token. The rule is ours.
     """
     tokens = max(limits.prefill_chunk_tokens, limits.batch * (limits.max_length + 1))
-    widest = max(shape.attention_width + 2 * shape.kv_width, 3 * shape.intermediate)
+    widest = max(shape.attention_width + 2 * shape.kv_width, (shape.mlp_inputs + 1) * shape.intermediate)
     size = dtype_bytes(dtype)
     return tokens * (2 * shape.hidden + widest) * size + head_tokens * shape.vocab * (size + 4)
 
@@ -92,7 +92,8 @@ def _placed(scenario: Scenario, base_dir: str | Path | None) -> list[_Placed]:
     )
     workspace = workspace_bytes(shape, dtype, limits, limits.batch * (limits.max_length + 1))
     # K/V heads are split as far as they go: 8 heads over 16 devices still put one on each.
-    kv_share = -(-shape.kv_heads // parts) / shape.kv_heads
+    # A latent is of no head: every device keeps it.
+    kv_share = -(-shape.kv_heads // parts) / shape.kv_heads if shape.latent is None else 1.0
     placed = [
         _Placed(
             name=TARGET,

@@ -122,12 +122,14 @@ class PassCosts:
         products = (
             self._product(tokens, hidden, q + 2 * kv)
             + self._product(tokens, q, hidden)
-            + self._product(tokens, hidden, 2 * self._mlp)
+            + self._product(tokens, hidden, shape.mlp_inputs * self._mlp)
             + self._product(tokens, self._mlp, hidden)
         )
         # Norms and residuals read and write the hidden state; rotary q and k; gate, up, their product.
-        values = 8 * hidden + 2 * (q + kv) + 3 * self._mlp
+        values = (4 + 2 * shape.layer_norms) * hidden + 2 * (q + kv) + (shape.mlp_inputs + 1) * self._mlp
         elementwise = tokens * values * self._bytes / self._bandwidth
+        elementwise += shape.bias_parameters() / self.devices * self._bytes / self._bandwidth
+        reductions = 1 if shape.parallel else 2  # attention and MLP in parallel are summed together
         reduce = all_reduce_s(
             tokens * hidden * self._bytes,
             self.devices,
@@ -135,7 +137,7 @@ class PassCosts:
             self.hardware.link_latency_s,
         )
         embedding = 2 * tokens * hidden * self._bytes / self._bandwidth
-        return shape.layers * (products + elementwise + 2 * reduce) + embedding
+        return shape.layers * (products + elementwise + reductions * reduce) + embedding
 
     def output(self, tokens: int) -> float:
         """Head and choice of a token at ``tokens`` positions; tensor parallelism gathers the logits."""

@@ -17,8 +17,8 @@ def config_of(shape: ModelShape, **keys: Any) -> Any:
     """
     from transformers import LlamaConfig
 
-    if shape.qk_norm or shape.qkv_bias:
-        extra = "query and key norms" if shape.qk_norm else "biases on queries, keys and values"
+    extra = shape.beyond_llama()
+    if extra:
         raise InputError(f"shape {shape.name!r} has {extra}; allowed here: plain LLaMA shapes")
     settings: dict[str, Any] = {
         "vocab_size": shape.vocab,

@@ -24,7 +24,8 @@ _ROOMS = (
 )
 _MODULES = ("errors.py", "operations.py", "recording.py", "serving.py", "lab/cell.py", "studies/simulate.py")
 # The shapes of the family's models decide costs on a CPU, so retrained models make every cell stale.
-_CONFIGS = "family/checkpoints/*/config.json"
+# The formats' defaults decide what a config.json means.
+_CONFIGS = ("family/checkpoints/*/config.json", "costs/sheets/config_defaults.json")
 
 
 @lru_cache(maxsize=1)
@@ -40,7 +41,8 @@ def code_digest() -> str:
 def result_files(root: Path) -> list[Path]:
     """The files of a package at ``root`` that a simulated result depends on, in a fixed order."""
     code = [path for room in _ROOMS for path in (root / room).rglob("*.py")]
-    return sorted([*code, *(root / module for module in _MODULES), *root.glob(_CONFIGS)])
+    configs = [path for pattern in _CONFIGS for path in root.glob(pattern)]
+    return sorted([*code, *(root / module for module in _MODULES), *configs])
 
 
 def file_digest(path: str) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from spinsim.errors import InputError
 from spinsim.scenario import (
     AllAtOnce,
     ConstantAcceptance,
@@ -26,6 +25,7 @@ from spinsim.scenario import (
 )
 from spinsim.scenario.messages import Problem, did_you_mean, one_of
 from spinsim.scenario.yaml_places import KeyPath
+from spinsim.scenario_file.model_checks import asked, model_problems
 
 TIMED_FORMATS = ("azure", "mooncake", "burstgpt")  # sources that record arrival times
 RESERVED = ("target", "none", "smallest", "all")  # words that mean something where drafts are named
@@ -153,18 +153,14 @@ def _request_sizes(scenario: Scenario) -> Iterator[Problem]:
 
 def _models(scenario: Scenario, base_dir: Path) -> Iterator[Problem]:
     from spinsim.costs.sheets.hardware import hardware_of
-    from spinsim.costs.sheets.shapes import shape_of
 
     models, placement = scenario.models, scenario.placement
     for name in models.drafts:
         if name in RESERVED:
             yield Problem(("models", "drafts", name), f"{name!r} has a meaning of its own; another name")
-    shapes = {"models.target": models.target.shape}
-    shapes.update((f"models.drafts.{name}", spec.shape) for name, spec in models.drafts.items())
-    for key, shape in shapes.items():
-        yield from _asked(partial(shape_of, shape, base_dir), f"{key}.shape")
+    yield from model_problems(scenario, base_dir)
     for name, device in scenario.devices.items():
-        yield from _asked(partial(hardware_of, device.hardware), f"devices.{name}.hardware")
+        yield from asked(partial(hardware_of, device.hardware), f"devices.{name}.hardware")
     sheets = {scenario.devices[name].hardware for name in placement.target if name in scenario.devices}
     if len(sheets) > 1:
         yield Problem(
@@ -257,24 +253,12 @@ def _policies(scenario: Scenario) -> Iterator[Problem]:
 
     spec, found = scenario.policies, False
     for kind in KINDS:
-        for problem in _asked(partial(validate_choice, kind, getattr(spec, kind))):
+        for problem in asked(partial(validate_choice, kind, getattr(spec, kind))):
             found = True
             yield problem
     if not found:  # each is valid alone
         drafts = tuple(scenario.models.drafts)
-        yield from _asked(partial(validate_policies, spec, drafts, scenario.limits.max_length))
-
-
-def _asked(question: Callable[[], object], key: str = "") -> Iterator[Problem]:
-    """The problem that ``question`` raises, if any; ``key`` where it names none."""
-    try:
-        question()
-    except InputError as error:
-        message = f"{error.file}: {error.message}" if error.file else error.message
-        yield Problem(tuple((error.key or key).split(".")), message)
-    except (OSError, ValueError) as error:  # a path too long for the system, or with a null byte
-        reason = getattr(error, "strerror", None) or str(error)
-        yield Problem(tuple(key.split(".")), f"cannot be read: {reason}; a known name, or a file's path")
+        yield from asked(partial(validate_policies, spec, drafts, scenario.limits.max_length))
 
 
 def _limits(scenario: Scenario) -> Iterator[Problem]:

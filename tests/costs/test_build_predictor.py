@@ -77,7 +77,7 @@ def test_roofline_settings_matter() -> None:
 
 def test_shapes_are_found_beside_the_scenario(tmp_path: Path) -> None:
     text = (
-        '{"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, '
+        '{"model_type": "llama", "hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, '
         '"intermediate_size": 1408, "vocab_size": 4096}'
     )
     (tmp_path / "config.json").write_text(text)

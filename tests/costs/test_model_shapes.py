@@ -48,7 +48,16 @@ def test_parameter_counts_are_the_published_ones(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("llama-265m", 265e6), ("llama-616m", 616e6), ("llama-1.4b", 1.4e9)]
+    ("name", "count"),
+    [
+        ("llama-265m", 265e6),
+        ("llama-616m", 616e6),
+        ("llama-1.4b", 1.4e9),
+        ("llama-3-117m", 117e6),
+        ("llama-3-330m", 330e6),
+        ("llama-3-716m", 716e6),
+        ("llama-3-1.5b", 1.5e9),
+    ],
 )
 def test_shapes_without_published_widths_meet_their_name_and_say_so(name: str, count: float) -> None:
     shape = shape_of(name)
@@ -104,7 +113,7 @@ def test_qwen_families_count_their_extra_weights(tmp_path: Path) -> None:
         ({"vocab_size": True}, "positive integer"),
         ({"num_key_value_heads": 5}, "divide evenly"),
         ({"num_attention_heads": 30, "num_key_value_heads": 30}, "divide evenly"),
-        ({"num_local_experts": 8}, "mixtures of experts"),
+        ({"num_local_experts": 8}, "num_local_experts: is not understood for a llama"),
     ],
 )
 def test_bad_configs_are_refused_with_the_file_and_key(

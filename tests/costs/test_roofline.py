@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -323,3 +325,30 @@ def test_transfers_are_monotone(rows: int, tokens: int, more: int) -> None:
     link = Link(1e-5, 1e9, 8)
     assert link.seconds(rows, tokens + more) >= link.seconds(rows, tokens)
     assert link.seconds(rows + more, tokens) >= link.seconds(rows, tokens)
+
+
+LLAMA = shape_of("llama-7b")
+
+
+def test_an_mlp_without_a_gate_is_a_product_less() -> None:
+    """At one token every product is bound by its weights: they fall by one of three MLP matrices."""
+    plain = PassCosts(replace(LLAMA, gated=False), "bf16", H200)
+    spared = LLAMA.layers * 2 * LLAMA.hidden * LLAMA.intermediate / H200.achieved_bandwidth(None)
+    assert TARGET.body(1) - plain.body(1) == pytest.approx(spared, rel=1e-3)
+
+
+def test_parallel_attention_is_an_all_reduce_less() -> None:
+    tensor = {"devices": 4}
+    serial = PassCosts(LLAMA, "bf16", H200, **tensor)
+    parallel = PassCosts(replace(LLAMA, parallel=True), "bf16", H200, **tensor)
+    once = all_reduce_s(8 * LLAMA.hidden * 2, 4, H200.link_bandwidth, H200.link_latency_s)
+    assert serial.body(8) - parallel.body(8) == pytest.approx(LLAMA.layers * once)
+    assert PassCosts(replace(LLAMA, parallel=True), "bf16", H200).body(8) == TARGET.body(8)
+
+
+def test_biases_are_read() -> None:
+    biased = replace(LLAMA, qkv_bias=True, output_bias=True, mlp_bias=True)
+    width = 3 * 4096 + 4096 + 2 * 11008 + 4096
+    assert biased.bias_parameters() == width
+    extra = LLAMA.layers * width * 2 / H200.achieved_bandwidth(None)
+    assert PassCosts(biased, "bf16", H200).body(3) - TARGET.body(3) == pytest.approx(extra)

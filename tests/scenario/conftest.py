@@ -22,7 +22,7 @@ workload:
     max: 64
   output_tokens: {distribution: fixed, value: 32}
 models:
-  target: {shape: llama-3-8b}
+  target: {shape: llama-7b}
   drafts:
     tiny: {shape: llama-68m}
     large: {shape: llama-1.1b}

@@ -97,4 +97,4 @@ def test_resolved_paths_are_absolute_and_environment_names_stay(tmp_path: Path, 
         path.write_text(scenario_text.replace(arrivals, arrivals + source), encoding="utf-8")
         values = yaml.safe_load(resolved_yaml(load(path)))
         assert values["workload"]["source"]["path"] == expected
-        assert values["models"]["target"]["shape"] == "llama-3-8b"
+        assert values["models"]["target"]["shape"] == "llama-7b"

@@ -146,7 +146,7 @@ CASES = {
     "draft memory below one request": ("seed: 3", "seed: 3\nkv:\n  draft_tokens: 255", "kv.draft_tokens", 4),
     # models, devices, placement
     "unknown shape": ("shape: llama-68m", "shape: llama-69m", "models.drafts.tiny.shape", 14),
-    "unknown target shape": ("shape: llama-3-8b", "shape: llama-3-9b", "models.target.shape", 12),
+    "unknown target shape": ("shape: llama-7b", "shape: llama-9b", "models.target.shape", 12),
     "unknown hardware": ("gpu1: {hardware: h200}", "gpu1: {hardware: h201}", "devices.gpu1.hardware", 18),
     "draft not placed": ("    large: gpu1\n", "", "placement.drafts.large", 21),
     "unknown draft placed": (

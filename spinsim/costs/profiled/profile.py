@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -161,7 +161,7 @@ class Profile:
 
 
 def _widths(shape: ModelShape) -> tuple[Any, ...]:
-    return tuple(v for k, v in asdict(shape).items() if k not in ("name", "source", "ours"))
+    return tuple(v for k, v in asdict(shape).items() if k not in ("name", "source", "ours", "context"))
 
 
 _ADAPTER = TypeAdapter(Profile)
@@ -204,6 +204,8 @@ def write_profile(profile: Profile, path: str | Path) -> None:
     if finding is not None:
         raise InputError(finding.what, key=finding.where, file=str(path))
     data = _ADAPTER.dump_python(profile, mode="json")
+    for model in data["models"].values():
+        model["shape"] = _stated(model["shape"])
     points = data.pop("points")
     head = json.dumps(data, indent=2)
     lines = ",\n".join("    " + json.dumps(_brief(point)) for point in points)
@@ -212,6 +214,13 @@ def write_profile(profile: Profile, path: str | Path) -> None:
     partial = Path(path).with_name(f".{Path(path).name}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)  # whoever is interrupted here keeps the profile that was there
+
+
+def _stated(shape: dict[str, Any]) -> dict[str, Any]:
+    """A shape without what a LLaMA leaves at its default, as profiles have always had it."""
+    defaults = {field.name: field.default for field in fields(ModelShape)}
+    always = ("ours", "qkv_bias", "qk_norm")
+    return {key: value for key, value in shape.items() if key in always or value != defaults[key]}
 
 
 def _brief(point: dict[str, Any]) -> dict[str, Any]:

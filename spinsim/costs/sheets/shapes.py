@@ -1,80 +1,16 @@
-"""The shapes of decoder-only transformers: what decides their time and memory."""
+"""Model shapes by name, or by the path of a transformers config.json."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
+from spinsim.costs.sheets.config_json import read_config_json, shape_from_config
+from spinsim.costs.sheets.model_shape import DTYPE_BYTES, ModelShape, dtype_bytes
 from spinsim.errors import InputError
 
-DTYPE_BYTES: Mapping[str, int] = MappingProxyType({"bf16": 2, "fp16": 2, "fp32": 4})
-
-
-def dtype_bytes(dtype: str) -> int:
-    """Bytes of one value. Raises InputError for an unknown dtype."""
-    try:
-        return DTYPE_BYTES[dtype]
-    except KeyError:
-        raise InputError(f"unknown dtype {dtype!r}; allowed: {', '.join(DTYPE_BYTES)}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class ModelShape:
-    """A LLaMA-like decoder: grouped-query attention and a gated MLP in every layer.
-
-    ``ours`` marks a shape whose published description leaves widths open, filled in by this
-    project; ``source`` says where the numbers come from.
-    """
-
-    name: str
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    intermediate: int
-    vocab: int
-    tied: bool
-    source: str
-    ours: bool = False
-    qkv_bias: bool = False
-    qk_norm: bool = False
-
-    @property
-    def attention_width(self) -> int:
-        """Width of the queries of all heads."""
-        return self.heads * self.head_dim
-
-    @property
-    def kv_width(self) -> int:
-        """Width of the keys (or of the values) of all K/V heads."""
-        return self.kv_heads * self.head_dim
-
-    def layer_parameters(self) -> int:
-        """Weights of one layer, norms and biases included."""
-        q, kv = self.attention_width, self.kv_width
-        matrices = self.hidden * (q + 2 * kv) + q * self.hidden + 3 * self.hidden * self.intermediate
-        vectors = 2 * self.hidden
-        vectors += q + 2 * kv if self.qkv_bias else 0
-        vectors += 2 * self.head_dim if self.qk_norm else 0
-        return matrices + vectors
-
-    def parameters(self) -> int:
-        """All weights; a tied embedding counts once."""
-        embeddings = self.vocab * self.hidden * (1 if self.tied else 2)
-        return self.layers * self.layer_parameters() + self.hidden + embeddings
-
-    def weight_bytes(self, dtype: str) -> int:
-        """Bytes that the weights occupy on a device."""
-        return self.parameters() * dtype_bytes(dtype)
-
-    def kv_bytes_per_token(self, dtype: str) -> int:
-        """Bytes of K and V of one token over all layers."""
-        return 2 * self.layers * self.kv_width * dtype_bytes(dtype)
-
+__all__ = ["DTYPE_BYTES", "ModelShape", "dtype_bytes", "shape_from_config", "shape_names", "shape_of"]
 
 _LLAMA = "LLaMA paper, arXiv 2302.13971, table 2; the released config.json for the MLP width"
 _LLAMA3 = "Llama 3 herd of models, arXiv 2407.21783, and the released config.json"
@@ -82,17 +18,30 @@ _LLAMA32 = "Llama 3.2 model card and the released config.json"
 _QWEN3 = "Qwen3 technical report, arXiv 2505.09388, table 1, and the released config.json"
 _OURS = "named in the SPIN paper (arXiv 2503.15921) without widths; widths are ours, made to meet the name"
 
+_OURS_FOR_LLAMA3 = (
+    "ours: the widths of the LLaMA drafts of 68M to 1.4B with Llama 3's vocabulary, tied, which makes them "
+    "117M to 1.5B"
+)
+
 
 def _llama(name: str, layers: int, hidden: int, heads: int, mlp: int, source: str, ours: bool) -> ModelShape:
-    return ModelShape(name, layers, hidden, heads, heads, hidden // heads, mlp, 32000, False, source, ours)
+    sizes = (layers, hidden, heads, heads, hidden // heads, mlp, 32000)
+    return ModelShape(name, *sizes, False, source, ours, context=None if ours else 2048)
 
 
 def _llama3(name: str, layers: int, hidden: int, heads: int, mlp: int, tied: bool, source: str) -> ModelShape:
-    return ModelShape(name, layers, hidden, heads, 8, hidden // heads, mlp, 128256, tied, source)
+    sizes = (layers, hidden, heads, 8, hidden // heads, mlp, 128256)
+    return ModelShape(name, *sizes, tied, source, context=131072)
+
+
+def _llama3_draft(name: str, layers: int, hidden: int, heads: int, mlp: int) -> ModelShape:
+    sizes = (layers, hidden, heads, heads, hidden // heads, mlp, 128256)
+    return ModelShape(name, *sizes, True, _OURS_FOR_LLAMA3, True, context=32768)
 
 
 def _qwen3(name: str, layers: int, hidden: int, heads: int, mlp: int, tied: bool) -> ModelShape:
-    return ModelShape(name, layers, hidden, heads, 8, 128, mlp, 151936, tied, _QWEN3, qk_norm=True)
+    sizes = (layers, hidden, heads, 8, 128, mlp, 151936)
+    return ModelShape(name, *sizes, tied, _QWEN3, qk_norm=True, context=40960)
 
 
 _SHAPES: Mapping[str, ModelShape] = MappingProxyType(
@@ -111,7 +60,9 @@ _SHAPES: Mapping[str, ModelShape] = MappingProxyType(
             _llama("llama-265m", 16, 1024, 16, 2688, _OURS, True),
             _llama("llama-616m", 20, 1536, 24, 3584, _OURS, True),
             ModelShape(
-                "llama-1.1b", 22, 2048, 32, 4, 64, 5632, 32000, False, "TinyLlama, arXiv 2401.02385, table 1"
+                *("llama-1.1b", 22, 2048, 32, 4, 64, 5632, 32000, False),
+                "TinyLlama, arXiv 2401.02385, table 1",
+                context=2048,
             ),
             _llama("llama-1.4b", 24, 2048, 32, 5632, _OURS, True),
             _llama("llama-7b", 32, 4096, 32, 11008, _LLAMA, False),
@@ -121,6 +72,10 @@ _SHAPES: Mapping[str, ModelShape] = MappingProxyType(
             _llama3("llama-3-3b", 28, 3072, 24, 8192, True, _LLAMA32),
             _llama3("llama-3-8b", 32, 4096, 32, 14336, False, _LLAMA3),
             _llama3("llama-3-70b", 80, 8192, 64, 28672, False, _LLAMA3),
+            _llama3_draft("llama-3-117m", 2, 768, 12, 3072),
+            _llama3_draft("llama-3-330m", 16, 1024, 16, 2688),
+            _llama3_draft("llama-3-716m", 20, 1536, 24, 3584),
+            _llama3_draft("llama-3-1.5b", 24, 2048, 32, 5632),
             _qwen3("qwen3-0.6b", 28, 1024, 16, 3072, True),
             _qwen3("qwen3-1.7b", 28, 2048, 16, 6144, True),
             _qwen3("qwen3-4b", 36, 2560, 32, 9728, True),
@@ -141,8 +96,7 @@ def shape_of(name_or_path: str, base_dir: str | Path | None = None) -> ModelShap
     """A named shape, or the one that a transformers ``config.json`` (or its folder) describes.
 
     A relative path counts from ``base_dir`` (the scenario's folder). Raises InputError for an
-    unknown name, an unreadable file, a missing key, or an architecture that this cost model does
-    not describe (mixtures of experts).
+    unknown name, an unreadable file, or a key that is out of range or not understood.
     """
     known = _SHAPES.get(name_or_path)
     if known is not None:
@@ -157,71 +111,4 @@ def shape_of(name_or_path: str, base_dir: str | Path | None = None) -> ModelShap
             f"unknown model shape {name_or_path!r}; "
             f"allowed: {', '.join(_SHAPES)}, or the path of a transformers config.json"
         )
-    return _read_config(path)
-
-
-def _read_config(path: Path) -> ModelShape:
-    import json
-
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"not readable as JSON ({error}); expected a transformers config.json", file=str(path)
-        ) from None
-    if not isinstance(config, dict):
-        raise InputError("not a JSON object; expected a transformers config.json", file=str(path))
-    return shape_from_config(config, name=path.parent.name or path.stem, source=str(path))
-
-
-def shape_from_config(config: Mapping[str, Any], *, name: str, source: str) -> ModelShape:
-    """A shape from the keys of a LLaMA-, Qwen- or Mistral-like ``config.json``.
-
-    Raises InputError when a key is missing, is no positive integer, or when the model is a
-    mixture of experts.
-    """
-
-    def number(key: str, default: int | None = None) -> int:
-        value = config.get(key)
-        if value is None:
-            value = default
-        if value is None:
-            raise InputError(
-                f"key {key!r} is missing; expected a LLaMA-, Qwen- or Mistral-like config.json", file=source
-            )
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InputError(f"key {key!r} is {value!r}; expected a positive integer", file=source)
-        return value
-
-    experts = next(
-        (k for k in ("num_experts", "num_local_experts", "n_routed_experts") if config.get(k)), None
-    )
-    if experts is not None:
-        raise InputError(
-            f"key {experts!r}: mixtures of experts are not modelled; use a dense model", file=source
-        )
-    hidden, heads = number("hidden_size"), number("num_attention_heads")
-    kv_heads = number("num_key_value_heads", heads)
-    if heads % kv_heads:
-        raise InputError(
-            f"{heads} attention heads over {kv_heads} key/value heads; must divide evenly", file=source
-        )
-    if config.get("head_dim") is None and hidden % heads:
-        raise InputError(
-            f"hidden_size {hidden} over {heads} heads; must divide evenly without head_dim", file=source
-        )
-    family = str(config.get("model_type", ""))
-    return ModelShape(
-        name=name,
-        layers=number("num_hidden_layers"),
-        hidden=hidden,
-        heads=heads,
-        kv_heads=kv_heads,
-        head_dim=number("head_dim", max(1, hidden // heads)),
-        intermediate=number("intermediate_size"),
-        vocab=number("vocab_size"),
-        tied=bool(config.get("tie_word_embeddings", False)),
-        source=source,
-        qkv_bias=bool(config.get("attention_bias", family == "qwen2")),
-        qk_norm=family == "qwen3",
-    )
+    return read_config_json(path)
