@@ -141,4 +141,5 @@ def _in_hindsight(scenario: Scenario, simulated: Simulated) -> tuple[dict[str, A
         simulated.predictor,
         remote=lay_out(scenario).remote,
         allow_none=scenario.policies.allow_none,
+        context_tokens=scenario.limits.context_tokens,
     )

@@ -127,7 +127,7 @@ class GoodputOptimal:
         return times
 
     def _round_s(self, counts: Sequence[int], context: int, k: int) -> float:
-        predictor = self._context.predictor
+        predictor, context = self._context.predictor, self._context.within(context, k)
         lanes: dict[int, float] = {}
         for draft, lane in enumerate(self._context.draft_lanes):
             if rows := counts[draft]:
