@@ -301,6 +301,25 @@ class KvSpec(Section):
     target_tokens: PositiveInt | None = None  # None: from memory
     draft_tokens: PositiveInt | None = None  # per draft
 
+    def block(self, context_tokens: int) -> int:
+        """Tokens that are handed out together: a slot of the whole context, or with ``grow`` a block."""
+        return context_tokens if self.reserve == "full" else self.block_tokens
+
+    def least(self, context_tokens: int) -> int:
+        """The fewest tokens that hold one request of the whole context, which takes whole blocks."""
+        return -(-context_tokens // self.block(context_tokens)) * self.block(context_tokens)
+
+    def shortage(self, tokens: int, context_tokens: int) -> str:
+        """Why a cache of ``tokens`` holds no request of the whole context, and what would; empty if it does."""
+        least, block = self.least(context_tokens), self.block(context_tokens)
+        if tokens >= least:
+            return ""
+        blocks, whole = tokens // block, f"one request of limits.context_tokens, {context_tokens}"
+        if self.reserve == "full":
+            return f"{tokens} KV tokens do not hold {whole}; at least {least}"
+        made = f"{blocks} block{'' if blocks == 1 else 's'} of kv.block_tokens, {block}"
+        return f"{tokens} KV tokens are {made}, and do not hold {whole}; at least {least}"
+
 
 class SloSpec(Section):
     ttft_s: PositiveFloat | None = None

@@ -142,10 +142,8 @@ def _request_sizes(scenario: Scenario) -> Iterator[Problem]:
         )
     for name in ("target_tokens", "draft_tokens"):
         tokens = getattr(scenario.kv, name)
-        if tokens is not None and tokens < context:
-            yield Problem(
-                ("kv", name), f"{tokens} cannot hold one request; at least limits.context_tokens, {context}"
-            )
+        if tokens is not None and (shortage := scenario.kv.shortage(tokens, context)):
+            yield Problem(("kv", name), shortage)
 
 
 # --- models, devices, placement ---------------------------------------------------------------

@@ -9,6 +9,7 @@ class KvPool:
     ``reserve="full"``: every slot is ``slot_tokens`` long from the start, so growing never fails.
     ``reserve="grow"``: a slot takes blocks of ``block_tokens`` as its context grows, and
     :meth:`grow` fails when none is left. Blocks held and blocks free always add up to ``blocks``.
+    Raises ValueError for a capacity that no slot fits in: a request could wait for it without end.
     """
 
     def __init__(self, capacity_tokens: int, slot_tokens: int, *, reserve: str, block_tokens: int) -> None:
@@ -16,6 +17,10 @@ class KvPool:
         self.block_tokens = slot_tokens if self.full else block_tokens
         self.slot_tokens = slot_tokens
         self.blocks = capacity_tokens // self.block_tokens
+        if self.blocks * self.block_tokens < slot_tokens:
+            raise ValueError(
+                f"{self.blocks} blocks of {self.block_tokens} tokens hold no slot of {slot_tokens}"
+            )
         self.free_blocks = self.blocks
         self._held: dict[int, int] = {}  # slot -> blocks
         self._free_slots: list[int] = []

@@ -35,7 +35,8 @@ class Strict(ConstantPredictor):
         return super().catch_up(draft, tokens, starts)
 
     def propose(self, draft: int, lengths: Sequence[int], contexts: Sequence[int]) -> Estimate:
-        assert len(lengths) <= BATCH and max(lengths) <= LENGTH
+        assert len(lengths) <= BATCH
+        assert max(lengths) <= LENGTH
         assert all(k + c <= LIMIT for k, c in zip(lengths, contexts, strict=True))
         return super().propose(draft, lengths, contexts)
 
