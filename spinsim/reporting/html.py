@@ -18,7 +18,7 @@ from spinsim.reporting.report_confidence import confidence, headline_span
 from spinsim.reporting.report_data import BINS, RunFolder, read_folder
 from spinsim.reporting.report_regret import regret
 from spinsim.reporting.scenario_text import describe
-from spinsim.reporting.terminal import LATENCIES, duration, number, percent
+from spinsim.reporting.terminal import LATENCIES, duration, lost_rows, number, percent
 
 _ACCEPTANCE = {
     "synthetic": "synthetic acceptance",
@@ -123,6 +123,17 @@ def _headline(s: dict[str, Any]) -> str:
         f'<p class="note">{tokens["committed"]:,} tokens committed '
         f"from {duration(s['window']['start_s'])} to {duration(s['window']['end_s'])}; "
         f"{escape(s['window']['note'])}.</p>"
+        + _limits(s)
+    )
+
+
+def _limits(s: dict[str, Any]) -> str:
+    """What held the run back, and rows of the source that were lost. Older folders know neither."""
+    held, lost = s.get("held_back"), lost_rows(s)
+    return "".join(
+        f'<p class="note">{name}: {escape(text)}.</p>'
+        for name, text in (("Held back", held["text"] if held else ""), ("Workload", lost))
+        if text
     )
 
 

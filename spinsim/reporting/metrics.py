@@ -11,6 +11,7 @@ from spinsim.costs.base import LABELS
 from spinsim.engine.records import CANCELLED, COMPLETED, REJECTED, UNFINISHED, Records
 from spinsim.engine.world import NS
 from spinsim.reporting.columns import Bools, Floats, RequestColumns, ratio, row_headers, view
+from spinsim.reporting.held_back import held_back
 from spinsim.reporting.lanes import device_busy, lane_busy
 from spinsim.reporting.speculation import RoundRows, speculation, verification
 from spinsim.reporting.window import CLOSED, Window, window_of
@@ -33,6 +34,8 @@ DEFINITIONS = {
     "within_run": "intervals of this run's own numbers, from batch means over the window: the chance of one "
     "finite run, not the error of predicted costs or acceptance",
     "regret": "time lost to a selector that knew every acceptance, by round; see docs/metrics.md",
+    "held_back": "what limits the run, by the order of docs/metrics.md; admitted and waiting requests are time "
+    "averages, for_memory and for_batch shares of the time in which a request waits for either",
     "padding_fraction": "1 - kv_tokens / padded_kv_tokens, real over executed",
 }
 
@@ -92,6 +95,9 @@ def summarise(
     summary["devices"] = device_busy(records, window)
     summary["lanes"] = lane_busy(records, window)
     summary["host"] = {"orchestrator_s": records.orchestrator_s, "idle_caused_s": records.idle_caused_s}
+    summary["held_back"] = held_back(
+        records, requests, scenario, window, summary["lanes"], live=mode == "live"
+    )
     summary["costs"] = _cost_shares(records.label_s)
     summary["acceptance"] = {"source": acceptance_source}
     summary["run"] = {

@@ -171,6 +171,24 @@ def _drafts(s: Summary) -> Table:
     return table
 
 
+def lost_rows(s: Summary) -> str:
+    """``4 of 15 rows read; 11 malformed, the first share.json:3: ...``; empty where no row was lost."""
+    workload = s.get("workload") or {}
+    lost = workload.get("malformed_rows", 0)
+    if not lost:
+        return ""
+    rest = _without_folder(workload["first"][0])
+    read = workload.get("rows_read")
+    said = f"{read:,} of {read + lost:,} rows read; " if read is not None else ""
+    return f"{said}{lost:,} malformed, the first {rest}"
+
+
+def _without_folder(place: str) -> str:
+    """``file:line: problem`` without the folders of ``file``; a problem may hold slashes, too."""
+    file, colon, rest = place.partition(":")
+    return file.rpartition("/")[2] + colon + rest
+
+
 def _facts(s: Summary) -> Table:
     table = Table.grid(padding=(0, 3))
     table.add_column(style="dim", min_width=12)
@@ -186,11 +204,15 @@ def _facts(s: Summary) -> Table:
     )
     busy = "   ".join(f"{name} {percent(d['busy_fraction'])}" for name, d in s["devices"].items())
     table.add_row("devices busy", busy)
+    if held := s.get("held_back"):
+        table.add_row("held back", Text(held["text"]))
     for device, why in (s.get("other_hardware") or {}).items():
         table.add_row("hardware", f"{device} is called {why} would be right")
     states = ("completed", "rejected", "preempted", "cancelled", "unfinished")
     counts = [f"{requests[state]:,} {state}" for state in states if requests.get(state)]
     table.add_row("requests", f"{requests['submitted']:,} submitted: {', '.join(counts) or 'none ended'}")
+    if lost := lost_rows(s):
+        table.add_row("workload", Text(lost))
     shares = [f"{percent(s['costs'][label])} {label}" for label in LABELS if s["costs"].get(label)]
     table.add_row("costs", ", ".join(shares) or "nothing was predicted")
     table.add_row("acceptance", f"{s['acceptance']['source']}")

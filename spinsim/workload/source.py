@@ -27,6 +27,7 @@ class Rows(NamedTuple):
     rows: list[Row]
     malformed: list[MalformedRow]
     timed: bool
+    read: int  # good rows, those left out by the slice included
 
 
 def resolve(path: str, base_dir: Path, key: str) -> Path:
@@ -89,7 +90,7 @@ def load_rows(source: Source, base_dir: Path) -> Rows:
         zero = zero + source.start_s if source.start_s is not None else _arrival(rows[0])
         rows = [row._replace(arrival_s=_arrival(row) - zero) for row in rows]
     capped = [_capped(row, source) for row in rows for _ in range(source.copies)]
-    return Rows(capped, malformed, timed=zero is not None)
+    return Rows(capped, malformed, timed=zero is not None, read=seen)
 
 
 def repeated(rows: list[Row], count: int) -> list[Row]:

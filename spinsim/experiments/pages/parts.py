@@ -10,7 +10,7 @@ from spinsim.experiments.metrics import Metric
 from spinsim.experiments.rows import Row, failures
 from spinsim.experiments.statistics import Interval
 from spinsim.reporting import page
-from spinsim.reporting.terminal import NOTHING, number, percent
+from spinsim.reporting.terminal import NOTHING, lost_rows, number, percent
 
 _SHARES = ("attainment", "acceptance_rate", "_fraction")
 _LATENCIES = ("latency.tpot_s.", "latency.e2e_s.", "latency.ttft_s.")
@@ -64,7 +64,9 @@ def provenance(rows: Sequence[Row]) -> str:
     shares = {label: sum(s["costs"].get(label) or 0.0 for s in found) / len(found) for label in LABELS}
     costs = ", ".join(f"{percent(share)} {label}" for label, share in shares.items() if share)
     acceptance = ", ".join(sorted({s["acceptance"]["source"] for s in found}))
-    return f"costs: {costs or 'nothing was predicted'}; acceptance: {acceptance}"
+    said = f"costs: {costs or 'nothing was predicted'}; acceptance: {acceptance}"
+    lost = next((text for s in found if (text := lost_rows(s))), "")
+    return f"{said}; workload: {lost}" if lost else said
 
 
 def provenance_note(rows: Sequence[Row]) -> str:
