@@ -310,7 +310,7 @@ class KvSpec(Section):
         return -(-context_tokens // self.block(context_tokens)) * self.block(context_tokens)
 
     def shortage(self, tokens: int, context_tokens: int) -> str:
-        """Why a cache of ``tokens`` holds no request of the whole context, and what would; empty if it does."""
+        """Why a cache of ``tokens`` holds no request of the whole context, or empty where it does."""
         least, block = self.least(context_tokens), self.block(context_tokens)
         if tokens >= least:
             return ""

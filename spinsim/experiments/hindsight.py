@@ -63,8 +63,8 @@ def hindsight(
     ``outputs``: output tokens by request. At every position where a request was, each arm's gain is known
     from the field; its time is the predictor's, for the run's mean batch and context, with as many
     draft tokens as the chosen draft had, within ``context_tokens`` together. The oracle takes the arms with
-    most tokens per second over all these rounds, a ratio of sums (fixed point after Dinkelbach 1967); a choice
-    loses ``(rate * seconds - tokens) / rate`` more than the oracle's. Ours.
+    most tokens per second over all these rounds, a ratio of sums (fixed point after Dinkelbach 1967); a
+    choice loses ``(rate * seconds - tokens) / rate`` more than the oracle's. Ours.
     """
     arms = [*records.drafts, NO_DRAFT_LABEL]
     rows = _rows(records, outputs, field, predictor, remote, allow_none, context_tokens)

@@ -22,7 +22,8 @@ Holder = Literal["nothing", "kv", "target", "draft", "host", "batch", "arrivals"
 
 class Occupancy(NamedTuple):
     """Time averages over the window: requests admitted, requests waiting, and shares of the time in which
-    somebody waits although ``limits.batch`` has room (``for_memory``), or since it has none (``for_batch``)."""
+    somebody waits although ``limits.batch`` has room (``for_memory``), or since it has none (``for_batch``).
+    """
 
     admitted: float
     waiting: float
@@ -109,7 +110,10 @@ def _judge(
     if busy[busiest] >= BUSY:
         target = busiest == records.lanes[0][0]
         whose = "the target" if target else "a draft's lane"
-        return "target" if target else "draft", f"{whose}: {busiest} works {_percent(busy[busiest])} of the time"
+        return (
+            "target" if target else "draft",
+            f"{whose}: {busiest} works {_percent(busy[busiest])} of the time",
+        )
     if host >= HOST:
         return "host", f"the host: the orchestrator works {_percent(host)} of the time{beside}"
     if used.for_batch >= WAITING:

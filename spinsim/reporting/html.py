@@ -122,8 +122,7 @@ def _headline(s: dict[str, Any]) -> str:
         f'<div class="headline">{"".join(stats)}</div>'
         f'<p class="note">{tokens["committed"]:,} tokens committed '
         f"from {duration(s['window']['start_s'])} to {duration(s['window']['end_s'])}; "
-        f"{escape(s['window']['note'])}.</p>"
-        + _limits(s)
+        f"{escape(s['window']['note'])}.</p>" + _limits(s)
     )
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from spinsim.errors import InputError
 from spinsim.scenario import Source
+from spinsim.text_files import DAMAGED
 from spinsim.workload.readers import READERS
 from spinsim.workload.readers.row import Row
 from spinsim.workload.request import MalformedRow
@@ -68,6 +69,10 @@ def load_rows(source: Source, base_dir: Path) -> Rows:
     malformed: list[MalformedRow] = []
     try:
         rows, seen, zero = _slice(reader.read(path), source, malformed)
+    except DAMAGED as error:
+        raise InputError(
+            f"{path} is damaged: {error}; a whole compressed file", key="workload.source.path"
+        ) from error
     except OSError as error:
         raise InputError(
             f"cannot read {path}: {error.strerror or error}; {reader.expected}", key="workload.source.path"

@@ -96,4 +96,6 @@ def test_averages_by_hand() -> None:
     window = Window(0, 10 * NS, "", "")
     assert occupancy(columns, window, batch=1) == pytest.approx((1.0, 0.6, 0.0, 0.6))
     assert occupancy(columns, window, batch=2) == pytest.approx((1.0, 0.6, 0.6, 0.0))
-    assert occupancy(columns, Window(4 * NS, 8 * NS, "", ""), batch=2) == pytest.approx((1.0, 0.75, 0.75, 0.0))
+    assert occupancy(columns, Window(4 * NS, 8 * NS, "", ""), batch=2) == pytest.approx(
+        (1.0, 0.75, 0.75, 0.0)
+    )

@@ -146,7 +146,7 @@ CASES = {
     "draft memory below one request": ("seed: 3", "seed: 3\nkv:\n  draft_tokens: 255", "kv.draft_tokens", 4),
     "blocks round below one request": (
         "seed: 3",
-        "seed: 3\nkv:\n  reserve: grow\n  block_tokens: 100\n  target_tokens: 299",  # 256 tokens take 3 blocks
+        "seed: 3\nkv:\n  reserve: grow\n  block_tokens: 100\n  target_tokens: 299",  # 256 take 3
         "kv.target_tokens",
         6,
     ),
