@@ -34,7 +34,7 @@ DEFINITIONS = {
     "within_run": "intervals of this run's own numbers, from batch means over the window: the chance of one "
     "finite run, not the error of predicted costs or acceptance",
     "regret": "time lost to a selector that knew every acceptance, by round; see docs/metrics.md",
-    "held_back": "what limits the run, in the order of docs/metrics.md; admitted and waiting are time averages "
+    "held_back": "what limits the run, in the order of docs/metrics.md; admitted, waiting: time averages "
     "of requests, for_memory and for_batch shares of the time in which one waits for either",
     "padding_fraction": "1 - kv_tokens / padded_kv_tokens, real over executed",
 }
