@@ -14,6 +14,14 @@ Name = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
 ]  # goes into dotted keys and file names
 
+# No duration (31 years), length or size is larger: 64 bits count nanoseconds up to 9.2e9 s.
+MOST = 1e9
+MOST_REQUESTS = 10_000_000  # of one run, which holds all of them in memory
+Positive = Annotated[float, Field(gt=0, le=MOST)]
+NotNegative = Annotated[float, Field(ge=0, le=MOST)]
+Rate = Annotated[float, Field(ge=1 / MOST, le=MOST)]
+Factor = Annotated[float, Field(ge=1, le=1e6)]
+
 
 class Section(BaseModel):
     """A mapping of the YAML: unknown keys are errors, values do not change after loading."""
@@ -26,32 +34,32 @@ class Section(BaseModel):
 
 class Fixed(Section):
     distribution: Literal["fixed"] = "fixed"
-    value: PositiveFloat
+    value: Positive
 
 
 class Uniform(Section):
     """Every integer (or real) from ``min`` to ``max`` alike."""
 
     distribution: Literal["uniform"]
-    min: PositiveFloat
-    max: PositiveFloat
+    min: Positive
+    max: Positive
 
 
 class Lognormal(Section):
     """exp(Normal(ln median, sigma)), redrawn nowhere: values are clipped to [min, max]."""
 
     distribution: Literal["lognormal"]
-    median: PositiveFloat
+    median: Positive
     sigma: Annotated[float, Field(ge=0)]
-    min: PositiveFloat = 1
-    max: PositiveFloat | None = None
+    min: Positive = 1
+    max: Positive | None = None
 
 
 class Empirical(Section):
     """``values`` drawn with ``weights`` (equal when left out)."""
 
     distribution: Literal["empirical"]
-    values: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+    values: Annotated[tuple[Positive, ...], Field(min_length=1)]
     weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
 
 
@@ -60,15 +68,15 @@ Distribution = Annotated[Fixed | Uniform | Lognormal | Empirical, Field(discrimi
 
 class Poisson(Section):
     process: Literal["poisson"]
-    rate_per_s: PositiveFloat
+    rate_per_s: Rate
 
 
 class Gamma(Section):
     """Independent gamma gaps with mean 1/rate and the given coefficient of variation."""
 
     process: Literal["gamma"]
-    rate_per_s: PositiveFloat
-    cv: PositiveFloat
+    rate_per_s: Rate
+    cv: Annotated[float, Field(ge=1e-6, le=1e6)]
 
 
 class ClosedLoop(Section):
@@ -86,7 +94,7 @@ class Replay(Section):
     """The source's own arrival times, ``rate_scale`` times as fast."""
 
     process: Literal["replay"]
-    rate_scale: PositiveFloat = 1.0
+    rate_scale: Rate = 1.0
 
 
 Arrivals = Annotated[Poisson | Gamma | ClosedLoop | AllAtOnce | Replay, Field(discriminator="process")]
@@ -151,7 +159,7 @@ class ModelsSpec(Section):
 
 class DeviceSpec(Section):
     hardware: str  # a name of spinsim.costs.hardware; "cpu" for the host
-    memory_gib: PositiveFloat | None = None  # None: from the sheet
+    memory_gib: Positive | None = None  # None: from the sheet
 
 
 class PlacementSpec(Section):
@@ -166,23 +174,23 @@ class ConstantCosts(Section):
     """Every operation takes the same time whatever its shape: for teaching and closed forms."""
 
     model: Literal["constant"]
-    prefill_s: Annotated[float, Field(ge=0)] = 0.0
-    verify_s: Annotated[float, Field(ge=0)]
-    draft_step_s: Annotated[float, Field(ge=0)] | dict[str, Annotated[float, Field(ge=0)]] = 0.0
-    catch_up_s: Annotated[float, Field(ge=0)] = 0.0
-    transfer_s: Annotated[float, Field(ge=0)] = 0.0
-    orchestrator_s: Annotated[float, Field(ge=0)] = 0.0
-    hop_s: Annotated[float, Field(ge=0)] = 0.0
-    slowdown: Annotated[float, Field(ge=1)] = 1.0
+    prefill_s: NotNegative = 0.0
+    verify_s: NotNegative
+    draft_step_s: NotNegative | dict[str, NotNegative] = 0.0
+    catch_up_s: NotNegative = 0.0
+    transfer_s: NotNegative = 0.0
+    orchestrator_s: NotNegative = 0.0
+    hop_s: NotNegative = 0.0
+    slowdown: Factor = 1.0
 
 
 class RooflineCosts(Section):
     """From hardware sheets and model shapes: overhead + sum of max(bytes/bandwidth, flops/rate)."""
 
     model: Literal["roofline"]
-    efficiency: Annotated[float, Field(gt=0, le=1)] | None = None  # None: the sheet's own defaults
+    efficiency: Annotated[float, Field(ge=1e-6, le=1)] | None = None  # None: the sheet's own defaults
     graphs: bool = True  # CUDA graphs: launches cost little, shapes are bucketed
-    slowdown: Annotated[float, Field(ge=1)] = 1.8  # two busy lanes on one GPU, each; ours
+    slowdown: Factor = 1.8  # two busy lanes on one GPU, each; ours
 
 
 class ProfileCosts(Section):
@@ -196,9 +204,9 @@ class ProfileCosts(Section):
 class LinearPass(Section):
     """Seconds of a pass: ``base_s`` + ``token_s`` * tokens + ``kv_token_s`` * KV tokens."""
 
-    base_s: Annotated[float, Field(ge=0)] = 0.0
-    token_s: Annotated[float, Field(ge=0)] = 0.0
-    kv_token_s: Annotated[float, Field(ge=0)] = 0.0
+    base_s: NotNegative = 0.0
+    token_s: NotNegative = 0.0
+    kv_token_s: NotNegative = 0.0
 
 
 class LinearCosts(Section):
@@ -211,7 +219,7 @@ class LinearCosts(Section):
     drafts: dict[str, LinearPass] = Field(default_factory=dict)
     prefill: LinearPass | None = None  # None: as the target's
     catch_up: LinearPass = LinearPass()
-    step_s: Annotated[float, Field(ge=0)] = 0.0
+    step_s: NotNegative = 0.0
 
 
 Costs = Annotated[ConstantCosts | RooflineCosts | ProfileCosts | LinearCosts, Field(discriminator="model")]
@@ -243,7 +251,7 @@ class LogisticAcceptance(Section):
     difficulty_mean: float = 0.0
     difficulty_sd: Annotated[float, Field(ge=0)] = 1.0
     drift_sd: Annotated[float, Field(ge=0)] = 0.0
-    drift_tokens: PositiveFloat = 64.0
+    drift_tokens: Positive = 64.0
     domains: dict[str, LogisticDomain] = Field(default_factory=dict)
 
 
@@ -327,7 +335,7 @@ class SloSpec(Section):
 
 
 class MetricsSpec(Section):
-    warmup_s: Annotated[float, Field(ge=0)] = 0.0
+    warmup_s: NotNegative = 0.0
 
 
 class SamplingSpec(Section):
@@ -342,7 +350,7 @@ class LiveSpec(Section):
     widen: bool = False  # run embedded weights at the cost of ``shape`` (a cost stand-in)
 
 
-Deviation = Annotated[float, Field(ge=0)]
+Deviation = Annotated[float, Field(ge=0, le=10)]  # e^10: beyond it is no noise
 NoisyOperation = Literal["prefill", "catch_up", "propose", "verify"]
 NoisyPart = Literal["prefill", "catch_up", "propose", "verify", "hop", "handling"]  # the host's as well
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from spinsim.errors import InputError
 from spinsim.scenario import (
+    MOST_REQUESTS,
     AllAtOnce,
     ConstantAcceptance,
     ConstantCosts,
@@ -28,6 +29,8 @@ from spinsim.scenario_errors import Problem, did_you_mean, one_of
 from spinsim.scenario_yaml import KeyPath
 
 TIMED_FORMATS = ("azure", "mooncake", "burstgpt")  # sources that record arrival times
+# Of one request with 128 output tokens, simulated with four proposed tokens a round on one core of a server.
+REQUEST_S, REQUEST_BYTES = 0.5e-3, 5_000
 RESERVED = ("target", "none", "smallest", "all")  # words that mean something where drafts are named
 
 
@@ -53,6 +56,8 @@ def problems(scenario: Scenario, base_dir: Path) -> Iterator[Problem]:
 def _workload(scenario: Scenario) -> Iterator[Problem]:
     workload, at = scenario.workload, ("workload",)
     source = workload.source
+    if costly := _many(workload.requests or 0):
+        yield Problem((*at, "requests"), costly)
     if source is None:
         for name in ("requests", "prompt_tokens", "output_tokens"):
             if getattr(workload, name) is None:
@@ -90,6 +95,17 @@ def _workload(scenario: Scenario) -> Iterator[Problem]:
         distribution = getattr(workload, name)
         if distribution is not None:
             yield from _distribution(distribution, (*at, name), whole=name != "patience_s")
+
+
+def _many(requests: int) -> str:
+    """What a run of so many requests costs, where that is more than anybody waits for; else empty."""
+    if requests <= MOST_REQUESTS:
+        return ""
+    hours, gigabytes = requests * REQUEST_S / 3600, requests * REQUEST_BYTES / 1e9
+    return (
+        f"{requests:,} requests would take some {hours:,.0f} hours and {gigabytes:,.0f} GB of memory "
+        f"(0.5 ms and 5 kB each, at 128 output tokens); at most {MOST_REQUESTS:,}"
+    )
 
 
 def _distribution(distribution: Distribution, at: KeyPath, *, whole: bool) -> Iterator[Problem]:

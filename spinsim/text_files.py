@@ -8,11 +8,11 @@ import lzma
 import zlib
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TextIO
+from typing import IO, TextIO
 
 from spinsim.errors import InputError
 
-COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}  # by a file's first bytes
+# The first bytes of files that are no text.
 OTHERS = {b"(\xb5/\xfd": "compressed with zstd", b"PK\x03\x04": "a zip archive", b"PAR1": "a Parquet file"}
 DAMAGED = (EOFError, zlib.error, lzma.LZMAError)  # what reading a file that is cut or changed raises
 
@@ -28,6 +28,17 @@ def open_text(path: Path) -> TextIO:
     for magic, what in OTHERS.items():
         if start.startswith(magic):
             raise InputError(f"is {what}; unpack or convert it to text first (gzip is read)", file=str(path))
-    opened = next((opener for magic, opener in COMPRESSED.items() if start.startswith(magic)), None)
-    binary = path.open("rb") if opened is None else opened(path, "rb")
-    return TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    return TextIOWrapper(
+        _decompressed(path, start), encoding="utf-8-sig", errors="surrogateescape", newline=""
+    )
+
+
+def _decompressed(path: Path, start: bytes) -> IO[bytes]:
+    """The file's contents; ``start`` are its first bytes."""
+    if start.startswith(b"\x1f\x8b"):
+        return gzip.open(path, "rb")
+    if start.startswith(b"BZh"):
+        return bz2.open(path, "rb")
+    if start.startswith(b"\xfd7zXZ"):
+        return lzma.open(path, "rb")
+    return path.open("rb")

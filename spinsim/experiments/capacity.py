@@ -17,11 +17,11 @@ from spinsim.experiments.metrics import metric, value
 from spinsim.experiments.rows import Planned, Row, plan, rows_of
 from spinsim.experiments.statistics import Interval, mean_interval
 from spinsim.experiments.variants import override, seeds_from
-from spinsim.scenario import AllAtOnce, ClosedLoop, Gamma, Poisson, Replay, Scenario
+from spinsim.scenario import MOST_REQUESTS, AllAtOnce, ClosedLoop, Gamma, Poisson, Replay, Scenario
 from spinsim.scenario_file import LoadedScenario, load
 from spinsim.workload.build import build_workload
 
-FEWEST_REQUESTS, MOST_REQUESTS = 50, 10_000_000
+FEWEST_REQUESTS = 50
 CURVE = (0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5)  # rates of the curve, in capacities
 MOST_DOUBLINGS = 24
 SHORT_S = 60.0  # of traffic: the backlog of a shorter burst is gone before it hurts

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from spinsim.errors import InputError
-from spinsim.scenario import Source
+from spinsim.scenario import MOST_REQUESTS, Source
 from spinsim.text_files import DAMAGED
 from spinsim.workload.readers import READERS
 from spinsim.workload.readers.row import Row
@@ -89,6 +89,11 @@ def load_rows(source: Source, base_dir: Path) -> Rows:
         raise InputError(
             f"the slice holds none of the {seen} rows of {path}; a smaller skip, or a wider start_s to end_s",
             key="workload.source",
+        )
+    if len(rows) * source.copies > MOST_REQUESTS:
+        raise InputError(
+            f"{source.copies:,} copies of {len(rows):,} rows; at most {MOST_REQUESTS:,} requests in all",
+            key="workload.source.copies",
         )
     if zero is not None:
         rows.sort(key=_arrival)
