@@ -6,15 +6,15 @@ import bz2
 import gzip
 import lzma
 import zlib
-from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, TextIO
+from typing import TextIO
 
 from spinsim.errors import InputError
 
 # The first bytes of files that are no text.
 OTHERS = {b"(\xb5/\xfd": "compressed with zstd", b"PK\x03\x04": "a zip archive", b"PAR1": "a Parquet file"}
 DAMAGED = (EOFError, zlib.error, lzma.LZMAError)  # what reading a file that is cut or changed raises
+_ENCODING, _ERRORS = "utf-8-sig", "surrogateescape"
 
 
 def open_text(path: Path) -> TextIO:
@@ -28,17 +28,10 @@ def open_text(path: Path) -> TextIO:
     for magic, what in OTHERS.items():
         if start.startswith(magic):
             raise InputError(f"is {what}; unpack or convert it to text first (gzip is read)", file=str(path))
-    return TextIOWrapper(
-        _decompressed(path, start), encoding="utf-8-sig", errors="surrogateescape", newline=""
-    )
-
-
-def _decompressed(path: Path, start: bytes) -> IO[bytes]:
-    """The file's contents; ``start`` are its first bytes."""
     if start.startswith(b"\x1f\x8b"):
-        return gzip.open(path, "rb")
+        return gzip.open(path, "rt", encoding=_ENCODING, errors=_ERRORS, newline="")
     if start.startswith(b"BZh"):
-        return bz2.open(path, "rb")
+        return bz2.open(path, "rt", encoding=_ENCODING, errors=_ERRORS, newline="")
     if start.startswith(b"\xfd7zXZ"):
-        return lzma.open(path, "rb")
-    return path.open("rb")
+        return lzma.open(path, "rt", encoding=_ENCODING, errors=_ERRORS, newline="")
+    return path.open(encoding=_ENCODING, errors=_ERRORS, newline="")

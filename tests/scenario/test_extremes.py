@@ -65,7 +65,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "constants": {
         "costs": {
             "model": "constant", "prefill_s": 0.01, "verify_s": 0.01, "draft_step_s": 0.001,
-            "catch_up_s": 0.001, "transfer_s": 0.001, "orchestrator_s": 0.0001, "hop_s": 0.0001, "slowdown": 1.2,
+            "catch_up_s": 0.001, "transfer_s": 0.001, "orchestrator_s": 0.0001,
+            "hop_s": 0.0001, "slowdown": 1.2,
         },
         "acceptance": {"model": "constant", "probability": 0.5},
         "workload": {
