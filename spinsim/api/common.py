@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 from spinsim.errors import InputError
 from spinsim.experiments.evaluate import Lab
+from spinsim.experiments.failed import CellsFailed
 from spinsim.experiments.pool import open_pool
 from spinsim.experiments.store import Store, open_store
 from spinsim.experiments.variants import override
@@ -19,6 +20,7 @@ PathLike = str | Path
 Settings = Mapping[str, Any] | Sequence[str] | str  # {"key.path": value}, or "key.path=value" texts
 Texts = Sequence[str] | str  # several, or one
 Paths = Sequence[PathLike] | PathLike
+ScenarioLike = PathLike | Mapping[str, Any]  # a file, its YAML as a text with line breaks, or its contents
 Progress = Callable[[str, float, float], None]  # (phase, done, total)
 
 
@@ -67,7 +69,7 @@ def several(**counts: int) -> None:
 
 
 def loaded(
-    scenario: PathLike,
+    scenario: ScenarioLike,
     settings: Settings,
     seed: int | None,
     device: str | None = None,
@@ -76,7 +78,17 @@ def loaded(
     """A valid scenario with what is overridden. Raises InputError with a line per problem."""
     load_plugins(paths(plugins))
     seeds = () if seed is None else (f"seed={seed}",)
-    return load(Path(scenario), [*overrides(settings), *seeds], device)
+    return load(scenario, [*overrides(settings), *seeds], device)
+
+
+R = TypeVar("R")
+
+
+def whole(result: R, summary: dict[str, Any]) -> R:
+    """``result``. Raises CellsFailed, which has it, where cells of the experiment failed."""
+    if summary["failed"]:
+        raise CellsFailed(result, summary)
+    return result
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import typer
 
@@ -20,6 +20,7 @@ BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 # what comes with an extra only, so that a missing one is named by what installs it
 EXTRAS = {"torch": "live", "transformers": "live", "tokenizers": "live", "safetensors": "live"}
 P = ParamSpec("P")
+R = TypeVar("R")
 Progress = Callable[[str, float, float], None]
 
 
@@ -93,6 +94,17 @@ def experimenting(out: Path, *, quiet: bool) -> Iterator[Progress | None]:
         where = f"; finished cells are in {out}, --resume goes on with them" if kept else ""
         typer.echo(f"interrupted{where}", err=True)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def despite_failures(experiment: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """The result of an experiment, failed cells or not: :func:`show_experiment` tells of them."""
+    from spinsim.experiments.failed import CellsFailed
+
+    try:
+        return experiment(*args, **kwargs)
+    except CellsFailed as error:
+        result: R = error.result
+        return result
 
 
 def show_experiment(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from spinsim.costs.base import LABELS
+from spinsim.experiments.compare import Effect
 from spinsim.experiments.metrics import Metric
 from spinsim.experiments.rows import Row, failures
 from spinsim.experiments.statistics import Interval
@@ -46,6 +47,26 @@ def signed_spread(interval: Interval | None) -> str:
     if interval is None or interval.low is None:
         return NOTHING
     return f"{signed(interval.low)} to {signed(interval.high)}"
+
+
+def changed(effect: Effect) -> str:
+    """An effect's difference to the baseline: in percent of it, of a share in percentage points."""
+    return _points(effect.difference) if is_share(effect.metric) else signed(effect.relative)
+
+
+def changed_spread(effect: Effect) -> str:
+    """Its interval."""
+    if not is_share(effect.metric):
+        return signed_spread(effect.relative)
+    found = effect.difference
+    if found is None or found.low is None:
+        return NOTHING
+    return f"{_points(found.low)} to {_points(found.high)}"
+
+
+def _points(share: Interval | float | None) -> str:
+    text = signed(share)
+    return text if text == NOTHING else text.replace(" %", " pp")
 
 
 def head(kicker: str, title: str, lede: str) -> str:

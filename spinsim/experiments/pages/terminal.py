@@ -10,10 +10,9 @@ from rich.text import Text
 
 from spinsim.experiments.capacity import Capacity
 from spinsim.experiments.compare import Comparison
-from spinsim.experiments.metrics import value
-from spinsim.experiments.pages.parts import provenance, shown, signed, signed_spread
+from spinsim.experiments.pages.parts import changed, changed_spread, provenance, shown
 from spinsim.experiments.pages.search import gain_text, objectives_text, rate_text
-from spinsim.experiments.pages.sweep import grouped
+from spinsim.experiments.pages.sweep import grouped, mean_shown
 from spinsim.experiments.sweep import Sweep
 from spinsim.experiments.tune import Tuning
 from spinsim.reporting.terminal import NOTHING, WIDTH, number, percent
@@ -42,12 +41,11 @@ def print_comparison(c: Comparison, console: Console) -> None:
     for name in names:
         effect = c.effects[name][0]
         said = "baseline" if name == c.baseline else effect.verdict or NOTHING
-        relative = effect.relative
         first.add_row(
             name,
             shown(effect.metric, effect.mean.estimate),
-            signed(relative) if name != c.baseline else "",
-            signed_spread(relative) if name != c.baseline else "",
+            changed(effect) if name != c.baseline else "",
+            changed_spread(effect) if name != c.baseline else "",
             Text(said, style=_COLOURS.get(said, "dim")),
         )
     _print(console, Text.assemble((f"{len(c.seeds)} seeds, paired; against {c.baseline}", "dim")), first)
@@ -59,7 +57,7 @@ def print_comparison(c: Comparison, console: Console) -> None:
             for name in others:
                 effect = c.effects[name][i]
                 style = _COLOURS.get(effect.verdict or "", "dim")
-                text = Text(signed(effect.relative), style=style)
+                text = Text(changed(effect), style=style)
                 cells.append(text)  # type: ignore[arg-type]  # rich takes both
             rest.add_row(metric.title, *cells)
         _print(console, rest)
@@ -75,8 +73,7 @@ def print_sweep(s: Sweep, console: Console) -> None:
     for key, rows in list(groups.items())[:MOST_ROWS]:
         cells = []
         for metric in s.metrics[:3]:
-            found = [v * metric.scale for row in rows if (v := value(row.summary or {}, metric)) is not None]
-            cells.append(number(sum(found) / len(found), 4) if found else NOTHING)
+            cells.append(mean_shown(metric, rows))
         table.add_row(*map(str, key), *cells)
     _print(console, table)
     if len(groups) > MOST_ROWS:
@@ -112,19 +109,19 @@ def print_tuning(t: Tuning, console: Console) -> None:
     for winner in t.winners:
         cells = []
         for effect in winner.gain:
-            cells += [shown(effect.metric, effect.mean.estimate), signed(effect.relative)]
-            cells.append(signed_spread(effect.relative))
+            cells += [shown(effect.metric, effect.mean.estimate), changed(effect)]
+            cells.append(changed_spread(effect))
         said = winner.gain[0].verdict or NOTHING
         table.add_row(winner.name, *cells, Text(said, style=_COLOURS.get(said, "dim")))
     _print(console, table)
     for winner in t.winners:
-        changed = ", ".join(
+        parameters = ", ".join(
             f"{key.removeprefix('policies.')} {value:.4g}"
             if isinstance(value, float)
             else f"{key.removeprefix('policies.')} {value}"
             for key, value in winner.trial.parameters.items()
         )
-        _print(console, Text.assemble((f"{winner.name}.yaml  ", "bold"), changed))
+        _print(console, Text.assemble((f"{winner.name}.yaml  ", "bold"), parameters))
     if len(t.winners) == 1:
         _print(console, Text(gain_text(t, t.winners[0])))
     _print(console, *(Text(note, style="yellow") for note in t.notes))
