@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from spinsim.reporting import page
+from spinsim.reporting.few import few_requests
 from spinsim.reporting.terminal import LATENCIES, duration, lost_rows, number, percent
 
 MOST_ROWS = 40
@@ -43,7 +44,7 @@ def run_shown(s: Mapping[str, Any]) -> str:
     title = f"{s['scenario']}, {s['mode']}, seed {s['seed']}"
     goodput = f"{number(s['goodput_tokens_per_s'], 4)} tokens/s goodput"
     held, lost = (s.get("held_back") or {}).get("text", ""), lost_rows(s)
-    notes = [f"held back: {held}" if held else "", f"workload: {lost}" if lost else ""]
+    notes = [f"held back: {held}" if held else "", f"workload: {lost}" if lost else "", few_requests(s)]
     return shown(title, ["latency", "mean", "p50", "p90", "p99"], latencies) + shown(
         goodput, ["draft", "share", "rate", "length"], drafts, notes
     )

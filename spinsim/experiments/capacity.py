@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from spinsim.experiments.metrics import metric, value
 from spinsim.experiments.rows import Planned, Row, plan, rows_of
 from spinsim.experiments.statistics import Interval, mean_interval
 from spinsim.experiments.variants import override, seeds_from
+from spinsim.reporting.few import FEW
 from spinsim.scenario import MOST_REQUESTS, AllAtOnce, ClosedLoop, Gamma, Poisson, Replay, Scenario
 from spinsim.scenario_file import LoadedScenario, load
 from spinsim.workload.build import build_workload
@@ -131,15 +132,29 @@ def capacity(wanted: CapacityPlan, lab: Lab) -> Capacity:
         RatePoint(rate, tuple(found_), level)
         for rate, found_, level in zip(rates, curve.values, fitted, strict=True)
     ]
+    few = _few(search.rows)
+    if few and found is not None:
+        found = replace(found, low=None, high=None)
     return Capacity(
         scenario.name,
         scenario.slo.model_dump(),
         wanted.attainment,
         found,
         tuple(points),
-        (*notes, *_behind(search.rows, found.estimate if found else None)),
+        (*notes, *few, *_behind(search.rows, found.estimate if found else None)),
         tuple(search.rows),
     )
+
+
+def _few(rows: Sequence[Row]) -> list[str]:
+    """Said where few requests were judged, by no more than which no interval can be trusted."""
+    judged = [row.summary["slo"]["requests_judged"] for row in rows if row.summary is not None]
+    if not judged or min(judged) >= FEW:
+        return []
+    return [
+        f"no more than {min(judged)} requests were judged at some rate, too few for an interval; give "
+        f"{FEW} or more: a longer workload, or a shorter metrics.warmup_s"
+    ]
 
 
 def _behind(rows: Sequence[Row], rate: float | None) -> Iterator[str]:

@@ -13,6 +13,7 @@ import yaml
 from spinsim.costs.base import LABELS
 from spinsim.engine.records import KINDS
 from spinsim.reporting import figures, page, report_drafts, report_load
+from spinsim.reporting.few import few_requests
 from spinsim.reporting.lane_strip import lane_strip
 from spinsim.reporting.report_confidence import confidence, headline_span
 from spinsim.reporting.report_data import BINS, RunFolder, read_folder
@@ -131,7 +132,11 @@ def _limits(s: dict[str, Any]) -> str:
     held, lost = s.get("held_back"), lost_rows(s)
     return "".join(
         f'<p class="note">{name}: {escape(text)}.</p>'
-        for name, text in (("Held back", held["text"] if held else ""), ("Workload", lost))
+        for name, text in (
+            ("Held back", held["text"] if held else ""),
+            ("Workload", lost),
+            ("Few requests", few_requests(s)),
+        )
         if text
     )
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spinsim.costs.base import LABELS
+from spinsim.reporting.few import few_requests
 
 WIDTH = 100
 LATENCIES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "end to end", "queue_s": "queueing"}
@@ -63,7 +64,24 @@ def print_summary(summary: Summary, console: Console) -> None:
     parts.append(_facts(summary))
     if "intervals" in summary:
         parts += ["", _intervals(summary["intervals"])]
-    console.print(Padding(Group(*parts), (1, 1)), width=min(WIDTH, console.width))
+    print_uncut(console, *parts)
+
+
+def print_uncut(console: Console, *parts: RenderableType, above: int = 1, below: int = 1) -> None:
+    """Print within ``WIDTH`` columns, or the terminal's, but never cut a figure.
+
+    Texts and names are folded; a table whose figures need more columns gets them, and the terminal breaks its
+    lines.
+    """
+    given = console.width
+    plenty = console.options.update(width=10 * WIDTH)
+    needed = max((console.measure(part, options=plenty).minimum for part in parts), default=0)
+    width = max(min(WIDTH, given), needed + 2)
+    try:
+        console.width = max(width, given)  # it prints nothing wider than it is
+        console.print(Padding(Group(*parts), (above, 1, below, 1)), width=width)
+    finally:
+        console.width = given
 
 
 def _headline(s: Summary) -> RenderableType:
@@ -77,17 +95,19 @@ def _headline(s: Summary) -> RenderableType:
     if "slo" in s:
         lines.append(_slo(s["slo"]))
     lines.append(Text(s["window"]["note"], style="dim"))
+    if few := few_requests(s):
+        lines.append(Text(few, style="yellow"))
     if s.get("interrupted"):
         lines.append(Text(f"partial results: {s['interrupted']}", style="bold red"))
     return Group(*lines)
 
 
-def _intervals(given: Summary) -> Table:
-    """Where 90 % of the runs with other seeds and other noise lie."""
+def _intervals(given: Summary) -> RenderableType:
+    """Where 90 % of the runs with other seeds and other noise lie, and what is not in that."""
     table = _table(interval_head(given), "low", "median", "high")
     for row in interval_rows(given):
         table.add_row(*row)
-    return table
+    return Group(table, Text(given["note"], style="yellow")) if given.get("note") else table
 
 
 def interval_head(given: Summary) -> str:
@@ -125,7 +145,7 @@ def _slo(slo: Summary) -> Text:
 
 def _table(first: str, *columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
-    table.add_column(first, style="bold", min_width=10, no_wrap=True)
+    table.add_column(first, style="bold", min_width=10, overflow="fold")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     return table

@@ -108,7 +108,7 @@ def test_a_plugin_that_does_not_run_is_bad_input(text: str, tmp_path: Path) -> N
     (tmp_path / "plugin.py").write_text(text)
     result = simulate("--plugin", tmp_path / "plugin.py", "--out", tmp_path / "out")
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"{tmp_path / 'plugin.py'}: cannot be imported: ")
+    assert result.stderr.startswith(f"{tmp_path / 'plugin.py'}:1: cannot be imported: ")
     assert len(result.stderr.splitlines()) == 1
 
 

@@ -11,6 +11,7 @@ from spinsim.experiments.metrics import Metric
 from spinsim.experiments.rows import Row, failures
 from spinsim.experiments.statistics import Interval
 from spinsim.reporting import page
+from spinsim.reporting.few import FEW, requests_behind
 from spinsim.reporting.terminal import NOTHING, lost_rows, number, percent
 
 _SHARES = ("attainment", "acceptance_rate", "_fraction")
@@ -85,15 +86,25 @@ def provenance(rows: Sequence[Row]) -> str:
     shares = {label: sum(s["costs"].get(label) or 0.0 for s in found) / len(found) for label in LABELS}
     costs = ", ".join(f"{percent(share)} {label}" for label, share in shares.items() if share)
     acceptance = ", ".join(sorted({s["acceptance"]["source"] for s in found}))
-    said = f"costs: {costs or 'nothing was predicted'}; acceptance: {acceptance}"
+    return f"costs: {costs or 'nothing was predicted'}; acceptance: {acceptance}"
+
+
+def shortcomings(rows: Sequence[Row]) -> list[str]:
+    """What makes less of the figures than they seem: rows that a source lost, runs of few requests."""
+    found = [row.summary for row in rows if row.summary is not None]
+    if not found:
+        return []
     lost = next((text for s in found if (text := lost_rows(s))), "")
-    return f"{said}; workload: {lost}" if lost else said
+    said = [f"workload: {lost}"] if lost else []
+    behind = min(requests_behind(s) for s in found)
+    few = f"some runs rest on no more than {behind} requests; with fewer than {FEW}, shares say little"
+    return [*said, few] if behind < FEW else said
 
 
 def provenance_note(rows: Sequence[Row]) -> str:
-    """:func:`provenance` for a page."""
+    """:func:`provenance` and :func:`shortcomings` for a page."""
     said = provenance(rows)
-    return f'<p class="note">{escape(said)}.</p>' if said else ""
+    return "".join(f'<p class="note">{escape(text)}.</p>' for text in (said, *shortcomings(rows)) if text)
 
 
 def failed_section(rows: Sequence[Row]) -> str:
