@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, StringConstraints
 
 Name = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
@@ -17,6 +17,15 @@ Name = Annotated[
 # No duration (31 years), length or size is larger: 64 bits count nanoseconds up to 9.2e9 s.
 MOST = 1e9
 MOST_REQUESTS = 10_000_000  # of one run, which holds all of them in memory
+
+
+def _whole(value: object) -> object:
+    """``1e3`` is a whole number, as it is to JSON Schema."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+PositiveInt = Annotated[int, Field(gt=0, le=10**9), BeforeValidator(_whole)]
+NaturalInt = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
 Positive = Annotated[float, Field(gt=0, le=MOST)]
 NotNegative = Annotated[float, Field(ge=0, le=MOST)]
 Rate = Annotated[float, Field(ge=1 / MOST, le=MOST)]
@@ -116,7 +125,7 @@ class Source(Section):
         "spinsim",  # an acceptance trace: the prompts that it was recorded over
     ]
     path: str  # relative to the scenario; ``$NAME`` is taken from the environment
-    skip: Annotated[int, Field(ge=0)] = 0
+    skip: NaturalInt = 0
     limit: PositiveInt | None = None
     copies: PositiveInt = 1  # of every row, one after the other
     resample: bool = False  # draw rows by the seed, with replacement: seeds then differ as samples would
@@ -376,7 +385,7 @@ class NoiseSpec(Section):
 class Scenario(Section):
     name: Name
     description: str = ""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: NaturalInt = 0
     workload: WorkloadSpec
     models: ModelsSpec
     devices: Annotated[dict[Name, DeviceSpec], Field(min_length=1)]

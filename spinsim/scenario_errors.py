@@ -227,4 +227,4 @@ def _bounds(node: _Node) -> str:
 
 def _number(bound: object) -> str:
     """``1``, ``0.5``, ``1,000,000``."""
-    return f"{bound:,.0f}" if isinstance(bound, float) and bound >= 1e4 else f"{bound}"
+    return f"{bound:,.0f}" if isinstance(bound, int | float) and bound >= 1e4 else f"{bound}"
