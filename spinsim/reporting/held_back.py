@@ -51,6 +51,7 @@ def held_back(
     ended = records.ended_ns / NS
     host = records.orchestrator_s / ended if ended > 0 else 0.0
     by, text = _judge(records, requests, scenario, used, lanes, host, live=live)
+    text += _draft_memory(records, scenario, used)
     return {
         "by": by,
         "text": text,
@@ -123,8 +124,10 @@ def _judge(
         )
     arrivals = scenario.workload.arrivals
     if isinstance(arrivals, ClosedLoop):
-        clients = f"{arrivals.concurrency} client{'' if arrivals.concurrency == 1 else 's'}"
-        return "clients", f"clients: {clients}, and limits.batch serves {batch} requests at once{beside}"
+        return (
+            "clients",
+            f"clients: {arrivals.concurrency}, where limits.batch serves {batch} at once{beside}",
+        )
     served = f"{used.admitted:.1f} of {batch} requests are served on average"
     return "arrivals", f"arrivals: {served}, and nobody waits{beside}"
 
@@ -143,6 +146,16 @@ def _memory(
     if (most := grown(tokens, requests, scenario)) <= tokens // scenario.limits.context_tokens:
         return held + waits
     return f"{held}; grow{', which is simulated only,' if live else ''} would hold {most}{waits}"
+
+
+def _draft_memory(records: Records, scenario: Scenario, used: Occupancy) -> str:
+    """Said where a draft's K/V memory holds fewer requests than are served, and evicts the others."""
+    block = scenario.kv.block(scenario.limits.context_tokens)
+    slots = {name: records.kv_capacity_tokens.get(name, 0) // block for name in records.drafts}
+    if scenario.kv.reserve == "grow" or not slots or min(slots.values()) >= used.admitted:
+        return ""
+    name = min(slots, key=lambda draft: slots[draft])
+    return f"; K/V memory of draft {name} holds {slots[name]} of the {used.admitted:.1f} that are served"
 
 
 def grown(tokens: int, requests: RequestColumns, scenario: Scenario) -> int:

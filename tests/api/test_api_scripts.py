@@ -95,7 +95,7 @@ def test_results_show_themselves(tmp_path: Path) -> None:
     scenario = write_scenario(tmp_path)
     run = Cells(api.simulate(scenario)._repr_html_()).texts
     assert {"small, simulated, seed 1", "TTFT", "tiny", "large"} <= set(run)
-    assert any(text.startswith("held back: clients: 4 clients") for text in run)
+    assert any(text.startswith("held back: clients: 4, where") for text in run)
     swept = api.sweep(scenario, {"limits.batch": [2, 4]}, workers=0)
     assert {"limits.batch", "2", "4"} <= set(Cells(swept._repr_html_()).texts)
     slo = {"slo": {"ttft_s": 1.0, "tpot_s": 0.008}}

@@ -62,7 +62,7 @@ HELD = {
         {"limits": {"batch": 2, "context_tokens": 200}, "workload": {**WORK, "arrivals": MANY}},
         "limits.batch: 2 requests are served at once, and 30.0 more wait on average; the busiest lane, gpu",
     ),
-    "clients": ({}, "clients: 4 clients, and limits.batch serves 32 requests at once; the busiest lane, gpu"),
+    "clients": ({}, "clients: 4, where limits.batch serves 32 at once; the busiest lane, gpu"),
     "arrivals": (
         {"workload": {**WORK, "arrivals": {"process": "poisson", "rate_per_s": 0.5}}},
         "arrivals: 0.0 of 32 requests are served on average, and nobody waits; the busiest lane, gpu",
@@ -83,6 +83,13 @@ def test_grown_memory_counts_preemptions() -> None:
     assert found["by"] == "kv"
     assert "kv.reserve grow" in found["text"]
     assert found["kv_blocks"] == 37
+
+
+def test_a_drafts_small_memory_is_told_as_well() -> None:
+    """Two slots of 200 tokens for four requests: drafts read their contexts again and again."""
+    text = summary_of(scenario(kv={"draft_tokens": 400}))["held_back"]["text"]
+    assert text.startswith("clients: 4")
+    assert text.endswith("; K/V memory of draft d holds 2 of the 4.0 that are served")
 
 
 def test_averages_by_hand() -> None:
