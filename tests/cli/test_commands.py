@@ -299,7 +299,7 @@ def test_an_error_within_a_plugin_names_its_line(tmp_path: Path) -> None:
 
 def test_sigterm_keeps_what_ctrl_c_keeps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As a batch system ends a job: exit code 130, and the results so far."""
-    submit, calls = SimulatedWorld.submit, [0]
+    submit, calls, before = SimulatedWorld.submit, [0], signal.getsignal(signal.SIGTERM)
 
     def submit_and_end(world: SimulatedWorld, lane: int, operation: Any) -> Any:
         calls[0] += 1
@@ -312,4 +312,4 @@ def test_sigterm_keeps_what_ctrl_c_keeps(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert result.exit_code == 130, result.output
     assert result.stderr == f"interrupted; partial results in {tmp_path / 'out'}\n"
     assert json.loads((tmp_path / "out" / "summary.json").read_bytes())["interrupted"]
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
