@@ -36,12 +36,12 @@ from typing import Any
 import torch
 
 from spinsim.errors import InputError
-from spinsim.experiments.run import run_scenario
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.prompts import materialise
-from spinsim.live.runner.loading import LoadedModel
+from spinsim.runner.loading import LoadedModel
 from spinsim.scenario_file import LoadedScenario, load
-from spinsim.workload.build import build_workload
+from spinsim.studies.run import run_scenario
+from spinsim.workload.for_scenario import build_workload
 
 DEVIATIONS = 4.0
 BEST = 64  # tokens of a position that are looked at one by one

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import simpy
 
-from spinsim.experiments.publish import publish
-from spinsim.experiments.simulate import simulate_scenario
+from spinsim.results.publish import publish
 from spinsim.scenario_file import load
+from spinsim.studies.simulate import simulate_scenario
 
 TIMEOUTS = 200_000
 

@@ -11,7 +11,7 @@ from benchmarks.live_runs import Figures
 from spinsim.live.deployment import Deployment
 from spinsim.live.prompts import materialise
 from spinsim.scenario_file import LoadedScenario
-from spinsim.workload.build import build_workload
+from spinsim.workload.for_scenario import build_workload
 
 
 def generate(loaded: LoadedScenario, deployment: Deployment, new: int = 64) -> Figures:

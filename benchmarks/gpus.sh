@@ -5,7 +5,7 @@
 # again and validate add to what an earlier call left there. The order below is that of a first session.
 # HARDWARE names the sheet of the GPUs that are there (h100).
 set -euo pipefail
-part=${1:?one of check, host, kernels, profile, again, exact, validate, soak, one-profile, one-again,
+part=${1:?one of card, lanes, check, host, kernels, profile, again, exact, validate, soak, one-profile, one-again,
     one-validate, family-profile}
 out=${2:-results/gpus}
 hardware=${HARDWARE:-h100}
@@ -17,8 +17,13 @@ one_profile=$out/one-gpu-$hardware.json
 costs() { echo "costs={model: profile, path: $(realpath "$1")}"; }
 
 case $part in
+card) # the same four minutes on every machine: commit what it leaves in docs/measurements/host-cards
+    python3 -m benchmarks.host_card --work "$out/host-cards" ;;
+lanes) # a lane for each draft: what it gains, when a lane starts, how well the law of contention predicts
+    python3 -m benchmarks.draft_lanes scenarios/one-gpu.yaml "${gpus[@]:0:2}" --set limits.batch=32 \
+        --out "$out/$hardware-draft-lanes.json" ;;
 check) # is it right on this machine? index kernels, graphs, both GPUs, replay
-    python3 -m pytest -q -p no:xdist tests/live_runner/test_runner_tables.py tests/live_runner/test_runner_triton.py
+    python3 -m pytest -q -p no:xdist tests/runner/test_runner_tables.py tests/runner/test_runner_triton.py
     python3 -m pytest -q -p no:xdist -x tests/live/test_cuda.py ;;
 host) # what the host adds to every operation, cold and hot
     python3 -m benchmarks.host scenarios/two-gpus.yaml "${gpus[@]}" --out "$out/$hardware-host.json" ;;
@@ -39,7 +44,7 @@ soak) # the best fixed draft on another workload, timelines; 2,000 impatient req
     python3 -m benchmarks.ladder scenarios/two-gpus.yaml "${gpus[@]}" --repetitions 1 --timelines "$out/timelines" \
         --steps "best fixed" "+ ragged" "ragged, 2 micro-batches" \
         --soak 2000 --agreement 64 --generate --resume --out "$out/$hardware-ladder.json" ;;
-one-profile) # one GPU, two lanes
+one-profile) # one GPU, target and drafts beside each other
     spinsim profile scenarios/one-gpu.yaml "${gpus[@]:0:2}" --minutes "${MINUTES:-2.5}" --out "$one_profile" ;;
 one-again)
     spinsim profile scenarios/one-gpu.yaml "${gpus[@]:0:2}" --again --out "$one_profile" ;;

@@ -31,12 +31,12 @@ from typing import Any
 
 import torch
 
-from spinsim.engine.operations import Verify
-from spinsim.experiments.workplace import Workplace
 from spinsim.live.deployment import deploy
 from spinsim.live.world import Proposed
+from spinsim.operations import Verify
 from spinsim.profiling.bench import Bench
 from spinsim.profiling.probes import Probe
+from spinsim.profiling.workplace import Workplace
 from spinsim.scenario_file import load
 
 SETTINGS = ("back to back", "queued", "after sleep", "alternating")

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from spinsim.costs.hardware import Hardware, hardware_of
 from spinsim.costs.operators import PassCosts
-from spinsim.costs.shapes import ModelShape, shape_of
+from spinsim.costs.sheets.hardware import Hardware, hardware_of
+from spinsim.costs.sheets.shapes import ModelShape, shape_of
 
 LEAD_CYCLES = 1_500_000  # under a millisecond
 PROPOSED = 4  # tokens a row; a verification takes one more

@@ -29,15 +29,15 @@ from benchmarks.kernel_session import (
     tiny_plan,
     verification_floor,
 )
-from spinsim.costs.shapes import ModelShape
-from spinsim.live.runner.cache import SlotCache
-from spinsim.live.runner.graphed import GraphedRunner
-from spinsim.live.runner.kernels import flash_works, flashinfer_works
-from spinsim.live.runner.lean import LeanDecoder
-from spinsim.live.runner.loading import prepare
-from spinsim.models import family
-from spinsim.models.build import random_llama
-from spinsim.models.widen_check import exactness, timings
+from spinsim.costs.sheets.shapes import ModelShape
+from spinsim.family import family
+from spinsim.family.llama_modules import random_llama
+from spinsim.family.widen_check import exactness, timings
+from spinsim.runner.attention.kernels import flash_works, flashinfer_works
+from spinsim.runner.fused import LeanDecoder
+from spinsim.runner.graphs.runner import GraphedRunner
+from spinsim.runner.kv import SlotCache
+from spinsim.runner.loading import prepare
 
 SECTIONS = ("widening", "verification", "drafts", "packings", "flashinfer")
 PIECES = (128, 256, 512)

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from spinsim.experiments.run import Ran, run_scenario
 from spinsim.live.deployment import Deployment
-from spinsim.reporting.metrics import summarise
-from spinsim.reporting.timeline import write_timeline
+from spinsim.results.summary import summarise
+from spinsim.results.timeline import write_timeline
 from spinsim.scenario_file import LoadedScenario
+from spinsim.studies.run import Ran, run_scenario
 
 Variant = Callable[[Sequence[str]], LoadedScenario]  # the scenario with further overrides
 Figures = dict[str, Any]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from spinsim.costs.base import Predictor
-from spinsim.costs.build import build_predictor
+from spinsim.costs.for_scenario import build_predictor
 from spinsim.policies.base import Feedback, PolicyContext, RequestView
 from spinsim.policies.build import build_policies
 from spinsim.policies.registry import PACKINGS, SELECTORS

@@ -10,6 +10,8 @@ import pytest
 
 from spinsim.policies.build import KINDS
 
+pytest_plugins = ["tests.plausible_run"]  # records of a run, made by hand
+
 # Matrices here are tiny and workers share the cores: a second thread only waits. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from spinsim.acceptance.counter import BITS, bits53, counters, item_key, purpose_key
 from spinsim.acceptance.runs import runs_of
-from spinsim.acceptance.trace import PROBABILITY_STEPS, Recording
 from spinsim.errors import InputError
+from spinsim.recording import PROBABILITY_STEPS, Recording
 from spinsim.workload.request import Request
 
 

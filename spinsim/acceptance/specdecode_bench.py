@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from spinsim.acceptance.trace import Recording, Trace
 from spinsim.errors import InputError
+from spinsim.recording import Recording, Trace
 from spinsim.text_files import DAMAGED, open_text
 
 PREFIX = "acc_"

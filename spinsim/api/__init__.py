@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from spinsim.api.runs import Results, open_results, replay, report, run, schema, simulate
     from spinsim.api.search import Capacity, Tuning, capacity, tune
     from spinsim.errors import InputError
-    from spinsim.experiments.failed import CellsFailed
     from spinsim.scenario_file import load
+    from spinsim.studies.failed import CellsFailed
 
 __all__ = [
     "Capacity",
@@ -99,7 +99,7 @@ _HOMES = {
     "spinsim.api.runs": ("Results", "open_results", "replay", "report", "run", "schema", "simulate"),
     "spinsim.api.search": ("Capacity", "Tuning", "capacity", "tune"),
     "spinsim.errors": ("InputError",),
-    "spinsim.experiments.failed": ("CellsFailed",),
+    "spinsim.studies.failed": ("CellsFailed",),
     "spinsim.scenario_file": ("load",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

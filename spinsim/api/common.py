@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
 from spinsim.errors import InputError
-from spinsim.experiments.evaluate import Lab
-from spinsim.experiments.failed import CellsFailed
-from spinsim.experiments.pool import open_pool
-from spinsim.experiments.store import Store, open_store
-from spinsim.experiments.variants import override
-from spinsim.plugins import load_plugins
+from spinsim.lab.evaluate import Lab
+from spinsim.lab.pool import open_pool
+from spinsim.lab.store import Store, open_store
+from spinsim.policies.plugins import load_plugins
 from spinsim.scenario_file import LoadedScenario, load
+from spinsim.scenario_file.variants import override
+from spinsim.studies.failed import CellsFailed
 
 PathLike = str | Path
 Settings = Mapping[str, Any] | Sequence[str] | str  # {"key.path": value}, or "key.path=value" texts

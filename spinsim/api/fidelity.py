@@ -28,15 +28,15 @@ from spinsim.api.common import (
 )
 from spinsim.api.frames import frame
 from spinsim.errors import InputError
-from spinsim.experiments.variants import axis_of
-from spinsim.plugins import load_plugins
+from spinsim.policies.plugins import load_plugins
+from spinsim.scenario_file.variants import axis_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from spinsim.experiments.profile import Profiled
-    from spinsim.experiments.trace import Traced
     from spinsim.profiling.drift import Drift
+    from spinsim.studies.profile import Profiled
+    from spinsim.studies.trace import Traced
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Tracing:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """A row for each request and draft; ``accepted``: share of positions where one token would be."""
-        from spinsim.acceptance.trace import PROBABILITY_STEPS
+        from spinsim.recording import PROBABILITY_STEPS
 
         trace = self.result.trace
         outputs = trace.output_tokens()
@@ -142,7 +142,7 @@ def profile(
     if resume and force:
         raise InputError("cannot go with --force; one of the two", key="--resume")
     given = loaded(scenario, set, seed, device, plugins)
-    from spinsim.experiments import profile as experiment
+    from spinsim.studies import profile as experiment
 
     path = _file(out, experiment.default_path(given.scenario))
     try:
@@ -175,7 +175,7 @@ def profile_again(
     Worth it in other processes and on other days. Raises InputError.
     """
     given = loaded(scenario, set, seed, device, plugins)
-    from spinsim.experiments import profile as experiment
+    from spinsim.studies import profile as experiment
 
     path = _file(out, experiment.default_path(given.scenario))
     try:
@@ -201,7 +201,7 @@ def trace(
     """
     given = loaded(scenario, set, seed, device, plugins)
     path = _file(out, Path("traces") / f"{given.scenario.name}.npz")
-    from spinsim.experiments.trace import trace as experiment
+    from spinsim.studies.trace import trace as experiment
 
     try:
         return Tracing(experiment(given, path, force=force, progress=progress))
@@ -246,8 +246,8 @@ def validate(
         raise InputError(f"{seconds} is not allowed; above 0", key="--seconds")
     if resume and force:
         raise InputError("cannot go with --force; one of the two", key="--resume")
-    from spinsim.experiments.store import check_writable
-    from spinsim.experiments.validation_plan import plan
+    from spinsim.lab.store import check_writable
+    from spinsim.studies.validation.plan import plan
 
     imported = load_plugins(paths(plugins))
     if isinstance(grid, Mapping):
@@ -255,7 +255,7 @@ def validate(
     seeds = [] if seed is None else [f"seed={seed}"]
     cells = plan(paths(scenarios), texts(grid), [*overrides(set), *seeds], device)
     check_writable(Path(out))
-    from spinsim.experiments import validate as experiment
+    from spinsim.studies.validation import validate as experiment
 
     options = experiment.Options(
         repetitions=repetitions,
@@ -291,7 +291,7 @@ def validate_again(
     if roofline and profile is not None:
         raise InputError("not with --profile: one or the other", key="--roofline")
     several(intervals=intervals)
-    from spinsim.experiments.validate import again
+    from spinsim.studies.validation.validate import again
 
     return Validation(
         again(
@@ -314,7 +314,7 @@ def _axis_text(key: str, values: Sequence[Any]) -> str:
 
 def _file(out: PathLike | None, default: Path) -> Path:
     """Where a file goes. Raises InputError for a folder, or where nothing can be written."""
-    from spinsim.experiments.store import check_writable
+    from spinsim.lab.store import check_writable
 
     path = default if out is None else Path(out)
     if path.is_dir():

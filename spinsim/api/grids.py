@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from spinsim.api.common import PathLike, Paths, Settings, Texts, Where, lab, overrides, paths, texts, whole
 from spinsim.api.frames import frame
-from spinsim.experiments import compare as _compare
-from spinsim.experiments import sweep as _sweep
-from spinsim.experiments.finish import finish_comparison, finish_sweep
-from spinsim.experiments.rows import records
-from spinsim.experiments.variants import axis, axis_of, override
-from spinsim.plugins import load_plugins
+from spinsim.lab.rows import records
+from spinsim.policies.plugins import load_plugins
+from spinsim.scenario_file.variants import axis, axis_of, override
+from spinsim.studies import compare as _compare
+from spinsim.studies import sweep as _sweep
+from spinsim.studies.outcome import finish_comparison, finish_sweep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,7 @@ class Sweep:
 
     def _repr_html_(self) -> str:
         from spinsim.api.notebook import shown
-        from spinsim.experiments.pages.sweep import grouped, mean_shown
+        from spinsim.pages.sweep import grouped, mean_shown
 
         axes, metrics = self.result.axes, self.result.metrics[:4]
         groups = grouped([row for row in self.result.rows if row.summary is not None], axes)
@@ -63,7 +63,7 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         from spinsim.api.notebook import shown as table
-        from spinsim.experiments.pages.parts import changed, changed_spread, shown
+        from spinsim.pages.study_parts import changed, changed_spread, shown
 
         rows = [
             [

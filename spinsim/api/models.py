@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from spinsim.api.frames import frame
 from spinsim.errors import InputError
-from spinsim.models.family import CHECKPOINTS, MEMBERS, Member
-from spinsim.models.family import folder as _folder
+from spinsim.family.family import CHECKPOINTS, MEMBERS, Member
+from spinsim.family.family import folder as _folder
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from spinsim.acceptance.trace import Trace
-    from spinsim.models.evaluate import Evaluation
+    from spinsim.family.evaluate import Evaluation
+    from spinsim.recording import Trace
 
 PathLike = str | Path
 DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
@@ -109,7 +109,7 @@ def members(family: PathLike = CHECKPOINTS) -> Family:
 
 def inspect(model: PathLike, family: PathLike = CHECKPOINTS) -> Inspection:
     """A family member by name, or the folder of any checkpoint. Raises InputError where there is none."""
-    from spinsim.models.export import MANIFEST, sha256
+    from spinsim.family.export import MANIFEST, sha256
 
     path = _checkpoint(model, family)
     config = _json(path / "config.json")
@@ -148,10 +148,10 @@ def train(
     """Train the whole family into the folder ``out``; the path of its manifest.
 
     ``minutes`` of wall time for everything, or ``steps`` for each member, which is repeatable. See
-    :class:`spinsim.models.train.Options`; ``rows`` of the corpus for each domain. ``tiny``: a trial of
+    :class:`spinsim.family.train.Options`; ``rows`` of the corpus for each domain. ``tiny``: a trial of
     seconds. Raises InputError for a folder in use, RuntimeError where a member fails.
     """
-    from spinsim.models.train import Options, train_family
+    from spinsim.family.train import Options, train_family
 
     _new_folder(Path(out), resume=resume)
     if device == "auto":
@@ -205,8 +205,8 @@ def widen(
     source = _checkpoint(model, family)
     import torch
 
-    from spinsim.costs.shapes import shape_of
-    from spinsim.models.widen import widen as widened
+    from spinsim.costs.sheets.shapes import shape_of
+    from spinsim.family.widen import widen as widened
 
     made = widened(
         source, shape_of(shape), dtype=getattr(torch, DTYPES[dtype]), device=device, out=out, seed=seed
@@ -233,10 +233,10 @@ def evaluate(
     step of each draft and ``verify_ms`` a verification. ``save`` keeps the recording as an acceptance trace.
     Raises InputError.
     """
-    from spinsim.acceptance.trace import save_trace
-    from spinsim.models.evaluate import STEP_S, held_out_prompts, judge_trace
-    from spinsim.models.family import DRAFTS
-    from spinsim.models.record import trace_family
+    from spinsim.family.evaluate import STEP_S, held_out_prompts, judge_trace
+    from spinsim.family.family import DRAFTS
+    from spinsim.family.record import trace_family
+    from spinsim.recording import save_trace
 
     _check_device(device)
     if save is not None and Path(save).is_dir():

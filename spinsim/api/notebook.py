@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from spinsim.reporting import page
-from spinsim.reporting.few import few_requests
-from spinsim.reporting.terminal import LATENCIES, duration, lost_rows, number, percent
+from spinsim.pages import shell
+from spinsim.pages.run_terminal import LATENCIES, duration, lost_rows, number, percent
+from spinsim.results.few import few_requests
 
 MOST_ROWS = 40
 
@@ -24,7 +24,7 @@ def shown(
     return "".join(
         [
             f"<p><b>{escape(title)}</b></p>",
-            page.table([escape(name) for name in header], given[:MOST_ROWS]) if given else "",
+            shell.table([escape(name) for name in header], given[:MOST_ROWS]) if given else "",
             *(f"<p>{escape(note)}</p>" for note in said if note),
         ]
     )

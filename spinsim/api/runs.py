@@ -23,12 +23,12 @@ from spinsim.api.common import (
 )
 from spinsim.api.frames import frame, parquet
 from spinsim.errors import InputError
-from spinsim.plugins import load_plugins
+from spinsim.policies.plugins import load_plugins
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from spinsim.experiments.replay import Replayed
+    from spinsim.studies.replay import Replayed
 
 
 @dataclass(frozen=True, repr=False)
@@ -110,8 +110,8 @@ def simulate(
     """
     several(intervals=intervals)
     given = loaded(scenario, set, seed, device, plugins)
-    from spinsim.experiments.publish import check_out
-    from spinsim.experiments.simulate import simulate_and_publish
+    from spinsim.results.publish import check_out
+    from spinsim.studies.simulate import simulate_and_publish
 
     if out is not None:
         check_out(Path(out), force=force)
@@ -123,7 +123,7 @@ def simulate(
         raise given.places.locate(error) from None
 
     def table(name: str) -> pd.DataFrame:
-        from spinsim.reporting import tables
+        from spinsim.results import tables
 
         with TemporaryDirectory() as folder:
             getattr(tables, f"write_{name}")(Path(folder), simulated.records)
@@ -152,10 +152,10 @@ def run(
     """
     settings = (*overrides(set), *(() if graphs else ("live.graphs=false",)))
     given = loaded(scenario, settings, seed, device, plugins)
-    from spinsim.experiments.publish import check_out
+    from spinsim.results.publish import check_out
 
     check_out(Path(out), force=force)
-    from spinsim.experiments.run import run as experiment
+    from spinsim.studies.run import run as experiment
 
     try:
         experiment(given, Path(out), progress)
@@ -171,7 +171,7 @@ def replay(folder: PathLike, *, plugins: Paths = ()) -> Replayed:
     Raises InputError where ``folder`` holds no live run.
     """
     load_plugins(paths(plugins))
-    from spinsim.experiments.replay import replay as experiment
+    from spinsim.studies.replay import replay as experiment
 
     return experiment(Path(folder))
 
@@ -196,9 +196,9 @@ def report(folder: PathLike) -> Path:
     A file is taken for a validation's or a live ladder's JSON, and its page goes beside it. Raises InputError
     for what has none, and for an experiment: ``resume`` writes its report.
     """
-    from spinsim.experiments.pages.saved import is_saved, write_saved
-    from spinsim.experiments.store import experiment_kind
-    from spinsim.reporting.html import write_report
+    from spinsim.lab.store import experiment_kind
+    from spinsim.pages.run import write_report
+    from spinsim.pages.saved import is_saved, write_saved
 
     if (kind := experiment_kind(Path(folder))) is not None:
         raise InputError(
@@ -209,6 +209,6 @@ def report(folder: PathLike) -> Path:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of a scenario, for editors."""
-    from spinsim.scenario_schema import scenario_schema
+    from spinsim.scenario_file.schema import scenario_schema
 
     return scenario_schema()

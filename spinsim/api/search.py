@@ -23,13 +23,13 @@ from spinsim.api.common import (
 )
 from spinsim.api.frames import frame
 from spinsim.errors import InputError
-from spinsim.experiments import capacity as _capacity
-from spinsim.experiments import tune as _tune
-from spinsim.experiments.finish import finish_capacity, finish_tuning
-from spinsim.experiments.rows import records
-from spinsim.experiments.trials import TunePlan
-from spinsim.experiments.variants import override
-from spinsim.plugins import load_plugins
+from spinsim.lab.rows import records
+from spinsim.policies.plugins import load_plugins
+from spinsim.scenario_file.variants import override
+from spinsim.studies import capacity as _capacity
+from spinsim.studies.outcome import finish_capacity, finish_tuning
+from spinsim.studies.tuning import tune as _tune
+from spinsim.studies.tuning.trials import TunePlan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,8 +48,8 @@ class Capacity:
 
     def _repr_html_(self) -> str:
         from spinsim.api.notebook import shown
-        from spinsim.experiments.pages.search import rate_text
-        from spinsim.reporting.terminal import number, percent
+        from spinsim.pages.run_terminal import number, percent
+        from spinsim.pages.search import rate_text
 
         rows = [[number(p.rate, 4), percent(p.mean), len(p.attainments)] for p in self.result.curve]
         title = f"{self.result.scenario}: {rate_text(self.result.rate)}"
@@ -91,7 +91,7 @@ class Tuning:
 
     def _repr_html_(self) -> str:
         from spinsim.api.notebook import shown as table
-        from spinsim.experiments.pages.parts import changed, changed_spread, shown
+        from spinsim.pages.study_parts import changed, changed_spread, shown
 
         rows = [
             [
@@ -224,7 +224,7 @@ def tune(
 
     ``only``: kinds of policies to tune. ``choose``: {kind: names} lets the search pick among policies, or
     texts as ``--choose`` takes them. ``ranges``: ``key=low:high[:log]`` texts. ``require``: bounds such as
-    ``attainment>=0.9``. The rest is explained by :class:`spinsim.experiments.trials.TunePlan`, ``where``
+    ``attainment>=0.9``. The rest is explained by :class:`spinsim.studies.tuning.trials.TunePlan`, ``where``
     by :class:`spinsim.api.Where`. Needs Optuna (the extra ``tune``). Raises InputError before anything runs.
     """
     at_least(1, trials=trials, batch=batch, fresh=fresh)

@@ -38,7 +38,7 @@ def compare(
 ) -> None:
     """Compare scenarios or policies over seeds, with intervals."""
     from spinsim import api
-    from spinsim.experiments.pages.terminal import print_comparison
+    from spinsim.pages.study_terminal import print_comparison
 
     folder = out or Path("results") / f"{scenarios[0].stem}-comparison"
     with experimenting(folder, quiet=quiet) as progress:
@@ -83,7 +83,7 @@ def sweep(
 ) -> None:
     """Simulate every combination of a grid, a row of one table each."""
     from spinsim import api
-    from spinsim.experiments.pages.terminal import print_sweep
+    from spinsim.pages.study_terminal import print_sweep
 
     folder = out or Path("results") / f"{scenario.stem}-sweep"
     with experimenting(folder, quiet=quiet) as progress:
@@ -136,7 +136,7 @@ def capacity(
 ) -> None:
     """Find the highest arrival rate within the objectives."""
     from spinsim import api
-    from spinsim.experiments.pages.terminal import print_capacity
+    from spinsim.pages.study_terminal import print_capacity
 
     folder = out or Path("results") / f"{scenario.stem}-capacity"
     with experimenting(folder, quiet=quiet) as progress:
@@ -229,7 +229,7 @@ def tune(
 ) -> None:
     """Search policy parameters; the best is written as a scenario."""
     from spinsim import api
-    from spinsim.experiments.pages.terminal import print_tuning
+    from spinsim.pages.study_terminal import print_tuning
 
     folder = out or Path("results") / f"{scenario.stem}-tuning"
     with experimenting(folder, quiet=quiet) as progress:

@@ -70,14 +70,14 @@ def profile(
         if json:
             print_json({"profile": str(repeat.path), "factors": repeat.result.factors})
         elif not quiet:
-            from spinsim.experiments.pages.fidelity import print_drift
+            from spinsim.pages.fidelity_terminal import print_drift
 
             print_drift(repeat.result, repeat.path)
     elif json:
         said = {"profile": str(done.path), "seconds": done.seconds, "added": done.added}
         print_json(said | {"fits": done.fits})
     elif not quiet:
-        from spinsim.experiments.pages.fidelity import print_profile
+        from spinsim.pages.fidelity_terminal import print_profile
 
         print_profile(done)
 
@@ -110,7 +110,7 @@ def trace(
             plugins=plugin or (),
             progress=progress,
         ).result
-    from spinsim.experiments.pages.fidelity import describe_trace, print_trace
+    from spinsim.pages.fidelity_terminal import describe_trace, print_trace
 
     if json:
         print_json(describe_trace(done.trace) | {"trace": str(done.path), "skipped": done.skipped})
@@ -217,7 +217,7 @@ def validate(
     if json:
         print_json(done)
     elif not quiet:
-        from spinsim.experiments.pages.fidelity import print_validation
+        from spinsim.pages.fidelity_terminal import print_validation
 
         print_validation(done, folder)
     if failed := done["failed"]:

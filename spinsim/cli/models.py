@@ -11,7 +11,7 @@ from spinsim.cli import options
 from spinsim.cli.support import exit_codes, print_json
 from spinsim.cli.usage import Commands
 from spinsim.errors import InputError
-from spinsim.models.family import CHECKPOINTS
+from spinsim.family.family import CHECKPOINTS
 
 app = typer.Typer(
     help="The embedded family of small models.", cls=Commands, no_args_is_help=True, add_completion=False

@@ -138,7 +138,7 @@ def schema() -> None:
 
 def _named(scenario: Path, set_: list[str] | None, plugins: list[Path] | None) -> str:
     """The scenario's name, of which the folder's is made."""
-    from spinsim.plugins import load_plugins
+    from spinsim.policies.plugins import load_plugins
     from spinsim.scenario_file import load
 
     load_plugins(plugins or ())

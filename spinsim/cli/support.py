@@ -49,7 +49,7 @@ def exit_codes(command: Callable[P, None]) -> Callable[P, None]:
         except Exception as error:
             if os.environ.get("SPINSIM_TRACEBACK"):
                 traceback.print_exc()
-            from spinsim.plugins import place_in_plugin
+            from spinsim.policies.plugins import place_in_plugin
 
             place = place_in_plugin(error)
             said = f"failed: {place}: {cause(error)}" if place else f"failed: {cause(error)}"
@@ -122,7 +122,7 @@ def experimenting(out: Path, *, quiet: bool) -> Iterator[Progress | None]:
 
 def despite_failures(experiment: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """The result of an experiment, failed cells or not: :func:`show_experiment` tells of them."""
-    from spinsim.experiments.failed import CellsFailed
+    from spinsim.studies.failed import CellsFailed
 
     try:
         return experiment(*args, **kwargs)
@@ -162,7 +162,7 @@ def show_summary(summary: dict[str, Any], out: Path, *, as_json: bool, quiet: bo
     elif not quiet:
         from rich.console import Console
 
-        from spinsim.reporting.terminal import print_summary
+        from spinsim.pages.run_terminal import print_summary
 
         console = Console()
         print_summary(summary, console)

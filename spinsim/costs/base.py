@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from spinsim.costs.contention import Contention
 
 MEASURED, INTERPOLATED, ROOFLINE, CONSTANT = range(4)
 KINDS = ("prefill", "catch_up", "propose", "verify")  # of operations, as the engine issues them
@@ -93,4 +96,8 @@ class Predictor(Protocol):
 
         On the target's (``target_lane``), or on the draft's.
         """
+        ...
+
+    def contention(self) -> Contention:
+        """How any operations that are busy on one GPU slow each other down."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spinsim.costs.base import CONSTANT, Estimate, Packing, UniformHost
+from spinsim.costs.contention import Contention, Factors
 
 
 class ConstantPredictor(UniformHost):
@@ -66,3 +67,7 @@ class ConstantPredictor(UniformHost):
     def slowdown(self, draft: int, target_lane: bool) -> float:
         """The same for all."""
         return self._slowdown
+
+    def contention(self) -> Contention:
+        """``slowdown``, whoever runs beside whom."""
+        return Contention(Factors(self.slowdown))

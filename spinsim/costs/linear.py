@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spinsim.costs.base import INTERPOLATED, Estimate, Packing, UniformHost
+from spinsim.costs.contention import Contention, Factors, InTurn
 from spinsim.scenario import LinearPass
 
 
@@ -61,6 +62,10 @@ class LinearPredictor(UniformHost):
     def slowdown(self, draft: int, target_lane: bool) -> float:
         """The fits know nothing of two lanes: none."""
         return 1.0
+
+    def contention(self) -> Contention:
+        """Target and drafts do not notice each other; nothing says what drafts gain side by side: nothing."""
+        return Contention(Factors(self.slowdown, InTurn()))
 
 
 def _pass(fit: LinearPass, tokens: int, kv_tokens: int) -> Estimate:

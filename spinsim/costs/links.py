@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spinsim.costs.hardware import Hardware
+from spinsim.costs.sheets.hardware import Hardware
 
 ID_BYTES = 8  # token ids are 64-bit integers
 PROBABILITY_BYTES = 4  # probabilities are fp32

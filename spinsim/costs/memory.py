@@ -10,9 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from spinsim.costs.build import device_hardware, draft_device, draft_shapes, target_hardware, target_shape
-from spinsim.costs.hardware import GIB
-from spinsim.costs.shapes import ModelShape, dtype_bytes
+from spinsim.costs.for_scenario import (
+    device_hardware,
+    draft_device,
+    draft_shapes,
+    target_hardware,
+    target_shape,
+)
+from spinsim.costs.sheets.hardware import GIB
+from spinsim.costs.sheets.shapes import ModelShape, dtype_bytes
 from spinsim.errors import InputError
 from spinsim.scenario import LimitsSpec, Scenario
 
@@ -122,9 +128,11 @@ def _share(scenario: Scenario, device: str, here: list[_Placed]) -> dict[str, in
     hardware = device_hardware(scenario, device, here[0].key)
     memory = hardware.memory_bytes if spec.memory_gib is None else spec.memory_gib * GIB
     weights = sum(model.weights for model in here)
-    # Drafts take turns on their lane, so their workspaces overlap; the target's lane is another.
     workspace = sum(model.workspace for model in here if model.name == TARGET)
-    workspace += max((model.workspace for model in here if model.name != TARGET), default=0.0)
+    drafting = [model.workspace for model in here if model.name != TARGET]
+    # Drafts that take turns on a lane use one workspace; lanes have their own.
+    in_turn = scenario.placement.draft_lanes == "shared" or spec.hardware == "cpu"
+    workspace += max(drafting, default=0.0) if in_turn else sum(drafting)
     usable = memory * scenario.kv.memory_fraction
     free = usable - hardware.reserved_bytes - weights - workspace
     numbers = (

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spinsim.costs.hardware import Hardware
-from spinsim.costs.shapes import ModelShape, dtype_bytes
+from spinsim.costs.sheets.hardware import Hardware
+from spinsim.costs.sheets.shapes import ModelShape, dtype_bytes
 
 # Kernels of one layer. Captured in a graph, as serving engines write it: norm, q/k/v, rotary, cache
 # write, attention, its combine, output projection, residual with norm, gate and up, activation, down,
@@ -84,13 +84,17 @@ class PassCosts:
         self._bodies: dict[int, float] = {}
         self._output: dict[int, float] = {}
 
+    @property
+    def kernels(self) -> int:
+        """Of one pass, one after the other."""
+        each = GRAPH_KERNELS_PER_LAYER if self.graphs else EAGER_KERNELS_PER_LAYER
+        return self.shape.layers * each + EXTRA_KERNELS
+
     def _overhead(self) -> float:
-        hardware, layers = self.hardware, self.shape.layers
+        hardware = self.hardware
         if self.graphs:
-            return hardware.graph_launch_s + hardware.graph_kernel_s * (
-                layers * GRAPH_KERNELS_PER_LAYER + EXTRA_KERNELS
-            )
-        return hardware.launch_s * (layers * EAGER_KERNELS_PER_LAYER + EXTRA_KERNELS)
+            return hardware.graph_launch_s + hardware.graph_kernel_s * self.kernels
+        return hardware.launch_s * self.kernels
 
     def _attention(self) -> AttentionLaw:
         layers, dim, size = self.shape.layers, self.shape.head_dim, self._bytes

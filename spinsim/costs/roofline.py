@@ -16,9 +16,10 @@ from spinsim.costs.buckets import (
     bucket_tokens,
     prompt_shape,
 )
-from spinsim.costs.executed import in_passes
+from spinsim.costs.contention import USUAL_LAW, Contention, Factors
 from spinsim.costs.links import Link
 from spinsim.costs.operators import PassCosts
+from spinsim.costs.profiled.executed import in_passes
 
 ORCHESTRATE_S = 45e-6  # a completion queue under simpy was seen to add 45 us at the median
 ORCHESTRATE_ROW_S = 0.5e-6  # bookkeeping of a row in Python, ours
@@ -48,6 +49,16 @@ class RooflinePredictor(UniformHost):
         self._orchestrate: dict[int, Estimate] = {}
         self._transfers: dict[int, Estimate] = {}  # by tokens
         self._fixed: dict[int, float] = {}  # verification without attention, by query tokens asked for
+
+    @property
+    def target_costs(self) -> PassCosts:
+        """Of the target's passes."""
+        return self._target
+
+    @property
+    def draft_costs(self) -> tuple[PassCosts, ...]:
+        """Of each draft's passes."""
+        return tuple(draft.model for draft in self._drafts)
 
     def prefill(self, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
         """One pass of the target, or several; only each row's last position reaches the head."""
@@ -129,6 +140,51 @@ class RooflinePredictor(UniformHost):
     def slowdown(self, draft: int, target_lane: bool) -> float:
         """The same for all."""
         return self._slowdown
+
+    def contention(self) -> Contention:
+        """The same factor for the target and drafts beside each other; drafts among them by the usual law."""
+        return Contention(Factors(self.slowdown, USUAL_LAW), RooflineLoads(self))
+
+
+class RooflineLoads:
+    """Kernels and work of operations, by the sheets and shapes of a roofline.
+
+    Implements :class:`spinsim.costs.contention.Loads`. Work is what the roofline says beyond the launches.
+    """
+
+    def __init__(self, roofline: RooflinePredictor) -> None:
+        self._roofline = roofline
+        self._target = roofline.target_costs
+        self._drafts = roofline.draft_costs
+
+    def verify(self, packing: Packing) -> tuple[float, float]:
+        """One pass of the target."""
+        return _load(self._target, 1, self._roofline.verify(packing))
+
+    def propose(self, draft: int, lengths: Sequence[int], contexts: Sequence[int]) -> tuple[float, float]:
+        """As many passes of the draft as the longest row has tokens."""
+        found = self._roofline.propose(draft, lengths, contexts)
+        return _load(self._drafts[draft], max(lengths, default=0), found)
+
+    def catch_up(self, draft: int, tokens: Sequence[int], starts: Sequence[int]) -> tuple[float, float]:
+        """As many passes of the draft as its graphs take."""
+        model = self._drafts[draft]
+        return _load(
+            model, _prompt_passes(model, sum(tokens)), self._roofline.catch_up(draft, tokens, starts)
+        )
+
+    def prefill(self, tokens: Sequence[int], starts: Sequence[int]) -> tuple[float, float]:
+        """As many passes of the target as its graphs take."""
+        target = self._target
+        return _load(target, _prompt_passes(target, sum(tokens)), self._roofline.prefill(tokens, starts))
+
+
+def _load(model: PassCosts, passes: int, found: Estimate) -> tuple[float, float]:
+    return float(passes * model.kernels), max(0.0, found.seconds - passes * model.overhead_s)
+
+
+def _prompt_passes(model: PassCosts, tokens: int) -> int:
+    return -(-tokens // PROMPT_TOKENS) if model.graphs else 1
 
 
 def _causal(model: PassCosts, tokens: Sequence[int], starts: Sequence[int]) -> float:

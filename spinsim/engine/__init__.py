@@ -1,1 +1,4 @@
-"""The orchestrator: simpy processes, request life cycle, KV accounting and records, for both worlds."""
+"""The orchestrator: simpy processes, request life cycle, K/V accounting and records, for both worlds.
+
+May import policies and operations. It knows worlds by the protocol in ``world.py`` only.
+"""

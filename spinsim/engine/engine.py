@@ -11,14 +11,14 @@ import simpy
 
 from spinsim.engine import records as rec
 from spinsim.engine.draft_caches import DraftCaches
-from spinsim.engine.kv import KvPool
-from spinsim.engine.micro_batch import micro_batch
-from spinsim.engine.operations import Completed, Operation
+from spinsim.engine.kv import KvPools, kv_pools
 from spinsim.engine.prefill import prefill
 from spinsim.engine.records import Records
+from spinsim.engine.rounds import micro_batch
 from spinsim.engine.session import Session
 from spinsim.engine.settings import EngineSettings
 from spinsim.engine.world import NS, World
+from spinsim.operations import Completed, Operation
 from spinsim.policies.build import Policies
 from spinsim.workload.request import Request, Workload
 
@@ -29,7 +29,8 @@ class Engine:
     """Serves a workload with a set of policies on a world.
 
     :meth:`start` creates the processes; run the world's environment until ``done`` triggers.
-    ``ended`` is called with the number of requests that have ended, for progress.
+    ``ended`` is called with the number of requests that have ended, for progress. ``pools``: the K/V
+    memory, where the world looks into it too.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Engine:
         drafts: tuple[str, ...],
         *,
         ended: Callable[[int], None] | None = None,
+        pools: KvPools | None = None,
     ) -> None:
         self.env = world.env
         self.world = world
@@ -50,8 +52,9 @@ class Engine:
         self.records = Records(lanes=tuple((lane.name, lane.devices) for lane in world.lanes), drafts=drafts)
         self.done = self.env.event()
         self.sessions: dict[int, Session] = {}
-        self.target_kv = self._pool(settings.target_kv_tokens)
-        self.caches = DraftCaches([self._pool(tokens) for tokens in settings.draft_kv_tokens], self.sessions)
+        self.pools = pools or kv_pools(settings)
+        self.target_kv = self.pools.target
+        self.caches = DraftCaches(self.pools.drafts, self.sessions)
         self.prefilling: deque[Session] = deque()
         self.ready: list[Session] = []  # decoding, in no round; longest waiting first
         self.decoding = 0  # ready or in a round
@@ -64,10 +67,6 @@ class Engine:
         self._report = ended
         self._admissions = 0
         self._impatient = False  # somebody in the engine has given up
-
-    def _pool(self, capacity_tokens: int) -> KvPool:
-        s = self.settings
-        return KvPool(capacity_tokens, s.context_tokens, reserve=s.reserve, block_tokens=s.block_tokens)
 
     def start(self) -> None:
         """Create every process; nothing happens before the environment runs."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import simpy
 from simpy.core import EmptySchedule
 
-from spinsim.engine.operations import (
+from spinsim.operations import (
     CatchUpOutcome,
     Completed,
     Outcome,

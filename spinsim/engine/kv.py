@@ -1,69 +1,120 @@
-"""KV memory of one model: who holds which slot, and how many tokens each may keep."""
+"""KV memory of one model: which blocks stand behind which slot. The one owner of blocks, in both worlds."""
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spinsim.engine.settings import EngineSettings
+
 
 class KvPool:
-    """Slots of a KV cache, counted in blocks of tokens.
+    """Slots of a KV cache, made of blocks of tokens: numbers below ``blocks``, each in one slot or free.
 
-    ``reserve="full"``: every slot is ``slot_tokens`` long from the start, so growing never fails.
-    ``reserve="grow"``: a slot takes blocks of ``block_tokens`` as its context grows, and
-    :meth:`grow` fails when none is left. Blocks held and blocks free always add up to ``blocks``.
-    Raises ValueError for a capacity that no slot fits in: a request could wait for it without end.
+    ``reserve="full"``: a slot is one block of ``slot_tokens``, the one of its own number, so growing never
+    fails. ``reserve="grow"``: at most ``slots`` slots take blocks of ``block_tokens`` as their contexts grow,
+    and :meth:`grow` fails when none is left. A live cache lays block b at page b.
     """
 
-    def __init__(self, capacity_tokens: int, slot_tokens: int, *, reserve: str, block_tokens: int) -> None:
+    def __init__(
+        self, capacity_tokens: int, slot_tokens: int, *, reserve: str, block_tokens: int, slots: int
+    ) -> None:
         self.full = reserve == "full"
         self.block_tokens = slot_tokens if self.full else block_tokens
         self.slot_tokens = slot_tokens
         self.blocks = capacity_tokens // self.block_tokens
-        if self.blocks * self.block_tokens < slot_tokens:
-            raise ValueError(
-                f"{self.blocks} blocks of {self.block_tokens} tokens hold no slot of {slot_tokens}"
-            )
-        self.free_blocks = self.blocks
-        self._held: dict[int, int] = {}  # slot -> blocks
-        self._free_slots: list[int] = []
-        self._slots = 0
+        self.slots = self.blocks if self.full else min(slots, self.blocks)
+        # Stacks: what was given back last is taken first.
+        self._free_blocks = array("i", range(self.blocks - 1, -1, -1))
+        self._free_slots = array("i", range(self.slots - 1, -1, -1))
+        self._held: dict[int, array[int]] = {}  # slot -> its blocks, in the order of their tokens
+
+    @property
+    def free_blocks(self) -> int:
+        """Blocks that nobody holds."""
+        return len(self._free_blocks)
 
     @property
     def used_slots(self) -> int:
         """Slots that somebody holds."""
         return len(self._held)
 
-    @property
-    def held_blocks(self) -> int:
-        """Blocks behind all held slots."""
-        return sum(self._held.values())
-
     def acquire(self, tokens: int) -> int:
-        """A slot with room for ``tokens``; -1 when memory is short."""
-        blocks = 1 if self.full else -(-tokens // self.block_tokens)
-        if blocks > self.free_blocks:
+        """A slot with room for ``tokens``; -1 when memory or slots are short."""
+        count = 1 if self.full else -(-tokens // self.block_tokens)
+        if count > len(self._free_blocks) or not self._free_slots:
             return -1
-        if self._free_slots:
-            slot = self._free_slots.pop()
-        else:
-            slot = self._slots
-            self._slots += 1
-        self.free_blocks -= blocks
-        self._held[slot] = blocks
+        slot = self._free_slots.pop()
+        # Slots and blocks leave and enter their stacks in pairs when full: a slot has its own number's block.
+        self._held[slot] = self._take(count)
         return slot
 
     def grow(self, slot: int, tokens: int) -> bool:
         """Make room for ``tokens`` in a held slot; False, and nothing changed, when memory is short."""
         if self.full:
             return True
-        more = -(-tokens // self.block_tokens) - self._held[slot]
+        held = self._held[slot]
+        more = -(-tokens // self.block_tokens) - len(held)
         if more <= 0:
             return True
-        if more > self.free_blocks:
+        if more > len(self._free_blocks):
             return False
-        self.free_blocks -= more
-        self._held[slot] += more
+        held.extend(self._take(more))
         return True
 
     def release(self, slot: int) -> None:
         """Give a held slot back."""
-        self.free_blocks += self._held.pop(slot)
+        held = self._held.pop(slot)
+        held.reverse()
+        self._free_blocks.extend(held)
         self._free_slots.append(slot)
+
+    def blocks_of(self, slot: int) -> array[int]:
+        """The blocks behind a held slot, in the order of their tokens; the caller's own."""
+        return self._held[slot][:]
+
+    def _take(self, count: int) -> array[int]:
+        if not count:
+            return array("i")
+        taken = self._free_blocks[-count:]
+        del self._free_blocks[-count:]
+        taken.reverse()
+        return taken
+
+
+@dataclass(frozen=True, slots=True)
+class KvPools:
+    """The pools of a deployment's models, drafts in the scenario's order."""
+
+    target: KvPool
+    drafts: Sequence[KvPool]
+
+    @property
+    def every(self) -> tuple[KvPool, ...]:
+        """The target's, then the drafts'."""
+        return self.target, *self.drafts
+
+
+def kv_pools(settings: EngineSettings) -> KvPools:
+    """Empty pools. A model has as many slots as requests are admitted at once, or whole ones that fit.
+
+    Raises ValueError where the target's holds no request of the whole context, which would wait without end.
+    """
+
+    def pool(capacity_tokens: int) -> KvPool:
+        return KvPool(
+            capacity_tokens,
+            settings.context_tokens,
+            reserve=settings.reserve,
+            block_tokens=settings.block_tokens,
+            slots=settings.batch_limit,
+        )
+
+    target = pool(settings.target_kv_tokens)
+    if target.blocks * target.block_tokens < settings.context_tokens:
+        raise ValueError(
+            f"{target.blocks} blocks of {target.block_tokens} tokens hold no request of "
+            f"{settings.context_tokens}"
+        )
+    return KvPools(target, [pool(tokens) for tokens in settings.draft_kv_tokens])

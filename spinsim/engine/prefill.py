@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import simpy
 
 from spinsim.engine import records as rec
-from spinsim.engine.operations import Completed, Prefill, PrefillOutcome
 from spinsim.engine.session import Session
+from spinsim.operations import Completed, Prefill, PrefillOutcome
 
 if TYPE_CHECKING:
     from spinsim.engine.engine import Engine

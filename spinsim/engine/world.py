@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import simpy
 
-from spinsim.engine.operations import Operation
+from spinsim.operations import Operation
 
 NS = 1_000_000_000
 
@@ -24,7 +24,7 @@ class World(Protocol):
 
     ``env`` keeps an integer clock of nanoseconds since the run began. ``submit`` queues an
     operation on a lane (first in, first out) and returns an event that succeeds with
-    :class:`~spinsim.engine.operations.Completed`, or fails with the worker's exception.
+    :class:`~spinsim.operations.Completed`, or fails with the worker's exception.
     Submitted work is never withdrawn. ``release`` says that a request has ended and that no
     operation, in flight or to come, will name it.
     """

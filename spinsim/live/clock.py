@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import simpy
 
 from spinsim.engine.inputs import EmptySchedule, InputDrivenEnvironment, InputLog
-from spinsim.engine.operations import Completed, Outcome
+from spinsim.operations import Completed, Outcome
 
 
 class Finished(NamedTuple):

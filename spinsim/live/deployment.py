@@ -9,17 +9,19 @@ from typing import Any
 
 import torch
 
+from spinsim.engine.kv import KvPools
 from spinsim.engine.world import Lane
 from spinsim.errors import InputError
 from spinsim.live.executor import LaneDevice, TorchExecutor
-from spinsim.live.models import Models, load_models, torch_device
-from spinsim.live.runner.build import make_runner
-from spinsim.live.runner.capacity import measure, slot_tokens
-from spinsim.live.runner.forward import ModelRunner
-from spinsim.live.runner.graphed import GraphedRunner
-from spinsim.live.runner.loading import LoadedModel
-from spinsim.live.runner.sampling import Sampling
+from spinsim.live.load import Models, load_models, torch_device
+from spinsim.live.paging import Paging
 from spinsim.policies.build import KINDS
+from spinsim.runner.eager import ModelRunner
+from spinsim.runner.for_model import make_runner
+from spinsim.runner.graphs.runner import GraphedRunner
+from spinsim.runner.kv_capacity import Layout, free_memory, measure
+from spinsim.runner.loading import LoadedModel
+from spinsim.runner.sampling import Sampling
 from spinsim.scenario import Scenario
 
 Progress = Callable[[str, float, float], None]
@@ -29,7 +31,7 @@ CPU_BUDGET_BYTES = 4 * 2**30  # K/V on a CPU: a fixed share of the host's memory
 
 @dataclass(frozen=True)
 class Deployment:
-    """``kv_tokens`` and ``kv_slots`` per model, the target's under ``"target"``.
+    """``kv_tokens`` and ``kv_slots`` (requests at once) per model, the target's under ``"target"``.
 
     ``sampling`` is fixed here: graphs are captured for it.
     """
@@ -60,6 +62,10 @@ class Deployment:
             places.append(LaneDevice(device, stream))
         return TorchExecutor(self.target, self.drafts, places, self.sampling)
 
+    def paging(self, pools: KvPools) -> Paging:
+        """The caches over the blocks of an engine's pools."""
+        return Paging(pools, self.target.cache, [draft.cache for draft in self.drafts])
+
 
 def deploy(
     scenario: Scenario,
@@ -68,25 +74,26 @@ def deploy(
     *,
     packings: Sequence[str] | None = None,
     kernel: str = "auto",
+    draft_priority: int = 0,
 ) -> Deployment:
-    """Load the models, give each a slot KV cache, capture graphs.
+    """Load the models, give each a KV cache, capture graphs.
 
-    ``packings``: those that runs will use; by default the scenario's. Raises InputError for what
+    ``packings``: those that runs will use; by default the scenario's. ``draft_priority``: of drafts' kernels
+    beside the target's (as of CUDA streams: -1 goes first). Raises InputError for what
     a live run cannot do, before anything runs.
     """
-    if scenario.kv.reserve != "full":
-        raise InputError("is simulated only; a live run reserves whole slots: full", key="kv.reserve")
     models = load_models(scenario, base_dir, progress)
     loaded = {TARGET: models.target, **models.drafts}
-    slots = _measure_slots(scenario, loaded)
-    sampling = Sampling(
-        temperature=scenario.sampling.temperature, top_p=scenario.sampling.top_p, seed=scenario.seed
-    )
+    layouts = _measure(scenario, loaded)
+    asked = scenario.sampling
+    sampling = Sampling(0.0 if asked.greedy else asked.temperature, top_p=asked.top_p, seed=scenario.seed)
     runners = {
         name: make_runner(
             model,
-            slots=slots[name],
-            slot_tokens=_slot_tokens(scenario),
+            slots=layouts[name].slots,
+            slot_tokens=layouts[name].slot_tokens,
+            page_tokens=layouts[name].page_tokens,
+            pages=layouts[name].pages,
             max_rows=scenario.limits.batch,
             max_length=scenario.limits.max_length,
             sampling=sampling,
@@ -96,38 +103,55 @@ def deploy(
         )
         for name, model in loaded.items()
     }
+    for name, runner in runners.items():
+        if name != TARGET and isinstance(runner, GraphedRunner):
+            runner.recorder.priority = draft_priority
     _capture(runners, packings or (scenario.policies.packing.name,), _predicts(scenario), progress)
     target = runners.pop(TARGET)
-    tokens = {name: count * scenario.limits.context_tokens for name, count in slots.items()}
+    tokens = {name: layout.tokens(scenario.limits.context_tokens) for name, layout in layouts.items()}
+    slots = {name: layout.slots for name, layout in layouts.items()}
     return Deployment(models, target, tuple(runners.values()), tokens, slots, sampling)
 
 
-def _slot_tokens(scenario: Scenario) -> int:
-    return slot_tokens(scenario.limits.context_tokens, scenario.limits.max_length)
-
-
-def _measure_slots(scenario: Scenario, loaded: Mapping[str, LoadedModel]) -> dict[str, int]:
-    """Slots of each model: equally many for the models of a device, at most one a request of the batch."""
+def _measure(scenario: Scenario, loaded: Mapping[str, LoadedModel]) -> dict[str, Layout]:
+    """How each model's cache is laid out: equally large for the models of a device."""
     places = {TARGET: scenario.placement.target[0], **scenario.placement.drafts}
-    given = {TARGET: scenario.kv.target_tokens}
-    slots: dict[str, int] = {}
+    layouts: dict[str, Layout] = {}
     for device in scenario.devices:
         here = {name: loaded[name] for name in loaded if places[name] == device}
         if not here:
             continue
-        on_cpu = scenario.devices[device].hardware == "cpu"
         capacity = measure(
             list(here.values()),
-            _slot_tokens(scenario),
+            scenario.limits,
+            page_tokens=scenario.kv.block_tokens if scenario.kv.reserve == "grow" else None,
             fraction=scenario.kv.memory_fraction,
-            limit=scenario.limits.batch,
-            budget=CPU_BUDGET_BYTES if on_cpu else None,
+            budget=_free_bytes(scenario, device, list(here.values())),
         )
         for name in here:
-            asked = given.get(name, scenario.kv.draft_tokens)
-            wanted = capacity.slots if asked is None else asked // scenario.limits.context_tokens
-            slots[name] = min(wanted, capacity.slots)
-    return {name: slots[name] for name in loaded}
+            given = "target_tokens" if name == TARGET else "draft_tokens"
+            layouts[name] = capacity.layout(getattr(scenario.kv, given), f"kv.{given}")
+    return {name: layouts[name] for name in loaded}
+
+
+def _free_bytes(scenario: Scenario, device: str, models: Sequence[LoadedModel]) -> int | None:
+    """What is left beside the models of a device; None: as much as is found free on it.
+
+    Raises InputError where the scenario's ``memory_gib`` does not hold their weights.
+    """
+    spec = scenario.devices[device]
+    on_cpu = spec.hardware == "cpu"
+    if spec.memory_gib is None:
+        return CPU_BUDGET_BYTES if on_cpu else None
+    weights = sum(model.weight_bytes for model in models)
+    left = int(spec.memory_gib * 2**30) - weights
+    if left <= 0:
+        raise InputError(
+            f"{spec.memory_gib:g} GiB do not hold the weights placed there, {weights / 2**30:.2f} GiB; "
+            "more, or fewer models",
+            key=f"devices.{device}.memory_gib",
+        )
+    return left if on_cpu else min(left, free_memory(models[0].module.device))
 
 
 def _predicts(scenario: Scenario) -> bool:

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import torch
 
-from spinsim.engine.operations import CatchUp, Prefill, Propose, Verify
-from spinsim.live.runner.forward import ModelRunner, Part, Proposal, combine
-from spinsim.live.runner.sampling import Sampling
 from spinsim.live.world import Proposed
+from spinsim.operations import CatchUp, Prefill, Propose, Verify
+from spinsim.runner.eager import ModelRunner, Part, Proposal, combine
+from spinsim.runner.sampling import Sampling
 
 
 class LaneDevice(NamedTuple):

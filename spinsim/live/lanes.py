@@ -7,8 +7,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
-from spinsim.engine.operations import Completed
 from spinsim.live.clock import Finished, LiveEnvironment
+from spinsim.operations import Completed
 
 
 class LaneError(RuntimeError):

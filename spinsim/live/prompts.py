@@ -8,32 +8,38 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spinsim.errors import InputError
-from spinsim.live.models import EMBEDDED
-from spinsim.live.runner.loading import LoadedModel
+from spinsim.live.generation import end_of_text
+from spinsim.live.load import EMBEDDED
+from spinsim.runner.loading import LoadedModel
 from spinsim.scenario import Scenario
 from spinsim.workload.request import Request, Workload
 
 
 @dataclass(frozen=True, slots=True)
 class Prompted:
-    """A workload whose lengths are those of its token ids. ``stops``: may end at end-of-text."""
+    """A workload whose lengths are those of its token ids.
+
+    ``stops``: requests that end early, at any token of ``end_of_text``.
+    """
 
     workload: Workload
     prompts: dict[int, Sequence[int]]
     stops: frozenset[int]
-    end_of_text: int
+    end_of_text: frozenset[int]
 
 
 def materialise(scenario: Scenario, workload: Workload, target: LoadedModel) -> Prompted:
     """Give every request its token ids.
 
-    Requests with text are encoded by the target's tokenizer, and may end at end-of-text where the
-    scenario says so. Requests of lengths only get procedural prompts of exactly that length (for
-    random weights: random tokens), and their output lengths are forced. Raises InputError where
-    text has no tokenizer or an id is outside the vocabulary.
+    Requests with text are encoded by the target's tokenizer, cut to the source's ``max_prompt_tokens``,
+    and may end at end-of-text where the scenario says so. Requests of lengths only get procedural
+    prompts of exactly that length (for random weights: random tokens), and their output lengths are
+    forced. Raises InputError where text has no tokenizer or an id is outside the vocabulary.
     """
     weights = scenario.models.target.weights
     family = weights.startswith(EMBEDDED)
+    source = scenario.workload.source
+    longest = None if source is None else source.max_prompt_tokens
     encode: Callable[[str], list[int]] | None = None
     prompts: dict[int, Sequence[int]] = {}
     requests: list[Request] = []
@@ -42,21 +48,21 @@ def materialise(scenario: Scenario, workload: Workload, target: LoadedModel) -> 
     for request in workload.requests:
         if request.prompt is not None:
             ids: Sequence[int] = request.prompt
-            if max(ids, default=0) >= target.used_vocabulary:
-                raise InputError(
-                    f"request {request.key or request.id} has token {max(ids)}; "
-                    f"the target's vocabulary has {target.used_vocabulary}",
-                    key="workload.source",
-                )
         elif request.text is not None:
             if encode is None:
                 encode = _encoder(weights, target.name)
-            ids = encode(request.text)
+            ids = encode(request.text)[:longest]
             if scenario.sampling.stop_at_end_of_text:
                 stops.add(request.id)
         else:
             bare.append(request)
             continue
+        if max(ids, default=0) >= target.used_vocabulary:
+            raise InputError(
+                f"request {request.key or request.id} has token {max(ids)}; "
+                f"the target's vocabulary has {target.used_vocabulary}",
+                key="workload.source",
+            )
         prompts[request.id] = ids
         requests.append(replace(request, prompt_tokens=len(ids)))
     requests += _procedural(scenario, bare, prompts, target, family)
@@ -65,7 +71,7 @@ def materialise(scenario: Scenario, workload: Workload, target: LoadedModel) -> 
         replace(workload, requests=tuple(requests)),
         prompts,
         frozenset(stops),
-        _end_of_text(target),
+        end_of_text(target.module.generation_config),
     )
 
 
@@ -84,7 +90,7 @@ def _procedural(
             count = min(request.prompt_tokens, limit)
             prompts[request.id] = [rng.randrange(target.used_vocabulary) for _ in range(count)]
         return list(requests)
-    from spinsim.models.prompts import prompts as family_prompts
+    from spinsim.family.prompts import prompts as family_prompts
 
     made = family_prompts(scenario.seed, [min(request.prompt_tokens, limit) for request in requests])
     named = []
@@ -96,18 +102,18 @@ def _procedural(
 
 def _encoder(weights: str, source: str) -> Callable[[str], list[int]]:
     if weights.startswith(EMBEDDED):
-        from spinsim.models.corpus import ASK, REPLY
-        from spinsim.models.tokenizer import BOS_ID, encode
+        from spinsim.family.corpus import ASK, REPLY
+        from spinsim.family.tokenizer import BOS_ID, encode
 
         return lambda text: [BOS_ID, *encode(f"{ASK}{text}{REPLY}")]
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # what the tokenizers library raises has no class of its own
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"{source} has no tokenizer that loads ({str(error).splitlines()[0]}); text needs one",
-            key="models.target.weights",
+            f"{source} has no tokenizer that loads ({reason}); text needs one", key="models.target.weights"
         ) from error
     folder = Path(source).name
     return lambda text: _ids(tokenizer, text, folder)
@@ -118,10 +124,3 @@ def _ids(tokenizer: object, text: str, name: str) -> list[int]:
     if not ids:
         raise InputError(f"a prompt of {name} is empty; every request needs a token", key="workload.source")
     return [int(token) for token in ids]
-
-
-def _end_of_text(target: LoadedModel) -> int:
-    token = getattr(target.config, "eos_token_id", None)
-    if isinstance(token, list):
-        token = token[0] if token else None
-    return -1 if token is None else int(token)

@@ -7,7 +7,11 @@ from typing import Any, NamedTuple, Protocol
 
 import simpy
 
-from spinsim.engine.operations import (
+from spinsim.engine.world import Lane
+from spinsim.live.clock import LiveEnvironment
+from spinsim.live.lanes import Job, WorkerLane
+from spinsim.live.paging import Paging
+from spinsim.operations import (
     CatchUp,
     CatchUpOutcome,
     Operation,
@@ -18,9 +22,6 @@ from spinsim.engine.operations import (
     Verify,
     VerifyOutcome,
 )
-from spinsim.engine.world import Lane
-from spinsim.live.clock import LiveEnvironment
-from spinsim.live.lanes import Job, WorkerLane
 
 Proposals = Any  # what Executor.propose returns: it stays on the draft's device
 
@@ -65,8 +66,9 @@ class Executor(Protocol):
 class LiveWorld:
     """Implements :class:`spinsim.engine.world.World` in real time.
 
-    ``prompts`` holds the token ids of every request; ``stops`` the requests that end at
-    ``end_of_text``. ``score_catch_ups`` as in the simulated world. After the run, ``outputs`` has
+    ``prompts`` holds the token ids of every request; ``stops`` the requests that end at any
+    token of ``end_of_text``. ``score_catch_ups`` as in the simulated world. ``paging``: where K/V lie in
+    pages. After the run, ``outputs`` has
     the tokens of every request that was not kept out (they may run past the output's limit).
     """
 
@@ -76,10 +78,11 @@ class LiveWorld:
         executor: Executor,
         prompts: Mapping[int, Sequence[int]],
         *,
-        end_of_text: int = -1,
+        end_of_text: frozenset[int] = frozenset(),
         stops: frozenset[int] = frozenset(),
         score_catch_ups: bool = False,
         env: LiveEnvironment | None = None,
+        paging: Paging | None = None,
     ) -> None:
         self.env: LiveEnvironment = env or LiveEnvironment()
         self.lanes = lanes
@@ -89,6 +92,7 @@ class LiveWorld:
         self._end_of_text = end_of_text
         self._stops = stops
         self._score = score_catch_ups
+        self._paging = paging
         self._proposed: dict[int, Proposed] = {}
         self._operations = 0
         self._workers = [
@@ -109,6 +113,8 @@ class LiveWorld:
         """Queue an operation on the lane's worker."""
         event = self.env.event()
         execute, interpret = self._prepare(operation)
+        if self._paging is not None:
+            execute = self._paging.before(operation, execute)
         number = self._operations
         self._operations += 1
         self.env.in_flight[number] = (event, interpret)
@@ -179,7 +185,7 @@ class LiveWorld:
         for request, last, token in zip(operation.requests, operation.last, tokens, strict=True):
             if last:
                 self.outputs[request] = [token]
-            ended.append(last and token == self._end_of_text and request in self._stops)
+            ended.append(last and token in self._end_of_text and request in self._stops)
         return PrefillOutcome(ended)
 
     def _drafted(self, operation: Propose, proposals: Proposals) -> None:
@@ -208,8 +214,8 @@ class LiveWorld:
         ended = []
         for request, new in zip(operation.requests, tokens, strict=True):
             stand = 0
-            if request in self._stops and self._end_of_text in new:
-                stand = new.index(self._end_of_text) + 1
+            if request in self._stops and not self._end_of_text.isdisjoint(new):
+                stand = 1 + next(i for i, token in enumerate(new) if token in self._end_of_text)
             self.outputs[request] += new
             ended.append(stand)
         return VerifyOutcome(accepted, ended)

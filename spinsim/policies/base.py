@@ -53,6 +53,7 @@ class PolicyContext:
     outputs: Sequence[int] | None = None  # output lengths by request, likewise
     lengths: tuple[int, ...] | None = None  # proposal length by draft, where the length policy fixes it
     context_tokens: int | None = None  # proposals are cut where a context would grow past this
+    draft_devices: tuple[str, ...] = ()  # of each draft: lanes of one device slow each other down
 
     def within(self, context: int, length: int = 0) -> int:
         """``context`` tokens, or the most that the scenario allows before a proposal of ``length`` tokens.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from spinsim.costs.base import Packing
+from spinsim.costs.contention import Demand
 from spinsim.policies.base import NO_DRAFT, PolicyContext
 
 TYPICAL_CONTEXT = 512  # tokens; where a policy needs some context before it has seen any
@@ -12,6 +15,58 @@ def ragged(rows: int, kv_tokens: int, query_tokens: int) -> Packing:
     """A verification without padding, as a policy imagines it before the packing is decided."""
     piece = -(-kv_tokens // max(rows, 1))
     return Packing("ragged", rows, piece, query_tokens, kv_tokens, query_tokens, kv_tokens)
+
+
+_USUAL_ROWS, _USUAL_LENGTH, _USUAL_CONTEXT = 4, 4, 256  # of proposals that crowd each other
+
+
+class DraftingTimes:
+    """How long several drafts take for their parts of one round.
+
+    Drafts of one lane run one after another. Those of one device in lanes of their own slow each other while
+    both run: each takes seconds + sum over the others of delay * min(its seconds, theirs), the delay as the
+    predictor has it for two usual proposals. (Ours: a short form of what the lanes do, since plans are made
+    within every round.)
+    """
+
+    def __init__(self, context: PolicyContext) -> None:
+        self._context = context
+        lanes, devices = context.draft_lanes, context.draft_devices
+        self._beside = [
+            [j for j in range(len(devices)) if devices[j] == devices[i] and lanes[j] != lanes[i]]
+            for i in range(len(devices))
+        ]
+        self._crowded = any(self._beside)
+        self._delays: dict[tuple[int, int], float] = {}
+
+    def seconds(self, by_draft: Mapping[int, float]) -> float:
+        """Until the last of them is done, given what each takes alone; 0 without any."""
+        lane_of = self._context.draft_lanes
+        lanes: dict[int, float] = {}
+        for draft, seconds in by_draft.items():
+            slowed = seconds
+            if self._crowded:
+                for other in self._beside[draft]:
+                    if other in by_draft:
+                        slowed += self._delay(draft, other) * min(seconds, by_draft[other])
+            lane = lane_of[draft]
+            lanes[lane] = lanes.get(lane, 0.0) + slowed
+        return max(lanes.values(), default=0.0)
+
+    def _delay(self, draft: int, other: int) -> float:
+        known = self._delays.get((draft, other))
+        if known is None:
+            law = self._context.predictor.contention().law
+            known = self._delays[draft, other] = law.delay(self._demand(draft), self._demand(other))
+        return known
+
+    def _demand(self, draft: int) -> Demand:
+        context = self._context
+        rows, length = min(_USUAL_ROWS, context.batch_limit), min(_USUAL_LENGTH, context.max_length)
+        longest = _USUAL_CONTEXT if context.context_tokens is None else context.context_tokens - length
+        asked = draft, [length] * rows, [max(1, min(_USUAL_CONTEXT, longest))] * rows
+        loads = context.predictor.contention().loads
+        return Demand(draft, context.predictor.propose(*asked).seconds, *loads.propose(*asked))
 
 
 class RoundTimes:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from spinsim.costs.executed import PassShape
-from spinsim.costs.fits import ChosenFit
-from spinsim.costs.predictors import ProfiledPass, fit_operations
-from spinsim.costs.profile import Profile
+import numpy as np
+
+from spinsim.costs.contention_fit import groups_of, held_out
+from spinsim.costs.profiled.executed import PassShape
+from spinsim.costs.profiled.fits import ChosenFit
+from spinsim.costs.profiled.predictors import ProfiledPass, fit_operations
+from spinsim.costs.profiled.profile import Profile
 from spinsim.profiling.probes import Probe
 
 # Good enough: below these held-out errors an operation gets no further points.
@@ -71,6 +74,23 @@ def _worst(fitted: ProfiledPass) -> PassShape:
 
 def _octaves(a: PassShape, b: PassShape) -> float:
     return sum(abs(math.log2(max(x, 1) / max(y, 1))) for x, y in zip(a, b, strict=True))
+
+
+def report_of_lanes(profile: Profile) -> list[dict[str, object]]:
+    """As :func:`report`, of what lanes of one device do to each other; each subset of lanes is held out."""
+    groups = groups_of(profile)
+    wrong = np.abs(held_out(groups))
+    known = len(wrong) > 0
+    row: dict[str, object] = {
+        "model": "",
+        "operation": "beside",
+        "part": "",
+        "fit": "law",
+        "points": sum(len(group.seconds) for group in groups),
+        "median_error": float(np.quantile(wrong, 0.5)) if known else None,
+        "p95_error": float(np.quantile(wrong, 0.95)) if known else None,
+    }
+    return [row] if groups else []
 
 
 def report(fits: Mapping[Fitted, ProfiledPass]) -> list[dict[str, object]]:

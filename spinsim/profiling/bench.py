@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from spinsim.engine.operations import CatchUp, Completed, Prefill, Propose, Verify
 from spinsim.engine.world import NS, Lane
 from spinsim.live.clock import LiveEnvironment
 from spinsim.live.deployment import Deployment
 from spinsim.live.executor import TorchExecutor
 from spinsim.live.lanes import Job, WorkerLane
-from spinsim.live.runner.forward import Proposal
 from spinsim.live.world import Proposed
+from spinsim.operations import CatchUp, Completed, Prefill, Propose, Verify
 from spinsim.profiling.probes import Probe
 from spinsim.profiling.timing import Effort, Timing, sampled, timing_of
+from spinsim.runner.eager import Proposal
 from spinsim.scenario import Scenario
 
 USUAL_LENGTH, PIECE = 4, 128  # of proposals and of a decomposed verification between probes
@@ -53,7 +53,7 @@ class Bench:
         self.lanes = lanes
         self.target_lane, self.draft_lanes = target_lane, draft_lanes
         self.executor: TorchExecutor = deployment.executor(scenario, lanes)
-        self.greedy = scenario.sampling.temperature == 0
+        self.greedy = scenario.sampling.greedy
         self._env = LiveEnvironment()
         executor = self.executor
         self._workers = [
@@ -69,6 +69,12 @@ class Bench:
             # Data, not zeros: those draw less power and run faster.
             runner.cache.keys.normal_()
             runner.cache.values.normal_()
+        self.share()
+
+    def share(self) -> None:
+        """Any row may be as long as there are contexts, whatever the K/V memory: an engine has none here."""
+        for runner in (self.deployment.target, *self.deployment.drafts):
+            runner.cache.table.share()
         self.settle()
 
     def settle(self) -> None:
@@ -81,6 +87,10 @@ class Bench:
         """End the lanes' threads."""
         for worker in self._workers:
             worker.close()
+
+    def now_ns(self) -> int:
+        """On the clock that completions are stamped with."""
+        return self._env.wall_ns()
 
     def submit(self, lane: int, name: str, execute: Callable[[], Any]) -> int:
         """Queue a job; returns its number."""

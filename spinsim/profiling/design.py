@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 
 from spinsim.costs.buckets import PROMPT_TOKENS, bucket_rows
-from spinsim.costs.profile import PROMPTS
+from spinsim.costs.profiled.profile import PROMPTS
 from spinsim.profiling.probes import Probe, unique
 
 LATER_STEPS = 5  # a proposal of so many tokens tells a later step from the first one

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from spinsim.costs.profile import Profile
+from spinsim.costs.profiled.profile import Profile
 from spinsim.profiling.bench import Bench
 from spinsim.profiling.probes import Probe
 from spinsim.profiling.timing import Effort

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 
 from spinsim.costs.links import ID_BYTES, PROBABILITY_BYTES
-from spinsim.costs.profile import Point
+from spinsim.costs.profiled.profile import Point
 from spinsim.engine.world import NS
 from spinsim.live.executor import gather
-from spinsim.live.quiet import quiet
+from spinsim.live.quiet_interpreter import quiet
 from spinsim.live.world import Proposed
 from spinsim.profiling.bench import Bench
 from spinsim.profiling.timing import Effort, Timing, repeated, timing_of

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 import torch
 
-from spinsim.costs.profile import Point
+from spinsim.costs.profiled.profile import Point
 from spinsim.profiling.timing import Effort, repeated
-from spinsim.reporting.environment import environment
+from spinsim.results.environment import environment
 
 COPY_BYTES = {"cuda": (1 << 26, 1 << 28, 1 << 30), "cpu": (1 << 22, 1 << 24, 1 << 26)}
 MATMUL_SIZES = {"cuda": (2048, 4096, 8192), "cpu": (256, 512, 1024)}

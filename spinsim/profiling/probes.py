@@ -7,8 +7,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from spinsim.costs.base import Packing
-from spinsim.costs.executed import PassShape, causal_shape, features_of, step_rows, step_shape, verify_shape
-from spinsim.costs.profile import Point
+from spinsim.costs.profiled.executed import (
+    PassShape,
+    causal_shape,
+    features_of,
+    step_rows,
+    step_shape,
+    verify_shape,
+)
+from spinsim.costs.profiled.profile import Point
 from spinsim.policies.packing.decomposed import decompose
 from spinsim.profiling.timing import Timing
 
@@ -78,12 +85,12 @@ class Probe:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """Equal for probes, and points (:attr:`~spinsim.costs.profile.Point.identity`), of the same shape."""
+        """As :attr:`~spinsim.costs.profiled.profile.Point.identity`: equal where shapes are the same."""
         return (self.operation, self.model, self.packing, "", "", *sorted(self.features.items()))
 
     @property
     def part(self) -> str:
-        """As :func:`spinsim.costs.predictors.part_of` its point."""
+        """As :func:`spinsim.costs.profiled.predictors.part_of` its point."""
         if self.operation == "draft_step":
             return "first" if self.tokens == 2 else "later"
         return self.packing

@@ -16,15 +16,17 @@ import numpy as np
 import simpy
 
 from spinsim.costs.base import INTERPOLATED, KINDS, Estimate, Predictor
-from spinsim.costs.profile import Point
+from spinsim.costs.profiled.profile import Point
 from spinsim.engine.engine import Engine
-from spinsim.engine.operations import CatchUp, Operation, Prefill, Propose, Verify
+from spinsim.engine.kv import KvPools, kv_pools
 from spinsim.engine.records import Records
 from spinsim.engine.settings import EngineSettings
 from spinsim.engine.world import NS, Lane
 from spinsim.live.clock import Finished, LiveEnvironment
-from spinsim.live.quiet import quiet
+from spinsim.live.paging import Paging
+from spinsim.live.quiet_interpreter import quiet
 from spinsim.live.world import Executor, LiveWorld
+from spinsim.operations import CatchUp, Operation, Prefill, Propose, Verify
 from spinsim.policies.build import Policies
 from spinsim.profiling.timing import timing_of
 from spinsim.workload.request import Request, Workload
@@ -36,12 +38,16 @@ FEWEST = 3  # samples behind a point of handling
 
 @dataclass(frozen=True)
 class Orchestration:
-    """What an engine needs beside a world. ``policies`` makes the scenario's anew: they have state."""
+    """What an engine needs beside a world. ``policies`` makes the scenario's anew: they have state.
+
+    ``paging`` lays the engine's blocks into the caches.
+    """
 
     lanes: Sequence[Lane]
     drafts: tuple[str, ...]
     settings: EngineSettings
     policies: Callable[[], Policies]
+    paging: Callable[[KvPools], Paging]
 
 
 class Handled(NamedTuple):
@@ -104,8 +110,9 @@ class _WatchedWorld(LiveWorld):
         executor: Executor,
         prompts: dict[int, list[int]],
         score_catch_ups: bool,
+        paging: Paging,
     ) -> None:
-        super().__init__(lanes, executor, prompts, score_catch_ups=score_catch_ups, env=env)
+        super().__init__(lanes, executor, prompts, score_catch_ups=score_catch_ups, env=env, paging=paging)
         self.watched = env
         self.given: list[Operation] = []
 
@@ -144,8 +151,10 @@ def rehearse(
     for run in range(runs + 1):
         policies = setup.policies()
         env = _WatchedEnvironment()
-        world = _WatchedWorld(env, setup.lanes, executor, prompts, policies.selector.full_information)
-        engine = Engine(world, workload, policies, setup.settings, setup.drafts)
+        pools = kv_pools(setup.settings)
+        scores, paging = policies.selector.full_information, setup.paging(pools)
+        world = _WatchedWorld(env, setup.lanes, executor, prompts, scores, paging)
+        engine = Engine(world, workload, policies, setup.settings, setup.drafts, pools=pools)
         engine.start()
         with quiet():
             env.start_clock()

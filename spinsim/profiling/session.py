@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spinsim.costs.profile import Point, Profile, write_profile
+from spinsim.costs.profiled.profile import Point, Profile, write_profile
 from spinsim.profiling.adaptive import next_probes
 from spinsim.profiling.bench import Bench
 from spinsim.profiling.probes import Probe

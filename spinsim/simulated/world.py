@@ -8,7 +8,9 @@ import simpy
 
 from spinsim.acceptance.field import AcceptanceField
 from spinsim.costs.base import KINDS, LABELS, Predictor
-from spinsim.engine.operations import (
+from spinsim.costs.contention import Demand, Law
+from spinsim.engine.world import NS, Lane
+from spinsim.operations import (
     CatchUp,
     CatchUpOutcome,
     Operation,
@@ -19,11 +21,8 @@ from spinsim.engine.operations import (
     Verify,
     VerifyOutcome,
 )
-from spinsim.engine.world import NS, Lane
-from spinsim.simulated.lanes import NO_CONTENTION, Contention, ExclusiveLane, SharedLane
+from spinsim.simulated.lanes import ExclusiveLane, SharedDevice, SharedLane
 from spinsim.simulated.noise import Noise
-
-DRAFTING = (KINDS.index("catch_up"), KINDS.index("propose"))  # operations of a draft
 
 
 class SimulatedWorld:
@@ -55,12 +54,8 @@ class SimulatedWorld:
         self._remote = (*remote, False)  # the last entry is NO_DRAFT's
         self._noise = noise
         self._score = score_catch_ups
-        self._lanes = _build_lanes(self.env, lanes)
-        self._contentions = [NO_CONTENTION] * (len(remote) + 1)  # by draft; the target suffers a draft's
-        if any(isinstance(lane, SharedLane) for lane in self._lanes):
-            for draft in range(len(remote)):
-                own, others = predictor.slowdown(draft, False), predictor.slowdown(draft, True)
-                self._contentions[draft] = Contention(own, others)
+        self._law, self._loads = predictor.contention()
+        self._lanes = _build_lanes(self.env, lanes, self._law)
         self._host: list[tuple[float, int]] = []  # orchestrator time by rows
         self._host_free_ns = 0
         self._hop_ns = round(predictor.hop().seconds * (noise.hop if noise else 1.0) * NS)
@@ -91,8 +86,12 @@ class SimulatedWorld:
             free = self._host_free_ns
         self._host_free_ns = free = free + host_ns
         ready = free + self._hop_ns
-        draft = operation.draft if kind in DRAFTING else -1  # type: ignore[union-attr]
-        event = self._lanes[lane].submit(now, ready, round(seconds * NS), outcome, self._contentions[draft])
+        where = self._lanes[lane]
+        if isinstance(where, SharedLane):
+            demand = self._demand(operation, seconds)
+            event = where.submit(now, ready, round(seconds * NS), outcome, demand)
+        else:
+            event = where.submit(now, ready, round(seconds * NS), outcome)
         if self._handles:
             assert event.callbacks is not None
             event.callbacks.append(lambda _: self._end(kind, rows))
@@ -136,6 +135,20 @@ class SimulatedWorld:
         rows = len(operation.requests)
         return seconds, label, PrefillOutcome([False] * rows), 0, rows
 
+    def _demand(self, operation: Operation, seconds: float) -> Demand:
+        """The operation as the other lanes of its device notice it."""
+        loads = self._loads
+        if type(operation) is Verify:
+            return Demand(-1, seconds, *loads.verify(operation.packing))
+        if type(operation) is Propose:
+            draft = operation.draft
+            return Demand(draft, seconds, *loads.propose(draft, operation.lengths, operation.contexts))
+        if type(operation) is CatchUp:
+            draft = operation.draft
+            return Demand(draft, seconds, *loads.catch_up(draft, operation.tokens, operation.starts))
+        assert type(operation) is Prefill
+        return Demand(-1, seconds, *loads.prefill(operation.tokens, operation.starts))
+
     def _hits(self, operation: CatchUp) -> list[bytes]:
         if not self._score:
             return [b""] * len(operation.requests)
@@ -149,15 +162,18 @@ class SimulatedWorld:
         return hits
 
 
-def _build_lanes(env: simpy.Environment, lanes: Sequence[Lane]) -> list[ExclusiveLane | SharedLane]:
-    neighbours = [
-        [j for j, other in enumerate(lanes) if j != i and set(other.devices) & set(lane.devices)]
-        for i, lane in enumerate(lanes)
-    ]
-    built: list[ExclusiveLane | SharedLane] = [
-        SharedLane(env) if others else ExclusiveLane(env) for others in neighbours
-    ]
-    for i, lane in enumerate(built):
-        if isinstance(lane, SharedLane):
-            lane.neighbours = [other for j in neighbours[i] if isinstance(other := built[j], SharedLane)]
+def _build_lanes(env: simpy.Environment, lanes: Sequence[Lane], law: Law) -> list[ExclusiveLane | SharedLane]:
+    """A lane alone on all of its devices is a plain queue."""
+    names = dict.fromkeys(device for lane in lanes for device in lane.devices)
+    devices = {name: SharedDevice(law) for name in names}
+    shared = {name for name in names if sum(name in lane.devices for lane in lanes) > 1}
+    built: list[ExclusiveLane | SharedLane] = []
+    for lane in lanes:
+        if not shared & set(lane.devices):
+            built.append(ExclusiveLane(env))
+            continue
+        mine = [devices[name] for name in lane.devices]
+        built.append(made := SharedLane(env, mine))
+        for device in mine:
+            device.lanes.append(made)
     return built

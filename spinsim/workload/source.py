@@ -12,8 +12,8 @@ from typing import NamedTuple
 from spinsim.errors import InputError
 from spinsim.scenario import MOST_REQUESTS, Source
 from spinsim.text_files import DAMAGED
-from spinsim.workload.readers import READERS
-from spinsim.workload.readers.row import Row
+from spinsim.workload.formats import READERS
+from spinsim.workload.formats.row import Row
 from spinsim.workload.request import MalformedRow
 
 HOPELESS = 1000  # malformed rows before the first good one: it is another format, and may be large

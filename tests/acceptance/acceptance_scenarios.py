@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spinsim.acceptance.build import build_field
 from spinsim.acceptance.cached import CachedField
+from spinsim.acceptance.for_scenario import build_field
 from spinsim.scenario import Scenario
 from spinsim.workload.request import Request, Workload
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from acceptance_scenarios import bits, field, tokens_per_round
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -14,6 +13,7 @@ from spinsim.acceptance.ar1 import Ar1
 from spinsim.acceptance.counter import bits53, counters, item_key, mix, normals, purpose_key, uniforms
 from spinsim.acceptance.runs import runs_of
 from spinsim.errors import InputError
+from tests.acceptance.acceptance_scenarios import bits, field, tokens_per_round
 
 HALF = {"model": "constant", "probability": 0.5}
 FLAT = {"model": "logistic", "strength": {"a": 0.0, "b": 0.0}, "difficulty_sd": 0.0}

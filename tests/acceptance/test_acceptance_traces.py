@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from acceptance_scenarios import bits, scenario, tokens_per_round, workload
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spinsim.acceptance.build import build_field
+from spinsim.acceptance.for_scenario import build_field
 from spinsim.acceptance.specdecode_bench import load_specdecode_bench
-from spinsim.acceptance.trace import PROBABILITY_STEPS, Ragged, Recording, Trace, load_trace, save_trace
 from spinsim.errors import InputError
-from spinsim.workload.build import build_workload
+from spinsim.recording import PROBABILITY_STEPS, Ragged, Recording, Trace, load_trace, save_trace
+from spinsim.workload.for_scenario import build_workload
 from spinsim.workload.request import Workload
+from tests.acceptance.acceptance_scenarios import bits, scenario, tokens_per_round, workload
 
 RUNS = [[0, 2, 1, 0, 3], [0, 0, 1]]
 CHANCES = [[0.0, 1.0, 0.25, 0.5, 1.0], [1.0, 1.0, 0.0]]

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from acceptance_scenarios import field, scenario, workload
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spinsim.acceptance.build import build_field
 from spinsim.acceptance.cached import CachedField, Draw
+from spinsim.acceptance.for_scenario import build_field
 from spinsim.acceptance.other_text import BLOCK, other_text
 from spinsim.acceptance.runs import runs_of
-from spinsim.acceptance.trace import Recording, Trace, save_trace
+from spinsim.recording import Recording, Trace, save_trace
+from tests.acceptance.acceptance_scenarios import field, scenario, workload
 
 DRAFTS, TAIL = 3, 9  # the end of what is asked for, beyond the output
 

@@ -11,7 +11,7 @@ import yaml
 
 from spinsim import api
 from spinsim.errors import InputError
-from tests.validate.tiny_models import DRAFT as MODEL
+from tests.validation.tiny_models import DRAFT as MODEL
 
 pytest.importorskip("pandas")
 
@@ -254,7 +254,7 @@ def test_the_family(tmp_path: Path) -> None:
 def test_training_is_asked_for_as_the_options_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training itself takes minutes, and has tests of its own."""
     pytest.importorskip("torch")
-    from spinsim.models import train
+    from spinsim.family import train
 
     asked: list[train.Options] = []
     monkeypatch.setattr(

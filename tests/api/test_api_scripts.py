@@ -14,7 +14,7 @@ import yaml
 
 from spinsim import api
 from spinsim.errors import InputError
-from tests.experiments.experiment_files import SCENARIO, write_plugin, write_scenario
+from tests.studies.experiment_files import SCENARIO, write_plugin, write_scenario
 
 
 def test_a_scenario_is_a_path_a_text_or_a_mapping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

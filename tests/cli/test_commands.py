@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 
 import spinsim
 from spinsim.cli import app
-from spinsim.experiments import replay
 from spinsim.simulated.world import SimulatedWorld
+from spinsim.studies import replay
 
 QUICKSTART = Path(__file__).parents[2] / "scenarios" / "quickstart.yaml"
 SMALL = ["--set", "workload.requests=12"]
@@ -152,7 +152,7 @@ def test_failure_names_its_cause(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 def test_failure_says_where_partial_results_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from spinsim.experiments import simulate as module
+    from spinsim.studies import simulate as module
 
     publish = module.publish
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from spinsim.experiments.simulate import Simulated, simulate_scenario
 from spinsim.scenario import Scenario
+from spinsim.studies.simulate import Simulated, simulate_scenario
 
 VERIFY_S = 0.010
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from closed_scenarios import VERIFY_S, expected_tokens, run, scenario
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinsim.policies.registry import SELECTORS
+from tests.closed_forms.closed_scenarios import VERIFY_S, expected_tokens, run, scenario
 
 LEARNERS = [
     "greedy",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from closed_scenarios import run, scenario
+
+from tests.closed_forms.closed_scenarios import run, scenario
 
 LENGTH = 4
 ROUNDS = 400

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from closed_scenarios import VERIFY_S, run, scenario
 from numpy.typing import NDArray
 
-from spinsim.experiments.simulate import Simulated
+from spinsim.studies.simulate import Simulated
+from tests.closed_forms.closed_scenarios import VERIFY_S, run, scenario
 
 PREFILL_S = 0.004
 

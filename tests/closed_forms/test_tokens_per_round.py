@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from closed_scenarios import expected_tokens, run, scenario
+
+from tests.closed_forms.closed_scenarios import expected_tokens, run, scenario
 
 OUTPUT = 2001  # the first token comes from prefill
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from spinsim.costs.buckets import kv_buckets, row_buckets
-from spinsim.costs.hardware import hardware_of
 from spinsim.costs.operators import PassCosts
-from spinsim.costs.profile import SCHEMA, Point, Profile, ProfiledModel
-from spinsim.costs.shapes import shape_of
+from spinsim.costs.profiled.profile import SCHEMA, Point, Profile, ProfiledModel
+from spinsim.costs.sheets.hardware import hardware_of
+from spinsim.costs.sheets.shapes import shape_of
 from spinsim.scenario import Scenario
 
 TARGET, DRAFT = "llama-3-8b", "llama-68m"

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cost_cases import scenario_of
 
 from spinsim.costs.base import CONSTANT, Packing
-from spinsim.costs.build import build_predictor
+from spinsim.costs.for_scenario import build_predictor
 from spinsim.errors import InputError
+from tests.costs.cost_cases import scenario_of
 
 PACKING = Packing("ragged", 8, 0, 40, 4000, 40, 4000)
 
@@ -143,6 +143,6 @@ def test_errors_point_at_their_key(sections: dict[str, Any], key: str, says: str
 
 def test_costs_without_a_profile_load_no_scipy() -> None:
     """Fitting needs it, and it takes longer to load than everything else."""
-    program = "import sys, spinsim.costs.build; print('scipy.optimize' in sys.modules)"
+    program = "import sys, spinsim.costs.for_scenario; print('scipy.optimize' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

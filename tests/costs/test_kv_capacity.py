@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from cost_cases import scenario_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spinsim.costs.hardware import GIB, MIB
 from spinsim.costs.memory import kv_capacity, padded_workspace, workspace_bytes
-from spinsim.costs.shapes import shape_of
+from spinsim.costs.sheets.hardware import GIB, MIB
+from spinsim.costs.sheets.shapes import shape_of
 from spinsim.errors import InputError
 from spinsim.scenario import LimitsSpec
+from tests.costs.cost_cases import scenario_of
 
 V100_32 = {"gpu0": {"hardware": "v100-32"}, "gpu1": {"hardware": "v100-32"}}
 SEVEN_B = {"target": {"shape": "llama-7b", "dtype": "fp16"}, "drafts": {"small": {"shape": "llama-68m"}}}

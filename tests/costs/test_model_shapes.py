@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from spinsim.costs.shapes import shape_names, shape_of
+from spinsim.costs.sheets.shapes import shape_names, shape_of
 from spinsim.errors import InputError
 
 # Parameter counts as the weight files hold them.

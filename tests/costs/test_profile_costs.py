@@ -11,19 +11,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cost_cases import DRAFT, TARGET, Truth, scenario_of, synthetic_profile
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spinsim.costs.base import INTERPOLATED, MEASURED, ROOFLINE, Packing, Predictor
 from spinsim.costs.buckets import PROMPT_TOKENS, bucket_rows
-from spinsim.costs.build import build_predictor
-from spinsim.costs.executed import PassShape, pass_shape
-from spinsim.costs.fits import fit_pass, fit_table, held_out, law_fitter
-from spinsim.costs.predictors import Curve, ProfilePredictor, fit_operations, handling_of
-from spinsim.costs.profile import SCHEMA, Point, Profile, read_profile, write_profile
-from spinsim.costs.shapes import shape_of
+from spinsim.costs.for_scenario import build_predictor
+from spinsim.costs.profiled.executed import PassShape, pass_shape
+from spinsim.costs.profiled.fits import fit_pass, fit_table, held_out, law_fitter
+from spinsim.costs.profiled.predictors import Curve, ProfilePredictor, fit_operations, handling_of
+from spinsim.costs.profiled.profile import SCHEMA, Point, Profile, read_profile, write_profile
+from spinsim.costs.sheets.shapes import shape_of
 from spinsim.errors import InputError
+from tests.costs.cost_cases import DRAFT, TARGET, Truth, scenario_of, synthetic_profile
 
 NOISE = 0.01
 

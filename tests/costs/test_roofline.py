@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from spinsim.costs.base import ROOFLINE, Packing
 from spinsim.costs.buckets import PROMPT_TOKENS, active_rows, bucket_rows
-from spinsim.costs.hardware import hardware_names, hardware_of, sheet_of_device
 from spinsim.costs.links import Link, link_between
 from spinsim.costs.operators import PassCosts, all_reduce_s
 from spinsim.costs.roofline import RooflinePredictor
-from spinsim.costs.shapes import shape_of
+from spinsim.costs.sheets.hardware import hardware_names, hardware_of, sheet_of_device
+from spinsim.costs.sheets.shapes import shape_of
 from spinsim.errors import InputError
 
 H200 = hardware_of("h200")

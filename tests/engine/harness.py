@@ -66,7 +66,8 @@ class Deployment:
     prefill_s: float = 0.002
     catch_up_s: float = 0.001
     orchestrator_s: float = 0.0
-    one_gpu: bool = False  # the drafts' lane shares the target's device
+    one_gpu: bool = False  # the drafts' lanes share the target's device
+    own_lanes: bool = False  # a lane for each draft, or one for all
     slowdown: float = 1.0
     allow_none: bool = False
     max_length: int = 8
@@ -97,7 +98,10 @@ def requests(
 def build(deployment: Deployment) -> Finished:
     d = deployment
     names = tuple(f"draft{i}" for i in range(d.drafts))
-    lanes = (Lane("gpu0/target", ("gpu0",)), Lane("drafts", ("gpu0" if d.one_gpu else "gpu1",)))
+    drafts_on = ("gpu0" if d.one_gpu else "gpu1",)
+    drafting = tuple(Lane(name, drafts_on) for name in (names if d.own_lanes else ("drafts",)))
+    lanes = (Lane("gpu0/target", ("gpu0",)), *drafting)
+    draft_lanes = tuple(range(1, 1 + d.drafts)) if d.own_lanes else (1,) * d.drafts
     predictor = ConstantPredictor(
         verify_s=d.verify_s,
         draft_step_s=[d.draft_step_s * (i + 1) for i in range(d.drafts)],
@@ -114,7 +118,8 @@ def build(deployment: Deployment) -> Finished:
         d.policies,
         PolicyContext(
             drafts=names,
-            draft_lanes=(1,) * d.drafts,
+            draft_lanes=draft_lanes,
+            draft_devices=drafts_on * d.drafts,
             draft_sizes=tuple(range(1, d.drafts + 1)),
             capacities=(None,) * d.drafts,
             allow_none=d.allow_none,
@@ -135,7 +140,7 @@ def build(deployment: Deployment) -> Finished:
     )
     settings = EngineSettings(
         target_lane=0,
-        draft_lanes=(1,) * d.drafts,
+        draft_lanes=draft_lanes,
         batch_limit=d.batch_limit,
         context_tokens=d.context_tokens,
         prefill_chunk_tokens=d.prefill_chunk_tokens,

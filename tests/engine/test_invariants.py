@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spinsim.engine.kv import KvPool
+from spinsim.engine.kv import KvPool, kv_pools
 from spinsim.engine.records import CANCELLED, COMPLETED, REJECTED
 from spinsim.scenario import KvSpec
 from tests.engine.harness import Deployment, Finished, build, policies, requests, run
@@ -47,6 +47,7 @@ DEPLOYMENTS = st.builds(
     target_kv_tokens=st.sampled_from([256, 700, 100_000]),
     draft_kv_tokens=st.sampled_from([256, 600, 100_000]),
     one_gpu=st.booleans(),
+    own_lanes=st.booleans(),
     slowdown=st.sampled_from([1.0, 1.7]),
     orchestrator_s=st.sampled_from([0.0, 0.0001]),
     seed=st.integers(0, 3),
@@ -211,8 +212,10 @@ def test_a_cache_that_the_scenario_accepts_serves_the_longest_request(
     least = kv.least(context)
     assert kv.shortage(least, context) == ""
     assert kv.shortage(least - 1, context) != ""
-    pool = KvPool(least + extra, context, reserve="grow", block_tokens=block)
+    pool = KvPool(least + extra, context, reserve="grow", block_tokens=block, slots=1)
     slot = pool.acquire(1)
     assert pool.grow(slot, context)
-    with pytest.raises(ValueError, match="hold no slot"):
-        KvPool(least - 1, context, reserve="grow", block_tokens=block)
+    settings = build(Deployment([], context_tokens=context)).engine.settings
+    short = replace(settings, reserve="grow", block_tokens=block, target_kv_tokens=least - 1)
+    with pytest.raises(ValueError, match="hold no request"):
+        kv_pools(short)

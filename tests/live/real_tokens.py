@@ -12,12 +12,12 @@ from typing import Any
 import simpy
 
 from spinsim.costs.base import Predictor
-from spinsim.engine.operations import CatchUp, Operation, Prefill, Propose, Verify
 from spinsim.engine.world import Lane
 from spinsim.live.executor import gather
-from spinsim.live.runner.forward import ModelRunner
-from spinsim.live.runner.sampling import Sampling
 from spinsim.live.world import Proposed
+from spinsim.operations import CatchUp, Operation, Prefill, Propose, Verify
+from spinsim.runner.eager import ModelRunner
+from spinsim.runner.sampling import Sampling
 from spinsim.simulated.world import SimulatedWorld
 
 

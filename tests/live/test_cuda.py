@@ -1,22 +1,27 @@
-"""The live world on a GPU: two lanes on one device, captured graphs, every packing; lossless."""
+"""The live world on a GPU: lanes on one device, captured graphs, every packing; lossless."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from spinsim.costs.buckets import PROMPT_TOKENS
-from spinsim.experiments.replay import replay
-from spinsim.experiments.run import run
+from spinsim.live.clock import LiveEnvironment
 from spinsim.live.deployment import Deployment
-from spinsim.live.runner.build import make_runner
-from spinsim.live.runner.graphed import GraphedRunner
-from spinsim.live.runner.loading import random_model
-from spinsim.live.runner.selfcheck import relative, tiny_configs
+from spinsim.live.lanes import Job, WorkerLane
+from spinsim.runner.for_model import make_runner
+from spinsim.runner.graphs.runner import GraphedRunner
+from spinsim.runner.loading import random_model
+from spinsim.runner.selfcheck import relative, tiny_configs
 from spinsim.scenario_file import LoadedScenario
+from spinsim.studies.replay import replay
+from spinsim.studies.run import run
 from tests.live.test_run import expected, scenario_file, serve
+from tests.live.test_run_in_pages import LONG, TIGHT
 
 pytestmark = [
     pytest.mark.gpu,
@@ -45,6 +50,21 @@ def test_greedy_outputs_are_those_of_generate(tmp_path: Path, packing: str, grap
     loaded = on_gpus(tmp_path, policies=policies, live={"graphs": graphs})
     ran, deployment = serve(loaded)
     assert ran.error is None
+    assert ran.outputs == expected_on_gpu(loaded, deployment)
+
+
+@pytest.mark.parametrize("packing", ["padded", "decomposed", "ragged"])
+def test_outputs_are_those_of_generate_though_requests_are_preempted(tmp_path: Path, packing: str) -> None:
+    policies = {
+        "selector": {"name": "random"},
+        "length": {"name": "fixed", "tokens": 3},
+        "packing": {"name": packing},
+        "pipeline": {"name": "fixed", "micro_batches": 2},
+    }
+    loaded = on_gpus(tmp_path, policies=policies, kv=TIGHT, workload=LONG)
+    ran, deployment = serve(loaded)
+    assert ran.error is None
+    assert sum(record.preemptions for record in ran.records.requests.values()) > 3
     assert ran.outputs == expected_on_gpu(loaded, deployment)
 
 
@@ -120,3 +140,42 @@ def test_drafts_on_the_other_gpu(tmp_path: Path) -> None:
 def test_replay(tmp_path: Path) -> None:
     run(on_gpus(tmp_path), tmp_path / "out")
     assert replay(tmp_path / "out").difference == ""
+
+
+START_S = 0.2e-3  # from handing over an operation to its start, while another lane works
+
+
+def test_a_lane_does_not_wait_for_what_another_lane_of_its_gpu_does() -> None:
+    """A short operation begins, and ends, while the other lane's takes milliseconds."""
+    env = LiveEnvironment()
+    streams = [torch.cuda.Stream() for _ in range(2)]
+    counter = torch.zeros(1, device="cuda")
+    torch.cuda.synchronize()
+
+    def on(stream: torch.cuda.Stream, work: Callable[[], object]) -> Callable[[], None]:
+        def run() -> None:
+            with torch.cuda.stream(stream):
+                work()
+            stream.synchronize()
+
+        return run
+
+    long = on(streams[0], lambda: torch.cuda._sleep(20_000_000))  # some 10 ms
+    short = on(streams[1], lambda: counter.add_(1))
+    lanes = [WorkerLane(name, env) for name in ("long", "short")]
+    late = []
+    try:
+        for turn in range(20):
+            lanes[0].submit(Job(2 * turn, "long", long))
+            time.sleep(1e-3)  # the long one is at work
+            handed_ns = env.wall_ns()
+            lanes[1].submit(Job(2 * turn + 1, "short", short))
+            ends = [env.completions.get(timeout=60) for _ in range(2)]
+            assert [end.operation for end in ends] == [2 * turn + 1, 2 * turn]
+            assert ends[0].done is not None
+            late.append((ends[0].done.started_ns - handed_ns) * 1e-9)
+    finally:
+        for lane in lanes:
+            lane.close()
+    assert counter.item() == len(late)
+    assert sorted(late)[len(late) // 2] < START_S

@@ -19,17 +19,17 @@ from spinsim.engine.engine import Engine
 from spinsim.engine.records import Records
 from spinsim.engine.settings import EngineSettings
 from spinsim.engine.world import Lane
-from spinsim.live.runner.forward import ModelRunner, Verified
-from spinsim.live.runner.loading import LoadedModel, random_model
-from spinsim.live.runner.sampling import Sampling
-from spinsim.live.runner.verification import distribution
 from spinsim.policies.base import PolicyContext
 from spinsim.policies.build import build_policies
+from spinsim.runner.acceptance_rule import distribution
+from spinsim.runner.eager import ModelRunner, Verified
+from spinsim.runner.loading import LoadedModel, random_model
+from spinsim.runner.sampling import Sampling
 from spinsim.scenario import PoliciesSpec
 from spinsim.workload.request import Request, Workload
 from tests.live.real_tokens import Speakers, SpokenWorld
-from tests.live_runner.runner_configs import CONFIGS
-from tests.live_runner.runner_driver import runner_of
+from tests.runner.runner_configs import CONFIGS
+from tests.runner.runner_driver import runner_of
 
 VOCABULARY, OUTPUTS, LENGTH = 5, 6, 3
 PROMPTS = ([1, 3, 2], [4, 0, 2, 2, 1])

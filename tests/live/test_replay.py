@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 
 from spinsim.cli import app
 from spinsim.errors import InputError
-from spinsim.experiments.replay import replay
-from spinsim.experiments.run import run
+from spinsim.scenario.yaml_places import parse
 from spinsim.scenario_file import apply_overrides
-from spinsim.scenario_yaml import parse
-from tests.validate.tiny_models import tiny_scenario
+from spinsim.studies.replay import replay
+from spinsim.studies.run import run
+from tests.validation.tiny_models import tiny_scenario
 
 
 @pytest.fixture(scope="module")

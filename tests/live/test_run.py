@@ -12,15 +12,15 @@ import yaml
 from typer.testing import CliRunner
 
 from spinsim.cli import app
-from spinsim.experiments.replay import replay
-from spinsim.experiments.run import Ran, run, run_scenario
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.lanes import LaneError
 from spinsim.live.prompts import materialise
-from spinsim.live.runner.forward import ModelRunner
+from spinsim.runner.eager import ModelRunner
 from spinsim.scenario import Scenario
 from spinsim.scenario_file import LoadedScenario, load
-from spinsim.workload.build import build_workload
+from spinsim.studies.replay import replay
+from spinsim.studies.run import Ran, run, run_scenario
+from spinsim.workload.for_scenario import build_workload
 
 TARGET = {
     "model_type": "llama",
@@ -143,7 +143,7 @@ def test_a_perfect_draft_is_always_accepted(tmp_path: Path) -> None:
 
 
 def _twin_cache(deployment: Deployment) -> object:
-    from spinsim.live.runner.cache import SlotCache
+    from spinsim.runner.kv import SlotCache
 
     cache = deployment.target.cache
     return SlotCache(cache.layers, cache.slots, cache.slot_tokens, cache.kv_heads, cache.head_dim)

@@ -9,7 +9,7 @@ import torch
 
 from spinsim.engine.world import Lane
 from spinsim.live import deployment
-from spinsim.live.runner.sampling import Sampling
+from spinsim.runner.sampling import Sampling
 
 
 def test_lanes_have_streams_of_their_own_and_keep_them_from_run_to_run(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from spinsim.costs.base import CONSTANT, Estimate, Packing
+from spinsim.costs.contention import Contention, Factors
 from spinsim.policies.base import NO_DRAFT, Feedback, PolicyContext, RequestView, Selector
 from spinsim.policies.build import build_policies
 from spinsim.scenario import PoliciesSpec, PolicyChoice
@@ -57,6 +58,9 @@ class LinearCosts:
 
     def slowdown(self, draft: int, target_lane: bool) -> float:
         return 1.0
+
+    def contention(self) -> Contention:
+        return Contention(Factors(self.slowdown))
 
 
 @dataclass

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from spinsim.experiments.simulate import simulate_scenario
 from spinsim.scenario import Scenario
 from spinsim.scenario_file import load
+from spinsim.studies.simulate import simulate_scenario
 
 PAPER = Path(__file__).parents[2] / "scenarios" / "spin-paper" / "spin.yaml"
 COUNTS = {"distribution": "lognormal", "median": 128, "sigma": 0.6, "min": 16, "max": 512}

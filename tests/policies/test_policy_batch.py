@@ -7,12 +7,12 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from policy_world import LinearCosts, context, feedback, views
 
 from spinsim.policies.base import PolicyContext, RequestView
 from spinsim.policies.build import Policies, build_policies
 from spinsim.policies.packing.decomposed import Decomposed, candidates, decompose
 from spinsim.scenario import PoliciesSpec, PolicyChoice
+from tests.policies.policy_world import LinearCosts, context, feedback, views
 
 LENGTHS = st.lists(st.integers(1, 5000), min_size=1, max_size=12)
 

@@ -8,7 +8,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-from policy_world import Field, context
 from pydantic import TypeAdapter
 
 import spinsim.policies
@@ -24,6 +23,7 @@ from spinsim.policies.build import (
 )
 from spinsim.policies.registry import Registry
 from spinsim.scenario import PoliciesSpec, PolicyChoice
+from tests.policies.policy_world import Field, context
 
 DRAFTS = ("tiny", "large")
 

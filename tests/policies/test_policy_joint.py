@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from policy_world import LinearCosts, context, feedback, selector, views
 
 from spinsim.policies.base import NO_DRAFT, RequestView
 from spinsim.policies.selectors.round_plan import RoundPlanner
 from spinsim.policies.selectors.tries import Tries
 from spinsim.policies.statistics import Statistics
+from tests.policies.policy_world import LinearCosts, context, feedback, selector, views
 
 LENGTH = 4
 ONE_LANE = (1, 1, 1, 1)

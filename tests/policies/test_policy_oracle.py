@@ -7,11 +7,11 @@ from itertools import product
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from policy_world import Field, LinearCosts, context, play, selector, views
 
 from spinsim.policies.base import NO_DRAFT, RequestView
 from spinsim.policies.build import KINDS
 from spinsim.policies.selectors.oracle_path import Pricing, shortest_path
+from tests.policies.policy_world import Field, LinearCosts, context, play, selector, views
 
 LENGTH = 3
 

@@ -9,12 +9,12 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from policy_world import LinearCosts, context
 
 from spinsim.policies.base import PipelinePolicy
 from spinsim.policies.build import build_policies
 from spinsim.policies.pipeline.evidence import Evidence
 from spinsim.scenario import PoliciesSpec, PolicyChoice
+from tests.policies.policy_world import LinearCosts, context
 
 
 def pipeline(name: str, within: object = None, **params: object) -> PipelinePolicy:

@@ -9,7 +9,6 @@ from itertools import product
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from policy_world import Field, LinearCosts, context, feedback, play, selector, views
 
 from spinsim.policies.base import NO_DRAFT, Feedback
 from spinsim.policies.build import KINDS
@@ -19,6 +18,7 @@ from spinsim.policies.selectors.exp3 import exp3_probabilities
 from spinsim.policies.selectors.hedge import normal_hedge_weights
 from spinsim.policies.selectors.matching import match
 from spinsim.policies.statistics import Statistics
+from tests.policies.policy_world import Field, LinearCosts, context, feedback, play, selector, views
 
 LEARNERS = [
     "greedy",

@@ -10,10 +10,10 @@ import pytest
 
 from spinsim.costs.base import CONSTANT, Estimate, Packing
 from spinsim.costs.constant import ConstantPredictor
-from spinsim.experiments.hindsight import hindsight
-from spinsim.experiments.simulate import simulate_scenario
 from spinsim.policies.build import KINDS
+from spinsim.results.hindsight import hindsight
 from spinsim.scenario import Scenario
+from spinsim.studies.simulate import simulate_scenario
 from tests.policies.policy_world import context
 
 LIMIT, LENGTH, BATCH = 90, 6, 5  # no multiple of a bucket, and far below a typical context

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,35 +18,38 @@ from typer.testing import CliRunner
 from spinsim.cli import app
 from spinsim.costs.base import INTERPOLATED, MEASURED
 from spinsim.costs.buckets import PROMPT_TOKENS, prompt_passes
-from spinsim.costs.build import build_predictor
-from spinsim.costs.executed import PassShape, causal_shape
-from spinsim.costs.predictors import EDGE, part_of
-from spinsim.costs.profile import (
+from spinsim.costs.contention import USUAL_LAW, Demand
+from spinsim.costs.contention_fit import fit_law, groups_of
+from spinsim.costs.for_scenario import build_predictor
+from spinsim.costs.profiled.executed import PassShape, causal_shape
+from spinsim.costs.profiled.predictors import EDGE, part_of
+from spinsim.costs.profiled.profile import (
     MODEL_OPERATIONS,
     OPERATIONS,
     REHEARSED,
+    Point,
     Profile,
     read_profile,
     write_profile,
 )
 from spinsim.engine.world import Lane
 from spinsim.errors import InputError
-from spinsim.experiments import profile as experiment
-from spinsim.experiments.profile import profile
-from spinsim.experiments.simulate import simulate_scenario
-from spinsim.experiments.workplace import Workplace
-from spinsim.live import models
+from spinsim.live import load
 from spinsim.live.deployment import deploy
 from spinsim.policies.packing.decomposed import decompose
-from spinsim.profiling.adaptive import next_probes
+from spinsim.profiling.adaptive import next_probes, report_of_lanes
 from spinsim.profiling.bench import Bench
 from spinsim.profiling.design import Range, design, levels
 from spinsim.profiling.drift import drifted
 from spinsim.profiling.probes import Probe, spread
 from spinsim.profiling.session import Session
-from spinsim.profiling.sharing import shared_device, slowdown_points, usual_pairs
+from spinsim.profiling.sharing import beside_points, probes_of, shared_subsets
 from spinsim.profiling.timing import Effort, sampled, timing_of
-from tests.validate.tiny_models import tiny_scenario
+from spinsim.profiling.workplace import Workplace
+from spinsim.studies import profile as experiment
+from spinsim.studies.profile import profile
+from spinsim.studies.simulate import simulate_scenario
+from tests.validation.tiny_models import tiny_scenario
 
 TINY = Effort(seconds=0.0, fewest=1, most=1, warm=0, passes=1)
 
@@ -78,7 +80,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_every_operation_is_there(measured: tuple[Path, Path]) -> None:
     known = read_profile(measured[1])
     # one CPU: nothing is transferred, and no two lanes share it; handling has the orchestrator
-    absent = {"transfer", "lane_slowdown", "orchestrator"}
+    absent = {"transfer", "beside", "lane_slowdown", "orchestrator"}
     assert {point.operation for point in known.points} == set(OPERATIONS) - absent
     ran = {(point.kind, point.model) for point in known.points if point.operation == "in_run"}
     target, draft = known.models
@@ -210,7 +212,7 @@ def test_a_profile_does_not_carry_another_machines_name(
 ) -> None:
     loaded = tiny_scenario(tmp_path)
     path = tmp_path / "p.json"
-    monkeypatch.setattr(models, "found_devices", lambda _: {"cpu": "NVIDIA H100 80GB HBM3"})
+    monkeypatch.setattr(load, "found_devices", lambda _: {"cpu": "NVIDIA H100 80GB HBM3"})
     for measure in (lambda: profile(loaded, path, quick=True), lambda: experiment.again(loaded, measured[1])):
         with pytest.raises(InputError, match="NVIDIA H100 80GB HBM3; h100") as caught:
             measure()
@@ -408,32 +410,67 @@ def test_repeats_are_checked(measured: tuple[Path, Path], tmp_path: Path) -> Non
         read_profile(tmp_path / "p.json")
 
 
-def test_two_lanes_of_one_device_are_measured_by_draft(measured: tuple[Path, Path]) -> None:
-    """A CPU has one lane; with two, each of a pair is timed alone and beside the other."""
+def test_lanes_of_one_device_are_measured_side_by_side(measured: tuple[Path, Path]) -> None:
+    """A CPU has one lane; with more, subsets of them are timed alone and side by side."""
     loaded = tiny_scenario(measured[0].parent)
     deployment = deploy(loaded.scenario, loaded.base_dir)
-    lanes = (Lane("target", ("cpu",)), Lane("drafts", ("cpu",)))
+    drafts = list(loaded.scenario.models.drafts)
+    lanes = (Lane("target", ("cpu",)), *(Lane(name, ("cpu",)) for name in drafts))
     with Workplace(loaded.scenario, loaded.base_dir, deployment) as place:
-        core = place.design(quick=True).core
-        model, draft = next(iter(place.subject.drafts.items()))
-        bench = Bench(loaded.scenario, deployment, lanes, 0, [1] * len(loaded.scenario.models.drafts))
-        assert shared_device(bench, draft)
-        assert not shared_device(place.bench, draft)
-        pairs = usual_pairs(core, "ragged", draft)
-        points = [p for pair in pairs for p in slowdown_points(bench, model, *pair, Effort(0.05))]
+        subject = place.subject
+        probes = probes_of(subject.by_draft, subject.target, 2, 8, 2, "ragged")
+        assert shared_subsets(place.bench, probes) == []
+        bench = Bench(loaded.scenario, deployment, lanes, 0, range(1, 1 + len(drafts)))
+        subsets = shared_subsets(bench, probes)
+        alone: dict[Probe, float] = {}
+        points = [
+            point
+            for group, subset in enumerate(subsets)
+            for point in beside_points(bench, place.loads(), subset, group, Effort(0.05), alone)
+        ]
         bench.close()
-    assert len(pairs) == 2
-    assert {(point.features["target_lane"], point.model) for point in points} == {(1.0, model), (0.0, model)}
+    assert [sorted(probe.draft for probe in subset) for subset in subsets] == [
+        [-1, 0],
+        [-1, 1],
+        [0, 1],
+        [-1, 0, 1],
+    ]
+    assert set(alone) == set(probes)
     known = read_profile(measured[1])
     path = measured[0].parent / "shared.json"
     write_profile(replace(known, points=(*known.points, *points)), path)
-    shared = {"placement": {"target": ["cpu"], "drafts": {"a": "cpu", "b": "cpu"}}}
+    groups = groups_of(read_profile(path))
+    assert [len(group.seconds) for group in groups] == [2, 2, 2, 3]
+    for group in groups:
+        for demand, seconds in zip(group.demands, group.seconds, strict=True):
+            assert demand.work_s > 0
+            assert seconds > 0.5 * demand.seconds  # company helps nobody
     costs = {"model": "profile", "path": path.name}
-    asked = tiny_scenario(measured[0].parent, "shared", costs=costs, **shared)
+    asked = tiny_scenario(measured[0].parent, "shared", costs=costs)
     predictor = build_predictor(asked.scenario, asked.base_dir)
-    for target_lane in (True, False):
-        mine = [p for p in points if p.features["target_lane"] == target_lane]
-        expected = max(1.0, np.median([p.seconds / p.features["alone_s"] for p in mine]))
-        assert predictor.slowdown(draft, target_lane) == pytest.approx(expected)
+    law, loads = predictor.contention()
+    assert law == fit_law(groups)
+    assert loads.propose(0, [2, 2], [8, 8])[0] == 2 * loads.propose(0, [1, 1], [8, 8])[0]  # kernels by step
+    (row,) = report_of_lanes(read_profile(path))
+    assert row["points"] == len(points)
+
+
+def test_a_profile_of_before_keeps_its_factors(measured: tuple[Path, Path]) -> None:
+    """Of the target beside a draft; drafts that were never measured side by side go by the usual law."""
+    known = read_profile(measured[1])
+    model = list(known.models)[1]  # of the first draft; the second has the target's shape
+    points = [
+        Point("lane_slowdown", 0.01 * factor, 0.0, 3, {"target_lane": lane, "alone_s": 0.01}, model)
+        for lane, factor in ((1.0, 1.2), (0.0, 2.5))
+    ]
+    path = measured[0].parent / "before.json"
+    write_profile(replace(known, points=(*known.points, *points)), path)
+    asked = tiny_scenario(measured[0].parent, "before", costs={"model": "profile", "path": path.name})
+    predictor = build_predictor(asked.scenario, asked.base_dir)
+    law = predictor.contention().law
+    target, mine = Demand(-1, 1.0, 100.0, 0.5), Demand(0, 1e-3, 100.0, 0.5e-3)
+    assert law.slowdowns([target, mine]) == pytest.approx([1.2, 2.5])
+    other = Demand(1, 1e-3, 50.0, 0.2e-3)
+    assert law.slowdowns([mine, other]) == pytest.approx(USUAL_LAW.slowdowns([mine, other]))
     with pytest.raises(InputError, match="lane_slowdown was not measured"):
-        predictor.slowdown(1 - draft, True)  # drafts are told apart there, and this one was not
+        law.slowdowns([target, other])

@@ -62,14 +62,14 @@ def mutated(draw: st.DrawFn) -> dict[str, Any]:
             case "delete":
                 del parent[last]
             case "replace":
-                parent[last] = draw(ODD)
+                parent[last] = copy.deepcopy(draw(ODD))
             case "copy":
                 other: Any = values
                 for key in draw(st.sampled_from(list(paths(values)))):
                     other = other[key]
                 parent[last] = copy.deepcopy(other)
             case "add" if isinstance(parent, dict):
-                parent[draw(st.text(min_size=1, max_size=6))] = draw(ODD)
+                parent[draw(st.text(min_size=1, max_size=6))] = copy.deepcopy(draw(ODD))
             case "rename" if isinstance(parent, dict):
                 parent[draw(st.sampled_from([f"{last}s", "draft", "max", "seed"]))] = parent.pop(last)
             case _:

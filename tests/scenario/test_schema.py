@@ -13,11 +13,11 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from spinsim.errors import InputError
-from spinsim.experiments.sweep import read_sweep
-from spinsim.experiments.variants import grid
 from spinsim.policies.build import KINDS
 from spinsim.scenario_file import load, resolved_yaml
-from spinsim.scenario_schema import scenario_schema
+from spinsim.scenario_file.schema import scenario_schema
+from spinsim.scenario_file.variants import grid
+from spinsim.studies.sweep import read_sweep
 from tests.scenario.test_extremes import BASE, VARIANTS, changed
 
 ROOT = Path(__file__).parents[2]

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spinsim.errors import InputError, InputErrors
+from spinsim.scenario.yaml_places import dump, parse
 from spinsim.scenario_file import load
-from spinsim.scenario_yaml import dump, parse
 
 plain = st.recursive(
     st.none()

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spinsim.experiments.simulate import simulate_scenario
-from spinsim.reporting.metrics import summarise
+from spinsim.results.summary import summarise
 from spinsim.scenario_file import load
+from spinsim.studies.simulate import simulate_scenario
 
 SCENARIO = Path(__file__).parents[2] / "scenarios" / "closed-form.yaml"
 

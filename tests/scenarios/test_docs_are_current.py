@@ -11,7 +11,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, DOCS / "make" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -23,14 +23,14 @@ def script(name: str) -> ModuleType:
 def test_policies_page_is_current() -> None:
     made = script("policy_table")
     text = (DOCS / "policies.md").read_text(encoding="utf-8")
-    assert text == made.page(text), "stale; run: python docs/policy_table.py"
+    assert text == made.page(text), "stale; run: python docs/make/policy_table.py"
     assert set(made.TITLES) == set(made.KINDS)
 
 
 def test_readme_shows_what_the_quickstart_prints() -> None:
     made = script("selector_tables")
     text = made.README.read_text(encoding="utf-8")
-    assert text == made.readme(text), "stale; run: python docs/selector_tables.py"
+    assert text == made.readme(text), "stale; run: python docs/make/selector_tables.py"
 
 
 def test_every_policy_says_where_it_comes_from() -> None:

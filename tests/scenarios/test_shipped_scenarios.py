@@ -14,12 +14,12 @@ import pytest
 from spinsim import api
 from spinsim.costs.base import LABELS
 from spinsim.errors import InputError
-from spinsim.experiments.simulate import simulate_scenario
-from spinsim.experiments.sweep import SweepPlan, planned, read_sweep
-from spinsim.experiments.validation_plan import plan as validation_plan
-from spinsim.models.family import MEMBERS
-from spinsim.reporting.metrics import summarise
+from spinsim.family.family import MEMBERS
+from spinsim.results.summary import summarise
 from spinsim.scenario_file import load
+from spinsim.studies.simulate import simulate_scenario
+from spinsim.studies.sweep import SweepPlan, planned, read_sweep
+from spinsim.studies.validation.plan import plan as validation_plan
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 PAPER = SCENARIOS / "spin-paper"
@@ -200,7 +200,7 @@ def test_the_azure_trace_fits() -> None:
     path = SCENARIOS / "azure-conversation.yaml"
     numbers = summary(path, "workload.source.limit=150", "metrics.warmup_s=0")
     assert numbers["requests"]["completed"] == 150
-    from spinsim.workload.build import build_workload
+    from spinsim.workload.for_scenario import build_workload
 
     loaded = load(path)
     workload = build_workload(loaded.scenario, loaded.base_dir)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from spinsim.acceptance.field import AcceptanceField
-from spinsim.engine.operations import Completed, Operation, Propose
 from spinsim.engine.world import Lane
+from spinsim.operations import Completed, Operation, Propose
 from spinsim.simulated.noise import Noise
 from spinsim.simulated.world import SimulatedWorld
 from tests.policies.policy_world import Field, LinearCosts

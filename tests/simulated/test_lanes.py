@@ -6,8 +6,9 @@ import simpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spinsim.engine.operations import Completed
-from spinsim.simulated.lanes import Contention, ExclusiveLane, SharedLane
+from spinsim.costs.contention import Demand, Factors, KernelLaw, Law
+from spinsim.operations import Completed
+from spinsim.simulated.lanes import ExclusiveLane, SharedDevice, SharedLane
 
 Submission = tuple[int, int, int, int]  # lane, submitted, delay until ready, work
 US = 1_000  # times are whole microseconds apart, so that a rounded nanosecond changes no order
@@ -21,15 +22,15 @@ def served(
     lanes: list[ExclusiveLane] | list[SharedLane],
     env: simpy.Environment,
     work: list[Submission],
-    contention: list[Contention],
+    demands: list[Demand],
 ):
-    """(start, end) by submission, as the lanes tell; ``contention`` by submission."""
+    """(start, end) by submission, as the lanes tell; ``demands`` by submission."""
     spans: dict[int, tuple[int, int]] = {}
 
     def submit(i: int, submission: Submission):
         lane, at, delay, duration = submission
         yield env.timeout(at)
-        done: Completed = yield lanes[lane].submit(at, at + delay, duration, None, contention[i])
+        done: Completed = yield lanes[lane].submit(at, at + delay, duration, None, demands[i])
         assert env.now == done.finished_ns
         spans[i] = (done.started_ns, done.finished_ns)
 
@@ -40,7 +41,7 @@ def served(
 
 
 def flowed(
-    work: list[Submission], neighbours: list[list[int]], contention: list[Contention]
+    work: list[Submission], devices: list[list[int]], law: Law, demands: list[Demand]
 ) -> list[tuple[float, float]]:
     """The same, by moving from one change to the next with every rate recomputed at each."""
     queues = [
@@ -61,10 +62,12 @@ def flowed(
             if queue and queue[0] not in start and work[queue[0]][1] + work[queue[0]][2] <= now:
                 start[queue[0]] = now
         running = {work[q[0]][0]: q[0] for q in queues if q and q[0] in start}
-        rate = {}
-        for lane, i in running.items():
-            beside = [contention[running[n]].others for n in neighbours[lane] if n in running]
-            rate[lane] = 1 / max(contention[i].own, *beside) if beside else 1.0
+        rate = dict.fromkeys(running, 1.0)
+        for lanes in devices:
+            here = [lane for lane in lanes if lane in running]
+            slow = law.slowdowns([demands[running[lane]] for lane in here])
+            for lane, factor in zip(here, slow, strict=True):
+                rate[lane] = min(rate[lane], 1 / factor)
         changes = [now + left[i] / rate[lane] for lane, i in running.items()]
         changes += [
             float(work[q[0]][1] + work[q[0]][2]) for q in queues if q and work[q[0]][1] + work[q[0]][2] > now
@@ -78,22 +81,46 @@ def flowed(
     return [(start[i], end[i]) for i in range(len(work))]
 
 
-factors = st.sampled_from([1.0, 1.5, 2.0])
+LAYOUTS = {  # lanes of each device
+    "a target over two devices, and a draft on each": [[0, 1], [0, 2]],
+    "a target and two drafts on one device": [[0, 1, 2]],
+    "drafts away from the target": [[0], [1, 2]],
+}
+KERNELS = KernelLaw(launch_s=2e-6, wait=0.7, share=0.3)
+FACTORS = Factors(lambda draft, target_lane: 1.5 if target_lane else 2.0 + draft)
 
 
-@given(submissions, st.lists(st.builds(Contention, factors, factors), min_size=14, max_size=14))
-def test_shared_lanes_slow_each_other_down_while_both_are_busy(
-    work: list[Submission], contention: list[Contention]
+def demand_of(submission: Submission, kind: int) -> Demand:
+    """Long kernels that are at work for most of the time, or short ones that mostly launch."""
+    lane, _, _, work = submission
+    seconds = work * 1e-9
+    kernels, busy = [(1 + work // 10_000, 0.9), (1 + work // 2_000, 0.2)][kind]
+    return Demand(lane - 1, seconds, kernels, busy * seconds)
+
+
+@given(
+    submissions,
+    st.lists(st.integers(0, 1), min_size=14, max_size=14),
+    st.sampled_from(list(LAYOUTS)),
+    st.sampled_from([KERNELS, FACTORS]),
+)
+def test_lanes_slow_each_other_down_while_they_are_busy(
+    work: list[Submission], kinds: list[int], layout: str, law: Law
 ) -> None:
     env = simpy.Environment()
-    lanes = [SharedLane(env) for _ in range(3)]
-    neighbours = [[1, 2], [0], [0]]  # a target over two devices, and drafts on each
-    for lane, others in zip(lanes, neighbours, strict=True):
-        lane.neighbours = [lanes[j] for j in others]
-    spans = zip(served(lanes, env, work, contention), flowed(work, neighbours, contention), strict=True)
-    for told, expected in spans:
-        assert abs(told[0] - expected[0]) < 100
-        assert abs(told[1] - expected[1]) < 100
+    devices = [SharedDevice(law) for _ in LAYOUTS[layout]]
+    lanes = []
+    for number in range(3):
+        mine = [device for device, here in zip(devices, LAYOUTS[layout], strict=True) if number in here]
+        lanes.append(SharedLane(env, mine))
+        for device in mine:
+            device.lanes.append(lanes[-1])
+    demands = [demand_of(one, kind) for one, kind in zip(work, kinds, strict=False)]
+    told = served(lanes, env, work, demands)
+    expected = flowed(work, LAYOUTS[layout], law, demands)
+    for (start, end), (expected_start, expected_end) in zip(told, expected, strict=True):
+        assert abs(start - expected_start) < 200
+        assert abs(end - expected_end) < 200
 
 
 @given(submissions)
@@ -101,7 +128,7 @@ def test_a_lane_of_its_own_is_a_queue(work: list[Submission]) -> None:
     env = simpy.Environment()
     lanes = [ExclusiveLane(env) for _ in range(3)]
     free = [0, 0, 0]
-    spans = served(lanes, env, work, [Contention(2.0, 2.0)] * len(work))
+    spans = served(lanes, env, work, [Demand(0, 1.0)] * len(work))
     for (lane, at, delay, duration), (start, end) in zip(work, spans, strict=True):
         assert start == max(free[lane], at + delay)
         assert end == start + duration

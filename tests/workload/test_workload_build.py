@@ -7,10 +7,10 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from workload_scenarios import POISSON, build, drawn, fixed, from_file, scenario
 
 from spinsim.errors import InputError
-from spinsim.workload.build import build_workload
+from spinsim.workload.for_scenario import build_workload
+from tests.workload.workload_scenarios import POISSON, build, drawn, fixed, from_file, scenario
 
 REPLAY = {"process": "replay"}
 BURST = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from scipy import stats
-from workload_scenarios import build, drawn
 
 from spinsim.errors import InputError
 from spinsim.scenario import Arrivals, Distribution
 from spinsim.workload.arrivals import arrival_times
 from spinsim.workload.lengths import draw_labels, draw_tokens, draw_values
 from spinsim.workload.streams import stream
+from tests.workload.workload_scenarios import build, drawn
 
 DISTRIBUTION: TypeAdapter[Distribution] = TypeAdapter(Distribution)
 ARRIVALS: TypeAdapter[Arrivals] = TypeAdapter(Arrivals)

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from workload_scenarios import build, fixed, from_file
 
 from spinsim.errors import InputError
 from spinsim.scenario import Source
-from spinsim.workload.readers import READERS
-from spinsim.workload.readers.row import Row
+from spinsim.workload.formats import READERS
+from spinsim.workload.formats.row import Row
 from spinsim.workload.request import MalformedRow
 from spinsim.workload.source import load_rows
+from tests.workload.workload_scenarios import build, fixed, from_file
 
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 BURST = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
@@ -360,7 +360,7 @@ def test_what_must_be_unpacked_first_is_named(start, tmp_path):
 
 
 def test_lost_rows_are_told_with_the_first_of_them(tmp_path):
-    from spinsim.reporting.terminal import lost_rows
+    from spinsim.pages.run_terminal import lost_rows
 
     (tmp_path / "share.json").write_text(
         json.dumps(

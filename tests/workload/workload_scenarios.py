@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from spinsim.scenario import Scenario
-from spinsim.workload.build import build_workload
+from spinsim.workload.for_scenario import build_workload
 from spinsim.workload.request import Workload
 
 POISSON = {"process": "poisson", "rate_per_s": 4.0}

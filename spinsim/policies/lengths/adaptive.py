@@ -9,7 +9,7 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Le, Lt
 
 from spinsim.policies.base import NO_DRAFT, Feedback, PolicyContext, RequestView, Tunable
-from spinsim.policies.beliefs import ragged
+from spinsim.policies.beliefs import DraftingTimes, ragged
 from spinsim.policies.registry import LENGTHS
 
 _MOST_CACHED = 1 << 14
@@ -70,6 +70,7 @@ class GoodputOptimal:
 
     def __init__(self, params: Params, context: PolicyContext) -> None:
         self._context = context
+        self._drafting = DraftingTimes(context)
         self._keep = 1.0 - params.smoothing
         self._smoothing = params.smoothing
         self._accepted = [params.initial] * len(context.drafts)
@@ -128,13 +129,13 @@ class GoodputOptimal:
 
     def _round_s(self, counts: Sequence[int], context: int, k: int) -> float:
         predictor, context = self._context.predictor, self._context.within(context, k)
-        lanes: dict[int, float] = {}
-        for draft, lane in enumerate(self._context.draft_lanes):
-            if rows := counts[draft]:
-                seconds = predictor.propose(draft, [k] * rows, [context] * rows).seconds
-                lanes[lane] = lanes.get(lane, 0.0) + seconds
+        by_draft = {
+            draft: predictor.propose(draft, [k] * rows, [context] * rows).seconds
+            for draft, rows in enumerate(counts[:NO_DRAFT])
+            if rows
+        }
         rows = sum(counts)
         drafting = rows - counts[NO_DRAFT]
         packing = ragged(rows, rows * context + drafting * k, rows + drafting * k)
         moved = predictor.transfer(drafting, drafting * k).seconds
-        return max(lanes.values()) + moved + predictor.verify(packing).seconds
+        return self._drafting.seconds(by_draft) + moved + predictor.verify(packing).seconds

@@ -8,7 +8,7 @@ from typing import Annotated
 from annotated_types import Ge, Le
 
 from spinsim.policies.base import PolicyContext, Tunable
-from spinsim.policies.beliefs import TYPICAL_CONTEXT, RoundTimes
+from spinsim.policies.beliefs import TYPICAL_CONTEXT, DraftingTimes, RoundTimes
 from spinsim.policies.registry import PIPELINES
 
 
@@ -20,10 +20,11 @@ class ModelBased:
 
         cycle(m) = max(m V(b), max over lanes m D_lane(b), D_round(b) + V(b))
 
-    V verifies b rows; the drafts share the rows evenly; a lane drafts for its own one after another, and
-    D_round is its slowest lane. The smallest cycle wins, the shallower of equals. The first two terms grow
-    with m (smaller batches use the GPU worse), the third shrinks. Proposals are taken to be as long as the
-    length policy fixes, else ``tokens``; contexts are ``context_tokens``, or as long as the scenario allows.
+    V verifies b rows; the drafts share the rows evenly; a lane drafts for its own one after another, lanes of
+    one device slow each other, and D_round is the slowest lane. The smallest cycle wins, the shallower of
+    equals. The first two terms grow with m (smaller batches use the GPU worse), the third shrinks. Proposals
+    are taken to be as long as the length policy fixes, else ``tokens``; contexts are ``context_tokens``,
+    or as long as the scenario allows.
     """
 
     @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class ModelBased:
         self._context = context
         self._max = min(params.max, context.batch_limit)
         self._times = RoundTimes(context)
+        self._drafting = DraftingTimes(context)
         self._depths: dict[int, int] = {}
         self._depth = 1
 
@@ -59,12 +61,11 @@ class ModelBased:
         rows = -(-active // depth)
         tokens, drafts = self._params.context_tokens, len(self._context.drafts)
         lengths = self._context.lengths or (min(self._params.tokens, self._context.max_length),) * drafts
-        lanes: dict[int, float] = {}
-        for draft, lane in enumerate(self._context.draft_lanes):
+        by_draft: dict[int, float] = {}
+        for draft in range(drafts):
             share = rows // drafts + (draft < rows % drafts)
             if share:
-                seconds = self._times.draft_s(draft, share, lengths[draft], tokens)
-                lanes[lane] = lanes.get(lane, 0.0) + seconds
-        drafting = max(lanes.values(), default=0.0)
+                by_draft[draft] = self._times.draft_s(draft, share, lengths[draft], tokens)
+        drafting = self._drafting.seconds(by_draft)
         verifying = self._times.verify_s(rows, max(lengths, default=0), tokens)
         return max(depth * verifying, depth * drafting, drafting + verifying)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spinsim.policies.base import NO_DRAFT, PolicyContext, RequestView
-from spinsim.policies.beliefs import RoundTimes
+from spinsim.policies.beliefs import DraftingTimes, RoundTimes
 
 Array = np.ndarray[Any, Any]
 
@@ -27,17 +27,17 @@ class RoundPlanner:
     """Most tokens per predicted second of a round (ours; it plans no further).
 
     Which drafts are used matters more than who uses them, since those of one lane run one after
-    another. So the set grows greedily: the best single arm, then whichever arm adds most, until none
-    does; within a set every request takes the arm that yields most tokens, then one that needs no catch-up,
-    then the first. Draft capacities are filled in the order of the batch. ``repay``: the rounds over which a
-    catch-up is reckoned to pay; 1 charges it to this round.
+    another, and those of one device slow each other. So the set grows greedily: the best single arm, then
+    whichever arm adds most, until none does; within a set every request takes the arm that yields most
+    tokens, then one that needs no catch-up, then the first. Draft capacities are filled in the order of the
+    batch. ``repay``: the rounds over which a catch-up is reckoned to pay; 1 charges it to this round.
     """
 
     def __init__(self, context: PolicyContext, lengths: Sequence[int], repay: float = 1.0) -> None:
-        self._lanes = context.draft_lanes
         self._lengths = lengths
         self._repay = repay
         self._times = RoundTimes(context)
+        self._drafting = DraftingTimes(context)
 
     def best_set(
         self, batch: Sequence[RequestView], tokens: Array, arms: Sequence[int], room: Sequence[int]
@@ -79,7 +79,7 @@ class RoundPlanner:
 
     def _rate(self, plan: Plan, context: int) -> float:
         """Committed tokens per predicted second."""
-        lanes: dict[int, float] = {}
+        by_draft: dict[int, float] = {}
         longest = 0
         for draft, length in enumerate(self._lengths):
             if not plan.rows[draft]:
@@ -89,9 +89,8 @@ class RoundPlanner:
             if plan.late_rows[draft]:
                 late = self._times.catch_up_s(draft, plan.late_rows[draft], plan.late_tokens[draft])
                 seconds += late / self._repay
-            lane = self._lanes[draft]
-            lanes[lane] = lanes.get(lane, 0.0) + seconds
-        seconds = max(lanes.values(), default=0.0) + self._times.verify_s(len(plan.arms), longest, context)
+            by_draft[draft] = seconds
+        seconds = self._drafting.seconds(by_draft) + self._times.verify_s(len(plan.arms), longest, context)
         # A request that found no room decodes: one token.
         return sum(committed if committed > 0 else 1.0 for committed in plan.tokens) / max(seconds, 1e-12)
 

@@ -1,0 +1,158 @@
+"""From a scenario and its workload to their acceptance field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from spinsim.acceptance.cached import CachedField
+from spinsim.acceptance.counter import counters, item_key, normals, purpose_key
+from spinsim.acceptance.other_text import other_text
+from spinsim.acceptance.replay import join, recorded_runs
+from spinsim.acceptance.specdecode_bench import load_specdecode_bench
+from spinsim.acceptance.synthetic import constant_runs, logistic_runs
+from spinsim.errors import InputError
+from spinsim.recording import Trace, load_trace
+from spinsim.scenario import (
+    GREEDY_BELOW,
+    ConstantAcceptance,
+    LogisticAcceptance,
+    Scenario,
+    TraceAcceptance,
+)
+from spinsim.workload.request import Workload
+from spinsim.workload.source import resolve
+
+
+def build_field(
+    scenario: Scenario, workload: Workload, base_dir: Path, *, noise_seed: int | None = None
+) -> CachedField:
+    """The fixed field of the scenario's drafts (in its order) over the workload's requests.
+
+    Depends on (seed, request, draft, position) alone: drafts are independent of each other, and a
+    draft keeps its field when others are added behind it. Outputs longer than ``limits.context_tokens``,
+    which no engine admits, are covered up to that.
+
+    ``noise_seed`` draws the other text of ``noise.other_text`` over recorded acceptance (modelled one is
+    another text's with every seed). None: none is drawn, whatever the scenario says, as for what a live run
+    is held against.
+
+    Raises:
+        InputError: a draft without acceptance or acceptance without a draft, an unknown domain, a
+            recording that cannot be read or does not cover the workload.
+    """
+    spec = scenario.acceptance
+    drafts = tuple(scenario.models.drafts)
+    beyond = 1 + scenario.limits.max_length  # runs at the last position reach past the output
+    context = scenario.limits.context_tokens  # longer outputs are rejected: no one asks for their runs
+    positions = [min(request.output_tokens, context) + beyond for request in workload.requests]
+    if isinstance(spec, ConstantAcceptance):
+        given = spec.probability
+        if isinstance(given, dict):
+            _check_names(given, drafts, "acceptance.probability")
+            probabilities = [given[draft] for draft in drafts]
+        else:
+            probabilities = [given] * len(drafts)
+        return CachedField("synthetic", constant_runs(probabilities, positions, scenario.seed))
+    if isinstance(spec, LogisticAcceptance):
+        return _logistic(spec, drafts, workload, positions, scenario.seed)
+    return _recorded(spec, scenario, workload, positions, base_dir, noise_seed)
+
+
+def _logistic(
+    spec: LogisticAcceptance, drafts: tuple[str, ...], workload: Workload, positions: list[int], seed: int
+) -> CachedField:
+    _check_names(spec.strength, drafts, "acceptance.strength")
+    for name, domain in spec.domains.items():
+        _check_known(domain.affinity, drafts, f"acceptance.domains.{name}.affinity")
+    requests = workload.requests
+    strength = np.array([spec.strength[draft] for draft in drafts], np.float64)
+    key = purpose_key(seed, "difficulty")
+    difficulties = np.full(len(requests), spec.difficulty_mean)
+    if spec.difficulty_sd:
+        difficulties += spec.difficulty_sd * normals(item_key(key, 0), counters(2, len(requests)))
+    strengths = strength[None, :]
+    if spec.domains:
+        names = {name: i for i, name in enumerate(spec.domains)}
+        for request in requests:
+            if request.domain not in names:
+                raise InputError(
+                    f"request {request.id} has domain {request.domain!r}; one of {', '.join(names)}, "
+                    "or leave acceptance.domains out",
+                    key="acceptance.domains",
+                )
+        index = np.array([names[request.domain] for request in requests], np.int64)
+        affinity = [[domain.affinity.get(draft, 0.0) for draft in drafts] for domain in spec.domains.values()]
+        strengths = strength + np.array(affinity, np.float64).reshape(len(names), len(drafts))[index]
+        difficulties += np.array([domain.difficulty for domain in spec.domains.values()])[index]
+    draw = logistic_runs(strengths, difficulties, spec.drift_sd, spec.drift_tokens, positions, seed)
+    return CachedField("synthetic", draw)
+
+
+def _recorded(
+    spec: TraceAcceptance,
+    scenario: Scenario,
+    workload: Workload,
+    positions: list[int],
+    base_dir: Path,
+    noise_seed: int | None,
+) -> CachedField:
+    path = resolve(spec.path, base_dir, "acceptance.path")
+    trace = load_trace(path) if spec.format == "spinsim" else load_specdecode_bench(path)
+    drafts = tuple(scenario.models.drafts)
+    _check_known(spec.drafts, drafts, "acceptance.drafts")
+    recordings = []
+    for draft in drafts:
+        name = spec.drafts.get(draft, draft)
+        if name not in trace.drafts:
+            raise InputError(
+                f"{name!r} is not in the recording; one of {', '.join(trace.drafts)}",
+                key=f"acceptance.drafts.{draft}",
+            )
+        recordings.append(trace.drafts[name])
+    _check_sampling(trace, scenario)
+    joined = join(trace.keys, recordings, workload.requests)
+    rate = scenario.noise.other_text or 0.0
+    if noise_seed is None or not rate or not recordings:
+        draw = recorded_runs(recordings, joined.rows, positions, scenario.seed)
+        return CachedField("trace", draw, joined.said)
+    # Blocks come from all that is recorded of a request, however much of it is asked for.
+    lengths = np.min([recording.rows.lengths() for recording in recordings], axis=0)
+    recorded = lengths[joined.rows].tolist()
+    enough = [max(pair) for pair in zip(recorded, positions, strict=True)]
+    draw = recorded_runs(recordings, joined.rows, enough, scenario.seed)
+    return CachedField("trace", other_text(draw, recorded, positions, rate, noise_seed), joined.said)
+
+
+def _check_sampling(trace: Trace, scenario: Scenario) -> None:
+    """A recording holds for the sampling it was made with."""
+    asked, made = scenario.sampling, trace.temperature
+    alike = asked.temperature == made or (asked.greedy and (made or 0.0) < GREEDY_BELOW)
+    if made is not None and not alike:
+        raise InputError(
+            f"{asked.temperature:g}, but acceptance was recorded at {made:g}; the same",
+            key="sampling.temperature",
+        )
+    if made and trace.top_p is not None and asked.top_p != trace.top_p:
+        raise InputError(
+            f"{asked.top_p:g}, but acceptance was recorded at {trace.top_p:g}; the same", key="sampling.top_p"
+        )
+
+
+def _check_names(given: Iterable[str], drafts: tuple[str, ...], key: str) -> None:
+    """Every draft is there, and nothing else."""
+    names = set(given)
+    for draft in drafts:
+        if draft not in names:
+            raise InputError(f"draft {draft!r} is missing; an entry for each of {', '.join(drafts)}", key=key)
+    _check_known(given, drafts, key)
+
+
+def _check_known(given: Iterable[str], drafts: tuple[str, ...], key: str) -> None:
+    for name in given:
+        if name not in drafts:
+            raise InputError(
+                f"no draft of this name; one of {', '.join(drafts) or 'none'}", key=f"{key}.{name}"
+            )

@@ -1,0 +1,272 @@
+"""Fits of measured passes: a law of the roofline's form, or monotone interpolation.
+
+Both are fitted, both are judged on points they have not seen, and the better one is kept with its
+errors and residuals (:func:`fit_pass`).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression, nnls
+
+from spinsim.costs.buckets import LONG_QUERY
+from spinsim.costs.operators import PassCosts
+from spinsim.costs.profiled.executed import PassShape
+from spinsim.costs.sheets.hardware import Hardware
+from spinsim.costs.sheets.shapes import ModelShape
+
+Array = NDArray[np.float64]
+
+LEAVE_ONE_OUT = 12  # up to so many points each is left out alone, beyond it an eighth of them at a time
+FOLDS = 8
+RATIOS = tuple(float(r) for r in np.geomspace(4.0, 4000.0, 31))  # flops a byte: CPUs to tensor cores
+
+
+class PassFit(Protocol):
+    """Seconds of a pass, nondecreasing in tokens and in KV tokens."""
+
+    name: str
+
+    def predict(self, shape: PassShape) -> float: ...
+
+
+class HeldOut(NamedTuple):
+    """Relative errors (predicted / measured - 1) on points that the fit had not seen."""
+
+    errors: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean of the absolute relative errors."""
+        return float(np.mean(np.abs(self.errors)))
+
+    def quantile(self, q: float) -> float:
+        """Quantile of the absolute relative errors."""
+        return float(np.quantile(np.abs(self.errors), q))
+
+
+class ChosenFit(NamedTuple):
+    """The better fit, the held-out errors of every candidate, and the chosen one's residuals (relative)."""
+
+    fit: PassFit
+    held_out: dict[str, HeldOut]
+    residuals: tuple[float, ...]
+
+
+Fitter = Callable[[Sequence[PassShape], Array], PassFit]
+
+
+class Law:
+    """overhead + a * operators + b * attention + c * tokens + d * rows + e * context, none negative.
+
+    Operators and attention are sums of max(bytes, flops / ratio) of the model's shape, so that a is
+    the inverse of an achieved bandwidth and a / ratio that of an achieved rate. Context counts where
+    ``waits``, see :func:`waited_for`.
+    """
+
+    name = "law"
+
+    def __init__(self, costs: PassCosts, ratio: float, coefficients: Sequence[float], waits: bool) -> None:
+        self.ratio = ratio
+        self.coefficients = tuple(float(c) for c in coefficients)
+        self._costs, self._waits = costs, waits
+        self._fixed: dict[tuple[float, float], float] = {}
+
+    def predict(self, shape: PassShape) -> float:
+        """Seconds of a pass."""
+        overhead, operators, attention, token, row, context = self.coefficients
+        fixed = self._fixed.get((shape.tokens, shape.head))
+        if fixed is None:
+            work = self._costs.body(int(shape.tokens)) + self._costs.output(int(shape.head))
+            fixed = overhead + operators * work + token * shape.tokens
+            self._fixed[shape.tokens, shape.head] = fixed
+        read = self._costs.attention.seconds(shape.kv_tokens, shape.queries, shape.pairs)
+        return fixed + attention * read + row * shape.rows + context * waited_for(shape, self._waits)
+
+
+def waited_for(shape: PassShape, waits: bool) -> float:
+    """K/V tokens that one row reads one after the other while the rest of the device has nothing to do.
+
+    The kernel of many new tokens (prefill, catch-up: ``waits``) does not cut a row's K/V, so that a pass of
+    few rows takes as long as its longest row's context, however little is read in all.
+    """
+    if not waits or shape.tokens < LONG_QUERY:
+        return 0.0
+    return shape.longest or shape.kv_tokens / shape.rows
+
+
+def _unit_costs(shape: ModelShape, dtype: str, devices: int, ratio: float) -> PassCosts:
+    """Costs in bytes: one byte a second, ``ratio`` flops a byte, free communication and launches."""
+    unit = Hardware(
+        name="unit",
+        memory_bytes=0,
+        bandwidth=1.0,
+        rate=MappingProxyType({dtype: ratio}),
+        bandwidth_efficiency=1.0,
+        compute_efficiency=1.0,
+        launch_s=0.0,
+        graph_kernel_s=0.0,
+        graph_launch_s=0.0,
+        link_bandwidth=float("inf"),
+        link_latency_s=0.0,
+        copy_latency_s=0.0,
+        reserved_bytes=0,
+        graphs=True,
+        source="",
+    )
+    return PassCosts(shape, dtype, unit, devices=devices)
+
+
+def law_fitter(shape: ModelShape, dtype: str, devices: int = 1, *, waits: bool = False) -> Fitter:
+    """Fits :class:`Law` by nonnegative least squares on relative errors, for the best of many ratios."""
+    candidates = [(ratio, _unit_costs(shape, dtype, devices, ratio)) for ratio in RATIOS]
+    columns: dict[tuple[float, PassShape], list[float]] = {}
+
+    def column(ratio: float, costs: PassCosts, point: PassShape) -> list[float]:
+        known = columns.get((ratio, point))
+        if known is None:
+            work = costs.body(int(point.tokens)) + costs.output(int(point.head))
+            attention = costs.attention.seconds(point.kv_tokens, point.queries, point.pairs)
+            context = waited_for(point, waits)
+            known = columns[ratio, point] = [1.0, work, attention, point.tokens, point.rows, context]
+        return known
+
+    def fit(points: Sequence[PassShape], seconds: Array) -> PassFit:
+        best: tuple[float, float, PassCosts, Array] | None = None
+        for ratio, costs in candidates:
+            matrix = np.array([column(ratio, costs, point) for point in points])
+            scale = matrix.max(axis=0)
+            scale[scale == 0] = 1.0
+            found, residual = nnls(matrix / scale / seconds[:, None], np.ones(len(points)))
+            if best is None or residual < best[0]:
+                best = (float(residual), ratio, costs, found / scale)
+        assert best is not None
+        return Law(best[2], best[1], best[3].tolist(), waits)
+
+    return fit
+
+
+class MonotoneTable:
+    """Bilinear in (tokens, KV tokens) between measured points, made nondecreasing in both.
+
+    Points of one token count are regressed isotonically over KV tokens, and continued beyond their own
+    ends with the slope that all token counts share; then token counts are ordered among each other.
+    """
+
+    name = "interpolation"
+
+    def __init__(self, tokens: Sequence[float], knots: Sequence[float], table: Array) -> None:
+        self._tokens = list(tokens)
+        self._knots = list(knots)
+        self._table = table
+        self._rows: dict[float, list[float]] = {}
+
+    def predict(self, shape: PassShape) -> float:
+        """Seconds of a pass; the nearest edge's beyond the table's ends."""
+        row = self._rows.get(shape.tokens)
+        if row is None:
+            row = self._rows[shape.tokens] = self._row(shape.tokens)
+        knots, kv = self._knots, shape.kv_tokens
+        at = bisect_right(knots, kv)
+        if at == 0:
+            return row[0]
+        if at == len(knots):
+            return row[-1]
+        low, high = knots[at - 1], knots[at]
+        return row[at - 1] + (row[at] - row[at - 1]) * (kv - low) / (high - low)
+
+    def _row(self, tokens: float) -> list[float]:
+        at = bisect_right(self._tokens, tokens)
+        if at == 0:
+            values = self._table[0]
+        elif at == len(self._tokens):
+            values = self._table[-1]
+        else:
+            low, high = self._tokens[at - 1], self._tokens[at]
+            part = (tokens - low) / (high - low)
+            values = self._table[at - 1] * (1 - part) + self._table[at] * part
+        return [float(v) for v in values]
+
+
+def fit_table(points: Sequence[PassShape], seconds: Array) -> PassFit:
+    """Fits :class:`MonotoneTable`."""
+    groups: dict[float, dict[float, list[float]]] = {}
+    for point, value in zip(points, seconds, strict=True):
+        groups.setdefault(point.tokens, {}).setdefault(point.kv_tokens, []).append(float(value))
+    knots = np.array(sorted({point.kv_tokens for point in points}))
+    tokens = sorted(groups)
+    curves = []
+    for token in tokens:
+        kv = np.array(sorted(groups[token]))
+        values = np.array([float(np.mean(groups[token][k])) for k in kv])
+        curves.append((kv, np.asarray(isotonic_regression(values).x, dtype=np.float64)))
+    slope = _shared_slope(curves)
+    table = np.empty((len(tokens), len(knots)))
+    for index, (kv, values) in enumerate(curves):
+        inside = np.interp(knots, kv, values)
+        below = np.maximum(values[0] - slope * (kv[0] - knots), 0.0)
+        above = values[-1] + slope * (knots - kv[-1])
+        table[index] = np.where(knots < kv[0], below, np.where(knots > kv[-1], above, inside))
+    # Between the largest value so far and the least still to come: ordered, and biased to neither side.
+    rising = np.maximum.accumulate(table, axis=0)
+    falling = np.minimum.accumulate(table[::-1], axis=0)[::-1]
+    return MonotoneTable(tokens, knots.tolist(), (rising + falling) / 2)
+
+
+def _shared_slope(curves: Sequence[tuple[Array, Array]]) -> float:
+    """Least-squares seconds per KV token within token counts, at least 0."""
+    above = below = 0.0
+    for kv, values in curves:
+        centred = kv - kv.mean()
+        above += float(centred @ (values - values.mean()))
+        below += float(centred @ centred)
+    return max(above / below, 0.0) if below > 0 else 0.0
+
+
+def held_out(fitter: Fitter, points: Sequence[PassShape], seconds: Array) -> HeldOut:
+    """Relative errors on each point, by a fit to the other folds; in the points' order."""
+    count = len(points)
+    folds = count if count <= LEAVE_ONE_OUT else FOLDS
+    errors: Any = np.empty(count)
+    order = np.random.default_rng(0).permutation(count)
+    for fold in range(folds):
+        out = order[fold::folds]
+        kept = np.setdiff1d(order, out)
+        fit = fitter([points[i] for i in kept], seconds[kept])
+        for i in out:
+            errors[i] = fit.predict(points[i]) / seconds[i] - 1.0
+    return HeldOut(tuple(float(e) for e in errors))
+
+
+def fit_pass(
+    points: Sequence[PassShape],
+    seconds: Sequence[float],
+    shape: ModelShape,
+    dtype: str,
+    devices: int = 1,
+    *,
+    waits: bool = False,
+) -> ChosenFit:
+    """The candidate with the least mean held-out error; ``waits`` for prefill and catch-up.
+
+    Raises ValueError without a point.
+    """
+    if not points:
+        raise ValueError("no point to fit")
+    measured = np.asarray(seconds, dtype=np.float64)
+    law = law_fitter(shape, dtype, devices, waits=waits)
+    fitters: dict[str, Fitter] = {"law": law, "interpolation": fit_table}
+    if len(points) == 1:
+        fit = fit_table(points, measured)
+        return ChosenFit(fit, {}, (0.0,))
+    errors = {name: held_out(fitter, points, measured) for name, fitter in fitters.items()}
+    best = min(errors, key=lambda name: errors[name].mean)
+    fit = fitters[best](points, measured)
+    residuals = tuple(fit.predict(p) / float(s) - 1.0 for p, s in zip(points, measured, strict=True))
+    return ChosenFit(fit, errors, residuals)

@@ -1,0 +1,373 @@
+"""Costs from a profile: measured where measured, fitted between, refused or flagged beyond."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import compress
+
+import numpy as np
+from scipy.optimize import isotonic_regression, nnls
+
+from spinsim.costs.base import INTERPOLATED, MEASURED, Estimate, Packing, Predictor
+from spinsim.costs.buckets import PROMPT_TOKENS, active_rows
+from spinsim.costs.contention import NO_LOADS, USUAL_LAW, Contention, Factors, Law, Loads
+from spinsim.costs.contention_fit import Group, fit_law, groups_of
+from spinsim.costs.links import Link
+from spinsim.costs.profiled.executed import (
+    PassShape,
+    causal_shape,
+    in_passes,
+    pass_shape,
+    step_rows,
+    step_shape,
+    verify_shape,
+)
+from spinsim.costs.profiled.fits import ChosenFit, fit_pass
+from spinsim.costs.profiled.profile import MODEL_OPERATIONS, PROMPTS, Point, Profile
+from spinsim.errors import InputError
+
+EDGE = 1.05  # a step in the middle of a measured proposal stands for its last one, a little further out
+
+
+Operation = tuple[str, str]  # operation, and which part of it: see part_of
+
+
+def part_of(point: Point) -> str:
+    """What is fitted apart: a verification's packing, and a proposal's first step from the later ones.
+
+    The first step also bears what a whole proposal costs once: its inputs' upload, its outputs' return.
+    """
+    if point.operation == "draft_step":
+        return "first" if point.features["tokens"] == 2 * point.features["rows"] else "later"
+    return point.packing  # none but a verification has one
+
+
+class ProfiledPass:
+    """One operation of one model: its points, the range they span, and the fit between them.
+
+    The range is a box over tokens, KV tokens and KV tokens a row. More than ``EDGE`` above it there is no
+    answer; below it the smallest measured token and KV counts answer, which bound the cost from above.
+    """
+
+    def __init__(self, points: Sequence[Point], profile: Profile) -> None:
+        model = profile.models[points[0].model]
+        shapes = [pass_shape(point) for point in points]
+        seconds = [point.seconds for point in points]
+        prompts = points[0].operation in PROMPTS
+        self.chosen: ChosenFit = fit_pass(
+            shapes, seconds, model.shape, model.dtype, model.devices, waits=prompts
+        )
+        self.shapes = tuple(shapes)
+        self._measured = dict(zip(map(_measured_as, shapes), seconds, strict=True))
+        self._min_tokens = min(shape.tokens for shape in shapes)
+        self._max_tokens = max(shape.tokens for shape in shapes)
+        self._min_kv = min(shape.kv_tokens for shape in shapes)
+        self._max_kv = max(shape.kv_tokens for shape in shapes)
+        self._max_context = max(shape.kv_tokens / shape.rows for shape in shapes)
+
+    def estimate(self, shape: PassShape) -> Estimate | None:
+        """None beyond the profiled range."""
+        seconds = self._measured.get(_measured_as(shape))
+        if seconds is not None:
+            return Estimate(seconds, MEASURED)
+        rows, tokens, head, queries, kv, pairs, longest = shape
+        if not self.covers(rows, tokens, kv):
+            return None
+        if tokens < self._min_tokens or kv < self._min_kv:
+            tokens, kv = max(tokens, self._min_tokens), max(kv, self._min_kv)
+            shape = PassShape(rows, tokens, head, queries, kv, pairs, longest)
+        return Estimate(self.chosen.fit.predict(shape), INTERPOLATED)
+
+    def covers(self, rows: float, tokens: float, kv_tokens: float) -> bool:
+        """Is nothing of the pass above the range?"""
+        return (
+            tokens <= self._max_tokens * EDGE
+            and kv_tokens <= self._max_kv * EDGE
+            and kv_tokens <= self._max_context * EDGE * rows
+        )
+
+    def range_text(self) -> str:
+        """The range in words, for errors."""
+        tokens, kv, context = self._max_tokens, self._max_kv, self._max_context
+        return f"up to {tokens:g} tokens, {kv:g} KV tokens and {context:g} KV tokens a row"
+
+
+def _measured_as(shape: PassShape) -> tuple[float, ...]:
+    """What tells one measured shape from another: points do not keep how uneven their rows were."""
+    return shape[:-1]
+
+
+class Curve:
+    """Seconds over one feature: isotonic, linear between points, the smallest point's below them."""
+
+    def __init__(self, at: Sequence[float], seconds: Sequence[float]) -> None:
+        groups: dict[float, list[float]] = {}
+        for x, y in zip(at, seconds, strict=True):
+            groups.setdefault(x, []).append(y)
+        self._at = sorted(groups)
+        regressed = isotonic_regression([float(np.median(groups[x])) for x in self._at]).x
+        self._seconds = [float(y) for y in regressed]
+
+    def estimate(self, x: float) -> Estimate | None:
+        """None beyond the last point."""
+        index = bisect_left(self._at, x)
+        if index == len(self._at):
+            return None
+        if self._at[index] == x:
+            return Estimate(self._seconds[index], MEASURED)
+        if index == 0:
+            return Estimate(self._seconds[0], INTERPOLATED)
+        low, high = self._at[index - 1], self._at[index]
+        below, above = self._seconds[index - 1], self._seconds[index]
+        return Estimate(below + (above - below) * (x - low) / (high - low), INTERPOLATED)
+
+
+def fit_operations(profile: Profile, model: str) -> dict[Operation, ProfiledPass]:
+    """Every operation that was measured for ``model``, fitted."""
+    parts: dict[Operation, list[Point]] = {}
+    for point in profile.points:
+        if point.model == model and point.operation in MODEL_OPERATIONS and not _replaced(point, profile):
+            parts.setdefault((point.operation, part_of(point)), []).append(point)
+    return {key: ProfiledPass(points, profile) for key, points in parts.items()}
+
+
+def _replaced(point: Point, profile: Profile) -> bool:
+    """Was it measured by a runner that ran prompts too large for a graph eagerly, in one pass?
+
+    Profiles from before hold such points. Several captured passes have replaced these, nobody asks for them
+    any more, and a fit that saw both would be wrong about either.
+    """
+    too_large = point.features.get("tokens", 0) > profile.prompt_tokens
+    return profile.prompt_graphs and point.operation in PROMPTS and too_large
+
+
+class ProfilePredictor:
+    """Answers from ``profile``; beyond its range from ``fallback``, or InputError without one.
+
+    ``target`` and ``drafts`` hold each model's fitted operations, ``names`` what the profile calls the
+    drafts; ``link`` is None when proposals cross no device. Labels: measured at a profiled point,
+    interpolated inside the range, else the fallback's. ``selector``: whose thinking is charged; that of the
+    profile's first one where it was not measured. ``loads``: what operations ask of a device that they share.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        target: Mapping[Operation, ProfiledPass],
+        drafts: Sequence[Mapping[Operation, ProfiledPass]],
+        names: Sequence[str],
+        *,
+        link: Link | None,
+        fallback: Predictor | None,
+        selector: str = "",
+        loads: Loads = NO_LOADS,
+    ) -> None:
+        self.target, self.drafts = target, tuple(drafts)
+        self._graphs, self._prompt_graphs = profile.graphs, profile.prompt_graphs
+        self._link, self._fallback = link, fallback
+        self._host = _curve(profile, "orchestrator", "rows")
+        self._handling = handling_of(profile, selector)
+        self._handled: dict[tuple[str, int], Estimate] = {}
+        self._transfer = _curve(profile, "transfer", "bytes")
+        hops = [point.seconds for point in profile.of("hop")]
+        self._hop = Estimate(float(np.median(hops)), MEASURED) if hops else None
+        self._contention = Contention(self._law(groups_of(profile)), loads)
+        self._names = tuple(names)
+        self._slowdowns = {
+            (name, lane): _slowdown(profile, name, lane) for name in names for lane in (True, False)
+        }
+        self._orchestrate: dict[int, Estimate] = {}
+
+    def prefill(self, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
+        """One pass of the target over new prompt tokens; with graphs as many as it takes."""
+        if not any(tokens):
+            return Estimate(0.0, MEASURED)
+        shape = causal_shape(tokens, starts, self._prompt_graphs, head=True)
+        if shape.tokens > PROMPT_TOKENS and self._prompt_graphs:
+            return in_passes(self.prefill, tokens, starts)
+        known = self.target.get(("prefill", ""))
+        found = known and known.estimate(shape)
+        return found or self._beyond("prefill", known, shape).prefill(tokens, starts)
+
+    def catch_up(self, draft: int, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
+        """One pass of a draft over tokens it has not seen; with graphs as many as prefill."""
+        if not any(tokens):
+            return Estimate(0.0, MEASURED)
+        shape = causal_shape(tokens, starts, self._prompt_graphs, head=False)
+        if shape.tokens > PROMPT_TOKENS and self._prompt_graphs:
+            return in_passes(partial(self.catch_up, draft), tokens, starts)
+        known = self.drafts[draft].get(("catch_up", ""))
+        found = known and known.estimate(shape)
+        return found or self._beyond("catch_up", known, shape).catch_up(draft, tokens, starts)
+
+    def propose(self, draft: int, lengths: Sequence[int], contexts: Sequence[int]) -> Estimate:
+        """The sum of its steps; the least certain label of theirs.
+
+        Rows of equal lengths are the common case: their later steps differ by a few KV tokens, and
+        are charged at their mean (exact where the fit is linear from the first of them to the last).
+        """
+        known = self.drafts[draft].get(("draft_step", "first"))
+        later = self.drafts[draft].get(("draft_step", "later"))
+        rows = len(lengths)
+        steps = max(lengths, default=0)
+        if not steps:
+            return Estimate(0.0, MEASURED)
+        if lengths.count(steps) == rows:
+            found = known and self._alike(known, later, rows, steps, sum(contexts))
+        else:
+            found = known and self._unlike(known, later, lengths, contexts)
+        if found:
+            return found
+        executed = step_rows(rows, self._graphs)
+        shape = step_shape(executed, 2 * executed, sum(contexts) + rows * (steps - 1))
+        return self._beyond("draft_step", known, shape).propose(draft, lengths, contexts)
+
+    def _alike(
+        self, known: ProfiledPass, later: ProfiledPass | None, rows: int, steps: int, cached: int
+    ) -> Estimate | None:
+        executed = step_rows(rows, self._graphs)
+        first = known.estimate(step_shape(executed, 2 * executed, cached))
+        if steps == 1 or first is None:
+            return first
+        if later is None or not later.covers(executed, executed, cached + rows * (steps - 1)):
+            return None
+        mean = later.estimate(step_shape(executed, executed, cached + rows * steps / 2))
+        if mean is None:
+            return None
+        label = max(first.label, mean.label) if steps == 2 else INTERPOLATED
+        return Estimate(first.seconds + (steps - 1) * mean.seconds, label)
+
+    def _unlike(
+        self,
+        known: ProfiledPass,
+        later: ProfiledPass | None,
+        lengths: Sequence[int],
+        contexts: Sequence[int],
+    ) -> Estimate | None:
+        seconds, label = 0.0, MEASURED
+        for step, rows in enumerate(active_rows(lengths)):
+            kv = sum(compress(contexts, map(step.__lt__, lengths))) + step * rows
+            executed = step_rows(rows, self._graphs)
+            fit = later if step else known
+            shape = step_shape(executed, executed if step else 2 * executed, kv)
+            found = None if fit is None else fit.estimate(shape)
+            if found is None:
+                return None
+            seconds += found.seconds
+            label = max(label, found.label)
+        return Estimate(seconds, label)
+
+    def verify(self, packing: Packing) -> Estimate:
+        """One verification by the target, by the fit of its packing."""
+        kind = packing.kind
+        if not packing.rows:
+            return Estimate(0.0, MEASURED)
+        known = self.target.get(("verify", kind))
+        shape = verify_shape(packing, self._graphs)
+        found = known and known.estimate(shape)
+        return found or self._beyond(f"verify ({kind})", known, shape).verify(packing)
+
+    def transfer(self, rows: int, tokens: int) -> Estimate:
+        """Proposed tokens across the link, by what they weigh."""
+        if self._link is None or not tokens:
+            return Estimate(0.0, MEASURED)
+        found = self._transfer and self._transfer.estimate(self._link.bytes(tokens))
+        return found or self._machine("transfer").transfer(rows, tokens)
+
+    def handle(self, kind: str, rows: int) -> Estimate:
+        """A line over the rows of the operation that ended, with the scenario's selector."""
+        cached = self._handled.get((kind, rows))
+        if cached is None:
+            fixed, each = self._handling.get(kind, (0.0, 0.0))
+            cached = self._handled[kind, rows] = Estimate(fixed + each * rows, INTERPOLATED)
+        return cached
+
+    def orchestrate(self, rows: int) -> Estimate:
+        """Host time of one submission: nothing where handling, which has it, was measured."""
+        if self._handling:
+            return Estimate(0.0, MEASURED)
+        cached = self._orchestrate.get(rows)
+        if cached is None:
+            found = self._host and self._host.estimate(rows)
+            cached = self._orchestrate[rows] = found or self._machine("orchestrator").orchestrate(rows)
+        return cached
+
+    def hop(self) -> Estimate:
+        """From thread to thread, one way."""
+        return self._hop or self._machine("hop").hop()
+
+    def slowdown(self, draft: int, target_lane: bool) -> float:
+        """The median of what was measured with that draft, or with drafts that were not told apart."""
+        found = self._slowdowns[self._names[draft], target_lane]
+        return self._machine("lane_slowdown").slowdown(draft, target_lane) if found is None else found
+
+    def contention(self) -> Contention:
+        """By the law fitted to what ran side by side; of older profiles, by a factor for each draft.
+
+        Such a profile says nothing of drafts beside each other: that is the usual law's.
+        """
+        return self._contention
+
+    def _law(self, groups: Sequence[Group]) -> Law:
+        return fit_law(groups) if groups else Factors(self.slowdown, USUAL_LAW)
+
+    def _beyond(self, operation: str, known: ProfiledPass | None, shape: PassShape) -> Predictor:
+        if self._fallback is not None:
+            return self._fallback
+        asked = f"{shape.rows:g} rows, {shape.tokens:g} tokens and {shape.kv_tokens:g} KV tokens"
+        measured = "it was not measured" if known is None else f"measured {known.range_text()}"
+        raise InputError(
+            f"{operation} of {asked} is outside the profile ({measured}); "
+            "allowed: limits that stay inside, or costs.allow_roofline: true",
+            key="costs.allow_roofline",
+        )
+
+    def _machine(self, operation: str) -> Predictor:
+        if self._fallback is not None:
+            return self._fallback
+        raise InputError(
+            f"{operation} was not measured at this size; allowed: sizes inside the profile, or "
+            "costs.allow_roofline: true",
+            key="costs.allow_roofline",
+        )
+
+
+def _curve(profile: Profile, operation: str, feature: str) -> Curve | None:
+    points = profile.of(operation)
+    return Curve([p.features[feature] for p in points], [p.seconds for p in points]) if points else None
+
+
+def handling_of(profile: Profile, selector: str) -> dict[str, tuple[float, float]]:
+    """By kind of the operation that ended: seconds, and seconds a row, neither negative.
+
+    Of ``selector``, or of the first selector in the file where that one was not measured.
+    """
+    points = profile.of("handling")
+    if points and all(point.policy != selector for point in points):
+        selector = points[0].policy
+    found: dict[str, tuple[float, float]] = {}
+    for kind in dict.fromkeys(point.kind for point in points):
+        mine = [point for point in points if (point.kind, point.policy) == (kind, selector)]
+        if not mine:  # it never led to anything with this selector
+            continue
+        seconds = np.array([point.seconds for point in mine])
+        matrix = np.array([[1.0, point.features["rows"]] for point in mine])
+        # Relative errors count, weighed by how many were seen: a rare number of rows says little.
+        weight = np.sqrt([point.repetitions for point in mine]) / seconds
+        (fixed, each), _ = nnls(matrix * weight[:, None], seconds * weight)
+        found[kind] = float(fixed), float(each)
+    return found
+
+
+def _slowdown(profile: Profile, draft: str, target_lane: bool) -> float | None:
+    points = [
+        point
+        for point in profile.points
+        if point.operation == "lane_slowdown" and bool(point.features["target_lane"]) == target_lane
+    ]
+    own = [point for point in points if point.model == draft]
+    apart = own or [point for point in points if not point.model]  # older profiles do not tell drafts apart
+    ratios = [point.seconds / point.features["alone_s"] for point in apart]
+    return max(1.0, float(np.median(ratios))) if ratios else None

@@ -1,0 +1,277 @@
+"""The ``profile`` file: measured points of one machine, as readable JSON, a point a line.
+
+A point says how long one operation of one model took at one *executed* shape (after bucketing and
+padding): the median of its repetitions, and their spread. Operations and their features:
+
+``prefill``, ``catch_up``  rows, tokens (new ones), kv_tokens (cached ones read, new ones included), pairs
+                           (query token times KV token products, causal)
+``draft_step``             rows, tokens (two a row in a proposal's first step, else one), kv_tokens
+``verify``                 by packing: rows, query_tokens (with padded and replicated ones), tokens (in the
+                           layers, each once), kv_tokens (read)
+``handling``               rows of the operation that ended, of ``kind``: mean host time until all that this
+                           led to was submitted, with the selector ``policy``
+``orchestrator``           rows: host time for each operation submitted, where a profile has no ``handling``
+``hop``                    from thread to thread, one way
+``transfer``               bytes: from a draft's device to the target's
+``copy_bandwidth``         bytes read and written by a copy on the device
+``matmul_rate``            flops of one large product
+``in_run``                 rows, bench_s: an operation of ``kind`` within short runs of the engine, with the
+                           selector ``policy``: mean time, and the mean that the other points predict for it
+``beside``                 group, lane, rows, alone_s, kernels, work_s: what an operation of ``model`` took
+                           while every ``lane`` of its ``group`` was kept busy on the same device; alone it
+                           takes ``alone_s``, in so many ``kernels``, with ``work_s`` by the roofline
+``lane_slowdown``          of older profiles, in place of that.
+                           target_lane (1 or 0), alone_s: ``seconds`` is what the target's work, or that of
+                           the draft ``model``, took beside the other's on one device
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import dataclasses as checked
+
+from spinsim.costs.base import KINDS
+from spinsim.costs.sheets.shapes import ModelShape
+from spinsim.errors import InputError
+
+SCHEMA = "spinsim-profile/1"
+PACKINGS = ("padded", "decomposed", "ragged")
+PASS_FEATURES = ("rows", "tokens", "kv_tokens", "pairs")
+OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "prefill": PASS_FEATURES,
+        "catch_up": PASS_FEATURES,
+        "draft_step": ("rows", "tokens", "kv_tokens"),
+        "verify": ("rows", "query_tokens", "tokens", "kv_tokens"),
+        "handling": ("rows",),
+        "in_run": ("rows", "bench_s"),
+        "orchestrator": ("rows",),
+        "hop": (),
+        "transfer": ("bytes",),
+        "copy_bandwidth": ("bytes",),
+        "matmul_rate": ("flops",),
+        "beside": ("group", "lane", "rows", "alone_s", "kernels", "work_s"),
+        "lane_slowdown": ("target_lane", "alone_s"),
+    }
+)
+MODEL_OPERATIONS = ("prefill", "catch_up", "draft_step", "verify")
+PROMPTS = ("prefill", "catch_up")
+REPEATED = (*MODEL_OPERATIONS, "hop", "handling")  # of which a repeat may have a factor
+REHEARSED = ("handling", "in_run")  # seen in short runs of the engine, by kind and selector
+
+_POSITIVE = ("rows", "tokens", "alone_s", "bench_s", "kernels")  # of features
+
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+Amount = Annotated[float, Field(ge=0)]
+
+
+@checked.dataclass(frozen=True, config=_STRICT)
+class Point:
+    """One measured shape. ``seconds`` is a median (of what is seen in runs a mean), ``spread_s`` half the
+    interquartile range.
+
+    ``model`` is a key of the profile's models ("" for the machine's own operations); ``packing`` is set for
+    ``verify`` alone, ``kind`` and ``policy`` for what is seen in runs (:data:`REHEARSED`).
+    """
+
+    operation: str
+    seconds: Annotated[float, Field(gt=0)]
+    spread_s: Amount
+    repetitions: Annotated[int, Field(ge=1)]
+    features: dict[str, Amount] = field(default_factory=dict)
+    model: str = ""
+    packing: str = ""
+    kind: str = ""
+    policy: str = ""
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Equal for points of one shape of one operation."""
+        names = (self.operation, self.model, self.packing, self.kind, self.policy)
+        return (*names, *sorted((name, float(value)) for name, value in self.features.items()))
+
+
+@checked.dataclass(frozen=True, config=_STRICT)
+class ProfiledModel:
+    """What was measured under a model's name: its shape and dtype, and what it ran on."""
+
+    shape: ModelShape
+    dtype: str
+    hardware: str
+    devices: Annotated[int, Field(ge=1)] = 1
+
+
+@checked.dataclass(frozen=True, config=_STRICT)
+class Repeat:
+    """Measured again, in another process: by operation, the median of again / profile.
+
+    ``points``: what short runs of the engine showed there, and its hops.
+    """
+
+    created: str
+    factors: dict[str, Annotated[float, Field(gt=0)]]
+    points: tuple[Point, ...] = ()
+
+
+@checked.dataclass(frozen=True, config=_STRICT)
+class Profile:
+    """Measured points with what is needed to judge them.
+
+    ``graphs``: passes were replayed from CUDA graphs, on the shared bucketing rule;
+    ``prompt_graphs``: prefill and catch-up were too, in passes of up to ``prompt_tokens`` new tokens.
+    ``rehearsed_tokens``: of an output in the short runs behind ``handling`` and ``in_run``. ``versions`` of
+    libraries and drivers, ``clocks`` in MHz, both as found. ``repeats`` say how far the machine is from its
+    profile on another day.
+    """
+
+    schema: str
+    hardware: str
+    created: str
+    graphs: bool
+    versions: dict[str, str]
+    clocks: dict[str, float]
+    models: dict[str, ProfiledModel]
+    points: tuple[Point, ...]
+    repeats: tuple[Repeat, ...] = ()
+    prompt_graphs: bool = False
+    prompt_tokens: Annotated[int, Field(ge=1)] = 1024  # as it was before profiles said it; likewise:
+    rehearsed_tokens: Annotated[int, Field(ge=1)] = 32
+
+    def of(self, operation: str, model: str = "", packing: str = "") -> tuple[Point, ...]:
+        """The points of one operation, in the file's order."""
+        return tuple(
+            p for p in self.points if (p.operation, p.model, p.packing) == (operation, model, packing)
+        )
+
+    def find_model(self, shape: ModelShape, dtype: str, hardware: str, devices: int) -> str | None:
+        """The key under which a model of these widths was measured on such devices; None if it was not."""
+        wanted = _widths(shape)
+        for key, model in self.models.items():
+            same = (model.dtype, model.hardware, model.devices) == (dtype, hardware, devices)
+            if same and _widths(model.shape) == wanted:
+                return key
+        return None
+
+
+def _widths(shape: ModelShape) -> tuple[Any, ...]:
+    return tuple(v for k, v in asdict(shape).items() if k not in ("name", "source", "ours"))
+
+
+_ADAPTER = TypeAdapter(Profile)
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    where: str
+    what: str
+
+
+def read_profile(path: str | Path) -> Profile:
+    """Reads and checks a profile. Raises InputError with the file, and the place inside it."""
+    file = str(path)
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror}); expected a profile", file=file) from None
+    except ValueError as error:
+        line = getattr(error, "lineno", 0)
+        raise InputError(f"not JSON ({error}); expected a profile", file=file, line=line) from None
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if schema != SCHEMA:
+        raise InputError(f"schema {schema!r} is not known; allowed: {SCHEMA}", key="schema", file=file)
+    try:
+        profile: Profile = _ADAPTER.validate_python(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{first['msg']}; see the profile's format", key=where, file=file) from None
+    finding = _check(profile)
+    if finding is not None:
+        raise InputError(finding.what, key=finding.where, file=file)
+    return profile
+
+
+def write_profile(profile: Profile, path: str | Path) -> None:
+    """Writes a profile that :func:`read_profile` gives back. Raises InputError when it is inconsistent."""
+    finding = _check(profile)
+    if finding is not None:
+        raise InputError(finding.what, key=finding.where, file=str(path))
+    data = _ADAPTER.dump_python(profile, mode="json")
+    points = data.pop("points")
+    head = json.dumps(data, indent=2)
+    lines = ",\n".join("    " + json.dumps(_brief(point)) for point in points)
+    body = f"[\n{lines}\n  ]" if points else "[]"
+    text = f'{head[:-2]},\n  "points": {body}\n}}\n'
+    partial = Path(path).with_name(f".{Path(path).name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)  # whoever is interrupted here keeps the profile that was there
+
+
+def _brief(point: dict[str, Any]) -> dict[str, Any]:
+    """Without the empty parts, so that a line stays readable."""
+    return {key: value for key, value in point.items() if value not in ("", {})}
+
+
+def _check(profile: Profile) -> _Finding | None:
+    """What validation by type cannot see: names, features, duplicates."""
+    seen = set()
+    for index, repeat in enumerate(profile.repeats):
+        unknown = sorted(set(repeat.factors) - set(REPEATED))
+        if unknown:
+            known = ", ".join(REPEATED)
+            return _Finding(f"repeats.{index}.factors", f"unknown {unknown[0]!r}; allowed: {known}")
+        for number, point in enumerate(repeat.points):
+            if finding := _check_point(point, f"repeats.{index}.points.{number}", profile.models):
+                return finding
+    for index, point in enumerate(profile.points):
+        where = f"points.{index}"
+        if finding := _check_point(point, where, profile.models):
+            return finding
+        if point.identity in seen and point.operation != "lane_slowdown":
+            return _Finding(where, "the shape was measured twice; keep one point of it")
+        seen.add(point.identity)
+    return None
+
+
+def _check_point(point: Point, where: str, models: Mapping[str, ProfiledModel]) -> _Finding | None:
+    features = OPERATIONS.get(point.operation)
+    if features is None:
+        return _Finding(
+            f"{where}.operation",
+            f"unknown operation {point.operation!r}; allowed: {', '.join(OPERATIONS)}",
+        )
+    if set(point.features) != set(features):
+        given = ", ".join(point.features) or "none"
+        return _Finding(
+            f"{where}.features", f"{given} given; {point.operation} has {', '.join(features) or 'none'}"
+        )
+    of_a_model = point.operation in (*MODEL_OPERATIONS, "in_run", "beside")
+    if (of_a_model or point.model) and point.model not in models:
+        known = ", ".join(models) or "none"
+        return _Finding(f"{where}.model", f"unknown model {point.model!r}; allowed: {known}")
+    if point.model and not of_a_model and point.operation != "lane_slowdown":
+        return _Finding(f"{where}.model", f"{point.operation} belongs to no model; leave it out")
+    allowed = PACKINGS if point.operation == "verify" else ("",)
+    if point.packing not in allowed:
+        choices = ", ".join(PACKINGS) if point.operation == "verify" else "none"
+        return _Finding(f"{where}.packing", f"{point.packing!r} for {point.operation}; allowed: {choices}")
+    rehearsed = point.operation in REHEARSED
+    kinds = KINDS if rehearsed else ("",)
+    if point.kind not in kinds:
+        return _Finding(
+            f"{where}.kind",
+            f"{point.kind!r} for {point.operation}; allowed: {', '.join(kinds) or 'none'}",
+        )
+    if bool(point.policy) != rehearsed:
+        known = " and ".join(REHEARSED)
+        return _Finding(f"{where}.policy", f"the selector of {known}, and of nothing else")
+    if any(point.features.get(name) == 0 for name in _POSITIVE):
+        return _Finding(f"{where}.features", f"{', '.join(_POSITIVE)} must be positive")
+    return None

@@ -1,0 +1,218 @@
+"""Drafting for one round: who uses which draft, caches brought up to date, proposals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import simpy
+
+from spinsim.engine import records as rec
+from spinsim.engine.session import Session
+from spinsim.operations import CatchUp, CatchUpOutcome, Completed, Propose
+from spinsim.policies.base import NO_DRAFT, Feedback
+
+if TYPE_CHECKING:
+    from spinsim.engine.engine import Engine
+
+CATCH_UP = rec.KINDS.index("catch_up")
+PROPOSE = rec.KINDS.index("propose")
+
+
+# A proposal in flight: its event, its operation's id, and the rows of the batch it serves.
+Proposal = tuple[simpy.Event, int, Sequence[int]]
+
+
+def settle_drafts(engine: Engine, index: int, batch: list[Session], wanted: list[int]) -> list[int]:
+    """The drafts that propose this round.
+
+    Blocking: those wanted. Overlapped: a request whose new draft lags behind by more than a
+    round's tokens stays with its current one while the new one catches up beside it, and moves
+    when that is done (SPIN's fast switching; where the lag is small enough to settle within the
+    round is our reading).
+    """
+    if not engine.settings.overlapped:
+        return wanted
+    near = engine.settings.max_length + 2
+    drafts: list[int] = []
+    moving: dict[int, list[Session]] = {}
+    for session, draft in zip(batch, wanted, strict=True):
+        view = session.view
+        if draft < 0 or view.draft < 0 or draft == view.draft:
+            drafts.append(draft)
+        elif session.background[draft]:
+            drafts.append(view.draft)
+        elif view.context - view.cached[draft] > near:
+            drafts.append(view.draft)
+            moving.setdefault(draft, []).append(session)
+        else:
+            drafts.append(draft)
+    for draft, sessions in moving.items():
+        catch_up_beside(engine, index, draft, sessions)
+    return drafts
+
+
+def speculate(
+    engine: Engine,
+    index: int,
+    batch: list[Session],
+    requests: list[int],
+    contexts: list[int],
+    drafts: list[int],
+    lengths: list[int],
+) -> tuple[list[Proposal], list[int]]:
+    """Submit catch-ups and proposals; returns the proposals and each row's catch-up tokens.
+
+    A lane executes in order, so a proposal may follow its catch-up at once. ``drafts`` and
+    ``lengths`` are corrected in place: a proposal never runs past the context's limit, and a row
+    whose draft has no memory left for it only decodes.
+    """
+    limit = engine.settings.context_tokens
+    place = engine.caches.place
+    catch_up_tokens = [0] * len(batch)
+    slots: list[int] = []
+    behind: dict[int, tuple[CatchUp, list[Session]]] = {}
+    for row, (session, context, draft, length) in enumerate(
+        zip(batch, contexts, drafts, lengths, strict=True)
+    ):
+        if draft < 0:
+            lengths[row] = 0
+            slots.append(-1)
+            continue
+        if length > limit - context:
+            lengths[row] = length = limit - context
+        slot = place(session, draft, context + length)
+        slots.append(slot)
+        if slot < 0:
+            drafts[row] = NO_DRAFT
+            lengths[row] = 0
+            continue
+        missing = context - 1 - session.view.cached[draft]
+        if missing > 1:  # the first step takes in two tokens by itself
+            if draft not in behind:
+                behind[draft] = (CatchUp(draft, [], [], [], [], []), [])
+            _add_catch_up(behind[draft][0], session, slot, missing)
+            behind[draft][1].append(session)
+            catch_up_tokens[row] = missing
+    proposals: list[Proposal] = []
+    lanes = engine.settings.draft_lanes
+    for propose, rows in _by_draft(requests, slots, contexts, drafts, lengths):
+        draft = propose.draft
+        if draft in behind:
+            _submit_catch_up(engine, index, *behind[draft])
+        event, op = engine.submit(
+            lanes[draft], propose, PROPOSE, draft, index, len(rows), max(propose.lengths)
+        )
+        proposals.append((event, op, rows))
+    return proposals, catch_up_tokens
+
+
+def _by_draft(
+    requests: list[int], slots: list[int], contexts: list[int], drafts: list[int], lengths: list[int]
+) -> Iterable[tuple[Propose, Sequence[int]]]:
+    """One proposal for each draft, in order of first use, and the rows of the batch it serves."""
+    first = drafts[0]
+    if first >= 0 and drafts.count(first) == len(drafts):
+        return ((Propose(first, requests, slots, contexts, lengths), range(len(drafts))),)
+    groups: dict[int, tuple[Propose, list[int]]] = {}
+    for row, draft in enumerate(drafts):
+        if draft < 0:
+            continue
+        group = groups.get(draft)
+        if group is None:
+            propose = Propose(draft, [requests[row]], [slots[row]], [contexts[row]], [lengths[row]])
+            groups[draft] = (propose, [row])
+            continue
+        (_, its_requests, its_slots, its_contexts, its_lengths), rows = group
+        its_requests.append(requests[row])
+        its_slots.append(slots[row])
+        its_contexts.append(contexts[row])
+        its_lengths.append(lengths[row])
+        rows.append(row)
+    return groups.values()
+
+
+def catch_up_beside(engine: Engine, index: int, draft: int, sessions: list[Session]) -> None:
+    """Bring requests' K/V in a draft up to date while their rounds go on."""
+    operation = CatchUp(draft, [], [], [], [], [])
+    going: list[Session] = []
+    for session in sessions:
+        view = session.view
+        slot = engine.caches.place(session, draft, view.context)
+        missing = view.context - 1 - view.cached[draft]
+        if slot >= 0 and missing > 0:
+            _add_catch_up(operation, session, slot, missing)
+            going.append(session)
+    if going:
+        _submit_catch_up(engine, index, operation, going)
+
+
+def _add_catch_up(operation: CatchUp, session: Session, slot: int, missing: int) -> None:
+    view = session.view
+    draft = operation.draft
+    operation.requests.append(view.id)
+    operation.slots.append(slot)
+    operation.prompts.append(view.prompt_tokens)
+    operation.starts.append(view.cached[draft])
+    operation.tokens.append(missing)
+    # The lane executes in order: whatever is submitted after this finds the tokens there.
+    view.cached[draft] += missing
+    session.background[draft] += 1
+    session.record.catch_up_tokens += missing
+
+
+def _submit_catch_up(engine: Engine, index: int, operation: CatchUp, sessions: list[Session]) -> None:
+    draft = operation.draft
+    event, op = engine.submit(
+        engine.settings.draft_lanes[draft],
+        operation,
+        CATCH_UP,
+        draft,
+        index,
+        len(sessions),
+        sum(operation.tokens),
+    )
+
+    def done(event: simpy.Event) -> None:
+        if not event.ok:
+            return
+        completed = event.value
+        assert isinstance(completed, Completed)
+        engine.completed(op, completed)
+        outcome = completed.outcome
+        assert isinstance(outcome, CatchUpOutcome)
+        for row, session in enumerate(sessions):
+            session.background[draft] -= 1
+            if session.record.finished_ns >= 0:
+                _drop_late(engine, session, draft)
+            elif engine.policies.selector.full_information:
+                engine.policies.selector.observe_hits(session.view, draft, outcome.hits[row])
+
+    assert event.callbacks is not None
+    event.callbacks.append(done)
+
+
+def _drop_late(engine: Engine, session: Session, draft: int) -> None:
+    """The request ended during the catch-up: now nobody uses the slot."""
+    if session.background[draft] == 0:
+        engine.caches.drop(session, draft)
+    if not any(session.background):
+        engine.forget(session)
+
+
+def observe_own_hits(engine: Engine, feedback: Feedback) -> None:
+    """What the round itself showed of the draft that was used."""
+    for view, draft, length, accepted in zip(
+        feedback.requests, feedback.drafts, feedback.lengths, feedback.accepted, strict=True
+    ):
+        if draft >= 0:
+            miss = b"\x00" if accepted < length else b""
+            engine.policies.selector.observe_hits(view, draft, b"\x01" * accepted + miss)
+
+
+def score_other_drafts(engine: Engine, sessions: list[Session]) -> None:
+    """Full information: every other draft reads the tokens just committed, and is scored on them."""
+    for draft in range(len(engine.records.drafts)):
+        others = [s for s in sessions if s.view.draft != draft]
+        if others:
+            catch_up_beside(engine, -1, draft, others)

@@ -1,0 +1,191 @@
+"""A micro-batch: assign, draft, verify, commit, tell the policies, again.
+
+The number of such processes is the depth of the pipeline: while one verifies, another drafts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from operator import add
+from typing import TYPE_CHECKING, Any
+
+import simpy
+
+from spinsim.costs.base import Packing
+from spinsim.engine import records as rec
+from spinsim.engine.drafting import observe_own_hits, score_other_drafts, settle_drafts, speculate
+from spinsim.engine.preemption import reserve_memory
+from spinsim.engine.session import Session
+from spinsim.operations import Completed, Verify, VerifyOutcome
+from spinsim.policies.base import Feedback
+
+if TYPE_CHECKING:
+    from spinsim.engine.engine import Engine
+
+VERIFY = rec.KINDS.index("verify")
+
+
+def micro_batch(engine: Engine, index: int) -> Generator[simpy.Event, Any, None]:
+    """Rounds without end; rests while there is nothing to decode or the pipeline is shallower."""
+    while True:
+        batch = engine.compose(index)
+        if not batch:
+            yield engine.park(index)
+            continue
+        if engine.settings.reserve == "grow":
+            composed, batch = batch, reserve_memory(engine, batch)
+            if not batch:
+                # Something in flight has the memory, and who brings it back looks again; or the whole
+                # batch was preempted, and the others may go. To wake them otherwise would never end.
+                waits = any(session in engine.ready for session in composed)
+                yield engine.park(index, in_turn=not waits)
+                continue
+        engine.wake()  # requests are left: the next micro-batch may have them
+        yield from play_round(engine, index, batch)
+
+
+def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[simpy.Event, Any, None]:
+    """One round of one micro-batch."""
+    policies = engine.policies
+    assigned_ns = int(engine.env.now)
+    depth = policies.pipeline.depth()
+    views = [session.view for session in batch]
+    requests, positions, contexts = [], [], []
+    for view in views:
+        requests.append(view.id)
+        positions.append(view.generated)
+        contexts.append(view.prompt_tokens + view.generated)
+
+    drafts = settle_drafts(engine, index, batch, policies.selector.assign(views))
+    lengths = policies.length.lengths(views, drafts)
+    proposals, catch_up_tokens = speculate(engine, index, batch, requests, contexts, drafts, lengths)
+    draft_s = [0.0] * len(batch)
+    # Backwards: a lane ends its last proposal last, and who waited for it finds the others there.
+    for event, op, rows in reversed(proposals):
+        done: Completed = yield event
+        engine.completed(op, done)
+        seconds = (done.finished_ns - done.started_ns) * 1e-9
+        for row in rows:
+            draft_s[row] = seconds
+    drafted_ns = int(engine.env.now)
+
+    packing = policies.packing.plan(list(map(add, contexts, lengths)), [length + 1 for length in lengths])
+    slots = [view.slot for view in views]
+    operation = Verify(requests, slots, contexts, positions, drafts, lengths, packing)
+    event, op = engine.submit(
+        engine.settings.target_lane, operation, VERIFY, -1, index, len(batch), packing.query_tokens
+    )
+    done = yield event
+    engine.completed(op, done)
+
+    now_ns = int(engine.env.now)
+    accepted, committed = commit(batch, drafts, lengths, contexts, done)
+    record_round(
+        engine.records.rounds, index, depth, (assigned_ns, drafted_ns, done.started_ns, now_ns), packing,
+        (requests, positions, drafts, lengths, accepted, committed, catch_up_tokens),
+    )  # fmt: skip
+    round_s = (now_ns - assigned_ns) * 1e-9
+    learn(engine, batch, Feedback(views, drafts, lengths, accepted, committed, draft_s, round_s), now_ns)
+
+
+def commit(
+    batch: list[Session],
+    drafts: list[int],
+    lengths: list[int],
+    contexts: list[int],
+    done: Completed,
+) -> tuple[list[int], list[int]]:
+    """Advance every request by what stands; returns (accepted, committed), both within the output."""
+    outcome = done.outcome
+    assert isinstance(outcome, VerifyOutcome)
+    accepted: list[int] = []
+    committed: list[int] = []
+    rows = zip(batch, drafts, lengths, contexts, outcome.accepted, outcome.ended, strict=True)
+    for session, draft, length, context, hits, stand in rows:
+        view = session.view
+        record = session.record
+        remaining = session.output_tokens - view.generated
+        if stand and stand < remaining:
+            # End of text: what the model wanted to say is all there is.
+            session.output_tokens = view.generated + stand
+            remaining = stand
+        if draft >= 0:
+            # The cache holds the context and the proposals fed back (all but the last).
+            view.cached[draft] = context + (hits if hits < length else length - 1)
+            if view.draft != draft:
+                if view.draft >= 0:
+                    record.switches += 1
+                view.draft = draft
+        if hits < remaining:
+            tokens = hits + 1
+        else:
+            hits = tokens = remaining
+        view.generated += tokens
+        view.rounds += 1
+        record.rounds += 1
+        record.drafted += length
+        record.accepted += hits
+        accepted.append(hits)
+        committed.append(tokens)
+    return accepted, committed
+
+
+def learn(engine: Engine, batch: list[Session], feedback: Feedback, now_ns: int) -> None:
+    """Tell the policies; let requests that are through go, and the others be ready again."""
+    policies = engine.policies
+    policies.selector.observe(feedback)
+    policies.length.observe(feedback)
+    full_information = policies.selector.full_information
+    if full_information:
+        observe_own_hits(engine, feedback)
+    staying: list[Session] = []
+    for session in batch:
+        session.in_flight = False
+        if session.view.generated >= session.output_tokens:
+            engine.decoding -= 1
+            engine.finish(session, rec.COMPLETED)
+        elif session.cancelled:
+            engine.decoding -= 1
+            engine.finish(session, rec.CANCELLED)
+        else:
+            staying.append(session)
+    engine.ready.extend(staying)
+    policies.pipeline.observe(now_ns, sum(feedback.committed), engine.decoding)
+    if full_information:
+        score_other_drafts(engine, staying)
+
+
+def record_round(
+    rounds: rec.Rounds,
+    index: int,
+    depth: int,
+    times: tuple[int, int, int, int],
+    packing: Packing,
+    columns: tuple[list[int], list[int], list[int], list[int], list[int], list[int], list[int]],
+) -> None:
+    """Append one round to the columns of the records."""
+    rounds.micro_batch.append(index)
+    rounds.depth.append(depth)
+    rounds.size.append(len(columns[0]))
+    assigned_ns, drafted_ns, verify_started_ns, committed_ns = times
+    rounds.assigned_ns.append(assigned_ns)
+    rounds.drafted_ns.append(drafted_ns)
+    rounds.verify_started_ns.append(verify_started_ns)
+    rounds.committed_ns.append(committed_ns)
+    kind, rows, piece, query_tokens, kv_tokens, real_query_tokens, real_kv_tokens = packing
+    rounds.packing.append(kind)
+    rounds.rows.append(rows)
+    rounds.piece.append(piece)
+    rounds.query_tokens.append(query_tokens)
+    rounds.kv_tokens.append(kv_tokens)
+    rounds.real_query_tokens.append(real_query_tokens)
+    rounds.real_kv_tokens.append(real_kv_tokens)
+    # Twice as fast as extend, and a list is what they are.
+    request, position, draft, drafted, accepted, committed, catch_up_tokens = columns
+    rounds.request.fromlist(request)
+    rounds.position.fromlist(position)
+    rounds.draft.fromlist(draft)
+    rounds.drafted.fromlist(drafted)
+    rounds.accepted.fromlist(accepted)
+    rounds.committed.fromlist(committed)
+    rounds.catch_up_tokens.fromlist(catch_up_tokens)

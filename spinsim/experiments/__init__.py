@@ -1,1 +1,0 @@
-"""What researchers do with the engine: simulate, run, compare, search."""

@@ -1,0 +1,179 @@
+"""Where cells run: in processes of this machine, in this process, or on a cluster."""
+
+from __future__ import annotations
+
+import ast
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
+
+from spinsim.errors import InputError
+from spinsim.lab.cell import Cell, run_cell
+
+T = TypeVar("T")
+_GUARD = 'call it under `if __name__ == "__main__":`, or with workers=0'
+
+
+class Pool(Protocol):
+    """Runs cells. ``slots``: how many are worth submitting at once."""
+
+    @property
+    def slots(self) -> int: ...
+
+    def submit(self, cell: Cell) -> Future[str]:
+        """The future of :func:`run_cell`. Raises BrokenExecutor where a worker has died."""
+        ...
+
+    def restart(self) -> None:
+        """New workers for those that died; what was in flight is lost."""
+        ...
+
+    def close(self) -> None:
+        """End the workers at once, whatever they are doing."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class _Closing:
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class ThisProcess(_Closing):
+    """One cell after another, here: for debuggers, and for scripts without a main guard."""
+
+    slots = 1
+
+    def submit(self, cell: Cell) -> Future[str]:
+        future: Future[str] = Future()
+        try:
+            future.set_result(run_cell(cell))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def restart(self) -> None:
+        """Nothing to restart."""
+
+
+class Processes(_Closing):
+    """``workers`` processes, spawned afresh: no state of this one reaches a result.
+
+    They end with this process however it ends: each holds the reading end of a pipe that only this
+    process can write to, and leaves when the pipe closes.
+    """
+
+    def __init__(self, workers: int, run: Callable[[Cell], str] = run_cell) -> None:
+        self.slots = workers
+        self._run = run
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._began = context.Event()  # set by the first worker that is ready for work
+        self._alive, self._held = context.Pipe(duplex=False)
+        self._executor = ProcessPoolExecutor(
+            self.slots, mp_context=context, initializer=_begin, initargs=(self._alive, self._began)
+        )
+
+    def submit(self, cell: Cell) -> Future[str]:
+        return self._executor.submit(self._run, cell)
+
+    def restart(self) -> None:
+        """Raises InputError where none of the workers ever came to begin: the next ones would not, either."""
+        began = self._began.is_set()
+        self.close()
+        if not began:
+            raise InputError(f"worker processes end as they start; {_GUARD}", file=_script())
+        self._start()
+
+    def close(self) -> None:
+        self._held.close()
+        self._alive.close()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(alive: Connection, began: Event) -> None:
+    """In a worker: leave Ctrl-C to the parent, and leave when the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    began.set()
+
+    def watch() -> None:
+        try:
+            alive.recv_bytes()  # nothing is ever sent: this returns at the end of the pipe
+        except (EOFError, OSError):
+            os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def open_pool(workers: int | None = None, cluster: str | None = None) -> Pool:
+    """Where the options say. ``workers``: None for one a core, 0 for this process.
+
+    ``cluster`` is ``auto`` or the address of a Ray cluster. Raises InputError where there is none.
+    """
+    if cluster is not None:
+        if workers is not None:
+            raise InputError("--workers is for this machine; leave it out with --cluster", key="--cluster")
+        from spinsim.lab.ray_pool import RayCluster
+
+        return RayCluster(cluster)
+    if workers is None:
+        workers = cores()
+    if workers < 0:
+        raise InputError(f"{workers} is not allowed; 0 (this process) or more", key="--workers")
+    if not workers:
+        return ThisProcess()
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        # A worker imports a script without a guard, which begins the experiment again. The parent says so.
+        raise SystemExit(1)
+    if _unguarded():
+        raise InputError(f"begins anew in every worker process; {_GUARD}", file=_script())
+    return Processes(workers)
+
+
+def _script() -> str:
+    """The file that Python was started with, where it is one; workers import it."""
+    main = sys.modules.get("__main__")
+    imported = getattr(main, "__spec__", None) is not None  # python -m: by its name
+    return "" if imported else str(getattr(main, "__file__", None) or "")
+
+
+def _unguarded() -> bool:
+    """Does the script tell nowhere whether it is imported? Then a worker that imports it runs it."""
+    path = Path(_script())
+    if path.suffix != ".py":  # a console script, a notebook, a terminal
+        return False
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, ValueError, SyntaxError):
+        return False
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    return not names & {"__name__", "parent_process"}

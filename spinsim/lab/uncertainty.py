@@ -1,0 +1,178 @@
+"""What is not known about a prediction: how far another day is, how far the fit is, what a call scatters,
+which text is written.
+
+Three sources, by kind of operation, all factors on its time (logarithms throughout):
+
+*day*    another process or day, drawn once per run; the host's hops and its handling as well. Estimated from
+         a profile's repeats; with few of them the spread is itself uncertain, so the factor is Student's t
+         with as many degrees of freedom as repeats that have the kind, as of a prediction interval for one
+         further observation (Hahn & Meeker, Statistical Intervals, ch. 4). No repeat has it: no factor.
+*model*  the fit's error at shapes that were not measured, drawn once per run too: a cell keeps asking the
+         same few shapes, so that errors held out point by point do not average out over its calls (ours).
+*call*   the scatter of one execution, drawn for every call.
+
+And one of acceptance, where it is recorded: in bf16 and fp16 an output departs from the recorded one at some
+token, and goes on with another text (:mod:`spinsim.acceptance.other_text`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import log, sqrt
+
+import numpy as np
+
+from spinsim.costs.base import Predictor
+from spinsim.costs.profiled.predictors import Operation, ProfiledPass, ProfilePredictor
+from spinsim.costs.profiled.profile import Profile
+from spinsim.scenario import NoiseSpec, NoisyOperation, NoisyPart, Scenario, TraceAcceptance
+
+# profiled operation: what the engine calls it
+KIND_OF: Mapping[str, NoisyOperation] = {
+    "prefill": "prefill",
+    "catch_up": "catch_up",
+    "draft_step": "propose",
+    "verify": "verify",
+}
+# operation that a profile's repeats have a factor of: what the noise of a run calls it
+DAY_KIND_OF: Mapping[str, NoisyPart] = {**KIND_OF, "hop": "hop", "handling": "handling"}
+ONE_SIGMA = 0.6827  # of a normal distribution lies within one standard deviation
+QUARTILE = 0.6745  # standard deviations are half an interquartile range
+MOST = 1.0  # a t of one degree of freedom has tails without end; a run in them would never be over
+STREAM = 0x64617973  # draws of this module are those of no other
+
+# Departures of live outputs from the recorded text, by token: 1,165 in 215,589 tokens of 26 cells with a
+# fixed draft on two H100s (procedural family in bf16; 0.0032 to 0.0119 a cell, most where batches are small).
+# The live runs that ship, of a later session, have 1,182 in 218,329: docs/make/other_text_rate.py
+OTHER_TEXT = 0.0054
+
+Deviations = dict[NoisyOperation, float]
+PartDeviations = dict[NoisyPart, float]
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """Standard deviations of logarithms by kind; ``day`` is the scale of a t with ``repeats`` degrees of
+    freedom, which are the kind's own.
+
+    No ``repeats`` of a kind: its scale is taken for known, and the factor is lognormal. ``other_text``: the
+    rate of departures from the recorded text, by token.
+    """
+
+    day: PartDeviations
+    repeats: dict[NoisyPart, int]
+    model: PartDeviations
+    call: Deviations
+    other_text: float = 0.0
+
+    @property
+    def nothing(self) -> bool:
+        """Is every deviation 0, and the text the recorded one?"""
+        scatters = (*self.day.values(), *self.model.values(), *self.call.values())
+        return not any(scatters) and not self.other_text
+
+    def typical(self) -> NoiseSpec:
+        """Day and model together, as if the day's scale were known."""
+        return self._noise({})
+
+    def drawn(self, seed: int) -> NoiseSpec:
+        """The noise of one run: a t variate is a normal one whose scale is sqrt(dof / chi-square(dof))."""
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, STREAM])))
+        scale = {kind: sqrt(n / rng.chisquare(n)) for kind in self.day if (n := self.repeats.get(kind, 0))}
+        return self._noise(scale)
+
+    def _noise(self, scale: Mapping[NoisyPart, float]) -> NoiseSpec:
+        kinds = dict.fromkeys((*self.day, *self.model))
+        per_run: PartDeviations = {
+            kind: min(
+                sqrt((scale.get(kind, 1.0) * self.day.get(kind, 0.0)) ** 2 + self.model.get(kind, 0.0) ** 2),
+                MOST,
+            )
+            for kind in kinds
+        }
+        return NoiseSpec(per_run_sd=per_run or 0.0, per_call_sd=self.call or 0.0, other_text=self.other_text)
+
+
+def stated(scenario: Scenario) -> Uncertainty:
+    """What a scenario's own ``noise`` says of times: known deviations."""
+    run, call = scenario.noise.per_run_sd, scenario.noise.per_call_sd
+    day: PartDeviations = dict(run) if isinstance(run, Mapping) else dict.fromkeys(KIND_OF.values(), run)
+    calls: Deviations = dict(call) if isinstance(call, Mapping) else dict.fromkeys(KIND_OF.values(), call)
+    return Uncertainty(day, {}, {}, calls, other_text_rate(scenario))
+
+
+def other_text_rate(scenario: Scenario) -> float:
+    """How often an output departs from its recording: not in fp32, and sampling is drawn by the seed.
+
+    What the scenario says; else what was measured for one family of models, whatever the recording is of.
+    """
+    if scenario.noise.other_text is not None:
+        return scenario.noise.other_text
+    recorded = isinstance(scenario.acceptance, TraceAcceptance) and scenario.sampling.greedy
+    return OTHER_TEXT if recorded and scenario.models.target.dtype != "fp32" else 0.0
+
+
+def profiled(profile: Profile, predictor: Predictor, scenario: Scenario) -> Uncertainty:
+    """What a profile says about itself, and its fits about the operations that the scenario has."""
+    again: dict[NoisyPart, list[float]] = {
+        kind: logs
+        for operation, kind in DAY_KIND_OF.items()
+        if (logs := [log(r.factors[operation]) for r in profile.repeats if operation in r.factors])
+    }
+    day = {kind: day_scale(logs) for kind, logs in again.items()}
+    repeats = {kind: len(logs) for kind, logs in again.items()}
+    call: Deviations = {}
+    for operation, kind in KIND_OF.items():
+        spreads = [
+            point.spread_s / QUARTILE / point.seconds
+            for point in profile.points
+            if point.operation == operation
+        ]
+        if spreads:
+            call[kind] = float(np.median(spreads))
+    model = model_errors(predictor, scenario.policies.packing.name)
+    return Uncertainty(day, repeats, model, call, other_text_rate(scenario))
+
+
+def day_scale(logs: Sequence[float]) -> float:
+    """Scale of the t (with n degrees of freedom) of one further day's factor, from n repeats' log factors.
+
+    The profile is one such day itself, at 0: n + 1 observations z of one normal distribution. A further one
+    is t-distributed about their mean m with scale s sqrt(1 + 1 / (n + 1)). A prediction is the profile's, so
+    that the mean's distance from it counts as error: m^2 is added under the root (ours).
+    """
+    z = np.asarray([0.0, *logs])
+    mean, variance = float(z.mean()), float(z.var(ddof=1))
+    return sqrt(variance * (1 + 1 / len(z)) + mean**2)
+
+
+def model_errors(predictor: Predictor, packing: str) -> PartDeviations:
+    """By kind, one standard deviation of the logarithmic held-out errors of the operations that are used.
+
+    That of the errors' body: the half width that holds 68 % of them. Nothing where costs are not from a
+    profile, or an operation has too few points to leave one out.
+    """
+    if not isinstance(predictor, ProfilePredictor):
+        return {}
+    errors: dict[NoisyPart, list[float]] = {}
+
+    def add(operations: Mapping[Operation, ProfiledPass]) -> None:
+        for (operation, part), fitted in operations.items():
+            held = fitted.chosen.held_out.get(fitted.chosen.fit.name)
+            if held is not None and (operation != "verify" or part == packing):
+                errors.setdefault(KIND_OF[operation], []).extend(held.errors)
+
+    add({key: fitted for key, fitted in predictor.target.items() if key[0] in ("prefill", "verify")})
+    for draft in predictor.drafts:
+        add({key: fitted for key, fitted in draft.items() if key[0] in ("catch_up", "draft_step")})
+    return {kind: _body(found) for kind, found in errors.items()}
+
+
+def _body(errors: Iterable[float]) -> float:
+    # A fit that says nothing or less has no logarithm; it is as wrong as can be.
+    logs = np.abs(np.log1p(np.maximum(np.asarray(list(errors)), -0.99)))
+    return float(np.quantile(logs, ONE_SIGMA))
+
+
+__all__ = ["Uncertainty", "day_scale", "model_errors", "other_text_rate", "profiled", "stated"]

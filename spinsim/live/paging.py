@@ -1,0 +1,43 @@
+"""From the engine's blocks to the runners' page tables: an operation brings the pages of its rows along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from spinsim.engine.kv import KvPools
+from spinsim.operations import Operation, Prefill, Verify
+
+if TYPE_CHECKING:
+    from spinsim.runner.kv import SlotCache
+
+Execute = Callable[[], Any]
+
+
+class Paging:
+    """The pools of the engine beside the caches that lie in their blocks; drafts in the scenario's order.
+
+    Blocks are read on the engine's thread when an operation is submitted, and laid on the lane's thread
+    before it is executed. A lane executes in order, and the engine frees what no operation in flight uses,
+    so a block that was given to somebody else is not written by its former holder after that.
+    """
+
+    def __init__(self, pools: KvPools, target: SlotCache, drafts: Sequence[SlotCache]) -> None:
+        self._pools, self._target, self._drafts = pools, target, drafts
+
+    def before(self, operation: Operation, execute: Execute) -> Execute:
+        """``execute`` with the pages of the operation's rows laid before; as it is where slots are whole."""
+        if isinstance(operation, Prefill | Verify):
+            pool, cache = self._pools.target, self._target
+        else:
+            pool, cache = self._pools.drafts[operation.draft], self._drafts[operation.draft]
+        if pool.full:
+            return execute
+        slots = operation.slots
+        blocks = [pool.blocks_of(slot) for slot in slots]
+
+        def paged() -> Any:
+            cache.table.hold(slots, blocks)
+            return execute()
+
+        return paged

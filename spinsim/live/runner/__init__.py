@@ -1,1 +1,0 @@
-"""Everything that touches tensors: loading, slot KV cache, attention, drafting and verification."""

@@ -1,1 +1,0 @@
-"""The embedded family: small LLaMA models trained by this project, and what they stand in for."""

@@ -1,0 +1,140 @@
+"""The report's section on how sure its numbers are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from spinsim.pages import shell
+from spinsim.pages.run_terminal import LATENCIES, NOTHING, duration, interval_head, number, percent
+
+_TITLES = {"goodput_tokens_per_s": "goodput, tokens/s", "speculation.acceptance_length": "acceptance length"}
+_HOST = ("hop", "handling")  # whose noise is the host's
+_CORRELATED = "\N{DAGGER}"
+Row = Mapping[str, Any]
+
+
+def title_of(path: str) -> str:
+    """A metric's dotted path in words."""
+    parts = path.split(".")
+    if parts[0] == "latency":
+        return f"{LATENCIES.get(parts[1], parts[1])} {parts[2]}"
+    return _TITLES.get(path, parts[-1].replace("_", " "))
+
+
+def span_text(row: Row, show: Callable[[float | None], str]) -> str:
+    """``low to high``, or the side that is bounded; a dash where none is."""
+    low, high = row["low"], row["high"]
+    if low is None or high is None:
+        return f"at least {show(low)}" if low is not None else f"at most {show(high)}" if high else NOTHING
+    ends = show(low), show(high)
+    unit = ends[1].rpartition(" ")[2]
+    if ends[0] != ends[1] and ends[0].endswith(f" {unit}"):
+        return f"{ends[0].removesuffix(f' {unit}')} to {ends[1]}"
+    return f"{ends[0]} to {ends[1]}"
+
+
+def headline_span(s: Mapping[str, Any], path: str, show: Callable[[float | None], str]) -> str:
+    """A metric's interval for the headline: the prediction's where there is one, else the run's own."""
+    predicted = s.get("intervals", {}).get("metrics", {}).get(path)
+    own = s.get("within_run", {}).get("metrics", {}).get(path)
+    row = predicted or own
+    if row is None:
+        return ""
+    if predicted:
+        said = f"{percent(s['intervals']['level'])} of predicted runs"
+    else:
+        said = f"{percent(s['within_run']['level'])} within the run"
+    mark = _CORRELATED if row.get("correlated") else ""
+    return f"{span_text(row, show)}{mark}, {said}"
+
+
+def confidence(s: Mapping[str, Any]) -> str:
+    """Every interval that the summary has, and what each covers; empty where it has none."""
+    own = s.get("within_run", {"metrics": {}, "note": "", "level": None})
+    predicted = s.get("intervals", {}).get("metrics", {})
+    if not own["metrics"] and not predicted:
+        note = own["note"]
+        return f'<p class="note">{escape(note[:1].upper() + note[1:])}.</p>' if note else ""
+    rows, correlated = [], False
+    for path in dict.fromkeys([*own["metrics"], *predicted]):
+        show = duration if path.startswith("latency.") else _four
+        cells = [escape(title_of(path)), show(_value(s, path))]
+        if own["metrics"]:
+            row = own["metrics"].get(path)
+            mark = _CORRELATED if row and row["correlated"] else ""
+            correlated = correlated or bool(mark)
+            cells.append(span_text(row, show) + mark if row else NOTHING)
+        if predicted:
+            cells.append(span_text(predicted[path], show) if path in predicted else NOTHING)
+        rows.append(cells)
+    header, notes = ["", "this run"], []
+    if own["metrics"]:
+        header.append(f"{percent(own['level'])} within the run")
+        notes.append(
+            f"<b>Within the run</b>: {escape(own['note'])}. Batch means over the window; for a percentile, "
+            "around the share of requests that are faster. A side that the run is too short to bound is left "
+            "open."
+        )
+        if correlated:
+            notes.append(
+                f"{_CORRELATED} Even the longest batches still move together: take it as too narrow."
+            )
+    if predicted:
+        header.append(f"{interval_head(s['intervals'])}, predicted")
+        notes.append(
+            "<b>Predicted</b>: where so many of the simulations with other seeds and noise "
+            f"lie ({escape(_noise(s['intervals']['noise']))}). Not in it: what costs and "
+            "acceptance have wrong for every run alike."
+        )
+        if left_out := s["intervals"].get("note"):
+            notes.append(escape(f"{left_out[:1].upper()}{left_out[1:]}."))
+    elif s.get("mode") == "simulated":
+        notes.append("For other seeds and noisy costs: <code>simulate --intervals 20</code>.")
+    return shell.section(
+        "How sure these numbers are",
+        shell.table(header, rows),
+        "".join(f'<p class="note">{note}</p>' for note in notes),
+    )
+
+
+def _four(value: float | None) -> str:
+    return number(value, 4)
+
+
+def _value(s: Mapping[str, Any], path: str) -> float | None:
+    here: Any = s
+    for part in path.split("."):
+        here = here.get(part) if isinstance(here, Mapping) else None
+    return here if isinstance(here, int | float) else None
+
+
+def _noise(noise: Mapping[str, Any]) -> str:
+    """A scenario's noise in words."""
+    run, call = noise.get("per_run_sd"), noise.get("per_call_sd")
+    host = {kind: run.get(kind) for kind in _HOST} if isinstance(run, Mapping) else {}
+    operations = (
+        {kind: sd for kind, sd in run.items() if kind not in _HOST} if isinstance(run, Mapping) else run
+    )
+    parts = [_spread(operations, "a run"), _spread(call, "a call")]
+    parts += [_spread(host.get(kind), f"a run of the host's {kind}") for kind in _HOST]
+    known = [part for part in parts if part]
+    said = "noise " + _listed(known) if known else "no noise of costs is known"
+    rate = noise.get("other_text")
+    if rate:
+        return f"{said}; outputs go over to another text than the recorded with {100 * rate:.3g} % a token"
+    return said if known else f"{said}: seeds alone"
+
+
+def _spread(given: Any, what: str) -> str:
+    """``1 % to 3 % a run``; empty where there is none."""
+    spreads = [v for v in (given.values() if isinstance(given, Mapping) else [given]) if v]
+    if not spreads:
+        return ""
+    low, high = percent(min(spreads)), percent(max(spreads))
+    return f"{low if low == high else f'{low} to {high}'} {what}"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -1,0 +1,211 @@
+"""Profiles, traces and validations on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from spinsim.recording import PROBABILITY_STEPS, Trace
+
+if TYPE_CHECKING:
+    from spinsim.profiling.drift import Drift
+
+MOST_OPERATIONS = 16
+OPERATION_HEAD = (
+    "operation", "rows up to", "a run", "live, ms", "simulated", "error", "effect", "handover", "simulated",
+)  # fmt: skip
+
+
+def _table(first: str, *columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
+    table.add_column(first, style="bold", no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """``+3.2 %``; a dash for nothing."""
+    return "-" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def signed(value: float | None) -> str:
+    """``+3.2 %``; a dash for nothing."""
+    return "-" if value is None else f"{100 * value:+.1f} %"
+
+
+def operation_cells(row: Mapping[str, Any]) -> list[str]:
+    """A group of a validation's operations, under :data:`OPERATION_HEAD`."""
+    return [
+        f"{row['kind']} {row['model']}",
+        f"{row['rows']}",
+        f"{row['count']:,.0f}",
+        milliseconds(row["live_s"]),
+        milliseconds(row["simulated_s"]),
+        signed(row["error"]),
+        signed(row["effect"]),
+        milliseconds(row["handover"]["live_s"]),
+        milliseconds(row["handover"]["simulated_s"]),
+    ]
+
+
+def print_profile(done: Any, console: Console | None = None) -> None:
+    """Held-out errors by operation, and where the profile is. ``done``: an experiments' ``Profiled``."""
+    console = console or Console()
+    table = _table("held-out errors", "operation", "points", "fit", "median", "p95")
+    for row in done.fits:
+        operation = " ".join(filter(None, (row["operation"], row["part"])))
+        table.add_row(
+            row["model"],
+            operation,
+            str(row["points"]),
+            row["fit"],
+            percent(row["median_error"]),
+            percent(row["p95_error"]),
+        )
+    console.print(table)
+    said = f"{done.added} points in {done.seconds:.0f} s; {len(done.profile.points)} in {done.path}"
+    console.print(said, highlight=False, soft_wrap=True)
+
+
+def print_drift(drift: Drift, path: Path, console: Console | None = None) -> None:
+    """Points measured again beside what the profile says, and the host."""
+    console = console or Console()
+    table = _table("model", "operation", "profiled", "again", "change")
+    for point in drift.points:
+        operation = " ".join(filter(None, (point.operation, point.packing)))
+        table.add_row(
+            point.model,
+            operation,
+            f"{1e3 * point.profiled_s:.3f} ms",
+            f"{1e3 * point.seconds:.3f} ms",
+            signed(point.factor - 1),
+        )
+    for operation, factor in drift.host.items():
+        table.add_row("host", operation, "", "", signed(factor - 1))
+    console.print(table)
+    console.print(f"noted in {path}", highlight=False, soft_wrap=True)
+
+
+def describe_trace(trace: Trace) -> dict[str, Any]:
+    """A trace in numbers. ``accepted``: of a draft, the share of positions at which one token would be."""
+    accepted = {}
+    for name, recording in trace.drafts.items():
+        values = recording.rows.values
+        share = values > 0 if recording.kind == "runs" else values / PROBABILITY_STEPS
+        accepted[name] = float(np.mean(share)) if len(values) else 0.0
+    return {
+        "target": trace.target,
+        "requests": len(trace.keys),
+        "output_tokens": int(trace.output_tokens().sum()),
+        "temperature": trace.temperature,
+        "top_p": trace.top_p,
+        "accepted": accepted,
+    }
+
+
+def print_trace(trace: Trace, path: Path, skipped: int, console: Console | None = None) -> None:
+    """What was recorded."""
+    console = console or Console()
+    said = describe_trace(trace)
+    table = _table("draft", "one token accepted at")
+    for name, share in said["accepted"].items():
+        table.add_row(name, percent(share) + " of positions")
+    console.print(table)
+    left = f", {skipped} left out for their length" if skipped else ""
+    console.print(
+        f"{said['requests']} requests, {said['output_tokens']:,} positions{left}; "
+        f"{path.stat().st_size / 1024:.0f} KiB in {path}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Cells' names without the scenario's, where they share it."""
+    scenarios = {name.partition(": ")[0] for name in names}
+    if len(scenarios) > 1:
+        return list(names)
+    return [name.partition(": ")[2] or name for name in names]
+
+
+def _operations(rows: Sequence[dict[str, Any]]) -> Table:
+    """The groups of operations that do most to a run's length, in milliseconds."""
+    table = _table("operation, rows, ms", "live", "sim.", "error", "effect", "handover", "sim.")
+    worst = sorted(rows, key=lambda row: -max(abs(row["effect"] or 0), abs(row["handover"]["effect"] or 0)))
+    for row in sorted(worst[:MOST_OPERATIONS], key=rows.index):
+        handover = row["handover"]
+        table.add_row(
+            f"{row['kind']} {row['model']} {row['rows']}",
+            milliseconds(row["live_s"]),
+            milliseconds(row["simulated_s"]),
+            signed(row["error"]),
+            signed(row["effect"]),
+            milliseconds(handover["live_s"]),
+            milliseconds(handover["simulated_s"]),
+        )
+    return table
+
+
+def milliseconds(seconds: float | None) -> str:
+    """Three digits, without the unit; a dash for nothing."""
+    return "-" if seconds is None else f"{1e3 * seconds:.3g}"
+
+
+def print_validation(done: dict[str, Any], folder: Path, console: Console | None = None) -> None:
+    """Errors by cell beside the spread of the live repetitions, then what they come to."""
+    console = console or Console()
+    table = _table("cell", "live, tok/s", "spread", "goodput", "TTFT p50", "TPOT p50", "E2E p50")
+    table.columns[0].no_wrap = False
+    shown = short_names([cell["name"] for cell in done["cells"]])
+    for name, cell in zip(shown, done["cells"], strict=True):
+        metrics = cell["metrics"]
+        goodput = metrics["goodput_tokens_per_s"]
+        table.add_row(
+            name,
+            f"{goodput['live']:,.0f}",
+            percent(goodput["spread"]),
+            signed(goodput["error"]),
+            *(
+                signed(metrics[metric]["error"]) if metric in metrics else "-"
+                for metric in ("ttft_p50_s", "tpot_p50_s", "e2e_p50_s")
+            ),
+        )
+    console.print(table)
+    console.print(_operations(done["operations"]))
+    facts = Table.grid(padding=(0, 3))
+    facts.add_column(style="dim", min_width=12)
+    facts.add_column(overflow="fold")
+    for name, error in done["errors"].items():
+        if error["mean"] is not None:
+            facts.add_row(name, f"mean {percent(error['mean'])}, worst {percent(error['worst'])}")
+    ranking = done["ranking"]
+    if ranking["pairs"]:
+        facts.add_row("ranking", f"{ranking['alike']} of {ranking['pairs']} pairs ordered alike")
+    identity = done["identical_requests"]
+    if identity is not None:
+        facts.add_row("decisions", f"{percent(identity)} of requests drafted and accepted alike")
+    coverage = done["intervals"]
+    if coverage["checked"]:
+        facts.add_row(
+            "intervals",
+            f"{coverage['covered']} of {coverage['checked']} live values inside; "
+            f"median width {percent(coverage['median_width'])}",
+        )
+    facts.add_row("speed-up", f"median {done['speedup']['median']:.0f}x of real time, one core")
+    for point in done["drift"]:
+        if point["moved"]:
+            facts.add_row(
+                "drift",
+                f"{point['operation']} {point['model']}: {signed(point['factor'] - 1)} of its profile",
+            )
+    for cell in done["failed"]:
+        facts.add_row("failed", f"{cell['name']}: {cell['error']}")
+    console.print(facts)
+    console.print(f"results in {folder}", highlight=False, soft_wrap=True)

@@ -1,0 +1,241 @@
+"""The summary as a page on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from spinsim.costs.base import LABELS
+from spinsim.results.few import few_requests
+
+WIDTH = 100
+LATENCIES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "end to end", "queue_s": "queueing"}
+Summary = Mapping[str, Any]
+NOTHING = "\N{EN DASH}"  # where there is no value
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """About ``digits`` significant digits, thousands set apart; a dash for nothing."""
+    if value is None:
+        return NOTHING
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if size >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    decimals = digits - 1
+    while size < 1 and decimals < 6:
+        size *= 10
+        decimals += 1
+    while size >= 10 and decimals > 0:
+        size /= 10
+        decimals -= 1
+    return f"{value:,.{decimals}f}"
+
+
+def duration(value: float | None) -> str:
+    """Seconds in the unit that suits them."""
+    if value is None:
+        return NOTHING
+    for factor, unit in ((1.0, "s"), (1e3, "ms")):
+        if abs(value) * factor >= 1:
+            return f"{number(value * factor)} {unit}"
+    return f"{number(value * 1e6)} us" if value else "0 s"
+
+
+def percent(value: float | None) -> str:
+    """A share in percent, with one decimal below 10 % and where it would wrongly read 100 %."""
+    if value is None:
+        return NOTHING
+    if 0.0995 <= value < 0.995 or value in (0, 1):
+        return f"{100 * value:.0f} %"
+    return f"{min(100 * value, 99.9):.1f} %" if 0.995 <= value < 1 else f"{100 * value:.1f} %"
+
+
+def print_summary(summary: Summary, console: Console) -> None:
+    """One page: headline, latency, drafts, verification, devices, requests, costs."""
+    parts: list[RenderableType] = [_headline(summary), "", _latency(summary), "", _drafts(summary), ""]
+    parts.append(_facts(summary))
+    if "intervals" in summary:
+        parts += ["", _intervals(summary["intervals"])]
+    print_uncut(console, *parts)
+
+
+def print_uncut(console: Console, *parts: RenderableType, above: int = 1, below: int = 1) -> None:
+    """Print within ``WIDTH`` columns, or the terminal's, but never cut a figure.
+
+    Texts and names are folded; a table whose figures need more columns gets them, and the terminal breaks its
+    lines.
+    """
+    given = console.width
+    plenty = console.options.update(width=10 * WIDTH)
+    needed = max((console.measure(part, options=plenty).minimum for part in parts), default=0)
+    width = max(min(WIDTH, given), needed + 2)
+    try:
+        console.width = max(width, given)  # it prints nothing wider than it is
+        console.print(Padding(Group(*parts), (above, 1, below, 1)), width=width)
+    finally:
+        console.width = given
+
+
+def _headline(s: Summary) -> RenderableType:
+    title = Text.assemble((s["scenario"], "bold"), (f"   {s['mode']}, seed {s['seed']}", "dim"))
+    goodput = Text.assemble(
+        (number(s["goodput_tokens_per_s"], 4), "bold green"),
+        (" tokens/s goodput", "green"),
+        (f"   {s['tokens']['committed']:,} tokens committed in {duration(s['duration_s'])}", "dim"),
+    )
+    lines: list[RenderableType] = [title, goodput]
+    if "slo" in s:
+        lines.append(_slo(s["slo"]))
+    lines.append(Text(s["window"]["note"], style="dim"))
+    if few := few_requests(s):
+        lines.append(Text(few, style="yellow"))
+    if s.get("interrupted"):
+        lines.append(Text(f"partial results: {s['interrupted']}", style="bold red"))
+    return Group(*lines)
+
+
+def _intervals(given: Summary) -> RenderableType:
+    """Where 90 % of the runs with other seeds and other noise lie, and what is not in that."""
+    table = _table(interval_head(given), "low", "median", "high")
+    for row in interval_rows(given):
+        table.add_row(*row)
+    return Group(table, Text(given["note"], style="yellow")) if given.get("note") else table
+
+
+def interval_head(given: Summary) -> str:
+    """What the rows of :func:`interval_rows` are about."""
+    return f"{percent(given['level'])} of {given['runs']} runs with other seeds and noise"
+
+
+def interval_rows(given: Summary) -> list[tuple[str, str, str, str]]:
+    """(metric, low, median, high) of a summary's intervals, ready to print."""
+    rows = []
+    for path, row in given["metrics"].items():
+        parts = path.split(".")
+        latency = parts[0] == "latency"
+        title = f"{LATENCIES.get(parts[1], parts[1])} {parts[2]}" if latency else parts[-1]
+        show = duration if latency else (lambda value: number(value, 4))
+        shown = {"goodput_tokens_per_s": "goodput, tokens/s"}.get(title, title.replace("_", " "))
+        rows.append((shown, show(row["low"]), show(row["median"]), show(row["high"])))
+    return rows
+
+
+def _slo(slo: Summary) -> Text:
+    limits = [
+        f"{name} <= {duration(slo[key])}" for key, name in LATENCIES.items() if slo.get(key) is not None
+    ]
+    return Text.assemble(
+        (f"{percent(slo['attainment'])}", "bold"),
+        f" of requests within {' and '.join(limits)}",
+        (
+            f"   {slo['requests_met']:,} of {slo['requests_judged']:,}; "
+            f"{number(slo['goodput_requests_per_s'])} such requests/s",
+            "dim",
+        ),
+    )
+
+
+def _table(first: str, *columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
+    table.add_column(first, style="bold", min_width=10, overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _latency(s: Summary) -> Table:
+    table = _table("latency", "mean", "p50", "p90", "p99", "requests")
+    for key, name in LATENCIES.items():
+        row = s["latency"].get(key)
+        if row is not None:
+            values = [duration(row[column]) for column in ("mean", "p50", "p90", "p99")]
+            table.add_row(name, *values, f"{row['count']:,}")
+    return table
+
+
+def _drafts(s: Summary) -> Table:
+    spec = s["speculation"]
+    table = _table("draft", "share", "rounds", "drafted", "accepted", "rate", "length", "drafting")
+    for name, row in spec["per_draft"].items():
+        table.add_row(
+            name,
+            percent(row["share"]),
+            f"{row['rounds']:,}",
+            f"{row['drafted']:,}",
+            f"{row['accepted']:,}",
+            percent(row["acceptance_rate"]),
+            number(row["acceptance_length"]),
+            duration(row["draft_time_s"]),
+        )
+    if len(spec["per_draft"]) > 1:
+        drafted, accepted = s["tokens"]["drafted"], s["tokens"]["accepted"]
+        table.add_section()
+        table.add_row(
+            "all",
+            "",
+            f"{spec['rounds']:,}",
+            f"{drafted:,}",
+            f"{accepted:,}",
+            percent(spec["acceptance_rate"]),
+            number(spec["acceptance_length"]),
+            duration(sum(row["draft_time_s"] for row in spec["per_draft"].values())),
+        )
+    return table
+
+
+def lost_rows(s: Summary) -> str:
+    """``4 of 15 rows read; 11 malformed, the first share.json:3: ...``; empty where no row was lost."""
+    workload = s.get("workload") or {}
+    lost = workload.get("malformed_rows", 0)
+    if not lost:
+        return ""
+    rest = _without_folder(workload["first"][0])
+    read = workload.get("rows_read")
+    said = f"{read:,} of {read + lost:,} rows read; " if read is not None else ""
+    return f"{said}{lost:,} malformed, the first {rest}"
+
+
+def _without_folder(place: str) -> str:
+    """``file:line: problem`` without the folders of ``file``; a problem may hold slashes, too."""
+    file, colon, rest = place.partition(":")
+    return file.rpartition("/")[2] + colon + rest
+
+
+def _facts(s: Summary) -> Table:
+    table = Table.grid(padding=(0, 3))
+    table.add_column(style="dim", min_width=12)
+    table.add_column(overflow="fold")
+    spec, verify, requests = s["speculation"], s["verification"], s["requests"]
+    table.add_row(
+        "speculation", f"{spec['switches']:,} draft switches, {spec['catch_up_tokens']:,} tokens caught up"
+    )
+    table.add_row(
+        "verification",
+        f"{percent(verify['padding_fraction'])} padding "
+        f"({verify['kv_tokens']:,} of {verify['padded_kv_tokens']:,} KV tokens real)",
+    )
+    busy = "   ".join(f"{name} {percent(d['busy_fraction'])}" for name, d in s["devices"].items())
+    table.add_row("devices busy", busy)
+    if held := s.get("held_back"):
+        table.add_row("held back", Text(held["text"]))
+    for device, why in (s.get("other_hardware") or {}).items():
+        table.add_row("hardware", f"{device} is called {why} would be right")
+    for key, why in (s.get("not_read") or {}).items():
+        table.add_row("not read", f"{key}: {why}")
+    states = ("completed", "rejected", "preempted", "cancelled", "unfinished")
+    counts = [f"{requests[state]:,} {state}" for state in states if requests.get(state)]
+    table.add_row("requests", f"{requests['submitted']:,} submitted: {', '.join(counts) or 'none ended'}")
+    if lost := lost_rows(s):
+        table.add_row("workload", Text(lost))
+    shares = [f"{percent(s['costs'][label])} {label}" for label in LABELS if s["costs"].get(label)]
+    table.add_row("costs", ", ".join(shares) or "nothing was predicted")
+    table.add_row("acceptance", f"{s['acceptance']['source']}")
+    return table

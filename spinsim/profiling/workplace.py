@@ -1,0 +1,268 @@
+"""A deployment on the bench: what is measured of it, and what the scenario says about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from spinsim.costs.base import Predictor
+from spinsim.costs.buckets import PROMPT_TOKENS
+from spinsim.costs.for_scenario import (
+    build_profiled,
+    build_roofline,
+    device_hardware,
+    draft_shapes,
+    target_hardware,
+    target_shape,
+)
+from spinsim.costs.profiled.profile import PACKINGS, SCHEMA, Point, Profile, ProfiledModel
+from spinsim.costs.roofline import RooflineLoads
+from spinsim.costs.sheets.shapes import ModelShape
+from spinsim.errors import InputError
+from spinsim.live.deployment import Deployment
+from spinsim.live.quiet_interpreter import quiet
+from spinsim.policies.build import KINDS
+from spinsim.profiling.bench import Bench
+from spinsim.profiling.design import Design, Range, design
+from spinsim.profiling.host import hop_point
+from spinsim.profiling.machine import clocks, now_utc, versions
+from spinsim.profiling.probes import Probe
+from spinsim.profiling.rehearsal import (
+    Orchestration,
+    Rehearsed,
+    handling_points,
+    in_run_points,
+    rehearse,
+)
+from spinsim.runner.graphs.runner import GraphedRunner
+from spinsim.runner.loading import LoadedModel
+from spinsim.scenario import PolicyChoice, RooflineCosts, Scenario
+from spinsim.serving import Layout, engine_settings, lay_out, policies_for
+
+REHEARSED_TOKENS = 96  # of an output in a rehearsal
+THINKERS = ("spin", "joint")  # selectors whose thinking every full profile knows, beside one fixed draft
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is profiled. ``drafts`` maps a profile's model key to a draft of that shape."""
+
+    models: dict[str, ProfiledModel]
+    target: str
+    drafts: dict[str, int]
+    by_draft: tuple[str, ...]  # the key of each draft of the scenario
+
+
+class Workplace:
+    """A deployment on the bench, and what the scenario says about it."""
+
+    def __init__(self, scenario: Scenario, base_dir: Path, deployment: Deployment) -> None:
+        self.scenario, self.base_dir, self.deployment = scenario, base_dir, deployment
+        self.layout: Layout = lay_out(scenario)
+        self.subject = _subject(scenario, base_dir, deployment)
+        self.bench = Bench(
+            scenario, deployment, self.layout.lanes, self.layout.target_lane, self.layout.draft_lanes
+        )
+        self._quiet = quiet()
+
+    def __enter__(self) -> Workplace:
+        self._quiet.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._quiet.__exit__(None, None, None)
+        self.bench.close()
+
+    @property
+    def graphs(self) -> bool:
+        """Does the target replay CUDA graphs?"""
+        runner = self.deployment.target
+        return isinstance(runner, GraphedRunner) and runner.device.type == "cuda"
+
+    @property
+    def prompt_graphs(self) -> bool:
+        """Does it so for prefill, and drafts for catch-up?"""
+        runner = self.deployment.target
+        return self.graphs and isinstance(runner, GraphedRunner) and runner.prompts is not None
+
+    def empty_profile(self) -> Profile:
+        """A profile of this machine without points."""
+        device = self.deployment.target.device
+        hardware = self.scenario.devices[self.scenario.placement.target[0]].hardware
+        return Profile(
+            schema=SCHEMA,
+            hardware=hardware,
+            created=now_utc(),
+            graphs=self.graphs,
+            prompt_graphs=self.prompt_graphs,
+            versions=versions(device),
+            clocks=clocks(device),
+            models=self.subject.models,
+            points=(),
+            prompt_tokens=PROMPT_TOKENS,
+            rehearsed_tokens=REHEARSED_TOKENS,
+        )
+
+    def require_same_models(self, known: Profile, file: str) -> None:
+        """Raises InputError where a profile was measured for other models."""
+        missing = sorted(set(self.subject.models) - set(known.models))
+        if missing:
+            raise InputError(
+                f"{missing[0]} is not in it; a profile of this scenario's models", key="models", file=file
+            )
+
+    def design(self, *, quick: bool, packings: tuple[str, ...] = PACKINGS) -> Design:
+        """Probes of the scenario's models within its limits."""
+        limits = self.scenario.limits
+        return design(
+            self.subject.target,
+            self.subject.drafts,
+            Range(self.batch, limits.context_tokens, limits.max_length, limits.prefill_chunk_tokens),
+            packings,
+            graphs=dict.fromkeys(self.subject.models, self.graphs),
+            prompt_graphs=self.prompt_graphs,
+            quick=quick,
+        )
+
+    def loads(self) -> RooflineLoads:
+        """What operations ask of the devices that they run on."""
+        costs = RooflineCosts(model="roofline", graphs=self.graphs)
+        return RooflineLoads(build_roofline(self.scenario, self.base_dir, costs))
+
+    def guess(self) -> Callable[[Probe], float]:
+        """A probe's seconds by hardware sheet, until something is measured."""
+        roofline = build_roofline(
+            self.scenario, self.base_dir, RooflineCosts(model="roofline", graphs=self.graphs)
+        )
+
+        def seconds(probe: Probe) -> float:
+            rows, draft = probe.rows, probe.draft
+            if probe.operation == "verify":
+                return roofline.verify(probe.plan).seconds
+            if probe.operation == "draft_step":
+                return roofline.propose(draft, [1] * rows, probe.contexts).seconds
+            new = [probe.tokens] * rows
+            if probe.operation == "prefill":
+                return roofline.prefill(new, probe.contexts).seconds
+            return roofline.catch_up(draft, new, probe.contexts).seconds
+
+        return seconds
+
+    def selectors(self, *, quick: bool) -> dict[str, PolicyChoice]:
+        """Those whose thinking is measured: the scenario's, and unless it is to be quick :data:`THINKERS`."""
+        drafts = list(self.scenario.models.drafts)
+        if not drafts:
+            return {"fixed": PolicyChoice.model_validate({"name": "fixed", "draft": "none"})}
+        given = self.scenario.policies.selector
+        one = PolicyChoice.model_validate({"name": "fixed", "draft": drafts[0]})
+        own = one if getattr(KINDS["selector"].get(given.name), "sees_future", False) else given
+        others = [] if quick else [one, *(PolicyChoice(name=name) for name in THINKERS)]
+        return {choice.name: choice for choice in (*others, own)}
+
+    @property
+    def batch(self) -> int:
+        """Rows that a run can have at once."""
+        return min(self.scenario.limits.batch, *self.deployment.kv_slots.values())
+
+    def hop(self) -> Point:
+        """Between the engine's thread and a lane's, in rounds of middling size."""
+        return hop_point(self.bench, max(1, self.batch // 2), self.scenario.limits.context_tokens // 2)
+
+    def rehearsed(
+        self,
+        profile: Profile,
+        selectors: Mapping[str, PolicyChoice],
+        *,
+        runs: int,
+        left: Callable[[float], None] = lambda _: None,
+    ) -> Iterator[Point]:
+        """What short runs with each selector show beside ``profile``, which policies believe in.
+
+        ``left`` hears the share that is still to come.
+        """
+        if not selectors:
+            return
+        predictor = build_profiled(self.scenario, self.base_dir, profile, allow_roofline=True)
+        vocabulary = self.deployment.models.target.used_vocabulary
+        models = (*self.subject.by_draft, self.subject.target)
+        for number, (name, selector) in enumerate(selectors.items()):
+            left(1 - number / len(selectors))
+            setup = self.orchestration(selector, predictor)
+            shown = Rehearsed([], [])
+            for rows in sorted({1, max(1, self.batch // 4), self.batch}):
+                once = rehearse(
+                    setup, self.bench.executor, vocabulary, rows, runs, profile.rehearsed_tokens, predictor
+                )
+                shown = Rehearsed(shown.handled + once.handled, shown.ran + once.ran)
+            yield from in_run_points(shown.ran, name, models)
+            yield from handling_points(shown.handled, name)  # last: a resumed profile asks for these
+        self.bench.share()
+
+    def orchestration(self, selector: PolicyChoice, predictor: Predictor) -> Orchestration:
+        """The engine, serial, with the scenario's other policies; they believe in ``predictor``."""
+        changed = {"selector": selector, "pipeline": PolicyChoice(name="serial")}
+        policies = self.scenario.policies.model_copy(update=changed)
+        scenario = self.scenario.model_copy(update={"policies": policies})
+        return Orchestration(
+            self.layout.lanes,
+            tuple(scenario.models.drafts),
+            engine_settings(scenario, self.layout, self.deployment.kv_tokens),
+            lambda: policies_for(scenario, self.layout, predictor, self.base_dir),
+            self.deployment.paging,
+        )
+
+
+def _subject(scenario: Scenario, base_dir: Path, deployment: Deployment) -> Subject:
+    models: dict[str, ProfiledModel] = {}
+
+    def enter(shape: ModelShape, dtype: str, hardware: str, loaded: LoadedModel, key: str) -> str:
+        """The profile's name for a model; models of one shape share it."""
+        _require_shape(shape, loaded, key)
+        if Path(shape.source).is_file():  # a path of this machine says nothing elsewhere
+            shape = replace(shape, source="config.json of the weights")
+        known = Profile(SCHEMA, hardware, "", False, {}, {}, models, ()).find_model(shape, dtype, hardware, 1)
+        if known is not None:
+            return known
+        name, number = f"{shape.name}/{dtype}/{hardware}", 1
+        while name in models:  # another shape of this name
+            number += 1
+            name = f"{shape.name}-{number}/{dtype}/{hardware}"
+        models[name] = ProfiledModel(shape, dtype, hardware)
+        return name
+
+    target = enter(
+        target_shape(scenario, base_dir),
+        scenario.models.target.dtype,
+        target_hardware(scenario).name,
+        deployment.models.target,
+        "models.target",
+    )
+    drafts: dict[str, int] = {}
+    keys = []
+    for index, (name, shape) in enumerate(draft_shapes(scenario, base_dir).items()):
+        hardware = device_hardware(scenario, scenario.placement.drafts[name], f"placement.drafts.{name}").name
+        dtype, loaded = scenario.models.drafts[name].dtype, deployment.models.drafts[name]
+        key = enter(shape, dtype, hardware, loaded, f"models.drafts.{name}")
+        drafts.setdefault(key, index)
+        keys.append(key)
+    return Subject(models, target, drafts, tuple(keys))
+
+
+def _require_shape(shape: ModelShape, loaded: LoadedModel, key: str) -> None:
+    """Raises InputError where the weights that run are not of the shape that would be charged."""
+    config = loaded.config
+    pairs = (
+        ("layers", shape.layers, loaded.layers),
+        ("hidden size", shape.hidden, config.hidden_size),
+        ("heads", shape.heads, loaded.heads),
+        ("key/value heads", shape.kv_heads, loaded.kv_heads),
+        ("vocabulary", shape.vocab, config.vocab_size),
+    )
+    for what, said, found in pairs:
+        if said != found:
+            raise InputError(
+                f"{shape.name} has {what} {said}, the weights have {found}; "
+                "allowed: the config.json of the weights, or weights of this shape",
+                key=f"{key}.shape",
+            )

@@ -1,1 +1,0 @@
-"""From records to what people and programs read: metrics, tables, timeline, terminal, HTML report."""

@@ -1,0 +1,147 @@
+"""inputs.parquet: what came in from outside a run, in the order in which it was handled.
+
+A simulated run logs nothing: its inputs are the completions, in order of time. A live run's log
+also holds its timers and what each operation answered, so that replay needs no device.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from spinsim.engine.inputs import COMPLETION, TIMER, InputLog
+from spinsim.engine.records import KINDS, Records
+from spinsim.results import arrow
+from spinsim.results.columns import view
+
+_SOURCES = [name for _, name in sorted({TIMER: "timer", COMPLETION: "completion"}.items())]
+NO_OPERATION = "none"
+
+_OPERATION_COLUMNS = {
+    "submitted_ns": np.int64,
+    "model": np.int16,  # draft index; -1: the target
+    "micro_batch": np.int16,
+    "rows": np.int32,
+    "tokens": np.int32,
+}
+INPUTS = pa.schema(
+    [
+        ("input", pa.dictionary(pa.int32(), pa.string())),  # timer or completion
+        ("time_ns", pa.int64()),  # what "now" became
+        ("operation", pa.int32()),  # in order of submission; -1 for a timer, as in the next five columns
+        ("lane", pa.dictionary(pa.int32(), pa.string())),
+        ("kind", pa.dictionary(pa.int32(), pa.string())),
+        *((name, pa.from_numpy_dtype(dtype)) for name, dtype in _OPERATION_COLUMNS.items()),
+        ("started_ns", pa.int64()),
+        ("finished_ns", pa.int64()),
+        ("outcome", pa.dictionary(pa.int32(), pa.string())),  # empty where the log of a live run has none
+        ("accepted", pa.list_(pa.int32())),
+        ("ended", pa.list_(pa.int32())),
+        ("hits", pa.list_(pa.binary())),
+    ]
+)
+
+
+def write_inputs(path: Path, records: Records, log: InputLog | None = None) -> None:
+    """A row per input, in the order in which it was handled; ``log`` as the live world kept it.
+
+    Without a log: the completed operations by time, the earlier submitted first.
+    """
+    ids, logged = _completions(records) if log is None else _logged(log)
+    operations = records.operations
+    real = ids >= 0
+    lanes = [*(name for name, _ in records.lanes), NO_OPERATION]
+
+    def of_operation(name: str, otherwise: int) -> NDArray[Any]:
+        column = view(getattr(operations, name))
+        out = np.full(ids.size, otherwise, dtype=column.dtype)
+        out[real] = column[ids[real]]
+        return out
+
+    columns = {
+        "operation": arrow.numbers(ids.astype(np.int32)),
+        "lane": arrow.categories(of_operation("lane", len(lanes) - 1), lanes),
+        "kind": arrow.categories(of_operation("kind", len(KINDS)), [*KINDS, NO_OPERATION]),
+        **{
+            name: arrow.numbers(of_operation(name, -1).astype(dtype))
+            for name, dtype in _OPERATION_COLUMNS.items()
+        },
+        **logged,
+    }
+    table = pa.table({name: columns[name] for name in INPUTS.names}, schema=INPUTS)
+    pq.write_table(table, path, compression=arrow.COMPRESSION, row_group_size=arrow.CHUNK_ROWS)
+
+
+def _completions(records: Records) -> tuple[NDArray[Any], dict[str, pa.Array]]:
+    """Operations in order of completion, and the columns of a log of them."""
+    finished, started = view(records.operations.finished_ns), view(records.operations.started_ns)
+    done = np.flatnonzero(finished >= 0)
+    ids = done[np.argsort(finished[done], kind="stable")]
+    nothing = np.zeros(ids.size + 1, dtype=np.int32)
+    empty = arrow.lists(nothing, np.zeros(0, dtype=np.int32))
+    return ids, {
+        "input": arrow.categories(np.full(ids.size, COMPLETION), _SOURCES),
+        "time_ns": arrow.numbers(finished[ids]),
+        "started_ns": arrow.numbers(started[ids]),
+        "finished_ns": arrow.numbers(finished[ids]),
+        "outcome": arrow.categories(nothing[1:], [""]),
+        "accepted": empty,
+        "ended": empty,
+        "hits": pa.ListArray.from_arrays(arrow.numbers(nothing), arrow.blobs([])),
+    }
+
+
+def _logged(log: InputLog) -> tuple[NDArray[Any], dict[str, pa.Array]]:
+    """The operations that a log names (-1 for a timer), and its columns."""
+    times = {name: getattr(log, name) for name in ("time_ns", "started_ns", "finished_ns")}
+    return np.array(log.operation, dtype=np.int64), {
+        "input": arrow.categories(np.array(log.kind, dtype=np.int32), _SOURCES),
+        **{name: arrow.numbers(np.array(column, dtype=np.int64)) for name, column in times.items()},
+        "outcome": arrow.categories_of(log.outcome),
+        "accepted": _int_lists(log.accepted),
+        "ended": _int_lists(log.ended),
+        "hits": _bytes_lists(log.hits),
+    }
+
+
+def read_inputs(path: Path) -> InputLog:
+    """The log that :func:`write_inputs` wrote."""
+    names = [
+        "input",
+        "time_ns",
+        "operation",
+        "started_ns",
+        "finished_ns",
+        "outcome",
+        "accepted",
+        "ended",
+        "hits",
+    ]
+    columns = {name: column.to_pylist() for name, column in _columns(path, names)}
+    return InputLog(
+        [_SOURCES.index(name) for name in columns["input"]],
+        *(columns[name] for name in names[1:]),
+    )
+
+
+def _columns(path: Path, names: list[str]) -> list[tuple[str, pa.ChunkedArray]]:
+    table = pq.read_table(path, columns=names)
+    return [(name, table[name]) for name in names]
+
+
+def _int_lists(values: list[list[int]]) -> pa.Array:
+    offsets = np.concatenate(([0], np.cumsum([len(row) for row in values], dtype=np.int64)))
+    return arrow.lists(offsets, np.fromiter(chain.from_iterable(values), dtype=np.int32))
+
+
+def _bytes_lists(values: list[list[bytes]]) -> pa.Array:
+    offsets = np.concatenate(([0], np.cumsum([len(row) for row in values], dtype=np.int64)))
+    return pa.ListArray.from_arrays(
+        arrow.numbers(offsets.astype(np.int32)), arrow.blobs(list(chain.from_iterable(values)))
+    )

@@ -1,0 +1,211 @@
+"""A run in numbers: summary.json. Every ratio is printed with its numerator and denominator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from spinsim.costs.base import LABELS
+from spinsim.engine.records import CANCELLED, COMPLETED, REJECTED, UNFINISHED, Records
+from spinsim.engine.world import NS
+from spinsim.results.columns import Bools, Floats, RequestColumns, ratio, row_headers, view
+from spinsim.results.lanes import device_busy, lane_busy
+from spinsim.results.speculation import RoundRows, speculation, verification
+from spinsim.results.window import CLOSED, Window, window_of
+from spinsim.results.batch_means import within_run
+from spinsim.results.columns import Bools, Floats, RequestColumns, ratio, row_headers, view
+from spinsim.results.held_back import held_back
+from spinsim.results.lanes import device_busy, lane_busy
+from spinsim.results.speculation import RoundRows, speculation, verification
+from spinsim.results.window import CLOSED, Window, window_of
+from spinsim.results.batch_means import within_run
+from spinsim.scenario import Scenario
+
+SCHEMA = "spinsim.summary/1"
+PERCENTILES = (50, 90, 99)
+DEFINITIONS = {
+    "window": "all metrics but requests, run, host and costs cover it; "
+    "requests belong to it by their arrival, tokens and rounds by their commit",
+    "goodput_tokens_per_s": "tokens.committed / duration_s; first tokens (from prefill) count, "
+    "nothing past the end of an output does",
+    "goodput_requests_per_s": "requests that met every objective of slo / duration_s",
+    "acceptance_length": "tokens committed per verification of a proposal, the target's own included",
+    "acceptance_rate": "accepted / drafted",
+    "tpot_s": "(latency - TTFT) / (output tokens - 1), outputs of one token left out",
+    "itl_s": "gap between commits; under speculation a commit carries several tokens, "
+    "so this misleads: use tpot_s",
+    "within_run": "intervals of this run's own numbers, from batch means over the window: the chance of one "
+    "finite run, not the error of predicted costs or acceptance",
+    "regret": "time lost to a selector that knew every acceptance, by round; see docs/metrics.md",
+    "held_back": "what limits the run, in the order of docs/metrics.md; admitted, waiting: time averages "
+    "of requests, for_memory and for_batch shares of the time in which one waits for either",
+    "padding_fraction": "1 - kv_tokens / padded_kv_tokens, real over executed",
+}
+
+Numbers = dict[str, Any]
+
+
+def summarise(
+    records: Records,
+    scenario: Scenario,
+    *,
+    mode: Literal["simulated", "live"],
+    acceptance_source: str,
+) -> Numbers:
+    """The contents of summary.json: plain numbers, strings, lists and mappings.
+
+    Durations in seconds. A ratio without a denominator, or the latency of no request, is None.
+    """
+    window = window_of(records, scenario.metrics.warmup_s)
+    requests = RequestColumns(records)
+    rounds = RoundRows(records, window)
+    firsts = int(_within(requests.first_token, window).sum())
+    committed = int(rounds.committed.sum()) + firsts
+    arrived = _within(requests.arrival, window)
+    summary: Numbers = {
+        "schema": SCHEMA,
+        "mode": mode,
+        "scenario": scenario.name,
+        "seed": scenario.seed,
+        "interrupted": records.interrupted or None,
+        "duration_s": window.seconds,
+        "window": {
+            "start_s": window.start_ns / NS,
+            "end_s": window.end_ns / NS,
+            "rule": window.rule,
+            "closed_loop": window.rule == CLOSED or records.closed_loop,
+            "note": window.note,
+            "arrived": int(arrived.sum()),
+            "completed": int((arrived & (requests.status == COMPLETED)).sum()),
+        },
+        "requests": _request_counts(requests),
+        "tokens": {
+            "prompt": int(requests.prompt_tokens[arrived & (requests.status != REJECTED)].sum()),
+            "committed": committed,
+            "first": firsts,
+            "drafted": int(rounds.drafted.sum()),
+            "accepted": int(rounds.accepted.sum()),
+        },
+        "goodput_tokens_per_s": ratio(committed, window.seconds),
+        "latency": _latency(records, requests, arrived, window),
+    }
+    if scenario.slo is not None:
+        limits = (scenario.slo.ttft_s, scenario.slo.tpot_s)
+        summary["slo"] = _slo(requests, arrived, limits, window.seconds)
+    summary["within_run"] = within_run(records, requests, rounds, window)
+    summary["speculation"] = speculation(records, rounds, window)
+    summary["verification"] = verification(records, window)
+    summary["devices"] = device_busy(records, window)
+    summary["lanes"] = lane_busy(records, window)
+    summary["host"] = {"orchestrator_s": records.orchestrator_s, "idle_caused_s": records.idle_caused_s}
+    summary["held_back"] = held_back(records, requests, scenario, window, summary["lanes"])
+    summary["costs"] = _cost_shares(records.label_s)
+    summary["acceptance"] = {"source": acceptance_source}
+    summary["run"] = {
+        "duration_s": records.ended_ns / NS,
+        "last_arrival_s": records.last_arrival_ns / NS,
+        "committed": int(requests.output_tokens.sum()),
+        "kv_capacity_tokens": dict(records.kv_capacity_tokens),
+    }
+    summary["definitions"] = DEFINITIONS
+    return summary
+
+
+def _within(moments_s: Floats, window: Window) -> Bools:
+    with np.errstate(invalid="ignore"):
+        return (moments_s >= window.start_ns / NS) & (moments_s <= window.end_ns / NS)
+
+
+def _request_counts(requests: RequestColumns) -> Numbers:
+    """Of the whole run, so that they add up: submitted = completed + rejected + cancelled + unfinished."""
+    return {
+        "submitted": int(requests.status.size),
+        "completed": int((requests.status == COMPLETED).sum()),
+        "rejected": int((requests.status == REJECTED).sum()),
+        "preempted": int((requests.preemptions > 0).sum()),
+        "cancelled": int((requests.status == CANCELLED).sum()),
+        "unfinished": int((requests.status == UNFINISHED).sum()),
+        "preemptions": int(requests.preemptions.sum()),
+    }
+
+
+def distribution(values: Floats) -> Numbers:
+    """Count, mean and percentiles (linear between order statistics) of the finite values."""
+    finite = values[np.isfinite(values)]
+    names = [f"p{p}" for p in PERCENTILES]
+    if not finite.size:
+        return {"count": 0, "mean": None, **dict.fromkeys(names)}
+    points = np.percentile(finite, PERCENTILES)
+    return {
+        "count": int(finite.size),
+        "mean": float(finite.mean()),
+        **{name: float(point) for name, point in zip(names, points, strict=True)},
+    }
+
+
+def _latency(records: Records, requests: RequestColumns, arrived: Bools, window: Window) -> Numbers:
+    """TTFT of requests that got a first token, TPOT and E2E of those that completed; ITL of commits."""
+    completed = arrived & (requests.status == COMPLETED)
+    return {
+        "ttft_s": distribution(requests.ttft[arrived]),
+        "tpot_s": distribution(requests.tpot[completed]),
+        "e2e_s": distribution(requests.e2e[completed]),
+        "itl_s": distribution(_commit_gaps(records, window)),
+        "queue_s": distribution((requests.admitted - requests.arrival)[arrived]),
+    }
+
+
+def _commit_gaps(records: Records, window: Window) -> Floats:
+    """Seconds between a request's successive commits, the first counted from its first token."""
+    header = row_headers(records)
+    rows = np.flatnonzero(view(records.rounds.committed) > 0)
+    at = view(records.rounds.committed_ns)[header[rows]]
+    request = view(records.rounds.request)[rows]
+    order = np.argsort(request, kind="stable")
+    request, at = request[order], at[order]
+    if not request.size:
+        return np.empty(0)
+    first = np.full(int(request.max()) + 1, -1, dtype=np.int64)
+    for record in records.requests.values():
+        if record.request < first.size:
+            first[record.request] = record.first_token_ns
+    begins = np.concatenate(([True], request[1:] != request[:-1]))
+    before = np.where(begins, first[request], np.concatenate(([0], at[:-1])))
+    keep = window.holds(at) & (before >= 0)
+    gaps: Floats = (at - before)[keep] / NS
+    return gaps
+
+
+def _slo(
+    requests: RequestColumns, arrived: Bools, limits: tuple[float | None, float | None], duration_s: float
+) -> Numbers:
+    """Attainment over requests that arrived in the window and were not rejected.
+
+    Cancelled and unfinished ones missed. An output of one token has no TPOT and cannot miss it.
+    """
+    ttft_s, tpot_s = limits
+    met = requests.status == COMPLETED
+    with np.errstate(invalid="ignore"):
+        if ttft_s is not None:
+            met = met & (requests.ttft <= ttft_s)
+        if tpot_s is not None:
+            met = met & ((requests.tpot <= tpot_s) | (requests.output_tokens <= 1))
+    counted = arrived & (requests.status != REJECTED)
+    attained, judged = int((met & counted).sum()), int(counted.sum())
+    return {
+        "ttft_s": ttft_s,
+        "tpot_s": tpot_s,
+        "requests_met": attained,
+        "requests_judged": judged,
+        "attainment": ratio(attained, judged),
+        "goodput_requests_per_s": ratio(attained, duration_s),
+    }
+
+
+def _cost_shares(label_s: Mapping[str, float]) -> Numbers:
+    """Share of predicted time behind each label; all 0 where nothing was predicted."""
+    total = sum(label_s.values())
+    shares: Numbers = {label: label_s.get(label, 0.0) / total if total > 0 else 0.0 for label in LABELS}
+    return {**shares, "predicted_s": total}

@@ -1,0 +1,64 @@
+"""The forward pass as the runner sees it: packed tokens in, logits of chosen tokens out."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Protocol
+
+import torch
+
+from spinsim.runner.batch import AttentionBatch
+from spinsim.runner.loading import LoadedModel
+
+
+class Decoder(Protocol):
+    """``tokens`` and ``positions`` int64 ``[T]``; logits ``[len(chosen), V]``, or ``[T, V]`` for None.
+
+    An empty ``chosen`` leaves K/V in the cache and nothing else, and need not reach the head.
+    Logits beyond the used vocabulary are -inf.
+    """
+
+    device: torch.device
+
+    def __call__(
+        self,
+        tokens: torch.Tensor,
+        positions: torch.Tensor,
+        batch: AttentionBatch,
+        chosen: torch.Tensor | None = None,
+    ) -> torch.Tensor: ...
+
+
+def mask_unused(logits: torch.Tensor, used: int) -> torch.Tensor:
+    """Forbids tokens from ``used`` on, in place."""
+    if used < logits.shape[-1]:
+        logits[..., used:] = float("-inf")
+    return logits
+
+
+class TransformersDecoder:
+    """Any supported architecture, through transformers' own modules."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self.model = model
+        self.device: torch.device = model.module.device
+        self._keeps = "logits_to_keep" in inspect.signature(model.module.forward).parameters
+
+    def __call__(
+        self,
+        tokens: torch.Tensor,
+        positions: torch.Tensor,
+        batch: AttentionBatch,
+        chosen: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        keep = {"logits_to_keep": chosen} if self._keeps and chosen is not None else {}
+        logits: torch.Tensor = self.model.module(
+            input_ids=tokens[None],
+            position_ids=positions[None],
+            use_cache=False,
+            attention_batch=batch,
+            **keep,
+        ).logits[0]
+        if chosen is not None and not keep:
+            logits = logits[chosen]
+        return mask_unused(logits, self.model.used_vocabulary)

@@ -1,0 +1,309 @@
+"""The runner of one model: prefill, catch-up, proposal and verification over its slot cache.
+
+The live world makes one :class:`ModelRunner` per model and calls, from the lane's thread::
+
+    runner = ModelRunner(TransformersDecoder(model), cache)      # or make_runner(...) of build.py
+    first  = runner.prefill(slots, starts, token_lists, sampling)        # int64 [R]
+    best   = runner.catch_up(slots, starts, token_lists, predict)        # int64 [sum of tokens]
+    ahead  = runner.propose(slots, previous, last, contexts, lengths, sampling)
+    done   = runner.verify(slots, last, contexts, lengths, tokens, probabilities, kind, piece, sampling)
+
+Every call returns when its device has done it, and what it returns is the host's, but for the
+probabilities of sampled proposals. ``contexts`` count prompt plus committed output, whose last token is
+in no cache yet. Rolling back is not a call: the next call states the length it builds on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, chain
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from spinsim.runner import randomness
+from spinsim.runner.acceptance_rule import Judged, distribution, verify_greedy, verify_sampled
+from spinsim.runner.attention.kernels import require_kernel, use_kernel
+from spinsim.runner.batch import Rows, build_batch, upload_array
+from spinsim.runner.decoder import Decoder
+from spinsim.runner.graphs.buffers import Array, wait
+from spinsim.runner.kv import SlotCache
+from spinsim.runner.placing import on
+from spinsim.runner.sampling import GREEDY, Sampling, choose
+
+TokenLists = Sequence[Sequence[int]]
+
+
+class Proposal(NamedTuple):
+    """``tokens`` int64 ``[R, K]``, K the longest length; columns past a row's length mean nothing.
+
+    ``probabilities`` float32 ``[R, K, V]`` on the draft's device when sampling, else None.
+    """
+
+    tokens: Array
+    probabilities: torch.Tensor | None
+
+
+class Verified(NamedTuple):
+    """``tokens[i]``: the ``accepted[i]`` proposals that stand and one token of the target's own."""
+
+    accepted: list[int]
+    tokens: list[list[int]]
+
+
+class Part(NamedTuple):
+    """Rows ``taken`` of a proposal, which become rows ``placed`` of a verification."""
+
+    placed: Sequence[int]
+    taken: Sequence[int]
+    proposal: Proposal
+
+
+def combine(parts: Sequence[Part], rows: int, device: torch.device | str) -> Proposal:
+    """Proposals of several drafts as one of ``rows`` rows, its probabilities on ``device``.
+
+    What rows that no part names hold means nothing (their length is 0).
+    """
+    width = max((part.proposal.tokens.shape[1] for part in parts), default=0)
+    tokens = np.zeros((rows, width), np.int64)
+    for part in parts:
+        drafted = part.proposal.tokens
+        tokens[list(part.placed), : drafted.shape[1]] = drafted[list(part.taken)]
+    if not width or parts[0].proposal.probabilities is None:
+        return Proposal(tokens, None)
+    return Proposal(tokens, _combine_spreads(parts, rows, width, device))
+
+
+def _combine_spreads(
+    parts: Sequence[Part], rows: int, width: int, device: torch.device | str
+) -> torch.Tensor:
+    """The rows' probabilities, ``[rows, width, V]``: every draft's copied whole, then put in order."""
+    spreads = [part.proposal.probabilities for part in parts if part.proposal.probabilities is not None]
+    place, base = np.zeros(rows, np.int64), 0
+    for part, spread in zip(parts, spreads, strict=True):
+        place[list(part.placed)] = base + np.asarray(part.taken)
+        base += spread.shape[0]
+    together = spreads[0].new_zeros(base, width, spreads[0].shape[2], device=device)
+    begin = 0
+    for spread in spreads:
+        end = begin + spread.shape[0]
+        together[begin:end, : spread.shape[1]].copy_(spread, non_blocking=True)
+        begin = end
+    return together.index_select(0, upload_array(place, device))
+
+
+class ModelRunner:
+    """Runs one model eagerly, on any device. One thread at a time."""
+
+    def __init__(self, decoder: Decoder, cache: SlotCache, *, kernel: str = "auto") -> None:
+        """``kernel`` computes the ragged packing on CUDA: a name of :mod:`kernels`."""
+        require_kernel(kernel, cache)
+        self.kernel = kernel
+        self.decoder = decoder
+        self.cache = cache
+        self.device = cache.device
+
+    def _index(self, values: Sequence[int]) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.int64).to(self.device, non_blocking=True)
+
+    def forward(
+        self,
+        tokens: torch.Tensor,
+        rows: Rows,
+        kind: str = "ragged",
+        piece: int = 0,
+        chosen: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Logits ``[chosen, V]`` of packed ``tokens`` ``[T]`` that extend ``rows``; of all T for None."""
+        batch, positions = build_batch(self.cache, rows, kind, piece)
+        with on(self.device):
+            return self.decoder(tokens, positions, use_kernel(batch, self.kernel), chosen)
+
+    def _feed(
+        self, slots: Sequence[int], starts: Sequence[int], token_lists: TokenLists
+    ) -> tuple[torch.Tensor, Rows]:
+        lengths = [len(tokens) for tokens in token_lists]
+        rows = Rows(slots, lengths, [start + new for start, new in zip(starts, lengths, strict=True)])
+        return self._index(list(chain.from_iterable(token_lists))), rows
+
+    @torch.inference_mode()
+    def prefill(
+        self,
+        slots: Sequence[int],
+        starts: Sequence[int],
+        token_lists: TokenLists,
+        sampling: Sampling = GREEDY,
+    ) -> Array:
+        """Tokens enter the cache from position ``starts[i]`` on; returns each row's next token.
+
+        Int64 ``[R]``. Every row has at least one token. What a chunk before a prompt's last yields
+        means nothing.
+        """
+        tokens, rows = self._feed(slots, starts, token_lists)
+        ends = self._index([end - 1 for end in accumulate(rows.query_lens)])
+        logits = self.forward(tokens, rows, chosen=ends)
+        return host(self._choose(logits, sampling, rows.kv_lens, randomness.EMIT)[0])
+
+    @torch.inference_mode()
+    def catch_up(
+        self,
+        slots: Sequence[int],
+        starts: Sequence[int],
+        token_lists: TokenLists,
+        predict: bool = True,
+    ) -> Array:
+        """Tokens enter the cache likewise; returns the most likely successor of every one.
+
+        Packed int64 ``[T]``; the successor of the token at position p is the model's guess for
+        position p + 1. To judge the first token of a call as well, start one token earlier:
+        feeding a token twice is harmless. Without ``predict`` the head is left out, and the result
+        is empty.
+        """
+        tokens, rows = self._feed(slots, starts, token_lists)
+        if not predict:
+            nowhere = torch.zeros(0, dtype=torch.int64, device=self.device)
+            self.forward(tokens, rows, chosen=nowhere)
+            wait(self.device)
+            return host(nowhere)
+        return host(self.forward(tokens, rows).argmax(-1))
+
+    @torch.inference_mode()
+    def propose(
+        self,
+        slots: Sequence[int],
+        previous: Sequence[int],
+        last: Sequence[int],
+        contexts: Sequence[int],
+        lengths: Sequence[int],
+        sampling: Sampling = GREEDY,
+    ) -> Proposal:
+        """``lengths[i]`` tokens after each context, whose last two tokens are ``previous`` and ``last``.
+
+        The cache holds at least ``contexts[i] - 2`` tokens of the row. The first step takes two
+        tokens a row, later ones one; rows leave as they finish. Steps do not wait for the device.
+        Afterwards the cache holds ``contexts[i] + lengths[i] - 1`` tokens.
+        """
+        steps = max(lengths, default=0)
+        count = len(slots)
+        tokens = torch.zeros(count, steps, dtype=torch.int64, device=self.device)
+        probabilities: torch.Tensor | None = None
+        fed = self._index([token for pair in zip(previous, last, strict=True) for token in pair])
+        for step in range(steps):
+            active = [row for row in range(count) if lengths[row] > step]
+            new = 2 if step == 0 else 1
+            rows = Rows([slots[i] for i in active], [new] * len(active), [contexts[i] + step for i in active])
+            index = self._index(active)
+            if step == 0:
+                packed = fed.view(count, 2)[index].flatten()
+                chosen = torch.arange(1, 2 * len(active), 2, device=self.device)
+                logits = self.forward(packed, rows, chosen=chosen)
+            else:
+                logits = self.forward(tokens[index, step - 1], rows)
+            keys = sampling.requests and [sampling.requests[i] for i in active]
+            keyed = sampling._replace(requests=keys)
+            drawn, spread = self._choose(logits, keyed, rows.kv_lens, randomness.PROPOSE)
+            tokens[index, step] = drawn
+            if spread is not None:
+                if probabilities is None:
+                    probabilities = spread.new_zeros(count, steps, spread.shape[1])
+                probabilities[index, step] = spread
+        return Proposal(host(tokens), probabilities)
+
+    @torch.inference_mode()
+    def verify(
+        self,
+        slots: Sequence[int],
+        last: Sequence[int],
+        contexts: Sequence[int],
+        lengths: Sequence[int],
+        tokens: Array,
+        probabilities: torch.Tensor | None = None,
+        kind: str = "ragged",
+        piece: int = 0,
+        sampling: Sampling = GREEDY,
+    ) -> Verified:
+        """One pass over each row's last token and its ``lengths[i]`` proposals (``tokens[i, :lengths[i]]``).
+
+        ``tokens`` int64 ``[R, K]``, ``probabilities`` as in a Proposal, on any device. ``kind`` and
+        ``piece`` are those of the Packing. Rows of length 0 only decode.
+        """
+        width = max(lengths, default=0)
+        proposals = torch.from_numpy(np.ascontiguousarray(tokens[:, :width])).to(self.device)
+        rows = Rows(
+            slots,
+            [length + 1 for length in lengths],
+            [context + length for context, length in zip(contexts, lengths, strict=True)],
+        )
+        table = torch.cat((self._index(last)[:, None], proposals), 1)
+        source, spread = layout(lengths, width)
+        packed = table.flatten()[self._index(source)]
+        logits = self.forward(packed, rows, kind, piece)
+        judged = self._judge(
+            logits, self._index(spread), proposals, probabilities, lengths, contexts, sampling
+        )
+        return read_back(judged)
+
+    def _judge(
+        self,
+        logits: torch.Tensor,
+        spread: torch.Tensor,
+        proposals: torch.Tensor,
+        probabilities: torch.Tensor | None,
+        lengths: Sequence[int],
+        contexts: Sequence[int],
+        sampling: Sampling,
+    ) -> Judged:
+        count, width = proposals.shape
+        limit = self._index(lengths)
+        if sampling.greedy:
+            return verify_greedy(logits.argmax(-1)[spread].view(count, width + 1), proposals, limit)
+        target = distribution(logits, sampling.temperature, sampling.top_p)
+        target = target[spread].view(count, width + 1, -1)
+        if probabilities is None:
+            draft = target.new_zeros(count, width, target.shape[2])
+        else:
+            draft = probabilities[:, :width].to(self.device, non_blocking=True)
+        requests = self._index(sampling.requests)[:, None]
+        positions = self._index(contexts)[:, None] + torch.arange(width + 1, device=self.device)
+        accept = randomness.uniform(sampling.seed, requests, positions[:, :-1], randomness.ACCEPT)
+        emit = randomness.uniform(sampling.seed, requests, positions, randomness.EMIT)
+        return verify_sampled(target, draft, proposals, limit, accept, emit)
+
+    def _choose(
+        self, logits: torch.Tensor, sampling: Sampling, positions: Sequence[int], purpose: int
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        if sampling.greedy:
+            return choose(logits, sampling, None, logits, purpose)
+        return choose(logits, sampling, self._index(sampling.requests), self._index(positions), purpose)
+
+
+def host(tensor: torch.Tensor) -> Array:
+    """A tensor's values, once its device has them."""
+    values: Array = tensor.cpu().numpy()
+    return values
+
+
+def layout(lengths: Sequence[int], width: int) -> tuple[list[int], list[int]]:
+    """How rows of ``lengths[i] + 1`` tokens and a table of ``width + 1`` columns map to each other.
+
+    (for each packed token its place in the flat table, for each place of the table its packed
+    token; places past a row's end repeat the row's last token).
+    """
+    source: list[int] = []
+    spread: list[int] = []
+    for row, length in enumerate(lengths):
+        first = len(source)
+        source.extend(range(row * (width + 1), row * (width + 1) + length + 1))
+        spread.extend(first + min(column, length) for column in range(width + 1))
+    return source, spread
+
+
+def read_back(judged: Judged) -> Verified:
+    """The judgement as the host's lists, in one copy."""
+    return verified(torch.cat((judged.accepted[:, None], judged.tokens), 1).tolist())
+
+
+def verified(rows: Sequence[list[int]]) -> Verified:
+    """From rows of (accepted, tokens)."""
+    return Verified([row[0] for row in rows], [row[1 : row[0] + 2] for row in rows])

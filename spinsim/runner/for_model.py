@@ -1,0 +1,73 @@
+"""From a loaded model to its runner: decoder, cache, graphs."""
+
+from __future__ import annotations
+
+from spinsim.runner.decoder import Decoder, TransformersDecoder
+from spinsim.runner.eager import ModelRunner
+from spinsim.runner.fused import LeanDecoder, is_lean
+from spinsim.runner.graphs.runner import GraphedRunner
+from spinsim.runner.kv import SlotCache
+from spinsim.runner.loading import LoadedModel
+from spinsim.runner.sampling import GREEDY, Sampling
+
+
+def make_runner(
+    model: LoadedModel,
+    *,
+    slots: int,
+    slot_tokens: int,
+    page_tokens: int | None = None,
+    pages: int | None = None,
+    max_rows: int,
+    max_length: int,
+    sampling: Sampling = GREEDY,
+    graphs: bool = True,
+    kernel: str = "auto",
+    prompt_graphs: bool = True,
+    lean: bool | None = None,
+    consume: bool = False,
+) -> ModelRunner:
+    """The runner of ``model`` with a cache of ``slots`` slots (and the trash slot) on its device.
+
+    ``page_tokens``, ``pages``: see :class:`~spinsim.runner.kv.SlotCache`; by default slots are whole.
+    ``max_rows`` rows in one call at most, ``max_length`` proposed tokens a row. ``graphs`` counts
+    on CUDA alone, and ``prompt_graphs`` (prefill, catch-up) with it alone. ``lean`` None: the fused
+    decoder wherever it computes the architecture exactly.
+    ``consume``: see :class:`~spinsim.runner.fused.LeanDecoder`. Raises InputError for a kernel
+    that cannot run here.
+    """
+    module = model.module
+    fused = is_lean(model) if lean is None else lean
+    cache = SlotCache(
+        model.layers,
+        slots,
+        slot_tokens,
+        model.kv_heads,
+        model.head_dim,
+        page_tokens=page_tokens,
+        pages=pages,
+        device=module.device,
+        dtype=module.dtype,
+    )
+    vocabulary, heads = model.vocabulary, model.heads
+    scale = model.head_dim**-0.5
+    decoder: Decoder
+    if fused:
+        decoder = LeanDecoder(model, cache.slot_tokens, consume=consume)
+        scale = decoder.scale
+    else:
+        decoder = TransformersDecoder(model)
+    if not graphs or cache.device.type != "cuda":
+        return ModelRunner(decoder, cache, kernel=kernel)
+    return GraphedRunner(
+        decoder,
+        cache,
+        max_rows=max_rows,
+        max_length=max_length,
+        vocabulary=vocabulary,
+        heads=heads,
+        scale=scale,
+        sampling=sampling,
+        kernel=kernel,
+        prompt_graphs=prompt_graphs,
+    )

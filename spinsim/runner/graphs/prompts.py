@@ -1,0 +1,167 @@
+"""Prefill and catch-up through captured graphs: one per (head, rows, tokens) bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from spinsim.costs.buckets import (
+    PROMPT_TOKENS,
+    bucket_prompt_rows,
+    bucket_prompt_tokens,
+    prompt_passes,
+    prompt_row_buckets,
+    prompt_token_buckets,
+)
+from spinsim.runner import randomness
+from spinsim.runner.attention.kernels import use_kernel
+from spinsim.runner.batch import AttentionBatch, check_spans
+from spinsim.runner.decoder import Decoder
+from spinsim.runner.graphs.buffers import Array, Inbox, Outbox, wait
+from spinsim.runner.graphs.capture import Recorder, Replay
+from spinsim.runner.graphs.token_map import spans
+from spinsim.runner.kv import SlotCache
+from spinsim.runner.sampling import Sampling, choose
+
+FIELDS = ("slots", "begins", "news", "requests")
+NOTHING, LAST, EVERY = "nothing", "last", "every"  # positions whose logits a pass computes
+
+
+class Key(NamedTuple):
+    """Executed shape, and which positions reach the head."""
+
+    head: str
+    rows: int
+    tokens: int
+
+
+class PromptGraphs:
+    """Calls of up to ``max_rows`` rows, in passes of up to ``limit`` new tokens in any share.
+
+    Spare tokens belong to no row and write to the trash slot; spare rows have no tokens. A shape is
+    recorded when it is first met, until :meth:`capture` is called: from then on what it has not
+    recorded is left to eager passes, since they take less time than to record during a run.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        cache: SlotCache,
+        recorder: Recorder,
+        *,
+        max_rows: int,
+        sampling: Sampling,
+        kernel: str = "auto",
+        limit: int = PROMPT_TOKENS,
+    ) -> None:
+        self.decoder, self.cache, self.recorder = decoder, cache, recorder
+        self.sampling, self.kernel = sampling._replace(requests=()), kernel
+        self.max_rows, self.limit = max_rows, limit
+        rows, tokens, device = bucket_prompt_rows(max_rows), bucket_prompt_tokens(limit), cache.device
+        self.inbox = Inbox({"rows": (len(FIELDS), rows), "tokens": (tokens,)}, device)
+        self.following, self.best = Outbox((rows,), device), Outbox((tokens,), device)
+        self.nowhere = torch.zeros(0, dtype=torch.int64, device=device)
+        self.graphs: dict[Key, Replay] = {}
+        self._complete: set[str] = set()  # heads of which all shapes were captured before a run
+
+    def keys(self, head: str) -> list[Key]:
+        """Every shape that a run can meet, largest first so that later graphs reuse its memory."""
+        tokens = reversed(prompt_token_buckets(self.limit))
+        rows = prompt_row_buckets(self.max_rows)
+        # A bucket of rows is met with more tokens than the bucket below it holds rows.
+        return [Key(head, count, total) for total in tokens for count in rows if count // 2 < total]
+
+    def capture(self, head: str, progress: Callable[[], None]) -> None:
+        """Records every shape of :meth:`keys`."""
+        for key in self.keys(head):
+            self._graph(key)
+            progress()
+        self._complete.add(head)
+
+    def fits(self, head: str, rows: int, tokens: int, sampling: Sampling | None = None) -> bool:
+        """Can a call of this size be replayed? ``sampling``: that of a call that chooses tokens."""
+        fits = 0 < rows <= self.max_rows and tokens > 0
+        fits = fits and (head in self._complete or not self._complete)
+        return fits and (sampling is None or sampling._replace(requests=()) == self.sampling)
+
+    def run(
+        self,
+        head: str,
+        slots: Sequence[int],
+        starts: Sequence[int],
+        token_lists: Sequence[Sequence[int]],
+        requests: Sequence[int] = (),
+    ) -> Array:
+        """The following token of each row, the most likely one of every token, or nothing; the caller's own.
+
+        Raises ValueError where a row leaves its slot, before any is written.
+        """
+        news = list(map(len, token_lists))
+        check_spans(slots, starts, [start + new for start, new in zip(starts, news, strict=True)], self.cache)
+        keys, packed = requests or slots, list(chain.from_iterable(token_lists))
+        found = np.zeros({NOTHING: 0, LAST: len(slots), EVERY: len(packed)}[head], np.int64)
+        begin = 0
+        for rows, begins, pieces in prompt_passes(news, starts, self.limit):
+            end = begin + sum(pieces)
+            fields = [slots[row] for row in rows], begins, pieces, [keys[row] for row in rows]
+            self._replay(head, np.array(fields), packed[begin:end])
+            if head == LAST:  # a row that goes on is overwritten by its next piece
+                found[list(rows)] = self.following.host[: len(rows)]
+            elif head == EVERY:
+                found[begin:end] = self.best.host[: end - begin]
+            begin = end
+        return found
+
+    def _replay(self, head: str, fields: Array, tokens: Sequence[int]) -> None:
+        """One pass, to its end, since the next one fills the same inbox; ``fields`` of its rows."""
+        rows, used = fields.shape[1], len(tokens)
+        replay = self._graph(Key(head, bucket_prompt_rows(rows), bucket_prompt_tokens(used)))
+        table = self.inbox.host["rows"]
+        table[:, :rows] = fields
+        table[:, rows:] = 0
+        self.inbox.host["tokens"][:used] = tokens
+        replay()
+        wait(self.cache.device)
+
+    def _graph(self, key: Key) -> Replay:
+        found = self.graphs.get(key)
+        if found is None:
+            # Recording runs the function: spare tokens alone, in no row.
+            self.inbox.host["rows"].fill(0)
+            send = {NOTHING: None, LAST: self.following.send, EVERY: self.best.send}[key.head]
+            found = self.recorder.record(self._function(key), fetch=self.inbox.fetch, send=send)
+            self.graphs[key] = found
+        return found
+
+    def _function(self, key: Key) -> Replay:
+        head, rows, total = key
+        slots, begins, news, requests = (field[:rows] for field in self.inbox.device["rows"])
+        tokens = self.inbox.device["tokens"][:total]
+
+        def run() -> None:
+            found = spans(slots, begins, news, total, self.cache)
+            batch = AttentionBatch(
+                self.cache,
+                "ragged",
+                found.write,
+                found.slots,
+                found.starts,
+                found.kv_lens,
+                total,
+                self.cache.slot_tokens,
+            )
+            ends = (found.starts[1:].long() - 1).clamp_min(0)
+            chosen = {NOTHING: self.nowhere, LAST: ends, EVERY: None}[head]
+            logits = self.decoder(tokens, found.positions, use_kernel(batch, self.kernel), chosen)
+            if head == LAST:
+                contexts = found.kv_lens.long()
+                drawn, _ = choose(logits, self.sampling, requests, contexts, randomness.EMIT)
+                self.following.device[:rows] = drawn
+            elif head == EVERY:
+                self.best.device[:total] = logits.argmax(-1)
+
+        return run

@@ -1,0 +1,173 @@
+"""Drafting through captured graphs: one for the first step and one for the later ones, per row bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from spinsim.costs.buckets import bucket_rows, draft_step_shapes, row_buckets
+from spinsim.runner import randomness
+from spinsim.runner.attention.kernels import use_kernel
+from spinsim.runner.batch import AttentionBatch, check_spans, upload_array
+from spinsim.runner.decoder import Decoder
+from spinsim.runner.graphs.buffers import Array, Inbox, Outbox, wait
+from spinsim.runner.graphs.capture import Recorder, Replay
+from spinsim.runner.graphs.token_map import no_steps, steps, torch_steps
+from spinsim.runner.kv import SlotCache
+from spinsim.runner.sampling import Sampling, choose
+
+FIELDS = ("slots", "previous", "last", "contexts", "lengths", "requests")
+
+
+class ProposalGraphs:
+    """Proposals of up to ``max_rows`` rows and ``max_length`` tokens, fed back on the device.
+
+    Rows are sorted by falling length, so that those still drafting are always the first ones; a
+    step runs on their number's bucket, and rows between that number and the bucket write to the
+    trash slot. The first step's graph fetches what the host says of the rows and works out the places of
+    all steps; every step's graph sends what was drafted so far.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        cache: SlotCache,
+        recorder: Recorder,
+        *,
+        max_rows: int,
+        max_length: int,
+        vocabulary: int,
+        sampling: Sampling,
+        kernel: str = "auto",
+    ) -> None:
+        self.decoder, self.cache, self.recorder = decoder, cache, recorder
+        self.sampling, self.kernel = sampling._replace(requests=()), kernel
+        self.rows, self.max_rows, self.length = bucket_rows(max_rows), max_rows, max_length
+        device = cache.device
+
+        self.inbox = Inbox({"rows": (len(FIELDS), self.rows)}, device)
+        self.outbox = Outbox((max_length, self.rows), device)
+        self.counter = torch.zeros(1, dtype=torch.int64, device=device)  # the step to run next
+        self.plan = no_steps(max_length, self.rows, device)
+        self.current = torch.zeros(self.rows, dtype=torch.int64, device=device)
+        self.probabilities: torch.Tensor | None = None
+        if not sampling.greedy:
+            self.probabilities = torch.zeros(max_length, self.rows, vocabulary, device=device)
+        self.graphs: dict[tuple[bool, int], Replay] = {}
+
+    def capture(self, progress: Callable[[], None]) -> None:
+        """Records every bucket, largest first so that later graphs reuse its memory."""
+        for rows in reversed(row_buckets(self.max_rows)):
+            for first in (True, False):
+                self._graph(first, rows)
+                progress()
+
+    @property
+    def count(self) -> int:
+        """Graphs that :meth:`capture` records."""
+        return 2 * len(row_buckets(self.max_rows))
+
+    def fits(self, rows: int, length: int, sampling: Sampling) -> bool:
+        """Can a proposal of this size and kind be replayed?"""
+        fits = 0 < rows <= self.max_rows and 0 < length <= self.length
+        return fits and sampling._replace(requests=()) == self.sampling
+
+    def _graph(self, first: bool, rows: int) -> Replay:
+        found = self.graphs.get((first, rows))
+        if found is None:
+            # Recording runs the function: without an active row, all on trash. A later step works out
+            # no places, and would run on those of the proposal before.
+            self.inbox.host["rows"].fill(0)
+            nobody = torch.zeros(self.rows, dtype=torch.int64, device=self.cache.device)
+            torch_steps(nobody, nobody, nobody, self.cache, self.plan)
+            fetch = self.inbox.fetch if first else None
+            found = self.recorder.record(self._function(first, rows), fetch=fetch, send=self.outbox.send)
+            self.graphs[first, rows] = found
+        return found
+
+    def _function(self, first: bool, rows: int) -> Replay:
+        new = 2 if first else 1
+        device = self.cache.device
+        starts = torch.arange(0, new * rows + 1, new, dtype=torch.int32, device=device)
+        ends = torch.arange(1, 2 * rows, 2, device=device) if first else None
+        field = dict(zip(FIELDS, self.inbox.device["rows"], strict=True))
+        plan = self.plan
+
+        def run() -> None:
+            if first:
+                steps(field["slots"], field["contexts"], field["lengths"], self.cache, plan)
+                self.counter.zero_()
+                at = self.counter
+                tokens = torch.stack((field["previous"], field["last"]), 1).flatten()[: 2 * rows]
+                positions, write = plan.first_positions[: 2 * rows], plan.first_write[: 2 * rows]
+            else:
+                at = self.counter % self.length  # warm-up and recording run past the end
+                positions, write = plan.places.index_select(0, at)[0, :, :rows]
+                tokens = self.current[:rows]
+            slots, kv_lens = plan.rows.index_select(0, at)[0, :, :rows]
+            batch = AttentionBatch(
+                self.cache, "ragged", write, slots, starts, kv_lens, new, self.cache.slot_tokens
+            )
+            logits = self.decoder(tokens, positions, use_kernel(batch, self.kernel), ends)
+            requests = field["requests"][:rows]
+            drawn, spread = choose(logits, self.sampling, requests, kv_lens.long(), randomness.PROPOSE)
+            self.current[:rows] = drawn
+            self.outbox.device[:, :rows].index_copy_(0, at, drawn[None])
+            if spread is not None:
+                assert self.probabilities is not None
+                self.probabilities[:, :rows].index_copy_(0, at, spread[None])
+            self.counter.add_(1)
+
+        return run
+
+    def propose(
+        self,
+        slots: Sequence[int],
+        previous: Sequence[int],
+        last: Sequence[int],
+        contexts: Sequence[int],
+        lengths: Sequence[int],
+        requests: Sequence[int],
+    ) -> tuple[Array, torch.Tensor | None]:
+        """See :meth:`forward.ModelRunner.propose`. Raises ValueError where a row leaves its slot."""
+        order, graphs = self.prepare(slots, previous, last, contexts, lengths, requests)
+        for replay in graphs:
+            replay()
+        return self.collect(len(graphs), len(slots), order)
+
+    def prepare(
+        self,
+        slots: Sequence[int],
+        previous: Sequence[int],
+        last: Sequence[int],
+        contexts: Sequence[int],
+        lengths: Sequence[int],
+        requests: Sequence[int],
+    ) -> tuple[Array | None, list[Replay]]:
+        """Fills the inbox; the row at each place of it (None: as given), and the graph of every step."""
+        ends = [context + length - 1 for context, length in zip(contexts, lengths, strict=True)]
+        check_spans(slots, [context - 2 for context in contexts], ends, self.cache)
+        graphs = [self._graph(step == 0, rows) for step, rows in enumerate(draft_step_shapes(lengths))]
+        table, count = self.inbox.host["rows"], len(slots)
+        values = np.array((slots, previous, last, contexts, lengths, requests or slots))
+        order = None
+        if min(lengths) < max(lengths):
+            order = np.argsort(-values[4], kind="stable")
+            values = values[:, order]
+        table[:, :count] = values
+        table[:, count:] = 0
+        return order, graphs
+
+    def collect(self, count: int, rows: int, order: Array | None) -> tuple[Array, torch.Tensor | None]:
+        """Tokens and probabilities of the proposal launched last, in the order it was asked for."""
+        spread = None
+        if self.probabilities is not None:
+            inverse = np.arange(rows) if order is None else np.argsort(order)
+            index = upload_array(inverse, self.cache.device)
+            spread = self.probabilities[:count].index_select(1, index).transpose(0, 1)
+        wait(self.cache.device)
+        tokens = np.empty((rows, count), np.int64)
+        tokens[slice(None) if order is None else order] = self.outbox.host[:count, :rows].T
+        return tokens, spread

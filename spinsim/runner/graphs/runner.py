@@ -1,0 +1,176 @@
+"""The runner that replays CUDA graphs, and falls back to eager passes where none fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from spinsim.runner.decoder import Decoder
+from spinsim.runner.eager import ModelRunner, Proposal, TokenLists, Verified, verified
+from spinsim.runner.graphs.buffers import Array
+from spinsim.runner.graphs.capture import Recorder
+from spinsim.runner.graphs.prompts import EVERY, LAST, NOTHING, PromptGraphs
+from spinsim.runner.graphs.proposals import ProposalGraphs
+from spinsim.runner.graphs.verifications import VerificationGraphs
+from spinsim.runner.kv import SlotCache
+from spinsim.runner.sampling import GREEDY, Sampling
+
+Progress = Callable[[int, int], None]  # (graphs captured, graphs to capture)
+
+
+class GraphedRunner(ModelRunner):
+    """A :class:`ModelRunner` with the same calls; :meth:`capture` before the run.
+
+    A proposal or verification that was not captured before is captured when it is first met. A prefill
+    or catch-up of more tokens than a graph holds is several passes in turn; for the rest of it see
+    :class:`PromptGraphs`. On the CPU nothing is captured, but the same fixed buffers are used, so that
+    the logic can be tested there. ``prompt_graphs`` False: prefill and catch-up stay eager.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        cache: SlotCache,
+        *,
+        max_rows: int,
+        max_length: int,
+        vocabulary: int,
+        heads: int,
+        scale: float,
+        sampling: Sampling = GREEDY,
+        kernel: str = "auto",
+        prompt_graphs: bool = True,
+    ) -> None:
+        super().__init__(decoder, cache, kernel=kernel)
+        recorder = Recorder(cache.device)
+        self.recorder = recorder
+        with torch.inference_mode():
+            self.proposals = ProposalGraphs(
+                decoder,
+                cache,
+                recorder,
+                max_rows=max_rows,
+                max_length=max_length,
+                vocabulary=vocabulary,
+                sampling=sampling,
+                kernel=kernel,
+            )
+            self.verifications = VerificationGraphs(
+                decoder,
+                cache,
+                recorder,
+                max_rows=max_rows,
+                max_length=max_length,
+                vocabulary=vocabulary,
+                sampling=sampling,
+                heads=heads,
+                scale=scale,
+                kernel=kernel,
+            )
+            self.prompts: PromptGraphs | None = None
+            if prompt_graphs:
+                self.prompts = PromptGraphs(
+                    decoder, cache, recorder, max_rows=max_rows, sampling=sampling, kernel=kernel
+                )
+
+    @torch.inference_mode()
+    def capture(
+        self,
+        role: str,
+        kinds: Sequence[str] = ("ragged",),
+        progress: Progress | None = None,
+        *,
+        predict: bool = False,
+    ) -> int:
+        """Captures what a ``draft`` or the ``target`` (with these packings) will need; returns how many.
+
+        ``predict``: will the draft's catch-ups be asked for predictions?
+        """
+        total = self.proposals.count if role == "draft" else len(self.verifications.keys(kinds))
+        heads = (LAST,) if role == "target" else (NOTHING, EVERY) if predict else (NOTHING,)
+        if self.prompts is not None:
+            total += sum(len(self.prompts.keys(head)) for head in heads)
+        done = 0
+
+        def advance() -> None:
+            nonlocal done
+            done += 1
+            if progress is not None:
+                progress(done, total)
+
+        if role == "draft":
+            self.proposals.capture(advance)
+        else:
+            self.verifications.capture(kinds, advance)
+        if self.prompts is not None:
+            for head in heads:
+                self.prompts.capture(head, advance)
+        return total
+
+    @torch.inference_mode()
+    def prefill(
+        self,
+        slots: Sequence[int],
+        starts: Sequence[int],
+        token_lists: TokenLists,
+        sampling: Sampling = GREEDY,
+    ) -> Array:
+        """See :meth:`ModelRunner.prefill`."""
+        prompts = self.prompts
+        if prompts is None or not prompts.fits(LAST, len(slots), sum(map(len, token_lists)), sampling):
+            return super().prefill(slots, starts, token_lists, sampling)
+        return prompts.run(LAST, slots, starts, token_lists, sampling.requests)
+
+    @torch.inference_mode()
+    def catch_up(
+        self,
+        slots: Sequence[int],
+        starts: Sequence[int],
+        token_lists: TokenLists,
+        predict: bool = True,
+    ) -> Array:
+        """See :meth:`ModelRunner.catch_up`."""
+        head = EVERY if predict else NOTHING
+        prompts = self.prompts
+        if prompts is None or not prompts.fits(head, len(slots), sum(map(len, token_lists))):
+            return super().catch_up(slots, starts, token_lists, predict)
+        return prompts.run(head, slots, starts, token_lists)
+
+    @torch.inference_mode()
+    def propose(
+        self,
+        slots: Sequence[int],
+        previous: Sequence[int],
+        last: Sequence[int],
+        contexts: Sequence[int],
+        lengths: Sequence[int],
+        sampling: Sampling = GREEDY,
+    ) -> Proposal:
+        """See :meth:`ModelRunner.propose`."""
+        if not self.proposals.fits(len(slots), max(lengths, default=0), sampling):
+            return super().propose(slots, previous, last, contexts, lengths, sampling)
+        return Proposal(*self.proposals.propose(slots, previous, last, contexts, lengths, sampling.requests))
+
+    @torch.inference_mode()
+    def verify(
+        self,
+        slots: Sequence[int],
+        last: Sequence[int],
+        contexts: Sequence[int],
+        lengths: Sequence[int],
+        tokens: Array,
+        probabilities: torch.Tensor | None = None,
+        kind: str = "ragged",
+        piece: int = 0,
+        sampling: Sampling = GREEDY,
+    ) -> Verified:
+        """See :meth:`ModelRunner.verify`."""
+        if not self.verifications.fits(len(slots), max(lengths, default=0), sampling):
+            return super().verify(
+                slots, last, contexts, lengths, tokens, probabilities, kind, piece, sampling
+            )
+        judged = self.verifications.verify(
+            slots, last, contexts, lengths, tokens, probabilities, kind, piece, sampling.requests
+        )
+        return verified(judged.tolist())

@@ -1,0 +1,257 @@
+"""Verification through captured graphs: one per (packing, rows, tokens, pieces) bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from spinsim.costs.buckets import bucket_rows, bucket_tokens, row_buckets, token_buckets
+from spinsim.runner import randomness
+from spinsim.runner.acceptance_rule import distribution, verify_greedy, verify_sampled
+from spinsim.runner.attention.kernels import FlashInferPass, use_kernel
+from spinsim.runner.batch import AttentionBatch, Pieces, Rows, check_spans, padded_rows
+from spinsim.runner.decoder import Decoder
+from spinsim.runner.graphs.buffers import Array, Inbox, Outbox, wait
+from spinsim.runner.graphs.capture import Recorder, Replay
+from spinsim.runner.graphs.token_map import spans
+from spinsim.runner.kv import SlotCache
+from spinsim.runner.sampling import Sampling
+
+
+class Key(NamedTuple):
+    """Executed shape: packing, rows, packed tokens, pieces of the table (0 where there is none)."""
+
+    kind: str
+    rows: int
+    tokens: int
+    pieces: int
+
+
+class Pass(NamedTuple):
+    """A recorded verification, and FlashInfer's plan where it runs through that."""
+
+    replay: Replay
+    flashinfer: FlashInferPass | None
+
+
+FIELDS = ("slots", "last", "contexts", "lengths", "requests")
+SPARE = np.array((0, 0, 1, -1, 0))[:, None]  # of each field in a row that is not there
+
+
+class VerificationGraphs:
+    """Verification of up to ``max_rows`` rows with up to ``max_length`` proposals each.
+
+    From what the host says of the rows a pass works out where everything lies; its result is
+    (accepted, then the tokens) of every row. Tokens beyond the real ones belong to no row and write to the
+    trash slot; rows beyond them have no tokens; spare pieces have row -1.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        cache: SlotCache,
+        recorder: Recorder,
+        *,
+        max_rows: int,
+        max_length: int,
+        vocabulary: int,
+        sampling: Sampling,
+        heads: int,
+        scale: float,
+        kernel: str = "auto",
+    ) -> None:
+        self.decoder, self.cache, self.recorder = decoder, cache, recorder
+        self.sampling, self.kernel = sampling._replace(requests=()), kernel
+        self.heads, self.scale = heads, scale
+        self.rows, self.max_rows, self.length = bucket_rows(max_rows), max_rows, max_length
+        shapes = {"rows": (len(FIELDS), self.rows), "proposals": (self.rows, max_length), "piece": (1,)}
+        self.inbox = Inbox(shapes, cache.device)
+        self.outbox = Outbox((self.rows, max_length + 2), cache.device)
+        self.probabilities: torch.Tensor | None = None
+        if not sampling.greedy:
+            shape = (self.rows, max_length, vocabulary)
+            self.probabilities = torch.zeros(shape, dtype=torch.float32, device=cache.device)
+        self.passes: dict[Key, Pass] = {}
+        self._workspace: torch.Tensor | None = None
+
+    def keys(self, kinds: Sequence[str]) -> list[Key]:
+        """The shapes to capture before a run. Decomposed: up to two pieces a row on average."""
+        found, below = [], 0
+        for rows in row_buckets(self.max_rows):
+            fewest = bucket_tokens(below + 1)
+            below = rows
+            for tokens in token_buckets(rows * (self.length + 1)):
+                if tokens < fewest:
+                    continue
+                for kind in kinds:
+                    factors = (1, 2) if kind == "decomposed" else (1,)
+                    found += [Key(kind, rows, tokens, rows * f * (kind != "ragged")) for f in factors]
+        return sorted(set(found), key=lambda key: (-key.tokens, key))
+
+    def capture(self, kinds: Sequence[str], progress: Callable[[], None]) -> None:
+        """Records every shape of :meth:`keys`, largest first."""
+        for key in self.keys(kinds):
+            self._pass(key)
+            progress()
+
+    def fits(self, rows: int, length: int, sampling: Sampling) -> bool:
+        """Can a verification of this size and kind be replayed?"""
+        fits = 0 < rows <= self.max_rows and length <= self.length
+        return fits and sampling._replace(requests=()) == self.sampling
+
+    def _pass(self, key: Key) -> Pass:
+        found = self.passes.get(key)
+        if found is None:
+            found = self.passes[key] = self._record(key)
+        return found
+
+    def _record(self, key: Key) -> Pass:
+        # Recording runs the pass: on no rows at all.
+        self.inbox.host["rows"][:] = SPARE
+        self.inbox.host["piece"][0] = self.cache.slot_tokens
+        flashinfer = None
+        if key.kind == "ragged" and self.kernel == "flashinfer":
+            if self._workspace is None:
+                self._workspace = FlashInferPass.workspace(self.cache.device)
+            flashinfer = FlashInferPass(
+                self.cache, self.heads, self.scale, key.rows, key.tokens, self.length + 1, self._workspace
+            )
+        function = self._function(key, flashinfer)
+        replay = self.recorder.record(function, fetch=self.inbox.fetch, send=self.outbox.send)
+        return Pass(replay, flashinfer)
+
+    def _function(self, key: Key, flashinfer: FlashInferPass | None) -> Replay:
+        rows, width, cache = key.rows, self.length + 1, self.cache
+        table = self.inbox.device
+        slots, last, contexts, lengths, requests = (field[:rows] for field in table["rows"])
+        proposals = table["proposals"][:rows]
+        columns = torch.arange(width, device=cache.device)
+
+        def run() -> None:
+            begins = contexts - 1
+            found = spans(slots, begins, lengths + 1, key.tokens, cache)
+            packed = torch.cat((last[:, None], proposals), 1)[found.row, found.column]
+            batch = AttentionBatch(
+                cache=cache,
+                kind=key.kind,
+                write=found.write,
+                slots=found.slots,
+                query_starts=found.starts,
+                kv_lens=found.kv_lens,
+                max_query=width,
+                max_kv=cache.slot_tokens,
+                pieces=device_pieces(key.kind, key.pieces, found.kv_lens, table["piece"], cache.slot_tokens),
+                backend=flashinfer,
+            )
+            logits = self.decoder(packed, found.positions, use_kernel(batch, self.kernel))
+            # Of every place of the table its packed token; places past a row's end repeat its last.
+            spread = found.starts[:-1, None] + torch.minimum(columns, lengths[:, None].clamp_min(0))
+            spread = spread.clamp_max(key.tokens - 1).flatten()
+            if self.sampling.greedy:
+                judged = verify_greedy(logits.argmax(-1)[spread].view(rows, width), proposals, lengths)
+            else:
+                assert self.probabilities is not None
+                target = distribution(logits, self.sampling.temperature, self.sampling.top_p)
+                at = contexts[:, None] + columns
+                seed, who = self.sampling.seed, requests[:, None]
+                judged = verify_sampled(
+                    target[spread].view(rows, width, -1),
+                    self.probabilities[:rows],
+                    proposals,
+                    lengths,
+                    randomness.uniform(seed, who, at[:, :-1], randomness.ACCEPT),
+                    randomness.uniform(seed, who, at, randomness.EMIT),
+                )
+            torch.cat((judged.accepted[:, None], judged.tokens), 1, out=self.outbox.device[:rows])
+
+        return run
+
+    def verify(
+        self,
+        slots: Sequence[int],
+        last: Sequence[int],
+        contexts: Sequence[int],
+        lengths: Sequence[int],
+        tokens: Array,
+        probabilities: torch.Tensor | None,
+        kind: str,
+        piece: int,
+        requests: Sequence[int],
+    ) -> Array:
+        """(accepted, tokens) of every row, ``[R, max_length + 2]``; the pass writes there again.
+
+        Raises ValueError where a row leaves its slot.
+        """
+        found = self.prepare(slots, last, contexts, lengths, tokens, kind, piece, requests)
+        if self.probabilities is not None and probabilities is not None:
+            count, drafted = len(slots), min(probabilities.shape[1], self.length)
+            self.probabilities[:count, :drafted].copy_(probabilities[:, :drafted], non_blocking=True)
+        found.replay()
+        wait(self.cache.device)
+        return self.outbox.host[: len(slots)]
+
+    def prepare(
+        self,
+        slots: Sequence[int],
+        last: Sequence[int],
+        contexts: Sequence[int],
+        lengths: Sequence[int],
+        tokens: Array,
+        kind: str,
+        piece: int,
+        requests: Sequence[int],
+    ) -> Pass:
+        """The pass for these rows, its inbox filled. ``tokens``: the proposals ``[R, K]``."""
+        count = len(slots)
+        ends = [context + length for context, length in zip(contexts, lengths, strict=True)]
+        check_spans(slots, [context - 1 for context in contexts], ends, self.cache)
+        length = max(1, piece)
+        if kind == "padded":
+            length = min(max(piece, *ends), self.cache.slot_tokens)
+        key = self._key(kind, count, sum(lengths) + count, sum(-(-end // length) for end in ends))
+        found = self._pass(key)
+        host = self.inbox.host
+        rows = host["rows"]
+        rows[:, :count] = np.array((slots, last, contexts, lengths, requests or slots))
+        rows[:, count:] = SPARE
+        drafted = min(tokens.shape[1], self.length)
+        host["proposals"][:count, :drafted] = tokens[:, :drafted]
+        host["piece"][0] = length
+        if found.flashinfer is not None:
+            empty = [0] * (key.rows - count)
+            news = [drafted + 1 for drafted in lengths]
+            found.flashinfer.plan(Rows([*slots, *empty], [*news, *empty], [*ends, *empty]))
+        return found
+
+    def _key(self, kind: str, count: int, tokens: int, pieces: int) -> Key:
+        rows = bucket_rows(count)
+        if kind != "decomposed":
+            pieces = rows if kind == "padded" else 0
+        return Key(kind, rows, bucket_tokens(tokens), -(-pieces // rows) * rows)
+
+
+def device_pieces(
+    kind: str, width: int, kv_lens: torch.Tensor, length: torch.Tensor, slot_tokens: int
+) -> Pieces | None:
+    """The packing's table of ``width`` pieces of ``length`` (a tensor of one) tokens; None when ragged."""
+    if kind == "ragged":
+        return None
+    if kind == "padded":
+        return padded_rows(kv_lens, length, slot_tokens)
+    at = torch.arange(width, dtype=torch.int32, device=kv_lens.device)
+    until = ((kv_lens + length - 1) // length).cumsum(0)
+    first = torch.cat((until.new_zeros(1), until))
+    row = torch.searchsorted(until, at.long(), right=True)
+    real = row < len(kv_lens)
+    start = (at - first[row]) * length
+    return Pieces(
+        row.where(real, -1).int(),
+        start.where(real, 0).int(),
+        (start + length).where(real, 0).int(),
+        first.int(),
+        slot_tokens,
+        width,
+    )

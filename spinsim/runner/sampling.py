@@ -1,0 +1,50 @@
+"""How next tokens are chosen, and the uniform numbers behind sampled ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from spinsim.runner import randomness
+from spinsim.runner.acceptance_rule import distribution, draw
+from spinsim.scenario import GREEDY_BELOW
+
+
+class Sampling(NamedTuple):
+    """A temperature below ``GREEDY_BELOW`` is greedy. ``requests`` key the random numbers, one id per row.
+
+    A number depends on (seed, request, index of the token in its context, purpose) alone: the
+    sampled output of a request is the same in any batch.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    requests: Sequence[int] = ()
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature < GREEDY_BELOW
+
+
+GREEDY = Sampling()
+
+
+def choose(
+    logits: torch.Tensor,
+    sampling: Sampling,
+    requests: torch.Tensor | None,
+    positions: torch.Tensor,
+    purpose: int,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Next tokens ``[R]`` (int64) from ``[R, V]`` logits, and their distribution when sampling.
+
+    ``requests`` and ``positions`` int64 ``[R]``: whose token it is, and which of its context.
+    """
+    if sampling.greedy:
+        return logits.argmax(-1), None
+    assert requests is not None
+    probabilities = distribution(logits, sampling.temperature, sampling.top_p)
+    return draw(probabilities, randomness.uniform(sampling.seed, requests, positions, purpose)), probabilities

@@ -1,0 +1,230 @@
+"""What pydantic found wrong, in the words of the scenario: "what is wrong; what is allowed"."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from spinsim.scenario.yaml_places import KeyPath
+
+
+class Problem(NamedTuple):
+    """A key, and what is wrong with it; what is allowed."""
+
+    path: KeyPath
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A place in the schema: its type, what limits it, and the key that tells a union's members apart."""
+
+    base: Any
+    limits: tuple[Any, ...] = ()
+    discriminator: str | None = None
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
+    """Every error of ``error`` as a Problem, without pydantic's own path segments."""
+    found: dict[Problem, None] = {}
+    for details in error.errors(include_url=False):
+        for problem in _explain_one(details, model):
+            found[problem] = None
+    return list(found)
+
+
+def did_you_mean(given: str, allowed: Iterable[str]) -> str:
+    """``" (did you mean 'x'?)"`` when one of ``allowed`` is close, else nothing."""
+    close = difflib.get_close_matches(given, list(allowed), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def one_of(allowed: Iterable[str]) -> str:
+    """``a, b or c``."""
+    names = list(allowed)
+    return " or ".join(part for part in (", ".join(names[:-1]), names[-1] if names else "nothing") if part)
+
+
+def show(value: object) -> str:
+    """A value as the YAML would have it, short."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    text = repr(value)
+    return text if len(text) <= 40 else text[:36] + "...'"
+
+
+def _explain_one(details: ErrorDetails, model: type[BaseModel]) -> Iterator[Problem]:
+    kind, value = details["type"], details["input"]
+    path, node, parent = _walk(model, details["loc"], value)
+    if node is None and kind != "extra_forbidden":
+        return
+    context = details.get("ctx", {})
+    if kind == "extra_forbidden":
+        allowed = list(parent.base.model_fields)
+        yield Problem(path, f"unknown key; allowed: {', '.join(allowed)}{did_you_mean(path[-1], allowed)}")
+    elif node is None:
+        return
+    elif kind in ("union_tag_invalid", "union_tag_not_found"):
+        tags = list(_members(node))
+        key = (*path, str(node.discriminator))
+        if kind == "union_tag_not_found":
+            yield Problem(key, f"missing; one of {one_of(tags)}")
+        else:
+            tag = str(context.get("tag"))
+            yield Problem(key, f"{tag!r} is not known; one of {one_of(tags)}{did_you_mean(tag, tags)}")
+    elif kind == "missing":
+        yield Problem(path, f"missing; must be {_describe(node)}")
+    elif kind == "literal_error":
+        choices = [str(choice) for choice in get_args(node.base)]
+        yield Problem(
+            path, f"{show(value)} is not known; one of {one_of(choices)}{did_you_mean(str(value), choices)}"
+        )
+    elif kind == "string_pattern_mismatch":
+        yield Problem(path, f"{show(value)} does not do as a name; letters, digits, '-' and '_' only")
+    elif kind == "too_short":
+        if not value:  # else an item is wrong, and has an error of its own
+            yield Problem(path, "is empty; give at least one")
+    elif kind == "value_error":
+        yield Problem(path, str(context.get("error", details["msg"])))
+    else:
+        yield Problem(path, f"{show(value)} is not allowed; must be {_describe(node)}")
+
+
+def _walk(
+    model: type[BaseModel], loc: tuple[int | str, ...], value: object
+) -> tuple[KeyPath, _Node | None, _Node]:
+    """The key path of a pydantic location, its node and the node around it.
+
+    The node is None for an unknown key, and where a union's other member is the one to blame.
+    """
+    node = parent = _Node(model)
+    path: KeyPath = ()
+    for depth, segment in enumerate(loc):
+        if node.discriminator:
+            node = _members(node)[str(segment)]
+            continue
+        if isinstance(node.base, types.UnionType) or get_origin(node.base) is Union:
+            mapping = str(segment).startswith("dict[")
+            if depth == len(loc) - 1 and (mapping or isinstance(value, Mapping)):
+                return path, None, parent  # not this member, but the one that the value resembles
+            if not isinstance(value, (int, float, Mapping)):
+                return path, node, parent  # none of the members
+            node = next(
+                part
+                for part in map(_unwrap, get_args(node.base))
+                if (get_origin(part.base) is dict) == mapping
+            )
+            continue
+        if segment == "[key]":
+            return path, _Node(str), parent
+        path = (*path, str(segment))
+        parent = node
+        if isinstance(node.base, type) and issubclass(node.base, BaseModel):
+            field = node.base.model_fields.get(str(segment))
+            if field is None:
+                return path, None, parent
+            node = _field(field)
+        else:
+            arguments = get_args(node.base)
+            node = _unwrap(arguments[1] if get_origin(node.base) is dict else arguments[0])
+    return path, node, parent
+
+
+def _field(field: FieldInfo) -> _Node:
+    node = _unwrap(field.annotation)
+    discriminator = field.discriminator if isinstance(field.discriminator, str) else node.discriminator
+    return _Node(node.base, (*field.metadata, *node.limits), discriminator)
+
+
+def _unwrap(annotation: Any) -> _Node:
+    """Without ``Annotated`` and ``| None``, whose contents become limits and discriminator."""
+    limits: tuple[Any, ...] = ()
+    discriminator = None
+    while True:
+        if get_origin(annotation) is Annotated:
+            annotation, *extras = get_args(annotation)
+            for extra in extras:
+                if isinstance(extra, FieldInfo):
+                    limits += tuple(extra.metadata)
+                    discriminator = (
+                        extra.discriminator if isinstance(extra.discriminator, str) else discriminator
+                    )
+                else:
+                    limits += (extra,)
+            continue
+        if isinstance(annotation, types.UnionType) or get_origin(annotation) is Union:
+            parts = [part for part in get_args(annotation) if part is not types.NoneType]
+            if len(parts) == 1:
+                annotation = parts[0]
+                continue
+        return _Node(annotation, limits, discriminator)
+
+
+def _members(node: _Node) -> dict[str, _Node]:
+    """A discriminated union's models by tag."""
+    members = {}
+    for part in get_args(node.base):
+        model = _unwrap(part).base
+        (tag,) = get_args(model.model_fields[str(node.discriminator)].annotation)
+        members[str(tag)] = _Node(model)
+    return members
+
+
+def _describe(node: _Node) -> str:
+    """What a value there must be."""
+    base, origin = node.base, get_origin(node.base)
+    if node.discriminator:
+        return f"a mapping with `{node.discriminator}`: {one_of(_members(node))}"
+    if origin is Literal:
+        return f"one of {one_of(str(choice) for choice in get_args(base))}"
+    if origin is tuple:
+        return f"a list; each item {_describe(_unwrap(get_args(base)[0]))}"
+    if origin is dict:
+        return f"a mapping from names to values; each value {_describe(_unwrap(get_args(base)[1]))}"
+    if isinstance(base, types.UnionType) or origin is Union:
+        return " or ".join(
+            _describe(part) for part in map(_unwrap, get_args(base)) if part.base is not types.NoneType
+        )
+    if isinstance(base, type) and issubclass(base, BaseModel):
+        keys = [name for name, field in base.model_fields.items() if field.is_required()]
+        return f"a mapping{' with ' + ', '.join(keys) if keys else ''}"
+    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    return " ".join(part for part in (words.get(base, "a value"), _bounds(node)) if part)
+
+
+def _bounds(node: _Node) -> str:
+    """``from 0 to 1``, ``above 0`` and so on."""
+    said = []
+    for limit in node.limits:
+        match limit:
+            case Gt(gt=bound):
+                # whole numbers above 0 are easier to say as "at least 1"
+                said.append(
+                    f"of at least {int(str(bound)) + 1}" if node.base is int else f"above {_number(bound)}"
+                )
+            case Ge(ge=bound):
+                said.append(f"of at least {_number(bound)}")
+            case Lt(lt=bound):
+                said.append(f"below {_number(bound)}")
+            case Le(le=bound):
+                said.append(f"at most {_number(bound)}")
+            case _:
+                pass
+    return " and ".join(said)
+
+
+def _number(bound: object) -> str:
+    """``1``, ``0.5``, ``1,000,000``."""
+    return f"{bound:,.0f}" if isinstance(bound, int | float) and bound >= 1e4 else f"{bound}"

@@ -1,0 +1,9 @@
+"""Reading a scenario file and judging it: overrides, checks, variants of a scenario, the JSON Schema.
+
+May import scenario, costs' sheets and the policies' registries. A check that concerns several keys belongs
+in ``checks.py``.
+"""
+
+from spinsim.scenario_file.load import LoadedScenario, Places, load, read_text, resolved_yaml, set_place
+
+__all__ = ["LoadedScenario", "Places", "load", "read_text", "resolved_yaml", "set_place"]

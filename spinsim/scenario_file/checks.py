@@ -1,0 +1,335 @@
+"""What a scenario's parts must say together, each problem with its key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from spinsim.errors import InputError
+from spinsim.scenario import (
+    MOST_REQUESTS,
+    AllAtOnce,
+    ConstantAcceptance,
+    ConstantCosts,
+    Distribution,
+    Empirical,
+    Fixed,
+    Gamma,
+    LogisticAcceptance,
+    Lognormal,
+    Poisson,
+    Replay,
+    Scenario,
+    Section,
+    TraceAcceptance,
+    Uniform,
+)
+from spinsim.scenario.messages import Problem, did_you_mean, one_of
+from spinsim.scenario.yaml_places import KeyPath
+
+TIMED_FORMATS = ("azure", "mooncake", "burstgpt")  # sources that record arrival times
+# Of one request with 128 output tokens, simulated with four proposed tokens a round on one core of a server.
+REQUEST_S, REQUEST_BYTES = 0.5e-3, 5_000
+RESERVED = ("target", "none", "smallest", "all")  # words that mean something where drafts are named
+
+
+def problems(scenario: Scenario, base_dir: Path) -> Iterator[Problem]:
+    """Everything that contradicts, is missing, or would have no effect.
+
+    Opens no file but the config.json that a model's shape may name, relative to ``base_dir``.
+    """
+    yield from _workload(scenario)
+    yield from _request_sizes(scenario)
+    yield from _models(scenario, base_dir)
+    yield from _placement(scenario)
+    yield from _costs(scenario)
+    yield from _acceptance(scenario)
+    yield from _policies(scenario)
+    yield from _limits(scenario)
+    yield from _metrics(scenario)
+
+
+# --- workload ---------------------------------------------------------------------------------
+
+
+def _workload(scenario: Scenario) -> Iterator[Problem]:
+    workload, at = scenario.workload, ("workload",)
+    source = workload.source
+    if costly := _many(workload.requests or 0):
+        yield Problem((*at, "requests"), costly)
+    if source is None:
+        for name in ("requests", "prompt_tokens", "output_tokens"):
+            if getattr(workload, name) is None:
+                yield Problem((*at, name), "missing; required when workload.source gives no requests")
+    if isinstance(workload.arrivals, Replay):
+        wrong = "replays no source" if source is None else f"replays a {source.format} source without times"
+        if source is None or source.format not in TIMED_FORMATS:
+            yield Problem(
+                (*at, "arrivals", "process"),
+                f"{wrong}; replay needs a workload.source of format {one_of(TIMED_FORMATS)}, "
+                "else use poisson, gamma, closed or at_once",
+            )
+    if source is not None:
+        here = (*at, "source")
+        timed = source.format in TIMED_FORMATS
+        for name in ("start_s", "end_s"):
+            if getattr(source, name) is not None and not timed:
+                yield Problem(
+                    (*here, name),
+                    f"{source.format} records no times; slices by time need "
+                    f"{one_of(TIMED_FORMATS)}, else use skip and limit",
+                )
+        if source.end_s is not None and source.end_s <= (source.start_s or 0.0):
+            yield Problem(
+                (*here, "end_s"), f"ends at {source.end_s:g} s, where it starts; must be above start_s"
+            )
+        for name in ("prompt_tokens", "output_tokens"):
+            cap = f"max_{name}"
+            if getattr(source, cap) is not None and getattr(workload, name) is not None:
+                yield Problem(
+                    (*here, cap),
+                    f"has no effect, workload.{name} replaces the source's lengths; give one of the two",
+                )
+    for name in ("prompt_tokens", "output_tokens", "patience_s"):
+        distribution = getattr(workload, name)
+        if distribution is not None:
+            yield from _distribution(distribution, (*at, name), whole=name != "patience_s")
+
+
+def _many(requests: int) -> str:
+    """What a run of so many requests costs, where that is more than anybody waits for; else empty."""
+    if requests <= MOST_REQUESTS:
+        return ""
+    hours, gigabytes = requests * REQUEST_S / 3600, requests * REQUEST_BYTES / 1e9
+    return (
+        f"{requests:,} requests would take some {hours:,.0f} hours and {gigabytes:,.0f} GB of memory "
+        f"(0.5 ms and 5 kB each, at 128 output tokens); at most {MOST_REQUESTS:,}"
+    )
+
+
+def _distribution(distribution: Distribution, at: KeyPath, *, whole: bool) -> Iterator[Problem]:
+    if isinstance(distribution, Empirical):
+        weights = distribution.weights
+        if weights is not None and len(weights) != len(distribution.values):
+            yield Problem(
+                (*at, "weights"),
+                f"{len(weights)} weights for {len(distribution.values)} values; as many weights as values",
+            )
+        elif weights is not None and not sum(weights) > 0:
+            yield Problem((*at, "weights"), "all weights are 0; at least one must be above 0")
+    if isinstance(distribution, Uniform | Lognormal):
+        low, high = distribution.min, distribution.max
+        if high is not None and high < low:
+            yield Problem((*at, "max"), f"{high:g} is below min {low:g}; must be at least min")
+    if whole:
+        for path, value in _bounds(distribution, at):
+            if value != int(value):
+                yield Problem(path, f"{value:g} is not a whole number of tokens; whole numbers from 1")
+
+
+def _bounds(distribution: Distribution, at: KeyPath) -> Iterator[tuple[KeyPath, float]]:
+    """Every value that is a length itself, with its key."""
+    match distribution:
+        case Fixed(value=value):
+            yield (*at, "value"), value
+        case Empirical(values=values):
+            for i, value in enumerate(values):
+                yield (*at, "values", str(i)), value
+        case _:
+            yield (*at, "min"), distribution.min
+            if distribution.max is not None:
+                yield (*at, "max"), distribution.max
+
+
+def _shortest(distribution: Distribution | None) -> float:
+    """The shortest length the distribution can draw; 1 where a source decides."""
+    return 1.0 if distribution is None else min(value for _, value in _bounds(distribution, ()))
+
+
+def _request_sizes(scenario: Scenario) -> Iterator[Problem]:
+    """Some request must fit the context, and the KV memory one request of the whole context."""
+    workload, context = scenario.workload, scenario.limits.context_tokens
+    needed = _shortest(workload.prompt_tokens) + _shortest(workload.output_tokens)
+    if needed > context:
+        yield Problem(
+            ("limits", "context_tokens"),
+            f"{context} cannot hold the shortest request; at least {needed:g} (shortest prompt and output)",
+        )
+    for name in ("target_tokens", "draft_tokens"):
+        tokens = getattr(scenario.kv, name)
+        if tokens is not None and (shortage := scenario.kv.shortage(tokens, context)):
+            yield Problem(("kv", name), shortage)
+
+
+# --- models, devices, placement ---------------------------------------------------------------
+
+
+def _models(scenario: Scenario, base_dir: Path) -> Iterator[Problem]:
+    from spinsim.costs.sheets.hardware import hardware_of
+    from spinsim.costs.sheets.shapes import shape_of
+
+    models, placement = scenario.models, scenario.placement
+    for name in models.drafts:
+        if name in RESERVED:
+            yield Problem(("models", "drafts", name), f"{name!r} has a meaning of its own; another name")
+    shapes = {"models.target": models.target.shape}
+    shapes.update((f"models.drafts.{name}", spec.shape) for name, spec in models.drafts.items())
+    for key, shape in shapes.items():
+        yield from _asked(partial(shape_of, shape, base_dir), f"{key}.shape")
+    for name, device in scenario.devices.items():
+        yield from _asked(partial(hardware_of, device.hardware), f"devices.{name}.hardware")
+    sheets = {scenario.devices[name].hardware for name in placement.target if name in scenario.devices}
+    if len(sheets) > 1:
+        yield Problem(
+            ("placement", "target"),
+            f"tensor parallel over {one_of(sorted(sheets))}; all devices must be alike",
+        )
+
+
+def _placement(scenario: Scenario) -> Iterator[Problem]:
+    devices, drafts, placement = scenario.devices, scenario.models.drafts, scenario.placement
+    used = set(placement.target) | set(placement.drafts.values())
+    for i, device in enumerate(placement.target):
+        here = ("placement", "target", str(i))
+        if device not in devices:
+            yield Problem(here, _unknown("device", device, devices))
+        elif device in placement.target[:i]:
+            yield Problem(here, f"device {device!r} twice; tensor parallelism takes different devices")
+    for draft, device in placement.drafts.items():
+        here = ("placement", "drafts", draft)
+        if draft not in drafts:
+            yield Problem(here, _unknown("draft", draft, drafts))
+        if device not in devices:
+            yield Problem(here, _unknown("device", device, devices))
+    for draft in drafts:
+        if draft not in placement.drafts:
+            yield Problem(
+                ("placement", "drafts", draft),
+                f"draft {draft!r} is not placed; give its device, {one_of(devices)}",
+            )
+    for device in devices:
+        if device not in used:
+            yield Problem(
+                ("devices", device), "no model is placed on it; place one there, or leave the device out"
+            )
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    allowed = one_of(names) if names else f"the scenario has no {kind}s"
+    return f"no such {kind}, {name!r}; {allowed}{did_you_mean(name, names)}"
+
+
+# --- costs and acceptance -----------------------------------------------------------------------
+
+
+def _costs(scenario: Scenario) -> Iterator[Problem]:
+    costs = scenario.costs
+    if isinstance(costs, ConstantCosts) and isinstance(costs.draft_step_s, Mapping):
+        yield from _per_draft(costs.draft_step_s, scenario, ("costs", "draft_step_s"))
+
+
+def _acceptance(scenario: Scenario) -> Iterator[Problem]:
+    acceptance, drafts = scenario.acceptance, scenario.models.drafts
+    if isinstance(acceptance, ConstantAcceptance) and isinstance(acceptance.probability, Mapping):
+        yield from _per_draft(acceptance.probability, scenario, ("acceptance", "probability"))
+    elif isinstance(acceptance, LogisticAcceptance):
+        yield from _per_draft(acceptance.strength, scenario, ("acceptance", "strength"))
+        for domain, spec in acceptance.domains.items():
+            for draft in spec.affinity:
+                if draft not in drafts:
+                    yield Problem(
+                        ("acceptance", "domains", domain, "affinity", draft), _unknown("draft", draft, drafts)
+                    )
+        if _changed(acceptance, "drift_tokens") and not acceptance.drift_sd:
+            yield Problem(
+                ("acceptance", "drift_tokens"), "has no effect without a drift; give drift_sd above 0"
+            )
+    elif isinstance(acceptance, TraceAcceptance):
+        for draft in acceptance.drafts:
+            if draft not in drafts:
+                yield Problem(("acceptance", "drafts", draft), _unknown("draft", draft, drafts))
+
+
+def _per_draft(values: Mapping[str, float], scenario: Scenario, at: KeyPath) -> Iterator[Problem]:
+    """A mapping that must name every draft of the scenario and no other."""
+    drafts = scenario.models.drafts
+    for draft in values:
+        if draft not in drafts:
+            yield Problem((*at, draft), _unknown("draft", draft, drafts))
+    for draft in drafts:
+        if draft not in values:
+            yield Problem((*at, draft), "missing; one number for every draft of models.drafts")
+
+
+# --- policies, limits, metrics --------------------------------------------------------------------
+
+
+def _policies(scenario: Scenario) -> Iterator[Problem]:
+    from spinsim.policies.build import KINDS, validate_choice, validate_policies
+
+    spec, found = scenario.policies, False
+    for kind in KINDS:
+        for problem in _asked(partial(validate_choice, kind, getattr(spec, kind))):
+            found = True
+            yield problem
+    if not found:  # each is valid alone
+        drafts = tuple(scenario.models.drafts)
+        yield from _asked(partial(validate_policies, spec, drafts, scenario.limits.max_length))
+
+
+def _asked(question: Callable[[], object], key: str = "") -> Iterator[Problem]:
+    """The problem that ``question`` raises, if any; ``key`` where it names none."""
+    try:
+        question()
+    except InputError as error:
+        message = f"{error.file}: {error.message}" if error.file else error.message
+        yield Problem(tuple((error.key or key).split(".")), message)
+    except (OSError, ValueError) as error:  # a path too long for the system, or with a null byte
+        reason = getattr(error, "strerror", None) or str(error)
+        yield Problem(tuple(key.split(".")), f"cannot be read: {reason}; a known name, or a file's path")
+
+
+def _limits(scenario: Scenario) -> Iterator[Problem]:
+    limits, kv, sampling = scenario.limits, scenario.kv, scenario.sampling
+    if limits.max_length >= limits.context_tokens:
+        yield Problem(
+            ("limits", "max_length"),
+            f"{limits.max_length} proposed tokens do not fit the context; below limits.context_tokens, "
+            f"{limits.context_tokens}",
+        )
+    if kv.reserve == "full" and _changed(kv, "block_tokens"):
+        yield Problem(
+            ("kv", "block_tokens"), "has no effect with reserve: full; leave it out, or reserve: grow"
+        )
+    if _changed(sampling, "top_p") and sampling.greedy:
+        yield Problem(
+            ("sampling", "top_p"),
+            f"has no effect at temperature {sampling.temperature:g}, which is greedy; "
+            "set temperature above 0",
+        )
+
+
+def _changed(section: Section, key: str) -> bool:
+    """Is ``key`` other than its default? A resolved scenario states defaults, too."""
+    return bool(getattr(section, key) != type(section).model_fields[key].default)
+
+
+def _metrics(scenario: Scenario) -> Iterator[Problem]:
+    workload, slo, warmup = scenario.workload, scenario.slo, scenario.metrics.warmup_s
+    if slo is not None and slo.ttft_s is None and slo.tpot_s is None:
+        yield Problem(("slo",), "sets no limit; give ttft_s, tpot_s or both")
+    if warmup > 0 and isinstance(workload.arrivals, AllAtOnce):
+        yield Problem(
+            ("metrics", "warmup_s"),
+            "leaves nothing to measure, all requests arrive at 0 s; 0 with process: at_once",
+        )
+    if isinstance(workload.arrivals, Poisson | Gamma) and workload.requests and workload.source is None:
+        span = workload.requests / workload.arrivals.rate_per_s
+        if warmup >= span:
+            yield Problem(
+                ("metrics", "warmup_s"),
+                f"{warmup:g} s leave nothing to measure, the last request arrives at about {span:.3g} s; "
+                "shorter than the arrivals",
+            )

@@ -1,0 +1,238 @@
+"""Reading a scenario: YAML, overrides, validation, and errors that point at the line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from yaml import YAMLError
+
+from spinsim.errors import InputError, InputErrors
+from spinsim.scenario import DeviceSpec, PlacementSpec, Scenario
+from spinsim.scenario.messages import Problem, explain
+from spinsim.scenario.yaml_places import Document, KeyPath, Place, dump, parse
+from spinsim.scenario_file.checks import problems
+
+DEVICES = ("cpu", "cuda")
+IN_MEMORY = "<text>"  # how errors name a scenario that is no file
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where each key of a scenario was given: a line of its file, or an override."""
+
+    places: Mapping[KeyPath, Place]
+
+    def of(self, key: str | KeyPath) -> Place:
+        """The place of ``key``, or of the nearest key around it."""
+        path = tuple(key.split(".")) if isinstance(key, str) else key
+        while path and path not in self.places:
+            path = path[:-1]
+        return self.places.get(path, Place("", 0))
+
+    def error(self, key: str | KeyPath, message: str) -> InputError:
+        """An InputError about ``key`` at its place."""
+        file, line = self.of(key)
+        return InputError(message, key=key if isinstance(key, str) else ".".join(key), file=file, line=line)
+
+    def locate(self, error: InputError) -> InputError:
+        """``error`` at the place of its key, where that is a key of the scenario.
+
+        A place of its own, in another file that the scenario names, becomes part of the message.
+        """
+        if error.key.split(".")[0] not in Scenario.model_fields:
+            return error
+        place = self.of(error.key)
+        if error.file in ("", place.file):
+            return error if error.line else self.error(error.key, error.message)
+        return self.error(error.key, str(InputError(error.message, file=error.file, line=error.line)))
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedScenario:
+    """A valid scenario and where it came from. Relative paths in it start at ``base_dir``."""
+
+    scenario: Scenario
+    path: Path
+    base_dir: Path
+    places: Places
+
+
+def load(
+    path: Path | str | Mapping[str, Any], overrides: Sequence[str] = (), device: str | None = None
+) -> LoadedScenario:
+    """Read, override and validate a scenario: a file, its text, or its contents.
+
+    ``path``: a Path, or a text that names a file; a text with a line break is the YAML itself, and a
+    mapping what the YAML would hold. Relative paths in the latter two start at the working directory.
+    ``overrides`` are ``key.path=value`` with values in YAML, later ones winning; naming another
+    policy drops the parameters that the file gave to the old one. ``device``
+    ``cpu`` places every model on one CPU; ``cuda`` asks that no model is on a CPU.
+    Raises InputError, with a line per problem found.
+    """
+    file, given = _parsed(path)
+    document = apply_overrides(given, overrides)
+    places = Places(document.places)
+    scenario = _validated(document, places)
+    if found := list(problems(scenario, file.parent)):
+        raise _together(places, found)
+    if device is not None:
+        scenario = on_device(scenario, device)
+    return LoadedScenario(scenario, file, file.parent, places)
+
+
+def _parsed(path: Path | str | Mapping[str, Any]) -> tuple[Path, Document]:
+    """The contents, and the file that relative paths start beside; a made up name where there is none."""
+    if isinstance(path, Mapping):
+        try:
+            text = dump(dict(path))
+        except (YAMLError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"holds what no YAML can: {reason}; texts, numbers, lists, mappings") from None
+        return Path(IN_MEMORY), parse(text, "")
+    if isinstance(path, str) and "\n" in path:
+        return Path(IN_MEMORY), parse(path, IN_MEMORY)
+    file = Path(path)
+    return file, parse(read_text(file), str(file))
+
+
+def apply_overrides(document: Document, overrides: Sequence[str]) -> Document:
+    """``document`` with each ``key.path=value`` put in, mappings made where there are none."""
+    places = dict(document.places)
+    data = document.data
+    for text in overrides:
+        key, equals, value_text = text.partition("=")
+        path = tuple(key.strip().split("."))
+        place = Place(set_place(text), 0)
+        if not equals or not all(path):
+            raise InputError("not an override; write key.path=value", file=place.file)
+        try:
+            value = parse(value_text, place.file)
+        except InputError as error:
+            raise InputError(error.message, key=key.strip(), file=place.file) from None
+        before = data
+        data = _put(data, path, value.data, place, places, ())
+        if len(path) == 3 and path[0] == "policies" and path[2] == "name" and data != before:
+            data = _without_old_parameters(data, path, places)
+        for inner in value.places:
+            places[path + inner] = place
+    return Document(data, places)
+
+
+def set_place(override: str) -> str:
+    """How errors name an override: the option, shortened."""
+    return f"--set {override if len(override) <= 60 else override[:57] + '...'}"
+
+
+def _without_old_parameters(data: Any, path: KeyPath, places: dict[KeyPath, Place]) -> Any:
+    """Another policy was named: the parameters that the file gave to the old one go with it."""
+    section, kind, _ = path
+    kept = {
+        key: value
+        for key, value in data[section][kind].items()
+        if key == "name" or places[section, kind, str(key)].line == 0  # line 0: set by an override
+    }
+    return {**data, section: {**data[section], kind: kept}}
+
+
+def _put(
+    data: Any, path: KeyPath, value: Any, place: Place, places: dict[KeyPath, Place], done: KeyPath
+) -> Any:
+    """A copy of ``data`` with ``value`` at ``path``; forgets the places of what it replaces."""
+    if not path:
+        for known in [known for known in places if known[: len(done)] == done]:
+            del places[known]
+        return value
+    here = (*done, path[0])
+    if isinstance(data, tuple):
+        if not path[0].isascii() or not path[0].isdigit() or int(path[0]) >= len(data):
+            allowed = f"0 to {len(data) - 1}" if data else "none, the list is empty"
+            raise InputError(f"no such item; allowed: {allowed}", key=".".join(here), file=place.file)
+        index = int(path[0])
+        return (*data[:index], _put(data[index], path[1:], value, place, places, here), *data[index + 1 :])
+    if data is not None and not isinstance(data, Mapping):
+        raise InputError(
+            f"cannot be set, {'.'.join(done)} holds a value; set {'.'.join(done)} itself",
+            key=".".join(here),
+            file=place.file,
+        )
+    if data is None:
+        places[done] = place
+    return {**(data or {}), path[0]: _put((data or {}).get(path[0]), path[1:], value, place, places, here)}
+
+
+def resolved_yaml(loaded: LoadedScenario) -> str:
+    """The scenario as YAML with nothing left open: defaults stated, overrides in, paths absolute.
+
+    Loading it gives the same scenario from any folder. Paths that begin with ``$`` or ``~`` stay.
+    """
+    values = loaded.scenario.model_dump(mode="json")
+    base = loaded.base_dir.resolve()
+    models = [values["models"]["target"], *values["models"]["drafts"].values()]
+    paths = [
+        (values["workload"]["source"], "path"),
+        (values["costs"], "path"),
+        (values["acceptance"], "path"),
+    ]
+    for section, key in [*paths, *((model, key) for model in models for key in ("shape", "weights"))]:
+        path = (section or {}).get(key)
+        # shapes and weights may be names instead: what is no file here is left as it is
+        if path and not path.startswith(("$", "~")) and (key == "path" or os.path.exists(base / path)):
+            section[key] = str(base / path)
+    return dump(values)
+
+
+def on_device(scenario: Scenario, device: str) -> Scenario:
+    """``scenario`` with all models on one CPU, or unchanged when they are on GPUs already."""
+    if device not in DEVICES:
+        raise InputError(f"{device!r} is not a device; one of {', '.join(DEVICES)}", key="--device")
+    if device == "cuda":
+        for name, spec in scenario.devices.items():
+            if spec.hardware == "cpu":
+                raise InputError(
+                    f"device {name!r} is a CPU; say which GPU it becomes with --set devices.{name}.hardware=",
+                    key="--device cuda",
+                )
+        return scenario
+    placement = PlacementSpec(target=("cpu",), drafts=dict.fromkeys(scenario.models.drafts, "cpu"))
+    devices = {"cpu": DeviceSpec(hardware="cpu")}
+    return scenario.model_copy(update={"devices": devices, "placement": placement})
+
+
+def read_text(path: Path) -> str:
+    """A YAML file's text. Raises InputError for a file that cannot be read as UTF-8."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError("no such file; give the path of a scenario's YAML", file=str(path)) from None
+    except IsADirectoryError:
+        raise InputError("is a folder; give the path of a scenario's YAML", file=str(path)) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"cannot be read: {reason}; give a readable YAML file", file=str(path)) from None
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise InputError("not UTF-8 text; save it as UTF-8", file=str(path), line=line) from None
+
+
+def _validated(document: Document, places: Places) -> Scenario:
+    if not isinstance(document.data, Mapping):
+        wrong = "is empty" if document.data is None else "is not a mapping"
+        raise places.error((), f"{wrong}; a scenario is a mapping with at least name, workload, models")
+    try:
+        return Scenario.model_validate(document.data, strict=True)
+    except ValidationError as error:
+        raise _together(places, explain(error, Scenario)) from None
+
+
+def _together(places: Places, found: Iterable[Problem]) -> InputError:
+    errors = sorted(
+        (places.error(path, message) for path, message in found), key=lambda e: (e.line == 0, e.line)
+    )
+    return errors[0] if len(errors) == 1 else InputErrors(errors)

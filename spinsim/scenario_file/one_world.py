@@ -1,0 +1,62 @@
+"""Keys of a scenario that have an effect in one world alone, and why. Every other key counts in both.
+
+A test walks all keys of :mod:`spinsim.scenario` and holds this table to what simulations and live runs read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+from spinsim.scenario import Scenario
+
+World = Literal["simulated", "live"]
+
+
+class OneWorld(NamedTuple):
+    """The ``world`` that a key has an effect in, and ``why`` it has none in the other."""
+
+    world: World
+    why: str
+
+
+# But for the weights of domains, which draw a request's in both. A live run reads the rest for its regret.
+_MODELS_DECIDE = "in a live run the models decide what is accepted"
+_REAL_TIME = "a live run takes the time that it takes"
+_NO_MODELS = "a simulation loads no models"
+
+ONE_WORLD: Mapping[str, OneWorld] = MappingProxyType(
+    {
+        "acceptance": OneWorld("simulated", _MODELS_DECIDE),
+        "noise.per_run_sd": OneWorld("simulated", _REAL_TIME),
+        "noise.per_call_sd": OneWorld("simulated", _REAL_TIME),
+        "noise.other_text": OneWorld("simulated", _MODELS_DECIDE),
+        "live": OneWorld("live", _NO_MODELS),
+        "sampling.stop_at_end_of_text": OneWorld("live", "a simulation has output lengths, and no text"),
+        "sampling.generation_config": OneWorld("live", _NO_MODELS),
+    }
+)
+
+
+def one_world(key: str) -> OneWorld | None:
+    """What the table says of a dotted key, or of a section that it is in."""
+    parts = key.split(".")
+    names = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+    return next((ONE_WORLD[name] for name in names if name in ONE_WORLD), None)
+
+
+def not_read(scenario: Scenario, world: World) -> dict[str, str]:
+    """By key: what the scenario sets and ``world`` does not read, and why.
+
+    A section that every scenario has to have is left out, being the other world's by its nature.
+    """
+    found = {}
+    for key, said in ONE_WORLD.items():
+        section, _, name = key.partition(".")
+        if said.world == world or not name:
+            continue
+        values = getattr(scenario, section)
+        if getattr(values, name) != type(values).model_fields[name].default:
+            found[key] = said.why
+    return found

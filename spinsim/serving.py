@@ -1,0 +1,105 @@
+"""From a scenario to the parts of a run: lanes, limits, policies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from spinsim.acceptance.field import AcceptanceField
+from spinsim.costs.base import Predictor
+from spinsim.costs.sheets.shapes import shape_of
+from spinsim.engine.settings import EngineSettings
+from spinsim.engine.world import Lane
+from spinsim.policies.base import PolicyContext
+from spinsim.policies.build import Policies, build_policies
+from spinsim.scenario import ProfileCosts, Scenario
+from spinsim.workload.request import Workload
+
+
+class Layout(NamedTuple):
+    """Lanes, and which model runs on which. ``remote[d]``: draft d is away from the target's device."""
+
+    lanes: tuple[Lane, ...]
+    target_lane: int
+    draft_lanes: tuple[int, ...]
+    remote: tuple[bool, ...]
+
+
+def lay_out(scenario: Scenario) -> Layout:
+    """On a GPU a lane for the target and one for each draft (or for all of them); on a CPU one for all."""
+    placement = scenario.placement
+    lanes = [Lane(f"{'+'.join(placement.target)}/target", placement.target)]
+    on_cpu = {name: device.hardware == "cpu" for name, device in scenario.devices.items()}
+    shared: dict[str, int] = {}  # lane by device, where one lane serves several models
+    if all(on_cpu[device] for device in placement.target):
+        shared.update(dict.fromkeys(placement.target, 0))
+    draft_lanes: list[int] = []
+    remote: list[bool] = []
+    for draft in scenario.models.drafts:
+        device = placement.drafts[draft]
+        own = placement.draft_lanes == "own" and not on_cpu[device]
+        if own or device not in shared:
+            lanes.append(Lane(f"{device}/{draft if own else 'drafts'}", (device,)))
+        if not own:
+            shared.setdefault(device, len(lanes) - 1)
+        draft_lanes.append(len(lanes) - 1 if own else shared[device])
+        remote.append(device not in placement.target)
+    return Layout(tuple(lanes), 0, tuple(draft_lanes), tuple(remote))
+
+
+def engine_settings(scenario: Scenario, layout: Layout, kv_tokens: Mapping[str, int]) -> EngineSettings:
+    """``kv_tokens``: capacity per model, the target's under ``"target"``."""
+    return EngineSettings(
+        target_lane=layout.target_lane,
+        draft_lanes=layout.draft_lanes,
+        batch_limit=scenario.limits.batch,
+        context_tokens=scenario.limits.context_tokens,
+        prefill_chunk_tokens=scenario.limits.prefill_chunk_tokens,
+        max_length=scenario.limits.max_length,
+        overlapped=scenario.policies.switching == "overlapped",
+        reserve=scenario.kv.reserve,
+        block_tokens=scenario.kv.block_tokens,
+        target_kv_tokens=kv_tokens["target"],
+        draft_kv_tokens=tuple(kv_tokens[draft] for draft in scenario.models.drafts),
+    )
+
+
+def trusting(scenario: Scenario) -> Scenario:
+    """The scenario, with roofline for what its profile does not hold, whatever it allows.
+
+    For live runs: they report nothing predicted, and policies must believe in something on any machine.
+    """
+    if not isinstance(scenario.costs, ProfileCosts):
+        return scenario
+    costs = scenario.costs.model_copy(update={"allow_roofline": True})
+    return scenario.model_copy(update={"costs": costs})
+
+
+def policies_for(
+    scenario: Scenario,
+    layout: Layout,
+    predictor: Predictor,
+    base_dir: Path,
+    *,
+    future: AcceptanceField | None = None,
+    workload: Workload | None = None,
+) -> Policies:
+    """The scenario's policies; only a class that declares ``sees_future`` is handed the future."""
+    drafts = scenario.models.drafts
+    context = PolicyContext(
+        drafts=tuple(drafts),
+        draft_lanes=layout.draft_lanes,
+        draft_devices=tuple(scenario.placement.drafts[draft] for draft in drafts),
+        draft_sizes=tuple(shape_of(spec.shape, base_dir).parameters() for spec in drafts.values()),
+        capacities=tuple(spec.capacity for spec in drafts.values()),
+        allow_none=scenario.policies.allow_none,
+        max_length=scenario.limits.max_length,
+        batch_limit=scenario.limits.batch,
+        context_tokens=scenario.limits.context_tokens,
+        seed=scenario.seed,
+        predictor=predictor,
+        future=future,
+        outputs=None if workload is None else [request.output_tokens for request in workload.requests],
+    )
+    return build_policies(scenario.policies, context)

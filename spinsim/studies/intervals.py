@@ -1,0 +1,104 @@
+"""How far a prediction may be trusted: runs with other seeds and other noise, 90 % of which lie inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spinsim.costs.base import Predictor
+from spinsim.costs.for_scenario import build_predictor
+from spinsim.costs.profiled.profile import read_profile
+from spinsim.lab.uncertainty import Uncertainty, profiled, stated
+from spinsim.results.metrics import metric, value
+from spinsim.results.summary import summarise
+from spinsim.scenario import ProfileCosts, Scenario
+from spinsim.studies.simulate import simulate_scenario
+from spinsim.workload.source import resolve
+
+Progress = Callable[[str, float, float], None]
+Interval = dict[str, float]
+
+LEVEL = 0.9
+COSTS_LEFT_OUT = (
+    "costs are not in these intervals, but seeds alone: there is no measured profile, and the scenario "
+    "states no noise"
+)
+HEADLINES = (
+    "goodput_tokens_per_s",
+    "latency.ttft_s.p50",
+    "latency.ttft_s.p99",
+    "latency.tpot_s.p50",
+    "latency.tpot_s.p99",
+    "latency.e2e_s.p50",
+    "latency.e2e_s.p99",
+    "speculation.acceptance_length",
+)
+
+
+def intervals_of(
+    scenario: Scenario, base_dir: Path, runs: int, progress: Progress | None = None
+) -> dict[str, Any]:
+    """``runs`` simulations of a scenario, with seeds that follow its own and noise of their own.
+
+    The noise is the scenario's, or where it states none what is not known about its profile and its text
+    (:mod:`~spinsim.lab.uncertainty`). Raises InputError as a simulation does.
+    """
+    predictor = build_predictor(scenario, base_dir)
+    unknown = uncertainty_of(scenario, base_dir, predictor)
+    drawn: dict[str, list[float]] = {name: [] for name in HEADLINES}
+    for run in range(1, runs + 1):
+        seed = scenario.seed + run
+        seeded = scenario.model_copy(update={"seed": seed, "noise": unknown.drawn(seed)})
+        done = simulate_scenario(seeded, base_dir, predictor=predictor)
+        summary = summarise(done.records, seeded, mode="simulated", acceptance_source=done.acceptance_source)
+        collect(drawn, summary)
+        if progress is not None:
+            progress("intervals", run, runs)
+    return {"level": LEVEL, "runs": runs, **described(unknown), "metrics": bounds(drawn)}
+
+
+def described(unknown: Uncertainty) -> dict[str, Any]:
+    """``noise``, as if the scale of another day were known, and the ``sources`` that it is made of."""
+    said = {} if _times_known(unknown) else {"note": COSTS_LEFT_OUT}
+    return {"noise": unknown.typical().model_dump(mode="json"), "sources": asdict(unknown), **said}
+
+
+def _times_known(unknown: Uncertainty) -> bool:
+    """Is there any noise of times?"""
+    return any((*unknown.day.values(), *unknown.model.values(), *unknown.call.values()))
+
+
+def collect(drawn: Mapping[str, list[float]], summary: Mapping[str, Any]) -> None:
+    """Add a run's headline metrics, where it has them."""
+    for name, values in drawn.items():
+        found = value(summary, metric(name))
+        if found is not None:
+            values.append(float(found))
+
+
+def bounds(drawn: Mapping[str, Iterable[float]]) -> dict[str, Interval]:
+    """By metric, the quantiles that hold ``LEVEL`` of the runs between them, and the median."""
+    tail = (1 - LEVEL) / 2
+    found: dict[str, Interval] = {}
+    for name, values in drawn.items():
+        numbers = list(values)
+        if numbers:
+            low, middle, high = np.quantile(numbers, (tail, 0.5, 1 - tail))
+            found[name] = {"low": float(low), "median": float(middle), "high": float(high)}
+    return found
+
+
+def uncertainty_of(scenario: Scenario, base_dir: Path, predictor: Predictor) -> Uncertainty:
+    """Of times the scenario's noise, or where it states none what its profile does not know; other text."""
+    noise = scenario.noise
+    if noise.per_run_sd or noise.per_call_sd or not isinstance(scenario.costs, ProfileCosts):
+        return stated(scenario)
+    profile = read_profile(resolve(scenario.costs.path, base_dir, "costs.path"))
+    return profiled(profile, predictor, scenario)
+
+
+__all__ = ["HEADLINES", "LEVEL", "bounds", "collect", "described", "intervals_of", "uncertainty_of"]

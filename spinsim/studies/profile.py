@@ -1,0 +1,216 @@
+"""``spinsim profile``: this machine, measured for a scenario's models through the live runners."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from spinsim.costs.profiled.profile import PACKINGS, Profile, Repeat, read_profile, write_profile
+from spinsim.errors import InputError
+from spinsim.live.deployment import deploy
+from spinsim.live.load import other_hardware
+from spinsim.profiling.adaptive import fits_of, report, report_of_lanes
+from spinsim.profiling.bench import USUAL_LENGTH
+from spinsim.profiling.drift import Drift, drifted
+from spinsim.profiling.host import transfer_point
+from spinsim.profiling.machine import machine_points, now_utc
+from spinsim.profiling.probes import Probe
+from spinsim.profiling.rehearsal import (
+    host_factors,
+)
+from spinsim.profiling.session import Session
+from spinsim.profiling.sharing import beside_points, probes_of, shared_subsets, usual_rows
+from spinsim.profiling.timing import QUICK, Effort
+from spinsim.profiling.workplace import Workplace
+from spinsim.scenario import PolicyChoice, Scenario
+from spinsim.scenario_file import LoadedScenario
+
+Progress = Callable[[str, float, float], None]
+
+QUICK_S, FULL_S = 45.0, 300.0
+REHEARSING = 0.2  # of the time: for short runs with each selector, once the rest is known
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """``fits``: held-out errors by operation, a row each. ``seconds``: how long this session took."""
+
+    profile: Profile
+    path: Path
+    fits: list[dict[str, Any]]
+    seconds: float
+    added: int
+
+
+def profile(
+    loaded: LoadedScenario,
+    out: Path | None = None,
+    *,
+    quick: bool = False,
+    resume: bool = False,
+    force: bool = False,
+    budget_s: float | None = None,
+    packings: tuple[str, ...] = PACKINGS,
+    progress: Progress | None = None,
+) -> Profiled:
+    """Deploy the scenario's models, measure, and write the profile as it grows.
+
+    ``resume`` goes on with the file at ``out``, whose machine and models must be these. ``budget_s``
+    bounds the measuring (not the loading); the core of the design is measured even beyond it.
+    Raises InputError where ``out`` exists and neither ``resume`` nor ``force`` is given, and where the
+    machine is not the hardware that the scenario names: the file would say what is not so.
+    """
+    scenario = loaded.scenario
+    _require_named_hardware(scenario)
+    path = out or default_path(scenario)
+    if path.exists() and not (resume or force):
+        raise InputError(
+            "exists already; --resume goes on with it, --force begins anew, --out names another file",
+            file=str(path),
+        )
+    deployment = deploy(scenario, loaded.base_dir, progress, packings=packings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with Workplace(scenario, loaded.base_dir, deployment) as place:
+        begun = place.empty_profile()
+        if resume and path.exists():
+            begun = _continued(read_profile(path), begun, path)
+        session = Session(begun, path, QUICK if quick else Effort(), place.guess(), progress)
+        points = len(begun.points)
+        try:
+            _measure(session, place, quick, budget_s or (QUICK_S if quick else FULL_S), packings)
+        finally:
+            session.write()
+    fits = [*report(fits_of(session.profile)), *report_of_lanes(session.profile)]
+    return Profiled(session.profile, path, fits, session.elapsed_s, len(session.profile.points) - points)
+
+
+def again(loaded: LoadedScenario, path: Path, progress: Progress | None = None) -> Drift:
+    """Measure a few points of every operation and the host again, and note in the profile how they differ.
+
+    Done in other processes and on other days, this is what intervals are estimated from.
+    """
+    known = read_profile(path)
+    _require_named_hardware(loaded.scenario)
+    deployment = deploy(loaded.scenario, loaded.base_dir, progress)
+    with Workplace(loaded.scenario, loaded.base_dir, deployment) as place:
+        place.require_same_models(known, str(path))
+        hop = place.hop()  # first, as when the profile was made
+        drift = drifted(known, place.bench, place.design(quick=False).core, Effort(), per_fit=4)
+        points = (hop, *place.rehearsed(known, place.selectors(quick=True), runs=1))
+    drift = replace(drift, host=host_factors(known.points, points))
+    repeat = Repeat(now_utc(), drift.factors, points)
+    write_profile(replace(known, repeats=(*known.repeats, repeat)), path)
+    return drift
+
+
+def _require_named_hardware(scenario: Scenario) -> None:
+    for device, why in other_hardware(scenario).items():
+        raise InputError(why, key=f"devices.{device}.hardware")
+
+
+def default_path(scenario: Scenario) -> Path:
+    """``profiles/NAME-HARDWARE.json``, with the number of devices where there are several."""
+    used = {*scenario.placement.target, *scenario.placement.drafts.values()}
+    hardware = scenario.devices[scenario.placement.target[0]].hardware
+    several = f"-x{len(used)}" if len(used) > 1 else ""
+    return Path("profiles") / f"{scenario.name}-{re.sub(r'[^a-zA-Z0-9]+', '-', hardware)}{several}.json"
+
+
+def _measure(
+    session: Session, place: Workplace, quick: bool, budget_s: float, packings: tuple[str, ...]
+) -> None:
+    plan = place.design(quick=quick, packings=packings)
+    session.report(budget_s)
+    measure_host(session, place, quick)
+    session.measure(place.bench, plan.core, max(0.0, budget_s - session.elapsed_s) * 0.3)
+    session.refine(place.bench, plan.core, plan.candidates, budget_s * (1 - REHEARSING))
+    measure_sharing(session, place, quick)
+    rehearse_selectors(session, place, place.selectors(quick=quick), 1 if quick else 2, budget_s)
+
+
+def measure_fixed(
+    session: Session, place: Workplace, packings: tuple[str, ...], selectors: Mapping[str, PolicyChoice]
+) -> None:
+    """The same points on every machine: none is chosen for its error, and none left out for lack of time."""
+    plan = place.design(quick=True, packings=packings)
+    measure_host(session, place, quick=True)
+    session.measure(place.bench, plan.core)
+    measure_sharing(session, place, quick=True)
+    rehearse_selectors(session, place, selectors, runs=1)
+
+
+def rehearse_selectors(
+    session: Session,
+    place: Workplace,
+    selectors: Mapping[str, PolicyChoice],
+    runs: int,
+    budget_s: float = 0.0,
+) -> None:
+    """Short runs with each selector whose thinking the profile has not yet; policies believe in the rest."""
+    known = {point.policy for point in session.profile.of("handling")}
+    selectors = {name: choice for name, choice in selectors.items() if name not in known}
+    rest_s = max(0.0, budget_s - session.elapsed_s)
+
+    def left(share: float) -> None:
+        session.report(rest_s * share)
+
+    for point in place.rehearsed(session.profile, selectors, runs=runs, left=left):
+        session.add(point)
+
+
+def measure_host(session: Session, place: Workplace, quick: bool) -> None:
+    """The machine's own points; those that a resumed profile has are kept."""
+    known = session.profile
+    effort = QUICK if quick else Effort()
+    device = place.deployment.target.device
+    if not known.of("matmul_rate"):
+        for measured in machine_points(device, place.deployment.target.cache.dtype, effort):
+            session.add(measured())
+    if not known.of("hop"):
+        session.add(place.hop())
+    if not known.of("transfer") and any(place.layout.remote):
+        draft = place.layout.remote.index(True)
+        limits = place.scenario.limits
+        shapes = sorted({(1, 1), (max(1, limits.batch // 4), 4), (limits.batch, limits.max_length)})
+        for rows, length in shapes:
+            session.add(transfer_point(place.bench, draft, rows, min(length, limits.max_length), effort))
+
+
+def measure_sharing(session: Session, place: Workplace, quick: bool) -> None:
+    """What lanes of one device do to each other; kept where a resumed profile has it."""
+    if any(point.operation == "beside" for point in session.profile.points):
+        return
+    scenario, effort, alone = place.scenario, QUICK if quick else Effort(), dict[Probe, float]()
+    length = min(USUAL_LENGTH, scenario.limits.max_length)
+    context = max(2, (scenario.limits.context_tokens - length) // 2)
+    subject, packing = place.subject, scenario.policies.packing.name
+    group = 0
+    for rows in usual_rows(place.batch):
+        probes = probes_of(subject.by_draft, subject.target, rows, context, length, packing)
+        for subset in shared_subsets(place.bench, probes):
+            for point in beside_points(place.bench, place.loads(), subset, group, effort, alone):
+                session.add(point)
+            group += 1
+
+
+def _continued(known: Profile, begun: Profile, path: Path) -> Profile:
+    """A profile to go on with. Raises InputError where it is of something else."""
+    checks = (
+        ("hardware", known.hardware, begun.hardware),
+        ("graphs", known.graphs, begun.graphs),
+        ("prompt_graphs", known.prompt_graphs, begun.prompt_graphs),
+        ("prompt_tokens", known.prompt_tokens, begun.prompt_tokens),
+        ("versions.torch", known.versions.get("torch"), begun.versions.get("torch")),
+        ("versions.device", known.versions.get("device"), begun.versions.get("device")),
+    )
+    for key, there, here in checks:
+        if there != here:
+            raise InputError(
+                f"{there!r}, but this session has {here!r}; allowed: the same, or --force to begin anew",
+                key=key,
+                file=str(path),
+            )
+    return replace(known, models=begun.models | known.models)

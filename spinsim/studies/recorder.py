@@ -1,0 +1,172 @@
+"""Outputs and acceptance through a deployment's runners: what the target says, and what drafts would have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from spinsim.family.record import Recorded
+from spinsim.live.deployment import Deployment
+from spinsim.runner.acceptance_rule import distribution
+from spinsim.runner.batch import Rows
+from spinsim.runner.eager import ModelRunner
+from spinsim.runner.sampling import Sampling
+
+Progress = Callable[[str, float, float], None]
+Scores = np.ndarray[Any, Any]  # float64 [output tokens]
+
+TAIL = 16  # tokens generated beyond an output, so that runs near its end are not cut short
+LOGIT_BYTES = 1 << 30  # of one pass's logits, at most
+PROMPT_SHARE = 4  # times as many tokens in all are read in a pass
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A prompt of ``prompt`` tokens and what was generated behind it."""
+
+    tokens: list[int]
+    prompt: int
+
+
+class Recorder:
+    """Generates with the target's runner and reads with the drafts', as many rows as have whole slots."""
+
+    def __init__(self, deployment: Deployment, progress: Progress | None = None) -> None:
+        self._target = deployment.target
+        self._drafts = dict(zip(deployment.models.drafts, deployment.drafts, strict=True))
+        self._sampling = deployment.sampling
+        caches = [runner.cache for runner in (deployment.target, *deployment.drafts)]
+        self._rows = min(cache.table.apart() for cache in caches)
+        self._span = min(cache.slot_tokens for cache in caches)
+        self._vocabulary = deployment.models.target.vocabulary
+        self._progress = progress
+
+    def record(
+        self, prompts: Sequence[Sequence[int]], output_tokens: Sequence[int], streams: Sequence[int]
+    ) -> Recorded:
+        """Outputs with their tails, and each draft's agreement with every token of them.
+
+        ``streams[i]`` numbers the random stream of prompt i when sampling: its request, as in a run.
+        """
+        outputs: list[Any] = [None] * len(prompts)
+        accepted: dict[str, list[Any]] = {name: [None] * len(prompts) for name in self._drafts}
+        done = 0
+        for chosen in self._groups(prompts, output_tokens):
+            sampling = self._sampling._replace(requests=[streams[i] for i in chosen])
+            made = self._generate(
+                [prompts[i] for i in chosen], [output_tokens[i] + TAIL for i in chosen], sampling
+            )
+            for row, i in enumerate(chosen):
+                outputs[i] = np.asarray(made[row], np.int64)
+            texts = [_Text([*prompts[i], *made[row]], len(prompts[i])) for row, i in enumerate(chosen)]
+            for name, scores in self._read(texts).items():
+                for i, values in zip(chosen, scores, strict=True):
+                    accepted[name][i] = values
+            done += len(chosen)
+            if self._progress is not None:
+                self._progress("trace", done, len(prompts))
+        return Recorded(outputs, accepted)
+
+    def _groups(self, prompts: Sequence[Sequence[int]], output_tokens: Sequence[int]) -> Iterator[list[int]]:
+        """Rows of about equal outputs together: a group generates as long as its longest."""
+        order = sorted(range(len(prompts)), key=lambda i: (output_tokens[i], len(prompts[i])))
+        for start in range(0, len(order), self._rows):
+            yield order[start : start + self._rows]
+
+    def _generate(
+        self, prompts: Sequence[Sequence[int]], lengths: Sequence[int], sampling: Sampling
+    ) -> list[list[int]]:
+        target = self._target
+        rows = range(len(prompts))
+        requests = list(sampling.requests)
+        # Where the context ends, the tail is shorter.
+        lengths = [min(n, self._span - len(p)) for n, p in zip(lengths, prompts, strict=True)]
+        made: list[list[int]] = []
+        for row in rows:
+            keyed = sampling._replace(requests=[requests[row]])
+            made.append([int(t) for t in target.prefill([row], [0], [prompts[row]], keyed).tolist()])
+        while going := [row for row in rows if len(made[row]) < lengths[row]]:
+            nothing = np.zeros((len(going), 0), np.int64)
+            verified = target.verify(
+                going,
+                [made[row][-1] for row in going],
+                [len(prompts[row]) + len(made[row]) for row in going],
+                [0] * len(going),
+                nothing,
+                sampling=sampling._replace(requests=[requests[row] for row in going]),
+            )
+            for row, tokens in zip(going, verified.tokens, strict=True):
+                made[row] += tokens
+        return made
+
+    def _read(self, texts: Sequence[_Text]) -> dict[str, list[Scores]]:
+        """By draft and text: the agreement (0 or 1, or a probability) at every output token."""
+        if self._sampling.greedy:
+            return {name: self._agreement(runner, texts) for name, runner in self._drafts.items()}
+        p = self._probability(self._target, texts)
+        scores: dict[str, list[Scores]] = {}
+        for name, runner in self._drafts.items():
+            q = self._probability(runner, texts)
+            scores[name] = [
+                (said / wanted.clamp_min(1e-30)).clamp_max(1.0).numpy()
+                for said, wanted in zip(q, p, strict=True)
+            ]
+        return scores
+
+    def _agreement(self, runner: ModelRunner, texts: Sequence[_Text]) -> list[Scores]:
+        return [
+            (logits.argmax(-1).cpu() == torch.tensor(text.tokens[text.prompt :])).double().numpy()
+            for text, logits in _logits(runner, texts, self._vocabulary)
+        ]
+
+    def _probability(self, runner: ModelRunner, texts: Sequence[_Text]) -> list[torch.Tensor]:
+        """Of each output token, after temperature and top-p: float64, on the host."""
+        found = []
+        for text, logits in _logits(runner, texts, self._vocabulary):
+            spread = distribution(logits, self._sampling.temperature, self._sampling.top_p)
+            tokens = torch.tensor(text.tokens[text.prompt :], device=spread.device)
+            found.append(spread.gather(1, tokens[:, None])[:, 0].double().cpu())
+        return found
+
+
+def _logits(
+    runner: ModelRunner, texts: Sequence[_Text], vocabulary: int
+) -> Iterator[tuple[_Text, torch.Tensor]]:
+    """Of each text, logits ``[output tokens, V]`` for every token behind its prompt, in order.
+
+    Several texts are read in one pass, as many as bounded memory allows; text i is in slot i.
+    """
+    most = max(1, LOGIT_BYTES // (8 * vocabulary))
+    first = 0
+    while first < len(texts):
+        last, written, read = first, 0, 0
+        while last < len(texts):
+            text = texts[last]
+            written, read = written + len(text.tokens) - text.prompt, read + len(text.tokens)
+            if last > first and (written > most or read > PROMPT_SHARE * most):
+                break
+            last += 1
+        yield from _pass(runner, list(range(first, last)), texts[first:last])
+        first = last
+
+
+@torch.inference_mode()
+def _pass(
+    runner: ModelRunner, slots: Sequence[int], texts: Sequence[_Text]
+) -> list[tuple[_Text, torch.Tensor]]:
+    lengths = [len(text.tokens) - 1 for text in texts]  # nothing comes after the last token
+    packed = torch.tensor([token for text in texts for token in text.tokens[:-1]], device=runner.device)
+    starts = np.cumsum([0, *lengths])
+    chosen = np.concatenate(
+        [np.arange(start + text.prompt - 1, start + n)
+         for start, n, text in zip(starts, lengths, texts, strict=False)]
+    )  # fmt: skip
+    index = torch.from_numpy(chosen).to(runner.device)
+    logits = runner.forward(packed, Rows(slots, lengths, lengths), chosen=index)
+    counts = [n - text.prompt + 1 for n, text in zip(lengths, texts, strict=True)]
+    parts = torch.split(logits, counts)
+    return list(zip(texts, parts, strict=True))

@@ -1,0 +1,141 @@
+"""``spinsim run``: one scenario on real devices, through the same engine and policies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spinsim.costs.base import Predictor
+from spinsim.costs.for_scenario import build_predictor
+from spinsim.engine.engine import Engine
+from spinsim.engine.inputs import InputLog
+from spinsim.engine.kv import kv_pools
+from spinsim.engine.records import Records
+from spinsim.live.deployment import Deployment, deploy
+from spinsim.live.load import found_devices, other_hardware
+from spinsim.live.prompts import Prompted, materialise
+from spinsim.live.quiet_interpreter import quiet
+from spinsim.live.world import LiveWorld
+from spinsim.results.hindsight import of_recording
+from spinsim.results.publish import Progress, Summary, publish
+from spinsim.scenario import Scenario
+from spinsim.scenario_file import LoadedScenario
+from spinsim.scenario_file.one_world import not_read
+from spinsim.serving import engine_settings, lay_out, policies_for, trusting
+from spinsim.workload.for_scenario import build_workload
+from spinsim.workload.request import Workload
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A finished live run.
+
+    ``outputs``: each request's tokens, cut at its end. ``slots_held``: KV slots of target and
+    drafts that somebody still holds; 0 after a run that was not cut short.
+    """
+
+    records: Records
+    workload: Workload
+    log: InputLog
+    outputs: dict[int, list[int]]
+    slots_held: int
+    error: BaseException | None
+
+
+def run_scenario(
+    scenario: Scenario,
+    base_dir: Path,
+    deployment: Deployment,
+    progress: Progress | None = None,
+    *,
+    prompted: Prompted | None = None,
+    predictor: Predictor | None = None,
+) -> Ran:
+    """Serve the scenario's workload once with deployed models.
+
+    ``prompted`` and ``predictor`` replace what the scenario says, for repeated runs. A worker's
+    failure or Ctrl-C ends the run: the records keep what there is and say why.
+    """
+    if prompted is None:
+        prompted = materialise(scenario, build_workload(scenario, base_dir), deployment.models.target)
+    layout = lay_out(scenario)
+    predictor = predictor or build_predictor(trusting(scenario), base_dir)
+    policies = policies_for(scenario, layout, predictor, base_dir)
+    settings = engine_settings(scenario, layout, deployment.kv_tokens)
+    pools = kv_pools(settings)
+    world = LiveWorld(
+        layout.lanes,
+        deployment.executor(scenario, layout.lanes),
+        prompted.prompts,
+        end_of_text=prompted.end_of_text,
+        stops=prompted.stops,
+        score_catch_ups=policies.selector.full_information,
+        paging=deployment.paging(pools),
+    )
+    total = len(prompted.workload.requests)
+
+    def report(ended: int) -> None:
+        if progress is not None:
+            progress("run", ended, total)
+
+    drafts = tuple(scenario.models.drafts)
+    engine = Engine(world, prompted.workload, policies, settings, drafts, ended=report, pools=pools)
+    engine.start()
+    error: BaseException | None = None
+    records = engine.records
+    with quiet():
+        world.env.start_clock()
+        try:
+            world.env.run(until=engine.done)
+        except (KeyboardInterrupt, Exception) as caught:
+            error = caught
+            records.interrupted = "interrupted" if isinstance(caught, KeyboardInterrupt) else str(caught)
+            records.ended_ns = int(world.env.now)
+        elapsed_ns = world.env.wall_ns()
+    world.close()
+    records.kv_capacity_tokens = deployment.kv_tokens
+    records.orchestrator_s = (elapsed_ns - world.env.waited_ns) * 1e-9
+    records.idle_caused_s = records.idle_caused_ns() * 1e-9
+    outputs = {
+        request: tokens[: records.requests[request].output_tokens]
+        for request, tokens in world.outputs.items()
+    }
+    held = sum(pool.used_slots for pool in pools.every)
+    return Ran(records, prompted.workload, world.env.log, outputs, held, error)
+
+
+def run(loaded: LoadedScenario, out: Path | None, progress: Progress | None = None) -> Summary:
+    """Load the models, serve the workload, write the results folder; returns the summary.
+
+    Raises InputError before anything runs for what cannot be run, and LaneError after the
+    partial results are written when a worker failed.
+    """
+    scenario = loaded.scenario
+    predictor = build_predictor(trusting(scenario), loaded.base_dir)
+    deployment = deploy(scenario, loaded.base_dir, progress)
+    ran = run_scenario(scenario, loaded.base_dir, deployment, progress, predictor=predictor)
+    notes: dict[str, Any] = {
+        "models": deployment.models.notes,
+        "found_devices": found_devices(scenario),
+        "other_hardware": other_hardware(scenario),
+        "not_read": not_read(scenario, "live"),
+        "kv_slots": deployment.kv_slots,
+        "kv_slots_held": ran.slots_held,
+    }
+    notes["regret"], curves = of_recording(scenario, loaded.base_dir, ran.records, ran.workload, predictor)
+    summary = publish(
+        loaded,
+        out,
+        ran.records,
+        ran.workload,
+        mode="live",
+        acceptance_source="models",
+        progress=progress,
+        log=ran.log,
+        notes=notes,
+        extras={"regret.json": curves} if curves else None,
+    )
+    if ran.error is not None and not isinstance(ran.error, KeyboardInterrupt):
+        raise ran.error
+    return summary

@@ -1,0 +1,132 @@
+"""``spinsim validate``: the same cells live, with repetitions, and simulated; and how far apart they are.
+
+Two halves. The live one needs the devices; it leaves a folder. The simulated one needs that folder alone, so
+that a mended cost model or another profile is judged by the same live runs, on any machine (:func:`again`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from spinsim.errors import InputError
+from spinsim.lab.store import write_atomically
+from spinsim.results.environment import environment
+from spinsim.scenario import ProfileCosts, RooflineCosts
+from spinsim.studies.validation.agreement import overall
+from spinsim.studies.validation.folder import Folder
+from spinsim.studies.validation.operations import operation_errors
+from spinsim.studies.validation.options import Options
+from spinsim.studies.validation.plan import Cell
+from spinsim.studies.validation.simulated_cells import Replacement, simulate_cells
+
+Progress = Callable[[str, float, float], None]
+Numbers = dict[str, Any]
+
+SCHEMA = "spinsim.validation/2"
+
+
+def validate(
+    cells: Sequence[Cell],
+    out: Path,
+    options: Options,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Numbers:
+    """Every cell in both worlds: all live runs first, then all simulations. ``resume`` keeps finished live
+    cells.
+
+    Returns what is saved as ``validation.json`` in ``out``. Raises InputError as runs and simulations do.
+    """
+    live_half(cells, out, options, resume=resume, force=force, progress=progress)
+    return again(
+        out,
+        intervals=options.intervals,
+        workers=options.workers,
+        plugins=options.plugins,
+        progress=progress,
+    )
+
+
+def live_half(
+    cells: Sequence[Cell],
+    out: Path,
+    options: Options,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """The live runs alone, kept in ``out`` for :func:`again`. Raises InputError as runs do."""
+    from spinsim.studies.validation.live_cells import run_live  # torch
+
+    run_live(cells, Folder(out, resume=resume, force=force), options, progress)
+
+
+def again(
+    out: Path,
+    *,
+    profile: Path | None = None,
+    roofline: bool = False,
+    intervals: int = 20,
+    workers: int | None = 0,
+    plugins: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Numbers:
+    """The simulated half of the validation in ``out``, of the cells whose live runs are finished.
+
+    ``profile`` replaces the one that the live half was planned with: policies believe in it too, so that a
+    policy that asks the predictor may decide otherwise than it did live. ``roofline``: as if there were none,
+    by hardware sheets. ``validation.json`` and the report are replaced. Raises InputError where ``out`` holds
+    no live runs.
+    """
+    if not out.is_dir():
+        raise InputError("no such folder; one that `spinsim validate` wrote", file=str(out))
+    if profile is not None and not profile.is_file():
+        raise InputError("no such file; a profile", file=str(profile))
+    folder = Folder(out, resume=True)
+    plan = folder.plan()
+    found = simulate_cells(
+        out, plan["cells"], intervals, _replacement(profile, roofline), workers, plugins, progress
+    )
+    done = [cell for cell in found if "error" not in cell]
+    failed = [*plan.get("failed", ()), *(cell for cell in found if "error" in cell)]
+    if found and not done:
+        raise InputError(found[0]["error"], file=str(out))
+    options = asdict(replace(Options(**plan["options"]), intervals=intervals))
+    del options["workers"], options["plugins"]
+    result = {
+        "schema": SCHEMA,
+        "options": options,
+        "profile": "roofline" if roofline else None if profile is None else profile.name,
+        "drift": [point for deployed in plan["deployments"] for point in deployed["drift"]],
+        "wall_s": _sums([deployed["wall_s"] for deployed in plan["deployments"]]),
+        **overall(done),
+        "operations": operation_errors(done),
+        "cells": done,
+        "failed": failed,
+        "environment": environment(),
+    }
+    from spinsim.pages.validation import validation_report  # matplotlib: half a second
+
+    write_atomically(out / "report.html", validation_report(result))
+    folder.finish(result)
+    return result
+
+
+def _replacement(profile: Path | None, roofline: bool) -> Replacement:
+    if roofline:
+        return RooflineCosts(model="roofline")
+    return None if profile is None else ProfileCosts(model="profile", path=str(profile.resolve()))
+
+
+def _sums(parts: Sequence[dict[str, float]]) -> dict[str, float]:
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: sum(part.get(name, 0.0) for part in parts) for name in names}
+
+
+__all__ = ["Options", "again", "live_half", "validate"]

@@ -1,0 +1,133 @@
+"""How operations of one device slow each other down: the law, older factors, and the fit."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spinsim.costs.contention import USUAL_LAW, Demand, Factors, InTurn, KernelLaw, Law, side_by_side
+from spinsim.costs.contention_fit import Group, errors, fit_law, held_out
+
+LAW = KernelLaw(launch_s=1e-6, wait=0.5, share=0.25)
+VERIFY = Demand(-1, 6e-3, 388.0, 4.8e-3)  # long kernels, busy for most of the time
+SMALL = Demand(0, 0.6e-3, 112.0, 0.12e-3)  # short ones that mostly launch
+LARGE = Demand(1, 6e-3, 1072.0, 3e-3)
+
+demands = st.builds(
+    lambda seconds, kernels, busy: Demand(0, seconds, float(kernels), busy * seconds),
+    st.floats(1e-4, 1e-1),
+    st.integers(1, 3000),
+    st.floats(0.0, 1.0),
+)
+laws = st.sampled_from([LAW, USUAL_LAW, InTurn()])
+
+
+def test_by_hand() -> None:
+    kernel_s = 4.8e-3 / 388
+    expected = 1 + 112 / 0.6e-3 * (1e-6 + 0.5 * 0.8 * kernel_s) + 0.25 * 0.2 * 0.8
+    assert LAW.slowdowns([SMALL, VERIFY])[0] == pytest.approx(expected)
+
+
+def test_short_kernels_suffer_beside_long_ones_and_hardly_the_other_way_round() -> None:
+    draft, target = USUAL_LAW.slowdowns([SMALL, VERIFY])
+    assert draft > 2.0
+    assert target < 1.3
+
+
+@given(laws, st.lists(demands, max_size=6))
+def test_no_one_is_faster_in_company(law: Law, running: list[Demand]) -> None:
+    slow = law.slowdowns(running)
+    assert all(factor >= 1.0 for factor in slow)
+    if len(running) == 1:
+        assert slow == [1.0]
+
+
+@given(laws, st.lists(demands, min_size=1, max_size=5), demands)
+def test_one_more_neighbour_never_helps(law: Law, running: list[Demand], other: Demand) -> None:
+    before, after = law.slowdowns(running), law.slowdowns([*running, other])
+    assert all(a >= b - 1e-9 for a, b in zip(after, before, strict=False))
+
+
+@given(laws, st.lists(demands, min_size=1, max_size=5))
+def test_side_by_side_lasts_as_long_as_the_longest_and_never_less(law: Law, running: list[Demand]) -> None:
+    ends = side_by_side(law, running)
+    assert all(end >= one.seconds * (1 - 1e-9) for end, one in zip(ends, running, strict=True))
+
+
+def test_in_turn_is_in_turn() -> None:
+    """Equal work that shares a device ends when the last of a queue would."""
+    assert side_by_side(InTurn(), [Demand(0, 2.0), Demand(1, 2.0), Demand(2, 2.0)]) == pytest.approx(
+        [6.0] * 3
+    )
+    assert max(side_by_side(InTurn(), [Demand(0, 1.0), Demand(1, 3.0)])) == pytest.approx(4.0)
+
+
+def test_older_factors_mean_what_they_meant() -> None:
+    """Of a target and one draft: a factor each, whatever they do."""
+    asked = []
+
+    def factor(draft: int, target_lane: bool) -> float:
+        asked.append((draft, target_lane))
+        return {(1, True): 1.1, (1, False): 2.4}[draft, target_lane]
+
+    law = Factors(factor, USUAL_LAW)
+    assert law.slowdowns([VERIFY, LARGE]) == pytest.approx([1.1, 2.4])
+    assert law.slowdowns([Demand(-1, 1.0), Demand(1, 1e-4)]) == pytest.approx([1.1, 2.4])
+    assert sorted(set(asked)) == [
+        (1, False),
+        (1, True),
+    ]  # other drafts' are not asked for: they may be unknown
+    beside = USUAL_LAW.slowdowns([SMALL, LARGE])
+    assert law.slowdowns([SMALL, LARGE]) == pytest.approx(beside)
+
+
+def test_factors_of_several_neighbours_add_up() -> None:
+    law = Factors(lambda draft, target_lane: 1.5)
+    running = [Demand(-1, 1.0), Demand(0, 1.0), Demand(1, 1.0)]
+    assert law.slowdowns(running) == pytest.approx([2.0] * 3)
+
+
+def measured(law: KernelLaw, noise: float = 0.0) -> list[Group]:
+    """Pairs, three and all four of some operations, as ``law`` slows them."""
+    sizes = [VERIFY, SMALL, LARGE, Demand(0, 3e-3, 784.0, 0.7e-3)]
+    subsets = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3), (1, 2, 3), (0, 1, 2, 3)]
+    random = np.random.default_rng(0)
+    groups = []
+    for subset in subsets:
+        chosen = tuple(sizes[i] for i in subset)
+        slow = law.slowdowns(chosen)
+        seconds = [one.seconds * factor for one, factor in zip(chosen, slow, strict=True)]
+        groups.append(Group(chosen, tuple(s * math.exp(noise * random.normal()) for s in seconds)))
+    return groups
+
+
+def test_the_fit_finds_the_law_that_was_measured() -> None:
+    law = KernelLaw(launch_s=2.2e-6, wait=0.5, share=0.4)
+    found = fit_law(measured(law))
+    assert found.launch_s == pytest.approx(law.launch_s, rel=0.1)
+    assert found.wait == pytest.approx(law.wait, rel=0.1)
+    assert found.share == pytest.approx(law.share, abs=0.1)
+
+
+def test_what_was_held_out_is_predicted() -> None:
+    wrong = held_out(measured(KernelLaw(2.2e-6, 0.5, 0.4), noise=0.02))
+    assert len(wrong) == sum(len(group.seconds) for group in measured(LAW))
+    assert max(map(abs, wrong)) < 0.1
+
+
+def test_without_a_measurement_the_law_is_the_usual_one() -> None:
+    assert fit_law([]) == USUAL_LAW
+    assert held_out(measured(LAW)[:1]) == []
+
+
+def test_one_pair_does_not_send_the_law_astray() -> None:
+    """What it cannot tell stays near the usual."""
+    pair = measured(USUAL_LAW)[3]
+    law = fit_law([pair])
+    assert max(map(abs, errors(law, pair))) < 0.01
+    for group in measured(USUAL_LAW):
+        assert max(map(abs, errors(law, group))) < 0.1

@@ -1,0 +1,92 @@
+"""timeline.json is a trace that Perfetto opens: ordered, nested, with every arrow at both ends."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from spinsim.engine.records import Records
+from spinsim.results.timeline import LANES, MICRO_BATCHES, timeline, write_timeline
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory: pytest.TempPathFactory, records: Records) -> dict:
+    path = tmp_path_factory.mktemp("timeline") / "timeline.json"
+    write_timeline(path, records)
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_time_never_runs_backwards_and_no_slice_is_negative(trace: dict) -> None:
+    events = [event for event in trace["traceEvents"] if event["ph"] != "M"]
+    assert [event["ts"] for event in events] == sorted(event["ts"] for event in events)
+    assert all(event["dur"] >= 0 for event in events if event["ph"] == "X")
+
+
+def test_every_track_is_named_once(trace: dict) -> None:
+    used = {(e["pid"], e["tid"]) for e in trace["traceEvents"] if e["ph"] != "M"}
+    named = [(e["pid"], e["tid"]) for e in trace["traceEvents"] if e["name"] == "thread_name"]
+    assert used == set(named)
+    assert len(named) == len(set(named))
+    names = {e["args"]["name"] for e in trace["traceEvents"] if e["name"] == "thread_name"}
+    assert names == {"target [gpu0]", "drafts@gpu1 [gpu1]", "micro-batch 0", "micro-batch 1"}
+
+
+def test_slices_of_a_lane_follow_each_other_and_those_of_a_round_nest(trace: dict) -> None:
+    tracks = defaultdict(list)
+    for event in trace["traceEvents"]:
+        if event["ph"] == "X":
+            tracks[event["pid"], event["tid"]].append(event)
+    for (process, _), events in tracks.items():
+        if process == LANES:
+            for before, after in pairwise(events):
+                assert before["ts"] + before["dur"] <= after["ts"] + 1e-3
+    for (process, _), events in tracks.items():
+        if process == MICRO_BATCHES:
+            end = 0.0
+            for event in events:
+                if event["cat"] == "round":
+                    assert event["ts"] >= end - 1e-3, "rounds of one micro-batch overlap"
+                    end = event["ts"] + event["dur"]
+                else:
+                    assert event["ts"] + event["dur"] <= end + 1e-3
+
+
+def test_an_arrow_from_each_proposal_to_its_verification(trace: dict, records: Records) -> None:
+    ends = Counter((event["id"], event["ph"]) for event in trace["traceEvents"] if event["ph"] in "sf")
+    assert set(ends.values()) == {1}
+    starts = {i for i, phase in ends if phase == "s"}
+    assert starts == {i for i, phase in ends if phase == "f"}
+    assert starts == {i for i, kind in enumerate(records.operations.kind) if kind == 2}
+
+
+def test_slices_name_draft_rows_and_tokens(trace: dict, records: Records) -> None:
+    proposals = [e for e in trace["traceEvents"] if e.get("cat") == "propose"]
+    o = records.operations
+    for event in proposals:
+        i = event["args"]["operation"]
+        assert event["name"] == f"{records.drafts[o.model[i]]} {o.rows[i]}x{o.tokens[i]}"
+        assert event["args"]["draft"] == records.drafts[o.model[i]]
+        assert event["dur"] == pytest.approx((o.finished_ns[i] - o.started_ns[i]) / 1e3, abs=1e-3)
+
+
+def test_the_cap_is_kept_and_said(records: Records) -> None:
+    capped = timeline(records, cap=25)
+    operations = [e for e in capped["traceEvents"] if e["ph"] == "X" and e["pid"] == LANES]
+    assert len(operations) == 25
+    said = capped["otherData"]
+    assert (said["operations_shown"], said["operations"]) == (25, len(records.operations.lane))
+    assert not said["complete"]
+    last = max(e["ts"] for e in operations)
+    assert all(e["ts"] <= last for e in capped["traceEvents"] if e["ph"] == "X" and e["cat"] == "round")
+    assert timeline(records, cap=None)["otherData"]["complete"]
+
+
+def test_a_run_that_did_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "timeline.json"
+    write_timeline(path, Records(lanes=(("target", ("gpu0",)),), drafts=()))
+    document = json.loads(path.read_text(encoding="utf-8"))
+    assert {event["ph"] for event in document["traceEvents"]} == {"M"}
