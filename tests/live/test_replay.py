@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from spinsim.cli import app
 from spinsim.errors import InputError
 from spinsim.scenario.yaml_places import parse
-from spinsim.scenario_file import apply_overrides
+from spinsim.scenario_file.load import apply_overrides
 from spinsim.studies.replay import replay
 from spinsim.studies.run import run
 from tests.validation.tiny_models import tiny_scenario
