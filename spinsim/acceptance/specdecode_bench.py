@@ -8,6 +8,7 @@ from typing import Any
 
 from spinsim.errors import InputError
 from spinsim.recording import Recording, Trace
+from spinsim.text_files import DAMAGED, open_text
 
 PREFIX = "acc_"
 
@@ -28,7 +29,7 @@ def load_specdecode_bench(path: Path, key: str = "acceptance.path") -> Trace:
     prompts: list[int] = []
     runs: dict[str, list[list[int]]] = {}
     try:
-        with path.open(encoding="utf-8") as file:
+        with open_text(path) as file:
             for line, text in enumerate(file, 1):
                 if text.isspace():
                     continue
@@ -48,7 +49,7 @@ def load_specdecode_bench(path: Path, key: str = "acceptance.path") -> Trace:
                 prompts.append(prompt)
                 for drafter, values in drafters.items():
                     runs.setdefault(drafter, []).append(values)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, *DAMAGED) as error:
         raise InputError(f"cannot read {path}: {error}; a SpecDecode-Bench recording", key=key) from error
     if not keys:
         raise InputError(f"{path} holds no recording; JSON Lines with acc_<drafter>.acc_len", key=key)

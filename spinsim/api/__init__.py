@@ -18,6 +18,9 @@ Options have the names of the command line. ``set`` takes {"key.path": value}. F
 extra ``notebook``). Experiments run in processes of their own, one a core (``workers=0``: in this one); a
 script that calls them needs ``if __name__ == "__main__":``. With ``out`` their results are kept as they come,
 and ``resume=True`` goes on where a killed one stopped. Bad input raises :class:`spinsim.errors.InputError`.
+Where cells of an experiment fail, :class:`CellsFailed` is raised, whose ``result`` has the figures of the
+others. Results show themselves in a notebook. ``load``, ``simulate``, ``run``, ``profile`` and ``trace``
+take a scenario as a path, as the text of a YAML (a string with line breaks) or as a mapping of what it holds.
 """
 
 from __future__ import annotations
@@ -44,9 +47,11 @@ if TYPE_CHECKING:
     from spinsim.api.search import Capacity, Tuning, capacity, tune
     from spinsim.errors import InputError
     from spinsim.scenario_file import load
+    from spinsim.studies.failed import CellsFailed
 
 __all__ = [
     "Capacity",
+    "CellsFailed",
     "Comparison",
     "InputError",
     "Profiling",
@@ -94,6 +99,7 @@ _HOMES = {
     "spinsim.api.runs": ("Results", "open_results", "replay", "report", "run", "schema", "simulate"),
     "spinsim.api.search": ("Capacity", "Tuning", "capacity", "tune"),
     "spinsim.errors": ("InputError",),
+    "spinsim.studies.failed": ("CellsFailed",),
     "spinsim.scenario_file": ("load",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 from spinsim.errors import InputError
 from spinsim.lab.evaluate import Lab
@@ -14,11 +14,13 @@ from spinsim.lab.store import Store, open_store
 from spinsim.policies.plugins import load_plugins
 from spinsim.scenario_file import LoadedScenario, load
 from spinsim.scenario_file.variants import override
+from spinsim.studies.failed import CellsFailed
 
 PathLike = str | Path
 Settings = Mapping[str, Any] | Sequence[str] | str  # {"key.path": value}, or "key.path=value" texts
 Texts = Sequence[str] | str  # several, or one
 Paths = Sequence[PathLike] | PathLike
+ScenarioLike = PathLike | Mapping[str, Any]  # a file, its YAML as a text with line breaks, or its contents
 Progress = Callable[[str, float, float], None]  # (phase, done, total)
 
 
@@ -67,7 +69,7 @@ def several(**counts: int) -> None:
 
 
 def loaded(
-    scenario: PathLike,
+    scenario: ScenarioLike,
     settings: Settings,
     seed: int | None,
     device: str | None = None,
@@ -76,7 +78,17 @@ def loaded(
     """A valid scenario with what is overridden. Raises InputError with a line per problem."""
     load_plugins(paths(plugins))
     seeds = () if seed is None else (f"seed={seed}",)
-    return load(Path(scenario), [*overrides(settings), *seeds], device)
+    return load(scenario, [*overrides(settings), *seeds], device)
+
+
+R = TypeVar("R")
+
+
+def whole(result: R, summary: dict[str, Any]) -> R:
+    """``result``. Raises CellsFailed, which has it, where cells of the experiment failed."""
+    if summary["failed"]:
+        raise CellsFailed(result, summary)
+    return result
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from spinsim.api.common import (
     PathLike,
     Paths,
     Progress,
+    ScenarioLike,
     Settings,
     Texts,
     at_least,
@@ -118,7 +119,7 @@ class Validation:
 
 
 def profile(
-    scenario: PathLike,
+    scenario: ScenarioLike,
     *,
     out: PathLike | None = None,
     quick: bool = False,
@@ -160,7 +161,7 @@ def profile(
 
 
 def profile_again(
-    scenario: PathLike,
+    scenario: ScenarioLike,
     *,
     out: PathLike | None = None,
     set: Settings = (),
@@ -184,7 +185,7 @@ def profile_again(
 
 
 def trace(
-    scenario: PathLike,
+    scenario: ScenarioLike,
     *,
     out: PathLike | None = None,
     force: bool = False,

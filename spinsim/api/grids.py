@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from spinsim.api.common import PathLike, Paths, Settings, Texts, Where, lab, overrides, paths, texts
+from spinsim.api.common import PathLike, Paths, Settings, Texts, Where, lab, overrides, paths, texts, whole
 from spinsim.api.frames import frame
 from spinsim.lab.rows import records
 from spinsim.policies.plugins import load_plugins
@@ -33,6 +33,15 @@ class Sweep:
         said = f"{cells} cells over {', '.join(self.result.axes)}" + (f", {failed} failed" if failed else "")
         return f"Sweep({self.result.scenario}: {said})"
 
+    def _repr_html_(self) -> str:
+        from spinsim.api.notebook import shown
+        from spinsim.pages.sweep import grouped, mean_shown
+
+        axes, metrics = self.result.axes, self.result.metrics[:4]
+        groups = grouped([row for row in self.result.rows if row.summary is not None], axes)
+        rows = [[*key, *(mean_shown(metric, rows) for metric in metrics)] for key, rows in groups.items()]
+        return shown(repr(self), [*axes, *(metric.title for metric in metrics)], rows)
+
     @cached_property
     def frame(self) -> pd.DataFrame:
         """A row a cell: its place in the grid, and every number of its summary by dotted path."""
@@ -51,6 +60,25 @@ class Comparison:
         verdicts = (f"{name} {effect.verdict}" for name, effect in first.items() if effect.verdict)
         said = f"{self.result.metrics[0].path} against {self.result.baseline}: {', '.join(verdicts)}"
         return f"Comparison({said}; {len(self.result.seeds)} seeds)"
+
+    def _repr_html_(self) -> str:
+        from spinsim.api.notebook import shown as table
+        from spinsim.pages.study_parts import changed, changed_spread, shown
+
+        rows = [
+            [
+                effect.metric.title,
+                name,
+                shown(effect.metric, effect.mean.estimate),
+                changed(effect),
+                changed_spread(effect),
+                "baseline" if name == self.result.baseline else effect.verdict or "",
+            ]
+            for effects in zip(*self.result.effects.values(), strict=True)
+            for name, effect in zip(self.result.effects, effects, strict=True)
+        ]
+        header = ["", "alternative", "mean", "difference", "95 % interval", "verdict"]
+        return table(repr(self), header, rows, self.result.notes)
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -94,7 +122,7 @@ def sweep(
 
     ``grid``: values by key, or by any name {label: {key: value}}; or ``key=v1,v2`` texts as ``--grid``
     takes them. ``scenario`` may be a sweep's YAML. ``where``: see :class:`spinsim.api.Where`. Raises
-    InputError before anything runs; a failed cell is a row without numbers.
+    InputError before anything runs, and CellsFailed for failed cells, which are rows without numbers.
     """
     loaded_plugins = load_plugins(paths(plugins))
     plan = _sweep.read_sweep(Path(scenario)) or _sweep.SweepPlan(Path(scenario), ())
@@ -113,7 +141,8 @@ def sweep(
     )
     with lab("sweep", **where) as place:
         result = _sweep.sweep(plan, place)
-    return Sweep(result, finish_sweep(place.store, result))
+    summary = finish_sweep(place.store, result)
+    return whole(Sweep(result, summary), summary)
 
 
 def compare(
@@ -154,4 +183,5 @@ def compare(
             baseline=baseline,
             plugins=loaded_plugins,
         )
-    return Comparison(result, finish_comparison(place.store, result))
+    summary = finish_comparison(place.store, result)
+    return whole(Comparison(result, summary), summary)

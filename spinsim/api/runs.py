@@ -10,7 +10,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from spinsim.api.common import PathLike, Paths, Progress, Settings, loaded, overrides, paths, several
+from spinsim.api.common import (
+    PathLike,
+    Paths,
+    Progress,
+    ScenarioLike,
+    Settings,
+    loaded,
+    overrides,
+    paths,
+    several,
+)
 from spinsim.api.frames import frame, parquet
 from spinsim.errors import InputError
 from spinsim.policies.plugins import load_plugins
@@ -33,6 +43,11 @@ class Results:
         ended = f"{s['requests']['completed']} of {s['requests']['submitted']} requests"
         name = f"{s['scenario']}, {s['mode']}, seed {s['seed']}"
         return f"Results({name}: {self.goodput:,.0f} tokens/s, {ended})"
+
+    def _repr_html_(self) -> str:
+        from spinsim.api.notebook import run_shown
+
+        return run_shown(self.summary)
 
     @property
     def goodput(self) -> float:
@@ -75,7 +90,7 @@ class Results:
 
 
 def simulate(
-    scenario: PathLike,
+    scenario: ScenarioLike,
     *,
     set: Settings = (),
     seed: int | None = None,
@@ -118,7 +133,7 @@ def simulate(
 
 
 def run(
-    scenario: PathLike,
+    scenario: ScenarioLike,
     out: PathLike,
     *,
     set: Settings = (),

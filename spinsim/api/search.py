@@ -8,7 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from spinsim.api.common import PathLike, Paths, Settings, Texts, Where, at_least, lab, overrides, paths, texts
+from spinsim.api.common import (
+    PathLike,
+    Paths,
+    Settings,
+    Texts,
+    Where,
+    at_least,
+    lab,
+    overrides,
+    paths,
+    texts,
+    whole,
+)
 from spinsim.api.frames import frame
 from spinsim.errors import InputError
 from spinsim.lab.rows import records
@@ -33,6 +45,15 @@ class Capacity:
     def __repr__(self) -> str:
         rate = "; ".join(self.result.notes) if self.requests_per_s is None else f"{self.requests_per_s:.4g}/s"
         return f"Capacity({self.result.scenario}: {rate})"
+
+    def _repr_html_(self) -> str:
+        from spinsim.api.notebook import shown
+        from spinsim.pages.run_terminal import number, percent
+        from spinsim.pages.search import rate_text
+
+        rows = [[number(p.rate, 4), percent(p.mean), len(p.attainments)] for p in self.result.curve]
+        title = f"{self.result.scenario}: {rate_text(self.result.rate)}"
+        return shown(title, ["requests/s", "attainment", "seeds"], rows, self.result.notes)
 
     @property
     def requests_per_s(self) -> float | None:
@@ -67,6 +88,25 @@ class Tuning:
         winners = (f"{w.name} {w.gain[0].verdict or 'undecided'}" for w in self.result.winners)
         said = ", ".join(winners) or "nothing chosen"
         return f"Tuning({self.result.scenario}: {len(self.result.trials)} trials; {said})"
+
+    def _repr_html_(self) -> str:
+        from spinsim.api.notebook import shown as table
+        from spinsim.pages.study_parts import changed, changed_spread, shown
+
+        rows = [
+            [
+                winner.name,
+                effect.metric.title,
+                shown(effect.metric, effect.mean.estimate),
+                changed(effect),
+                changed_spread(effect),
+                effect.verdict or "",
+            ]
+            for winner in self.result.winners
+            for effect in winner.gain
+        ]
+        header = ["winner", "", "mean", "gain", "95 % interval", "verdict"]
+        return table(repr(self), header, rows, self.result.notes)
 
     @property
     def best(self) -> _tune.Winner:
@@ -155,7 +195,8 @@ def capacity(
     )
     with lab("capacity", **where) as place:
         result = _capacity.capacity(plan, place)
-    return Capacity(result, finish_capacity(place.store, result))
+    summary = finish_capacity(place.store, result)
+    return whole(Capacity(result, summary), summary)
 
 
 def tune(
@@ -211,4 +252,5 @@ def tune(
     )
     with lab("tuning", **where) as place:
         result = _tune.tune(plan, place)
-    return Tuning(result, finish_tuning(place.store, result))
+    summary = finish_tuning(place.store, result)
+    return whole(Tuning(result, summary), summary)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from spinsim.cli import options
-from spinsim.cli.support import exit_codes, experimenting, show_experiment
+from spinsim.cli.support import despite_failures, exit_codes, experimenting, show_experiment
 
 
 @exit_codes
@@ -42,7 +42,8 @@ def compare(
 
     folder = out or Path("results") / f"{scenarios[0].stem}-comparison"
     with experimenting(folder, quiet=quiet) as progress:
-        done = api.compare(
+        done = despite_failures(
+            api.compare,
             scenarios,
             policy,
             set=set_ or (),
@@ -86,7 +87,8 @@ def sweep(
 
     folder = out or Path("results") / f"{scenario.stem}-sweep"
     with experimenting(folder, quiet=quiet) as progress:
-        done = api.sweep(
+        done = despite_failures(
+            api.sweep,
             scenario,
             grid,
             set=set_ or (),
@@ -138,7 +140,8 @@ def capacity(
 
     folder = out or Path("results") / f"{scenario.stem}-capacity"
     with experimenting(folder, quiet=quiet) as progress:
-        done = api.capacity(
+        done = despite_failures(
+            api.capacity,
             scenario,
             slo=slo,
             attainment=attainment,
@@ -230,7 +233,8 @@ def tune(
 
     folder = out or Path("results") / f"{scenario.stem}-tuning"
     with experimenting(folder, quiet=quiet) as progress:
-        done = api.tune(
+        done = despite_failures(
+            api.tune,
             scenario,
             objectives=objective or "goodput",
             require=require or (),

@@ -14,6 +14,8 @@ app = typer.Typer(
     name="spinsim",
     cls=Commands,
     help="Simulate and run schedules of speculative decoding with several heterogeneous drafts.",
+    epilog="Exit codes: 0 done, 2 bad input, 1 failed while running (SPINSIM_TRACEBACK=1 in the environment "
+    "shows where), 130 interrupted (Ctrl-C or SIGTERM). Partial results are kept.",
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: rich would take as long to import as everything else
     pretty_exceptions_enable=False,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import typer
 
@@ -20,20 +22,22 @@ BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 # what comes with an extra only, so that a missing one is named by what installs it
 EXTRAS = {"torch": "live", "transformers": "live", "tokenizers": "live", "safetensors": "live"}
 P = ParamSpec("P")
+R = TypeVar("R")
 Progress = Callable[[str, float, float], None]
 
 
 def exit_codes(command: Callable[P, None]) -> Callable[P, None]:
     """Turn what a command raises into a line on stderr and an exit code.
 
-    2 for bad input, 130 for Ctrl-C, 1 for anything else; the environment's ``SPINSIM_TRACEBACK=1``
-    adds the traceback of the latter.
+    2 for bad input, 130 for Ctrl-C and SIGTERM, 1 for anything else; the environment's
+    ``SPINSIM_TRACEBACK=1`` adds the traceback of the latter.
     """
 
     @functools.wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            command(*args, **kwargs)
+            with terminable():
+                command(*args, **kwargs)
         except InputError as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(BAD_INPUT) from None
@@ -45,10 +49,31 @@ def exit_codes(command: Callable[P, None]) -> Callable[P, None]:
         except Exception as error:
             if os.environ.get("SPINSIM_TRACEBACK"):
                 traceback.print_exc()
-            typer.echo("; ".join([f"failed: {cause(error)}", *getattr(error, "__notes__", [])]), err=True)
+            from spinsim.policies.plugins import place_in_plugin
+
+            place = place_in_plugin(error)
+            said = f"failed: {place}: {cause(error)}" if place else f"failed: {cause(error)}"
+            typer.echo("; ".join([said, *getattr(error, "__notes__", [])]), err=True)
             raise typer.Exit(FAILED) from None
 
     return guarded
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM, as batch systems and containers send it, ends a command as Ctrl-C does: results are kept."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def cause(error: BaseException) -> str:
@@ -93,6 +118,17 @@ def experimenting(out: Path, *, quiet: bool) -> Iterator[Progress | None]:
         where = f"; finished cells are in {out}, --resume goes on with them" if kept else ""
         typer.echo(f"interrupted{where}", err=True)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def despite_failures(experiment: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """The result of an experiment, failed cells or not: :func:`show_experiment` tells of them."""
+    from spinsim.studies.failed import CellsFailed
+
+    try:
+        return experiment(*args, **kwargs)
+    except CellsFailed as error:
+        result: R = error.result
+        return result
 
 
 def show_experiment(

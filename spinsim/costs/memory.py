@@ -147,7 +147,7 @@ def _share(scenario: Scenario, device: str, here: list[_Placed]) -> dict[str, in
         )
     limits, fixed = scenario.limits, [model for model in here if model.override is not None]
     for model in fixed:
-        free = _claim(model, free, limits, scenario.policies.packing.name == "padded", numbers)
+        free = _claim(model, free, scenario, numbers)
     granted = {model.name: model.override for model in fixed if model.override is not None}
     sharing = [model for model in here if model.override is None]
     if not sharing:
@@ -155,26 +155,23 @@ def _share(scenario: Scenario, device: str, here: list[_Placed]) -> dict[str, in
     padded = any(model.name == TARGET for model in sharing) and scenario.policies.packing.name == "padded"
     tokens = _fill(free, sharing, limits, padded)
     need = limits.context_tokens
-    if tokens < need:
+    if tokens < scenario.kv.least(need):
         names = ", ".join(model.name for model in sharing)
         raise InputError(
             f"one request of {need} tokens does not fit: {tokens} KV tokens are left for each of {names} "
-            f"({numbers}); allowed: at most {tokens}, or more memory",
+            f"({numbers}); allowed: at most {_whole(scenario, tokens)}, or more memory",
             key="limits.context_tokens",
         )
     return granted | {model.name: tokens for model in sharing}
 
 
-def _claim(model: _Placed, free: float, limits: LimitsSpec, padded: bool, numbers: str) -> float:
+def _claim(model: _Placed, free: float, scenario: Scenario, numbers: str) -> float:
     """Bytes left of ``free`` after the capacity that the scenario fixes for ``model``."""
-    tokens = model.override or 0
-    if tokens < limits.context_tokens:
-        raise InputError(
-            f"{tokens} KV tokens cannot hold one request; "
-            f"allowed: at least limits.context_tokens ({limits.context_tokens})",
-            key=model.override_key,
-        )
-    copies = padded_workspace(tokens, limits) if padded and model.name == TARGET else 0
+    tokens, limits = model.override or 0, scenario.limits
+    if shortage := scenario.kv.shortage(tokens, limits.context_tokens):
+        raise InputError(shortage, key=model.override_key)
+    padded = scenario.policies.packing.name == "padded" and model.name == TARGET
+    copies = padded_workspace(tokens, limits) if padded else 0
     left = free - (tokens + copies) * model.kv_bytes
     if left < 0:
         raise InputError(
@@ -194,6 +191,12 @@ def _fill(free: float, sharing: list[_Placed], limits: LimitsSpec, padded: bool)
     doubled = int(free // (each + target))
     most = padded_workspace(doubled, limits)
     return doubled if most == doubled else int((free - most * target) // each)
+
+
+def _whole(scenario: Scenario, tokens: int) -> int:
+    """The longest context that a cache of ``tokens`` can hold."""
+    kv = scenario.kv
+    return tokens if kv.reserve == "full" else tokens // kv.block_tokens * kv.block_tokens
 
 
 def _gib(size: float) -> str:

@@ -83,7 +83,7 @@ class Engine:
 
     def _arrivals(self) -> Process:
         if self.workload.concurrency is not None:
-            for _ in range(self.workload.concurrency):
+            for _ in range(min(self.workload.concurrency, len(self.workload.requests))):
                 self._send_next()
             return
         for request in self._unsent:

@@ -24,7 +24,7 @@ class KvPool:
         self.block_tokens = slot_tokens if self.full else block_tokens
         self.slot_tokens = slot_tokens
         self.blocks = capacity_tokens // self.block_tokens
-        self.slots = self.blocks if self.full else slots
+        self.slots = self.blocks if self.full else min(slots, self.blocks)
         # Stacks: what was given back last is taken first.
         self._free_blocks = array("i", range(self.blocks - 1, -1, -1))
         self._free_slots = array("i", range(self.slots - 1, -1, -1))
@@ -97,7 +97,10 @@ class KvPools:
 
 
 def kv_pools(settings: EngineSettings) -> KvPools:
-    """Empty pools. A model has as many slots as requests are admitted at once, or whole ones that fit."""
+    """Empty pools. A model has as many slots as requests are admitted at once, or whole ones that fit.
+
+    Raises ValueError where the target's holds no request of the whole context, which would wait without end.
+    """
 
     def pool(capacity_tokens: int) -> KvPool:
         return KvPool(
@@ -108,4 +111,10 @@ def kv_pools(settings: EngineSettings) -> KvPools:
             slots=settings.batch_limit,
         )
 
-    return KvPools(pool(settings.target_kv_tokens), [pool(tokens) for tokens in settings.draft_kv_tokens])
+    target = pool(settings.target_kv_tokens)
+    if target.blocks * target.block_tokens < settings.context_tokens:
+        raise ValueError(
+            f"{target.blocks} blocks of {target.block_tokens} tokens hold no request of "
+            f"{settings.context_tokens}"
+        )
+    return KvPools(target, [pool(tokens) for tokens in settings.draft_kv_tokens])

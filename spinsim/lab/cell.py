@@ -100,13 +100,20 @@ def run_cell(cell: Cell) -> str:
 
     Raises InputError for what the scenario asks and cannot have.
     """
-    from spinsim.policies.plugins import load_plugins
+    from spinsim.policies.plugins import load_plugins, place_in_plugin
     from spinsim.studies.simulate import simulate  # heavy: not for those who only plan
 
     load_plugins(cell.plugins)
     scenario = Scenario.model_validate_json(cell.scenario)
     root = Path("/")  # every path in a cell is absolute
-    summary = simulate(LoadedScenario(scenario, root, root, Places({})), out=None)
+    try:
+        summary = simulate(LoadedScenario(scenario, root, root, Places({})), out=None)
+    except InputError:
+        raise
+    except Exception as error:
+        if place := place_in_plugin(error):  # another process sees no traceback
+            error.add_note(f"at {place}")
+        raise
     if summary.get("interrupted"):
         raise KeyboardInterrupt
     del summary["definitions"]  # the same text in each

@@ -100,6 +100,7 @@ class _Work:
         if isinstance(error, InputError) or tried >= self.lab.attempts:
             text = " ".join(str(error).split())
             said = text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
+            said = " ".join([said, *getattr(error, "__notes__", [])])
             return Outcome(cell.key, None, said, tried)
         self.waiting.append(cell)
         return None

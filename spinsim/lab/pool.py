@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
@@ -16,6 +20,7 @@ from spinsim.errors import InputError
 from spinsim.lab.cell import Cell, run_cell
 
 T = TypeVar("T")
+_GUARD = 'call it under `if __name__ == "__main__":`, or with workers=0'
 
 
 class Pool(Protocol):
@@ -86,16 +91,21 @@ class Processes(_Closing):
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
+        self._began = context.Event()  # set by the first worker that is ready for work
         self._alive, self._held = context.Pipe(duplex=False)
         self._executor = ProcessPoolExecutor(
-            self.slots, mp_context=context, initializer=_begin, initargs=(self._alive,)
+            self.slots, mp_context=context, initializer=_begin, initargs=(self._alive, self._began)
         )
 
     def submit(self, cell: Cell) -> Future[str]:
         return self._executor.submit(self._run, cell)
 
     def restart(self) -> None:
+        """Raises InputError where none of the workers ever came to begin: the next ones would not, either."""
+        began = self._began.is_set()
         self.close()
+        if not began:
+            raise InputError(f"worker processes end as they start; {_GUARD}", file=_script())
         self._start()
 
     def close(self) -> None:
@@ -104,9 +114,10 @@ class Processes(_Closing):
         self._executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin(alive: Connection) -> None:
+def _begin(alive: Connection, began: Event) -> None:
     """In a worker: leave Ctrl-C to the parent, and leave when the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    began.set()
 
     def watch() -> None:
         try:
@@ -137,4 +148,32 @@ def open_pool(workers: int | None = None, cluster: str | None = None) -> Pool:
         workers = cores()
     if workers < 0:
         raise InputError(f"{workers} is not allowed; 0 (this process) or more", key="--workers")
-    return Processes(workers) if workers else ThisProcess()
+    if not workers:
+        return ThisProcess()
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        # A worker imports a script without a guard, which begins the experiment again. The parent says so.
+        raise SystemExit(1)
+    if _unguarded():
+        raise InputError(f"begins anew in every worker process; {_GUARD}", file=_script())
+    return Processes(workers)
+
+
+def _script() -> str:
+    """The file that Python was started with, where it is one; workers import it."""
+    main = sys.modules.get("__main__")
+    imported = getattr(main, "__spec__", None) is not None  # python -m: by its name
+    return "" if imported else str(getattr(main, "__file__", None) or "")
+
+
+def _unguarded() -> bool:
+    """Does the script tell nowhere whether it is imported? Then a worker that imports it runs it."""
+    path = Path(_script())
+    if path.suffix != ".py":  # a console script, a notebook, a terminal
+        return False
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, ValueError, SyntaxError):
+        return False
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    return not names & {"__name__", "parent_process"}

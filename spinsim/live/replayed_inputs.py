@@ -21,6 +21,7 @@ class ReplayEnvironment(InputDrivenEnvironment):
     def __init__(self, log: InputLog) -> None:
         super().__init__()
         self.in_flight: dict[int, simpy.Event] = {}
+        self.handled: tuple[int, ...] = ()  # the operation whose outcome is being handled
         self._log = log
         self._entry = 0
 
@@ -33,13 +34,17 @@ class ReplayEnvironment(InputDrivenEnvironment):
         time_ns = self._log.time_ns[entry]
         if self._log.kind[entry] == TIMER:
             if next_timer_ns != time_ns:
-                raise Diverged(f"input {entry}: a timer at {time_ns} ns was due; now {next_timer_ns}")
+                raise Diverged(
+                    f"input {entry}: a timer at {time_ns} ns was due in the recorded run, "
+                    + (f"now one at {next_timer_ns} ns" if next_timer_ns < float("inf") else "now none")
+                )
             self.ring()
             return
         operation = self._log.operation[entry]
         event = self.in_flight.pop(operation, None)
         if event is None:
             raise Diverged(f"input {entry}: operation {operation} ended, which is not in flight now")
+        self.handled = (operation,)
         self.handle(event, time_ns, self._log.completed(entry))
 
 
@@ -49,13 +54,13 @@ class ReplayWorld:
     def __init__(self, lanes: Sequence[Lane], log: InputLog) -> None:
         self.env: ReplayEnvironment = ReplayEnvironment(log)
         self.lanes = lanes
-        self._operations = 0
+        self.operations: list[Operation] = []  # submitted, by number
 
     def submit(self, lane: int, operation: Operation) -> simpy.Event:
         """The event that the recorded completion of the same operation will trigger."""
         event = self.env.event()
-        self.env.in_flight[self._operations] = event
-        self._operations += 1
+        self.env.in_flight[len(self.operations)] = event
+        self.operations.append(operation)
         return event
 
     def release(self, request: int) -> None:

@@ -8,12 +8,13 @@ from html import escape
 from spinsim.pages import shell, study_figures
 from spinsim.pages.run_terminal import NOTHING
 from spinsim.pages.study_parts import (
+    changed,
+    changed_spread,
     failed_section,
     head,
+    is_share,
     provenance_note,
     shown,
-    signed,
-    signed_spread,
     spread,
     trade_off_of,
 )
@@ -52,7 +53,7 @@ def comparison_report(c: Comparison) -> str:
             "Differences",
             shell.figure(
                 study_figures.differences("differences", _panels(c, others)),
-                f"Relative to {escape(c.baseline)}, paired by seed. "
+                f"Relative to {escape(c.baseline)}, of shares in percentage points, paired by seed. "
                 "An interval that crosses 0 decides nothing.",
             ),
             *(_metric_table(c, names, i) for i in range(1, len(c.metrics))),
@@ -109,13 +110,15 @@ def _panels(c: Comparison, others: Sequence[str]) -> list[tuple[str, list[study_
     for i, metric in enumerate(c.metrics[:MOST_PANELS]):
         spans = []
         for name in others:
-            relative = c.effects[name][i].relative
+            effect = c.effects[name][i]
+            relative = effect.difference if is_share(metric) else effect.relative
             ink = study_figures.shade(names.index(name))
             if relative is None or relative.estimate != relative.estimate:
                 spans.append(study_figures.Span(name, float("nan"), None, None, ink))
             else:
                 spans.append(study_figures.Span(name, relative.estimate, relative.low, relative.high, ink))
-        panels.append((metric.title.rpartition(",")[0] or metric.title, spans))
+        title = metric.title.rpartition(",")[0] or metric.title
+        panels.append((f"{title}{study_figures.POINTS}" if is_share(metric) else title, spans))
     return panels
 
 
@@ -123,10 +126,9 @@ def _verdicts(c: Comparison, others: Sequence[str]) -> str:
     stats = []
     for name in others:
         effect = c.effects[name][0]
-        relative = effect.relative
         title = effect.metric.title.rpartition(",")[0] or effect.metric.title
-        detail = f"{title} against {c.baseline}; {signed_spread(relative)}"
-        stats.append(shell.stat(signed(relative), f"{name}: {effect.verdict or 'no pairs'}", detail))
+        detail = f"{title} against {c.baseline}; {changed_spread(effect)}"
+        stats.append(shell.stat(changed(effect), f"{name}: {effect.verdict or 'no pairs'}", detail))
     notes = "".join(f'<p class="note">{escape(note)}.</p>' for note in c.notes)
     return f'<div class="headline">{"".join(stats)}</div>{notes}'
 
@@ -148,13 +150,12 @@ def _cells(name: str, effect: Effect, own: bool) -> list[str]:
             "",
             "baseline",
         ]
-    relative = effect.relative
     return [
         escape(name),
         shown(effect.metric, effect.mean.estimate),
         spread(effect.mean, effect.metric),
-        signed(relative),
-        signed_spread(relative),
+        changed(effect),
+        changed_spread(effect),
         effect.verdict or NOTHING,
     ]
 

@@ -88,6 +88,8 @@ def confidence(s: Mapping[str, Any]) -> str:
             f"lie ({escape(_noise(s['intervals']['noise']))}). Not in it: what costs and "
             "acceptance have wrong for every run alike."
         )
+        if left_out := s["intervals"].get("note"):
+            notes.append(escape(f"{left_out[:1].upper()}{left_out[1:]}."))
     elif s.get("mode") == "simulated":
         notes.append("For other seeds and noisy costs: <code>simulate --intervals 20</code>.")
     return shell.section(

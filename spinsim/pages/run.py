@@ -16,8 +16,9 @@ from spinsim.pages import drafts, figures, load, shell
 from spinsim.pages.confidence import confidence, headline_span
 from spinsim.pages.lane_strip import lane_strip
 from spinsim.pages.regret import regret
-from spinsim.pages.run_terminal import LATENCIES, duration, number, percent
+from spinsim.pages.run_terminal import LATENCIES, duration, lost_rows, number, percent
 from spinsim.pages.scenario_text import describe
+from spinsim.results.few import few_requests
 from spinsim.results.read import BINS, RunFolder, read_folder
 
 _ACCEPTANCE = {
@@ -122,7 +123,21 @@ def _headline(s: dict[str, Any]) -> str:
         f'<div class="headline">{"".join(stats)}</div>'
         f'<p class="note">{tokens["committed"]:,} tokens committed '
         f"from {duration(s['window']['start_s'])} to {duration(s['window']['end_s'])}; "
-        f"{escape(s['window']['note'])}.</p>"
+        f"{escape(s['window']['note'])}.</p>" + _limits(s)
+    )
+
+
+def _limits(s: dict[str, Any]) -> str:
+    """What held the run back, and rows of the source that were lost. Older folders know neither."""
+    held, lost = s.get("held_back"), lost_rows(s)
+    return "".join(
+        f'<p class="note">{name}: {escape(text)}.</p>'
+        for name, text in (
+            ("Held back", held["text"] if held else ""),
+            ("Workload", lost),
+            ("Few requests", few_requests(s)),
+        )
+        if text
     )
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spinsim.costs.base import LABELS
+from spinsim.results.few import few_requests
 
 WIDTH = 100
 LATENCIES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "end to end", "queue_s": "queueing"}
@@ -63,7 +64,24 @@ def print_summary(summary: Summary, console: Console) -> None:
     parts.append(_facts(summary))
     if "intervals" in summary:
         parts += ["", _intervals(summary["intervals"])]
-    console.print(Padding(Group(*parts), (1, 1)), width=min(WIDTH, console.width))
+    print_uncut(console, *parts)
+
+
+def print_uncut(console: Console, *parts: RenderableType, above: int = 1, below: int = 1) -> None:
+    """Print within ``WIDTH`` columns, or the terminal's, but never cut a figure.
+
+    Texts and names are folded; a table whose figures need more columns gets them, and the terminal breaks its
+    lines.
+    """
+    given = console.width
+    plenty = console.options.update(width=10 * WIDTH)
+    needed = max((console.measure(part, options=plenty).minimum for part in parts), default=0)
+    width = max(min(WIDTH, given), needed + 2)
+    try:
+        console.width = max(width, given)  # it prints nothing wider than it is
+        console.print(Padding(Group(*parts), (above, 1, below, 1)), width=width)
+    finally:
+        console.width = given
 
 
 def _headline(s: Summary) -> RenderableType:
@@ -77,17 +95,19 @@ def _headline(s: Summary) -> RenderableType:
     if "slo" in s:
         lines.append(_slo(s["slo"]))
     lines.append(Text(s["window"]["note"], style="dim"))
+    if few := few_requests(s):
+        lines.append(Text(few, style="yellow"))
     if s.get("interrupted"):
         lines.append(Text(f"partial results: {s['interrupted']}", style="bold red"))
     return Group(*lines)
 
 
-def _intervals(given: Summary) -> Table:
-    """Where 90 % of the runs with other seeds and other noise lie."""
+def _intervals(given: Summary) -> RenderableType:
+    """Where 90 % of the runs with other seeds and other noise lie, and what is not in that."""
     table = _table(interval_head(given), "low", "median", "high")
     for row in interval_rows(given):
         table.add_row(*row)
-    return table
+    return Group(table, Text(given["note"], style="yellow")) if given.get("note") else table
 
 
 def interval_head(given: Summary) -> str:
@@ -125,7 +145,7 @@ def _slo(slo: Summary) -> Text:
 
 def _table(first: str, *columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
-    table.add_column(first, style="bold", min_width=10, no_wrap=True)
+    table.add_column(first, style="bold", min_width=10, overflow="fold")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     return table
@@ -171,6 +191,24 @@ def _drafts(s: Summary) -> Table:
     return table
 
 
+def lost_rows(s: Summary) -> str:
+    """``4 of 15 rows read; 11 malformed, the first share.json:3: ...``; empty where no row was lost."""
+    workload = s.get("workload") or {}
+    lost = workload.get("malformed_rows", 0)
+    if not lost:
+        return ""
+    rest = _without_folder(workload["first"][0])
+    read = workload.get("rows_read")
+    said = f"{read:,} of {read + lost:,} rows read; " if read is not None else ""
+    return f"{said}{lost:,} malformed, the first {rest}"
+
+
+def _without_folder(place: str) -> str:
+    """``file:line: problem`` without the folders of ``file``; a problem may hold slashes, too."""
+    file, colon, rest = place.partition(":")
+    return file.rpartition("/")[2] + colon + rest
+
+
 def _facts(s: Summary) -> Table:
     table = Table.grid(padding=(0, 3))
     table.add_column(style="dim", min_width=12)
@@ -186,6 +224,8 @@ def _facts(s: Summary) -> Table:
     )
     busy = "   ".join(f"{name} {percent(d['busy_fraction'])}" for name, d in s["devices"].items())
     table.add_row("devices busy", busy)
+    if held := s.get("held_back"):
+        table.add_row("held back", Text(held["text"]))
     for device, why in (s.get("other_hardware") or {}).items():
         table.add_row("hardware", f"{device} is called {why} would be right")
     for key, why in (s.get("not_read") or {}).items():
@@ -193,6 +233,8 @@ def _facts(s: Summary) -> Table:
     states = ("completed", "rejected", "preempted", "cancelled", "unfinished")
     counts = [f"{requests[state]:,} {state}" for state in states if requests.get(state)]
     table.add_row("requests", f"{requests['submitted']:,} submitted: {', '.join(counts) or 'none ended'}")
+    if lost := lost_rows(s):
+        table.add_row("workload", Text(lost))
     shares = [f"{percent(s['costs'][label])} {label}" for label in LABELS if s["costs"].get(label)]
     table.add_row("costs", ", ".join(shares) or "nothing was predicted")
     table.add_row("acceptance", f"{s['acceptance']['source']}")

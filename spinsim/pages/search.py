@@ -8,12 +8,12 @@ from spinsim.lab.statistics import Interval
 from spinsim.pages import shell, study_figures
 from spinsim.pages.run_terminal import NOTHING, duration, number, percent
 from spinsim.pages.study_parts import (
+    changed,
+    changed_spread,
     failed_section,
     head,
     provenance_note,
     shown,
-    signed,
-    signed_spread,
     spread,
 )
 from spinsim.results.metrics import Metric
@@ -93,7 +93,7 @@ def gain_text(t: Tuning, winner: Winner) -> str:
     name = effect.metric.title.partition(",")[0]
     if effect.relative is None:
         return f"{name}: no pairs to compare"
-    change = f"{name} {signed(effect.relative)} ({signed_spread(effect.relative)})"
+    change = f"{name} {changed(effect)} ({changed_spread(effect)})"
     if effect.verdict == "better":
         return f"{change}: an improvement; the interval excludes zero"
     if effect.verdict == "the same":
@@ -109,8 +109,7 @@ def tuning_report(t: Tuning) -> str:
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     lede = f"{len(t.trials)} trials ({counts}) over {', '.join(t.keys)}"
     stats = [
-        shell.stat(signed(winner.gain[0].relative), _label(t, winner), _detail(t, winner))
-        for winner in t.winners[:6]
+        shell.stat(changed(winner.gain[0]), _label(t, winner), _detail(t, winner)) for winner in t.winners[:6]
     ]
     notes = "".join(f'<p class="note">{escape(note)}.</p>' for note in t.notes)
     body = [
@@ -129,7 +128,7 @@ def _detail(t: Tuning, winner: Winner) -> str:
     """Under a winner's headline: the gain in words, or in the other objectives."""
     if len(t.objectives) == 1:
         return f"on {t.held_out}: {gain_text(t, winner)}"
-    gains = (f"{_short(effect.metric)} {signed(effect.relative)}" for effect in winner.gain[1:])
+    gains = (f"{_short(effect.metric)} {changed(effect)}" for effect in winner.gain[1:])
     return f"and {', '.join(gains)}, on {t.held_out}"
 
 
@@ -161,7 +160,7 @@ def _held_out(t: Tuning) -> str:
             effect = winner.gain[metric_index]
             rows.append(
                 ["", escape(winner.name), shown(metric, effect.mean.estimate), spread(effect.mean, metric),
-                 signed(effect.relative), signed_spread(effect.relative), effect.verdict or NOTHING]
+                 changed(effect), changed_spread(effect), effect.verdict or NOTHING]
             )  # fmt: skip
     header = ["", "<th></th>", "mean", "95 % interval", "gain", "interval", "verdict"]
     text = (

@@ -132,6 +132,9 @@ def bars(name: str, panels: Sequence[tuple[str, Sequence[Span]]]) -> str:
     return separate(name, draw, len(panels), columns=columns, height=0.6 + 0.27 * count)
 
 
+POINTS = ", percentage points"  # ends the title of a panel of differences of shares
+
+
 def differences(name: str, panels: Sequence[tuple[str, Sequence[Span]]]) -> str:
     """Relative differences to a baseline with their intervals, in percent around a line at 0.
 
@@ -156,13 +159,21 @@ def differences(name: str, panels: Sequence[tuple[str, Sequence[Span]]]) -> str:
             ax.set_ylim(-0.6, len(spans) - 0.4)
             ax.margins(x=0.12)
             ax.xaxis.set_major_locator(MaxNLocator(3 if columns > 2 else 4))
-            ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:+.3g} %" if v else "0"))
+            ax.xaxis.set_major_formatter(FuncFormatter(_gain if POINTS not in title else _points))
             _room(ax, names)
 
     height = 0.66 + 0.25 * len(names)
     if long:
         return drawing(name, draw, rows=rows, columns=columns, height=height * rows)
     return separate(name, draw, len(panels), columns=columns, height=height)
+
+
+def _gain(value: float, _: object = None) -> str:
+    return f"{value:+.3g} %" if value else "0"
+
+
+def _points(value: float, _: object = None) -> str:
+    return f"{value:+.3g} pp" if value else "0"
 
 
 def _longest(names: Sequence[str]) -> int:

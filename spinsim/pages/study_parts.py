@@ -9,8 +9,10 @@ from spinsim.costs.base import LABELS
 from spinsim.lab.rows import Row, failures
 from spinsim.lab.statistics import Interval
 from spinsim.pages import shell
-from spinsim.pages.run_terminal import NOTHING, number, percent
+from spinsim.pages.run_terminal import NOTHING, lost_rows, number, percent
+from spinsim.results.few import FEW, requests_behind
 from spinsim.results.metrics import Metric
+from spinsim.studies.compare import Effect
 
 _SHARES = ("attainment", "acceptance_rate", "_fraction")
 _LATENCIES = ("latency.tpot_s.", "latency.e2e_s.", "latency.ttft_s.")
@@ -48,6 +50,26 @@ def signed_spread(interval: Interval | None) -> str:
     return f"{signed(interval.low)} to {signed(interval.high)}"
 
 
+def changed(effect: Effect) -> str:
+    """An effect's difference to the baseline: in percent of it, of a share in percentage points."""
+    return _points(effect.difference) if is_share(effect.metric) else signed(effect.relative)
+
+
+def changed_spread(effect: Effect) -> str:
+    """Its interval."""
+    if not is_share(effect.metric):
+        return signed_spread(effect.relative)
+    found = effect.difference
+    if found is None or found.low is None:
+        return NOTHING
+    return f"{_points(found.low)} to {_points(found.high)}"
+
+
+def _points(share: Interval | float | None) -> str:
+    text = signed(share)
+    return text if text == NOTHING else text.replace(" %", " pp")
+
+
 def head(kicker: str, title: str, lede: str) -> str:
     """The top of an experiment's shell."""
     return (
@@ -67,10 +89,22 @@ def provenance(rows: Sequence[Row]) -> str:
     return f"costs: {costs or 'nothing was predicted'}; acceptance: {acceptance}"
 
 
+def shortcomings(rows: Sequence[Row]) -> list[str]:
+    """What makes less of the figures than they seem: rows that a source lost, runs of few requests."""
+    found = [row.summary for row in rows if row.summary is not None]
+    if not found:
+        return []
+    lost = next((text for s in found if (text := lost_rows(s))), "")
+    said = [f"workload: {lost}"] if lost else []
+    behind = min(requests_behind(s) for s in found)
+    few = f"some runs rest on no more than {behind} requests; with fewer than {FEW}, shares say little"
+    return [*said, few] if behind < FEW else said
+
+
 def provenance_note(rows: Sequence[Row]) -> str:
-    """:func:`provenance` for a shell."""
+    """:func:`provenance` and :func:`shortcomings` for a shell."""
     said = provenance(rows)
-    return f'<p class="note">{escape(said)}.</p>' if said else ""
+    return "".join(f'<p class="note">{escape(text)}.</p>' for text in (said, *shortcomings(rows)) if text)
 
 
 def failed_section(rows: Sequence[Row]) -> str:

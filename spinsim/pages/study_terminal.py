@@ -2,86 +2,115 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from textwrap import wrap
+
 from rich import box
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from spinsim.pages.run_terminal import NOTHING, WIDTH, number, percent
+from spinsim.lab.rows import Row
+from spinsim.pages.run_terminal import NOTHING, WIDTH, number, percent, print_uncut
 from spinsim.pages.search import gain_text, objectives_text, rate_text
-from spinsim.pages.study_parts import provenance, shown, signed, signed_spread
-from spinsim.pages.sweep import grouped
-from spinsim.results.metrics import value
+from spinsim.pages.study_parts import (
+    changed,
+    changed_spread,
+    provenance,
+    shortcomings,
+    shown,
+)
+from spinsim.pages.sweep import grouped, mean_shown
 from spinsim.studies.capacity import Capacity
 from spinsim.studies.compare import Comparison
 from spinsim.studies.sweep import Sweep
 from spinsim.studies.tuning.tune import Tuning
 
 MOST_ROWS = 40
+NAMES, HEADERS = 28, 17  # columns of names and of figures are at most so wide
 _COLOURS = {"better": "green", "worse": "red"}
 
 
-def _table(first: str, *columns: str) -> Table:
+def _table(*texts: str, figures: Sequence[str]) -> Table:
+    """Columns of names, which are folded where they are long, then columns of figures, which never are."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
-    table.add_column(first, style="bold", overflow="fold")
-    for column in columns:
-        table.add_column(column, justify="right")
+    for i, column in enumerate(texts):
+        first = not i
+        table.add_column(
+            column if first else _folded(column),
+            style="bold" if first else "",
+            justify="left" if first else "right",
+            overflow="fold",
+            max_width=NAMES,
+        )
+    for column in figures:
+        table.add_column(_folded(column), justify="right", no_wrap=True)
     return table
+
+
+def _folded(header: str) -> str:
+    """In lines of at most ``HEADERS``, which break at spaces and behind the dots of a key."""
+    lines = wrap(header.replace(".", ". "), HEADERS)
+    return "\n".join(line.replace(". ", ".") for line in lines)
 
 
 def _print(console: Console, *parts: Table | Text) -> None:
     for part in parts:
-        console.print(Padding(part, (1, 1, 0, 1)), width=min(WIDTH, console.width))
+        print_uncut(console, part, below=0)
+
+
+def _behind(console: Console, rows: Sequence[Row]) -> None:
+    """What stands behind the figures, and what is amiss with that."""
+    for text in shortcomings(rows):
+        _print(console, Text(text, style="yellow"))
+    _print(console, Text(provenance(rows), style="dim"))
 
 
 def print_comparison(c: Comparison, console: Console) -> None:
     """A table for the metric asked about, and one of the others' differences."""
     names = list(c.effects)
-    first = _table(c.metrics[0].title, "mean", "difference", "95 % interval", "verdict")
+    first = _table(c.metrics[0].title, figures=("mean", "difference", "95 % interval", "verdict"))
     for name in names:
         effect = c.effects[name][0]
         said = "baseline" if name == c.baseline else effect.verdict or NOTHING
-        relative = effect.relative
         first.add_row(
             name,
             shown(effect.metric, effect.mean.estimate),
-            signed(relative) if name != c.baseline else "",
-            signed_spread(relative) if name != c.baseline else "",
+            changed(effect) if name != c.baseline else "",
+            changed_spread(effect) if name != c.baseline else "",
             Text(said, style=_COLOURS.get(said, "dim")),
         )
     _print(console, Text.assemble((f"{len(c.seeds)} seeds, paired; against {c.baseline}", "dim")), first)
     others = [name for name in names if name != c.baseline]
-    if len(c.metrics) > 1:
-        rest = _table("", c.baseline, *others)
+    room = max(1, (min(WIDTH, console.width) - NAMES) // (HEADERS + 3))
+    others = [name for name in names if name != c.baseline] if len(c.metrics) > 1 else []
+    for some in (others[i : i + room] for i in range(0, len(others), room)):
+        rest = _table("", figures=(c.baseline, *some))
         for i, metric in enumerate(c.metrics[1:], 1):
-            cells = [shown(metric, c.effects[c.baseline][i].mean.estimate)]
-            for name in others:
+            cells: list[str | Text] = [shown(metric, c.effects[c.baseline][i].mean.estimate)]
+            for name in some:
                 effect = c.effects[name][i]
-                style = _COLOURS.get(effect.verdict or "", "dim")
-                text = Text(signed(effect.relative), style=style)
-                cells.append(text)  # type: ignore[arg-type]  # rich takes both
+                cells.append(Text(changed(effect), style=_COLOURS.get(effect.verdict or "", "dim")))
             rest.add_row(metric.title, *cells)
         _print(console, rest)
     for note in c.notes:
         _print(console, Text(note, style="yellow"))
-    _print(console, Text(provenance(c.rows), style="dim"))
+    _behind(console, c.rows)
 
 
 def print_sweep(s: Sweep, console: Console) -> None:
     """The first three metrics of every combination, means over seeds."""
-    table = _table(s.axes[0], *s.axes[1:], *(metric.title for metric in s.metrics[:3]))
+    table = _table(*s.axes, figures=[metric.title for metric in s.metrics[:3]])
     groups = grouped([row for row in s.rows if row.summary is not None], s.axes)
     for key, rows in list(groups.items())[:MOST_ROWS]:
         cells = []
         for metric in s.metrics[:3]:
-            found = [v * metric.scale for row in rows if (v := value(row.summary or {}, metric)) is not None]
-            cells.append(number(sum(found) / len(found), 4) if found else NOTHING)
+            cells.append(mean_shown(metric, rows))
         table.add_row(*map(str, key), *cells)
     _print(console, table)
     if len(groups) > MOST_ROWS:
         _print(console, Text(f"and {len(groups) - MOST_ROWS:,} more, in sweep.parquet", style="dim"))
-    _print(console, Text(provenance(s.rows), style="dim"))
+    _behind(console, s.rows)
 
 
 def print_capacity(c: Capacity, console: Console) -> None:
@@ -90,14 +119,15 @@ def print_capacity(c: Capacity, console: Console) -> None:
     found = Text.assemble(
         (rate_text(c.rate), "bold green" if c.rate else "bold red"), (f"   {wanted}", "dim")
     )
-    table = _table("requests/s", "attainment", "lowest", "highest", "seeds")
+    table = _table("requests/s", figures=("attainment", "lowest", "highest", "seeds"))
     for point in c.curve:
         low, high = min(point.attainments), max(point.attainments)
         cells = [percent(point.mean), percent(low), percent(high), str(len(point.attainments))]
         style = "" if point.mean >= c.attainment else "dim"
         table.add_row(number(point.rate, 4), *cells, style=style)
     notes = (Text(note, style="yellow") for note in c.notes)
-    _print(console, found, table, *notes, Text(provenance(c.rows), style="dim"))
+    _print(console, found, table, *notes)
+    _behind(console, c.rows)
 
 
 def print_tuning(t: Tuning, console: Console) -> None:
@@ -106,25 +136,25 @@ def print_tuning(t: Tuning, console: Console) -> None:
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     _print(console, Text(f"{len(t.trials)} trials: {counts}; over {', '.join(t.keys)}", style="dim"))
     titles = [title for m in t.objectives for title in (m.title, "gain", "95 % interval")]
-    table = _table(f"on {t.held_out}", *titles, "verdict")
+    table = _table(f"on {t.held_out}", figures=(*titles, "verdict"))
     cells = [cell for effect in t.baseline for cell in (shown(effect.metric, effect.mean.estimate), "", "")]
     table.add_row("as written", *cells, "")
     for winner in t.winners:
         cells = []
         for effect in winner.gain:
-            cells += [shown(effect.metric, effect.mean.estimate), signed(effect.relative)]
-            cells.append(signed_spread(effect.relative))
+            cells += [shown(effect.metric, effect.mean.estimate), changed(effect)]
+            cells.append(changed_spread(effect))
         said = winner.gain[0].verdict or NOTHING
         table.add_row(winner.name, *cells, Text(said, style=_COLOURS.get(said, "dim")))
     _print(console, table)
     for winner in t.winners:
-        changed = ", ".join(
+        parameters = ", ".join(
             f"{key.removeprefix('policies.')} {value:.4g}"
             if isinstance(value, float)
             else f"{key.removeprefix('policies.')} {value}"
             for key, value in winner.trial.parameters.items()
         )
-        _print(console, Text.assemble((f"{winner.name}.yaml  ", "bold"), changed))
+        _print(console, Text.assemble((f"{winner.name}.yaml  ", "bold"), parameters))
     if len(t.winners) == 1:
         _print(console, Text(gain_text(t, t.winners[0])))
     _print(console, *(Text(note, style="yellow") for note in t.notes))

@@ -66,6 +66,12 @@ def _values(rows: Sequence[Row], metric: Metric) -> list[float]:
     return [number * metric.scale for number in found if number is not None]
 
 
+def mean_shown(metric: Metric, rows: Sequence[Row]) -> str:
+    """The mean over rows, in its title's unit."""
+    found = _values(rows, metric)
+    return shown(metric, sum(found) / len(found) / metric.scale) if found else NOTHING
+
+
 def _figures(s: Sweep, rows: Sequence[Row]) -> str:
     x = x_axis(s.axes, rows)
     rest = [name for name in s.axes if name != x]
@@ -179,8 +185,7 @@ def _table(s: Sweep, rows: Sequence[Row]) -> str:
     for key, group in list(groups.items())[:MOST_ROWS]:
         means = []
         for metric in s.metrics[:MOST_COLUMNS]:
-            found = _values(group, metric)
-            means.append(shown(metric, sum(found) / len(found) / metric.scale) if found else NOTHING)
+            means.append(mean_shown(metric, group))
         lines.append([*(escape(str(label)) for label in key), *means])
     header = [escape(name.removeprefix("policies.")) for name in s.axes]
     header += [escape(metric.title) for metric in s.metrics[:MOST_COLUMNS]]

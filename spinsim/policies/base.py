@@ -55,6 +55,15 @@ class PolicyContext:
     context_tokens: int | None = None  # proposals are cut where a context would grow past this
     draft_devices: tuple[str, ...] = ()  # of each draft: lanes of one device slow each other down
 
+    def within(self, context: int, length: int = 0) -> int:
+        """``context`` tokens, or the most that the scenario allows before a proposal of ``length`` tokens.
+
+        Policies ask the cost model for no longer context: a measured profile ends where the scenario does.
+        """
+        if self.context_tokens is None:
+            return context
+        return max(1, min(context, self.context_tokens - length))
+
 
 class Feedback(NamedTuple):
     """One finished round of one micro-batch; parallel lists, a row a request.

@@ -8,6 +8,8 @@ from spinsim.costs.base import Packing
 from spinsim.costs.contention import Demand
 from spinsim.policies.base import NO_DRAFT, PolicyContext
 
+TYPICAL_CONTEXT = 512  # tokens; where a policy needs some context before it has seen any
+
 
 def ragged(rows: int, kv_tokens: int, query_tokens: int) -> Packing:
     """A verification without padding, as a policy imagines it before the packing is decided."""
@@ -69,10 +71,11 @@ class DraftingTimes:
 
 class RoundTimes:
     """Predicted seconds of drafting and of verifying, for ``rows`` alike. Answers are kept, contexts
-    rounded up to ``grain`` tokens."""
+    rounded up to ``grain`` tokens, but not past what the scenario allows."""
 
     def __init__(self, context: PolicyContext, grain: int = 64) -> None:
         self._predictor = context.predictor
+        self._within = context.within
         self._grain = grain
         self._draft: dict[tuple[int, int, int, int], float] = {}
         self._verify: dict[tuple[int, int, int], float] = {}
@@ -82,7 +85,7 @@ class RoundTimes:
         """One proposal of ``length`` tokens for each of ``rows``; 0 for NO_DRAFT."""
         if draft == NO_DRAFT or length == 0:
             return 0.0
-        context = -(-context // self._grain) * self._grain
+        context = self._within(-(-context // self._grain) * self._grain, length)
         key = (draft, rows, length, context)
         seconds = self._draft.get(key)
         if seconds is None:
@@ -96,13 +99,13 @@ class RoundTimes:
         key = (draft, rows, -(-tokens // 16))
         seconds = self._catch_up.get(key)
         if seconds is None:
-            each = [-(-16 * key[2] // rows)] * rows
+            each = [self._within(-(-16 * key[2] // rows), 1)] * rows
             seconds = self._catch_up[key] = self._predictor.catch_up(draft, each, [0] * rows).seconds
         return seconds
 
     def verify_s(self, rows: int, length: int, context: int) -> float:
         """One verification of ``length`` proposals for each of ``rows``."""
-        context = -(-context // self._grain) * self._grain
+        context = self._within(-(-context // self._grain) * self._grain, length)
         key = (rows, length, context)
         seconds = self._verify.get(key)
         if seconds is None:

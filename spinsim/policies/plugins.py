@@ -7,8 +7,11 @@ from collections.abc import Iterable
 from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from traceback import walk_tb
 
 from spinsim.errors import InputError
+
+_PREFIX = "spinsim_plugin_"  # of the modules' names
 
 
 def load_plugins(paths: Iterable[Path | str]) -> tuple[str, ...]:
@@ -21,7 +24,7 @@ def load_plugins(paths: Iterable[Path | str]) -> tuple[str, ...]:
 
 
 def _load(path: Path) -> str:
-    name = f"spinsim_plugin_{sha256(str(path).encode()).hexdigest()[:12]}"
+    name = f"{_PREFIX}{sha256(str(path).encode()).hexdigest()[:12]}"
     if name in sys.modules:
         if sys.modules[name].__dict__["_spinsim_content"] != _content(path):
             raise InputError(
@@ -39,11 +42,34 @@ def _load(path: Path) -> str:
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         text = " ".join(f"{type(error).__name__}: {error}".split())
+        line = (
+            error.lineno if isinstance(error, SyntaxError) and error.lineno else _lines(error).get(str(path))
+        )
         raise InputError(
             f"cannot be imported: {text}; allowed is a Python file that runs",
             file=str(path),
+            line=line or 0,
         ) from error
     return str(path)
+
+
+def place_in_plugin(error: BaseException) -> str:
+    """``file:line`` of the last statement of a plugin that led to ``error``; empty where none did."""
+    found = _lines(error)
+    return ":".join(map(str, list(found.items())[-1])) if found else ""
+
+
+def _lines(error: BaseException) -> dict[str, int]:
+    """By plugin's file the line at work, of an error and of what it came from; the innermost last."""
+    found: dict[str, int] = {}
+    cause: BaseException | None = error  # simpy raises a copy, and the original is its cause
+    while cause is not None:
+        for frame, line in walk_tb(cause.__traceback__):
+            if str(frame.f_globals.get("__name__", "")).startswith(_PREFIX):
+                found.pop(frame.f_code.co_filename, None)
+                found[frame.f_code.co_filename] = line
+        cause = cause.__cause__
+    return found
 
 
 def _content(path: Path) -> bytes:

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-from spinsim.costs.base import Packing
 from spinsim.policies.base import Feedback, PolicyContext
+from spinsim.policies.beliefs import TYPICAL_CONTEXT, ragged
 
 RewardName = Literal["tokens", "tokens_per_draft_second", "tokens_per_round_second"]
 
-_TYPICAL_CONTEXT = 512  # tokens; only the scale of confidence radii depends on it
 _SHORTEST_S = 1e-9  # a cost model may say zero
 
 
@@ -70,12 +69,14 @@ class Reward:
 
 
 def _spread(name: RewardName, context: PolicyContext) -> float:
+    """Rates at a typical context: only the scale of confidence radii depends on it."""
     longest = context.max_length
     if name == "tokens":
         return float(longest)
+    tokens = context.within(TYPICAL_CONTEXT, longest)
     rates = []
     for draft in range(len(context.drafts)):
-        seconds = context.predictor.propose(draft, [longest], [_TYPICAL_CONTEXT]).seconds
+        seconds = context.predictor.propose(draft, [longest], [tokens]).seconds
         gain = longest
         if name == "tokens_per_round_second":
             seconds += _verify_s(context, longest + 1)
@@ -87,5 +88,4 @@ def _spread(name: RewardName, context: PolicyContext) -> float:
 
 
 def _verify_s(context: PolicyContext, queries: int) -> float:
-    kv = _TYPICAL_CONTEXT
-    return context.predictor.verify(Packing("ragged", 1, kv, queries, kv, queries, kv)).seconds
+    return context.predictor.verify(ragged(1, context.within(TYPICAL_CONTEXT), queries)).seconds

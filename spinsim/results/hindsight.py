@@ -56,17 +56,18 @@ def hindsight(
     *,
     remote: tuple[bool, ...],
     allow_none: bool,
+    context_tokens: int | None = None,
 ) -> tuple[Numbers, Numbers]:
     """``regret`` of summary.json, and the curves of regret.json; docs/metrics.md defines both.
 
     ``outputs``: output tokens by request. At every position where a request was, each arm's gain is known
     from the field; its time is the predictor's, for the run's mean batch and context, with as many
-    draft tokens as the chosen draft had. The oracle takes the arms with most tokens per second over all
-    these rounds, a ratio of sums (fixed point after Dinkelbach 1967); a choice loses
-    ``(rate * seconds - tokens) / rate`` more than the oracle's. Ours.
+    draft tokens as the chosen draft had, within ``context_tokens`` together. The oracle takes the arms with
+    most tokens per second over all these rounds, a ratio of sums (fixed point after Dinkelbach 1967); a
+    choice loses ``(rate * seconds - tokens) / rate`` more than the oracle's. Ours.
     """
     arms = [*records.drafts, NO_DRAFT_LABEL]
-    rows = _rows(records, outputs, field, predictor, remote, allow_none)
+    rows = _rows(records, outputs, field, predictor, remote, allow_none, context_tokens)
     if not rows.chosen.size or not records.drafts:
         return {"known": False, "why": "no round was decided"}, {}
     lost = _lost(rows)
@@ -122,6 +123,7 @@ def of_recording(
         predictor,
         remote=lay_out(scenario).remote,
         allow_none=scenario.policies.allow_none,
+        context_tokens=scenario.limits.context_tokens,
     )
     if summary["known"] and summary["agreement"] < AGREEING:
         share = f"{100 * summary['agreement']:.0f} %"
@@ -140,6 +142,7 @@ def _rows(
     predictor: Predictor,
     remote: tuple[bool, ...],
     allow_none: bool,
+    context_tokens: int | None = None,
 ) -> Rows:
     r = records.rounds
     taken = _sample(records)
@@ -171,7 +174,7 @@ def _rows(
     batch = max(1, round(float(size.mean()))) if size.size else 1
     prompts = {number: record.prompt_tokens for number, record in records.requests.items()}
     context = round(float(np.mean([prompts[n] for n in mine.tolist()] + position))) if mine.size else 1
-    cost = _costs(predictor, length, batch, context, remote)
+    cost = _costs(predictor, length, batch, context, remote, context_tokens)
     if not allow_none and (draft >= 0).all():
         gain[:, none], cost[:, none] = 0.0, np.inf
     committed = view(r.committed)[keep].astype(np.int64)
@@ -186,12 +189,20 @@ def _sample(records: Records) -> Ints:
     return numbers[np.linspace(0, numbers.size - 1, SAMPLE).astype(np.int64)]
 
 
-def _costs(predictor: Predictor, length: Ints, batch: int, context: int, remote: tuple[bool, ...]) -> Floats:
+def _costs(
+    predictor: Predictor,
+    length: Ints,
+    batch: int,
+    mean: int,
+    remote: tuple[bool, ...],
+    context_tokens: int | None,
+) -> Floats:
     """Seconds of a round with each arm, (rows, arms): everyone in the batch on that arm, none last."""
     drafts = len(remote)
     cost = np.empty((length.size, drafts + 1))
     for k in np.unique(length).tolist():
         rows = length == k
+        context = mean if context_tokens is None else min(mean, context_tokens - k)
         for arm in range(drafts):
             seconds = predictor.verify(ragged(batch, batch * (context + k), batch * (k + 1))).seconds
             if k:
@@ -199,7 +210,7 @@ def _costs(predictor: Predictor, length: Ints, batch: int, context: int, remote:
             if k and remote[arm]:
                 seconds += predictor.transfer(batch, batch * k).seconds
             cost[rows, arm] = seconds
-    cost[:, drafts] = predictor.verify(ragged(batch, batch * context, batch)).seconds
+    cost[:, drafts] = predictor.verify(ragged(batch, batch * mean, batch)).seconds
     return np.maximum(cost, 1e-9)  # a cost model may say zero
 
 

@@ -40,6 +40,7 @@ def publish(
     summary = summarise(records, loaded.scenario, mode=mode, acceptance_source=acceptance_source)
     if workload.malformed:
         summary["workload"] = {
+            "rows_read": workload.rows_read,
             "malformed_rows": len(workload.malformed),
             "first": [f"{row.file}:{row.line}: {row.problem}" for row in workload.malformed[:5]],
         }

@@ -15,6 +15,12 @@ from spinsim.results.lanes import device_busy, lane_busy
 from spinsim.results.speculation import RoundRows, speculation, verification
 from spinsim.results.window import CLOSED, Window, window_of
 from spinsim.results.batch_means import within_run
+from spinsim.results.columns import Bools, Floats, RequestColumns, ratio, row_headers, view
+from spinsim.results.held_back import held_back
+from spinsim.results.lanes import device_busy, lane_busy
+from spinsim.results.speculation import RoundRows, speculation, verification
+from spinsim.results.window import CLOSED, Window, window_of
+from spinsim.results.batch_means import within_run
 from spinsim.scenario import Scenario
 
 SCHEMA = "spinsim.summary/1"
@@ -33,6 +39,8 @@ DEFINITIONS = {
     "within_run": "intervals of this run's own numbers, from batch means over the window: the chance of one "
     "finite run, not the error of predicted costs or acceptance",
     "regret": "time lost to a selector that knew every acceptance, by round; see docs/metrics.md",
+    "held_back": "what limits the run, in the order of docs/metrics.md; admitted, waiting: time averages "
+    "of requests, for_memory and for_batch shares of the time in which one waits for either",
     "padding_fraction": "1 - kv_tokens / padded_kv_tokens, real over executed",
 }
 
@@ -92,6 +100,7 @@ def summarise(
     summary["devices"] = device_busy(records, window)
     summary["lanes"] = lane_busy(records, window)
     summary["host"] = {"orchestrator_s": records.orchestrator_s, "idle_caused_s": records.idle_caused_s}
+    summary["held_back"] = held_back(records, requests, scenario, window, summary["lanes"])
     summary["costs"] = _cost_shares(records.label_s)
     summary["acceptance"] = {"source": acceptance_source}
     summary["run"] = {

@@ -6,6 +6,8 @@ Imports nothing of the package. A new key belongs in ``sections.py``.
 
 from spinsim.scenario.sections import (
     GREEDY_BELOW,
+    MOST,
+    MOST_REQUESTS,
     Acceptance,
     AllAtOnce,
     Arrivals,
@@ -54,6 +56,8 @@ from spinsim.scenario.sections import (
 
 __all__ = [
     "GREEDY_BELOW",
+    "MOST",
+    "MOST_REQUESTS",
     "Acceptance",
     "AllAtOnce",
     "Arrivals",

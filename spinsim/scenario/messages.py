@@ -211,13 +211,20 @@ def _bounds(node: _Node) -> str:
         match limit:
             case Gt(gt=bound):
                 # whole numbers above 0 are easier to say as "at least 1"
-                said.append(f"of at least {int(str(bound)) + 1}" if node.base is int else f"above {bound}")
+                said.append(
+                    f"of at least {int(str(bound)) + 1}" if node.base is int else f"above {_number(bound)}"
+                )
             case Ge(ge=bound):
-                said.append(f"of at least {bound}")
+                said.append(f"of at least {_number(bound)}")
             case Lt(lt=bound):
-                said.append(f"below {bound}")
+                said.append(f"below {_number(bound)}")
             case Le(le=bound):
-                said.append(f"at most {bound}")
+                said.append(f"at most {_number(bound)}")
             case _:
                 pass
     return " and ".join(said)
+
+
+def _number(bound: object) -> str:
+    """``1``, ``0.5``, ``1,000,000``."""
+    return f"{bound:,.0f}" if isinstance(bound, int | float) and bound >= 1e4 else f"{bound}"

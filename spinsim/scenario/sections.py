@@ -8,11 +8,28 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, StringConstraints
 
 Name = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
 ]  # goes into dotted keys and file names
+
+# No duration (31 years), length or size is larger: 64 bits count nanoseconds up to 9.2e9 s.
+MOST = 1e9
+MOST_REQUESTS = 10_000_000  # of one run, which holds all of them in memory
+
+
+def _whole(value: object) -> object:
+    """``1e3`` is a whole number, as it is to JSON Schema."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+PositiveInt = Annotated[int, Field(gt=0, le=10**9), BeforeValidator(_whole)]
+NaturalInt = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
+Positive = Annotated[float, Field(gt=0, le=MOST)]
+NotNegative = Annotated[float, Field(ge=0, le=MOST)]
+Rate = Annotated[float, Field(ge=1 / MOST, le=MOST)]
+Factor = Annotated[float, Field(ge=1, le=1e6)]
 
 
 class Section(BaseModel):
@@ -26,32 +43,32 @@ class Section(BaseModel):
 
 class Fixed(Section):
     distribution: Literal["fixed"] = "fixed"
-    value: PositiveFloat
+    value: Positive
 
 
 class Uniform(Section):
     """Every integer (or real) from ``min`` to ``max`` alike."""
 
     distribution: Literal["uniform"]
-    min: PositiveFloat
-    max: PositiveFloat
+    min: Positive
+    max: Positive
 
 
 class Lognormal(Section):
     """exp(Normal(ln median, sigma)), redrawn nowhere: values are clipped to [min, max]."""
 
     distribution: Literal["lognormal"]
-    median: PositiveFloat
+    median: Positive
     sigma: Annotated[float, Field(ge=0)]
-    min: PositiveFloat = 1
-    max: PositiveFloat | None = None
+    min: Positive = 1
+    max: Positive | None = None
 
 
 class Empirical(Section):
     """``values`` drawn with ``weights`` (equal when left out)."""
 
     distribution: Literal["empirical"]
-    values: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+    values: Annotated[tuple[Positive, ...], Field(min_length=1)]
     weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
 
 
@@ -60,15 +77,15 @@ Distribution = Annotated[Fixed | Uniform | Lognormal | Empirical, Field(discrimi
 
 class Poisson(Section):
     process: Literal["poisson"]
-    rate_per_s: PositiveFloat
+    rate_per_s: Rate
 
 
 class Gamma(Section):
     """Independent gamma gaps with mean 1/rate and the given coefficient of variation."""
 
     process: Literal["gamma"]
-    rate_per_s: PositiveFloat
-    cv: PositiveFloat
+    rate_per_s: Rate
+    cv: Annotated[float, Field(ge=1e-6, le=1e6)]
 
 
 class ClosedLoop(Section):
@@ -86,7 +103,7 @@ class Replay(Section):
     """The source's own arrival times, ``rate_scale`` times as fast."""
 
     process: Literal["replay"]
-    rate_scale: PositiveFloat = 1.0
+    rate_scale: Rate = 1.0
 
 
 Arrivals = Annotated[Poisson | Gamma | ClosedLoop | AllAtOnce | Replay, Field(discriminator="process")]
@@ -108,7 +125,7 @@ class Source(Section):
         "spinsim",  # an acceptance trace: the prompts that it was recorded over
     ]
     path: str  # relative to the scenario; ``$NAME`` is taken from the environment
-    skip: Annotated[int, Field(ge=0)] = 0
+    skip: NaturalInt = 0
     limit: PositiveInt | None = None
     copies: PositiveInt = 1  # of every row, one after the other
     resample: bool = False  # draw rows by the seed, with replacement: seeds then differ as samples would
@@ -151,7 +168,7 @@ class ModelsSpec(Section):
 
 class DeviceSpec(Section):
     hardware: str  # a name of spinsim.costs.sheets.hardware; "cpu" for the host
-    memory_gib: PositiveFloat | None = None  # None: from the sheet
+    memory_gib: Annotated[float, Field(gt=0, le=1e5)] | None = None  # None: from the sheet
 
 
 class PlacementSpec(Section):
@@ -168,23 +185,23 @@ class ConstantCosts(Section):
     """Every operation takes the same time whatever its shape: for teaching and closed forms."""
 
     model: Literal["constant"]
-    prefill_s: Annotated[float, Field(ge=0)] = 0.0
-    verify_s: Annotated[float, Field(ge=0)]
-    draft_step_s: Annotated[float, Field(ge=0)] | dict[str, Annotated[float, Field(ge=0)]] = 0.0
-    catch_up_s: Annotated[float, Field(ge=0)] = 0.0
-    transfer_s: Annotated[float, Field(ge=0)] = 0.0
-    orchestrator_s: Annotated[float, Field(ge=0)] = 0.0
-    hop_s: Annotated[float, Field(ge=0)] = 0.0
-    slowdown: Annotated[float, Field(ge=1)] = 1.0
+    prefill_s: NotNegative = 0.0
+    verify_s: NotNegative
+    draft_step_s: NotNegative | dict[str, NotNegative] = 0.0
+    catch_up_s: NotNegative = 0.0
+    transfer_s: NotNegative = 0.0
+    orchestrator_s: NotNegative = 0.0
+    hop_s: NotNegative = 0.0
+    slowdown: Factor = 1.0
 
 
 class RooflineCosts(Section):
     """From hardware sheets and model shapes: overhead + sum of max(bytes/bandwidth, flops/rate)."""
 
     model: Literal["roofline"]
-    efficiency: Annotated[float, Field(gt=0, le=1)] | None = None  # None: the sheet's own defaults
+    efficiency: Annotated[float, Field(ge=1e-6, le=1)] | None = None  # None: the sheet's own defaults
     graphs: bool = True  # CUDA graphs: launches cost little, shapes are bucketed
-    slowdown: Annotated[float, Field(ge=1)] = 1.8  # of the target and a draft, both busy on one GPU; ours
+    slowdown: Factor = 1.8  # of the target and a draft, both busy on one GPU; ours
 
 
 class ProfileCosts(Section):
@@ -198,9 +215,9 @@ class ProfileCosts(Section):
 class LinearPass(Section):
     """Seconds of a pass: ``base_s`` + ``token_s`` * tokens + ``kv_token_s`` * KV tokens."""
 
-    base_s: Annotated[float, Field(ge=0)] = 0.0
-    token_s: Annotated[float, Field(ge=0)] = 0.0
-    kv_token_s: Annotated[float, Field(ge=0)] = 0.0
+    base_s: NotNegative = 0.0
+    token_s: NotNegative = 0.0
+    kv_token_s: NotNegative = 0.0
 
 
 class LinearCosts(Section):
@@ -213,7 +230,7 @@ class LinearCosts(Section):
     drafts: dict[str, LinearPass] = Field(default_factory=dict)
     prefill: LinearPass | None = None  # None: as the target's
     catch_up: LinearPass = LinearPass()
-    step_s: Annotated[float, Field(ge=0)] = 0.0
+    step_s: NotNegative = 0.0
 
 
 Costs = Annotated[ConstantCosts | RooflineCosts | ProfileCosts | LinearCosts, Field(discriminator="model")]
@@ -245,7 +262,7 @@ class LogisticAcceptance(Section):
     difficulty_mean: float = 0.0
     difficulty_sd: Annotated[float, Field(ge=0)] = 1.0
     drift_sd: Annotated[float, Field(ge=0)] = 0.0
-    drift_tokens: PositiveFloat = 64.0
+    drift_tokens: Positive = 64.0
     domains: dict[str, LogisticDomain] = Field(default_factory=dict)
 
 
@@ -303,6 +320,25 @@ class KvSpec(Section):
     target_tokens: PositiveInt | None = None  # None: from memory
     draft_tokens: PositiveInt | None = None  # per draft
 
+    def block(self, context_tokens: int) -> int:
+        """Tokens that are handed out together: a slot of the whole context, or with ``grow`` a block."""
+        return context_tokens if self.reserve == "full" else self.block_tokens
+
+    def least(self, context_tokens: int) -> int:
+        """The fewest tokens that hold one request of the whole context, which takes whole blocks."""
+        return -(-context_tokens // self.block(context_tokens)) * self.block(context_tokens)
+
+    def shortage(self, tokens: int, context_tokens: int) -> str:
+        """Why a cache of ``tokens`` holds no request of the whole context, or empty where it does."""
+        least, block = self.least(context_tokens), self.block(context_tokens)
+        if tokens >= least:
+            return ""
+        blocks, whole = tokens // block, f"one request of limits.context_tokens, {context_tokens}"
+        if self.reserve == "full":
+            return f"{tokens} KV tokens do not hold {whole}; at least {least}"
+        made = f"{blocks} block{'' if blocks == 1 else 's'} of kv.block_tokens, {block}"
+        return f"{tokens} KV tokens are {made}, and do not hold {whole}; at least {least}"
+
 
 class SloSpec(Section):
     ttft_s: PositiveFloat | None = None
@@ -310,7 +346,7 @@ class SloSpec(Section):
 
 
 class MetricsSpec(Section):
-    warmup_s: Annotated[float, Field(ge=0)] = 0.0
+    warmup_s: NotNegative = 0.0
 
 
 GREEDY_BELOW = 1e-5  # temperatures below are 0: a logit divided by them may exceed what float32 holds
@@ -341,7 +377,7 @@ class LiveSpec(Section):
     widen: bool = False  # run embedded weights at the cost of ``shape`` (a cost stand-in)
 
 
-Deviation = Annotated[float, Field(ge=0)]
+Deviation = Annotated[float, Field(ge=0, le=10)]  # e^10: beyond it is no noise
 NoisyOperation = Literal["prefill", "catch_up", "propose", "verify"]
 NoisyPart = Literal["prefill", "catch_up", "propose", "verify", "hop", "handling"]  # the host's as well
 
@@ -367,7 +403,7 @@ class NoiseSpec(Section):
 class Scenario(Section):
     name: Name
     description: str = ""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: NaturalInt = 0
     workload: WorkloadSpec
     models: ModelsSpec
     devices: Annotated[dict[Name, DeviceSpec], Field(min_length=1)]

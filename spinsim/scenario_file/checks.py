@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from spinsim.scenario import (
+    MOST_REQUESTS,
     AllAtOnce,
     ConstantAcceptance,
     ConstantCosts,
@@ -28,6 +29,8 @@ from spinsim.scenario.yaml_places import KeyPath
 from spinsim.scenario_file.model_checks import asked, model_problems
 
 TIMED_FORMATS = ("azure", "mooncake", "burstgpt")  # sources that record arrival times
+# Of one request with 128 output tokens, simulated with four proposed tokens a round on one core of a server.
+REQUEST_S, REQUEST_BYTES = 0.5e-3, 5_000
 RESERVED = ("target", "none", "smallest", "all")  # words that mean something where drafts are named
 
 
@@ -53,6 +56,8 @@ def problems(scenario: Scenario, base_dir: Path) -> Iterator[Problem]:
 def _workload(scenario: Scenario) -> Iterator[Problem]:
     workload, at = scenario.workload, ("workload",)
     source = workload.source
+    if costly := _many(workload.requests or 0):
+        yield Problem((*at, "requests"), costly)
     if source is None:
         for name in ("requests", "prompt_tokens", "output_tokens"):
             if getattr(workload, name) is None:
@@ -90,6 +95,17 @@ def _workload(scenario: Scenario) -> Iterator[Problem]:
         distribution = getattr(workload, name)
         if distribution is not None:
             yield from _distribution(distribution, (*at, name), whole=name != "patience_s")
+
+
+def _many(requests: int) -> str:
+    """What a run of so many requests costs, where that is more than anybody waits for; else empty."""
+    if requests <= MOST_REQUESTS:
+        return ""
+    hours, gigabytes = requests * REQUEST_S / 3600, requests * REQUEST_BYTES / 1e9
+    return (
+        f"{requests:,} requests would take some {hours:,.0f} hours and {gigabytes:,.0f} GB of memory "
+        f"(0.5 ms and 5 kB each, at 128 output tokens); at most {MOST_REQUESTS:,}"
+    )
 
 
 def _distribution(distribution: Distribution, at: KeyPath, *, whole: bool) -> Iterator[Problem]:
@@ -142,10 +158,8 @@ def _request_sizes(scenario: Scenario) -> Iterator[Problem]:
         )
     for name in ("target_tokens", "draft_tokens"):
         tokens = getattr(scenario.kv, name)
-        if tokens is not None and tokens < context:
-            yield Problem(
-                ("kv", name), f"{tokens} cannot hold one request; at least limits.context_tokens, {context}"
-            )
+        if tokens is not None and (shortage := scenario.kv.shortage(tokens, context)):
+            yield Problem(("kv", name), shortage)
 
 
 # --- models, devices, placement ---------------------------------------------------------------

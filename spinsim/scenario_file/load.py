@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from yaml import YAMLError
 
 from spinsim.errors import InputError, InputErrors
 from spinsim.scenario import DeviceSpec, PlacementSpec, Scenario
@@ -17,6 +18,7 @@ from spinsim.scenario.yaml_places import Document, KeyPath, Place, dump, parse
 from spinsim.scenario_file.checks import problems
 
 DEVICES = ("cpu", "cuda")
+IN_MEMORY = "<text>"  # how errors name a scenario that is no file
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +62,42 @@ class LoadedScenario:
     places: Places
 
 
-def load(path: Path, overrides: Sequence[str] = (), device: str | None = None) -> LoadedScenario:
-    """Read, override and validate a scenario.
+def load(
+    path: Path | str | Mapping[str, Any], overrides: Sequence[str] = (), device: str | None = None
+) -> LoadedScenario:
+    """Read, override and validate a scenario: a file, its text, or its contents.
 
+    ``path``: a Path, or a text that names a file; a text with a line break is the YAML itself, and a
+    mapping what the YAML would hold. Relative paths in the latter two start at the working directory.
     ``overrides`` are ``key.path=value`` with values in YAML, later ones winning; naming another
     policy drops the parameters that the file gave to the old one. ``device``
     ``cpu`` places every model on one CPU; ``cuda`` asks that no model is on a CPU.
     Raises InputError, with a line per problem found.
     """
-    document = apply_overrides(parse(read_text(path), str(path)), overrides)
+    file, given = _parsed(path)
+    document = apply_overrides(given, overrides)
     places = Places(document.places)
     scenario = _validated(document, places)
-    if found := list(problems(scenario, path.parent)):
+    if found := list(problems(scenario, file.parent)):
         raise _together(places, found)
     if device is not None:
         scenario = on_device(scenario, device)
-    return LoadedScenario(scenario, path, path.parent, places)
+    return LoadedScenario(scenario, file, file.parent, places)
+
+
+def _parsed(path: Path | str | Mapping[str, Any]) -> tuple[Path, Document]:
+    """The contents, and the file that relative paths start beside; a made up name where there is none."""
+    if isinstance(path, Mapping):
+        try:
+            text = dump(dict(path))
+        except (YAMLError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"holds what no YAML can: {reason}; texts, numbers, lists, mappings") from None
+        return Path(IN_MEMORY), parse(text, "")
+    if isinstance(path, str) and "\n" in path:
+        return Path(IN_MEMORY), parse(path, IN_MEMORY)
+    file = Path(path)
+    return file, parse(read_text(file), str(file))
 
 
 def apply_overrides(document: Document, overrides: Sequence[str]) -> Document:

@@ -1,13 +1,21 @@
-"""The JSON Schema of a scenario, for editors that complete and check YAML."""
+"""The JSON Schema of a scenario, for editors that complete and check YAML.
+
+It accepts what the loader does, but for what no schema can say: whether a name refers to anything (drafts,
+devices, shapes, files), and how numbers stand to each other (``min`` below ``max``, memory for one request).
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from spinsim.scenario import Scenario
+from spinsim.scenario import KvSpec, LogisticAcceptance, SamplingSpec, Scenario
+
+Schema = dict[str, Any]
+TOKENS = ("prompt_tokens", "output_tokens")  # distributions of whole numbers
+_LENGTHS = ("value", "min", "max")
 
 
-def scenario_schema() -> dict[str, Any]:
+def scenario_schema() -> Schema:
     """JSON Schema (draft 2020-12) of what a scenario file may say, every policy's parameters included."""
     from spinsim.policies.build import policy_schemas
 
@@ -20,6 +28,7 @@ def scenario_schema() -> dict[str, Any]:
         policies[kind] = {**choices, "default": policies[kind]["default"]}
     del definitions["PolicyChoice"]
     _close(schema)
+    _constrain(definitions)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
@@ -33,3 +42,76 @@ def _close(part: Any) -> None:
     elif isinstance(part, list):
         for inner in part:
             _close(inner)
+
+
+def _constrain(definitions: dict[str, Schema]) -> None:
+    """What :mod:`spinsim.scenario_file.checks` asks of single sections."""
+    from spinsim.costs.sheets.hardware import hardware_names
+    from spinsim.scenario_file.checks import RESERVED, TIMED_FORMATS
+
+    definitions["Fixed"]["required"] = ["distribution", "value"]
+    workload = definitions["WorkloadSpec"]
+    for name in TOKENS:
+        workload["properties"][name] = _of_tokens(workload["properties"][name], definitions)
+    sizes = ("requests", *TOKENS)
+    alone = {"required": [*sizes], "properties": {name: {"not": {"type": "null"}} for name in sizes}}
+    read = {"required": ["source"], "properties": {"source": {"type": "object"}}}
+    timed = {"properties": {"source": {"properties": {"format": {"enum": list(TIMED_FORMATS)}}}}}
+    workload["anyOf"] = [alone, read]
+    workload.update(
+        _when({"arrivals": {"properties": {"process": {"const": "replay"}}}}, {"allOf": [read, timed]})
+    )
+    definitions["SloSpec"]["anyOf"] = [
+        {"required": [name], "properties": {name: {"type": "number"}}} for name in ("ttft_s", "tpot_s")
+    ]
+    names = hardware_names()
+    definitions["DeviceSpec"]["properties"]["hardware"]["enum"] = [*names, *(name.upper() for name in names)]
+    definitions["PlacementSpec"]["properties"]["target"]["uniqueItems"] = True
+    drafts = definitions["ModelsSpec"]["properties"]["drafts"]
+    drafts["propertyNames"] = {"not": {"enum": list(RESERVED)}}
+    _only_with(definitions["KvSpec"], "block_tokens", KvSpec, {"reserve": {"const": "grow"}})
+    _only_with(definitions["SamplingSpec"], "top_p", SamplingSpec, {"temperature": {"exclusiveMinimum": 0}})
+    _only_with(
+        definitions["LogisticAcceptance"],
+        "drift_tokens",
+        LogisticAcceptance,
+        {"drift_sd": {"exclusiveMinimum": 0}},
+    )
+
+
+def _of_tokens(choice: Schema, definitions: dict[str, Schema]) -> Schema:
+    """The distributions that ``choice`` names, of whole numbers from 1."""
+    text = {"type": "integer", "minimum": 1, "maximum": 10**9}
+    for name in ("Fixed", "Uniform", "Lognormal", "Empirical"):
+        made = definitions[f"{name}Tokens"] = {**definitions[name], "title": f"{name}Tokens"}
+        made["properties"] = properties = dict(made["properties"])
+        for key in _LENGTHS:
+            if key in properties:
+                kept = {k: v for k, v in properties[key].items() if k in ("default", "title")}
+                nullable = "anyOf" in properties[key]
+                properties[key] = {**kept, **({"anyOf": [text, {"type": "null"}]} if nullable else text)}
+        if "values" in properties:
+            properties["values"] = {**properties["values"], "items": text}
+    renamed: Schema = _renamed(choice)
+    return renamed
+
+
+def _renamed(part: Any) -> Any:
+    """References to distributions as those to their versions of tokens."""
+    if isinstance(part, dict):
+        return {key: _renamed(inner) for key, inner in part.items()}
+    if isinstance(part, list):
+        return [_renamed(inner) for inner in part]
+    return f"{part}Tokens" if isinstance(part, str) and part.startswith("#/$defs/") else part
+
+
+def _when(properties: Schema, then: Schema) -> Schema:
+    return {"if": {"required": list(properties), "properties": properties}, "then": then}
+
+
+def _only_with(section: Schema, key: str, model: Any, needed: Schema) -> None:
+    """``key``, where it is not its default, needs others."""
+    default = model.model_fields[key].default
+    section.update(
+        _when({key: {"not": {"const": default}}}, {"required": list(needed), "properties": needed})
+    )

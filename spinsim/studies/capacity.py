@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ from spinsim.lab.fingerprint import code_digest
 from spinsim.lab.level_crossing import Curve, crossing, fit
 from spinsim.lab.rows import Planned, Row, plan, rows_of
 from spinsim.lab.statistics import Interval, mean_interval
+from spinsim.results.few import FEW
 from spinsim.results.metrics import metric, value
-from spinsim.scenario import AllAtOnce, ClosedLoop, Gamma, Poisson, Replay, Scenario
+from spinsim.scenario import MOST_REQUESTS, AllAtOnce, ClosedLoop, Gamma, Poisson, Replay, Scenario
 from spinsim.scenario_file import LoadedScenario, load
 from spinsim.scenario_file.variants import override, seeds_from
 from spinsim.workload.for_scenario import build_workload
 
-FEWEST_REQUESTS, MOST_REQUESTS = 50, 10_000_000
+FEWEST_REQUESTS = 50
 CURVE = (0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5)  # rates of the curve, in capacities
 MOST_DOUBLINGS = 24
 SHORT_S = 60.0  # of traffic: the backlog of a shorter burst is gone before it hurts
@@ -131,15 +132,29 @@ def capacity(wanted: CapacityPlan, lab: Lab) -> Capacity:
         RatePoint(rate, tuple(found_), level)
         for rate, found_, level in zip(rates, curve.values, fitted, strict=True)
     ]
+    few = _few(search.rows)
+    if few and found is not None:
+        found = replace(found, low=None, high=None)
     return Capacity(
         scenario.name,
         scenario.slo.model_dump(),
         wanted.attainment,
         found,
         tuple(points),
-        (*notes, *_behind(search.rows, found.estimate if found else None)),
+        (*notes, *few, *_behind(search.rows, found.estimate if found else None)),
         tuple(search.rows),
     )
+
+
+def _few(rows: Sequence[Row]) -> list[str]:
+    """Said where few requests were judged, by no more than which no interval can be trusted."""
+    judged = [row.summary["slo"]["requests_judged"] for row in rows if row.summary is not None]
+    if not judged or min(judged) >= FEW:
+        return []
+    return [
+        f"no more than {min(judged)} requests were judged at some rate, too few for an interval; give "
+        f"{FEW} or more: a longer workload, or a shorter metrics.warmup_s"
+    ]
 
 
 def _behind(rows: Sequence[Row], rate: float | None) -> Iterator[str]:

@@ -23,6 +23,10 @@ Progress = Callable[[str, float, float], None]
 Interval = dict[str, float]
 
 LEVEL = 0.9
+COSTS_LEFT_OUT = (
+    "costs are not in these intervals, but seeds alone: there is no measured profile, and the scenario "
+    "states no noise"
+)
 HEADLINES = (
     "goodput_tokens_per_s",
     "latency.ttft_s.p50",
@@ -59,7 +63,13 @@ def intervals_of(
 
 def described(unknown: Uncertainty) -> dict[str, Any]:
     """``noise``, as if the scale of another day were known, and the ``sources`` that it is made of."""
-    return {"noise": unknown.typical().model_dump(mode="json"), "sources": asdict(unknown)}
+    said = {} if _times_known(unknown) else {"note": COSTS_LEFT_OUT}
+    return {"noise": unknown.typical().model_dump(mode="json"), "sources": asdict(unknown), **said}
+
+
+def _times_known(unknown: Uncertainty) -> bool:
+    """Is there any noise of times?"""
+    return any((*unknown.day.values(), *unknown.model.values(), *unknown.call.values()))
 
 
 def collect(drawn: Mapping[str, list[float]], summary: Mapping[str, Any]) -> None:

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spinsim.costs.for_scenario import build_predictor
 from spinsim.engine.engine import Engine
 from spinsim.engine.inputs import EmptySchedule
+from spinsim.engine.records import Records
 from spinsim.errors import InputError
-from spinsim.live.replayed_inputs import Diverged, ReplayWorld
+from spinsim.live.replayed_inputs import ReplayWorld
 from spinsim.results.inputs import read_inputs
 from spinsim.results.tables import write_decisions, write_rounds
 from spinsim.scenario_file import load
 from spinsim.serving import engine_settings, lay_out, policies_for, trusting
+from spinsim.studies.divergence import in_flight, in_prefill, in_rounds, left_out
 from spinsim.workload.for_scenario import build_workload
 from spinsim.workload.request import Request
 
-TABLES = ("decisions.parquet", "rounds.parquet")
+DECISIONS, ROUNDS, INPUTS = "decisions.parquet", "rounds.parquet", "inputs.parquet"
+COLUMNS = {  # that a replay compares, or names
+    DECISIONS: ("assigned_ns", "micro_batch", "requests", "drafts", "lengths", "packing"),
+    ROUNDS: ("round", "request"),
+    INPUTS: ("operation", "kind", "model", "micro_batch", "rows", "tokens"),
+}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,38 +48,95 @@ class Replayed:
 def replay(folder: Path) -> Replayed:
     """Replay the results folder of a live run.
 
-    Raises InputError when the folder is not one.
+    Where something differs, ``difference`` names the first decision that does. Raises InputError when the
+    folder is not a live run's, or one of its files is damaged.
     """
     summary = _live_summary(folder)
     capacity = {str(model): int(tokens) for model, tokens in summary["run"]["kv_capacity_tokens"].items()}
     loaded = load(folder / "scenario.yaml", _as_laid_out(summary))
     scenario = loaded.scenario
-    log = read_inputs(folder / "inputs.parquet")
+    drafts = tuple(scenario.models.drafts)
+    log = _whole(read_inputs, folder / "inputs.parquet")
+    recorded = {name: _whole(_read, folder / name) for name in COLUMNS}
     workload = build_workload(scenario, loaded.base_dir)
     workload = replace(workload, requests=_as_run(workload.requests, folder))
     layout = lay_out(scenario)
     predictor = build_predictor(trusting(scenario), loaded.base_dir)
     policies = policies_for(scenario, layout, predictor, loaded.base_dir)
+    if missing := [name for name in ("target", *drafts) if name not in capacity]:
+        raise InputError(
+            f"has no K/V capacity of {missing[0]}, which scenario.yaml has; both as `run` wrote them",
+            file=str(folder / "summary.json"),
+        )
     world = ReplayWorld(layout.lanes, log)
-    settings = engine_settings(scenario, layout, capacity)
-    engine = Engine(world, workload, policies, settings, tuple(scenario.models.drafts))
+    stopped = ""
+    try:
+        engine = Engine(world, workload, policies, engine_settings(scenario, layout, capacity), drafts)
+    except ValueError as error:  # K/V memory that holds no request of the scenario
+        return Replayed(len(log.kind), 0, 0, f"the run cannot begin: {error}")
     engine.start()
-    difference = ""
     try:
         world.env.run(until=engine.done)
     except EmptySchedule:
         pass  # the run was interrupted where its log ends
-    except (Diverged, RuntimeError) as error:
+    except Exception as error:  # inputs that fit other decisions make the engine fail in many ways
         # simpy wraps an exhausted schedule, which is no divergence, in a RuntimeError.
-        if isinstance(error, Diverged) or "No scheduled events left" not in str(error):
-            difference = str(error)
+        if "No scheduled events left" not in str(error):
+            stopped = str(error) or "an operation ended otherwise than one of its kind can"
     with TemporaryDirectory() as again:
         write_decisions(Path(again), engine.records)
         write_rounds(Path(again), engine.records)
-        for name in TABLES:
-            difference = difference or _first_difference(folder / name, Path(again) / name)
+        now = {name: pq.read_table(Path(again) / name) for name in (DECISIONS, ROUNDS)}
+    difference = _difference(recorded, now, engine.records, world, stopped)
     rounds = engine.records.rounds
     return Replayed(len(log.kind), len(rounds.size), len(rounds.request), difference)
+
+
+def _difference(
+    recorded: Mapping[str, pa.Table],
+    now: Mapping[str, pa.Table],
+    records: Records,
+    world: ReplayWorld,
+    stopped: str,
+) -> str:
+    """The first decision that differs; where none is found, what else does."""
+    was, then = recorded[DECISIONS], now[DECISIONS]
+    flying = {number: world.operations[number] for number in (*world.env.in_flight, *world.env.handled)}
+    found = [
+        in_rounds(was, then, records.drafts),
+        in_flight(was, records, flying, records.drafts) if stopped else None,
+        in_prefill(recorded[INPUTS], records.operations, world.operations),
+    ]
+    if differences := [one for one in found if one is not None]:
+        return min(differences, key=lambda one: one.decided_ns).text
+    if left := left_out(recorded[INPUTS], was, records):
+        return left
+    if stopped:
+        return f"after {then.num_rows} rounds as recorded: {stopped}"
+    if was.num_rows != then.num_rows:
+        last = min(was.num_rows, then.num_rows)
+        more = "was recorded" if was.num_rows > last else "is decided now"
+        return f"round {last} {more} alone: {was.num_rows} rounds were recorded, {then.num_rows} are made now"
+    return _first_cell(recorded[ROUNDS], now[ROUNDS])
+
+
+def _read(path: Path) -> pa.Table:
+    """A table of the folder. Raises ValueError where it lacks a column."""
+    table = pq.read_table(path)
+    if missing := [name for name in COLUMNS[path.name] if name not in table.column_names]:
+        raise ValueError(f"it has no column {missing[0]}")
+    return table
+
+
+def _whole(read: Callable[[Path], T], path: Path) -> T:
+    """What ``read`` makes of a file of the folder. Raises InputError for one that is missing or damaged."""
+    try:
+        return read(path)
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or (str(error).strip().splitlines() or ["unreadable"])[0]
+        raise InputError(
+            f"cannot be replayed: {reason}; the file as `run` wrote it", file=str(path)
+        ) from None
 
 
 def _live_summary(folder: Path) -> dict[str, Any]:
@@ -93,22 +159,24 @@ def _as_laid_out(summary: dict[str, Any]) -> list[str]:
 
 def _as_run(requests: Sequence[Request], folder: Path) -> tuple[Request, ...]:
     """Prompt lengths as they were when the prompts had been turned into tokens."""
-    table = pq.read_table(folder / "requests.parquet", columns=["request", "prompt_tokens"])
+    columns = ["request", "prompt_tokens"]
+    table = _whole(lambda path: pq.read_table(path, columns=columns), folder / "requests.parquet")
     lengths = dict(zip(table["request"].to_pylist(), table["prompt_tokens"].to_pylist(), strict=True))
     return tuple(
         replace(request, prompt_tokens=lengths.get(request.id, request.prompt_tokens)) for request in requests
     )
 
 
-def _first_difference(recorded: Path, again: Path) -> str:
-    old, new = pq.read_table(recorded), pq.read_table(again)
-    if old.equals(new):
-        return ""
-    if old.num_rows != new.num_rows:
-        return f"{recorded.name}: {old.num_rows} rows recorded, {new.num_rows} replayed"
+def _first_cell(old: pa.Table, new: pa.Table) -> str:
+    """Where two tables of equally many rows differ; empty where they do not."""
     for name in old.column_names:
+        if name not in new.column_names or old.num_rows != new.num_rows:
+            return f"{ROUNDS}: {old.num_rows} rows of {name} were recorded, and others are made now"
         if not old[name].equals(new[name]):
             pairs = zip(old[name].to_pylist(), new[name].to_pylist(), strict=True)
-            row, (was, now) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
-            return f"{recorded.name}: row {row}: {name} was {was}, now {now}"
-    return f"{recorded.name}: columns differ"
+            found = next(((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1]), None)
+            if found is not None:
+                row, (was, now) = found
+                request, number = old["request"][row].as_py(), old["round"][row].as_py()
+                return f"round {number}, request {request}: {name} {was} was recorded, {now} now"
+    return ""

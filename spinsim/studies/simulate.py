@@ -13,6 +13,7 @@ from spinsim.costs.for_scenario import build_predictor
 from spinsim.costs.memory import kv_capacity
 from spinsim.engine.engine import Engine
 from spinsim.engine.records import Records
+from spinsim.errors import InputError
 from spinsim.results.hindsight import hindsight
 from spinsim.results.publish import Progress, Summary, publish
 from spinsim.scenario import Scenario
@@ -86,6 +87,12 @@ def simulate_scenario(
     except KeyboardInterrupt:
         engine.records.interrupted = "interrupted"
         engine.records.ended_ns = int(world.env.now)
+    except OverflowError as error:  # of a time in nanoseconds, which tables keep in 64 bits
+        raise InputError(
+            f"the run lasts beyond what a clock of nanoseconds can show ({error}); shorter times, or faster "
+            "hardware",
+            key="costs",
+        ) from error
     records = engine.records
     records.label_s = dict(zip(LABELS, world.label_s, strict=True))
     records.orchestrator_s = world.orchestrator_s
@@ -141,4 +148,5 @@ def _in_hindsight(scenario: Scenario, simulated: Simulated) -> tuple[dict[str, A
         simulated.predictor,
         remote=lay_out(scenario).remote,
         allow_none=scenario.policies.allow_none,
+        context_tokens=scenario.limits.context_tokens,
     )

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spinsim.errors import InputError
-from spinsim.scenario import Arrivals, Gamma, Poisson, Replay
+from spinsim.scenario import MOST, Arrivals, Gamma, Poisson, Replay
 from spinsim.workload.streams import stream
 
 
@@ -20,7 +20,7 @@ def arrival_times(
     ``rate_scale`` times as fast.
 
     Raises:
-        InputError: replay of a source without arrival times.
+        InputError: replay of a source without arrival times, or a last arrival beyond the clock.
     """
     if isinstance(arrivals, Replay):
         if recorded is None:
@@ -29,11 +29,23 @@ def arrival_times(
                 "burstgpt), or another process: poisson, gamma, closed, at_once",
                 key="workload.arrivals.process",
             )
-        return recorded / arrivals.rate_scale
+        return _reachable(recorded / arrivals.rate_scale, "rate_scale")
     generator = stream(seed, "arrivals")
     if isinstance(arrivals, Poisson):
-        return np.cumsum(generator.exponential(1.0 / arrivals.rate_per_s, count))
+        return _reachable(np.cumsum(generator.exponential(1.0 / arrivals.rate_per_s, count)), "rate_per_s")
     if isinstance(arrivals, Gamma):
         shape = arrivals.cv**-2  # a gamma's coefficient of variation is 1/sqrt(shape)
-        return np.cumsum(generator.gamma(shape, 1.0 / (arrivals.rate_per_s * shape), count))
+        gaps = generator.gamma(shape, 1.0 / (arrivals.rate_per_s * shape), count)
+        return _reachable(np.cumsum(gaps), "rate_per_s")
     return np.zeros(count)
+
+
+def _reachable(times: NDArray[np.float64], key: str) -> NDArray[np.float64]:
+    """``times``, all of which the clock can show."""
+    if times.size and not times[-1] <= MOST:
+        raise InputError(
+            f"the last request arrives after {times[-1]:.3g} s; at most {MOST:,.0f} s: a higher rate, "
+            "or fewer requests",
+            key=f"workload.arrivals.{key}",
+        )
+    return times

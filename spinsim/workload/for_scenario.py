@@ -40,11 +40,11 @@ def build_workload(scenario: Scenario, base_dir: Path) -> Workload:
     if spec.source is None:
         if spec.requests is None:
             raise _missing("requests", "a number of requests")
-        rows, recorded = None, None
+        rows, recorded, read = None, None, 0
         malformed: list[MalformedRow] = []
         count = spec.requests
     else:
-        rows, malformed, timed = load_rows(spec.source, base_dir)
+        rows, malformed, timed, read = load_rows(spec.source, base_dir)
         if spec.requests is not None:
             replay = isinstance(spec.arrivals, Replay)
             kept = rows[: spec.requests] if replay else repeated(rows, spec.requests)
@@ -59,6 +59,7 @@ def build_workload(scenario: Scenario, base_dir: Path) -> Workload:
         ),
         concurrency=spec.arrivals.concurrency if isinstance(spec.arrivals, ClosedLoop) else None,
         malformed=tuple(malformed),
+        rows_read=read,
     )
 
 

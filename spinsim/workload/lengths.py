@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spinsim.errors import InputError
-from spinsim.scenario import Distribution, Empirical, Fixed, Uniform
+from spinsim.scenario import MOST, Distribution, Empirical, Fixed, Uniform
 
 
 def draw_values(
@@ -31,7 +31,7 @@ def draw_values(
         return generator.uniform(distribution.min, distribution.max, count)
     logs = math.log(distribution.median) + distribution.sigma * generator.standard_normal(count)
     values = np.exp(np.minimum(logs, 700.0))  # e^709 is where a double ends
-    return np.clip(values, distribution.min, math.inf if distribution.max is None else distribution.max)
+    return np.clip(values, distribution.min, MOST if distribution.max is None else distribution.max)
 
 
 def draw_tokens(
@@ -59,8 +59,7 @@ def draw_tokens(
         assert high is not None  # a uniform range has both ends
         return _listed(generator.integers(low, high, count, endpoint=True))
     values = draw_values(distribution, count, generator, key)
-    # beyond 2^53 lengths are not whole numbers any more, and beyond 2^63 no int64
-    return _listed(np.clip(np.rint(np.minimum(values, 2.0**53)).astype(np.int64), low, high))
+    return _listed(np.clip(np.rint(values).astype(np.int64), low, high))
 
 
 def draw_labels(weights: dict[str, float], count: int, generator: np.random.Generator, key: str) -> list[str]:

@@ -47,3 +47,4 @@ class Workload:
     requests: tuple[Request, ...]
     concurrency: int | None = None
     malformed: tuple[MalformedRow, ...] = field(default=())
+    rows_read: int = 0  # of the source, malformed ones not counted

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from spinsim.errors import InputError
-from spinsim.scenario import Source
+from spinsim.scenario import MOST_REQUESTS, Source
+from spinsim.text_files import DAMAGED
 from spinsim.workload.formats import READERS
 from spinsim.workload.formats.row import Row
 from spinsim.workload.request import MalformedRow
@@ -27,6 +28,7 @@ class Rows(NamedTuple):
     rows: list[Row]
     malformed: list[MalformedRow]
     timed: bool
+    read: int  # good rows, those left out by the slice included
 
 
 def resolve(path: str, base_dir: Path, key: str) -> Path:
@@ -67,6 +69,10 @@ def load_rows(source: Source, base_dir: Path) -> Rows:
     malformed: list[MalformedRow] = []
     try:
         rows, seen, zero = _slice(reader.read(path), source, malformed)
+    except DAMAGED as error:
+        raise InputError(
+            f"{path} is damaged: {error}; a whole compressed file", key="workload.source.path"
+        ) from error
     except OSError as error:
         raise InputError(
             f"cannot read {path}: {error.strerror or error}; {reader.expected}", key="workload.source.path"
@@ -84,12 +90,17 @@ def load_rows(source: Source, base_dir: Path) -> Rows:
             f"the slice holds none of the {seen} rows of {path}; a smaller skip, or a wider start_s to end_s",
             key="workload.source",
         )
+    if len(rows) * source.copies > MOST_REQUESTS:
+        raise InputError(
+            f"{source.copies:,} copies of {len(rows):,} rows; at most {MOST_REQUESTS:,} requests in all",
+            key="workload.source.copies",
+        )
     if zero is not None:
         rows.sort(key=_arrival)
         zero = zero + source.start_s if source.start_s is not None else _arrival(rows[0])
         rows = [row._replace(arrival_s=_arrival(row) - zero) for row in rows]
     capped = [_capped(row, source) for row in rows for _ in range(source.copies)]
-    return Rows(capped, malformed, timed=zero is not None)
+    return Rows(capped, malformed, timed=zero is not None, read=seen)
 
 
 def repeated(rows: list[Row], count: int) -> list[Row]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -108,7 +110,7 @@ def test_a_plugin_that_does_not_run_is_bad_input(text: str, tmp_path: Path) -> N
     (tmp_path / "plugin.py").write_text(text)
     result = simulate("--plugin", tmp_path / "plugin.py", "--out", tmp_path / "out")
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"{tmp_path / 'plugin.py'}: cannot be imported: ")
+    assert result.stderr.startswith(f"{tmp_path / 'plugin.py'}:1: cannot be imported: ")
     assert len(result.stderr.splitlines()) == 1
 
 
@@ -264,3 +266,50 @@ def test_bad_input_survives_the_way_out_of_a_process() -> None:
     for sent in (error, InputErrors([error, error])):
         received = pickle.loads(pickle.dumps(sent))
         assert (str(received), received.line) == (str(sent), 3)
+
+
+BROKEN = """
+from dataclasses import dataclass
+from spinsim.policies.registry import SELECTORS
+from spinsim.policies.selectors.arms import PerRequest
+
+@SELECTORS.register("{name}")
+class Broken(PerRequest["Broken.Params"]):
+    @dataclass(frozen=True)
+    class Params:
+        pass
+
+    def choose(self, view, arms):
+        return arms[view.rounds + len(arms)]  # line 13
+"""
+
+
+def test_an_error_within_a_plugin_names_its_line(tmp_path: Path) -> None:
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text(BROKEN.format(name="broken_line"))
+    chosen = ["--set", "policies.selector={name: broken_line}", "--plugin", plugin]
+    result = simulate(*chosen, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"failed: {plugin}:13: IndexError: ")
+    assert len(result.stderr.splitlines()) == 1
+    arguments = ["--grid", "seed=1", "--workers", "1", "--out", tmp_path / "sweep", *chosen]
+    result = CliRunner().invoke(app, ["sweep", str(QUICKSTART), *map(str, arguments)])
+    assert f"IndexError: list index out of range at {plugin}:13" in result.stderr.replace("tuple", "list")
+
+
+def test_sigterm_keeps_what_ctrl_c_keeps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As a batch system ends a job: exit code 130, and the results so far."""
+    submit, calls, before = SimulatedWorld.submit, [0], signal.getsignal(signal.SIGTERM)
+
+    def submit_and_end(world: SimulatedWorld, lane: int, operation: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 100:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return submit(world, lane, operation)
+
+    monkeypatch.setattr(SimulatedWorld, "submit", submit_and_end)
+    result = simulate("--out", tmp_path / "out")
+    assert result.exit_code == 130, result.output
+    assert result.stderr == f"interrupted; partial results in {tmp_path / 'out'}\n"
+    assert json.loads((tmp_path / "out" / "summary.json").read_bytes())["interrupted"]
+    assert signal.getsignal(signal.SIGTERM) == before

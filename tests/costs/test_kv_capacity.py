@@ -107,6 +107,21 @@ def test_overrides_stand_and_leave_the_rest() -> None:
     [
         ({"kv": {"target_tokens": 100}}, "kv.target_tokens", r"100 KV tokens.*4096"),
         ({"kv": {"draft_tokens": 100}}, "kv.draft_tokens", r"100 KV tokens.*4096"),
+        (
+            {"kv": {"reserve": "grow", "block_tokens": 100, "target_tokens": 4099}},  # 41 blocks are needed
+            "kv.target_tokens",
+            r"4099 KV tokens are 40 blocks of kv.block_tokens, 100, .*4096; at least 4100",
+        ),
+        (
+            {
+                "models": SEVEN_B,
+                "devices": V100_32,
+                "kv": {"reserve": "grow", "block_tokens": 100_000},
+                "limits": {"context_tokens": 3000},
+            },
+            "limits.context_tokens",
+            r"3000 tokens does not fit.*allowed: at most 0",
+        ),
         ({"kv": {"target_tokens": 2_000_000}}, "kv.target_tokens", r"244\.14 GiB.*at most 90\d{4}"),
         (
             {"models": SEVEN_B, "devices": V100_32, "limits": {"context_tokens": 60_000}},

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spinsim.engine.kv import KvPool, kv_pools
 from spinsim.engine.records import CANCELLED, COMPLETED, REJECTED
+from spinsim.scenario import KvSpec
 from tests.engine.harness import Deployment, Finished, build, policies, requests, run
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 150), st.integers(1, 120)), min_size=1, max_size=24)
@@ -198,3 +200,22 @@ def test_micro_batches_without_memory_do_not_wake_each_other_for_ever() -> None:
         done.world.env.step()
     assert done.engine.done.triggered
     check(deployment, run(deployment))
+
+
+@given(context=st.integers(9, 300), block=st.integers(1, 400), extra=st.integers(0, 64))
+@settings(max_examples=40, deadline=None)
+def test_a_cache_that_the_scenario_accepts_serves_the_longest_request(
+    context: int, block: int, extra: int
+) -> None:
+    """The check of a scenario and the engine's pools count in the same blocks."""
+    kv = KvSpec(reserve="grow", block_tokens=block)
+    least = kv.least(context)
+    assert kv.shortage(least, context) == ""
+    assert kv.shortage(least - 1, context) != ""
+    pool = KvPool(least + extra, context, reserve="grow", block_tokens=block, slots=1)
+    slot = pool.acquire(1)
+    assert pool.grow(slot, context)
+    settings = build(Deployment([], context_tokens=context)).engine.settings
+    short = replace(settings, reserve="grow", block_tokens=block, target_kv_tokens=least - 1)
+    with pytest.raises(ValueError, match="hold no request"):
+        kv_pools(short)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,13 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from spinsim.errors import InputError
 from spinsim.policies.build import KINDS
 from spinsim.scenario_file import load, resolved_yaml
 from spinsim.scenario_file.schema import scenario_schema
 from spinsim.scenario_file.variants import grid
 from spinsim.studies.sweep import read_sweep
+from tests.scenario.test_extremes import BASE, VARIANTS, changed
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "scenarios").rglob("*.yaml"))
@@ -98,3 +102,64 @@ def test_resolved_paths_are_absolute_and_environment_names_stay(tmp_path: Path, 
         values = yaml.safe_load(resolved_yaml(load(path)))
         assert values["workload"]["source"]["path"] == expected
         assert values["models"]["target"]["shape"] == "llama-7b"
+
+
+# What no schema can say: whether names refer to anything, and how numbers stand to each other.
+BEYOND = (
+    "no such", "is not placed", "one number for every draft", "weights for", "below min", "above start_s",
+    "unknown model shape", "hold one request", "cannot hold the shortest", "do not fit the context",
+    "leave nothing to measure", "has no drafts", "no draft to choose", "beyond limits.max_length",
+)  # fmt: skip
+ODD = (0, 0.5, "x", None, [], {}, 3.0, ["x"])
+
+
+def _mutated(content: dict[str, Any], sections: Collection[str]) -> Iterator[dict[str, Any]]:
+    """A scenario with one value of some sections replaced by something odd, or left out."""
+    for path in _paths({name: content[name] for name in sections}):
+        for odd in ODD:
+            yield changed(content, path, odd)
+        if not isinstance(path[-1], int):
+            less = copy.deepcopy(content)
+            here = less
+            for key in path[:-1]:
+                here = here[key]
+            del here[path[-1]]
+            yield less
+
+
+def _paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield (*path, key)
+            yield from _paths(inner, (*path, key))
+
+
+@pytest.mark.parametrize("name", list(VARIANTS))
+def test_the_schema_accepts_only_what_the_loader_accepts(name: str, schema: dict[str, Any]) -> None:
+    """Where one value is odd, or missing."""
+    validator = Draft202012Validator(schema)
+    content = {**copy.deepcopy(BASE), **copy.deepcopy(VARIANTS[name])}
+    content |= {"sampling": {"temperature": 0.5, "top_p": 0.9}, "live": {"graphs": True}}
+    content["policies"] = {
+        "selector": {"name": "ucb1", "beta": 1.0},
+        "length": {"name": "heuristic", "start": 4},
+    }
+    assert validator.is_valid(content)
+    for odd in _mutated(content, VARIANTS[name] or content):
+        if validator.is_valid(odd):
+            assert not [error for error in _refusals(odd) if not any(text in error for text in BEYOND)]
+
+
+def _refusals(content: dict[str, Any]) -> list[str]:
+    try:
+        load(content)
+    except InputError as error:
+        return str(error).splitlines()
+    return []
+
+
+def test_whole_numbers_may_be_written_with_an_exponent(scenario_text: str) -> None:
+    content = yaml.safe_load(scenario_text) | {"limits": {"batch": 1e1, "context_tokens": 4e3}}
+    assert load(content).scenario.limits.context_tokens == 4000
+    with pytest.raises(InputError, match="must be a whole number"):
+        load({**content, "limits": {"batch": 1.5}})

@@ -144,6 +144,18 @@ CASES = {
         4,
     ),
     "draft memory below one request": ("seed: 3", "seed: 3\nkv:\n  draft_tokens: 255", "kv.draft_tokens", 4),
+    "blocks round below one request": (
+        "seed: 3",
+        "seed: 3\nkv:\n  reserve: grow\n  block_tokens: 100\n  target_tokens: 299",  # 256 take 3
+        "kv.target_tokens",
+        6,
+    ),
+    "a block larger than the cache": (
+        "seed: 3",
+        "seed: 3\nkv:\n  reserve: grow\n  block_tokens: 3000\n  draft_tokens: 2500",
+        "kv.draft_tokens",
+        6,
+    ),
     # models, devices, placement
     "unknown shape": ("shape: llama-68m", "shape: llama-69m", "models.drafts.tiny.shape", 14),
     "unknown target shape": ("shape: llama-7b", "shape: llama-9b", "models.target.shape", 12),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
 import os
 from pathlib import Path
 from typing import Any
@@ -12,9 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spinsim.errors import InputError
+from spinsim.scenario import Source
 from spinsim.workload.formats import READERS
 from spinsim.workload.formats.row import Row
 from spinsim.workload.request import MalformedRow
+from spinsim.workload.source import load_rows
 from tests.workload.workload_scenarios import build, fixed, from_file
 
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
@@ -284,3 +289,97 @@ def test_public_data(format):
         assert workload.requests[-1].arrival_s == pytest.approx(3501.721937, abs=1e-6)
     if format == "spec_bench":
         assert len({r.domain for r in workload.requests}) == 13
+
+
+def test_blank_turns_and_other_names_of_the_same_thing_lose_no_request(tmp_path):
+    """Chat messages, singular and plural, capitals, a blank system turn, a blank first answer."""
+    asked, said = {"from": "human", "value": "abcd"}, {"from": "gpt", "value": "abcdefgh"}
+    good, bad = read(
+        "sharegpt",
+        json.dumps(
+            [
+                {"conversations": [{"from": "system", "value": ""}, asked, said]},
+                {"conversations": [{"from": "system", "value": None}, asked, said]},
+                {
+                    "messages": [
+                        {"role": "user", "content": "abcd"},
+                        {"role": "assistant", "content": "abcdefgh"},
+                    ]
+                },
+                {"conversation": [asked, said]},
+                {"items": [asked, said]},
+                {
+                    "conversations": [
+                        {"from": "Human", "value": "abcd"},
+                        {"from": "Assistant", "value": "abcdefgh"},
+                    ]
+                },
+                {
+                    "conversations": [
+                        {"from": "user", "value": "abcd"},
+                        {"from": "model", "value": "abcdefgh"},
+                    ]
+                },
+                {"conversations": [asked, {"from": "gpt", "value": " "}, said]},
+                {"conversations": [{"from": "human", "value": None}, said]},
+                {"messages": [{"role": "user", "content": None}, {"role": "assistant", "content": "x"}]},
+            ]
+        ),
+        tmp_path,
+    )
+    assert [(row.prompt_tokens, row.output_tokens, row.text) for row in good] == [(1, 2, "abcd")] * 8
+    assert [problem for _, problem in bad] == ["value is missing; a text", "content is missing; a text"]
+
+
+def test_optional_fields_may_be_blank(tmp_path):
+    good, bad = read(
+        "alpaca",
+        json.dumps([{"instruction": "abcd", "input": blank, "output": "ab"} for blank in ("  ", "", None)]),
+        tmp_path,
+    )
+    assert ([row.text for row in good], bad) == (["abcd"] * 3, [])
+    good, bad = read("spec_bench", lines({"question_id": 1, "turns": ["abcd"]}), tmp_path)
+    assert ([row.domain for row in good], bad) == ([""], [])
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_compressed_files_read_as_their_contents(compress, tmp_path):
+    text = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "2024-05-10 00:00:00+00:00,7,5\n" * 3
+    assert read("azure", compress(text.encode()), tmp_path) == read("azure", text, tmp_path)
+    path = tmp_path / "cut"
+    path.write_bytes(compress(text.encode() * 50)[:-12])
+    with pytest.raises(InputError, match=r"damaged.*whole compressed file") as caught:
+        load_rows(Source(format="azure", path=str(path)), tmp_path)
+    assert caught.value.key == "workload.source.path"
+
+
+@pytest.mark.parametrize("start", [b"PAR1", b"PK\x03\x04", b"(\xb5/\xfd"])
+def test_what_must_be_unpacked_first_is_named(start, tmp_path):
+    with pytest.raises(InputError, match="unpack or convert it to text first"):
+        read("gsm8k", start + b"....", tmp_path)
+
+
+def test_lost_rows_are_told_with_the_first_of_them(tmp_path):
+    from spinsim.pages.run_terminal import lost_rows
+
+    (tmp_path / "share.json").write_text(
+        json.dumps(
+            [
+                {"conversations": []},
+                {"items": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]},
+            ]
+        )
+    )
+    rows = load_rows(Source(format="sharegpt", path="share.json"), tmp_path)
+    assert (rows.read, len(rows.malformed)) == (1, 1)
+    (lost,) = rows.malformed
+    said = {
+        "rows_read": rows.read,
+        "malformed_rows": 1,
+        "first": [f"{lost.file}:{lost.line}: {lost.problem}"],
+    }
+    expected = (
+        "1 of 2 rows read; 1 malformed, the first share.json:1: no human turn that an assistant answers"
+    )
+    assert lost_rows({"workload": said}) == expected
+    assert lost_rows({}) == ""

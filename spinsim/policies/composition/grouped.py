@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from spinsim.policies.base import NO_DRAFT, PolicyContext, RequestView
+from spinsim.policies.beliefs import TYPICAL_CONTEXT
 from spinsim.policies.composition.round_robin import share
 from spinsim.policies.registry import COMPOSITIONS
-
-_CONTEXT = 512  # tokens; where drafts are compared
 
 
 @COMPOSITIONS.register("grouped")
@@ -29,10 +28,10 @@ class Grouped:
 
     def __init__(self, params: Params, context: PolicyContext) -> None:
         self._fill = params.fill == "nearest"
-        propose = context.predictor.propose
+        propose, tokens = context.predictor.propose, context.within(TYPICAL_CONTEXT, 1)
         # By draft, and NO_DRAFT last: who does not draft is the fastest.
         self._step_s = [
-            *(propose(draft, [1], [_CONTEXT]).seconds for draft in range(len(context.drafts))),
+            *(propose(draft, [1], [tokens]).seconds for draft in range(len(context.drafts))),
             0.0,
         ]
 

@@ -128,7 +128,7 @@ class GoodputOptimal:
         return times
 
     def _round_s(self, counts: Sequence[int], context: int, k: int) -> float:
-        predictor = self._context.predictor
+        predictor, context = self._context.predictor, self._context.within(context, k)
         by_draft = {
             draft: predictor.propose(draft, [k] * rows, [context] * rows).seconds
             for draft, rows in enumerate(counts[:NO_DRAFT])

@@ -27,11 +27,12 @@ def decompose(kv_tokens: Sequence[int], query_tokens: Sequence[int], piece: int)
 
 def candidates(kv_tokens: Sequence[int], align: int, shortest: int) -> Iterable[int]:
     """Piece lengths worth trying: every l_i in 1, 2, 3 ... equal parts, rounded up to ``align``, and the
-    buckets above them, since a bucket is what is executed.
+    buckets above them, since a bucket is what is executed; none longer than the longest request needs.
 
     For a given W the shortest piece is best, and that is some l_i / p rounded up: nothing between is missed.
     """
     found: set[int] = set()
+    longest = -(-max(kv_tokens) // align) * align
     for tokens in set(kv_tokens):
         parts = 1
         while True:
@@ -39,13 +40,13 @@ def candidates(kv_tokens: Sequence[int], align: int, shortest: int) -> Iterable[
             if piece < shortest:
                 break
             found.add(piece)
-            found.add(bucket_kv(piece))
+            found.add(min(bucket_kv(piece), longest))
             # The next number of parts that changes the piece.
             parts = -(-tokens // (piece - align)) if piece > align else tokens
             if piece <= align:
                 break
     if not found:
-        found.add(max(shortest, -(-max(kv_tokens) // align) * align))
+        found.add(max(shortest, longest))
     return sorted(found)
 
 
@@ -66,6 +67,7 @@ class Decomposed:
         self._align = params.align
         self._shortest = params.min_piece
         self._predictor: Predictor = context.predictor
+        self._within = context.within
         self._pieces: dict[tuple[int, ...], int] = {}
 
     def plan(self, kv_tokens: Sequence[int], query_tokens: Sequence[int]) -> Packing:
@@ -74,7 +76,9 @@ class Decomposed:
         key = (queries, *levels)
         piece = self._pieces.get(key)
         if piece is None:
-            piece = self.search([_top(level) for level in levels], [queries] * len(levels)).piece
+            piece = self.search(
+                [self._within(_top(level)) for level in levels], [queries] * len(levels)
+            ).piece
             if len(self._pieces) >= _MOST_CACHED:
                 self._pieces.clear()
             self._pieces[key] = piece

@@ -8,7 +8,7 @@ from typing import Annotated
 from annotated_types import Ge, Le
 
 from spinsim.policies.base import PolicyContext, Tunable
-from spinsim.policies.beliefs import DraftingTimes, RoundTimes
+from spinsim.policies.beliefs import TYPICAL_CONTEXT, DraftingTimes, RoundTimes
 from spinsim.policies.registry import PIPELINES
 
 
@@ -23,14 +23,15 @@ class ModelBased:
     V verifies b rows; the drafts share the rows evenly; a lane drafts for its own one after another, lanes of
     one device slow each other, and D_round is the slowest lane. The smallest cycle wins, the shallower of
     equals. The first two terms grow with m (smaller batches use the GPU worse), the third shrinks. Proposals
-    are taken to be as long as the length policy fixes, else ``tokens``; contexts are ``context_tokens``.
+    are taken to be as long as the length policy fixes, else ``tokens``; contexts are ``context_tokens``,
+    or as long as the scenario allows.
     """
 
     @dataclass(frozen=True)
     class Params:
         max: Annotated[int, Ge(1), Le(64), Tunable(2, 12)] = 8
         tokens: Annotated[int, Ge(1)] = 4
-        context_tokens: Annotated[int, Ge(1)] = 512
+        context_tokens: Annotated[int, Ge(1)] = TYPICAL_CONTEXT
 
     def __init__(self, params: Params, context: PolicyContext) -> None:
         self._params = params

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from spinsim.workload.formats.files import Record, json_rows
-from spinsim.workload.formats.row import Reader, Row, Rows, estimate_tokens, text_field
+from spinsim.workload.formats.row import Reader, Row, Rows, estimate_tokens, optional_text, text_field
 
 
 def read(path: Path) -> Rows:
@@ -15,8 +15,8 @@ def read(path: Path) -> Rows:
 
 def _row(record: Record, index: int) -> Row:
     prompt = text_field(record, "instruction")
-    if record.get("input"):
-        prompt = f"{prompt}\n\n{text_field(record, 'input')}"
+    if given := optional_text(record, "input"):
+        prompt = f"{prompt}\n\n{given}"
     return Row(
         str(index), estimate_tokens(prompt), estimate_tokens(text_field(record, "output")), text=prompt
     )

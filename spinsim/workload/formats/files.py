@@ -6,9 +6,10 @@ import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from spinsim.errors import InputError
+from spinsim.text_files import open_text
 from spinsim.workload.formats.row import BadRow, Row, Rows
 from spinsim.workload.request import MalformedRow
 
@@ -26,7 +27,7 @@ def csv_rows(path: Path, columns: tuple[str, ...], parse: Parse) -> Rows:
         InputError: its header lacks a column.
     """
     csv.field_size_limit(2**31 - 1)  # process-wide; the default of 128 KiB is shorter than long prompts
-    with _open(path) as file:
+    with open_text(path) as file:
         reader = csv.reader(file)
         header = [name.strip() for name in next(reader, [])]
         missing = [name for name in columns if name not in header]
@@ -55,7 +56,7 @@ def csv_rows(path: Path, columns: tuple[str, ...], parse: Parse) -> Rows:
 
 def jsonl_rows(path: Path, parse: Parse) -> Rows:
     """Rows of a file with one JSON object a line. Raises OSError when it cannot be opened."""
-    with _open(path) as file:
+    with open_text(path) as file:
         index = 0
         for line, text in enumerate(file, 1):
             if text.isspace():
@@ -74,7 +75,7 @@ def json_rows(path: Path, parse: Parse) -> Rows:
     left of the file is one malformed row. The file's text is held in memory. Raises OSError when the file
     cannot be opened.
     """
-    with _open(path) as file:
+    with open_text(path) as file:
         text = file.read()
     start = _skip_spaces(text, 0)
     if text[start : start + 1] != "[":
@@ -128,8 +129,3 @@ def _problem(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"not JSON: {error.msg} at column {error.colno}"
     return str(error) if isinstance(error, BadRow) else f"not JSON: {error}"
-
-
-def _open(path: Path) -> TextIO:
-    # surrogateescape: bytes that are not UTF-8 survive until the row is checked, and spoil only that row.
-    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")

@@ -97,6 +97,14 @@ def text_field(record: Mapping[str, Any], name: str) -> str:
     return value
 
 
+def optional_text(record: Mapping[str, Any], name: str) -> str:
+    """The field as a text; empty where it is missing, null or blank, for what a request can do without."""
+    value = record.get(name)
+    if not value or (isinstance(value, str) and not value.strip()):
+        return ""
+    return text_field(record, name)
+
+
 def _shown(value: object) -> str:
     """A value in an error message, cut to a readable length."""
     if value is None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from spinsim.workload.formats.files import Record, jsonl_rows
-from spinsim.workload.formats.row import BadRow, Reader, Row, Rows, estimate_tokens, key_field, text_field
+from spinsim.workload.formats.row import (
+    BadRow,
+    Reader,
+    Row,
+    Rows,
+    estimate_tokens,
+    key_field,
+    optional_text,
+)
 
 
 def read(path: Path) -> Rows:
@@ -29,7 +37,7 @@ def _row(record: Record, index: int) -> Row:
         estimate_tokens(turns[0]),
         output,
         text=turns[0],
-        domain=text_field(record, "category"),
+        domain=optional_text(record, "category"),
     )
 
 

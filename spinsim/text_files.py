@@ -1,0 +1,37 @@
+"""Text files of other people, compressed or not."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import zlib
+from pathlib import Path
+from typing import TextIO
+
+from spinsim.errors import InputError
+
+# The first bytes of files that are no text.
+OTHERS = {b"(\xb5/\xfd": "compressed with zstd", b"PK\x03\x04": "a zip archive", b"PAR1": "a Parquet file"}
+DAMAGED = (EOFError, zlib.error, lzma.LZMAError)  # what reading a file that is cut or changed raises
+_ENCODING, _ERRORS = "utf-8-sig", "surrogateescape"
+
+
+def open_text(path: Path) -> TextIO:
+    """A text file, decompressed where it is gzip, bzip2 or xz.
+
+    Bytes that are not UTF-8 survive (as surrogates) until their row is checked, and spoil only that row.
+    Raises OSError where it cannot be opened, InputError for a file that has to be unpacked first.
+    """
+    with path.open("rb") as file:
+        start = file.read(8)
+    for magic, what in OTHERS.items():
+        if start.startswith(magic):
+            raise InputError(f"is {what}; unpack or convert it to text first (gzip is read)", file=str(path))
+    if start.startswith(b"\x1f\x8b"):
+        return gzip.open(path, "rt", encoding=_ENCODING, errors=_ERRORS, newline="")
+    if start.startswith(b"BZh"):
+        return bz2.open(path, "rt", encoding=_ENCODING, errors=_ERRORS, newline="")
+    if start.startswith(b"\xfd7zXZ"):
+        return lzma.open(path, "rt", encoding=_ENCODING, errors=_ERRORS, newline="")
+    return path.open(encoding=_ENCODING, errors=_ERRORS, newline="")
