@@ -12,13 +12,12 @@ from spinsim.pages import shell
 from spinsim.pages.run_terminal import NOTHING, number, percent
 from spinsim.results.metrics import Metric
 
-_SHARES = ("attainment", "acceptance_rate", "_fraction")
 _LATENCIES = ("latency.tpot_s.", "latency.e2e_s.", "latency.ttft_s.")
 
 
 def is_share(metric: Metric) -> bool:
     """Is it one of those that are told in percent?"""
-    return metric.path.endswith(_SHARES)
+    return metric.unit == "share"
 
 
 def shown(metric: Metric, amount: float | None) -> str:
