@@ -8,10 +8,11 @@ from typing import Any
 
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
-from spinsim.serving import lay_out
-from spinsim.results.metrics import Metric, metric, names as metric_names
+from spinsim.results.metrics import Metric, metric
+from spinsim.results.metrics import names as metric_names
 from spinsim.results.summary import summarise
 from spinsim.scenario import Scenario
+from spinsim.serving import lay_out
 
 
 def empty_summary(scenario: Scenario) -> dict[str, Any]:

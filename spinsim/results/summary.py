@@ -10,12 +10,12 @@ import numpy as np
 from spinsim.costs.base import LABELS
 from spinsim.engine.records import CANCELLED, COMPLETED, REJECTED, UNFINISHED, Records
 from spinsim.engine.world import NS
+from spinsim.results.batch_means import within_run
 from spinsim.results.columns import Bools, Floats, RequestColumns, ratio, row_headers, view
 from spinsim.results.lanes import device_busy, lane_busy
 from spinsim.results.metrics import Run, add_computed, definitions
 from spinsim.results.speculation import RoundRows, speculation, verification
 from spinsim.results.window import CLOSED, Window, window_of
-from spinsim.results.batch_means import within_run
 from spinsim.scenario import Scenario
 
 SCHEMA = "spinsim.summary/1"
