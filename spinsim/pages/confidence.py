@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from html import escape
 from typing import Any
 
 from spinsim.pages import shell
-from spinsim.pages.run_terminal import LATENCIES, NOTHING, duration, interval_head, number, percent
+from spinsim.pages.run_terminal import NOTHING, heading, interval_head, percent, told
+from spinsim.results.metrics import Metric, metric, value
 
-_TITLES = {"goodput_tokens_per_s": "goodput, tokens/s", "speculation.acceptance_length": "acceptance length"}
 _HOST = ("hop", "handling")  # whose noise is the host's
 _CORRELATED = "\N{DAGGER}"
 Row = Mapping[str, Any]
 
 
-def title_of(path: str) -> str:
-    """A metric's dotted path in words."""
-    parts = path.split(".")
-    if parts[0] == "latency":
-        return f"{LATENCIES.get(parts[1], parts[1])} {parts[2]}"
-    return _TITLES.get(path, parts[-1].replace("_", " "))
-
-
-def span_text(row: Row, show: Callable[[float | None], str]) -> str:
+def span_text(row: Row, metric: Metric) -> str:
     """``low to high``, or the side that is bounded; a dash where none is."""
     low, high = row["low"], row["high"]
+    show = partial(told, metric)
     if low is None or high is None:
         return f"at least {show(low)}" if low is not None else f"at most {show(high)}" if high else NOTHING
     ends = show(low), show(high)
@@ -35,10 +29,10 @@ def span_text(row: Row, show: Callable[[float | None], str]) -> str:
     return f"{ends[0]} to {ends[1]}"
 
 
-def headline_span(s: Mapping[str, Any], path: str, show: Callable[[float | None], str]) -> str:
+def headline_span(s: Mapping[str, Any], metric: Metric) -> str:
     """A metric's interval for the headline: the prediction's where there is one, else the run's own."""
-    predicted = s.get("intervals", {}).get("metrics", {}).get(path)
-    own = s.get("within_run", {}).get("metrics", {}).get(path)
+    predicted = s.get("intervals", {}).get("metrics", {}).get(metric.path)
+    own = s.get("within_run", {}).get("metrics", {}).get(metric.path)
     row = predicted or own
     if row is None:
         return ""
@@ -47,7 +41,7 @@ def headline_span(s: Mapping[str, Any], path: str, show: Callable[[float | None]
     else:
         said = f"{percent(s['within_run']['level'])} within the run"
     mark = _CORRELATED if row.get("correlated") else ""
-    return f"{span_text(row, show)}{mark}, {said}"
+    return f"{span_text(row, metric)}{mark}, {said}"
 
 
 def confidence(s: Mapping[str, Any]) -> str:
@@ -59,15 +53,15 @@ def confidence(s: Mapping[str, Any]) -> str:
         return f'<p class="note">{escape(note[:1].upper() + note[1:])}.</p>' if note else ""
     rows, correlated = [], False
     for path in dict.fromkeys([*own["metrics"], *predicted]):
-        show = duration if path.startswith("latency.") else _four
-        cells = [escape(title_of(path)), show(_value(s, path))]
+        known = metric(path)
+        cells = [escape(heading(known)), told(known, value(s, known))]
         if own["metrics"]:
             row = own["metrics"].get(path)
             mark = _CORRELATED if row and row["correlated"] else ""
             correlated = correlated or bool(mark)
-            cells.append(span_text(row, show) + mark if row else NOTHING)
+            cells.append(span_text(row, known) + mark if row else NOTHING)
         if predicted:
-            cells.append(span_text(predicted[path], show) if path in predicted else NOTHING)
+            cells.append(span_text(predicted[path], known) if path in predicted else NOTHING)
         rows.append(cells)
     header, notes = ["", "this run"], []
     if own["metrics"]:
@@ -97,17 +91,6 @@ def confidence(s: Mapping[str, Any]) -> str:
         shell.table(header, rows),
         "".join(f'<p class="note">{note}</p>' for note in notes),
     )
-
-
-def _four(value: float | None) -> str:
-    return number(value, 4)
-
-
-def _value(s: Mapping[str, Any], path: str) -> float | None:
-    here: Any = s
-    for part in path.split("."):
-        here = here.get(part) if isinstance(here, Mapping) else None
-    return here if isinstance(here, int | float) else None
 
 
 def _noise(noise: Mapping[str, Any]) -> str:

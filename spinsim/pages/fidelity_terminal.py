@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from spinsim.recording import PROBABILITY_STEPS, Trace
+from spinsim.results.metrics import Metric, shown_in
 
 if TYPE_CHECKING:
     from spinsim.profiling.drift import Drift
@@ -158,24 +159,37 @@ def milliseconds(seconds: float | None) -> str:
     return "-" if seconds is None else f"{1e3 * seconds:.3g}"
 
 
+def compared_metrics(done: Mapping[str, Any]) -> list[Metric]:
+    """The metrics by which a validation is introduced: of those registered for it, what its cells have."""
+    errors = done["errors"]
+    introduced = shown_in("tiles")
+    return [
+        metric
+        for metric in shown_in("intervals")
+        if metric in introduced and errors.get(metric.measure, {}).get("mean") is not None
+    ]
+
+
+def error_of(cell: Mapping[str, Any], metric: Metric) -> str:
+    """A cell's relative error of prediction; a dash where there is none."""
+    row = cell["metrics"].get(metric.measure)
+    return "-" if row is None else signed(row["error"])
+
+
 def print_validation(done: dict[str, Any], folder: Path, console: Console | None = None) -> None:
     """Errors by cell beside the spread of the live repetitions, then what they come to."""
     console = console or Console()
-    table = _table("cell", "live, tok/s", "spread", "goodput", "TTFT p50", "TPOT p50", "E2E p50")
+    compared = compared_metrics(done)
+    table = _table("cell", "live, tok/s", "spread", *(metric.label for metric in compared))
     table.columns[0].no_wrap = False
     shown = short_names([cell["name"] for cell in done["cells"]])
     for name, cell in zip(shown, done["cells"], strict=True):
-        metrics = cell["metrics"]
-        goodput = metrics["goodput_tokens_per_s"]
+        goodput = cell["metrics"]["goodput_tokens_per_s"]
         table.add_row(
             name,
             f"{goodput['live']:,.0f}",
             percent(goodput["spread"]),
-            signed(goodput["error"]),
-            *(
-                signed(metrics[metric]["error"]) if metric in metrics else "-"
-                for metric in ("ttft_p50_s", "tpot_p50_s", "e2e_p50_s")
-            ),
+            *(error_of(cell, metric) for metric in compared),
         )
     console.print(table)
     console.print(_operations(done["operations"]))

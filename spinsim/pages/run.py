@@ -16,9 +16,10 @@ from spinsim.pages import drafts, figures, load, shell
 from spinsim.pages.confidence import confidence, headline_span
 from spinsim.pages.lane_strip import lane_strip
 from spinsim.pages.regret import regret
-from spinsim.pages.run_terminal import LATENCIES, duration, lost_rows, number, percent
+from spinsim.pages.run_terminal import detail, duration, lost_rows, percent, tiles, told
 from spinsim.pages.scenario_text import describe
 from spinsim.results.few import few_requests
+from spinsim.results.metrics import value
 from spinsim.results.read import BINS, RunFolder, read_folder
 
 _ACCEPTANCE = {
@@ -84,41 +85,15 @@ def _devices_of(run: RunFolder) -> str:
 
 
 def _headline(s: dict[str, Any]) -> str:
-    tokens, spec, latency = s["tokens"], s["speculation"], s["latency"]
+    tokens = s["tokens"]
     stats = [
         shell.stat(
-            f"{number(s['goodput_tokens_per_s'], 4)} tok/s",
-            "goodput",
-            headline_span(s, "goodput_tokens_per_s", lambda value: number(value, 4))
-            or f"{tokens['committed']:,} tokens committed in {duration(s['duration_s'])}",
+            f"{told(m, value(s, m))}{f' {m.unit}' if m.unit.endswith('/s') else ''}",
+            m.label,
+            headline_span(s, m) or detail(m, s),
         )
+        for m in tiles(s)
     ]
-    for name in ("ttft_s", "tpot_s"):
-        row = latency[name]
-        stats.append(
-            shell.stat(
-                duration(row["p50"]),
-                f"{LATENCIES[name]}, median",
-                headline_span(s, f"latency.{name}.p50", duration) or f"p99 {duration(row['p99'])}",
-            )
-        )
-    stats.append(
-        shell.stat(
-            number(spec["acceptance_length"]),
-            "acceptance length",
-            headline_span(s, "speculation.acceptance_length", number)
-            or f"{spec['committed_by_verifications']:,} tokens in {spec['verifications']:,} verifications",
-        )
-    )
-    if "slo" in s:
-        slo = s["slo"]
-        stats.append(
-            shell.stat(
-                percent(slo["attainment"]),
-                "within objectives",
-                f"{slo['requests_met']:,} of {slo['requests_judged']:,} requests",
-            )
-        )
     return (
         f'<div class="headline">{"".join(stats)}</div>'
         f'<p class="note">{tokens["committed"]:,} tokens committed '

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from string import Formatter
 from typing import Any
 
 from rich import box
@@ -13,6 +14,7 @@ from rich.text import Text
 
 from spinsim.costs.base import LABELS
 from spinsim.results.few import few_requests
+from spinsim.results.metrics import Metric, metric, shown_in, value
 
 WIDTH = 100
 LATENCIES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "end to end", "queue_s": "queueing"}
@@ -58,6 +60,36 @@ def percent(value: float | None) -> str:
     return f"{min(100 * value, 99.9):.1f} %" if 0.995 <= value < 1 else f"{100 * value:.1f} %"
 
 
+def told(metric: Metric, amount: float | None) -> str:
+    """A metric's value with the unit that suits it; rates are left without theirs."""
+    if metric.unit == "s":
+        return duration(amount)
+    return percent(amount) if metric.unit == "share" else number(amount, 4)
+
+
+class _Details(Formatter):
+    """Format strings in which ``{key:duration}`` is a time in the unit that suits it."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        """As ``format``, and for ``duration`` as :func:`duration`."""
+        return duration(value) if format_spec == "duration" else str(format(value, format_spec))
+
+
+def heading(metric: Metric) -> str:
+    """A metric's name above values of :func:`told`, with the unit that those leave out."""
+    return metric.label if metric.unit == "s" else metric.title
+
+
+def detail(metric: Metric, summary: Summary) -> str:
+    """The small print below a metric: what it was computed from, or else what it means."""
+    return _Details().vformat(metric.detail, (), summary) if metric.detail else metric.definition
+
+
+def tiles(summary: Summary) -> list[Metric]:
+    """The metrics that a run is introduced by: those registered for it that its summary has."""
+    return [m for m in shown_in("tiles") if "slo" in summary or not m.path.startswith("slo.")]
+
+
 def print_summary(summary: Summary, console: Console) -> None:
     """One page: headline, latency, drafts, verification, devices, requests, costs."""
     parts: list[RenderableType] = [_headline(summary), "", _latency(summary), "", _drafts(summary), ""]
@@ -86,12 +118,14 @@ def print_uncut(console: Console, *parts: RenderableType, above: int = 1, below:
 
 def _headline(s: Summary) -> RenderableType:
     title = Text.assemble((s["scenario"], "bold"), (f"   {s['mode']}, seed {s['seed']}", "dim"))
-    goodput = Text.assemble(
-        (number(s["goodput_tokens_per_s"], 4), "bold green"),
-        (" tokens/s goodput", "green"),
-        (f"   {s['tokens']['committed']:,} tokens committed in {duration(s['duration_s'])}", "dim"),
+    first, *others = tiles(s)
+    headline = Text.assemble(
+        (told(first, value(s, first)), "bold green"),
+        (f" {first.unit} {first.label}", "green"),
+        (f"   {detail(first, s)}", "dim"),
     )
-    lines: list[RenderableType] = [title, goodput]
+    beside = [f"{m.label} {told(m, value(s, m))}" for m in others if not m.path.startswith("slo.")]
+    lines: list[RenderableType] = [title, headline, Text("   ".join(beside))]
     if "slo" in s:
         lines.append(_slo(s["slo"]))
     lines.append(Text(s["window"]["note"], style="dim"))
@@ -119,12 +153,9 @@ def interval_rows(given: Summary) -> list[tuple[str, str, str, str]]:
     """(metric, low, median, high) of a summary's intervals, ready to print."""
     rows = []
     for path, row in given["metrics"].items():
-        parts = path.split(".")
-        latency = parts[0] == "latency"
-        title = f"{LATENCIES.get(parts[1], parts[1])} {parts[2]}" if latency else parts[-1]
-        show = duration if latency else (lambda value: number(value, 4))
-        shown = {"goodput_tokens_per_s": "goodput, tokens/s"}.get(title, title.replace("_", " "))
-        rows.append((shown, show(row["low"]), show(row["median"]), show(row["high"])))
+        known = metric(path)
+        low, median, high = (told(known, row[end]) for end in ("low", "median", "high"))
+        rows.append((heading(known), low, median, high))
     return rows
 
 

@@ -14,13 +14,12 @@ from spinsim.results.few import FEW, requests_behind
 from spinsim.results.metrics import Metric
 from spinsim.studies.compare import Effect
 
-_SHARES = ("attainment", "acceptance_rate", "_fraction")
 _LATENCIES = ("latency.tpot_s.", "latency.e2e_s.", "latency.ttft_s.")
 
 
 def is_share(metric: Metric) -> bool:
     """Is it one of those that are told in percent?"""
-    return metric.path.endswith(_SHARES)
+    return metric.unit == "share"
 
 
 def shown(metric: Metric, amount: float | None) -> str:

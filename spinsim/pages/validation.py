@@ -13,21 +13,18 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from spinsim.pages import shell
 from spinsim.pages.fidelity_terminal import (
     OPERATION_HEAD,
+    compared_metrics,
+    error_of,
     operation_cells,
     percent,
     short_names,
     signed,
 )
 from spinsim.pages.figures import colour, drawing, panels
+from spinsim.results.metrics import Metric
 
 Numbers = Mapping[str, Any]
 
-COMPARED = (
-    ("goodput_tokens_per_s", "goodput, tokens/s", 1.0),
-    ("tpot_p50_s", "TPOT p50, ms", 1e3),
-    ("e2e_p50_s", "end to end p50, s", 1.0),
-    ("ttft_p50_s", "TTFT p50, ms", 1e3),
-)
 MOST_BARS = 18
 KIND_SHADES = {"prefill": "s3", "catch_up": "s1", "propose": "s2", "verify": "s0", "host": "none"}
 
@@ -43,12 +40,11 @@ def _head(done: Numbers) -> str:
     errors, ranking, coverage = done["errors"], done["ranking"], done["intervals"]
     stats = [
         shell.stat(
-            percent(errors[name]["mean"]),
-            f"mean error of {title.split(',')[0]}",
-            f"worst {percent(errors[name]['worst'])}",
+            percent(errors[metric.measure]["mean"]),
+            f"mean error of {metric.label}",
+            f"worst {percent(errors[metric.measure]['worst'])}",
         )
-        for name, title, _ in COMPARED
-        if name in errors and errors[name]["mean"] is not None
+        for metric in compared_metrics(done)
     ]
     if ranking["pairs"]:
         detail = "pairs of policies that differ by more than their spread"
@@ -70,10 +66,14 @@ def _head(done: Numbers) -> str:
 
 def _agreement(done: Numbers) -> str:
     """Live across, simulated up, with the repetitions' range."""
+    compared = compared_metrics(done)
+    if not compared:
+        return ""
 
     def draw(axes: list[Axes]) -> None:
-        for ax, (name, title, scale) in zip(axes, COMPARED, strict=True):
-            ax.set_title(f"{title}: simulated over live")
+        for ax, metric in zip(axes, compared, strict=True):
+            name, scale = metric.measure, metric.scale
+            ax.set_title(f"{metric.title}: simulated over live")
             ax.grid(axis="both")
             found = [cell["metrics"][name] for cell in done["cells"] if name in cell["metrics"]]
             for row, cell in zip(found, (c for c in done["cells"] if name in c["metrics"]), strict=True):
@@ -82,7 +82,7 @@ def _agreement(done: Numbers) -> str:
                 at = scale * row["simulated"]
                 ax.plot([min(live), max(live)], [at, at], color=ink, linewidth=1)
                 ax.plot([scale * row["live"]], [at], "o", color=ink, markersize=3.2)
-                if interval := _interval(cell, name):
+                if interval := _interval(cell, metric):
                     across = scale * row["live"]
                     ax.plot([across] * 2, [scale * v for v in interval], color=ink, linewidth=0.6, alpha=0.6)
             values = [scale * v for row in found for v in (row["live"], row["simulated"]) if v > 0]
@@ -100,15 +100,13 @@ def _agreement(done: Numbers) -> str:
         "A point a cell, live across and simulated up: on the line they are equal. Horizontal: range of the "
         "live repetitions; vertical: 90 % interval of the prediction."
     )
-    svg = panels("agreement", draw, len(COMPARED), columns=2, height=2.5)
+    svg = panels("agreement", draw, len(compared), columns=2, height=2.5)
     keys = shell.legend([("closed loop", "s0"), ("Poisson arrivals", "s1")])
     return shell.section("Agreement", shell.figure(svg + keys, caption))
 
 
-def _interval(cell: Numbers, name: str) -> tuple[float, float] | None:
-    from spinsim.studies.validation.agreement import INTERVAL_PATHS
-
-    found = (cell["intervals"] or {}).get("metrics", {}).get(INTERVAL_PATHS[name])
+def _interval(cell: Numbers, metric: Metric) -> tuple[float, float] | None:
+    found = (cell["intervals"] or {}).get("metrics", {}).get(metric.path)
     return None if found is None else (found["low"], found["high"])
 
 
@@ -151,22 +149,18 @@ def _add(effects: dict[tuple[str, str], float], key: tuple[str, str], effect: fl
 
 
 def _cells(done: Numbers) -> str:
-    header = [
-        "cell",
-        "live, tokens/s",
-        "spread",
-        *(title.split(",")[0] for _, title, _ in COMPARED),
-        "decisions alike",
-    ]
+    compared = compared_metrics(done)
+    labels = [metric.label for metric in compared]
+    header = ["cell", "live, tokens/s", "spread", *labels, "decisions alike"]
     names = short_names([cell["name"] for cell in done["cells"]])
-    rows = [_cell_row(name, cell) for name, cell in zip(names, done["cells"], strict=True)]
+    rows = [_cell_row(name, cell, compared) for name, cell in zip(names, done["cells"], strict=True)]
     return shell.section("Cells", shell.table(header, rows))
 
 
-def _cell_row(name: str, cell: Numbers) -> Sequence[str]:
+def _cell_row(name: str, cell: Numbers, compared: Sequence[Metric]) -> Sequence[str]:
     metrics = cell["metrics"]
     goodput = metrics["goodput_tokens_per_s"]
-    errors = [signed(metrics[key]["error"]) if key in metrics else "-" for key, _, _ in COMPARED]
+    errors = [error_of(cell, metric) for metric in compared]
     alike = percent(cell["identical_requests"], 0)
     return [escape(name), f"{goodput['live']:,.0f}", percent(goodput["spread"]), *errors, alike]
 

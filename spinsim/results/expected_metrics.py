@@ -8,10 +8,11 @@ from typing import Any
 
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
-from spinsim.serving import lay_out
-from spinsim.results.metrics import ALIASES, Metric, metric
+from spinsim.results.metrics import Metric, metric
+from spinsim.results.metrics import names as metric_names
 from spinsim.results.summary import summarise
 from spinsim.scenario import Scenario
+from spinsim.serving import lay_out
 
 
 def empty_summary(scenario: Scenario) -> dict[str, Any]:
@@ -69,10 +70,10 @@ def _problem(summary: Mapping[str, Any], name: str, option: str) -> InputError |
 def _unknown(summary: Mapping[str, Any], name: str, path: str, option: str) -> InputError:
     if path.startswith("slo.") and "slo" not in summary:
         return InputError(f"{name!r} needs objectives; set slo in the scenario", key=option)
-    close = get_close_matches(name, [*ALIASES, *_numbers(summary)], 3, 0.6)
+    close = get_close_matches(name, [*metric_names(), *_numbers(summary)], 3, 0.6)
     hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
     return InputError(
-        f"no number of a summary is called {name!r}; allowed: {', '.join(ALIASES)}, "
+        f"no number of a summary is called {name!r}; allowed: {', '.join(metric_names())}, "
         f"or a dotted path of summary.json{hint}",
         key=option,
     )

@@ -128,9 +128,7 @@ def _judge(
     return "arrivals", f"arrivals: {served}, and nobody waits{beside}"
 
 
-def _memory(
-    records: Records, requests: RequestColumns, scenario: Scenario, used: Occupancy
-) -> str:
+def _memory(records: Records, requests: RequestColumns, scenario: Scenario, used: Occupancy) -> str:
     batch, kv = scenario.limits.batch, scenario.kv
     tokens = records.kv_capacity_tokens.get(TARGET, 0)
     waits = f"; requests wait for it {_percent(used.for_memory)} of the time"

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spinsim.acceptance.for_scenario import build_field
 from spinsim.acceptance.field import AcceptanceField
+from spinsim.acceptance.for_scenario import build_field
 from spinsim.costs.base import Predictor
 from spinsim.engine.records import COMPLETED, Records
 from spinsim.engine.world import NS
 from spinsim.errors import InputError
-from spinsim.serving import lay_out
 from spinsim.policies.beliefs import ragged
 from spinsim.results.columns import NO_DRAFT_LABEL, row_headers, view
 from spinsim.scenario import Scenario, TraceAcceptance
+from spinsim.serving import lay_out
 from spinsim.workload.request import Workload
 
 Floats = NDArray[np.float64]

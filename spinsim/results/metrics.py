@@ -1,79 +1,180 @@
-"""The numbers of a summary that experiments compare, by name."""
+"""The registry of metrics: the numbers of a summary that people compare, each described in one place.
+
+The terminal, the pages of runs and validations, the tables of compare and sweep, the intervals of a
+prediction and the measures of a validation all read this registry. To add a metric, decorate one function
+with :func:`register`; a plugin may do it too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from spinsim.errors import InputError
 
-ALIASES = {
-    "goodput": "goodput_tokens_per_s",
-    "slo_goodput": "slo.goodput_requests_per_s",
-    "attainment": "slo.attainment",
-    "acceptance_length": "speculation.acceptance_length",
-    "acceptance_rate": "speculation.acceptance_rate",
-    "padding": "verification.padding_fraction",
-    **{
-        f"{point}_{name}": f"latency.{name}_s.{point}"
-        for name in ("ttft", "tpot", "e2e")
-        for point in ("mean", "p50", "p90", "p99")
-    },
-}
-_TITLES = {
-    "goodput_tokens_per_s": "goodput, tokens/s",
-    "slo.goodput_requests_per_s": "goodput within SLO, requests/s",
-    "slo.attainment": "SLO attainment",
-    "speculation.acceptance_length": "acceptance length",
-    "speculation.acceptance_rate": "acceptance rate",
-    "verification.padding_fraction": "padding",
-    **{
-        f"latency.{name}_s.{point}": f"{title} {point}, ms"
-        for name, title in (("ttft", "TTFT"), ("tpot", "TPOT"), ("e2e", "E2E"))
-        for point in ("mean", "p50", "p90", "p99")
-    },
-}
-_LOWER = ("latency.", "verification.padding_fraction", "host.", "requests.cancelled", "requests.rejected")
-USUAL = (
-    "goodput_tokens_per_s",
-    "latency.ttft_s.p50",
-    "latency.ttft_s.p99",
-    "latency.tpot_s.p50",
-    "latency.tpot_s.p99",
-    "latency.e2e_s.p50",
-    "speculation.acceptance_length",
-)
+if TYPE_CHECKING:
+    from spinsim.engine.records import Records
+    from spinsim.results.columns import RequestColumns
+    from spinsim.results.speculation import RoundRows
+    from spinsim.results.window import Window
+
+Unit = Literal["", "s", "share", "tokens/s", "requests/s"]
+Place = Literal["tiles", "tables", "intervals"]
+EVERYWHERE: tuple[Place, ...] = ("tiles", "tables", "intervals")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a metric is computed from: everything that was recorded, and the part that the window holds."""
+
+    records: Records
+    window: Window
+    requests: RequestColumns
+    rounds: RoundRows
+
+
+Compute = Callable[[Run], float | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """``path`` is the dotted place in a summary; ``lower`` says that less is better."""
+    """How one number of a summary is called, shown and judged.
+
+    ``path`` is its dotted place in summary.json, ``name`` a short name for options, ``label`` its name in
+    words. ``lower`` says that less is better. ``unit`` is that of the summary: seconds are shown in tables
+    as milliseconds, shares in percent. ``shown`` lists where it appears without being asked for: on the
+    first lines of a run and a validation (``tiles``), as a column of compare and sweep (``tables``), and
+    with an interval and an error of prediction (``intervals``). ``detail`` is the small print of its tile,
+    a format string over the summary.
+    """
 
     path: str
     lower: bool
+    name: str = ""
+    label: str = ""
+    unit: Unit = ""
+    shown: tuple[Place, ...] = ()
+    definition: str = ""
+    detail: str = ""
 
     @property
     def title(self) -> str:
-        """Name and unit, for tables and axes."""
-        return _TITLES.get(self.path, self.path)
+        """Label and unit, for tables and axes."""
+        unit = {"s": "ms", "share": ""}.get(self.unit, self.unit)
+        return f"{self.label}, {unit}" if unit else self.label
 
     @property
     def scale(self) -> float:
         """What a value is multiplied by to be in the title's unit."""
-        return 1e3 if self.title.endswith(", ms") else 1.0
+        return 1e3 if self.unit == "s" else 1.0
+
+    @property
+    def measure(self) -> str:
+        """Its key in the cells of a validation: ``latency.ttft_s.p50`` is ``ttft_p50_s`` there."""
+        section, *rest = self.path.split(".")
+        if section == "latency" and len(rest) == 2:
+            return f"{rest[0].removesuffix('_s')}_{rest[1]}_s"
+        return rest[-1] if rest else section
+
+
+_METRICS: dict[str, Metric] = {}  # by name, in the order of pages and tables
+_COMPUTED: dict[str, Compute] = {}  # by name; the sections of the summary hold the others already
+
+
+def register(
+    name: str,
+    *,
+    label: str,
+    definition: str,
+    path: str = "",
+    unit: Unit = "",
+    lower: bool = False,
+    shown: Sequence[Place] = EVERYWHERE,
+    detail: str = "",
+) -> Callable[[Compute], Compute]:
+    """Register the decorated function as a metric; summaries then hold its value at ``path``.
+
+    ``path`` is ``name`` at the top of the summary unless it is given. The function gets a :class:`Run`, which
+    may be one in which nothing happened, and returns a finite number, or None where there was nothing to
+    measure. The other parameters are explained at :class:`Metric`. Raises ValueError for a name, a path or
+    a measure that is taken.
+    """
+
+    def decorate(compute: Compute) -> Compute:
+        _add(Metric(path or name, lower, name, label, unit, tuple(shown), definition, detail))
+        _COMPUTED[name] = compute
+        return compute
+
+    return decorate
+
+
+def _add(new: Metric) -> None:
+    for known in _METRICS.values():
+        if new.name == known.name or new.path == known.path or new.measure == known.measure:
+            raise ValueError(f"a metric {known.name!r} with the path {known.path!r} is registered already")
+    _METRICS[new.name] = new
+
+
+def forget(name: str) -> None:
+    """Remove a metric that :func:`register` added. Raises KeyError for an unknown name."""
+    del _METRICS[name], _COMPUTED[name]
+
+
+def names() -> list[str]:
+    """The short names of all metrics."""
+    return list(_METRICS)
+
+
+def shown_in(place: Place) -> list[Metric]:
+    """The metrics that appear in one kind of place."""
+    return [known for known in _METRICS.values() if place in known.shown]
+
+
+def definitions() -> dict[str, str]:
+    """What the registered metrics mean, by their key in the summary."""
+    return {m.path.rpartition(".")[2]: m.definition for m in _METRICS.values() if m.definition}
+
+
+def add_computed(summary: dict[str, Any], run: Run) -> None:
+    """Put the value of every registered function into the summary, at its metric's path.
+
+    Raises ValueError where the summary has that path already, or for a value that is not finite.
+    """
+    for name, compute in _COMPUTED.items():
+        *sections, key = _METRICS[name].path.split(".")
+        here = summary
+        for section in sections:
+            here = here.setdefault(section, {})
+        found = compute(run)
+        if key in here:
+            raise ValueError(f"metric {name!r}: the summary has {_METRICS[name].path!r} already")
+        if found is not None and not math.isfinite(found):
+            raise ValueError(f"metric {name!r} is {found}; a metric is finite, or None")
+        here[key] = found
+
+
+_LOWER = ("latency.", "verification.padding_fraction", "host.", "requests.cancelled", "requests.rejected")
+_SHARES = ("attainment", "acceptance_rate", "_fraction")
 
 
 def metric(name: str) -> Metric:
-    """By alias (``goodput``, ``p99_tpot``, ...) or by a summary's dotted path."""
-    path = ALIASES.get(name, name)
-    return Metric(path, path.startswith(_LOWER))
+    """A metric by its short name (``goodput``, ``p99_tpot``, ...) or by a summary's dotted path.
+
+    A path that nobody registered is called by its path, and judged by its section.
+    """
+    if name in _METRICS:
+        return _METRICS[name]
+    for known in _METRICS.values():
+        if known.path == name:
+            return known
+    return Metric(name, name.startswith(_LOWER), label=name, unit="share" if name.endswith(_SHARES) else "")
 
 
 def usual_metrics(slo: bool) -> list[Metric]:
-    """What a comparison shows unless asked for something else."""
-    paths = [*USUAL[:1], *(("slo.attainment", "slo.goodput_requests_per_s") if slo else ()), *USUAL[1:]]
-    return [metric(path) for path in paths]
+    """What a comparison shows unless asked for something else; ``slo``: whether there are objectives."""
+    return [known for known in shown_in("tables") if slo or not known.path.startswith("slo.")]
 
 
 def value(summary: Mapping[str, Any], metric: Metric) -> float | None:
@@ -103,3 +204,72 @@ def flatten(summary: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 def _numbers(items: Sequence[Any]) -> bool:
     return all(isinstance(item, int | float) for item in items)
+
+
+# The sections of the summary compute these, several from the same sums; so they have no function here.
+
+
+def _latency(name: str, label: str, point: str, shown: tuple[Place, ...]) -> Metric:
+    path = f"latency.{name}_s.{point}"
+    detail = f"p99 {{latency[{name}_s][p99]:duration}}"
+    return Metric(path, True, f"{point}_{name}", f"{label} {point}", "s", shown, detail=detail)
+
+
+def _built_in() -> Iterator[Metric]:
+    yield Metric(
+        "goodput_tokens_per_s",
+        False,
+        "goodput",
+        "goodput",
+        "tokens/s",
+        EVERYWHERE,
+        "tokens.committed / duration_s; first tokens (from prefill) count, "
+        "nothing past the end of an output does",
+        "{tokens[committed]:,} tokens committed in {duration_s:duration}",
+    )
+    yield Metric(
+        "slo.attainment",
+        False,
+        "attainment",
+        "SLO attainment",
+        "share",
+        ("tiles", "tables"),
+        detail="{slo[requests_met]:,} of {slo[requests_judged]:,} requests",
+    )
+    yield Metric(
+        "slo.goodput_requests_per_s",
+        False,
+        "slo_goodput",
+        "goodput within SLO",
+        "requests/s",
+        ("tables",),
+        "requests that met every objective of slo / duration_s",
+    )
+    for name, label in (("ttft", "TTFT"), ("tpot", "TPOT"), ("e2e", "E2E")):
+        yield _latency(name, label, "mean", ())
+        yield _latency(name, label, "p50", EVERYWHERE)
+        yield _latency(name, label, "p90", ())
+        yield _latency(name, label, "p99", ("intervals",) if name == "e2e" else ("tables", "intervals"))
+    yield Metric(
+        "speculation.acceptance_length",
+        False,
+        "acceptance_length",
+        "acceptance length",
+        shown=EVERYWHERE,
+        definition="tokens committed per verification of a proposal, the target's own included",
+        detail="{speculation[committed_by_verifications]:,} tokens in "
+        "{speculation[verifications]:,} verifications",
+    )
+    yield Metric(
+        "speculation.acceptance_rate",
+        False,
+        "acceptance_rate",
+        "acceptance rate",
+        "share",
+        definition="accepted / drafted",
+    )
+    yield Metric("verification.padding_fraction", True, "padding", "padding", "share")
+
+
+for _metric in _built_in():
+    _add(_metric)

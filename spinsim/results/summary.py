@@ -10,29 +10,22 @@ import numpy as np
 from spinsim.costs.base import LABELS
 from spinsim.engine.records import CANCELLED, COMPLETED, REJECTED, UNFINISHED, Records
 from spinsim.engine.world import NS
-from spinsim.results.columns import Bools, Floats, RequestColumns, ratio, row_headers, view
-from spinsim.results.lanes import device_busy, lane_busy
-from spinsim.results.speculation import RoundRows, speculation, verification
-from spinsim.results.window import CLOSED, Window, window_of
 from spinsim.results.batch_means import within_run
 from spinsim.results.columns import Bools, Floats, RequestColumns, ratio, row_headers, view
 from spinsim.results.held_back import held_back
 from spinsim.results.lanes import device_busy, lane_busy
+from spinsim.results.metrics import Run, add_computed, definitions
 from spinsim.results.speculation import RoundRows, speculation, verification
 from spinsim.results.window import CLOSED, Window, window_of
-from spinsim.results.batch_means import within_run
 from spinsim.scenario import Scenario
 
 SCHEMA = "spinsim.summary/1"
 PERCENTILES = (50, 90, 99)
-DEFINITIONS = {
-    "window": "all metrics but requests, run, host and costs cover it; "
-    "requests belong to it by their arrival, tokens and rounds by their commit",
-    "goodput_tokens_per_s": "tokens.committed / duration_s; first tokens (from prefill) count, "
-    "nothing past the end of an output does",
-    "goodput_requests_per_s": "requests that met every objective of slo / duration_s",
-    "acceptance_length": "tokens committed per verification of a proposal, the target's own included",
-    "acceptance_rate": "accepted / drafted",
+_WINDOW = (
+    "all metrics but requests, run, host and costs cover it; "
+    "requests belong to it by their arrival, tokens and rounds by their commit"
+)
+_SECTIONS = {
     "tpot_s": "(latency - TTFT) / (output tokens - 1), outputs of one token left out",
     "itl_s": "gap between commits; under speculation a commit carries several tokens, "
     "so this misleads: use tpot_s",
@@ -109,7 +102,8 @@ def summarise(
         "committed": int(requests.output_tokens.sum()),
         "kv_capacity_tokens": dict(records.kv_capacity_tokens),
     }
-    summary["definitions"] = DEFINITIONS
+    add_computed(summary, Run(records, window, requests, rounds))
+    summary["definitions"] = {"window": _WINDOW, **definitions(), **_SECTIONS}
     return summary
 
 

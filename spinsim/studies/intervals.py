@@ -13,7 +13,7 @@ from spinsim.costs.base import Predictor
 from spinsim.costs.for_scenario import build_predictor
 from spinsim.costs.profiled.profile import read_profile
 from spinsim.lab.uncertainty import Uncertainty, profiled, stated
-from spinsim.results.metrics import metric, value
+from spinsim.results.metrics import metric, shown_in, value
 from spinsim.results.summary import summarise
 from spinsim.scenario import ProfileCosts, Scenario
 from spinsim.studies.simulate import simulate_scenario
@@ -27,16 +27,6 @@ COSTS_LEFT_OUT = (
     "costs are not in these intervals, but seeds alone: there is no measured profile, and the scenario "
     "states no noise"
 )
-HEADLINES = (
-    "goodput_tokens_per_s",
-    "latency.ttft_s.p50",
-    "latency.ttft_s.p99",
-    "latency.tpot_s.p50",
-    "latency.tpot_s.p99",
-    "latency.e2e_s.p50",
-    "latency.e2e_s.p99",
-    "speculation.acceptance_length",
-)
 
 
 def intervals_of(
@@ -49,7 +39,7 @@ def intervals_of(
     """
     predictor = build_predictor(scenario, base_dir)
     unknown = uncertainty_of(scenario, base_dir, predictor)
-    drawn: dict[str, list[float]] = {name: [] for name in HEADLINES}
+    drawn = nothing_drawn()
     for run in range(1, runs + 1):
         seed = scenario.seed + run
         seeded = scenario.model_copy(update={"seed": seed, "noise": unknown.drawn(seed)})
@@ -59,6 +49,11 @@ def intervals_of(
         if progress is not None:
             progress("intervals", run, runs)
     return {"level": LEVEL, "runs": runs, **described(unknown), "metrics": bounds(drawn)}
+
+
+def nothing_drawn() -> dict[str, list[float]]:
+    """An empty list for every metric that gets an interval, by its path in the summary."""
+    return {known.path: [] for known in shown_in("intervals")}
 
 
 def described(unknown: Uncertainty) -> dict[str, Any]:
@@ -73,7 +68,7 @@ def _times_known(unknown: Uncertainty) -> bool:
 
 
 def collect(drawn: Mapping[str, list[float]], summary: Mapping[str, Any]) -> None:
-    """Add a run's headline metrics, where it has them."""
+    """Add a run's values of those metrics, where it has them."""
     for name, values in drawn.items():
         found = value(summary, metric(name))
         if found is not None:
@@ -101,4 +96,4 @@ def uncertainty_of(scenario: Scenario, base_dir: Path, predictor: Predictor) -> 
     return profiled(profile, predictor, scenario)
 
 
-__all__ = ["HEADLINES", "LEVEL", "bounds", "collect", "described", "intervals_of", "uncertainty_of"]
+__all__ = ["LEVEL", "bounds", "collect", "described", "intervals_of", "nothing_drawn", "uncertainty_of"]

@@ -36,9 +36,10 @@ from spinsim.lab.uncertainty import (
     stated,
 )
 from spinsim.recording import Recording, Trace, save_trace
+from spinsim.results.metrics import shown_in
 from spinsim.scenario import NoiseSpec, Scenario
 from spinsim.simulated.noise import noise_of
-from spinsim.studies.intervals import HEADLINES, bounds, intervals_of, uncertainty_of
+from spinsim.studies.intervals import bounds, intervals_of, uncertainty_of
 from spinsim.studies.simulate import simulate, simulate_scenario
 from spinsim.studies.validation.agreement import Rounds, rounds_by_request
 from tests.validation.tiny_models import tiny_scenario
@@ -147,7 +148,7 @@ def test_the_summary_has_intervals_when_asked(tmp_path: Path) -> None:
     summary = simulate(loaded, tmp_path / "out", intervals=5)
     said = summary["intervals"]
     assert (said["level"], said["runs"]) == (0.9, 5)
-    assert set(said["metrics"]) == set(HEADLINES)
+    assert set(said["metrics"]) == {known.path for known in shown_in("intervals")}
     assert "90 % of 5 runs" in (tmp_path / "out" / "report.html").read_text()
 
 

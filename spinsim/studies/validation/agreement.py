@@ -10,21 +10,10 @@ import numpy as np
 
 from spinsim.engine.records import KINDS, Records
 from spinsim.engine.world import NS
+from spinsim.results.metrics import shown_in, value
 
 Numbers = dict[str, Any]
 Rounds = dict[int, list[tuple[int, int, int]]]
-
-SUMMARY_METRICS = {
-    "goodput_tokens_per_s": ("goodput_tokens_per_s",),
-    **{
-        f"{name}_{point}_s": ("latency", f"{name}_s", point)
-        for name in ("ttft", "tpot", "e2e")
-        for point in ("p50", "p99")
-    },
-    "acceptance_length": ("speculation", "acceptance_length"),
-}
-# summary path by the name that a cell's metrics use, where an interval is drawn
-INTERVAL_PATHS = {name: ".".join(path) for name, path in SUMMARY_METRICS.items()}
 
 
 def measured(summary: Mapping[str, Any], records: Records) -> dict[str, float | None]:
@@ -32,12 +21,7 @@ def measured(summary: Mapping[str, Any], records: Records) -> dict[str, float | 
 
     ``host_idle_round_s``: idle time of lanes that the host caused, by micro-batch and round.
     """
-    found: dict[str, float | None] = {}
-    for name, path in SUMMARY_METRICS.items():
-        here: Any = summary
-        for part in path:
-            here = here[part]
-        found[name] = here
+    found = {known.measure: value(summary, known) for known in shown_in("intervals")}
     operations = records.operations
     kinds = np.asarray(operations.kind)
     started, finished = np.asarray(operations.started_ns), np.asarray(operations.finished_ns)
@@ -64,7 +48,7 @@ def compared(live: Sequence[Mapping[str, float | None]], simulated: Mapping[str,
     """
     found: Numbers = {}
     for name in simulated:
-        values = [value for run in live if (value := run.get(name)) is not None]
+        values = [number for run in live if (number := run.get(name)) is not None]
         said = simulated[name]
         if not values or said is None:
             continue
@@ -109,18 +93,18 @@ def covered(
     inside = checked = 0
     widths: list[float] = []
     outside: dict[str, int] = {}
-    for name, path in INTERVAL_PATHS.items():
-        interval = intervals.get(path)
+    for known in shown_in("intervals"):
+        name, interval = known.measure, intervals.get(known.path)
         if interval is None or interval["low"] == interval["high"]:
             continue
         if interval["median"]:
             widths.append((interval["high"] - interval["low"]) / interval["median"])
         for run in live:
-            value = run.get(name)
-            if value is None:
+            live_value = run.get(name)
+            if live_value is None:
                 continue
             checked += 1
-            if interval["low"] <= value <= interval["high"]:
+            if interval["low"] <= live_value <= interval["high"]:
                 inside += 1
             else:
                 outside[name] = outside.get(name, 0) + 1

@@ -16,7 +16,7 @@ from spinsim.lab.pool import cores
 from spinsim.policies.plugins import load_plugins
 from spinsim.results.summary import summarise
 from spinsim.scenario import ProfileCosts, RooflineCosts, Scenario
-from spinsim.studies.intervals import HEADLINES, bounds, collect, described, uncertainty_of
+from spinsim.studies.intervals import bounds, collect, described, nothing_drawn, uncertainty_of
 from spinsim.studies.simulate import simulate_scenario
 from spinsim.studies.validation.agreement import (
     compared,
@@ -145,7 +145,7 @@ def _intervals(
     unknown = uncertainty_of(scenario, base_dir, predictor)
     if not runs or unknown.nothing:
         return None
-    drawn: dict[str, list[float]] = {name: [] for name in HEADLINES}
+    drawn = nothing_drawn()
     for run in range(1, runs + 1):
         noisy = scenario.model_copy(update={"noise": unknown.drawn(run)})
         done = simulate_scenario(noisy, base_dir, workload=cell.workload, predictor=predictor, noise_seed=run)
