@@ -3,12 +3,14 @@
     python -m benchmarks.draft_lanes scenarios/one-gpu.yaml --set limits.batch=32 --out FILE
     python -m benchmarks.draft_lanes scenarios/family-cpu.yaml --device cpu --quick --out FILE   # a rehearsal
 
+    python -m benchmarks.draft_lanes --judge docs/measurements/h200-draft-lanes.json    # the law, again
+
 Under three minutes on a GPU. Every model runs on a lane of its own on the target's GPU:
 
 ``drafting``  proposals of some drafts, in turn on one lane and side by side, and what the law says of that
 ``start``     a short operation handed to an idle lane while another lane works: when it starts and ends
-``law``       subsets of lanes kept busy: the law is fitted to pairs at some batch sizes, and held against
-              larger subsets and other sizes
+``law``       subsets of lanes kept busy: the law is fitted to the pairs and every third larger subset at some
+              batch sizes, and held against the other subsets and the other sizes
 ``live``      the scenario with drafts that take turns, and with lanes of their own
 ``priority``  drafting beside a verification, with drafts' kernels as they are and before the target's
 """
@@ -21,6 +23,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -205,26 +208,53 @@ def _subsets(probes: Sequence[Probe]) -> list[tuple[Probe, ...]]:
 
 
 def judged(groups: Sequence[tuple[Numbers, Group]], fitted_rows: Sequence[int]) -> Numbers:
-    """The law by pairs at ``fitted_rows``, and its errors on everything else."""
-    fitted = [g for about, g in groups if len(g.seconds) == 2 and about["rows"] in fitted_rows]
+    """The law by some subsets at ``fitted_rows``, and its errors on everything else."""
+    chosen = _fitted([about for about, _ in groups], fitted_rows)
+    fitted = [group for (_, group), used in zip(groups, chosen, strict=True) if used]
     law = fit_law(fitted)
     parts: dict[str, list[float]] = {}
+    held: list[float] = []
     rows = []
-    for about, group in groups:
+    for (about, group), used in zip(groups, chosen, strict=True):
         size = "pairs" if len(group.seconds) == 2 else "larger subsets"
-        sizes = "fitted sizes" if about["rows"] in fitted_rows else "other sizes"
+        sizes = "fitted" if used else "fitted sizes" if about["rows"] in fitted_rows else "other sizes"
         wrong = errors(law, group)
         parts.setdefault(f"{size}, {sizes}", []).extend(wrong)
+        held.extend(() if used else wrong)
         slow = [s / demand.seconds for s, demand in zip(group.seconds, group.demands, strict=True)]
         rows.append(about | {"slowdowns": slow, "errors": wrong, "demands": [list(d) for d in group.demands]})
-    held = [error for name, wrong in parts.items() if name != "pairs, fitted sizes" for error in wrong]
+    pairs = sum(len(group.seconds) == 2 for group in fitted)
     return {
-        "law": {"launch_s": law.launch_s, "wait": law.wait, "share": law.share},
-        "fitted": {"pairs": len(fitted), "rows": list(fitted_rows)},
+        "law": asdict(law),
+        "fitted": {"pairs": pairs, "larger": len(fitted) - pairs, "rows": list(fitted_rows)},
         "errors": {name: _spread(wrong) for name, wrong in parts.items()},
         "held_out": _spread(held),
         "groups": rows,
     }
+
+
+def _fitted(abouts: Sequence[Numbers], fitted_rows: Sequence[int]) -> list[bool]:
+    """Which groups a law is fitted to: at the fitted rows all pairs, and every third larger subset."""
+    order = sorted(
+        (i for i, about in enumerate(abouts) if len(about["models"]) > 2 and about["rows"] in fitted_rows),
+        key=lambda i: (abouts[i]["rows"], len(abouts[i]["models"])),
+    )
+    larger = set(order[::3])
+    return [
+        i in larger or (len(about["models"]) == 2 and about["rows"] in fitted_rows)
+        for i, about in enumerate(abouts)
+    ]
+
+
+def judged_again(path: Path) -> Numbers:
+    """The present law on what a file measured side by side: nothing is run."""
+    law = json.loads(path.read_text())["law"]
+    groups = []
+    for row in law["groups"]:
+        demands = tuple(Demand(*demand) for demand in row["demands"])
+        seconds = tuple(one.seconds * s for one, s in zip(demands, row["slowdowns"], strict=True))
+        groups.append(({"rows": row["rows"], "models": row["models"]}, Group(demands, seconds)))
+    return {"law": judged(groups, law["fitted"]["rows"])}
 
 
 def _spread(wrong: Sequence[float]) -> Numbers:
@@ -279,7 +309,8 @@ def beside_verification(lanes: Lanes, effort: Effort) -> Numbers:
 
 def shown(data: Numbers) -> str:
     """The tables, for people."""
-    lines = [f"{'rows':>4s} {'drafts':12s} {'in turn':>10s} {'own lanes':>10s} {'ratio':>6s} {'law':>7s}"]
+    head = f"{'rows':>4s} {'drafts':12s} {'in turn':>10s} {'own lanes':>10s} {'ratio':>6s} {'law':>7s}"
+    lines = [head] if "drafting" in data else []
     lines += [
         f"{row['rows']:4d} {row['drafts']:12s} {1e3 * row['in_turn_s']:7.2f} ms "
         f"{1e3 * row['side_by_side_s']:7.2f} ms {row['ratio']:6.2f} {100 * row['error']:+6.1f}%"
@@ -293,8 +324,9 @@ def shown(data: Numbers) -> str:
     if law := data.get("law"):
         constants = law["law"]
         lines.append(
-            f"law: {1e6 * constants['launch_s']:.2f} us a kernel, wait {constants['wait']:.2f}, "
-            f"share {constants['share']:.2f}, from {law['fitted']['pairs']} pairs"
+            f"law: gap {constants['gap']:.3f}, crowd {constants['crowd']:.2f}, wait {constants['wait']:.2f} "
+            f"beyond {1e6 * constants['short_s']:.2f} us a kernel, from {law['fitted']['pairs']} pairs and "
+            f"{law['fitted']['larger']} larger subsets"
         )
         for name, row in [*law["errors"].items(), ("held out", law["held_out"])]:
             if row["count"]:
@@ -376,16 +408,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("scenario", type=Path)
-    parser.add_argument("--out", type=Path, required=True, help="JSON file, rewritten after every part")
+    parser.add_argument("scenario", type=Path, nargs="?")
+    parser.add_argument("--judge", type=Path, metavar="FILE", help="fit and judge the law by a file of --out")
+    parser.add_argument("--out", type=Path, help="JSON file, rewritten after every part")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--device", choices=("cpu", "cuda"))
     parser.add_argument("--quick", action="store_true", help="few rows and samples: a rehearsal")
     parser.add_argument(
         "--no-priority", dest="priority", action="store_false", help="without a second deployment"
     )
+    options = parser.parse_args(arguments)
+    if options.judge is None and (options.scenario is None or options.out is None):
+        parser.error("a scenario and --out FILE, or --judge FILE")
     try:
-        data = run(parser.parse_args(arguments))
+        data = run(options) if options.judge is None else judged_again(options.judge)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,15 +1,17 @@
 """How operations that run side by side on one device slow each other down. Pure.
 
-The law (ours) follows one kernel after another. While a neighbour runs, each kernel of an operation is
-delayed by a launch, and with the probability that the neighbour's kernel is at work by a share of what that
-kernel takes: long kernels hold up short ones, and are hardly held up by them. What both move or multiply is
-shared besides. So, over the neighbours j of an operation i,
+The law (ours) follows one kernel after another. Between its kernels an operation waits for launches, and
+launches queue at the device's front end: every neighbour lengthens those gaps, the more the busier it is.
+Besides, a kernel may have to wait for the neighbour's that is at work. It runs beside short kernels, which
+leave room on the device; of longer ones it waits for a part, and for one whole kernel at most. Over the
+neighbours j of an operation i,
 
-    slow-down(i) = 1 + sum_j [ kernels(i) / seconds(i) * (launch_s + wait * busy(j) * kernel_s(j))
-                               + share * busy(i) * busy(j) ]
+    slow-down(i) = 1 + sum_j [ (1 - busy(i)) * (gap + crowd * busy(j))
+                               + kernels(i) / seconds(i) * busy(j)
+                                 * min(kernel_s(j), wait * max(0, kernel_s(j) - short_s)) ]
 
 with busy = work_s / seconds, kernel_s = work_s / kernels, and work_s the roofline's time without launches.
-Three parameters a device. What runs is known by its shape, so that subsets, sizes and models that were never
+Four parameters a device. What runs is known by its shape, so that subsets, sizes and models that were never
 measured together are predicted.
 """
 
@@ -54,11 +56,12 @@ class Law(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KernelLaw:
-    """The law above. ``launch_s`` in seconds a kernel and neighbour, ``wait`` and ``share`` without unit."""
+    """The law above. ``gap``, ``crowd`` and ``wait`` without unit, ``short_s`` in seconds a kernel."""
 
-    launch_s: float
+    gap: float
+    crowd: float
+    short_s: float
     wait: float
-    share: float
 
     def delay(self, own: Demand, other: Demand) -> float:
         """See :class:`Law`."""
@@ -66,8 +69,9 @@ class KernelLaw:
             return 0.0
         busy = other.busy
         kernel_s = other.work_s / other.kernels if other.kernels else 0.0
-        each = self.launch_s + self.wait * busy * kernel_s
-        return own.kernels / own.seconds * each + self.share * own.busy * busy
+        waits_s = min(kernel_s, self.wait * max(0.0, kernel_s - self.short_s))
+        gaps = (1.0 - own.busy) * (self.gap + self.crowd * busy)
+        return gaps + own.kernels / own.seconds * busy * waits_s
 
     def slowdowns(self, running: Sequence[Demand]) -> list[float]:
         """See :class:`Law`."""
@@ -87,9 +91,9 @@ class InTurn:
         return _summed(self, running)
 
 
-# Fitted to pairs of lanes on an H100 (profiles/one-gpu-h100.json: three drafts beside verifications of a 7B)
-# and to up to five drafts side by side on an H200 (proposals of 4 tokens, 2 to 32 rows), together.
-USUAL_LAW = KernelLaw(launch_s=1.3e-6, wait=0.72, share=0.21)
+# Fitted to lanes kept busy on an H200: a 7B's verification and five drafts' proposals of 4 tokens, 2 and 16
+# rows, all pairs and every third larger subset. docs/live.md has its errors on what was left out.
+USUAL_LAW = KernelLaw(gap=0.13, crowd=1.03, short_s=6.2e-6, wait=2.2)
 
 
 class Factors:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,10 @@ from spinsim.costs.profiled.profile import Profile
 # A parameter twice the usual one counts as much as one time that is off by so much: what few measured pairs
 # cannot tell stays as usual.
 _PRIOR = 0.02
+
+# Where the search begins, as multiples of the usual law: where a kernel waits for a whole one of its
+# neighbour, or for none, a little more or less of ``short_s`` and ``wait`` changes nothing.
+_STARTS = ((1.0, 1.0, 1.0, 1.0), (1.0, 1.0, 0.5, 0.4))
 
 
 class Group(NamedTuple):
@@ -47,14 +52,17 @@ def fit_law(groups: Sequence[Group]) -> KernelLaw:
     """Least squares on the logarithms of times. The usual law where nothing was measured."""
     if not groups:
         return USUAL_LAW
-    usual = np.array([USUAL_LAW.launch_s, USUAL_LAW.wait, USUAL_LAW.share])
+    usual = np.array(astuple(USUAL_LAW))
 
     def residuals(scale: Any) -> Any:
         law = KernelLaw(*(scale * usual).tolist())
         wrong = [error for group in groups for error in errors(law, group)]
         return np.concatenate((np.log1p(wrong), _PRIOR * (scale - 1.0)))
 
-    found = least_squares(residuals, np.ones(3), bounds=(0.0, np.inf))
+    found = min(
+        (least_squares(residuals, start, bounds=(0.0, np.inf)) for start in _STARTS),
+        key=lambda one: float(one.cost),
+    )
     return KernelLaw(*(found.x * usual).tolist())
 
 

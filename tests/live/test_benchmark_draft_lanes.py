@@ -27,6 +27,7 @@ def test_every_part_is_measured(tmp_path: Path) -> None:
     law = data["law"]
     assert {len(group["models"]) for group in law["groups"]} == {2, 3}
     assert law["held_out"]["count"] > 0
+    assert draft_lanes.judged_again(out)["law"]["law"] == pytest.approx(law["law"])
 
 
 def test_what_is_held_out_is_not_fitted() -> None:
@@ -38,7 +39,7 @@ def test_what_is_held_out_is_not_fitted() -> None:
     ]
     told = draft_lanes.judged(groups, fitted_rows=(2, 16))
     assert told["fitted"]["pairs"] == 2
-    assert told["errors"]["pairs, fitted sizes"]["worst"] < 0.1
+    assert told["errors"]["pairs, fitted"]["worst"] < 0.1
     assert told["held_out"]["count"] == 2
     assert told["held_out"]["worst"] == pytest.approx(0.5, abs=0.05)
     assert told["held_out"]["within_10_percent"] == 0.0

@@ -119,8 +119,8 @@ def test_refused_with_key_and_file(tmp_path: Path, member: str, damage: str) -> 
     change, file, message = DAMAGES[damage]
     for name in ("target", "draft"):
         save_checkpoint(tmp_path / name)
+    loaded = serving(tmp_path)  # its shapes are judged already; what is damaged later is the loader's to find
     change(tmp_path / member)
-    loaded = serving(tmp_path)
     with pytest.raises(InputError, match=message) as caught:
         load_models(loaded.scenario, loaded.base_dir)
     assert (

@@ -86,7 +86,7 @@ LAYOUTS = {  # lanes of each device
     "a target and two drafts on one device": [[0, 1, 2]],
     "drafts away from the target": [[0], [1, 2]],
 }
-KERNELS = KernelLaw(launch_s=2e-6, wait=0.7, share=0.3)
+KERNELS = KernelLaw(gap=0.2, crowd=1.0, short_s=5e-6, wait=2.0)
 FACTORS = Factors(lambda draft, target_lane: 1.5 if target_lane else 2.0 + draft)
 
 
