@@ -198,9 +198,10 @@ def thinking(folder: str = "") -> str:
     limits = f"[limits.md]({folder}limits.md)"
     rehearsed = list(dict.fromkeys(f"`{point.policy}`" for point in profile.of("handling")))
     if rehearsed:
-        said = f"The quickstart charges what {', '.join(rehearsed)} think as rehearsed"
-        return f"{said}, others as {rehearsed[0]}; the specialists charge all alike ({limits})."
-    return f"Both charge what policies think alike, which flatters `joint` most ({limits})."
+        said = "Selectors take host time to decide. In the quickstart's profile it was measured for"
+        others = f"The others are charged the time of {rehearsed[0]}."
+        return f"{said} {', '.join(rehearsed)}. {others} The specialists charge all alike ({limits})."
+    return f"Both charge every selector the same time to decide, which flatters `joint` most ({limits})."
 
 
 def _estimate(effect: Effect) -> str:
