@@ -1,4 +1,4 @@
-"""Writes the engine's K/V blocks of an operation's rows into the runners' page tables before it is executed."""
+"""Writes the engine's K/V blocks of an operation's rows into the runners' page tables before it executes."""
 
 from __future__ import annotations
 
