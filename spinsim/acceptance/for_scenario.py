@@ -1,4 +1,4 @@
-"""From a scenario and its workload to their acceptance field."""
+"""Builds the acceptance field of a scenario and its workload."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The program: every command, mounted."""
+"""The command-line program, put together from all of its commands."""
 
 from __future__ import annotations
 

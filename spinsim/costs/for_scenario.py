@@ -1,4 +1,4 @@
-"""From a scenario to its predictor."""
+"""Builds the predictor that a scenario asks for."""
 
 from __future__ import annotations
 

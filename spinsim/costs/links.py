@@ -1,4 +1,4 @@
-"""What proposals cross from the drafts' devices to the target's."""
+"""The links that proposals cross from the drafts' devices to the target's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What repetitions allow one to say."""
+"""Statistics of repeated runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the engine's blocks to the runners' page tables: an operation brings the pages of its rows along."""
+"""Writes the engine's K/V blocks of an operation's rows into the runners' page tables before it executes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The inputs of a run, fed through the engine again: the same decisions, or where they part."""
+"""Feeds a run's inputs through the engine again, and says where its decisions differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a policy sees and what it answers."""
+"""The data that policies are given, and the decisions that they return."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a policy believes a round will take: the fitted predictor, asked for a uniform batch."""
+"""A policy's estimate of how long a round takes: the fitted predictor, asked for a uniform batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what a scenario says to the policies of one run, and to the schema that editors read."""
+"""Builds the policies of one run from its scenario, and the schema that editors read."""
 
 from __future__ import annotations
 

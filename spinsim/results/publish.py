@@ -1,4 +1,4 @@
-"""From the records of a run to its summary and its results folder, for both worlds."""
+"""Writes a run's summary and results folder from its records, in both worlds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The truth is the prediction times noise: a factor per operation and run, and one per call."""
+"""Simulated times: a prediction times one noise factor per kind of operation and run, and one per call."""
 
 from __future__ import annotations
 
