@@ -67,7 +67,9 @@ def attention_paths(
         batch = use_kernel(build_batch(cache, rows, kind, piece)[0], "triton")
         found[f"{kind}-{piece}" if piece else kind] = lambda q, b=batch: attend(q, b, 0, scale)  # type: ignore[misc]
         if kind == "padded":
-            found["padded-torch"] = lambda q, b=batch: in_torch.attend_padded(q, b, 0, scale)  # type: ignore[misc]
+            # A batch of its own: on CUDA the kernel's is cut into parts whose lengths the host does not know.
+            plain, _ = build_batch(cache, rows, kind, piece)
+            found["padded-torch"] = lambda q, b=plain: in_torch.attend_padded(q, b, 0, scale)  # type: ignore[misc]
         if kind == "decomposed":
             found[f"decomposed-{piece}-torch"] = lambda q, b=batch: in_torch.attend_decomposed(q, b, 0, scale)  # type: ignore[misc]
     ragged, _ = build_batch(cache, rows, "ragged")

@@ -9,7 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spinsim.runner import selfcheck
+from spinsim.runner.attention.in_torch import attend_padded, attend_rows
 from spinsim.runner.attention.over_slots import attend
+from spinsim.runner.attention.parts import whole_rows
 from spinsim.runner.batch import Rows, build_batch, piece_table
 from spinsim.runner.kv import SlotCache
 from tests.runner.runner_driver import shuffled
@@ -92,3 +95,28 @@ def test_rows_of_one_cache_do_not_meet():
 def test_rows_outside_the_cache_are_an_error(rows):
     with pytest.raises(ValueError, match="slot"):
         build_batch(SlotCache(1, 2, 16, 1, 4), rows, "ragged")
+
+
+def cut(batch, kernel):
+    """What CUDA does to a padded batch: parts whose lengths only the device knows."""
+    if batch.pieces is not None:
+        batch.pieces = whole_rows(batch.pieces.end)
+    return batch
+
+
+def test_plain_padding_refuses_rows_cut_for_a_kernel():
+    cache = SlotCache(1, 2, 32, 2, 8)
+    batch, _ = build_batch(cache, Rows([0, 1], [1, 2], [9, 4]), "padded")
+    with pytest.raises(ValueError, match="cut into parts"):
+        attend_padded(torch.randn(3, 2, 8), cut(batch, "triton"), 0, 1.0)
+
+
+def test_the_check_of_kernels_has_a_padded_batch_that_no_kernel_cut(monkeypatch):
+    monkeypatch.setattr(selfcheck, "use_kernel", cut)
+    cache, rows = SlotCache(1, 2, 32, 2, 8), Rows([0, 1], [1, 2], [9, 4])
+    cache.keys.normal_()
+    cache.values.normal_()
+    query = torch.randn(3, 2, 8)
+    found = selfcheck.attention_paths(cache, rows, 2, 1.0, False)["padded-torch"](query)
+    wanted = attend_rows(query, build_batch(cache, rows, "ragged")[0], 0, 1.0)
+    torch.testing.assert_close(found, wanted)

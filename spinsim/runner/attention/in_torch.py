@@ -74,10 +74,17 @@ def last_visible(batch: AttentionBatch, width: int) -> torch.Tensor:
 
 
 def attend_padded(query: torch.Tensor, batch: AttentionBatch, layer: int, scale: float) -> torch.Tensor:
-    """Padded: all rows as long as the longest, one masked call. The paper's baseline."""
+    """Padded: all rows as long as the longest, one masked call. The paper's baseline.
+
+    Raises ValueError for pieces that were cut for a kernel: it needs one a row, of a length the host knows.
+    """
     assert batch.pieces is not None
     if not batch.pieces.width:
         return torch.zeros_like(query)
+    if not batch.pieces.single or (not batch.pieces.length and batch.max_kv):
+        raise ValueError("padded rows were cut into parts for a kernel; build the batch without them")
+    if not batch.pieces.length:
+        return torch.zeros_like(query)  # no row has any K/V
     padded, row, column = pad_queries(query, batch)
     keys, values, positions = gather_pieces(batch, batch.pieces, layer)
     member = batch.pieces.row.long()
