@@ -156,12 +156,15 @@ def generated(loaded: LoadedScenario, deployment: Deployment) -> dict[int, list[
 def within_a_run(session: Session, context: int) -> Content:
     """Verifications of full batches in a live run, each beside the floor of what it read.
 
-    Prompts fill the contexts, and outputs are short; random weights accept next to nothing.
+    Prompts fill the contexts. One chunk of a prompt is prefilled between two rounds, and random weights
+    accept next to nothing: outputs of as many tokens as there are chunks keep the first row until the last
+    one has come, and ``rounds`` more are rounds of all rows. Raises RuntimeError where there was none.
     """
     shape, rows = session.plan.targets[0], session.plan.batches[0]
     cuda = session.device.type == "cuda"
     dtype = "bf16" if cuda else "fp32"
-    rounds = 40 if cuda else 6
+    rounds, chunk = (40, 2048) if cuda else (6, 32)
+    output = rows * -(-context // chunk) + rounds
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.yaml"
         _write_config(Path(folder) / "draft.json", _DRAFT if cuda else _TINY)
@@ -173,7 +176,7 @@ def within_a_run(session: Session, context: int) -> Content:
                 "requests": rows,
                 "arrivals": {"process": "closed", "concurrency": rows},
                 "prompt_tokens": {"distribution": "fixed", "value": context},
-                "output_tokens": {"distribution": "fixed", "value": rounds},
+                "output_tokens": {"distribution": "fixed", "value": output},
             },
             "models": {
                 "target": {"shape": shape.name if cuda else "tiny.json", "dtype": dtype},
@@ -188,8 +191,8 @@ def within_a_run(session: Session, context: int) -> Content:
             },
             "limits": {
                 "batch": rows,
-                "context_tokens": context + rounds + 8,
-                "prefill_chunk_tokens": 2048 if cuda else 32,
+                "context_tokens": context + output + 8,
+                "prefill_chunk_tokens": chunk,
                 "max_length": 4,
             },
             "kv": {"reserve": "grow", "block_tokens": 64 if cuda else 16},
@@ -227,10 +230,12 @@ def _verified(session: Session, ran: Ran, rows: int) -> Content:
         floor = costs.body(queries) + costs.output(queries) + attention
         ratios.append(float(spent / floor))
         taken.append(float(spent))
+    if not taken:
+        raise RuntimeError(f"no round of {rows} rows in {len(seconds)} rounds; nothing was measured")
     return {
         "rounds": len(ratios),
         "preempted": sum(record.preemptions for record in ran.records.requests.values()),
-        "verify_ms": statistics.median(taken) * 1e3 if taken else 0.0,
-        "ratio": statistics.median(ratios) if ratios else 0.0,
-        "worst": max(ratios, default=0.0),
+        "verify_ms": statistics.median(taken) * 1e3,
+        "ratio": statistics.median(ratios),
+        "worst": max(ratios),
     }
