@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spinsim.api import reports
 from spinsim.api.common import (
     PathLike,
     Paths,
@@ -246,7 +247,7 @@ def validate(
         raise InputError(f"{seconds} is not allowed; above 0", key="--seconds")
     if resume and force:
         raise InputError("cannot go with --force; one of the two", key="--resume")
-    from spinsim.lab.store import check_writable
+    from spinsim.files import check_writable
     from spinsim.studies.validation.plan import plan
 
     imported = load_plugins(paths(plugins))
@@ -265,7 +266,7 @@ def validate(
         workers=workers,
         plugins=imported,
     )
-    half = experiment.live_half if live_only else experiment.validate
+    half = experiment.live_half if live_only else partial(experiment.validate, report=reports.of_validation)
     try:
         done = half(cells, Path(out), options, resume=resume, force=force, progress=progress)
     except InputError as error:
@@ -302,6 +303,7 @@ def validate_again(
             workers=workers,
             plugins=load_plugins(paths(plugins)),
             progress=progress,
+            report=reports.of_validation,
         )
     )
 
@@ -314,7 +316,7 @@ def _axis_text(key: str, values: Sequence[Any]) -> str:
 
 def _file(out: PathLike | None, default: Path) -> Path:
     """Where a file goes. Raises InputError for a folder, or where nothing can be written."""
-    from spinsim.lab.store import check_writable
+    from spinsim.files import check_writable
 
     path = default if out is None else Path(out)
     if path.is_dir():

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from spinsim.api import reports
 from spinsim.api.common import PathLike, Paths, Settings, Texts, Where, lab, overrides, paths, texts, whole
 from spinsim.api.frames import frame
 from spinsim.lab.rows import records
@@ -141,7 +142,7 @@ def sweep(
     )
     with lab("sweep", **where) as place:
         result = _sweep.sweep(plan, place)
-    summary = finish_sweep(place.store, result)
+    summary = finish_sweep(place.store, result, reports.of_sweep)
     return whole(Sweep(result, summary), summary)
 
 
@@ -183,5 +184,5 @@ def compare(
             baseline=baseline,
             plugins=loaded_plugins,
         )
-    summary = finish_comparison(place.store, result)
+    summary = finish_comparison(place.store, result, reports.of_comparison)
     return whole(Comparison(result, summary), summary)

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from spinsim.api import reports
 from spinsim.api.common import (
     PathLike,
     Paths,
@@ -117,7 +118,7 @@ def simulate(
         check_out(Path(out), force=force)
     try:
         simulated, summary = simulate_and_publish(
-            given, None if out is None else Path(out), progress, intervals=intervals
+            given, None if out is None else Path(out), progress, intervals=intervals, report=reports.of_run
         )
     except InputError as error:
         raise given.places.locate(error) from None
@@ -158,7 +159,7 @@ def run(
     from spinsim.studies.run import run as experiment
 
     try:
-        experiment(given, Path(out), progress)
+        experiment(given, Path(out), progress, report=reports.of_run)
     except InputError as error:
         raise given.places.locate(error) from None
     return open_results(out)

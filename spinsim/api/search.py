@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from spinsim.api import reports
 from spinsim.api.common import (
     PathLike,
     Paths,
@@ -195,7 +196,7 @@ def capacity(
     )
     with lab("capacity", **where) as place:
         result = _capacity.capacity(plan, place)
-    summary = finish_capacity(place.store, result)
+    summary = finish_capacity(place.store, result, reports.of_capacity)
     return whole(Capacity(result, summary), summary)
 
 
@@ -252,5 +253,5 @@ def tune(
     )
     with lab("tuning", **where) as place:
         result = _tune.tune(plan, place)
-    summary = finish_tuning(place.store, result)
+    summary = finish_tuning(place.store, result, reports.of_tuning)
     return whole(Tuning(result, summary), summary)

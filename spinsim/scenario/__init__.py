@@ -1,27 +1,18 @@
 """What a scenario may say: one YAML for both worlds.
 
 Sections of the file as pydantic models, YAML that remembers its lines, and the wording of errors.
-Imports nothing of the package. A new key belongs in ``sections.py``.
+Imports nothing of the package. A new key belongs in ``workload.py`` or ``sections.py``.
 """
 
 from spinsim.scenario.sections import (
     GREEDY_BELOW,
-    MOST,
-    MOST_REQUESTS,
     Acceptance,
-    AllAtOnce,
-    Arrivals,
-    ClosedLoop,
     ConstantAcceptance,
     ConstantCosts,
     Costs,
     Deviation,
     DeviceSpec,
-    Distribution,
     DraftSpec,
-    Empirical,
-    Fixed,
-    Gamma,
     KvSpec,
     LimitsSpec,
     LinearCosts,
@@ -29,27 +20,40 @@ from spinsim.scenario.sections import (
     LiveSpec,
     LogisticAcceptance,
     LogisticDomain,
-    Lognormal,
     MetricsSpec,
     ModelSpec,
     ModelsSpec,
-    Name,
     NoiseSpec,
     NoisyOperation,
     NoisyPart,
     PlacementSpec,
-    Poisson,
     PoliciesSpec,
     PolicyChoice,
     ProfileCosts,
-    Replay,
     RooflineCosts,
     SamplingSpec,
     Scenario,
-    Section,
     SloSpec,
-    Source,
     TraceAcceptance,
+)
+from spinsim.scenario.values import (
+    MOST,
+    MOST_REQUESTS,
+    Name,
+    Section,
+)
+from spinsim.scenario.workload import (
+    AllAtOnce,
+    Arrivals,
+    ClosedLoop,
+    Distribution,
+    Empirical,
+    Fixed,
+    Gamma,
+    Lognormal,
+    Poisson,
+    Replay,
+    Source,
     Uniform,
     WorkloadSpec,
 )

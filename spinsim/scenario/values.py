@@ -1,0 +1,34 @@
+"""What the values of a scenario's sections may be, and what a section is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+Name = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+]  # goes into dotted keys and file names
+
+# No duration (31 years), length or size is larger: 64 bits count nanoseconds up to 9.2e9 s.
+MOST = 1e9
+MOST_REQUESTS = 10_000_000  # of one run, which holds all of them in memory
+
+
+def _whole(value: object) -> object:
+    """``1e3`` is a whole number, as it is to JSON Schema."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+PositiveInt = Annotated[int, Field(gt=0, le=10**9), BeforeValidator(_whole)]
+NaturalInt = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
+Positive = Annotated[float, Field(gt=0, le=MOST)]
+NotNegative = Annotated[float, Field(ge=0, le=MOST)]
+Rate = Annotated[float, Field(ge=1 / MOST, le=MOST)]
+Factor = Annotated[float, Field(ge=1, le=1e6)]
+
+
+class Section(BaseModel):
+    """A mapping of the YAML: unknown keys are errors, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
