@@ -4,10 +4,10 @@ Sections of the file as pydantic models, YAML that remembers its lines, and the 
 Imports nothing of the package. A new key belongs in ``sections.py``.
 """
 
+from spinsim.scenario.base import MOST, MOST_REQUESTS, Name, Section
+from spinsim.scenario.hardware_sheet import Flops, HardwareSheet
 from spinsim.scenario.sections import (
     GREEDY_BELOW,
-    MOST,
-    MOST_REQUESTS,
     Acceptance,
     AllAtOnce,
     Arrivals,
@@ -33,7 +33,6 @@ from spinsim.scenario.sections import (
     MetricsSpec,
     ModelSpec,
     ModelsSpec,
-    Name,
     NoiseSpec,
     NoisyOperation,
     NoisyPart,
@@ -46,7 +45,6 @@ from spinsim.scenario.sections import (
     RooflineCosts,
     SamplingSpec,
     Scenario,
-    Section,
     SloSpec,
     Source,
     TraceAcceptance,
@@ -71,7 +69,9 @@ __all__ = [
     "DraftSpec",
     "Empirical",
     "Fixed",
+    "Flops",
     "Gamma",
+    "HardwareSheet",
     "KvSpec",
     "LimitsSpec",
     "LinearCosts",

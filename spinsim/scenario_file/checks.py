@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from spinsim.errors import InputError
 from spinsim.scenario import (
     MOST_REQUESTS,
     AllAtOnce,
@@ -15,10 +17,13 @@ from spinsim.scenario import (
     Empirical,
     Fixed,
     Gamma,
+    HardwareSheet,
     LogisticAcceptance,
     Lognormal,
     Poisson,
+    ProfileCosts,
     Replay,
+    RooflineCosts,
     Scenario,
     Section,
     TraceAcceptance,
@@ -27,6 +32,9 @@ from spinsim.scenario import (
 from spinsim.scenario.messages import Problem, did_you_mean, one_of
 from spinsim.scenario.yaml_places import KeyPath
 from spinsim.scenario_file.model_checks import asked, model_problems
+
+if TYPE_CHECKING:
+    from spinsim.costs.sheets.hardware import Hardware
 
 TIMED_FORMATS = ("azure", "mooncake", "burstgpt")  # sources that record arrival times
 # Of one request with 128 output tokens, simulated with four proposed tokens a round on one core of a server.
@@ -166,7 +174,7 @@ def _request_sizes(scenario: Scenario) -> Iterator[Problem]:
 
 
 def _models(scenario: Scenario, base_dir: Path) -> Iterator[Problem]:
-    from spinsim.costs.sheets.hardware import hardware_of
+    from spinsim.costs.sheets.own_hardware import hardware_sheet
 
     models, placement = scenario.models, scenario.placement
     for name in models.drafts:
@@ -174,13 +182,61 @@ def _models(scenario: Scenario, base_dir: Path) -> Iterator[Problem]:
             yield Problem(("models", "drafts", name), f"{name!r} has a meaning of its own; another name")
     yield from model_problems(scenario, base_dir)
     for name, device in scenario.devices.items():
-        yield from asked(partial(hardware_of, device.hardware), f"devices.{name}.hardware")
-    sheets = {scenario.devices[name].hardware for name in placement.target if name in scenario.devices}
-    if len(sheets) > 1:
+        here = ("devices", name, "hardware")
+        for problem in asked(partial(hardware_sheet, device.hardware)):
+            yield Problem((*here, *filter(None, problem.path)), problem.message)
+    on = [scenario.devices[name] for name in placement.target if name in scenario.devices]
+    if len({device.hardware for device in on}) > 1:
+        names = dict.fromkeys(device.hardware_name for device in on)
         yield Problem(
             ("placement", "target"),
-            f"tensor parallel over {one_of(sorted(sheets))}; all devices must be alike",
+            f"tensor parallel over {one_of(sorted(names))}; all devices must be alike",
         )
+    yield from _rates(scenario)
+    yield from _prices(scenario)
+
+
+def _rates(scenario: Scenario) -> Iterator[Problem]:
+    """Derived costs need the rate of each model's dtype, which a sheet of the user's own may lack."""
+    if not isinstance(scenario.costs, RooflineCosts | ProfileCosts):
+        return
+    models, placement = scenario.models, scenario.placement
+    placed = [("models.target", models.target, placement.target[0])]
+    placed += [(f"models.drafts.{d}", spec, placement.drafts.get(d, "")) for d, spec in models.drafts.items()]
+    for key, spec, device in placed:
+        hardware = scenario.devices[device].hardware if device in scenario.devices else "cpu"
+        if isinstance(hardware, HardwareSheet):
+            for sheet in _readable(hardware):
+                if spec.dtype not in sheet.rate:
+                    yield Problem(
+                        (*key.split("."), "dtype"),
+                        f"{spec.dtype}, for which the sheet of {device} has no rate; {one_of(sheet.rate)}, "
+                        f"or devices.{device}.hardware.tflops.{spec.dtype}",
+                    )
+
+
+def _readable(sheet: HardwareSheet) -> list[Hardware]:
+    """The sheet, unless something in it is wrong: that has a problem of its own."""
+    from spinsim.costs.sheets.own_hardware import hardware_sheet
+
+    try:
+        return [hardware_sheet(sheet)]
+    except InputError:
+        return []
+
+
+def _prices(scenario: Scenario) -> Iterator[Problem]:
+    """A cost needs the price of every device."""
+    from spinsim.costs.prices import device_price
+
+    prices = {name: device_price(device) for name, device in scenario.devices.items()}
+    if any(price is not None for price in prices.values()):
+        for name, price in prices.items():
+            if price is None:
+                yield Problem(
+                    ("devices", name, "price_per_hour"),
+                    "missing, where another device has one; a price for every device, 0 where it is free",
+                )
 
 
 def _placement(scenario: Scenario) -> Iterator[Problem]:

@@ -6,6 +6,7 @@ devices, shapes, files), and how numbers stand to each other (``min`` below ``ma
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from spinsim.scenario import KvSpec, LogisticAcceptance, SamplingSpec, Scenario
@@ -47,6 +48,7 @@ def _close(part: Any) -> None:
 def _constrain(definitions: dict[str, Schema]) -> None:
     """What :mod:`spinsim.scenario_file.checks` asks of single sections."""
     from spinsim.costs.sheets.hardware import hardware_names
+    from spinsim.costs.sheets.own_hardware import NEEDED
     from spinsim.scenario_file.checks import RESERVED, TIMED_FORMATS
 
     definitions["Fixed"]["required"] = ["distribution", "value"]
@@ -65,7 +67,15 @@ def _constrain(definitions: dict[str, Schema]) -> None:
         {"required": [name], "properties": {name: {"type": "number"}}} for name in ("ttft_s", "tpot_s")
     ]
     names = hardware_names()
-    definitions["DeviceSpec"]["properties"]["hardware"]["enum"] = [*names, *(name.upper() for name in names)]
+    shipped = {"enum": [*names, *(name.upper() for name in names)]}
+    ending = r"\.(yaml|yml|json|YAML|YML|JSON)$"
+    own = {"type": "string", "pattern": ending, "description": "The path of a hardware sheet."}
+    hardware = definitions["DeviceSpec"]["properties"]["hardware"]
+    hardware["anyOf"] = [shipped, own, *(part for part in hardware["anyOf"] if "$ref" in part)]
+    sheet = definitions["HardwareSheet"]
+    sheet["properties"]["base"]["enum"] = [*shipped["enum"], None]
+    sheet["anyOf"] = [_given(["base"]), _given(NEEDED)]
+    definitions["Flops"]["anyOf"] = [_given([dtype]) for dtype in definitions["Flops"]["properties"]]
     definitions["PlacementSpec"]["properties"]["target"]["uniqueItems"] = True
     drafts = definitions["ModelsSpec"]["properties"]["drafts"]
     drafts["propertyNames"] = {"not": {"enum": list(RESERVED)}}
@@ -103,6 +113,11 @@ def _renamed(part: Any) -> Any:
     if isinstance(part, list):
         return [_renamed(inner) for inner in part]
     return f"{part}Tokens" if isinstance(part, str) and part.startswith("#/$defs/") else part
+
+
+def _given(keys: Iterable[str]) -> Schema:
+    """That all of ``keys`` have a value."""
+    return {"required": list(keys), "properties": {key: {"not": {"type": "null"}} for key in keys}}
 
 
 def _when(properties: Schema, then: Schema) -> Schema:

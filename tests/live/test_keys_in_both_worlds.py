@@ -51,7 +51,11 @@ TRACE = {
     "arrivals": {"process": "replay", "rate_scale": 2},
 }
 CASES: dict[str, dict[str, Any]] = {
-    "lengths": {"metrics": {"warmup_s": 0.001}, "slo": {"ttft_s": 9, "tpot_s": 9}},
+    "lengths": {
+        "metrics": {"warmup_s": 0.001},
+        "slo": {"ttft_s": 9, "tpot_s": 9},
+        "devices": {"cpu": {"hardware": {"base": "cpu", "tflops": {"fp32": 0.1}}, "price_per_hour": 2}},
+    },
     "text": {
         "workload": TEXT,
         "costs": {"model": "constant", "verify_s": 1e-3},
@@ -67,6 +71,7 @@ CASES: dict[str, dict[str, Any]] = {
         "workload": TRACE,
         "costs": {"model": "linear", "target": {"base_s": 1e-3}, "drafts": {"d": {"base_s": 1e-4}}},
         "policies": {"length": {"name": "goodput"}},  # one that asks what a pass costs
+        "devices": {"cpu": {"hardware": {"base": "cpu", "price_per_hour": 2}}},
     },
     "family": {
         "models": {
