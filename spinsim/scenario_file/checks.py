@@ -26,6 +26,7 @@ from spinsim.scenario import (
     RooflineCosts,
     Scenario,
     Section,
+    Source,
     TraceAcceptance,
     Uniform,
 )
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from spinsim.costs.sheets.hardware import Hardware
 
 TIMED_FORMATS = ("azure", "mooncake", "burstgpt")  # sources that record arrival times
+OWN_FORMATS = ("csv", "jsonl")  # sources that do where a column says so
 # Of one request with 128 output tokens, simulated with four proposed tokens a round on one core of a server.
 REQUEST_S, REQUEST_BYTES = 0.5e-3, 5_000
 RESERVED = ("target", "none", "smallest", "all")  # words that mean something where drafts are named
@@ -72,21 +74,22 @@ def _workload(scenario: Scenario) -> Iterator[Problem]:
                 yield Problem((*at, name), "missing; required when workload.source gives no requests")
     if isinstance(workload.arrivals, Replay):
         wrong = "replays no source" if source is None else f"replays a {source.format} source without times"
-        if source is None or source.format not in TIMED_FORMATS:
+        if source is None or not _timed(source):
             yield Problem(
                 (*at, "arrivals", "process"),
                 f"{wrong}; replay needs a workload.source of format {one_of(TIMED_FORMATS)}, "
-                "else use poisson, gamma, closed or at_once",
+                "or of csv or jsonl with columns.arrival, else use poisson, gamma, closed or at_once",
             )
     if source is not None:
         here = (*at, "source")
-        timed = source.format in TIMED_FORMATS
+        timed = _timed(source)
+        yield from _columns(source, here)
         for name in ("start_s", "end_s"):
             if getattr(source, name) is not None and not timed:
                 yield Problem(
                     (*here, name),
                     f"{source.format} records no times; slices by time need "
-                    f"{one_of(TIMED_FORMATS)}, else use skip and limit",
+                    f"{one_of(TIMED_FORMATS)}, or csv or jsonl with columns.arrival, else use skip and limit",
                 )
         if source.end_s is not None and source.end_s <= (source.start_s or 0.0):
             yield Problem(
@@ -103,6 +106,29 @@ def _workload(scenario: Scenario) -> Iterator[Problem]:
         distribution = getattr(workload, name)
         if distribution is not None:
             yield from _distribution(distribution, (*at, name), whole=name != "patience_s")
+
+
+def _timed(source: Source) -> bool:
+    """May it record times? Traffic of one's own does where it names a column for them, or names none."""
+    own = source.format in OWN_FORMATS and (source.columns is None or source.columns.arrival is not None)
+    return own or source.format in TIMED_FORMATS
+
+
+def _columns(source: Source, here: KeyPath) -> Iterator[Problem]:
+    """A mapping of columns belongs to traffic of one's own, and says how long prompts are."""
+    columns = source.columns
+    if columns is None:
+        return
+    if source.format not in OWN_FORMATS:
+        yield Problem(
+            (*here, "columns"),
+            f"has no effect, {source.format} has columns of its own; leave it out, or format "
+            f"{one_of(OWN_FORMATS)}",
+        )
+    if columns.prompt is None and columns.text is None:
+        yield Problem((*here, "columns"), "says nothing of the prompts; give prompt, text or both")
+    if columns.arrival is None and _changed(columns, "arrival_unit"):
+        yield Problem((*here, "columns", "arrival_unit"), "has no effect without arrival; give arrival, too")
 
 
 def _many(requests: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from spinsim.scenario import KvSpec, LogisticAcceptance, SamplingSpec, Scenario
+from spinsim.scenario import Columns, KvSpec, LogisticAcceptance, SamplingSpec, Scenario, Source
 
 Schema = dict[str, Any]
 TOKENS = ("prompt_tokens", "output_tokens")  # distributions of whole numbers
@@ -49,7 +49,7 @@ def _constrain(definitions: dict[str, Schema]) -> None:
     """What :mod:`spinsim.scenario_file.checks` asks of single sections."""
     from spinsim.costs.sheets.hardware import hardware_names
     from spinsim.costs.sheets.own_hardware import NEEDED
-    from spinsim.scenario_file.checks import RESERVED, TIMED_FORMATS
+    from spinsim.scenario_file.checks import OWN_FORMATS, RESERVED, TIMED_FORMATS
 
     definitions["Fixed"]["required"] = ["distribution", "value"]
     workload = definitions["WorkloadSpec"]
@@ -58,7 +58,14 @@ def _constrain(definitions: dict[str, Schema]) -> None:
     sizes = ("requests", *TOKENS)
     alone = {"required": [*sizes], "properties": {name: {"not": {"type": "null"}} for name in sizes}}
     read = {"required": ["source"], "properties": {"source": {"type": "object"}}}
-    timed = {"properties": {"source": {"properties": {"format": {"enum": list(TIMED_FORMATS)}}}}}
+    own = {"enum": list(OWN_FORMATS)}
+    mapped = {"columns": {"anyOf": [{"type": "null"}, _given(["arrival"])]}}
+    recorded = [{"format": {"enum": list(TIMED_FORMATS)}}, {"format": own, **mapped}]
+    timed = {"properties": {"source": {"anyOf": [{"properties": one} for one in recorded]}}}
+    _only_with(definitions["Source"], "columns", Source, {"format": own})
+    columns = definitions["Columns"]
+    columns["anyOf"] = [_given(["prompt"]), _given(["text"])]
+    _only_with(columns, "arrival_unit", Columns, {"arrival": {"type": "string"}})
     workload["anyOf"] = [alone, read]
     workload.update(
         _when({"arrivals": {"properties": {"process": {"const": "replay"}}}}, {"allOf": [read, timed]})
@@ -69,9 +76,9 @@ def _constrain(definitions: dict[str, Schema]) -> None:
     names = hardware_names()
     shipped = {"enum": [*names, *(name.upper() for name in names)]}
     ending = r"\.(yaml|yml|json|YAML|YML|JSON)$"
-    own = {"type": "string", "pattern": ending, "description": "The path of a hardware sheet."}
+    sheet_file = {"type": "string", "pattern": ending, "description": "The path of a hardware sheet."}
     hardware = definitions["DeviceSpec"]["properties"]["hardware"]
-    hardware["anyOf"] = [shipped, own, *(part for part in hardware["anyOf"] if "$ref" in part)]
+    hardware["anyOf"] = [shipped, sheet_file, *(part for part in hardware["anyOf"] if "$ref" in part)]
     sheet = definitions["HardwareSheet"]
     sheet["properties"]["base"]["enum"] = [*shipped["enum"], None]
     sheet["anyOf"] = [_given(["base"]), _given(NEEDED)]

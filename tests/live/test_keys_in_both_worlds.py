@@ -91,6 +91,17 @@ CASES: dict[str, dict[str, Any]] = {
         },
         "noise": {"other_text": 0.01},
     },
+    "own": {
+        "workload": {
+            "source": {
+                "format": "csv",
+                "path": "own.csv",
+                "columns": {"arrival": "at", "arrival_unit": "ms", "prompt": "in", "output": "out"}
+                | {"text": "asked", "domain": "kind", "id": "name"},
+            },
+            "arrivals": {"process": "replay"},
+        },
+    },
     "recorded": {
         "workload": TEXT | {"arrivals": {"process": "closed", "concurrency": 2}},
         "sampling": {"temperature": 0.8, "top_p": 0.9},
@@ -106,6 +117,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("target", "draft"):
         save_checkpoint(made / name)
     (made / "azure.csv").write_text(AZURE)
+    (made / "own.csv").write_text("at,in,out,asked,kind,name\n0,2,3,ab,x,one\n5,3,4,abc,y,two\n")
     (made / "prompts.csv").write_text("prompt\nwhat is a queue?\nb\nlist words that rhyme with pair\n")
     sampled = {key: CASES["recorded"][key] for key in ("workload", "sampling")}
     trace(load(written(made, **sampled)), made / "recorded.npz")

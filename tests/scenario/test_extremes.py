@@ -102,6 +102,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
             }
         },
     },
+    "own traffic": {
+        "workload": {
+            "source": {
+                "format": "jsonl", "path": "source", "limit": 5,
+                "columns": {"arrival": "timestamp", "arrival_unit": "ms", "prompt": "input_length",
+                            "output": "output_length"},
+            },
+            "arrivals": {"process": "replay", "rate_scale": 1.0},
+        }
+    },
     "a trace": {
         "workload": {
             "source": {
