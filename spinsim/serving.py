@@ -91,6 +91,7 @@ def policies_for(
         drafts=tuple(drafts),
         draft_lanes=layout.draft_lanes,
         draft_devices=tuple(scenario.placement.drafts[draft] for draft in drafts),
+        target_devices=tuple(scenario.placement.target),
         draft_sizes=tuple(shape_of(spec.shape, base_dir).parameters() for spec in drafts.values()),
         capacities=tuple(spec.capacity for spec in drafts.values()),
         allow_none=scenario.policies.allow_none,
