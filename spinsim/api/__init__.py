@@ -8,7 +8,7 @@
 | command | function |
 |---|---|
 | simulate, run, replay | ``simulate``, ``run``, ``replay``; ``open_results`` reads their folders |
-| profile, trace, validate | ``profile``, ``trace``, ``validate`` |
+| profile, trace, validate | ``profile``, ``trace`` (``import_trace``), ``validate`` |
 | profile, validate ``--again`` | ``profile_again``, ``validate_again`` |
 | compare, sweep, tune, capacity | ``compare``, ``sweep``, ``tune``, ``capacity`` |
 | models | ``models.members``, ``models.inspect``, ``models.train``, ``models.widen``, ``models.evaluate`` |
@@ -66,6 +66,7 @@ __all__ = [
     "capacity",
     "compare",
     "ladder",
+    "import_trace",
     "load",
     "models",
     "open_results",
@@ -91,6 +92,7 @@ _HOMES = {
         "Remeasured",
         "Tracing",
         "Validation",
+        "import_trace",
         "profile",
         "profile_again",
         "trace",
