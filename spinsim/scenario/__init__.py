@@ -4,6 +4,8 @@ Sections of the file as pydantic models, YAML that remembers its lines, and the 
 Imports nothing of the package. A new key belongs in ``workload.py`` or ``sections.py``.
 """
 
+from spinsim.scenario.base import MOST, MOST_REQUESTS, Name, Section
+from spinsim.scenario.hardware_sheet import Flops, HardwareSheet
 from spinsim.scenario.sections import (
     GREEDY_BELOW,
     Acceptance,
@@ -36,16 +38,11 @@ from spinsim.scenario.sections import (
     SloSpec,
     TraceAcceptance,
 )
-from spinsim.scenario.values import (
-    MOST,
-    MOST_REQUESTS,
-    Name,
-    Section,
-)
 from spinsim.scenario.workload import (
     AllAtOnce,
     Arrivals,
     ClosedLoop,
+    Columns,
     Distribution,
     Empirical,
     Fixed,
@@ -66,6 +63,7 @@ __all__ = [
     "AllAtOnce",
     "Arrivals",
     "ClosedLoop",
+    "Columns",
     "ConstantAcceptance",
     "ConstantCosts",
     "Costs",
@@ -75,7 +73,9 @@ __all__ = [
     "DraftSpec",
     "Empirical",
     "Fixed",
+    "Flops",
     "Gamma",
+    "HardwareSheet",
     "KvSpec",
     "LimitsSpec",
     "LinearCosts",

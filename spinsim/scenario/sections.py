@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
-from spinsim.scenario.values import Factor, Name, NaturalInt, NotNegative, Positive, PositiveInt, Section
+from spinsim.scenario.base import Factor, Name, NaturalInt, NotNegative, Positive, PositiveInt, Section, says
+from spinsim.scenario.hardware_sheet import HardwareSheet
 from spinsim.scenario.workload import WorkloadSpec
 
 # --- models, devices, placement ---------------------------------------------------------------
@@ -36,8 +37,24 @@ class ModelsSpec(Section):
 
 
 class DeviceSpec(Section):
-    hardware: str  # a name of spinsim.costs.sheets.hardware; "cpu" for the host
+    hardware: str | HardwareSheet  # a name of spinsim.costs.sheets.hardware, "cpu" for the host; or one's own
     memory_gib: Annotated[float, Field(gt=0, le=1e5)] | None = None  # None: from the sheet
+    price_per_hour: Annotated[
+        NotNegative | None, says("Price of an hour, in any currency; null: the sheet's.", "currency/h")
+    ] = None
+
+    @property
+    def hardware_name(self) -> str:
+        """What results and profiles call the hardware."""
+        if isinstance(self.hardware, str):
+            return self.hardware.lower()
+        return self.hardware.name or self.hardware.base or "own"
+
+    @property
+    def on_cpu(self) -> bool:
+        """Is it the host's processor?"""
+        sheet = self.hardware
+        return (sheet if isinstance(sheet, str) else sheet.base or "").lower() == "cpu"
 
 
 class PlacementSpec(Section):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat
 
-from spinsim.scenario.values import NaturalInt, Positive, PositiveInt, Rate, Section
+from spinsim.scenario.base import NaturalInt, Positive, PositiveInt, Rate, Section, says
 
 
 class Fixed(Section):
@@ -77,10 +77,30 @@ class Replay(Section):
 Arrivals = Annotated[Poisson | Gamma | ClosedLoop | AllAtOnce | Replay, Field(discriminator="process")]
 
 
+class Columns(Section):
+    """Which column (CSV) or key (JSON Lines; dotted where nested) of one's own traffic holds what."""
+
+    arrival: Annotated[
+        str | None, says("When the request arrives: a number, or a date and time (ISO 8601).")
+    ] = None
+    arrival_unit: Annotated[
+        Literal["s", "ms", "us", "ns"], says("What an arrival that is a number counts.")
+    ] = "s"
+    prompt: Annotated[
+        str | None, says("Prompt length; left out, four bytes of text are a token.", "tokens")
+    ] = None
+    output: Annotated[str | None, says("Output length.", "tokens")] = None
+    text: Annotated[str | None, says("The prompt's text, which a live run feeds to the models.")] = None
+    domain: Annotated[str | None, says("The request's category.")] = None
+    id: Annotated[str | None, says("The request's name; left out, its number in the file.")] = None
+
+
 class Source(Section):
-    """A public trace or data set on the user's disk."""
+    """A public trace or data set on the user's disk, or traffic of the user's own (csv, jsonl)."""
 
     format: Literal[
+        "csv",
+        "jsonl",
         "azure",
         "mooncake",
         "burstgpt",
@@ -93,6 +113,9 @@ class Source(Section):
         "spinsim",  # an acceptance trace: the prompts that it was recorded over
     ]
     path: str  # relative to the scenario; ``$NAME`` is taken from the environment
+    columns: Annotated[
+        Columns | None, says("Of csv and jsonl: left out, columns have the names of these keys.")
+    ] = None
     skip: NaturalInt = 0
     limit: PositiveInt | None = None
     copies: PositiveInt = 1  # of every row, one after the other

@@ -1,8 +1,8 @@
-"""What the values of a scenario's sections may be, and what a section is."""
+"""What the sections of a scenario are made of: the base of every mapping, and numbers with their limits."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
@@ -21,14 +21,23 @@ def _whole(value: object) -> object:
 
 
 PositiveInt = Annotated[int, Field(gt=0, le=10**9), BeforeValidator(_whole)]
-NaturalInt = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
+NaturalInt = Annotated[int, Field(ge=0, lt=1 << 63), BeforeValidator(_whole)]  # as YAML is read
 Positive = Annotated[float, Field(gt=0, le=MOST)]
 NotNegative = Annotated[float, Field(ge=0, le=MOST)]
 Rate = Annotated[float, Field(ge=1 / MOST, le=MOST)]
 Factor = Annotated[float, Field(ge=1, le=1e6)]
+Share = Annotated[float, Field(ge=1e-6, le=1)]
 
 
 class Section(BaseModel):
     """A mapping of the YAML: unknown keys are errors, values do not change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def says(text: str, unit: str = "") -> Any:
+    """The description of a key for editors and docs/scenario.md, and the unit of its value.
+
+    It goes into the key's ``Annotated``.
+    """
+    return Field(description=text, json_schema_extra={"unit": unit} if unit else None)
