@@ -15,7 +15,7 @@ from spinsim.engine import records as rec
 from spinsim.engine.drafting import observe_own_hits, score_other_drafts, settle_drafts, speculate
 from spinsim.engine.engine import Engine
 from spinsim.engine.preemption import reserve_memory
-from spinsim.engine.session import Session
+from spinsim.engine.session import READY, Session
 from spinsim.operations import Completed, Packing, Verify, VerifyOutcome
 from spinsim.policies.base import Feedback
 
@@ -34,7 +34,7 @@ def micro_batch(engine: Engine, index: int) -> Generator[simpy.Event, Any, None]
             if not batch:
                 # Something in flight has the memory, and who brings it back looks again; or the whole
                 # batch was preempted, and the others may go. To wake them otherwise would never end.
-                waits = any(session in engine.ready for session in composed)
+                waits = any(session.place == READY for session in composed)
                 yield engine.park(index, in_turn=not waits)
                 continue
         engine.wake()  # requests are left: the next micro-batch may have them
@@ -137,17 +137,14 @@ def learn(engine: Engine, batch: list[Session], feedback: Feedback, now_ns: int)
         observe_own_hits(engine, feedback)
     staying: list[Session] = []
     for session in batch:
-        session.in_flight = False
         if session.view.generated >= session.output_tokens:
-            engine.decoding -= 1
             engine.finish(session, rec.COMPLETED)
         elif session.cancelled:
-            engine.decoding -= 1
             engine.finish(session, rec.CANCELLED)
         else:
             staying.append(session)
-    engine.ready.extend(staying)
-    policies.pipeline.observe(now_ns, sum(feedback.committed), engine.decoding)
+    engine.state.put_back(staying)
+    policies.pipeline.observe(now_ns, sum(feedback.committed), engine.state.decoding)
     if full_information:
         score_other_drafts(engine, staying)
 
