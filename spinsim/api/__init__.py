@@ -8,9 +8,10 @@
 | command | function |
 |---|---|
 | simulate, run, replay | ``simulate``, ``run``, ``replay``; ``open_results`` reads their folders |
-| profile, trace, validate | ``profile``, ``trace``, ``validate`` |
+| profile, trace, validate | ``profile``, ``trace`` (``import_trace``), ``validate`` |
 | profile, validate ``--again`` | ``profile_again``, ``validate_again`` |
 | compare, sweep, tune, capacity | ``compare``, ``sweep``, ``tune``, ``capacity`` |
+| ladder | ``ladder`` |
 | models | ``models.members``, ``models.inspect``, ``models.train``, ``models.widen``, ``models.evaluate`` |
 | report, schema | ``report``, ``schema``; ``load`` reads and checks a scenario |
 
@@ -55,6 +56,7 @@ __all__ = [
     "CellsFailed",
     "Comparison",
     "InputError",
+    "Ladder",
     "Profiling",
     "Remeasured",
     "Results",
@@ -65,6 +67,8 @@ __all__ = [
     "Where",
     "capacity",
     "compare",
+    "import_trace",
+    "ladder",
     "load",
     "models",
     "open_results",
@@ -90,6 +94,7 @@ _HOMES = {
         "Remeasured",
         "Tracing",
         "Validation",
+        "import_trace",
         "profile",
         "profile_again",
         "trace",
@@ -97,6 +102,7 @@ _HOMES = {
         "validate_again",
     ),
     "spinsim.api.grids": ("Comparison", "Sweep", "compare", "sweep"),
+    "spinsim.api.ladders": ("Ladder", "ladder"),
     "spinsim.api.runs": ("Results", "open_results", "replay", "report", "run", "schema", "simulate"),
     "spinsim.api.search": ("Capacity", "Tuning", "capacity", "tune"),
     "spinsim.errors": ("InputError",),

@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 from spinsim.api import options
 from spinsim.api.common import at_least, imported, loaded, overrides, paths, several, texts
 from spinsim.api.frames import frame
-from spinsim.api.options import Argument, Option, PathLike, Paths, Progress
+from spinsim.api.options import Argument, Option, PathLike, Paths, Progress, ScenarioLike
 from spinsim.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from spinsim.profiling.drift import Drift
+    from spinsim.studies.import_trace import ImportedTrace
     from spinsim.studies.profile import Profiled
     from spinsim.studies.trace import Traced
 
 ProfileFile = Annotated[PathLike | None, Option("The profile [profiles/NAME-HARDWARE.json].", metavar="FILE")]
+TraceFile = Annotated[PathLike | None, Option("The trace [traces/NAME.npz].", metavar="FILE")]
 Intervals = Annotated[int, Option("Simulated runs behind each 90 % interval; 0: none.", min=0)]
 
 
@@ -64,7 +66,7 @@ class Remeasured:
 class Tracing:
     """``result.trace`` is the recorded acceptance, ``result.path`` its file."""
 
-    result: Traced
+    result: Traced | ImportedTrace
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -176,9 +178,11 @@ def profile_again(
 
 
 def trace(
-    scenario: options.Scenario,
+    scenario: Annotated[
+        ScenarioLike, Argument("The scenario's YAML; with --import one or more files.", metavar="SCENARIO")
+    ],
     *,
-    out: Annotated[PathLike | None, Option("The trace [traces/NAME.npz].", metavar="FILE")] = None,
+    out: TraceFile = None,
     force: options.ForceFile = False,
     set: options.Set = (),
     seed: options.Seed = None,
@@ -188,7 +192,8 @@ def trace(
 ) -> Tracing:
     """Record the acceptance of a scenario's real models over its prompts.
 
-    The trace goes into the file ``out`` (traces/NAME.npz); ``force`` overwrites one. Raises InputError.
+    The trace goes into the file ``out`` (traces/NAME.npz); ``force`` overwrites one. :func:`import_trace`
+    makes one of others' recordings. Raises InputError.
     """
     given = loaded(scenario, set, seed, device, plugins)
     path = _file(out, Path("traces") / f"{given.scenario.name}.npz")
@@ -198,6 +203,46 @@ def trace(
         return Tracing(experiment(given, path, force=force, progress=progress))
     except InputError as error:
         raise given.places.locate(error) from None
+
+
+def import_trace(
+    format: Annotated[
+        str,
+        Option(
+            "Converts recordings of others: specdecode_bench, spec_bench or vllm_metrics.",
+            flag="--import",
+            metavar="FORMAT",
+        ),
+    ],
+    files: Annotated[Paths, Argument("Files of the format.", metavar="SCENARIO")],
+    *,
+    out: TraceFile = None,
+    force: options.ForceFile = False,
+    schedule: Annotated[
+        str | None,
+        Option("With --import: lengths of proposals, as constant:K, stopped:K or heuristic[:START[:MOST]]."),
+    ] = None,
+    prompts: Annotated[
+        PathLike | None, Option("With --import spec_bench: its questions.", metavar="FILE")
+    ] = None,
+) -> Tracing:
+    """Turn acceptance that others recorded into a trace.
+
+    Several files mix, each a domain of its name. ``format``: specdecode_bench, spec_bench (needs
+    ``schedule``: constant:K, stopped:K or heuristic[:START[:MOST]]; ``prompts`` names its questions) or
+    vllm_metrics. ``result.notes`` say what could not be rebuilt. Needs no model. Raises InputError.
+    """
+    from spinsim.studies.import_trace import import_trace as experiment
+
+    result = experiment(
+        format,
+        paths(files),
+        None if out is None else Path(out),
+        force=force,
+        schedule=schedule,
+        prompts=None if prompts is None else Path(prompts),
+    )
+    return Tracing(result)
 
 
 def validate(

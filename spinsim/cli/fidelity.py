@@ -46,6 +46,20 @@ def show_trace(tracing: Tracing, shown: Shown) -> None:
         print_trace(done.trace, done.path, done.skipped)
 
 
+def show_import(tracing: Tracing, shown: Shown) -> None:
+    """What was converted, and what could not be rebuilt."""
+    from spinsim.pages.fidelity_terminal import describe_trace, print_trace
+
+    done = tracing.result
+    notes = list(getattr(done, "notes", ()))
+    if shown.json:
+        print_json(describe_trace(done.trace) | {"trace": str(done.path), "notes": notes})
+    elif not shown.quiet:
+        print_trace(done.trace, done.path, done.skipped)
+        for note in notes:
+            typer.echo(note)
+
+
 def show_validation(validation: Validation, shown: Shown) -> None:
     """How far apart both worlds are. Exit code 1 where cells failed."""
     done, folder = validation.summary, shown.folder

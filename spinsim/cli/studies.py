@@ -12,7 +12,7 @@ from spinsim.cli.command import Shown
 from spinsim.cli.support import FAILED, print_json
 
 if TYPE_CHECKING:
-    from spinsim.api import Capacity, Comparison, Sweep, Tuning
+    from spinsim.api import Capacity, Comparison, Ladder, Sweep, Tuning
 
 
 def folder(study: str) -> Callable[[Mapping[str, Any]], Path]:
@@ -51,6 +51,13 @@ def show_tuning(done: Tuning, shown: Shown) -> None:
     from spinsim.pages.study_terminal import print_tuning
 
     _show(done, shown, print_tuning)
+
+
+def show_ladder(done: Ladder, shown: Shown) -> None:
+    """A row for each step."""
+    from spinsim.pages.ladder_terminal import print_ladder
+
+    _show(done, shown, print_ladder)
 
 
 def _show(done: Any, shown: Shown, print_it: Callable[[Any, Any], None]) -> None:
