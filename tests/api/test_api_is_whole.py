@@ -29,7 +29,7 @@ def functions() -> dict[str, Any]:
 def test_every_function_with_options_is_a_command() -> None:
     commands = [*program.COMMANDS, *program.FAMILY]
     called = {command.function for command in commands}
-    called |= {command.again.function for command in commands if command.again}
+    called |= {command.instead.function for command in commands if command.instead}
     for name, function in functions().items():
         if parameters(function):
             assert name in called, f"api.{name} has options and is no command"
