@@ -21,6 +21,7 @@ ROOT = Path(spinsim.__file__).parent
 ORDER = (
     "errors",
     "files",
+    "progress",
     "operations",
     "recording",
     "scenario",

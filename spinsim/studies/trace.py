@@ -11,7 +11,7 @@ keep its workload: its requests are then joined by their number.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from spinsim.errors import InputError
 from spinsim.family.record import to_trace
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.prompts import Prompted, materialise
+from spinsim.progress import Progress
 from spinsim.recording import Trace, save_trace
 from spinsim.results.environment import command_line, environment
 from spinsim.scenario import Scenario
@@ -28,8 +29,6 @@ from spinsim.scenario_file import LoadedScenario
 from spinsim.studies.recorder import Recorder
 from spinsim.workload.for_scenario import build_workload
 from spinsim.workload.request import Request
-
-Progress = Callable[[str, float, float], None]
 
 
 @dataclass(frozen=True)
