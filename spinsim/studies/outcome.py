@@ -143,14 +143,14 @@ def finish_sweep(store: Store, s: Sweep) -> Summary:
 
 def finish_capacity(store: Store, c: Capacity) -> Summary:
     """Write a capacity search's files; returns its summary."""
-    from spinsim.pages.search import capacity_report
+    from spinsim.pages.capacity import capacity_report
 
     return _write(store, "capacity", c.rows, capacity_summary(c), lambda: capacity_report(c))
 
 
 def finish_tuning(store: Store, t: Tuning) -> Summary:
     """Write a search's files, NAME.yaml for each winner among them; returns its summary."""
-    from spinsim.pages.search import tuning_report
+    from spinsim.pages.tuning import tuning_report
 
     if store.folder is not None:
         for winner in t.winners:
