@@ -8,7 +8,7 @@
 | command | function |
 |---|---|
 | simulate, run, replay | ``simulate``, ``run``, ``replay``; ``open_results`` reads their folders |
-| profile, trace, validate | ``profile``, ``trace``, ``validate`` |
+| profile, trace, validate | ``profile``, ``trace`` (``import_trace``), ``validate`` |
 | profile, validate ``--again`` | ``profile_again``, ``validate_again`` |
 | compare, sweep, tune, capacity | ``compare``, ``sweep``, ``tune``, ``capacity`` |
 | models | ``models.members``, ``models.inspect``, ``models.train``, ``models.widen``, ``models.evaluate`` |
@@ -54,6 +54,7 @@ __all__ = [
     "CellsFailed",
     "Comparison",
     "InputError",
+    "Ladder",
     "Profiling",
     "Remeasured",
     "Results",
@@ -64,6 +65,8 @@ __all__ = [
     "Where",
     "capacity",
     "compare",
+    "import_trace",
+    "ladder",
     "load",
     "models",
     "open_results",
@@ -89,6 +92,7 @@ _HOMES = {
         "Remeasured",
         "Tracing",
         "Validation",
+        "import_trace",
         "profile",
         "profile_again",
         "trace",
@@ -96,6 +100,7 @@ _HOMES = {
         "validate_again",
     ),
     "spinsim.api.grids": ("Comparison", "Sweep", "compare", "sweep"),
+    "spinsim.api.ladders": ("Ladder", "ladder"),
     "spinsim.api.runs": ("Results", "open_results", "replay", "report", "run", "schema", "simulate"),
     "spinsim.api.search": ("Capacity", "Tuning", "capacity", "tune"),
     "spinsim.errors": ("InputError",),

@@ -20,7 +20,7 @@ from spinsim.pages.palette import colours_of
 from spinsim.pages.regret import regret
 from spinsim.pages.render import Drawn, Stat, page
 from spinsim.pages.run_terminal import LATENCIES, detail, lost_rows, tiles, told
-from spinsim.pages.scenario_text import described_run
+from spinsim.pages.scenario_text import described_run, hardware_named
 from spinsim.results.few import few_requests
 from spinsim.results.metrics import value
 from spinsim.results.read import BINS, RunFolder, read_folder
@@ -79,7 +79,7 @@ def render(run: RunFolder) -> str:
 
 
 def _devices(run: RunFolder) -> str:
-    counts = Counter(device["hardware"] for device in run.scenario["devices"].values())
+    counts = Counter(hardware_named(device) for device in run.scenario["devices"].values())
     return " and ".join(f"{n} {name}" if n > 1 else str(name) for name, n in counts.items())
 
 

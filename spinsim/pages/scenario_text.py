@@ -13,7 +13,7 @@ def describe(scenario: Mapping[str, Any]) -> list[tuple[str, str]]:
         f"{name} ({draft['shape']} on {(placement.get('drafts') or {}).get(name, '?')})"
         for name, draft in (models.get("drafts") or {}).items()
     ]
-    devices = [f"{name} ({device['hardware']})" for name, device in scenario["devices"].items()]
+    devices = [f"{name} ({hardware_named(device)})" for name, device in scenario["devices"].items()]
     rows = [
         ("workload", _workload(scenario["workload"])),
         ("target", f"{models['target']['shape']} on {', '.join(placement['target'])}"),
@@ -43,6 +43,14 @@ def described_run(scenario: Mapping[str, Any], summary: Mapping[str, Any]) -> li
             rows.append(("really ran", "; ".join(f"{name}: {what}" for name, what in ran.items())))
     counts = summary["requests"]
     return [*rows, ("requests", ", ".join(f"{n:,} {name}" for name, n in counts.items() if n))]
+
+
+def hardware_named(device: Mapping[str, Any]) -> str:
+    """What a device of a resolved scenario is called: its sheet's name, also where that is its own."""
+    hardware = device["hardware"]
+    if isinstance(hardware, Mapping):
+        return str(hardware.get("name") or hardware.get("base") or "own")
+    return str(hardware)
 
 
 def _workload(spec: Mapping[str, Any]) -> str:

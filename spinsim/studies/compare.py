@@ -20,7 +20,7 @@ from spinsim.lab.statistics import (
     relative_difference,
     verdict,
 )
-from spinsim.results.expected_metrics import check_metrics
+from spinsim.results.expected_metrics import check_metrics, optional_sections
 from spinsim.results.metrics import Metric, usual_metrics, value
 from spinsim.scenario_file import LoadedScenario, load
 from spinsim.scenario_file.variants import policy_overrides, said_by, seeds_from
@@ -140,7 +140,7 @@ def compare(
     scenarios = [one.scenario for one in loaded]
     first = scenarios[0].seed if seed is None else seed
     wanted = check_metrics(metrics, scenarios, "--metric")
-    wanted = wanted or usual_metrics(all(scenario.slo is not None for scenario in scenarios))
+    wanted = wanted or usual_metrics(set.intersection(*map(optional_sections, scenarios)))
     numbers = seeds_from(first, seeds)
     cells = [
         Planned(
