@@ -10,6 +10,7 @@ from spinsim.pages.render import Drawn
 from spinsim.results.read import BINS, Column, RunFolder
 
 SLICES = 24  # of the window, in the figure of goodput against latency
+WAITING = (("batch limit", "s1"), ("memory", "s5"))  # reasons to wait, and their colours
 FEW_SLICES = 6  # below which it is not drawn
 
 
@@ -57,6 +58,37 @@ def over_time(run: RunFolder) -> Drawn | None:
         run.window,
     )
     return Drawn(svg)
+
+
+def occupancy(run: RunFolder) -> Drawn | None:
+    """Who is served, who waits and why, and K/V memory, as means of equal parts of the run.
+
+    None in folders that do not have it.
+    """
+    ended = run.summary["run"]["duration_s"]
+    if ended <= 0 or not run.load or not run.load["time_s"].size:
+        return None
+    edges = np.linspace(0, ended, BINS + 1)
+    at, reason = run.load["time_s"], run.load["reason"]
+    reasons = run.labels["load.reason"]
+
+    def mean(values: Column) -> Column:
+        """Of a step function over each part."""
+        steps = np.concatenate(([0.0], np.cumsum(values[:-1] * np.diff(at))))
+        until = np.interp(edges, at, steps, left=0.0) + values[-1] * np.maximum(edges - at[-1], 0)
+        parts: Column = np.diff(until) / np.diff(edges)
+        return parts
+
+    waiting = [
+        (why, shade, mean(np.where(reason == reasons.index(why), run.load["waiting"], 0)))
+        for why, shade in WAITING
+        if why in reasons
+    ]
+    waiting = [row for row in waiting if row[2].any()]
+    capacity = run.summary["run"].get("kv_capacity_tokens", {}).get("target", 0)
+    held = mean(run.load["kv_tokens"]) / capacity if capacity else None
+    svg = runs.occupancy(edges, mean(run.load["admitted"]), waiting, held, run.window)
+    return Drawn(svg, [("admitted", "s0"), *((f"waiting for {why}", shade) for why, shade, _ in waiting)])
 
 
 def trade_off(run: RunFolder) -> Drawn | None:

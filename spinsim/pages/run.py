@@ -63,6 +63,7 @@ def render(run: RunFolder) -> str:
         latencies={**LATENCIES, "itl_s": "between commits"},
         latency=load.latency(run),
         over_time=load.over_time(run),
+        occupancy=load.occupancy(run),
         trade_off=load.trade_off(run),
         slices=load.SLICES,
         acceptance=drafts.acceptance(run, colours),

@@ -83,6 +83,38 @@ def over_time(
     return drawing("over-time", draw, rows=2, height=2.9, sharex=True, height_ratios=[1.5, 1])
 
 
+def occupancy(
+    edges: Values,
+    admitted: Values,
+    waiting: Sequence[tuple[str, str, Values]],
+    held: Values | None,
+    window: tuple[float, float],
+) -> Markup:
+    """Mean requests admitted, and above them those that wait, a layer a reason; and shares of K/V memory."""
+
+    def draw(axes: list[Axes]) -> None:
+        for ax in axes:
+            ax.axvspan(*window, color=colour("soft"), linewidth=0, zorder=0)
+            ax.set_xlim(float(edges[0]), float(edges[-1]))
+        tidy(axes[0], "Requests admitted and waiting", "" if held is not None else "seconds of the run")
+        floor = admitted
+        axes[0].stairs(admitted, edges, fill=True, color=colour("s0"), alpha=0.7, linewidth=0)
+        for _, shade, values in waiting:
+            axes[0].stairs(
+                floor + values, edges, baseline=floor, fill=True, color=colour(shade), alpha=0.75, linewidth=0
+            )
+            floor = floor + values
+        axes[0].set_ylim(0, max(float(floor.max(initial=0.0)) * 1.08, 1.0))
+        axes[0].yaxis.set_major_locator(MaxNLocator(4, integer=True))
+        if held is not None:
+            tidy(axes[1], "K/V memory of the target that is held", "seconds of the run")
+            axes[1].stairs(held, edges, color=colour("s2"), linewidth=1.25, baseline=None)
+            percent_axis(axes[1], 1.03)
+
+    rows = 1 if held is None else 2
+    return drawing("occupancy", draw, rows=rows, height=0.4 + 1.25 * rows, sharex=True)
+
+
 def acceptance(curves: Sequence[tuple[str, str, Values]], longest: int, histogram: Values) -> Markup:
     """How far proposals got.
 
