@@ -17,7 +17,7 @@ from spinsim.engine.records import Records
 from spinsim.engine.rounds import micro_batch
 from spinsim.engine.session import Session
 from spinsim.engine.settings import EngineSettings
-from spinsim.engine.world import NS, World
+from spinsim.engine.world import NS, Lookups, World
 from spinsim.operations import Completed, Operation
 from spinsim.policies.build import Policies
 from spinsim.workload.request import Request, Workload
@@ -30,7 +30,8 @@ class Engine:
 
     :meth:`start` creates the processes; run the world's environment until ``done`` triggers.
     ``ended`` is called with the number of requests that have ended, for progress. ``pools``: the K/V
-    memory, where the world looks into it too.
+    memory, where the world looks into it too. ``lookups``: what drafters that look their proposals up have
+    found.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Engine:
         *,
         ended: Callable[[int], None] | None = None,
         pools: KvPools | None = None,
+        lookups: Lookups | None = None,
     ) -> None:
         self.env = world.env
         self.world = world
@@ -53,6 +55,7 @@ class Engine:
         self.done = self.env.event()
         self.sessions: dict[int, Session] = {}
         self.pools = pools or kv_pools(settings)
+        self.lookups = lookups
         self.target_kv = self.pools.target
         self.caches = DraftCaches(self.pools.drafts, self.sessions)
         self.prefilling: deque[Session] = deque()

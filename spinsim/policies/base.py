@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from spinsim.acceptance.field import AcceptanceField
+from spinsim.acceptance.lookups import NOT_LOOKED_UP as NOT_LOOKED_UP
 from spinsim.costs.base import Packing, Predictor
 
 NO_DRAFT = -1  # the arm on which a request only decodes
@@ -18,7 +19,18 @@ class RequestView:
     Never here: the output length, the domain, a future acceptance.
     """
 
-    __slots__ = ("arrival_ns", "cached", "draft", "generated", "id", "prompt_tokens", "rounds", "slot")
+    __slots__ = (
+        "arrival_ns",
+        "cached",
+        "draft",
+        "generated",
+        "id",
+        "matched",
+        "offered",
+        "prompt_tokens",
+        "rounds",
+        "slot",
+    )
 
     def __init__(self, id: int, prompt_tokens: int, arrival_ns: int, drafts: int) -> None:
         self.id = id
@@ -29,6 +41,10 @@ class RequestView:
         self.draft = NO_DRAFT  # the draft of the last round
         self.cached = [0] * drafts  # context tokens in each draft's KV cache
         self.slot = -1
+        # By draft, where some look their proposals up in the request's tokens: tokens at the context's end
+        # that were found earlier (0: none), and tokens on offer; NOT_LOOKED_UP for drafts that are models.
+        self.matched: Sequence[int] = ()
+        self.offered: Sequence[int] = ()
 
     @property
     def context(self) -> int:
@@ -54,6 +70,7 @@ class PolicyContext:
     lengths: tuple[int, ...] | None = None  # proposal length by draft, where the length policy fixes it
     context_tokens: int | None = None  # proposals are cut where a context would grow past this
     draft_devices: tuple[str, ...] = ()  # of each draft: lanes of one device slow each other down
+    trained: Mapping[str, Any] | None = None  # what the file that the selector's ``trained`` names says
 
     def within(self, context: int, length: int = 0) -> int:
         """``context`` tokens, or the most that the scenario allows before a proposal of ``length`` tokens.
@@ -70,7 +87,9 @@ class Feedback(NamedTuple):
 
     ``draft_s[i]``: seconds that the row's proposal operation took (0 for NO_DRAFT).
     ``round_s``: seconds from the assignment to the commit. ``committed`` counts the target's own
-    token and stops at the end of the output.
+    token and stops at the end of the output. ``agreed[i][draft]``: how many of the committed tokens a draft
+    that looks its proposals up would have proposed, in a row, chosen or not; NOT_LOOKED_UP for models, and
+    empty where no draft looks anything up.
     """
 
     requests: Sequence[RequestView]
@@ -80,6 +99,7 @@ class Feedback(NamedTuple):
     committed: Sequence[int]
     draft_s: Sequence[float]
     round_s: float
+    agreed: Sequence[Sequence[int]] = ()
 
 
 class Selector(Protocol):

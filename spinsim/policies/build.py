@@ -68,8 +68,11 @@ def build_policies(spec: PoliciesSpec, context: PolicyContext) -> Policies:
     if table is not None:
         context = replace(context, lengths=tuple(table[:-1]))
         blind = replace(blind, lengths=tuple(table[:-1]))
+    selector = make("selector")
+    if hasattr(length, "follow"):
+        length.follow(selector)
     return Policies(
-        selector=make("selector"),
+        selector=selector,
         length=length,
         packing=make("packing"),
         pipeline=make("pipeline"),
@@ -112,6 +115,7 @@ def validate_policies(spec: PoliciesSpec, drafts: Sequence[str], max_length: int
                 f"{tokens} is beyond limits.max_length; at most {max_length}", key=f"policies.length.{name}"
             )
     _check_no_draft(spec, params["selector"])
+    _check_follows(spec)
     if spec.switching == "overlapped" and getattr(
         KINDS["selector"].get(spec.selector.name), "needs_blocking", False
     ):
@@ -198,6 +202,20 @@ def _check_no_draft(spec: PoliciesSpec, params: Any) -> None:
             "use tokens_per_round_second, or set policies.allow_none to false",
             key="policies.selector.reward",
         )
+
+
+def _check_follows(spec: PoliciesSpec) -> None:
+    """A length policy that follows a selector needs one of that kind."""
+    needed = getattr(KINDS["length"].get(spec.length.name), "follows", None)
+    selectors = KINDS["selector"]
+    if needed is None or issubclass(selectors.get(spec.selector.name), needed):
+        return
+    able = [name for name in selectors.names() if issubclass(selectors.get(name), needed)]
+    raise InputError(
+        f"{spec.length.name} takes its lengths from a selector that decides them, and "
+        f"{spec.selector.name} decides none; set policies.selector to {' or '.join(able)}",
+        key="policies.length.name",
+    )
 
 
 def _given_lengths(choice: PolicyChoice) -> list[tuple[str, int]]:
