@@ -140,7 +140,7 @@ def _free_bytes(scenario: Scenario, device: str, models: Sequence[LoadedModel]) 
     Raises InputError where the scenario's ``memory_gib`` does not hold their weights.
     """
     spec = scenario.devices[device]
-    on_cpu = spec.hardware == "cpu"
+    on_cpu = spec.on_cpu
     if spec.memory_gib is None:
         return CPU_BUDGET_BYTES if on_cpu else None
     weights = sum(model.weight_bytes for model in models)

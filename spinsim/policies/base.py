@@ -52,6 +52,24 @@ class RequestView:
         return self.prompt_tokens + self.generated
 
 
+@dataclass(slots=True)
+class CyclePlan:
+    """What a planning selector decides for the other policies called ``planned``, which only read it.
+
+    ``lengths`` are of the rows that the selector assigned last. The fields up to
+    ``packing`` are what the scenario's other policies leave to the plan; they are set once.
+    """
+
+    most_depth: int = 1  # micro-batches
+    pipeline: PipelinePolicy | None = None  # one that is not planned, and decides the depth itself
+    fixed_lengths: tuple[int, ...] | None = None  # by draft, of a length policy that is not planned
+    packing: PackingPolicy | None = None
+    depth: int = 1
+    grouped: bool = False  # micro-batches of one draft each
+    active: int = 0  # requests that decode, as the pipeline was told last
+    lengths: Sequence[int] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyContext:
     """What every policy is told once, before the run."""
@@ -70,6 +88,8 @@ class PolicyContext:
     lengths: tuple[int, ...] | None = None  # proposal length by draft, where the length policy fixes it
     context_tokens: int | None = None  # proposals are cut where a context would grow past this
     draft_devices: tuple[str, ...] = ()  # of each draft: lanes of one device slow each other down
+    target_devices: tuple[str, ...] = ()  # drafts of these work beside the target, each at a slower pace
+    plan: CyclePlan | None = None  # what the policies called ``planned`` share
     trained: Mapping[str, Any] | None = None  # what the file that the selector's ``trained`` names says
 
     def within(self, context: int, length: int = 0) -> int:

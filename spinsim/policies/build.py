@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib import import_module
@@ -17,6 +17,7 @@ from spinsim.policies import registry
 from spinsim.policies.base import (
     AdmissionPolicy,
     CompositionPolicy,
+    CyclePlan,
     LengthPolicy,
     PackingPolicy,
     PipelinePolicy,
@@ -63,19 +64,24 @@ def build_policies(spec: PoliciesSpec, context: PolicyContext) -> Policies:
         cls = KINDS[kind].get(getattr(spec, kind).name)
         return cls(params[kind], context if getattr(cls, "sees_future", False) else blind)
 
-    length = make("length")
+    plan = CyclePlan()
+    blind, context = replace(blind, plan=plan), replace(context, plan=plan)
+    length, packing, pipeline = make("length"), make("packing"), make("pipeline")
     table = getattr(length, "table", None)
     if table is not None:
-        context = replace(context, lengths=tuple(table[:-1]))
-        blind = replace(blind, lengths=tuple(table[:-1]))
-    selector = make("selector")
-    if hasattr(length, "follow"):
-        length.follow(selector)
+        plan.fixed_lengths = tuple(table[:-1])
+        blind, context = (
+            replace(blind, lengths=plan.fixed_lengths),
+            replace(context, lengths=plan.fixed_lengths),
+        )
+    plan.packing, plan.most_depth = packing, pipeline.max_depth
+    if not getattr(pipeline, "needs_plan", False):
+        plan.pipeline = pipeline
     return Policies(
-        selector=selector,
+        selector=make("selector"),
         length=length,
-        packing=make("packing"),
-        pipeline=make("pipeline"),
+        packing=packing,
+        pipeline=pipeline,
         composition=make("composition"),
         admission=make("admission"),
         switching=spec.switching,
@@ -115,7 +121,7 @@ def validate_policies(spec: PoliciesSpec, drafts: Sequence[str], max_length: int
                 f"{tokens} is beyond limits.max_length; at most {max_length}", key=f"policies.length.{name}"
             )
     _check_no_draft(spec, params["selector"])
-    _check_follows(spec)
+    _check_plan(spec)
     if spec.switching == "overlapped" and getattr(
         KINDS["selector"].get(spec.selector.name), "needs_blocking", False
     ):
@@ -204,18 +210,25 @@ def _check_no_draft(spec: PoliciesSpec, params: Any) -> None:
         )
 
 
-def _check_follows(spec: PoliciesSpec) -> None:
-    """A length policy that follows a selector needs one of that kind."""
-    needed = getattr(KINDS["length"].get(spec.length.name), "follows", None)
-    selectors = KINDS["selector"]
-    if needed is None or issubclass(selectors.get(spec.selector.name), needed):
-        return
-    able = [name for name in selectors.names() if issubclass(selectors.get(name), needed)]
-    raise InputError(
-        f"{spec.length.name} takes its lengths from a selector that decides them, and "
-        f"{spec.selector.name} decides none; set policies.selector to {' or '.join(able)}",
-        key="policies.length.name",
-    )
+def _check_plan(spec: PoliciesSpec) -> None:
+    """Somebody has to make the plan that others follow."""
+    for kind, policies in KINDS.items():
+        name = getattr(spec, kind).name
+        if not getattr(policies.get(name), "needs_plan", False):
+            continue
+        makers = [maker for maker in KINDS["selector"].names() if kind in _planned_by(maker)]
+        if spec.selector.name not in makers:
+            raise InputError(
+                f"{name} follows a plan that {spec.selector.name} does not make; choose the selector "
+                f"{' or '.join(makers)}",
+                key=f"policies.{kind}.name",
+            )
+
+
+def _planned_by(selector: str) -> Collection[str]:
+    """The kinds of policy that a selector decides for: all of them, some, or none."""
+    made = getattr(KINDS["selector"].get(selector), "makes_plan", False)
+    return KINDS if made is True else made or ()
 
 
 def _given_lengths(choice: PolicyChoice) -> list[tuple[str, int]]:

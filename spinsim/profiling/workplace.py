@@ -89,7 +89,7 @@ class Workplace:
     def empty_profile(self) -> Profile:
         """A profile of this machine without points."""
         device = self.deployment.target.device
-        hardware = self.scenario.devices[self.scenario.placement.target[0]].hardware
+        hardware = self.scenario.devices[self.scenario.placement.target[0]].hardware_name
         return Profile(
             schema=SCHEMA,
             hardware=hardware,

@@ -4,14 +4,15 @@ Sections of the file as pydantic models, YAML that remembers its lines, and the 
 Imports nothing of the package. A new key belongs in ``sections.py``.
 """
 
+from spinsim.scenario.base import MOST, MOST_REQUESTS, Name, Section
+from spinsim.scenario.hardware_sheet import Flops, HardwareSheet
 from spinsim.scenario.sections import (
     GREEDY_BELOW,
-    MOST,
-    MOST_REQUESTS,
     Acceptance,
     AllAtOnce,
     Arrivals,
     ClosedLoop,
+    Columns,
     ConstantAcceptance,
     ConstantCosts,
     Costs,
@@ -33,7 +34,6 @@ from spinsim.scenario.sections import (
     MetricsSpec,
     ModelSpec,
     ModelsSpec,
-    Name,
     NoiseSpec,
     NoisyOperation,
     NoisyPart,
@@ -46,7 +46,6 @@ from spinsim.scenario.sections import (
     RooflineCosts,
     SamplingSpec,
     Scenario,
-    Section,
     SloSpec,
     Source,
     TraceAcceptance,
@@ -62,6 +61,7 @@ __all__ = [
     "AllAtOnce",
     "Arrivals",
     "ClosedLoop",
+    "Columns",
     "ConstantAcceptance",
     "ConstantCosts",
     "Costs",
@@ -71,7 +71,9 @@ __all__ = [
     "DraftSpec",
     "Empirical",
     "Fixed",
+    "Flops",
     "Gamma",
+    "HardwareSheet",
     "KvSpec",
     "LimitsSpec",
     "LinearCosts",

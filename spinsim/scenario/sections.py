@@ -8,35 +8,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
-Name = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
-]  # goes into dotted keys and file names
-
-# No duration (31 years), length or size is larger: 64 bits count nanoseconds up to 9.2e9 s.
-MOST = 1e9
-MOST_REQUESTS = 10_000_000  # of one run, which holds all of them in memory
-
-
-def _whole(value: object) -> object:
-    """``1e3`` is a whole number, as it is to JSON Schema."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-PositiveInt = Annotated[int, Field(gt=0, le=10**9), BeforeValidator(_whole)]
-NaturalInt = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
-Positive = Annotated[float, Field(gt=0, le=MOST)]
-NotNegative = Annotated[float, Field(ge=0, le=MOST)]
-Rate = Annotated[float, Field(ge=1 / MOST, le=MOST)]
-Factor = Annotated[float, Field(ge=1, le=1e6)]
-
-
-class Section(BaseModel):
-    """A mapping of the YAML: unknown keys are errors, values do not change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
+from spinsim.scenario.base import (
+    Factor,
+    Name,
+    NaturalInt,
+    NotNegative,
+    Positive,
+    PositiveInt,
+    Rate,
+    Section,
+    says,
+)
+from spinsim.scenario.hardware_sheet import HardwareSheet
 
 # --- workload ---------------------------------------------------------------------------------
 
@@ -109,10 +94,30 @@ class Replay(Section):
 Arrivals = Annotated[Poisson | Gamma | ClosedLoop | AllAtOnce | Replay, Field(discriminator="process")]
 
 
+class Columns(Section):
+    """Which column (CSV) or key (JSON Lines; dotted where nested) of one's own traffic holds what."""
+
+    arrival: Annotated[
+        str | None, says("When the request arrives: a number, or a date and time (ISO 8601).")
+    ] = None
+    arrival_unit: Annotated[
+        Literal["s", "ms", "us", "ns"], says("What an arrival that is a number counts.")
+    ] = "s"
+    prompt: Annotated[
+        str | None, says("Prompt length; left out, four bytes of text are a token.", "tokens")
+    ] = None
+    output: Annotated[str | None, says("Output length.", "tokens")] = None
+    text: Annotated[str | None, says("The prompt's text, which a live run feeds to the models.")] = None
+    domain: Annotated[str | None, says("The request's category.")] = None
+    id: Annotated[str | None, says("The request's name; left out, its number in the file.")] = None
+
+
 class Source(Section):
-    """A public trace or data set on the user's disk."""
+    """A public trace or data set on the user's disk, or traffic of the user's own (csv, jsonl)."""
 
     format: Literal[
+        "csv",
+        "jsonl",
         "azure",
         "mooncake",
         "burstgpt",
@@ -125,6 +130,9 @@ class Source(Section):
         "spinsim",  # an acceptance trace: the prompts that it was recorded over
     ]
     path: str  # relative to the scenario; ``$NAME`` is taken from the environment
+    columns: Annotated[
+        Columns | None, says("Of csv and jsonl: left out, columns have the names of these keys.")
+    ] = None
     skip: NaturalInt = 0
     limit: PositiveInt | None = None
     copies: PositiveInt = 1  # of every row, one after the other
@@ -167,8 +175,24 @@ class ModelsSpec(Section):
 
 
 class DeviceSpec(Section):
-    hardware: str  # a name of spinsim.costs.sheets.hardware; "cpu" for the host
+    hardware: str | HardwareSheet  # a name of spinsim.costs.sheets.hardware, "cpu" for the host; or one's own
     memory_gib: Annotated[float, Field(gt=0, le=1e5)] | None = None  # None: from the sheet
+    price_per_hour: Annotated[
+        NotNegative | None, says("Price of an hour, in any currency; null: the sheet's.", "currency/h")
+    ] = None
+
+    @property
+    def hardware_name(self) -> str:
+        """What results and profiles call the hardware."""
+        if isinstance(self.hardware, str):
+            return self.hardware.lower()
+        return self.hardware.name or self.hardware.base or "own"
+
+    @property
+    def on_cpu(self) -> bool:
+        """Is it the host's processor?"""
+        sheet = self.hardware
+        return (sheet if isinstance(sheet, str) else sheet.base or "").lower() == "cpu"
 
 
 class PlacementSpec(Section):

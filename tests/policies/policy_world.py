@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from spinsim.costs.base import CONSTANT, Estimate, Packing
 from spinsim.costs.contention import Contention, Factors
-from spinsim.policies.base import NO_DRAFT, Feedback, PolicyContext, RequestView, Selector
+from spinsim.policies.base import NO_DRAFT, CyclePlan, Feedback, PolicyContext, RequestView, Selector
 from spinsim.policies.build import build_policies
 from spinsim.scenario import PoliciesSpec, PolicyChoice
 
@@ -99,6 +99,7 @@ def context(drafts: int = 3, costs: LinearCosts | None = None, **changes: object
         batch_limit=32,
         seed=0,
         predictor=costs or LinearCosts(),
+        plan=CyclePlan(),
     )
     return replace(base, **changes)  # type: ignore[arg-type]
 

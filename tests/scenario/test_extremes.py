@@ -89,6 +89,29 @@ VARIANTS: dict[str, dict[str, Any]] = {
         },
         "kv": {},
     },
+    "own hardware": {
+        "devices": {
+            "gpu0": {
+                "hardware": {
+                    "name": "mine", "memory_gib": 80, "bandwidth_gb_per_s": 2000, "tflops": {"bf16": 300},
+                    "bandwidth_efficiency": 0.8, "compute_efficiency": 0.7, "launch_s": 1e-5,
+                    "graph_kernel_s": 1e-6, "graph_launch_s": 1e-5, "link_gb_per_s": 100,
+                    "link_latency_s": 1e-6, "copy_latency_s": 1e-5, "reserved_gib": 0.5,
+                },
+                "price_per_hour": 2.5,
+            }
+        },
+    },
+    "own traffic": {
+        "workload": {
+            "source": {
+                "format": "jsonl", "path": "source", "limit": 5,
+                "columns": {"arrival": "timestamp", "arrival_unit": "ms", "prompt": "input_length",
+                            "output": "output_length"},
+            },
+            "arrivals": {"process": "replay", "rate_scale": 1.0},
+        }
+    },
     "a trace": {
         "workload": {
             "source": {

@@ -87,7 +87,7 @@ class Survival:
         return said
 
     def probabilities(self, context: Classes, weights: Array) -> Array:
-        """[row, j]: the first j + 1 tokens are all accepted; ``weights`` [row, kind]: what kind each row is."""
+        """[row, j]: the first j + 1 tokens are all accepted; ``weights`` [row, kind]: what each row is."""
         by_kind = np.cumprod(self.rates(context), 2)
         survival: Array = (by_kind * weights.T[:, :, None]).sum(0)
         return survival
@@ -97,10 +97,10 @@ class Survival:
         reached, accepted, strength = self._reached, self._accepted, self._strength
         by_match, hits = reached.sum(2), accepted.sum(2)
         whole = (hits.sum(1) + strength * HOPE) / (by_match.sum(1) + strength)
-        at = (slice(None), context.matches)
-        rate: Array = (hits[at] + strength * whole[:, None]) / (by_match[at] + strength)
-        at = (slice(None), context.matches, context.recents)
-        rate = (accepted[at] + strength * rate) / (reached[at] + strength)
+        matches, recents = context
+        near = (hits[:, matches] + strength * whole[:, None]) / (by_match[:, matches] + strength)
+        rate: Array = accepted[:, matches, recents] + strength * near
+        rate /= reached[:, matches, recents] + strength
         return rate
 
     def state(self) -> dict[str, Any]:

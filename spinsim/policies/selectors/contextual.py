@@ -43,11 +43,13 @@ class Contextual(PerRequest["Contextual.Params"]):
     time costs
     (:func:`~spinsim.policies.contextual.round_choice.choose`).
 
-    Give ``contextual`` to the length as well, and rows differ in length; any other length policy must fix it.
+    Give ``planned`` to the length, and rows differ in length; any other length policy must fix it.
     ``longest``: the longest proposal by draft (limits.max_length for others). ``trained`` counts for at most
     ``trust`` proposals of each kind. A catch-up is reckoned to pay over ``repay`` rounds. A drafter that
     has never been tried is taken to be good, and no other exploration happens.
     """
+
+    makes_plan: bool | tuple[str, ...] = ("length",)
 
     @dataclass(frozen=True)
     class Params:
@@ -81,7 +83,7 @@ class Contextual(PerRequest["Contextual.Params"]):
         self._recent: dict[int, list[float]] = {}
         self._classes: dict[int, tuple[list[int], list[int]]] = {}  # of each request's context, by draft
         self._begin: tuple[int, ...] | None = None
-        self._planned: dict[int, list[int]] = {}  # proposal length of each request, by draft
+        self._plan = context.plan
 
     def assign(self, batch: Sequence[RequestView]) -> list[int]:
         if not self.context.drafts:
@@ -104,17 +106,9 @@ class Contextual(PerRequest["Contextual.Params"]):
             begin=self._begin,
         )
         self._begin = choice.caps
-        for row, view in enumerate(batch):
-            planned = [int(offer.lengths[row, cap]) for offer, cap in zip(offers, choice.caps, strict=True)]
-            if choice.drafts[row] != NO_DRAFT:
-                planned[choice.drafts[row]] = choice.lengths[row]
-            self._planned[view.id] = planned
+        if self._plan is not None:
+            self._plan.lengths = choice.lengths
         return self._within_capacity(choice.drafts)
-
-    def lengths(self, batch: Sequence[RequestView], drafts: Sequence[int]) -> list[int]:
-        """The planned proposal lengths, for the length policy of the same name."""
-        rows = zip(batch, drafts, strict=True)
-        return [max(1, self._planned[view.id][draft]) if draft >= 0 else 0 for view, draft in rows]
 
     def observe(self, feedback: Feedback) -> None:
         self.rate.add(len(feedback.requests), sum(feedback.committed), feedback.round_s)
@@ -153,7 +147,6 @@ class Contextual(PerRequest["Contextual.Params"]):
     def forget(self, request: int) -> None:
         self._recent.pop(request, None)
         self._classes.pop(request, None)
-        self._planned.pop(request, None)
         self.kinds.forget(request)
 
     def offers(

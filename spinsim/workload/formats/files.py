@@ -33,7 +33,8 @@ def csv_rows(path: Path, columns: tuple[str, ...], parse: Parse) -> Rows:
         missing = [name for name in columns if name not in header]
         if missing:
             raise InputError(
-                f"no column {', '.join(missing)} in the header; a CSV file with columns {', '.join(columns)}",
+                f"no column {', '.join(missing)} in the header ({', '.join(header) or 'empty'}); "
+                f"a CSV file with columns {', '.join(columns)}",
                 file=str(path),
                 line=1,
             )
