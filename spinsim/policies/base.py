@@ -147,7 +147,7 @@ class LengthPolicy(Protocol):
     sees_future: bool
 
     def lengths(self, batch: Sequence[RequestView], drafts: Sequence[int]) -> list[int]:
-        """Proposal lengths, at least 1 where there is a draft, 0 where there is none."""
+        """Proposal lengths: 0 without a draft; with one 0, too, where the row had better only decode."""
         ...
 
     def observe(self, feedback: Feedback) -> None: ...

@@ -90,8 +90,12 @@ class AdaptiveVerification:
             order = np.argsort(-np.where(slot, scores, -1.0), axis=None, kind="stable")[:budget]
             admitted = np.bincount(order // most, minlength=rows)
         lengths: list[int] = np.where(whole, limits, admitted).tolist()
-        # A model has drafted all the same, and the protocol wants a token of it; a lookup may offer none.
-        return [max(1, length) if draft >= 0 else 0 for length, draft in zip(lengths, drafts, strict=True)]
+        # A model has drafted all the same, and has a token verified; of a lookup nothing need be.
+        least = [
+            1 if draft >= 0 and (not view.offered or view.offered[draft] == NOT_LOOKED_UP) else 0
+            for view, draft in zip(batch, drafts, strict=True)
+        ]
+        return [max(pair) for pair in zip(lengths, least, strict=True)]
 
     def observe(self, feedback: Feedback) -> None:
         for model in self._models:
