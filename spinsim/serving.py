@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,8 @@ from spinsim.policies.build import Policies, build_policies
 from spinsim.scenario import ProfileCosts, Scenario
 from spinsim.workload.request import Workload
 from spinsim.workload.source import resolve
+
+Progress = Callable[[str, float, float], None]  # (phase, done, total)
 
 
 class Layout(NamedTuple):

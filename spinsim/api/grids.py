@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
-from spinsim.api import options
+from spinsim.api import options, reports
 from spinsim.api.common import Where, imported, lab, overrides, paths, texts, whole
 from spinsim.api.frames import frame, records_frame
 from spinsim.api.options import Argument, Option, PathLike, Paths, Texts
@@ -145,7 +145,7 @@ def sweep(
     )
     with lab("sweep", **where) as place:
         result = _sweep.sweep(plan, place)
-    summary = finish_sweep(place.store, result)
+    summary = finish_sweep(place.store, result, reports.of_sweep)
     return whole(Sweep(result, summary), summary)
 
 
@@ -199,5 +199,5 @@ def compare(
             baseline=baseline,
             plugins=loaded_plugins,
         )
-    summary = finish_comparison(place.store, result)
+    summary = finish_comparison(place.store, result, reports.of_comparison)
     return whole(Comparison(result, summary), summary)

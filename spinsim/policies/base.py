@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, Protocol
 
 from spinsim.acceptance.field import AcceptanceField
 from spinsim.acceptance.lookups import NOT_LOOKED_UP as NOT_LOOKED_UP
-from spinsim.costs.base import Packing, Predictor
+from spinsim.costs.base import Predictor
+from spinsim.operations import Packing
 
 NO_DRAFT = -1  # the arm on which a request only decodes
 
