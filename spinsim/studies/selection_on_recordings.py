@@ -81,13 +81,15 @@ def agreeing(trace: Trace) -> list[int]:
     return np.flatnonzero(kept).tolist()
 
 
-def study(
-    scenario: Path, training: Sequence[Path], judging: Sequence[Path], *, whole: bool = False
-) -> Iterator[Judged]:
-    """Every judged set, batch by batch. ``whole``: with the requests that are else left out.
+def prepared(
+    training: Sequence[Path], judging: Sequence[Path], folder: Path, *, whole: bool = False
+) -> tuple[Path, dict[str, Trace]]:
+    """The file of what was trained, in ``folder``, and the judged sets by name.
+
+    ``whole``: the requests that are else left out are judged, too. They never train.
 
     Raises:
-        InputError: a file that is no recording, or of drafts that the scenario does not have.
+        InputError: a file that is no such recording.
     """
     read = {path: IMPORTERS["specdecode_bench"].read(path, ImportOptions()) for path in {*training, *judging}}
     both = set(training) & set(judging)
@@ -99,14 +101,36 @@ def study(
         kept = set(range(len(trace.keys))) if whole and half else set(agreeing(trace))
         return path.stem, Imported(trace.select([row for row in rows if row in kept]), ())
 
-    with tempfile.TemporaryDirectory() as folder:
-        trained = Path(folder) / "trained.json"
-        trained.write_text(json.dumps(train(merge([part(path, 0) for path in training]))))
-        sets = {path.stem: [part(path, 1)] for path in judging}
-        if len(judging) > 1:
-            sets["mix"] = [part(path, 1) for path in judging]
-        for name, parts in sets.items():
-            yield from _judged(scenario, name, merge(parts), trained, Path(folder))
+    trained = folder / "trained.json"
+    trained.write_text(json.dumps(train(merge([part(path, 0) for path in training]))), encoding="utf-8")
+    sets = {path.stem: merge([part(path, 1)]) for path in judging}
+    if len(judging) > 1:
+        sets["mix"] = merge([part(path, 1) for path in judging])
+    return trained, sets
+
+
+def study(
+    scenario: Path, training: Sequence[Path], judging: Sequence[Path], *, whole: bool = False
+) -> Iterator[Judged]:
+    """Every judged set, batch by batch; arguments as of :func:`prepared`.
+
+    Raises:
+        InputError: a file that is no recording, or of drafts that the scenario does not have.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        trained, sets = prepared(training, judging, folder, whole=whole)
+        for title, trace in sets.items():
+            yield from _judged(scenario, title, trace, trained, folder)
+
+
+def our_selector(trace: Trace, trained: Path) -> dict[str, Any]:
+    """The selector as it is judged: models propose no more than their published cost was measured at."""
+    return {"name": "contextual", "trained": str(trained), "longest": _longest_of_models(trace)}
+
+
+def _longest_of_models(trace: Trace) -> dict[str, int]:
+    return {draft: MODELS_LONGEST for draft, recorded in trace.drafts.items() if recorded.lookup is None}
 
 
 def _judged(scenario: Path, name: str, trace: Trace, trained: Path, folder: Path) -> Iterator[Judged]:
@@ -115,8 +139,7 @@ def _judged(scenario: Path, name: str, trace: Trace, trained: Path, folder: Path
         order = np.random.default_rng(seed).permutation(len(trace.keys)).tolist()
         files.append(folder / f"{name}-{seed}.npz")
         save_trace(trace.select(order), files[-1])
-    models = {draft: MODELS_LONGEST for draft, recorded in trace.drafts.items() if recorded.lookup is None}
-    contextual = {"name": "contextual", "trained": str(trained), "longest": models}
+    models, contextual = _longest_of_models(trace), our_selector(trace, trained)
     oracle = {**contextual, "name": "contextual_oracle"}
     for batch in BATCHES:
 

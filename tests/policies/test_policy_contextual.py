@@ -122,7 +122,7 @@ def test_no_change_of_one_drafter_betters_a_choice(data, rate, none_allowed):
 
 
 def test_a_dear_drafter_is_used_by_enough_rows_or_by_none():
-    """Drafting takes 2 ms for any number: at 1,000 tokens/s one row's 0.9 tokens are not worth it, four's are."""
+    """Drafting takes 2 ms for any number of rows: at 1,000 tokens/s, 0.9 tokens of one do not pay it."""
     costs = costs_of(verify_query_s=0.0)
 
     def chosen(rows: int) -> list[int]:
