@@ -14,7 +14,7 @@ from spinsim.engine.kv import KvPools, kv_pools
 from spinsim.engine.records import Records
 from spinsim.engine.session import Session
 from spinsim.engine.settings import EngineSettings
-from spinsim.engine.world import NS, World
+from spinsim.engine.world import NS, Lookups, World
 from spinsim.operations import Completed, Operation
 from spinsim.policies.build import Policies
 from spinsim.workload.request import Request, Workload
@@ -26,7 +26,8 @@ class Engine:
     :func:`~spinsim.engine.processes.start` creates the processes that share it; run the world's environment
     until ``done`` triggers.
     ``ended`` is called with the number of requests that have ended, for progress. ``pools``: the K/V
-    memory, where the world looks into it too.
+    memory, where the world looks into it too. ``lookups``: what drafters that look their proposals up have
+    found.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Engine:
         *,
         ended: Callable[[int], None] | None = None,
         pools: KvPools | None = None,
+        lookups: Lookups | None = None,
     ) -> None:
         self.env = world.env
         self.world = world
@@ -49,6 +51,7 @@ class Engine:
         self.done = self.env.event()
         self.sessions: dict[int, Session] = {}
         self.pools = pools or kv_pools(settings)
+        self.lookups = lookups
         self.target_kv = self.pools.target
         self.caches = DraftCaches(self.pools.drafts, self.sessions)
         self.prefilling: deque[Session] = deque()
