@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from spinsim.acceptance.field import AcceptanceField
 from spinsim.costs.base import Predictor
@@ -14,11 +15,13 @@ from spinsim.engine.engine import Engine
 from spinsim.engine.kv import KvPools, kv_pools
 from spinsim.engine.processes import start
 from spinsim.engine.settings import EngineSettings
-from spinsim.engine.world import Lane, World
+from spinsim.engine.world import Lane, Lookups, World
+from spinsim.errors import InputError
 from spinsim.policies.base import PolicyContext
 from spinsim.policies.build import Policies, build_policies
 from spinsim.scenario import ProfileCosts, Scenario
 from spinsim.workload.request import Workload
+from spinsim.workload.source import resolve
 
 
 class Layout(NamedTuple):
@@ -80,6 +83,26 @@ def trusting(scenario: Scenario) -> Scenario:
     return scenario.model_copy(update={"costs": costs})
 
 
+def _trained(scenario: Scenario, base_dir: Path) -> Mapping[str, Any] | None:
+    """What the selector's parameter ``trained`` names: policies open no files."""
+    given = scenario.policies.selector.params.get("trained")
+    if given is None:
+        return None
+    key = "policies.selector.trained"
+    path = resolve(str(given), base_dir, key)
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"cannot read {path}: {error.strerror or error}; a file that training wrote", key=key
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON ({error}); a file that training wrote", key=key) from error
+    if not isinstance(state, dict) or not isinstance(state.get("drafts"), dict):
+        raise InputError(f"{path} holds no drafts; a file that training wrote", key=key)
+    return state
+
+
 def policies_for(
     scenario: Scenario,
     layout: Layout,
@@ -106,6 +129,7 @@ def policies_for(
         predictor=predictor,
         future=future,
         outputs=None if workload is None else [request.output_tokens for request in workload.requests],
+        trained=_trained(scenario, base_dir),
     )
     return build_policies(scenario.policies, context)
 
@@ -121,14 +145,26 @@ class Serving:
     policies: Policies
 
     def start(
-        self, world: World, workload: Workload, *, ended: Callable[[int], None] | None = None
+        self,
+        world: World,
+        workload: Workload,
+        *,
+        ended: Callable[[int], None] | None = None,
+        lookups: Lookups | None = None,
     ) -> Engine:
         """An engine with its processes: run the world's environment until its ``done`` triggers.
 
-        ``ended`` is called with the number of requests that have ended.
+        ``ended`` is called with the number of requests that have ended; ``lookups`` as of :class:`Engine`.
         """
         engine = Engine(
-            world, workload, self.policies, self.settings, self.drafts, ended=ended, pools=self.pools
+            world,
+            workload,
+            self.policies,
+            self.settings,
+            self.drafts,
+            ended=ended,
+            pools=self.pools,
+            lookups=lookups,
         )
         start(engine)
         return engine

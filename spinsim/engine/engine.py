@@ -12,7 +12,7 @@ from spinsim.engine.records import Records
 from spinsim.engine.session import ENDED, WAITING, Session
 from spinsim.engine.settings import EngineSettings
 from spinsim.engine.state import EngineState
-from spinsim.engine.world import NS, World
+from spinsim.engine.world import NS, Lookups, World
 from spinsim.operations import Completed, Operation
 from spinsim.policies.build import Policies
 from spinsim.workload.request import Request, Workload
@@ -24,7 +24,8 @@ class Engine:
     :func:`~spinsim.engine.processes.start` creates the processes that share it; run the world's environment
     until ``done`` triggers.
     ``ended`` is called with the number of requests that have ended, for progress. ``pools``: the K/V
-    memory, where the world looks into it too.
+    memory, where the world looks into it too. ``lookups``: what drafters that look their proposals up have
+    found.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Engine:
         *,
         ended: Callable[[int], None] | None = None,
         pools: KvPools | None = None,
+        lookups: Lookups | None = None,
     ) -> None:
         self.env = world.env
         self.world = world
@@ -47,6 +49,7 @@ class Engine:
         self.done = self.env.event()
         self.state = EngineState(settings, pools or kv_pools(settings))
         self.caches = self.state.caches
+        self.lookups = lookups
         self._parked: dict[int, simpy.Event] = {}  # idle micro-batches
         self._prefill_bell: simpy.Event | None = None
         self._unsent = iter(workload.requests)
@@ -80,6 +83,15 @@ class Engine:
         if self.state.admit(int(self.env.now)) and self._prefill_bell is not None:
             bell, self._prefill_bell = self._prefill_bell, None
             bell.succeed()
+        self.note_load()
+
+    def note_load(self) -> None:
+        """Record who is served and who waits: all that have arrived and neither ended nor were let in."""
+        state = self.state
+        waiting = len(self.records.requests) - state.ended - state.admitted
+        self.records.load.note(
+            int(self.env.now), state.admitted, waiting, state.short, state.target_kv.used_tokens
+        )
 
     def _lose_patience(self, session: Session) -> None:
         if session.place == ENDED:
@@ -87,6 +99,7 @@ class Engine:
         self.state.give_up(session)
         if session.place == WAITING:
             self._close(session, rec.CANCELLED)
+            self.note_load()
 
     def finish(self, session: Session, status: str) -> None:
         """End an admitted request: its memory is free, the next may come in."""

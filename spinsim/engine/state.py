@@ -37,6 +37,7 @@ class EngineState:
         self._waiting: list[tuple[tuple[int, ...], int, Session]] = []
         self._admissions = 0
         self._impatient = False  # somebody ready may have given up
+        self.short = False  # the next request waits for memory
 
     @property
     def decoding(self) -> int:
@@ -54,6 +55,7 @@ class EngineState:
         """Let requests in while the batch limit and K/V memory allow. Was anybody let in?"""
         settings = self.settings
         before = self.admitted
+        self.short = False
         while self._waiting and self.admitted < settings.batch_limit:
             session = self._waiting[0][2]
             if session.place == ENDED:  # gave up in the waiting room
@@ -63,6 +65,7 @@ class EngineState:
             room = session.prefill_goal + 1 + settings.max_length
             slot = self.target_kv.acquire(min(room, settings.context_tokens))
             if slot < 0:
+                self.short = True
                 break
             heappop(self._waiting)
             session.view.slot = slot

@@ -74,7 +74,7 @@ def simulate_scenario(
         if progress is not None and (ended % REPORT_EVERY == 0 or ended == total):
             progress("simulate", ended, total)
 
-    engine = serving.start(world, workload, ended=report)
+    engine = serving.start(world, workload, ended=report, lookups=field.lookups)
     try:
         world.env.run(until=engine.done)
     except KeyboardInterrupt:
