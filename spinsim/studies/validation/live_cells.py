@@ -21,8 +21,7 @@ from spinsim.studies.validation.agreement import Rounds, measured, rounds_by_req
 from spinsim.studies.validation.fit_workload import first, fitting, least, shortened
 from spinsim.studies.validation.folder import Folder, LiveCell, live_key
 from spinsim.studies.validation.operations import OperationTable, operation_table
-from spinsim.studies.validation.options import Options
-from spinsim.studies.validation.plan import Cell, at_load, deployments, is_closed
+from spinsim.studies.validation.plan import Cell, Options, at_load, deployments, is_closed
 from spinsim.studies.validation.shared_deployment import Arena
 from spinsim.workload.for_scenario import build_workload
 

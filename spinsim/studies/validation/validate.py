@@ -19,8 +19,7 @@ from spinsim.scenario import ProfileCosts, RooflineCosts
 from spinsim.studies.validation.agreement import overall
 from spinsim.studies.validation.folder import Folder
 from spinsim.studies.validation.operations import operation_errors
-from spinsim.studies.validation.options import Options
-from spinsim.studies.validation.plan import Cell
+from spinsim.studies.validation.plan import Cell, Options
 from spinsim.studies.validation.simulated_cells import Replacement, simulate_cells
 
 Numbers = dict[str, Any]
