@@ -86,8 +86,9 @@ class Recording:
 class Trace:
     """Acceptance of some requests, recorded from real models.
 
-    ``keys`` name the requests as their workload did (:attr:`Request.key`). ``prompts``: token ids, where
-    kept. ``temperature`` and ``top_p`` are None where the recording does not say.
+    ``keys`` name the requests as their workload did (:attr:`Request.key`). ``prompts`` and ``outputs``: token
+    ids, where kept; an output may go on beyond what the drafts were recorded at. ``temperature`` and
+    ``top_p`` are None where the recording does not say.
     """
 
     target: str
@@ -100,11 +101,13 @@ class Trace:
     top_p: float | None = None
     command: str = ""  # what made it
     notes: Mapping[str, str] = field(default_factory=dict)  # versions, device, dtype: for people
+    outputs: Ragged | None = None
 
     def __post_init__(self) -> None:
         sizes = {len(self.keys), len(self.prompt_tokens), *(len(d.rows) for d in self.drafts.values())}
         sizes |= {len(self.domains)} if self.domains else set()
         sizes |= {len(self.prompts)} if self.prompts is not None else set()
+        sizes |= {len(self.outputs)} if self.outputs is not None else set()
         if not self.drafts or not self.keys:
             raise ValueError("an empty trace; at least one request and one draft")
         if len(sizes) != 1:
@@ -132,6 +135,8 @@ def save_trace(trace: Trace, path: Path) -> None:
     arrays: dict[str, NDArray[Any]] = {"prompt_tokens": np.asarray(trace.prompt_tokens, np.int64)}
     if trace.prompts is not None:
         arrays |= {"prompts": trace.prompts.values, "prompt_offsets": trace.prompts.offsets}
+    if trace.outputs is not None:
+        arrays |= {"outputs": trace.outputs.values, "output_offsets": trace.outputs.offsets}
     for i, draft in enumerate(trace.drafts.values()):
         arrays |= {f"draft{i}": draft.rows.values, f"draft{i}_offsets": draft.rows.offsets}
     meta["sha256"] = _checksum(meta, arrays)
@@ -195,6 +200,7 @@ def _trace(meta: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Trace:
         for i, draft in enumerate(meta["drafts"])
     }
     prompts = Ragged(arrays["prompts"], arrays["prompt_offsets"]) if "prompts" in arrays else None
+    outputs = Ragged(arrays["outputs"], arrays["output_offsets"]) if "outputs" in arrays else None
     return Trace(
         target=meta["target"],
         keys=tuple(meta["keys"]),
@@ -206,6 +212,7 @@ def _trace(meta: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Trace:
         top_p=meta["top_p"],
         command=meta["command"],
         notes=meta["notes"],
+        outputs=outputs,
     )
 
 

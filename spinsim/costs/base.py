@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from spinsim.costs.contention import Contention
 
-MEASURED, INTERPOLATED, ROOFLINE, CONSTANT = range(4)
+MEASURED, INTERPOLATED, ROOFLINE, CONSTANT, ASSUMED = range(5)
 KINDS = ("prefill", "catch_up", "propose", "verify")  # of operations, as the engine issues them
-LABELS = ("measured", "interpolated", "roofline", "constant")
+LABELS = ("measured", "interpolated", "roofline", "constant", "assumed")
 
 
 class Packing(NamedTuple):

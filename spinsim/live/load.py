@@ -82,7 +82,7 @@ def load_models(scenario: Scenario, base_dir: Path, progress: Progress | None = 
             "tensor parallelism is simulated only",
             key="placement.target",
         )
-    drafts = scenario.models.drafts
+    drafts = scenario.models.draft_models
     specs: list[tuple[str, str, ModelSpec, str]] = [
         ("target", "models.target", scenario.models.target, scenario.placement.target[0]),
         *((name, f"models.drafts.{name}", drafts[name], scenario.placement.drafts[name]) for name in drafts),

@@ -28,7 +28,7 @@ _ACCEPTANCE = {
     "models": "acceptance by the models themselves",
 }
 _KIND_SHADES = dict(zip(KINDS, ("muted", "s4", "s0", "ink"), strict=True))
-_LABEL_SHADES = dict(zip(LABELS, ("s2", "s0", "s1", "none"), strict=True))
+_LABEL_SHADES = dict(zip(LABELS, ("s2", "s0", "s1", "none", "s3"), strict=True))
 
 
 def write_report(out_dir: Path) -> Path:
@@ -184,12 +184,13 @@ def _costs(s: dict[str, Any]) -> str:
     costs = s["costs"]
     if not costs["predicted_s"]:
         return shell.section("Where time comes from", "<p>Measured: this run executed on real devices.</p>")
-    parts = [(label, costs[label], _LABEL_SHADES[label]) for label in LABELS]
+    parts = [(label, costs[label], _LABEL_SHADES[label]) for label in LABELS if label in costs]
     entries = [(f"{name} {percent(share)}", shade) for name, share, shade in parts if share > 0]
     text = (
         f'<p class="note">Of {duration(costs["predicted_s"])} of predicted operations, '
         "by what stands behind the prediction: a measured point of a profile, an interpolation between "
-        "such points, a roofline from hardware sheets, or a constant of the scenario.</p>"
+        "such points, a roofline from hardware sheets, or a constant of the scenario"
+        f"{', or an assumption about a drafter' if costs.get('assumed') else ''}.</p>"
     )
     return shell.section("Where time comes from", shell.bar(parts), shell.legend(entries), text)
 

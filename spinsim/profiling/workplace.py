@@ -242,7 +242,7 @@ def _subject(scenario: Scenario, base_dir: Path, deployment: Deployment) -> Subj
     keys = []
     for index, (name, shape) in enumerate(draft_shapes(scenario, base_dir).items()):
         hardware = device_hardware(scenario, scenario.placement.drafts[name], f"placement.drafts.{name}").name
-        dtype, loaded = scenario.models.drafts[name].dtype, deployment.models.drafts[name]
+        dtype, loaded = scenario.models.draft_models[name].dtype, deployment.models.drafts[name]
         key = enter(shape, dtype, hardware, loaded, f"models.drafts.{name}")
         drafts.setdefault(key, index)
         keys.append(key)

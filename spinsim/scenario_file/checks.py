@@ -6,12 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+from spinsim.drafters.base import HOST
+from spinsim.drafters.for_scenario import drafter_problems
+from spinsim.drafters.registry import KINDS
 from spinsim.scenario import (
     MOST_REQUESTS,
     AllAtOnce,
     ConstantAcceptance,
     ConstantCosts,
     Distribution,
+    DraftSpec,
     Empirical,
     Fixed,
     Gamma,
@@ -173,6 +177,7 @@ def _models(scenario: Scenario, base_dir: Path) -> Iterator[Problem]:
         if name in RESERVED:
             yield Problem(("models", "drafts", name), f"{name!r} has a meaning of its own; another name")
     yield from model_problems(scenario, base_dir)
+    yield from drafter_problems(scenario, base_dir)
     for name, device in scenario.devices.items():
         yield from asked(partial(hardware_of, device.hardware), f"devices.{name}.hardware")
     sheets = {scenario.devices[name].hardware for name in placement.target if name in scenario.devices}
@@ -185,6 +190,7 @@ def _models(scenario: Scenario, base_dir: Path) -> Iterator[Problem]:
 
 def _placement(scenario: Scenario) -> Iterator[Problem]:
     devices, drafts, placement = scenario.devices, scenario.models.drafts, scenario.placement
+    homes = {name: KINDS[spec.kind].home for name, spec in drafts.items() if spec.kind in KINDS}
     used = set(placement.target) | set(placement.drafts.values())
     for i, device in enumerate(placement.target):
         here = ("placement", "target", str(i))
@@ -196,10 +202,15 @@ def _placement(scenario: Scenario) -> Iterator[Problem]:
         here = ("placement", "drafts", draft)
         if draft not in drafts:
             yield Problem(here, _unknown("draft", draft, drafts))
-        if device not in devices:
+        if homes.get(draft, "device") != "device":
+            where = "the host" if homes[draft] == "host" else "the target's devices"
+            yield Problem(here, f"a draft of kind {drafts[draft].kind} runs on {where}; leave it out")
+        elif device not in devices:
             yield Problem(here, _unknown("device", device, devices))
+    if HOST in devices and "host" in homes.values():
+        yield Problem(("devices", HOST), "the place of drafts that run on the host; another name")
     for draft in drafts:
-        if draft not in placement.drafts:
+        if draft not in placement.drafts and homes.get(draft) == "device":
             yield Problem(
                 ("placement", "drafts", draft),
                 f"draft {draft!r} is not placed; give its device, {one_of(devices)}",
@@ -223,7 +234,7 @@ def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
 def _costs(scenario: Scenario) -> Iterator[Problem]:
     costs = scenario.costs
     if isinstance(costs, ConstantCosts) and isinstance(costs.draft_step_s, Mapping):
-        yield from _per_draft(costs.draft_step_s, scenario, ("costs", "draft_step_s"))
+        yield from _per_draft(costs.draft_step_s, scenario, ("costs", "draft_step_s"), models=True)
 
 
 def _acceptance(scenario: Scenario) -> Iterator[Problem]:
@@ -248,14 +259,16 @@ def _acceptance(scenario: Scenario) -> Iterator[Problem]:
                 yield Problem(("acceptance", "drafts", draft), _unknown("draft", draft, drafts))
 
 
-def _per_draft(values: Mapping[str, float], scenario: Scenario, at: KeyPath) -> Iterator[Problem]:
-    """A mapping that must name every draft of the scenario and no other."""
+def _per_draft(
+    values: Mapping[str, float], scenario: Scenario, at: KeyPath, *, models: bool = False
+) -> Iterator[Problem]:
+    """A mapping that must name every draft of the scenario (``models``: that is a model), and no other."""
     drafts = scenario.models.drafts
     for draft in values:
         if draft not in drafts:
             yield Problem((*at, draft), _unknown("draft", draft, drafts))
-    for draft in drafts:
-        if draft not in values:
+    for draft, spec in drafts.items():
+        if draft not in values and (not models or isinstance(spec, DraftSpec)):
             yield Problem((*at, draft), "missing; one number for every draft of models.drafts")
 
 
