@@ -108,7 +108,7 @@ class Trace:
         sizes |= {len(self.domains)} if self.domains else set()
         sizes |= {len(self.prompts)} if self.prompts is not None else set()
         sizes |= {len(self.outputs)} if self.outputs is not None else set()
-        if not self.drafts or not self.keys:
+        if not (self.drafts or self.outputs is not None) or not self.keys:
             raise ValueError("an empty trace; at least one request and one draft")
         if len(sizes) != 1:
             raise ValueError(f"columns of {sorted(sizes)} requests; one length for all")

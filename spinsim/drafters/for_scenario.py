@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from spinsim.drafters import head, model, ngram, suffix
-from spinsim.drafters.base import Drafter
+from spinsim.drafters.base import Drafter, Lookup
 from spinsim.drafters.registry import KINDS, MODEL
 from spinsim.errors import InputError
-from spinsim.scenario import ConstantCosts, DrafterChoice, DraftSpec, LinearCosts, Scenario
+from spinsim.scenario import (
+    ConstantCosts,
+    DrafterChoice,
+    DraftSpec,
+    LinearCosts,
+    PoliciesSpec,
+    PolicyChoice,
+    Scenario,
+)
 from spinsim.scenario.messages import Problem, did_you_mean, explain, one_of
 
 BUILT_IN = (model, ngram, suffix, head)  # importing them registers their kinds
@@ -36,6 +44,21 @@ def other_kinds() -> dict[str, type[Drafter]]:
 def drafters_of(scenario: Scenario) -> dict[str, Drafter]:
     """Every draft of the scenario, in its order."""
     return {name: drafter_of(name, spec) for name, spec in scenario.models.drafts.items()}
+
+
+def lookups_of(scenario: Scenario) -> dict[int, Callable[[], Lookup]]:
+    """What makes the lookups of a live run, by draft."""
+
+    def maker(drafter: Drafter) -> Callable[[], Lookup]:
+        def make() -> Lookup:
+            lookup = drafter.lookup()
+            assert lookup is not None
+            return lookup
+
+        return make
+
+    drafters = enumerate(drafters_of(scenario).values())
+    return {number: maker(drafter) for number, drafter in drafters if drafter.lookup() is not None}
 
 
 def drafter_problems(scenario: Scenario, base_dir: Path) -> Iterator[Problem]:
@@ -93,4 +116,17 @@ def models_alone(scenario: Scenario) -> Scenario:
     if isinstance(costs, LinearCosts):
         fits = {name: fit for name, fit in costs.drafts.items() if name not in drafts or name in kept}
         update["costs"] = costs.model_copy(update={"drafts": fits})
+    update["policies"] = _naming_only(scenario.policies, kept, drafts)
     return scenario.model_copy(update=update)
+
+
+def _naming_only(policies: PoliciesSpec, kept: Container[str], drafts: Container[str]) -> PoliciesSpec:
+    """The policies without what they say of drafts that are left out."""
+    selector, length = policies.selector, policies.length
+    named, tokens = selector.params.get("draft"), length.params.get("tokens")
+    if named in drafts and named not in kept:
+        selector = PolicyChoice(name=selector.name)
+    if isinstance(tokens, Mapping):
+        left = {name: count for name, count in tokens.items() if name not in drafts or name in kept}
+        length = length.model_copy(update={"tokens": left})
+    return policies.model_copy(update={"selector": selector, "length": length})

@@ -28,7 +28,7 @@ from spinsim.scenario import DrafterChoice
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of ``positions``, the replay's run is longer than the recorded one at ``more``, shorter at ``fewer``."""
+    """Of ``positions``, the replay's run is longer than the recorded at ``more``, shorter at ``fewer``."""
 
     positions: int
     more: int

@@ -19,6 +19,7 @@ from spinsim.costs.for_scenario import (
 from spinsim.costs.profiled.profile import PACKINGS, SCHEMA, Point, Profile, ProfiledModel
 from spinsim.costs.roofline import RooflineLoads
 from spinsim.costs.sheets.shapes import ModelShape
+from spinsim.drafters.for_scenario import models_alone
 from spinsim.errors import InputError
 from spinsim.live.deployment import Deployment
 from spinsim.live.quiet_interpreter import quiet
@@ -58,6 +59,7 @@ class Workplace:
     """A deployment on the bench, and what the scenario says about it."""
 
     def __init__(self, scenario: Scenario, base_dir: Path, deployment: Deployment) -> None:
+        scenario = models_alone(scenario)  # what is looked up has no pass to measure
         self.scenario, self.base_dir, self.deployment = scenario, base_dir, deployment
         self.layout: Layout = lay_out(scenario)
         self.subject = _subject(scenario, base_dir, deployment)
