@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,8 @@ from spinsim.policies.base import PolicyContext
 from spinsim.policies.build import Policies, build_policies
 from spinsim.scenario import ProfileCosts, Scenario
 from spinsim.workload.request import Workload
+
+Progress = Callable[[str, float, float], None]  # (phase, done, total)
 
 
 class Layout(NamedTuple):
@@ -34,7 +36,7 @@ def lay_out(scenario: Scenario) -> Layout:
     """
     placement = scenario.placement
     lanes = [Lane(f"{'+'.join(placement.target)}/target", placement.target)]
-    on_cpu = {name: device.hardware == "cpu" for name, device in scenario.devices.items()}
+    on_cpu = {name: device.on_cpu for name, device in scenario.devices.items()}
     shared: dict[str, int] = {}  # lane by device, where one lane serves several models
     if all(on_cpu[device] for device in placement.target):
         shared.update(dict.fromkeys(placement.target, 0))

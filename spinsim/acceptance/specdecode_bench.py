@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from spinsim.errors import InputError
+from spinsim.files import DAMAGED, open_text
 from spinsim.recording import Ragged, Recording, Trace
-from spinsim.text_files import DAMAGED, open_text
 
 PREFIX = "acc_"
 

@@ -8,16 +8,17 @@
 | command | function |
 |---|---|
 | simulate, run, replay | ``simulate``, ``run``, ``replay``; ``open_results`` reads their folders |
-| profile, trace, validate | ``profile``, ``trace``, ``validate`` |
+| profile, trace, validate | ``profile``, ``trace`` (``import_trace``), ``validate`` |
 | profile, validate ``--again`` | ``profile_again``, ``validate_again`` |
 | compare, sweep, tune, capacity | ``compare``, ``sweep``, ``tune``, ``capacity`` |
 | models | ``models.members``, ``models.inspect``, ``models.train``, ``models.widen``, ``models.evaluate`` |
 | report, schema | ``report``, ``schema``; ``load`` reads and checks a scenario |
 
-Options have the names of the command line. ``set`` takes {"key.path": value}. Frames need pandas (the
-extra ``notebook``). Experiments run in processes of their own, one a core (``workers=0``: in this one); a
-script that calls them needs ``if __name__ == "__main__":``. With ``out`` their results are kept as they come,
-and ``resume=True`` goes on where a killed one stopped. Bad input raises :class:`spinsim.errors.InputError`.
+The command line is generated from these signatures. ``set`` takes {"key.path": value}. Frames need pandas
+(the extra ``notebook``). Experiments run in processes of their own, one a core (``workers=0``: in this one);
+a script that calls them needs ``if __name__ == "__main__":``. With ``out`` their results are kept as they
+come, and ``resume=True`` goes on where a killed one stopped. Bad input raises
+:class:`spinsim.errors.InputError`.
 Where cells of an experiment fail, :class:`CellsFailed` is raised, whose ``result`` has the figures of the
 others. Results show themselves in a notebook. ``load``, ``simulate``, ``run``, ``profile`` and ``trace``
 take a scenario as a path, as the text of a YAML (a string with line breaks) or as a mapping of what it holds.
@@ -54,6 +55,7 @@ __all__ = [
     "CellsFailed",
     "Comparison",
     "InputError",
+    "Ladder",
     "Profiling",
     "Remeasured",
     "Results",
@@ -64,6 +66,8 @@ __all__ = [
     "Where",
     "capacity",
     "compare",
+    "import_trace",
+    "ladder",
     "load",
     "models",
     "open_results",
@@ -89,6 +93,7 @@ _HOMES = {
         "Remeasured",
         "Tracing",
         "Validation",
+        "import_trace",
         "profile",
         "profile_again",
         "trace",
@@ -96,6 +101,7 @@ _HOMES = {
         "validate_again",
     ),
     "spinsim.api.grids": ("Comparison", "Sweep", "compare", "sweep"),
+    "spinsim.api.ladders": ("Ladder", "ladder"),
     "spinsim.api.runs": ("Results", "open_results", "replay", "report", "run", "schema", "simulate"),
     "spinsim.api.search": ("Capacity", "Tuning", "capacity", "tune"),
     "spinsim.errors": ("InputError",),

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spinsim.costs import for_scenario as models_costs
-from spinsim.costs.base import Estimate, Packing, Predictor
+from spinsim.costs.base import Estimate, Predictor
 from spinsim.costs.contention import Contention, Demand, Law, Loads
 from spinsim.drafters.base import DrafterCosts
 from spinsim.drafters.for_scenario import drafters_of, is_model, models_alone
+from spinsim.operations import Packing
 from spinsim.scenario import Scenario
 
 

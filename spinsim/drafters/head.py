@@ -29,7 +29,7 @@ from spinsim.drafters.base import Drafter, DrafterCosts, refuse_live, stated_fit
 from spinsim.drafters.registry import register
 from spinsim.errors import InputError
 from spinsim.scenario import ConstantCosts, RooflineCosts, Scenario, Section
-from spinsim.scenario.sections import NotNegative, PositiveInt
+from spinsim.scenario.base import NotNegative, PositiveInt
 
 Steps = Literal["sequential", "parallel"]
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 from spinsim.costs.base import ASSUMED, CONSTANT, INTERPOLATED, Estimate
 from spinsim.drafters.base import Drafter, DrafterCosts, Lookup, stated_fit, stated_step
 from spinsim.scenario import LinearPass, Scenario, Section
-from spinsim.scenario.sections import NotNegative, PositiveInt
+from spinsim.scenario.base import NotNegative, PositiveInt
 
 
 class LookupCost(Section):

@@ -17,7 +17,7 @@ from spinsim.drafters.host import HostDrafter, LookupCost, LookupKeys
 from spinsim.drafters.registry import register
 from spinsim.errors import InputError
 from spinsim.scenario import Scenario
-from spinsim.scenario.sections import PositiveInt
+from spinsim.scenario.base import PositiveInt
 
 SIZE = array("i").itemsize
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from spinsim.drafters.automaton import SuffixAutomaton
 from spinsim.drafters.host import HostDrafter, LookupCost, LookupKeys
 from spinsim.drafters.registry import register
-from spinsim.scenario.sections import NaturalInt, PositiveInt
+from spinsim.scenario.base import NaturalInt, PositiveInt
 
 EDGE = -1  # between outputs: no token, so that nothing matches across
 

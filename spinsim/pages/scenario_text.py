@@ -13,7 +13,7 @@ def describe(scenario: Mapping[str, Any]) -> list[tuple[str, str]]:
         f"{name} ({_draft(draft, (placement.get('drafts') or {}).get(name))})"
         for name, draft in (models.get("drafts") or {}).items()
     ]
-    devices = [f"{name} ({device['hardware']})" for name, device in scenario["devices"].items()]
+    devices = [f"{name} ({hardware_named(device)})" for name, device in scenario["devices"].items()]
     rows = [
         ("workload", _workload(scenario["workload"])),
         ("target", f"{models['target']['shape']} on {', '.join(placement['target'])}"),
@@ -36,6 +36,14 @@ def describe(scenario: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _draft(draft: Mapping[str, Any], device: str | None) -> str:
     """A model and its device, or another kind of drafter and its keys."""
     return f"{draft['shape']} on {device or '?'}" if "shape" in draft else _choice(draft, "kind")
+
+
+def hardware_named(device: Mapping[str, Any]) -> str:
+    """What a device of a resolved scenario is called: its sheet's name, also where that is its own."""
+    hardware = device["hardware"]
+    if isinstance(hardware, Mapping):
+        return str(hardware.get("name") or hardware.get("base") or "own")
+    return str(hardware)
 
 
 def _workload(spec: Mapping[str, Any]) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from spinsim.acceptance.field import AcceptanceField
-from spinsim.costs.base import Packing, Predictor
+from spinsim.costs.base import Predictor
+from spinsim.operations import Packing
 
 NO_DRAFT = -1  # the arm on which a request only decodes
 

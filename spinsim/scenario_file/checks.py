@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from spinsim.drafters.base import HOST
 from spinsim.drafters.for_scenario import drafter_problems
-from spinsim.drafters.registry import KINDS
+from spinsim.errors import InputError
 from spinsim.scenario import (
     MOST_REQUESTS,
     AllAtOnce,
@@ -19,20 +19,29 @@ from spinsim.scenario import (
     Empirical,
     Fixed,
     Gamma,
+    HardwareSheet,
     LogisticAcceptance,
     Lognormal,
     Poisson,
+    ProfileCosts,
     Replay,
+    RooflineCosts,
     Scenario,
     Section,
+    Source,
     TraceAcceptance,
     Uniform,
 )
-from spinsim.scenario.messages import Problem, did_you_mean, one_of
+from spinsim.scenario.messages import Problem, one_of
 from spinsim.scenario.yaml_places import KeyPath
 from spinsim.scenario_file.model_checks import asked, model_problems
+from spinsim.scenario_file.placement_checks import placement_problems, unknown
+
+if TYPE_CHECKING:
+    from spinsim.costs.sheets.hardware import Hardware
 
 TIMED_FORMATS = ("azure", "mooncake", "burstgpt")  # sources that record arrival times
+OWN_FORMATS = ("csv", "jsonl")  # sources that do where a column says so
 # Of one request with 128 output tokens, simulated with four proposed tokens a round on one core of a server.
 REQUEST_S, REQUEST_BYTES = 0.5e-3, 5_000
 RESERVED = ("target", "none", "smallest", "all")  # words that mean something where drafts are named
@@ -46,7 +55,7 @@ def problems(scenario: Scenario, base_dir: Path) -> Iterator[Problem]:
     yield from _workload(scenario)
     yield from _request_sizes(scenario)
     yield from _models(scenario, base_dir)
-    yield from _placement(scenario)
+    yield from placement_problems(scenario)
     yield from _costs(scenario)
     yield from _acceptance(scenario)
     yield from _policies(scenario)
@@ -68,21 +77,22 @@ def _workload(scenario: Scenario) -> Iterator[Problem]:
                 yield Problem((*at, name), "missing; required when workload.source gives no requests")
     if isinstance(workload.arrivals, Replay):
         wrong = "replays no source" if source is None else f"replays a {source.format} source without times"
-        if source is None or source.format not in TIMED_FORMATS:
+        if source is None or not _timed(source):
             yield Problem(
                 (*at, "arrivals", "process"),
                 f"{wrong}; replay needs a workload.source of format {one_of(TIMED_FORMATS)}, "
-                "else use poisson, gamma, closed or at_once",
+                "or of csv or jsonl with columns.arrival, else use poisson, gamma, closed or at_once",
             )
     if source is not None:
         here = (*at, "source")
-        timed = source.format in TIMED_FORMATS
+        timed = _timed(source)
+        yield from _columns(source, here)
         for name in ("start_s", "end_s"):
             if getattr(source, name) is not None and not timed:
                 yield Problem(
                     (*here, name),
                     f"{source.format} records no times; slices by time need "
-                    f"{one_of(TIMED_FORMATS)}, else use skip and limit",
+                    f"{one_of(TIMED_FORMATS)}, or csv or jsonl with columns.arrival, else use skip and limit",
                 )
         if source.end_s is not None and source.end_s <= (source.start_s or 0.0):
             yield Problem(
@@ -99,6 +109,29 @@ def _workload(scenario: Scenario) -> Iterator[Problem]:
         distribution = getattr(workload, name)
         if distribution is not None:
             yield from _distribution(distribution, (*at, name), whole=name != "patience_s")
+
+
+def _timed(source: Source) -> bool:
+    """May it record times? Traffic of one's own does where it names a column for them, or names none."""
+    own = source.format in OWN_FORMATS and (source.columns is None or source.columns.arrival is not None)
+    return own or source.format in TIMED_FORMATS
+
+
+def _columns(source: Source, here: KeyPath) -> Iterator[Problem]:
+    """A mapping of columns belongs to traffic of one's own, and says how long prompts are."""
+    columns = source.columns
+    if columns is None:
+        return
+    if source.format not in OWN_FORMATS:
+        yield Problem(
+            (*here, "columns"),
+            f"has no effect, {source.format} has columns of its own; leave it out, or format "
+            f"{one_of(OWN_FORMATS)}",
+        )
+    if columns.prompt is None and columns.text is None:
+        yield Problem((*here, "columns"), "says nothing of the prompts; give prompt, text or both")
+    if columns.arrival is None and _changed(columns, "arrival_unit"):
+        yield Problem((*here, "columns", "arrival_unit"), "has no effect without arrival; give arrival, too")
 
 
 def _many(requests: int) -> str:
@@ -170,7 +203,7 @@ def _request_sizes(scenario: Scenario) -> Iterator[Problem]:
 
 
 def _models(scenario: Scenario, base_dir: Path) -> Iterator[Problem]:
-    from spinsim.costs.sheets.hardware import hardware_of
+    from spinsim.costs.sheets.own_hardware import hardware_sheet
 
     models, placement = scenario.models, scenario.placement
     for name in models.drafts:
@@ -179,53 +212,63 @@ def _models(scenario: Scenario, base_dir: Path) -> Iterator[Problem]:
     yield from model_problems(scenario, base_dir)
     yield from drafter_problems(scenario, base_dir)
     for name, device in scenario.devices.items():
-        yield from asked(partial(hardware_of, device.hardware), f"devices.{name}.hardware")
-    sheets = {scenario.devices[name].hardware for name in placement.target if name in scenario.devices}
-    if len(sheets) > 1:
+        here = ("devices", name, "hardware")
+        for problem in asked(partial(hardware_sheet, device.hardware)):
+            yield Problem((*here, *filter(None, problem.path)), problem.message)
+    on = [scenario.devices[name] for name in placement.target if name in scenario.devices]
+    if len({device.hardware for device in on}) > 1:
+        names = dict.fromkeys(device.hardware_name for device in on)
         yield Problem(
             ("placement", "target"),
-            f"tensor parallel over {one_of(sorted(sheets))}; all devices must be alike",
+            f"tensor parallel over {one_of(sorted(names))}; all devices must be alike",
         )
+    yield from _rates(scenario)
+    yield from _prices(scenario)
 
 
-def _placement(scenario: Scenario) -> Iterator[Problem]:
-    devices, drafts, placement = scenario.devices, scenario.models.drafts, scenario.placement
-    homes = {name: KINDS[spec.kind].home for name, spec in drafts.items() if spec.kind in KINDS}
-    used = set(placement.target) | set(placement.drafts.values())
-    for i, device in enumerate(placement.target):
-        here = ("placement", "target", str(i))
-        if device not in devices:
-            yield Problem(here, _unknown("device", device, devices))
-        elif device in placement.target[:i]:
-            yield Problem(here, f"device {device!r} twice; tensor parallelism takes different devices")
-    for draft, device in placement.drafts.items():
-        here = ("placement", "drafts", draft)
-        if draft not in drafts:
-            yield Problem(here, _unknown("draft", draft, drafts))
-        if homes.get(draft, "device") != "device":
-            where = "the host" if homes[draft] == "host" else "the target's devices"
-            yield Problem(here, f"a draft of kind {drafts[draft].kind} runs on {where}; leave it out")
-        elif device not in devices:
-            yield Problem(here, _unknown("device", device, devices))
-    if HOST in devices and "host" in homes.values():
-        yield Problem(("devices", HOST), "the place of drafts that run on the host; another name")
-    for draft in drafts:
-        if draft not in placement.drafts and homes.get(draft) == "device":
-            yield Problem(
-                ("placement", "drafts", draft),
-                f"draft {draft!r} is not placed; give its device, {one_of(devices)}",
-            )
-    for device in devices:
-        if device not in used:
-            yield Problem(
-                ("devices", device), "no model is placed on it; place one there, or leave the device out"
-            )
+def _rates(scenario: Scenario) -> Iterator[Problem]:
+    """Derived costs need the rate of each model's dtype, which a sheet of the user's own may lack."""
+    if not isinstance(scenario.costs, RooflineCosts | ProfileCosts):
+        return
+    models, placement = scenario.models, scenario.placement
+    placed = [("models.target", models.target, placement.target[0])]
+    placed += [
+        (f"models.drafts.{d}", spec, placement.drafts.get(d, "")) for d, spec in models.draft_models.items()
+    ]
+    for key, spec, device in placed:
+        hardware = scenario.devices[device].hardware if device in scenario.devices else "cpu"
+        if isinstance(hardware, HardwareSheet):
+            for sheet in _readable(hardware):
+                if spec.dtype not in sheet.rate:
+                    yield Problem(
+                        (*key.split("."), "dtype"),
+                        f"{spec.dtype}, for which the sheet of {device} has no rate; {one_of(sheet.rate)}, "
+                        f"or devices.{device}.hardware.tflops.{spec.dtype}",
+                    )
 
 
-def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    names = list(known)
-    allowed = one_of(names) if names else f"the scenario has no {kind}s"
-    return f"no such {kind}, {name!r}; {allowed}{did_you_mean(name, names)}"
+def _readable(sheet: HardwareSheet) -> list[Hardware]:
+    """The sheet, unless something in it is wrong: that has a problem of its own."""
+    from spinsim.costs.sheets.own_hardware import hardware_sheet
+
+    try:
+        return [hardware_sheet(sheet)]
+    except InputError:
+        return []
+
+
+def _prices(scenario: Scenario) -> Iterator[Problem]:
+    """A cost needs the price of every device."""
+    from spinsim.costs.prices import device_price
+
+    prices = {name: device_price(device) for name, device in scenario.devices.items()}
+    if any(price is not None for price in prices.values()):
+        for name, price in prices.items():
+            if price is None:
+                yield Problem(
+                    ("devices", name, "price_per_hour"),
+                    "missing, where another device has one; a price for every device, 0 where it is free",
+                )
 
 
 # --- costs and acceptance -----------------------------------------------------------------------
@@ -247,7 +290,7 @@ def _acceptance(scenario: Scenario) -> Iterator[Problem]:
             for draft in spec.affinity:
                 if draft not in drafts:
                     yield Problem(
-                        ("acceptance", "domains", domain, "affinity", draft), _unknown("draft", draft, drafts)
+                        ("acceptance", "domains", domain, "affinity", draft), unknown("draft", draft, drafts)
                     )
         if _changed(acceptance, "drift_tokens") and not acceptance.drift_sd:
             yield Problem(
@@ -256,7 +299,7 @@ def _acceptance(scenario: Scenario) -> Iterator[Problem]:
     elif isinstance(acceptance, TraceAcceptance):
         for draft in acceptance.drafts:
             if draft not in drafts:
-                yield Problem(("acceptance", "drafts", draft), _unknown("draft", draft, drafts))
+                yield Problem(("acceptance", "drafts", draft), unknown("draft", draft, drafts))
 
 
 def _per_draft(
@@ -266,7 +309,7 @@ def _per_draft(
     drafts = scenario.models.drafts
     for draft in values:
         if draft not in drafts:
-            yield Problem((*at, draft), _unknown("draft", draft, drafts))
+            yield Problem((*at, draft), unknown("draft", draft, drafts))
     for draft, spec in drafts.items():
         if draft not in values and (not models or isinstance(spec, DraftSpec)):
             yield Problem((*at, draft), "missing; one number for every draft of models.drafts")

@@ -8,10 +8,11 @@ from types import MappingProxyType
 import simpy
 
 from spinsim.acceptance.field import AcceptanceField, Offer
-from spinsim.costs.base import KINDS, LABELS, Predictor
+from spinsim.costs.base import LABELS, Predictor
 from spinsim.costs.contention import Demand, Law
 from spinsim.engine.world import NS, Lane
 from spinsim.operations import (
+    KINDS,
     CatchUp,
     CatchUpOutcome,
     Operation,
