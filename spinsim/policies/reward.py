@@ -47,6 +47,12 @@ class Reward:
     tokens                   committed per round (UCBSpec and EXP3Spec as published)
     tokens_per_draft_second  accepted proposals per second of drafting (SPIN, arXiv 2503.15921)
     tokens_per_round_second  committed per second from assignment to commit; defined without a draft
+
+    SPIN's reward is undefined where drafting costs nothing, as a lookup nearly does: whatever such a draft has
+    accepted, the rate is infinite or 0 / 0. A cost of 0 s is taken as 1 ns here, so that one accepted token
+    outweighs every other draft for good, and a draft without any has rate 0. A drafter of some microseconds
+    wins likewise, however little it has accepted. Where drafters of several kinds are mixed, use
+    tokens_per_round_second, which also bears the verification.
     """
 
     def __init__(self, name: RewardName, context: PolicyContext) -> None:
