@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from spinsim.acceptance.lookups import RecordedLookups
+
 Draw = Callable[[int], list[list[int]]]
 Offers = Callable[[int], Sequence[Sequence[int] | None]]
 
@@ -15,8 +17,16 @@ class CachedField:
     of each draft how many tokens it has to propose at each position, None where as many as it is asked for.
     """
 
-    def __init__(self, source: str, draw: Draw, joined: str = "", offers: Offers | None = None) -> None:
+    def __init__(
+        self,
+        source: str,
+        draw: Draw,
+        joined: str = "",
+        lookups: RecordedLookups | None = None,
+        offers: Offers | None = None,
+    ) -> None:
         self.source = source
+        self.lookups = lookups  # where lookup drafters were recorded
         self.joined = joined  # how recordings were assigned to requests; empty where there are none
         self._draw, self._offers = draw, offers
         self._known: dict[int, list[list[int]]] = {}
@@ -35,3 +45,5 @@ class CachedField:
     def forget(self, request: int) -> None:
         """Release a request's runs; unknown requests are ignored."""
         self._known.pop(request, None)
+        if self.lookups is not None:
+            self.lookups.forget(request)

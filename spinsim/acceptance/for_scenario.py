@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from spinsim.acceptance.cached import CachedField, Offers
 from spinsim.acceptance.counter import counters, item_key, normals, purpose_key
-from spinsim.acceptance.known_text import NO_READERS, Reads, Texts, offered_by_other, with_readers
+from spinsim.acceptance.known_text import NO_READERS, Reads, Texts, offered_by_other, read_texts
+from spinsim.acceptance.lookups import RecordedLookups, Replays
 from spinsim.acceptance.other_text import other_text, other_texts
 from spinsim.acceptance.replay import join, recorded_runs
 from spinsim.acceptance.specdecode_bench import load_specdecode_bench
@@ -128,15 +129,20 @@ def _recorded(
         enough = [max(pair) for pair in zip(recorded, positions, strict=True)]
     draw = recorded_runs(list(recordings.values()), joined.rows, enough, scenario.seed)
     offers: Offers | None = None
+    replays: Replays | None = None
     if reading:
         texts = Texts(trace, joined.rows, workload.requests)
-        draw, offers = with_readers(draw, drafts, reading, texts, enough)
-    if departs:
+        draw, offers, replays = read_texts(draw, drafts, reading, texts, enough)
+    if departs:  # what is looked up in another text is not known beforehand
         assert noise_seed is not None
         draw = other_text(draw, recorded, positions, rate, noise_seed)
         if offers is not None:
             offers = offered_by_other(offers, other_texts(recorded, positions, rate, noise_seed))
-    return CachedField("trace", draw, joined.said, offers)
+        return CachedField("trace", draw, joined.said, offers=offers)
+    found = None
+    if replays is not None or any(recording.lookup is not None for recording in recordings.values()):
+        found = RecordedLookups([recordings.get(draft) for draft in drafts], joined.rows, replays)
+    return CachedField("trace", draw, joined.said, found, offers)
 
 
 def _recording(trace: Trace, draft: str, spec: TraceAcceptance) -> Recording:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spinsim.acceptance.cached import Draw, Offers
+from spinsim.acceptance.lookups import Known, Replays
 from spinsim.acceptance.other_text import OtherText
 from spinsim.recording import Trace
 from spinsim.workload.request import Request
@@ -33,11 +34,12 @@ class Replayed(NamedTuple):
     """What a drafter does at each output position of a known text, from 0 on.
 
     ``offered[p]`` tokens proposed there when the longest proposal is asked for, of which the text confirms
-    ``runs[p]`` in a row.
+    ``runs[p]`` in a row. ``matched[p]`` tokens at the context's end decided what is proposed.
     """
 
     runs: list[int]
     offered: list[int]
+    matched: list[int]
 
 
 class Texts:
@@ -68,10 +70,13 @@ NO_READERS: Mapping[str, Reads] = MappingProxyType({})
 KEPT = 256  # requests whose replay is kept: more than are served at once
 
 
-def with_readers(
+def read_texts(
     draw: Draw, drafts: Sequence[str], reading: Mapping[str, Reads], texts: Texts, positions: Sequence[int]
-) -> tuple[Draw, Offers]:
-    """``draw``, which has the other drafts' runs in order, with those of ``reading``; and their offers."""
+) -> tuple[Draw, Offers, Replays]:
+    """``draw``, which has the other drafts' runs in order, with those of ``reading``; and what these find.
+
+    A request's replay is kept while it is asked for.
+    """
 
     @lru_cache(maxsize=KEPT)
     def replayed(request: int) -> dict[str, Replayed]:
@@ -85,7 +90,15 @@ def with_readers(
         known = replayed(request)
         return [known[name].offered if name in known else None for name in drafts]
 
-    return drawn, offers
+    def known(request: int) -> dict[int, Known]:
+        found = replayed(request)
+        return {
+            number: (found[name].matched, found[name].offered, found[name].runs)
+            for number, name in enumerate(drafts)
+            if name in found
+        }
+
+    return drawn, offers, known
 
 
 def offered_by_other(offers: Offers, departs: Callable[[int], OtherText | None]) -> Offers:
@@ -110,4 +123,4 @@ def _ids(values: NDArray[np.generic]) -> array[int]:
     return ids
 
 
-__all__ = ["NO_READERS", "Reads", "Replayed", "Text", "Texts", "offered_by_other", "with_readers"]
+__all__ = ["NO_READERS", "Reads", "Replayed", "Text", "Texts", "offered_by_other", "read_texts"]

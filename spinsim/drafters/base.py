@@ -33,8 +33,11 @@ class DrafterCosts(Protocol):
 class Lookup(Protocol):
     """Proposals out of token ids (arrays of type code "i"), on the host. One serves a run, on one thread.
 
-    A request's contexts come in order: each begins with the one before.
+    A request's contexts come in order: each begins with the one before. ``matched``: tokens at the end of the
+    last context that decided what was proposed; 0 where nothing was found.
     """
+
+    matched: int
 
     def propose(self, request: int, context: array[int], most: int) -> list[int]:
         """At most ``most`` tokens after ``context`` (prompt and output so far); none if nothing is found."""

@@ -20,13 +20,13 @@ def replay(lookup: Lookup, text: Text, positions: int, most: int, request: int =
     """
     whole = text.prompt + text.output
     start, count = len(text.prompt), min(positions, len(text.output))
-    runs, offered = [0] * positions, [0] * positions
+    runs, offered, matched = [0] * positions, [0] * positions, [0] * positions
     for position in range(1, count):
         end = start + position
         found = lookup.propose(request, whole[:end], most)
-        offered[position] = len(found)
+        offered[position], matched[position] = len(found), lookup.matched
         runs[position] = _agreeing(found, whole[end : end + len(found)])
-    return Replayed(runs, offered)
+    return Replayed(runs, offered, matched)
 
 
 def _agreeing(proposed: Sequence[int], said: Sequence[int]) -> int:

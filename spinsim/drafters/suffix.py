@@ -60,6 +60,7 @@ class SuffixLookup:
 
     def __init__(self, min_size: int, longest: int, earlier: int) -> None:
         self._min_size, self._longest, self._earlier = min_size, longest, earlier
+        self.matched = 0
         self._readers: dict[int, _Reader] = {}
         self._memory = SuffixAutomaton()
         self._learned = 0  # outputs in the memory
@@ -75,7 +76,8 @@ class SuffixLookup:
         tokens: Sequence[int] = reader.own.tokens
         if reader.matched > size:
             size, end, tokens = reader.matched, self._memory.end[reader.state], self._memory.tokens
-        if size < self._min_size:
+        self.matched = size if size >= self._min_size else 0
+        if not self.matched:
             return []
         found = list(tokens[end : end + min(most, self._longest)])
         return found[: found.index(EDGE)] if EDGE in found else found

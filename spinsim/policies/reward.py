@@ -48,11 +48,10 @@ class Reward:
     tokens_per_draft_second  accepted proposals per second of drafting (SPIN, arXiv 2503.15921)
     tokens_per_round_second  committed per second from assignment to commit; defined without a draft
 
-    SPIN's reward is undefined where drafting costs nothing, as a lookup nearly does: whatever such a draft has
-    accepted, the rate is infinite or 0 / 0. A cost of 0 s is taken as 1 ns here, so that one accepted token
-    outweighs every other draft for good, and a draft without any has rate 0. A drafter of some microseconds
-    wins likewise, however little it has accepted. Where drafters of several kinds are mixed, use
-    tokens_per_round_second, which also bears the verification.
+    ``tokens_per_draft_second`` is undefined where drafting takes no time, as a lookup's in published
+    cost fits. Such a proposal is charged one nanosecond (ours), so that a drafter which is free and was ever right
+    has a higher mean than any that takes time: SPIN's learner then stays with it, however rarely it is right.
+    Where drafters are free, choose another reward.
     """
 
     def __init__(self, name: RewardName, context: PolicyContext) -> None:

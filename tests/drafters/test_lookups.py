@@ -119,6 +119,7 @@ def test_a_replay_counts_what_stands(prompt: list[int], output: list[int]) -> No
     known = look_up(prompt, output, PromptLookup(1, 3, 5))
     assert made.runs[1:] == known.runs[1 : len(output)]
     assert made.offered[1:] == known.offered[1 : len(output)]
+    assert made.matched[1:] == known.matched[1 : len(output)]
     for position in range(1, len(output)):
         run, offered = made.runs[position], made.offered[position]
         assert 0 <= run <= min(offered, len(output) - position)

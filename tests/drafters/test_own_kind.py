@@ -22,6 +22,8 @@ class _EchoKeys(LookupKeys):
 class _Echo:
     """Says the token ``back`` places ago again and again."""
 
+    matched = 1
+
     def __init__(self, back: int, longest: int) -> None:
         self._back, self._longest = back, longest
 
