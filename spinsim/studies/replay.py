@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spinsim.costs.for_scenario import build_predictor
+from spinsim.drafters.costs import build_predictor
+from spinsim.drafters.for_scenario import drafters_of
 from spinsim.engine.inputs import EmptySchedule
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
@@ -54,13 +55,13 @@ def replay(folder: Path) -> Replayed:
     capacity = {str(model): int(tokens) for model, tokens in summary["run"]["kv_capacity_tokens"].items()}
     loaded = load(folder / "scenario.yaml", _as_laid_out(summary))
     scenario = loaded.scenario
-    drafts = tuple(scenario.models.drafts)
     log = _whole(read_inputs, folder / "inputs.parquet")
     recorded = {name: _whole(_read, folder / name) for name in COLUMNS}
     workload = build_workload(scenario, loaded.base_dir)
     workload = replace(workload, requests=_as_run(workload.requests, folder))
     predictor = build_predictor(trusting(scenario), loaded.base_dir)
-    if missing := [name for name in ("target", *drafts) if name not in capacity]:
+    keeping = [name for name, drafter in drafters_of(scenario).items() if drafter.keeps_kv]
+    if missing := [name for name in ("target", *keeping) if name not in capacity]:
         raise InputError(
             f"has no K/V capacity of {missing[0]}, which scenario.yaml has; both as `run` wrote them",
             file=str(folder / "summary.json"),
