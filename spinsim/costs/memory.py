@@ -11,19 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from spinsim.costs.for_scenario import (
-    device_hardware,
-    draft_device,
-    draft_shapes,
-    target_hardware,
-    target_shape,
-)
+from spinsim.costs.for_scenario import TARGET, device_hardware, models_on_devices
 from spinsim.costs.sheets.hardware import GIB
 from spinsim.costs.sheets.shapes import ModelShape, dtype_bytes
 from spinsim.errors import InputError
 from spinsim.scenario import LimitsSpec, Scenario
-
-TARGET = "target"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +78,9 @@ def kv_capacity(
 
 
 def _placed(scenario: Scenario, base_dir: str | Path | None) -> list[Placed]:
-    models, limits, kv = scenario.models, scenario.limits, scenario.kv
-    target_hardware(scenario)  # the devices exist and are equal
-    shape, dtype, parts = (
-        target_shape(scenario, base_dir),
-        models.target.dtype,
-        len(scenario.placement.target),
-    )
+    limits, kv = scenario.limits, scenario.kv
+    target, *drafts = models_on_devices(scenario, base_dir)
+    shape, dtype, parts = target.shape, target.dtype, len(target.devices)
     workspace = workspace_bytes(shape, dtype, limits, limits.batch * (limits.max_length + 1))
     # K/V heads are split as far as they go: 8 heads over 16 devices still put one on each.
     # A latent is of no head: every device keeps it.
@@ -101,7 +89,7 @@ def _placed(scenario: Scenario, base_dir: str | Path | None) -> list[Placed]:
         Placed(
             name=TARGET,
             key="placement.target",
-            devices=scenario.placement.target,
+            devices=target.devices,
             weights=shape.weight_bytes(dtype) / parts,
             kv_bytes=shape.kv_bytes_per_token(dtype) * kv_share,
             workspace=workspace / parts,
@@ -109,16 +97,15 @@ def _placed(scenario: Scenario, base_dir: str | Path | None) -> list[Placed]:
             override_key="kv.target_tokens",
         )
     ]
-    for name, draft in draft_shapes(scenario, base_dir).items():
-        dtype = models.draft_models[name].dtype
+    for draft in drafts:
         placed.append(
             Placed(
-                name=name,
-                key=f"placement.drafts.{name}",
-                devices=(draft_device(scenario, name),),
-                weights=draft.weight_bytes(dtype),
-                kv_bytes=draft.kv_bytes_per_token(dtype),
-                workspace=workspace_bytes(draft, dtype, limits, limits.batch),
+                name=draft.name,
+                key=f"placement.drafts.{draft.name}",
+                devices=draft.devices,
+                weights=draft.shape.weight_bytes(draft.dtype),
+                kv_bytes=draft.shape.kv_bytes_per_token(draft.dtype),
+                workspace=workspace_bytes(draft.shape, draft.dtype, limits, limits.batch),
                 override=kv.draft_tokens,
                 override_key="kv.draft_tokens",
             )

@@ -8,14 +8,7 @@ from pathlib import Path
 
 from spinsim.costs.base import Predictor
 from spinsim.costs.buckets import PROMPT_TOKENS
-from spinsim.costs.for_scenario import (
-    build_profiled,
-    build_roofline,
-    device_hardware,
-    draft_shapes,
-    target_hardware,
-    target_shape,
-)
+from spinsim.costs.for_scenario import build_profiled, build_roofline, models_on_devices
 from spinsim.costs.profiled.profile import PACKINGS, SCHEMA, Point, Profile, ProfiledModel
 from spinsim.costs.roofline import RooflineLoads
 from spinsim.costs.sheets.shapes import ModelShape
@@ -231,22 +224,14 @@ def _subject(scenario: Scenario, base_dir: Path, deployment: Deployment) -> Subj
         models[name] = ProfiledModel(shape, dtype, hardware)
         return name
 
-    target = enter(
-        target_shape(scenario, base_dir),
-        scenario.models.target.dtype,
-        target_hardware(scenario).name,
-        deployment.models.target,
-        "models.target",
-    )
+    keys: list[str] = []
     drafts: dict[str, int] = {}
-    keys = []
-    for index, (name, shape) in enumerate(draft_shapes(scenario, base_dir).items()):
-        hardware = device_hardware(scenario, scenario.placement.drafts[name], f"placement.drafts.{name}").name
-        dtype, loaded = scenario.models.draft_models[name].dtype, deployment.models.drafts[name]
-        key = enter(shape, dtype, hardware, loaded, f"models.drafts.{name}")
-        drafts.setdefault(key, index)
-        keys.append(key)
-    return Subject(models, target, drafts, tuple(keys))
+    for index, model in enumerate(models_on_devices(scenario, base_dir), start=-1):
+        loaded = deployment.models.target if index < 0 else deployment.models.drafts[model.name]
+        keys.append(enter(model.shape, model.dtype, model.hardware.name, loaded, model.key))
+        if index >= 0:
+            drafts.setdefault(keys[-1], index)
+    return Subject(models, keys[0], drafts, tuple(keys[1:]))
 
 
 def _require_shape(shape: ModelShape, loaded: LoadedModel, key: str) -> None:
