@@ -65,6 +65,7 @@ class Engine:
         self._ended = 0
         self._report = ended
         self._admissions = 0
+        self._short = False  # the next request waits for memory
         self._impatient = False  # somebody in the engine has given up
 
     # --- arrival, admission, end ------------------------------------------------------------------
@@ -101,6 +102,7 @@ class Engine:
 
     def admit(self) -> None:
         """Let requests in, in the policy's order, while the batch limit and KV memory allow."""
+        self._short = False
         while self._waiting and self.admitted < self.settings.batch_limit:
             session = self._waiting[0][2]
             if not session.waiting:  # gave up in the waiting room
@@ -110,7 +112,8 @@ class Engine:
             room = session.prefill_goal + 1 + self.settings.max_length
             slot = self.target_kv.acquire(min(room, self.settings.context_tokens))
             if slot < 0:
-                return
+                self._short = True
+                break
             heappop(self._waiting)
             session.waiting = False
             session.view.slot = slot
@@ -124,6 +127,14 @@ class Engine:
             if self._prefill_bell is not None:
                 bell, self._prefill_bell = self._prefill_bell, None
                 bell.succeed()
+        self.note_load()
+
+    def note_load(self) -> None:
+        """Record who is served and who waits: all that have arrived and neither ended nor were let in."""
+        waiting = len(self.records.requests) - self._ended - self.admitted
+        self.records.load.note(
+            int(self.env.now), self.admitted, waiting, self._short, self.target_kv.used_tokens
+        )
 
     def _lose_patience(self, session: Session) -> None:
         if session.record.finished_ns >= 0:
@@ -133,6 +144,7 @@ class Engine:
         if session.waiting:
             session.waiting = False
             self._close(session, rec.CANCELLED)
+            self.note_load()
 
     def finish(self, session: Session, status: str) -> None:
         """End an admitted request: its memory is free, the next may come in."""
