@@ -55,7 +55,7 @@ def test_every_row_of_the_design_is_there() -> None:
 @pytest.mark.parametrize(
     ("choices", "key", "words"),
     [
-        ({"selector": {"name": "spim"}}, "policies.selector.name", "choose from contextual, contextual_oracle"),
+        ({"selector": {"name": "spim"}}, "policies.selector.name", "choose from contextual,"),
         ({"selector": {"name": "spin", "explor": 1}}, "policies.selector.explor", "explore"),
         ({"selector": {"name": "random", "seed": 1}}, "policies.selector.seed", "it has none"),
         ({"selector": {"name": "epsilon_greedy", "epsilon": 2}}, "policies.selector.epsilon", "equal to 1"),
