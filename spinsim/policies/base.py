@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from spinsim.acceptance.field import AcceptanceField
-from spinsim.costs.base import Packing, Predictor
+from spinsim.costs.base import Predictor
+from spinsim.packings.base import PackingPolicy as PackingPolicy
 
 NO_DRAFT = -1  # the arm on which a request only decodes
 
@@ -133,14 +134,6 @@ class LengthPolicy(Protocol):
     def observe(self, feedback: Feedback) -> None: ...
 
     def forget(self, request: int) -> None: ...
-
-
-class PackingPolicy(Protocol):
-    """How the rows of one verification share a tensor."""
-
-    def plan(self, kv_tokens: Sequence[int], query_tokens: Sequence[int]) -> Packing:
-        """``kv_tokens[i]`` cached tokens plus this round's queries; ``query_tokens[i]`` new ones."""
-        ...
 
 
 class PipelinePolicy(Protocol):

@@ -146,7 +146,6 @@ class PromptGraphs:
             found = spans(slots, begins, news, total, self.cache)
             batch = AttentionBatch(
                 self.cache,
-                "ragged",
                 found.write,
                 found.slots,
                 found.starts,

@@ -107,9 +107,7 @@ class ProposalGraphs:
                 positions, write = plan.places.index_select(0, at)[0, :, :rows]
                 tokens = self.current[:rows]
             slots, kv_lens = plan.rows.index_select(0, at)[0, :, :rows]
-            batch = AttentionBatch(
-                self.cache, "ragged", write, slots, starts, kv_lens, new, self.cache.slot_tokens
-            )
+            batch = AttentionBatch(self.cache, write, slots, starts, kv_lens, new, self.cache.slot_tokens)
             logits = self.decoder(tokens, positions, use_kernel(batch, self.kernel), ends)
             requests = field["requests"][:rows]
             drawn, spread = choose(logits, self.sampling, requests, kv_lens.long(), randomness.PROPOSE)
