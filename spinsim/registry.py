@@ -29,6 +29,10 @@ class Registry(Generic[T]):
 
         return add
 
+    def forget(self, name: str) -> None:
+        """Remove a class. Raises KeyError for an unknown name."""
+        del self._classes[name]
+
     def names(self) -> tuple[str, ...]:
         """Every name, sorted."""
         return tuple(sorted(self._classes))

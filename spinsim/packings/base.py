@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from spinsim.errors import InputError
@@ -110,7 +109,6 @@ def kinds() -> tuple[str, ...]:
     return tuple(name for name, cls in PACKINGS.items() if _is_kind(cls))
 
 
-@cache  # costs ask at every verification; a name is never registered anew
 def packing_kind(name: str) -> type[PackingKind]:
     """The packing called ``name``. Raises InputError for what is none."""
     found: type[PackingKind] = PACKINGS.get(name)
