@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from spinsim.api import options
+from spinsim.api import options, reports
 from spinsim.api.common import at_least, imported, loaded, overrides, paths, several, texts
 from spinsim.api.frames import frame
 from spinsim.api.options import Argument, Option, PathLike, Paths, Progress, ScenarioLike
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from spinsim.studies.trace import Traced
 
 ProfileFile = Annotated[PathLike | None, Option("The profile [profiles/NAME-HARDWARE.json].", metavar="FILE")]
-TraceFile = Annotated[PathLike | None, Option("The trace [traces/NAME.npz].", metavar="FILE")]
 Intervals = Annotated[int, Option("Simulated runs behind each 90 % interval; 0: none.", min=0)]
+
+TraceFile = Annotated[PathLike | None, Option("The trace [traces/NAME.npz].", metavar="FILE")]
 
 
 @dataclass(frozen=True)
@@ -289,7 +290,7 @@ def validate(
         raise InputError("cannot go with --force; one of the two", key="--resume")
     if not (files := paths(scenarios)):
         raise InputError("none; give the YAML of one or several", key="SCENARIO")
-    from spinsim.lab.store import check_writable
+    from spinsim.files import check_writable
     from spinsim.studies.validation.plan import plan
 
     loaded_plugins = imported(plugins)
@@ -308,7 +309,7 @@ def validate(
         workers=workers,
         plugins=loaded_plugins,
     )
-    half = experiment.live_half if live_only else experiment.validate
+    half = experiment.live_half if live_only else partial(experiment.validate, report=reports.of_validation)
     try:
         done = half(cells, Path(out), asked, resume=resume, force=force, progress=progress)
     except InputError as error:
@@ -349,6 +350,7 @@ def validate_again(
             workers=workers,
             plugins=imported(plugins),
             progress=progress,
+            report=reports.of_validation,
         )
     )
 
@@ -363,7 +365,7 @@ def _axis_text(key: str, values: Sequence[Any]) -> str:
 
 def _file(out: PathLike | None, default: Path) -> Path:
     """Where a file goes. Raises InputError for a folder, or where nothing can be written."""
-    from spinsim.lab.store import check_writable
+    from spinsim.files import check_writable
 
     path = default if out is None else Path(out)
     if path.is_dir():

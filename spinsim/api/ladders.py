@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 from spinsim.api import options
 from spinsim.api.common import Where, at_least, imported, lab, overrides, texts, whole
-from spinsim.api.frames import frame, records_frame
-from spinsim.api.options import Option, Texts
+from spinsim.api.frames import frame
+from spinsim.api.options import Argument, Option, PathLike, Texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +29,12 @@ class Ladder:
         ran = [step for step in self.result.steps if step.goodput]
         return f"Ladder({self.result.scenario}: {len(ran)} of {len(self.result.steps)} steps)"
 
+    def _repr_html_(self) -> str:
+        from spinsim.api.notebook import shown
+        from spinsim.pages.ladder_terminal import HEADER, cells
+
+        return shown(repr(self), list(HEADER), [cells(step) for step in self.result.steps], self.result.notes)
+
     @cached_property
     def steps(self) -> pd.DataFrame:
         """A row for each step: goodput, goodput per GPU, ratios, latencies, what binds."""
@@ -43,25 +49,28 @@ class Ladder:
     @cached_property
     def cells(self) -> pd.DataFrame:
         """A row for each simulation of a step, with every number of its summary."""
-        return records_frame(self.result.rows)
+        from spinsim.lab.rows import records
+
+        return frame(records(self.result.rows))
 
 
 def ladder(
-    scenario: options.ScenarioFile,
+    scenario: Annotated[PathLike, Argument("The scenario's YAML.", metavar="SCENARIO")],
     *,
+    steps: Annotated[
+        Texts,
+        Option("vanilla, planned, ...: one of the steps [all]; repeatable.", flag="--step", metavar="NAME"),
+    ] = (),
     set: options.Set = (),
     seeds: Annotated[int, Option("Simulations of each step.", min=1)] = 3,
     seed: options.FirstSeed = None,
-    tokens: Annotated[int, Option("Tokens that the paper's steps propose.", min=1)] = 4,
-    steps: Annotated[
-        Texts, Option("Runs these steps alone; repeatable.", flag="--step", metavar="NAME")
-    ] = (),
+    tokens: Annotated[int, Option("Length of the paper's proposals.", min=1)] = 4,
     plugins: options.Plugins = (),
     **where: Unpack[Where],
 ) -> Ladder:
-    """What every mechanism gains on a scenario, and what the same GPUs give when put to another use.
+    """What each mechanism gains on a scenario, and what the same GPUs give when used otherwise.
 
-    The paper's steps propose ``tokens`` each; the best fixed plans are chosen on another seed. ``steps``:
+    The paper's steps propose ``tokens`` each. The best fixed plans are chosen on another seed. ``steps`` are
     some of :data:`spinsim.studies.ladder.steps.ORDER`, all by default. ``where``: see
     :class:`spinsim.api.Where`. Raises InputError before anything runs.
     """

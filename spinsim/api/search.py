@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
-from spinsim.api import options
+from spinsim.api import options, reports
 from spinsim.api.common import Where, at_least, imported, lab, overrides, texts, whole
 from spinsim.api.frames import frame, records_frame
 from spinsim.api.options import Option, PathLike, Settings, Texts
@@ -195,7 +195,7 @@ def capacity(
     )
     with lab("capacity", **where) as place:
         result = _capacity.capacity(plan, place)
-    summary = finish_capacity(place.store, result)
+    summary = finish_capacity(place.store, result, reports.of_capacity)
     return whole(Capacity(result, summary), summary)
 
 
@@ -288,5 +288,5 @@ def tune(
     )
     with lab("tuning", **where) as place:
         result = _tune.tune(plan, place)
-    summary = finish_tuning(place.store, result)
+    summary = finish_tuning(place.store, result, reports.of_tuning)
     return whole(Tuning(result, summary), summary)

@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from spinsim.packings.base import Packing
-
-if TYPE_CHECKING:
-    from spinsim.costs.contention import Contention
-
-__all__ = [
-    "CONSTANT",
-    "INTERPOLATED",
-    "KINDS",
-    "LABELS",
-    "MEASURED",
-    "ROOFLINE",
-    "Estimate",
-    "Packing",
-    "Predictor",
-    "UniformHost",
-]
+from spinsim.costs.contention import Contention
+from spinsim.operations import Packing
 
 MEASURED, INTERPOLATED, ROOFLINE, CONSTANT = range(4)
-KINDS = ("prefill", "catch_up", "propose", "verify")  # of operations, as the engine issues them
 LABELS = ("measured", "interpolated", "roofline", "constant")
 
 

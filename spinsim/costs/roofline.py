@@ -7,8 +7,7 @@ from functools import partial
 from itertools import compress
 from operator import mul
 
-from spinsim.costs.base import ROOFLINE, Estimate, Packing, UniformHost
-from spinsim.costs.buckets import (
+from spinsim.buckets import (
     PROMPT_TOKENS,
     active_rows,
     bucket_kv,
@@ -16,10 +15,12 @@ from spinsim.costs.buckets import (
     bucket_tokens,
     prompt_shape,
 )
+from spinsim.costs.base import ROOFLINE, Estimate, UniformHost
 from spinsim.costs.contention import USUAL_LAW, Contention, Factors
 from spinsim.costs.links import Link
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.profiled.executed import in_passes
+from spinsim.operations import Packing
 from spinsim.packings import packing_kind
 
 ORCHESTRATE_S = 45e-6  # a completion queue under simpy was seen to add 45 us at the median

@@ -24,13 +24,14 @@ _ROOMS = (
     "workload",
 )
 _MODULES = (
+    "buckets.py",
     "errors.py",
+    "files.py",
     "operations.py",
     "recording.py",
     "registry.py",
     "serving.py",
     "lab/cell.py",
-    "studies/simulate.py",
 )
 # The shapes of the family's models decide costs on a CPU, so retrained models make every cell stale.
 # The formats' defaults decide what a config.json means.

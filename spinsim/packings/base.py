@@ -7,28 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from spinsim.errors import InputError
+from spinsim.operations import Packing
 from spinsim.registry import Registry
 
 if TYPE_CHECKING:
     import torch
-
-
-class Packing(NamedTuple):
-    """The executed shape of one verification.
-
-    ``kind`` names a :class:`PackingKind`. ``rows`` of ``piece`` KV tokens each are read
-    (``kv_tokens = rows * piece`` for padded and decomposed; the true sum for ragged);
-    ``query_tokens`` counts replicated and padded queries; ``real_kv_tokens`` and
-    ``real_query_tokens`` do not.
-    """
-
-    kind: str
-    rows: int
-    piece: int
-    query_tokens: int
-    kv_tokens: int
-    real_query_tokens: int
-    real_kv_tokens: int
 
 
 class Table(NamedTuple):

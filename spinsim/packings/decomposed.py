@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
 
 from annotated_types import Ge
 
-from spinsim.costs.buckets import bucket_kv
-from spinsim.packings.base import PACKINGS, Packing, PackingKind, Table
+from spinsim.buckets import bucket_kv
+from spinsim.operations import Packing
+from spinsim.packings.base import PACKINGS, PackingKind, Table
 
 if TYPE_CHECKING:
     import torch

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from spinsim.packings.base import PACKINGS, Packing, PackingKind, Table
+from spinsim.operations import Packing
+from spinsim.packings.base import PACKINGS, PackingKind, Table
 
 if TYPE_CHECKING:
     import torch

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from spinsim.packings.base import PACKINGS, Packing, PackingKind
+from spinsim.operations import Packing
+from spinsim.packings.base import PACKINGS, PackingKind
 
 NAME = "ragged"  # also what everything but a verification runs with
 

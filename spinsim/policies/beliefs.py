@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from spinsim.costs.contention import Demand
-from spinsim.packings.base import Packing
+from spinsim.operations import Packing
 from spinsim.packings.ragged import rows_as_they_are
 from spinsim.policies.base import NO_DRAFT, PolicyContext
 

@@ -9,7 +9,7 @@ from itertools import product
 
 import numpy as np
 
-from spinsim.costs.buckets import PROMPT_TOKENS, bucket_rows
+from spinsim.buckets import PROMPT_TOKENS, bucket_rows
 from spinsim.costs.profiled.profile import PROMPTS
 from spinsim.packings import packing_kind
 from spinsim.profiling.probes import Probe, unique

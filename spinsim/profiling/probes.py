@@ -15,7 +15,8 @@ from spinsim.costs.profiled.executed import (
     verify_shape,
 )
 from spinsim.costs.profiled.profile import Point
-from spinsim.packings import Packing, packing_kind
+from spinsim.operations import Packing
+from spinsim.packings import packing_kind
 from spinsim.profiling.timing import Timing
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from spinsim.buckets import PROMPT_TOKENS
 from spinsim.costs.base import Predictor
-from spinsim.costs.buckets import PROMPT_TOKENS
 from spinsim.costs.for_scenario import (
     build_profiled,
     build_roofline,
@@ -37,7 +37,7 @@ from spinsim.profiling.rehearsal import (
     rehearse,
 )
 from spinsim.runner.graphs.runner import GraphedRunner
-from spinsim.runner.loading import LoadedModel
+from spinsim.runner.loaded_model import LoadedModel
 from spinsim.scenario import PolicyChoice, RooflineCosts, Scenario
 from spinsim.serving import Layout, engine_settings, lay_out, policies_for
 

@@ -56,7 +56,7 @@ def test_the_api_is_there_without_torch_or_pandas() -> None:
         "import sys, spinsim\n"
         "for name in spinsim.api.__all__: getattr(spinsim.api, name)\n"
         "from spinsim.api import simulate, models\n"
-        "heavy = ('torch', 'transformers', 'pandas', 'matplotlib', 'optuna')\n"
+        "heavy = ('torch', 'transformers', 'pandas', 'matplotlib', 'jinja2', 'optuna')\n"
         "print([m for m in heavy if m in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -10,11 +10,12 @@ from typing import ClassVar
 import pytest
 
 from spinsim import api
-from spinsim.costs.buckets import bucket_kv, bucket_rows
+from spinsim.buckets import bucket_kv, bucket_rows
 from spinsim.costs.memory import kv_capacity
 from spinsim.costs.profiled.profile import read_profile
 from spinsim.errors import InputError
-from spinsim.packings import PACKINGS, Packing, PackingKind, executed_by, kinds, packing_kind
+from spinsim.operations import Packing
+from spinsim.packings import PACKINGS, PackingKind, executed_by, kinds, packing_kind
 from spinsim.packings.base import Table
 from spinsim.policies.base import PolicyContext
 from spinsim.profiling.probes import Probe

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from spinsim.buckets import PROMPT_TOKENS, prompt_passes
 from spinsim.cli import app
 from spinsim.costs.base import INTERPOLATED, MEASURED
-from spinsim.costs.buckets import PROMPT_TOKENS, prompt_passes
 from spinsim.costs.contention import USUAL_LAW, Demand
 from spinsim.costs.contention_fit import fit_law, groups_of
 from spinsim.costs.for_scenario import build_predictor
@@ -46,9 +46,9 @@ from spinsim.profiling.session import Session
 from spinsim.profiling.sharing import beside_points, probes_of, shared_subsets
 from spinsim.profiling.timing import Effort, sampled, timing_of
 from spinsim.profiling.workplace import Workplace
+from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies import profile as experiment
 from spinsim.studies.profile import profile
-from spinsim.studies.simulate import simulate_scenario
 from tests.validation.tiny_models import tiny_scenario
 
 TINY = Effort(seconds=0.0, fewest=1, most=1, warm=0, passes=1)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from spinsim.costs.buckets import LONG_QUERY
+from spinsim.buckets import LONG_QUERY
 from spinsim.errors import InputError
 from spinsim.runner.attention.parts import cut_rows, plan_cut
 from spinsim.runner.batch import AttentionBatch, Rows, whole_rows

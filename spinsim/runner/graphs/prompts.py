@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from spinsim.costs.buckets import (
+from spinsim.buckets import (
     PROMPT_TOKENS,
     bucket_prompt_rows,
     bucket_prompt_tokens,

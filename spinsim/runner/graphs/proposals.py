@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from spinsim.costs.buckets import bucket_rows, draft_step_shapes, row_buckets
+from spinsim.buckets import bucket_rows, draft_step_shapes, row_buckets
 from spinsim.runner import randomness
 from spinsim.runner.attention.kernels import use_kernel
 from spinsim.runner.batch import AttentionBatch, check_spans, upload_array

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from spinsim.costs.buckets import bucket_rows, bucket_tokens, row_buckets, token_buckets
+from spinsim.buckets import bucket_rows, bucket_tokens, row_buckets, token_buckets
 from spinsim.packings import packing_kind
 from spinsim.runner import randomness
 from spinsim.runner.acceptance_rule import distribution, verify_greedy, verify_sampled
