@@ -119,11 +119,21 @@ def replay(
 
 
 @exit_codes
-def report(folder: options.Folder, quiet: options.Quiet = False) -> None:
+def report(
+    folder: options.Folder,
+    cell: Annotated[
+        str | None, typer.Option(help="Key of a study's cell, or how it begins: opened as the page of a run.")
+    ] = None,
+    request_tracks: Annotated[
+        bool, typer.Option("--request-tracks", help="Also write a timeline with a track for each request.")
+    ] = False,
+    plugin: options.Plugin = None,
+    quiet: options.Quiet = False,
+) -> None:
     """Write a results folder's report.html again."""
     from spinsim import api
 
-    path = api.report(folder)
+    path = api.report(folder, cell=cell, request_tracks=request_tracks, plugins=plugin or ())
     if not quiet:
         typer.echo(str(path))
 

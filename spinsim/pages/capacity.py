@@ -14,7 +14,7 @@ def capacity_report(c: Capacity) -> str:
     """The page of a capacity search."""
     return page(
         "capacity.html",
-        **behind(c.rows),
+        **behind(c.rows, c.scenarios),
         title=f"capacity of {c.scenario}",
         kicker="capacity",
         heading=c.scenario,

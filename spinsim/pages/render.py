@@ -43,6 +43,7 @@ class Cell(NamedTuple):
     css: str = ""
     style: str = ""
     title: str = ""
+    href: str = ""
 
 
 class Drawn(NamedTuple):

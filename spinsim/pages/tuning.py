@@ -16,7 +16,7 @@ def tuning_report(t: Tuning) -> str:
     """The page of a search."""
     return page(
         "tuning.html",
-        **{**behind(t.rows), "behind": ()},
+        **behind(t.rows, t.scenarios),
         title=f"tuning of {t.scenario}",
         kicker="tuning",
         heading=t.scenario,

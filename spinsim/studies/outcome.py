@@ -12,6 +12,7 @@ from spinsim.lab.statistics import Interval
 from spinsim.lab.store import Store, write_atomically
 from spinsim.studies.capacity import Capacity
 from spinsim.studies.compare import Comparison
+from spinsim.studies.kept import Study, write_result
 from spinsim.studies.sweep import Sweep
 from spinsim.studies.tuning.tune import Tuning
 
@@ -131,21 +132,21 @@ def finish_comparison(store: Store, c: Comparison) -> Summary:
     from spinsim.pages.comparison import comparison_report  # matplotlib: half a second
 
     summary = comparison_summary(c)
-    return write_files(store, "comparison", c.rows, summary, lambda: comparison_report(c))
+    return _finish(store, "comparison", c, summary, lambda: comparison_report(c))
 
 
 def finish_sweep(store: Store, s: Sweep) -> Summary:
     """Write a sweep's files; returns its summary."""
     from spinsim.pages.sweep import sweep_report
 
-    return write_files(store, "sweep", s.rows, sweep_summary(s), lambda: sweep_report(s))
+    return _finish(store, "sweep", s, sweep_summary(s), lambda: sweep_report(s))
 
 
 def finish_capacity(store: Store, c: Capacity) -> Summary:
     """Write a capacity search's files; returns its summary."""
     from spinsim.pages.capacity import capacity_report
 
-    return write_files(store, "capacity", c.rows, capacity_summary(c), lambda: capacity_report(c))
+    return _finish(store, "capacity", c, capacity_summary(c), lambda: capacity_report(c))
 
 
 def finish_tuning(store: Store, t: Tuning) -> Summary:
@@ -155,11 +156,17 @@ def finish_tuning(store: Store, t: Tuning) -> Summary:
     if store.folder is not None:
         for winner in t.winners:
             write_atomically(store.folder / f"{winner.name}.yaml", winner.yaml)
-    return write_files(store, "trials", t.rows, tuning_summary(t), lambda: tuning_report(t))
+    return _finish(store, "trials", t, tuning_summary(t), lambda: tuning_report(t))
+
+
+def _finish(store: Store, name: str, result: Study, summary: Summary, report: Callable[[], str]) -> Summary:
+    if store.folder is not None:
+        write_result(store.folder, result)
+    return write_files(store, name, result.rows, summary, report)
 
 
 def write_files(
-    store: Store, name: str, rows: Sequence[Row], summary: Summary, report: Callable[[], str] | None
+    store: Store, name: str, rows: Sequence[Row], summary: Summary, report: Callable[[], str]
 ) -> Summary:
     """NAME.parquet, environment.json, report.html and, last, summary.json, where there is a folder."""
     if store.folder is not None:
@@ -167,8 +174,7 @@ def write_files(
 
         write_table(store.folder / f"{name}.parquet", rows)
         write_atomically(store.folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
-        if report is not None:
-            write_atomically(store.folder / "report.html", report())
+        write_atomically(store.folder / "report.html", report())
         text = json.dumps(summary, indent=2, allow_nan=False)
         write_atomically(store.folder / "summary.json", text + "\n")
     return summary

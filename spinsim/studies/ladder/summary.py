@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from spinsim.lab.rows import failures
-from spinsim.lab.store import Store
+from spinsim.lab.store import Store, write_atomically
 from spinsim.studies.ladder.ladder import Ladder, Step
 from spinsim.studies.outcome import interval, write_files
 
@@ -76,5 +76,13 @@ def _binds(summaries: Sequence[dict[str, Any]]) -> str | None:
 
 def finish_ladder(store: Store, found: Ladder) -> dict[str, Any]:
     """Write a ladder's files; returns its summary."""
+    from spinsim.pages.simulated_ladder import simulated_ladder_report  # matplotlib: half a second
+
     summary = ladder_summary(found)
-    return write_files(store, "ladder", found.rows, summary, None)
+    if store.folder is not None:
+        write_atomically(store.folder / "scenario.yaml", found.written)
+
+    def report() -> str:
+        return simulated_ladder_report(summary, found.written)
+
+    return write_files(store, "ladder", found.rows, summary, report)
