@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from spinsim.costs.base import KINDS as KINDS
+from spinsim.operations import KINDS as KINDS
 
 REASONS = ("", "batch limit", "memory")  # for which the next request waits; "" where none does
 COMPLETED, REJECTED, CANCELLED, UNFINISHED = "completed", "rejected", "cancelled", "unfinished"

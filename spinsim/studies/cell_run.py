@@ -39,4 +39,4 @@ def simulate_cell(folder: Path, key: str) -> Path:
 
 def opened(folder: Path) -> frozenset[str]:
     """Keys of the cells that have been simulated as runs."""
-    return frozenset(path.parent.name for path in (folder / RUNS).glob("*/report.html"))
+    return frozenset(path.parent.name for path in (folder / RUNS).glob("*/summary.json"))

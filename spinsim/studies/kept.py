@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from spinsim.errors import InputError
-from spinsim.lab.store import Store, experiment_kind, write_atomically
+from spinsim.files import write_atomically
+from spinsim.lab.store import Store, experiment_kind
 from spinsim.studies.capacity import Capacity
 from spinsim.studies.compare import Comparison
 from spinsim.studies.sweep import Sweep

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
+from spinsim.files import write_atomically
 from spinsim.lab.rows import failures
-from spinsim.lab.store import Store, write_atomically
+from spinsim.lab.store import Store
 from spinsim.studies.ladder.ladder import Ladder, Step
 from spinsim.studies.outcome import interval, write_files
 
@@ -74,15 +75,11 @@ def _binds(summaries: Sequence[dict[str, Any]]) -> str | None:
     return summaries[0]["held_back"].get("text") if summaries else None
 
 
-def finish_ladder(store: Store, found: Ladder) -> dict[str, Any]:
-    """Write a ladder's files; returns its summary."""
-    from spinsim.pages.simulated_ladder import simulated_ladder_report  # matplotlib: half a second
-
+def finish_ladder(
+    store: Store, found: Ladder, report: Callable[[dict[str, Any], str], str]
+) -> dict[str, Any]:
+    """Write a ladder's files, ``report`` its page from summary and scenario; returns its summary."""
     summary = ladder_summary(found)
     if store.folder is not None:
         write_atomically(store.folder / "scenario.yaml", found.written)
-
-    def report() -> str:
-        return simulated_ladder_report(summary, found.written)
-
-    return write_files(store, "ladder", found.rows, summary, report)
+    return write_files(store, "ladder", found.rows, summary, lambda: report(summary, found.written))
