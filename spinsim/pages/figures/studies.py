@@ -28,12 +28,14 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Lines of one metric; ``share``: in percent, ``log``: x on a logarithmic scale."""
+    """Lines of one metric; ``share``: in percent, ``log``: x on a logarithmic scale, ``mark``: an x
+    that a line is drawn at."""
 
     title: str
     series: Sequence[Series]
     log: bool = False
     share: bool = False
+    mark: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ def lines(name: str, panels: Sequence[Panel], x_label: str) -> Markup:
                 share = 1 - j / max(len(panel.series) - 1, 1) if len(panel.series) > 1 else 0.0
                 ax.plot(x, means, "o-", color=ink, markersize=2.4 + 2.2 * share, linewidth=1.1 + 1.5 * share)
                 tops.extend(v for v in high if np.isfinite(v))
+            if panel.mark is not None:
+                ax.axvline(panel.mark, color=colour("ink"), linewidth=0.8)
             if panel.log:
                 ax.set_xscale("log")
             elif all(float(at).is_integer() for series in panel.series for at in series.x):
