@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spinsim.pages.figures import studies
+from spinsim.pages.figures import parallel, studies
 from spinsim.pages.render import Drawn, Stat, page
 from spinsim.pages.run_terminal import NOTHING
 from spinsim.pages.search import gain_text, trials_text
@@ -10,6 +10,7 @@ from spinsim.pages.study_parts import bare, behind, changed, changed_spread, sho
 from spinsim.studies.tuning.tune import Tuning, Winner
 
 MOST_TRIALS = 400
+MOST_PARAMETERS = 8  # in figures
 
 
 def tuning_report(t: Tuning) -> str:
@@ -29,6 +30,8 @@ def tuning_report(t: Tuning) -> str:
         held_out=_held_out(t),
         search=_single(t) if len(t.objectives) == 1 else _front(t),
         better=[("left" if m.lower else "right", "down" if m.lower else "up") for m in t.objectives],
+        importances=_importances(t),
+        parallel=_parallel(t),
         winners=[
             (winner, [(key, value_text(v)) for key, v in winner.trial.parameters.items()])
             for winner in t.winners
@@ -93,6 +96,39 @@ def _front(t: Tuning) -> Drawn:
     ]
     front = [(across, up) for across, up, colour in points if colour == "s1"]
     return Drawn(studies.front(points, front, x.title, y.title))
+
+
+def _importances(t: Tuning) -> Drawn | None:
+    """What explains the trials' differences, a panel an objective; None where Optuna could not tell."""
+    if not t.importances:
+        return None
+    panels = []
+    for i, metric in enumerate(t.objectives):
+        ranked = sorted(t.importances.items(), key=lambda item: -item[1][i])[:MOST_PARAMETERS]
+        spans = [studies.Span(key.removeprefix("policies."), 100 * s[i], None, None) for key, s in ranked]
+        panels.append((f"{metric.title}: % explained", spans))
+    return Drawn(studies.bars("importances", panels))
+
+
+def _parallel(t: Tuning) -> Drawn | None:
+    """Every full trial as a line through its parameters and objectives; None for fewer than two."""
+    done = [trial for trial in t.trials if trial.values]
+    axes = [key for key in t.keys if len({str(trial.parameters.get(key)) for trial in done}) > 1]
+    if len(done) < 2 or not axes:
+        return None
+    chosen = {winner.trial.number for winner in t.winners}
+    lines = [
+        parallel.Line(
+            [
+                *(trial.parameters.get(key) for key in axes[:MOST_PARAMETERS]),
+                *(v * m.scale for v, m in zip(trial.values or (), t.objectives, strict=True)),
+            ],
+            trial.number in chosen,
+        )
+        for trial in done
+    ]
+    names = [*(key.rpartition(".")[2] for key in axes[:MOST_PARAMETERS]), *(m.title for m in t.objectives)]
+    return Drawn(parallel.parallel(names, lines), [("trials", "none"), ("chosen", "s1")])
 
 
 def _trials(t: Tuning) -> tuple[list[str], list[list[str]]]:

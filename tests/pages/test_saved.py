@@ -89,3 +89,19 @@ def test_a_track_for_each_request(tmp_path: Path) -> None:
     assert len(names) == len(run.requests["request"])
     rounds = [event for event in slices if "round" in event["args"]]
     assert len(rounds) == len(run.rounds["request"])
+
+
+def test_a_tuning_shows_what_matters_and_every_full_trial(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    plan = {"only": ("length", "limits"), "trials": 6, "seeds": 1, "confirm": 1, "fresh": 2}
+    done = api.tune(write_scenario(tmp_path), workers=0, out=tmp_path / "out", **plan)
+    shares = done.result.importances
+    assert set(shares) <= set(done.result.keys)
+    assert sum(share for (share,) in shares.values()) == pytest.approx(1)
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert "What matters" in text
+    assert "Parameters side by side" in text
+    drawn = text[text.index('aria-label="parallel"') :]
+    lines = drawn[: drawn.index("</svg>")].count("stroke: var(--none)")
+    full = [trial for trial in done.result.trials if trial.values]
+    assert lines == len(full) - len(done.result.winners)

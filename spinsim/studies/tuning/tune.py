@@ -49,6 +49,7 @@ class Tuning:
     held_out: str
     rows: tuple[Row, ...] = field(repr=False)
     scenarios: Mapping[str, str] = field(default_factory=dict, repr=False)  # resolved YAML by name
+    importances: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # shares by objective
 
 
 def tune(wanted: TunePlan, lab: Lab) -> Tuning:
@@ -110,6 +111,7 @@ def tune(wanted: TunePlan, lab: Lab) -> Tuning:
         split.held_out,
         (*search.rows, *rows),
         {loaded.scenario.name: resolved_yaml(loaded)},
+        search.importances(),
     )
 
 
