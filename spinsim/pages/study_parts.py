@@ -11,7 +11,7 @@ from spinsim.costs.base import LABELS
 from spinsim.lab.rows import Row, failures
 from spinsim.lab.statistics import Interval
 from spinsim.pages.run_terminal import NOTHING, lost_rows, number, percent
-from spinsim.pages.scenario_text import describe
+from spinsim.pages.scenario_text import describe, value_text
 from spinsim.results.few import FEW, requests_behind
 from spinsim.results.metrics import Metric, value
 from spinsim.studies.compare import Effect
@@ -120,7 +120,10 @@ def behind(rows: Sequence[Row], scenarios: Mapping[str, str]) -> dict[str, Any]:
     return {
         "scenarios": described(scenarios),
         "behind": [provenance(rows), *shortcomings(rows)],
-        "failed": failures(rows),
+        "failed": [
+            {**failed, "labels": {key: value_text(label) for key, label in failed["labels"].items()}}
+            for failed in failures(rows)
+        ],
         "cells": len(rows),
     }
 

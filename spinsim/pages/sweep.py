@@ -10,6 +10,7 @@ from spinsim.pages.figures import studies
 from spinsim.pages.figures.trade_off import Point, trade_off
 from spinsim.pages.palette import shade
 from spinsim.pages.render import Cell, Drawn, Stat, page
+from spinsim.pages.scenario_text import value_text
 from spinsim.pages.study_parts import (
     against,
     behind,
@@ -106,7 +107,9 @@ def _lines(s: Sweep, rows: Sequence[Row], x: str, groups: dict[str, list[Row]]) 
 
 def _named(axes: Sequence[str], key: Sequence[Any]) -> str:
     """``batch 4, tokens 3``: the last part of each axis, and its value."""
-    return ", ".join(f"{axis.rpartition('.')[2]} {label}" for axis, label in zip(axes, key, strict=True))
+    return ", ".join(
+        f"{axis.rpartition('.')[2]} {value_text(label)}" for axis, label in zip(axes, key, strict=True)
+    )
 
 
 def _best(s: Sweep, rows: Sequence[Row]) -> list[Stat]:
@@ -159,7 +162,11 @@ def _table(s: Sweep, rows: Sequence[Row], opened: Collection[str]) -> dict[str, 
     return {
         "header": [*(name.removeprefix("policies.") for name in s.axes), *(m.title for m in metrics), "cell"],
         "rows": [
-            [*map(str, key), *(mean_shown(metric, group) for metric in metrics), _cell(group[0].key, opened)]
+            [
+                *map(value_text, key),
+                *(mean_shown(metric, group) for metric in metrics),
+                _cell(group[0].key, opened),
+            ]
             for key, group in groups[:MOST_ROWS]
         ],
         "more": max(len(groups) - MOST_ROWS, 0),

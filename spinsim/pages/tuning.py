@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from spinsim.pages.figures import parallel, studies
-from spinsim.pages.render import Drawn, Stat, page
+from spinsim.pages.render import Cell, Drawn, Stat, page
 from spinsim.pages.run_terminal import NOTHING
+from spinsim.pages.scenario_text import value_text as words
 from spinsim.pages.search import gain_text, trials_text
 from spinsim.pages.study_parts import bare, behind, changed, changed_spread, shown, spread
 from spinsim.studies.tuning.tune import Tuning, Winner
@@ -131,17 +132,17 @@ def _parallel(t: Tuning) -> Drawn | None:
     return Drawn(parallel.parallel(names, lines), [("trials", "none"), ("chosen", "s1")])
 
 
-def _trials(t: Tuning) -> tuple[list[str], list[list[str]]]:
+def _trials(t: Tuning) -> tuple[list[str], list[list[str | Cell]]]:
     """The head and the rows of the table of trials."""
     keys = list(dict.fromkeys(key for trial in t.trials for key in trial.parameters))
-    rows = []
+    rows: list[list[str | Cell]] = []
     for trial in t.trials[:MOST_TRIALS]:
         values = trial.values or (None,) * len(t.objectives)
         rows.append([
             str(trial.number),
             *(value_text(trial.parameters.get(key)) for key in keys),
             *(shown(metric, value) for metric, value in zip(t.objectives, values, strict=True)),
-            trial.error or trial.state,
+            Cell(trial.error or trial.state, css="text"),
         ])  # fmt: skip
     titles = [metric.title for metric in t.objectives]
     return ["trial", *(key.removeprefix("policies.") for key in keys), *titles, ""], rows
@@ -149,4 +150,4 @@ def _trials(t: Tuning) -> tuple[list[str], list[list[str]]]:
 
 def value_text(value: object) -> str:
     """A parameter's value; a dash for none."""
-    return NOTHING if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return NOTHING if value is None else f"{value:.4g}" if isinstance(value, float) else words(value)

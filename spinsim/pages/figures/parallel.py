@@ -24,6 +24,8 @@ def parallel(names: Sequence[str], lines: Sequence[Line]) -> Markup:
     """Parallel coordinates: an upright axis for each of ``names``, a line through them for each trial."""
     scales = [_heights([line.values[i] for line in lines]) for i in range(len(names))]
 
+    behind = {"facecolor": colour("paper"), "edgecolor": "none", "pad": 0.8, "alpha": 0.8}
+
     def draw(axes: list[Axes]) -> None:
         (ax,) = axes
         ax.set_axis_off()
@@ -48,7 +50,7 @@ def parallel(names: Sequence[str], lines: Sequence[Line]) -> Markup:
             for text, height in _labels(scale):
                 ax.annotate(
                     text, (i, height), (shift, 0), textcoords="offset points", size=6.8, va="center", ha=side,
-                    color=colour("muted"),
+                    color=colour("muted"), bbox=behind,
                 )  # fmt: skip
         ax.set_xlim(-0.02, len(names) - 0.98)
         ax.set_ylim(-0.12, 1.3)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from spinsim.pages.figures.canvas import colour, drawing, percent_axis, plain, shares, tidy
 from spinsim.pages.figures.canvas import panels as separate
@@ -74,6 +74,7 @@ def lines(name: str, panels: Sequence[Panel], x_label: str) -> Markup:
                 ax.axvline(panel.mark, color=colour("ink"), linewidth=0.8)
             if panel.log:
                 ax.set_xscale("log")
+                ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             elif all(float(at).is_integer() for series in panel.series for at in series.x):
                 ax.xaxis.set_major_locator(MaxNLocator(7, integer=True))
             ax.set_ylim(0, max(tops) * 1.08 or 1.0)
