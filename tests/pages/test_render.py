@@ -50,7 +50,13 @@ def test_a_name_that_a_template_uses_must_be_given() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "parts"), [("12.3 ms", ("12.3", "ms")), ("1.2x", ("1.2x", "")), ("3 of 4 ms", ("3 of 4", "ms"))]
+    ("value", "parts"),
+    [
+        ("12.3 ms", ("12.3", "ms")),
+        ("1.2x", ("1.2x", "")),
+        ("3 of 4 ms", ("3 of 4", "ms")),
+        ("3 of 4", ("3 of 4", "")),
+    ],
 )
 def test_a_unit_is_set_small(value: str, parts: tuple[str, str]) -> None:
     assert Stat(value, "", "").parts == parts
