@@ -5,7 +5,7 @@ The number of such processes is the depth of the pipeline: while one verifies, a
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from operator import add
 from typing import Any
 
@@ -17,7 +17,7 @@ from spinsim.engine.engine import Engine
 from spinsim.engine.preemption import reserve_memory
 from spinsim.engine.session import READY, Session
 from spinsim.operations import Completed, Packing, ProposeOutcome, Verify, VerifyOutcome
-from spinsim.policies.base import Feedback
+from spinsim.policies.base import Feedback, RequestView
 
 VERIFY = rec.KINDS.index("verify")
 
@@ -58,6 +58,7 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
             view.matched, view.offered = engine.lookups.at(view.id, view.generated)
     drafts = settle_drafts(engine, index, batch, policies.selector.assign(views))
     lengths = policies.length.lengths(views, drafts)
+    chosen = drafts if engine.lookups is None else drafts.copy()
     proposals, catch_up_tokens = speculate(engine, index, batch, requests, contexts, drafts, lengths)
     draft_s = [0.0] * len(batch)
     # Backwards: a lane ends its last proposal last, and who waited for it finds the others there.
@@ -92,8 +93,16 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
     feedback = Feedback(views, drafts, lengths, accepted, committed, draft_s, round_s)
     if engine.lookups is not None:
         agreed = map(engine.lookups.agreed, requests, positions, committed)
-        feedback = feedback._replace(agreed=list(agreed))
+        feedback = feedback._replace(agreed=list(agreed), drafts=credited(views, chosen, drafts))
     learn(engine, batch, feedback, now_ns)
+
+
+def credited(views: Sequence[RequestView], chosen: Sequence[int], used: Sequence[int]) -> list[int]:
+    """The drafts that a round tells of: a lookup that had nothing on offer was chosen all the same."""
+    return [
+        choice if choice >= 0 and view.offered[choice] == 0 else draft
+        for view, choice, draft in zip(views, chosen, used, strict=True)
+    ]
 
 
 def commit(
