@@ -14,6 +14,7 @@ from spinsim.errors import InputError
 _ROOMS = (
     "acceptance",
     "costs",
+    "drafters",
     "engine",
     "policies",
     "results",
