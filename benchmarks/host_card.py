@@ -42,8 +42,7 @@ from spinsim.scenario_file import LoadedScenario, load
 from spinsim.studies.profile import measure_fixed
 from spinsim.studies.validation.folder import Folder
 from spinsim.studies.validation.live_cells import run_live
-from spinsim.studies.validation.options import Options
-from spinsim.studies.validation.plan import plan
+from spinsim.studies.validation.plan import Options, plan
 from spinsim.studies.validation.validate import again
 
 SCHEMA = "spinsim.host-card/1"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass
 
@@ -12,8 +12,8 @@ from spinsim.errors import InputError
 from spinsim.lab.cell import Cell
 from spinsim.lab.pool import Pool
 from spinsim.lab.store import Outcome, Store
+from spinsim.progress import Progress
 
-Progress = Callable[[str, float, float], None]
 ATTEMPTS = 3  # of a cell, before it is reported as failed
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from spinsim.live.executor import LaneDevice, TorchExecutor
 from spinsim.live.load import Models, load_models, torch_device
 from spinsim.live.paging import Paging
 from spinsim.policies.build import KINDS
+from spinsim.progress import Progress
 from spinsim.runner.eager import ModelRunner
 from spinsim.runner.for_model import make_runner
 from spinsim.runner.graphs.runner import GraphedRunner
@@ -24,7 +25,6 @@ from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.sampling import Sampling
 from spinsim.scenario import Scenario
 
-Progress = Callable[[str, float, float], None]
 TARGET = "target"
 CPU_BUDGET_BYTES = 4 * 2**30  # K/V on a CPU: a fixed share of the host's memory, since runs there are small
 

@@ -108,9 +108,10 @@ class Feedback(NamedTuple):
 
     ``draft_s[i]``: seconds that the row's proposal operation took (0 for NO_DRAFT).
     ``round_s``: seconds from the assignment to the commit. ``committed`` counts the target's own
-    token and stops at the end of the output. ``agreed[i][draft]``: how many of the committed tokens a draft
-    that looks its proposals up would have proposed, in a row, chosen or not; NOT_LOOKED_UP for models, and
-    empty where no draft looks anything up.
+    token and stops at the end of the output. A draft that looks its proposals up and had none is in
+    ``drafts`` all the same, with length 0. ``agreed[i][draft]``: how many of the committed tokens such a
+    draft would have proposed, in a row, chosen or not; NOT_LOOKED_UP for models, and empty where no draft
+    looks anything up.
     """
 
     requests: Sequence[RequestView]

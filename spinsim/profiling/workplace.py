@@ -39,7 +39,7 @@ from spinsim.profiling.rehearsal import (
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.scenario import PolicyChoice, RooflineCosts, Scenario
-from spinsim.serving import Layout, engine_settings, lay_out, policies_for
+from spinsim.serving import Layout, assemble, lay_out
 
 REHEARSED_TOKENS = 96  # of an output in a rehearsal
 THINKERS = ("spin", "joint")  # selectors whose thinking every full profile knows, beside one fixed draft
@@ -207,11 +207,9 @@ class Workplace:
         policies = self.scenario.policies.model_copy(update=changed)
         scenario = self.scenario.model_copy(update={"policies": policies})
         return Orchestration(
-            self.layout.lanes,
-            tuple(scenario.models.drafts),
-            engine_settings(scenario, self.layout, self.deployment.kv_tokens),
-            lambda: policies_for(scenario, self.layout, predictor, self.base_dir),
+            lambda: assemble(scenario, self.base_dir, predictor, self.deployment.kv_tokens),
             self.deployment.paging,
+            scenario.limits.context_tokens,
         )
 
 

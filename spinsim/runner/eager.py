@@ -27,9 +27,9 @@ from spinsim.runner.acceptance_rule import Judged, distribution, verify_greedy, 
 from spinsim.runner.attention.kernels import require_kernel, use_kernel
 from spinsim.runner.batch import Rows, build_batch, upload_array
 from spinsim.runner.decoder import Decoder
+from spinsim.runner.device import on
 from spinsim.runner.graphs.buffers import Array, wait
 from spinsim.runner.kv import SlotCache
-from spinsim.runner.placing import on
 from spinsim.runner.sampling import GREEDY, Sampling, choose
 
 TokenLists = Sequence[Sequence[int]]

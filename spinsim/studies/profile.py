@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,9 @@ from spinsim.profiling.session import Session
 from spinsim.profiling.sharing import beside_points, probes_of, shared_subsets, usual_rows
 from spinsim.profiling.timing import QUICK, Effort
 from spinsim.profiling.workplace import Workplace
+from spinsim.progress import Progress
 from spinsim.scenario import PolicyChoice, Scenario
 from spinsim.scenario_file import LoadedScenario
-
-Progress = Callable[[str, float, float], None]
 
 QUICK_S, FULL_S = 45.0, 300.0
 REHEARSING = 0.2  # of the time: for short runs with each selector, once the rest is known

@@ -19,8 +19,6 @@ from spinsim.runner.attention.parts import cut_rows, plan_cut, whole_rows
 from spinsim.runner.batch import AttentionBatch, Rows
 from spinsim.runner.kv import SLOT_UNIT, SlotCache, round_up
 
-RAGGED = ("auto", "triton", "flash", "flashinfer")
-
 
 def flash_works(cache: SlotCache) -> bool:
     """Can torch's flash kernel read this cache?"""

@@ -16,6 +16,7 @@ from spinsim.runner.batch import AttentionBatch, Pieces, Rows, check_spans, padd
 from spinsim.runner.decoder import Decoder
 from spinsim.runner.graphs.buffers import Array, Inbox, Outbox, wait
 from spinsim.runner.graphs.capture import Recorder, Replay
+from spinsim.runner.graphs.passes import RecordedPasses
 from spinsim.runner.graphs.token_map import spans
 from spinsim.runner.kv import SlotCache
 from spinsim.runner.sampling import Sampling
@@ -30,18 +31,11 @@ class Key(NamedTuple):
     pieces: int
 
 
-class Pass(NamedTuple):
-    """A recorded verification, and FlashInfer's plan where it runs through that."""
-
-    replay: Replay
-    flashinfer: FlashInferPass | None
-
-
 FIELDS = ("slots", "last", "contexts", "lengths", "requests")
 SPARE = np.array((0, 0, 1, -1, 0))[:, None]  # of each field in a row that is not there
 
 
-class VerificationGraphs:
+class VerificationGraphs(RecordedPasses[Key]):
     """Verification of up to ``max_rows`` rows with up to ``max_length`` proposals each.
 
     From what the host says of the rows a pass works out where everything lies; its result is
@@ -63,10 +57,9 @@ class VerificationGraphs:
         scale: float,
         kernel: str = "auto",
     ) -> None:
-        self.decoder, self.cache, self.recorder = decoder, cache, recorder
-        self.sampling, self.kernel = sampling._replace(requests=()), kernel
+        super().__init__(decoder, cache, recorder, max_rows=max_rows, sampling=sampling, kernel=kernel)
         self.heads, self.scale = heads, scale
-        self.rows, self.max_rows, self.length = bucket_rows(max_rows), max_rows, max_length
+        self.rows, self.length = bucket_rows(max_rows), max_length
         shapes = {"rows": (len(FIELDS), self.rows), "proposals": (self.rows, max_length), "piece": (1,)}
         self.inbox = Inbox(shapes, cache.device)
         self.outbox = Outbox((self.rows, max_length + 2), cache.device)
@@ -74,7 +67,7 @@ class VerificationGraphs:
         if not sampling.greedy:
             shape = (self.rows, max_length, vocabulary)
             self.probabilities = torch.zeros(shape, dtype=torch.float32, device=cache.device)
-        self.passes: dict[Key, Pass] = {}
+        self.flashinfer: dict[Key, FlashInferPass] = {}  # its plans, where passes run through it
         self._workspace: torch.Tensor | None = None
 
     def keys(self, kinds: Sequence[str]) -> list[Key]:
@@ -93,37 +86,32 @@ class VerificationGraphs:
 
     def capture(self, kinds: Sequence[str], progress: Callable[[], None]) -> None:
         """Records every shape of :meth:`keys`, largest first."""
-        for key in self.keys(kinds):
-            self._pass(key)
-            progress()
+        self.record(self.keys(kinds), progress)
 
     def fits(self, rows: int, length: int, sampling: Sampling) -> bool:
         """Can a verification of this size and kind be replayed?"""
-        fits = 0 < rows <= self.max_rows and length <= self.length
-        return fits and sampling._replace(requests=()) == self.sampling
+        return self.takes(rows, sampling) and length <= self.length
 
-    def _pass(self, key: Key) -> Pass:
-        found = self.passes.get(key)
-        if found is None:
-            found = self.passes[key] = self._record(key)
-        return found
-
-    def _record(self, key: Key) -> Pass:
-        # Recording runs the pass: on no rows at all.
+    def _blank(self) -> None:
         self.inbox.host["rows"][:] = SPARE
         self.inbox.host["piece"][0] = self.cache.slot_tokens
-        flashinfer = None
-        if key.kind == "ragged" and self.kernel == "flashinfer":
-            if self._workspace is None:
-                self._workspace = FlashInferPass.workspace(self.cache.device)
-            flashinfer = FlashInferPass(
-                self.cache, self.heads, self.scale, key.rows, key.tokens, self.length + 1, self._workspace
-            )
-        function = self._function(key, flashinfer)
-        replay = self.recorder.record(function, fetch=self.inbox.fetch, send=self.outbox.send)
-        return Pass(replay, flashinfer)
 
-    def _function(self, key: Key, flashinfer: FlashInferPass | None) -> Replay:
+    def _send(self, key: Key) -> Replay:
+        return self.outbox.send
+
+    def _planned(self, key: Key) -> FlashInferPass | None:
+        """FlashInfer's plan of a new shape, where it is to run through that."""
+        if key.kind != "ragged" or self.kernel != "flashinfer":
+            return None
+        if self._workspace is None:
+            self._workspace = FlashInferPass.workspace(self.cache.device)
+        self.flashinfer[key] = FlashInferPass(
+            self.cache, self.heads, self.scale, key.rows, key.tokens, self.length + 1, self._workspace
+        )
+        return self.flashinfer[key]
+
+    def _function(self, key: Key) -> Replay:
+        flashinfer = self._planned(key)
         rows, width, cache = key.rows, self.length + 1, self.cache
         table = self.inbox.device
         slots, last, contexts, lengths, requests = (field[:rows] for field in table["rows"])
@@ -185,11 +173,11 @@ class VerificationGraphs:
 
         Raises ValueError where a row leaves its slot.
         """
-        found = self.prepare(slots, last, contexts, lengths, tokens, kind, piece, requests)
+        replay = self.prepare(slots, last, contexts, lengths, tokens, kind, piece, requests)
         if self.probabilities is not None and probabilities is not None:
             count, drafted = len(slots), min(probabilities.shape[1], self.length)
             self.probabilities[:count, :drafted].copy_(probabilities[:, :drafted], non_blocking=True)
-        found.replay()
+        replay()
         wait(self.cache.device)
         return self.outbox.host[: len(slots)]
 
@@ -203,7 +191,7 @@ class VerificationGraphs:
         kind: str,
         piece: int,
         requests: Sequence[int],
-    ) -> Pass:
+    ) -> Replay:
         """The pass for these rows, its inbox filled. ``tokens``: the proposals ``[R, K]``."""
         count = len(slots)
         ends = [context + length for context, length in zip(contexts, lengths, strict=True)]
@@ -212,7 +200,7 @@ class VerificationGraphs:
         if kind == "padded":
             length = min(max(piece, *ends), self.cache.slot_tokens)
         key = self._key(kind, count, sum(lengths) + count, sum(-(-end // length) for end in ends))
-        found = self._pass(key)
+        replay = self.graph(key)
         host = self.inbox.host
         rows = host["rows"]
         rows[:, :count] = np.array((slots, last, contexts, lengths, requests or slots))
@@ -220,11 +208,11 @@ class VerificationGraphs:
         drafted = min(tokens.shape[1], self.length)
         host["proposals"][:count, :drafted] = tokens[:, :drafted]
         host["piece"][0] = length
-        if found.flashinfer is not None:
+        if (flashinfer := self.flashinfer.get(key)) is not None:
             empty = [0] * (key.rows - count)
             news = [drafted + 1 for drafted in lengths]
-            found.flashinfer.plan(Rows([*slots, *empty], [*news, *empty], [*ends, *empty]))
-        return found
+            flashinfer.plan(Rows([*slots, *empty], [*news, *empty], [*ends, *empty]))
+        return replay
 
     def _key(self, kind: str, count: int, tokens: int, pieces: int) -> Key:
         rows = bucket_rows(count)
