@@ -6,7 +6,7 @@ import json
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spinsim.errors import InputError
 from spinsim.lab.cell import Cell
@@ -39,7 +39,7 @@ class Lab:
         done = len(found)
         self._report(phase, done, len(unique))
         for outcome in work.outcomes():
-            self.store.put(outcome)
+            self.store.put(replace(outcome, scenario=unique[outcome.key].scenario))
             found[outcome.key] = outcome
             done += 1
             self._report(phase, done, len(unique))

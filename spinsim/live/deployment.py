@@ -15,6 +15,7 @@ from spinsim.errors import InputError
 from spinsim.live.executor import LaneDevice, TorchExecutor
 from spinsim.live.load import Models, load_models, torch_device
 from spinsim.live.paging import Paging
+from spinsim.packings import executed_by
 from spinsim.policies.build import KINDS
 from spinsim.progress import Progress
 from spinsim.runner.eager import ModelRunner
@@ -112,7 +113,7 @@ def deploy(
     for name, runner in runners.items():
         if name != TARGET and isinstance(runner, GraphedRunner):
             runner.recorder.priority = draft_priority
-    _capture(runners, packings or (scenario.policies.packing.name,), _predicts(scenario), progress)
+    _capture(runners, packings or executed_by(scenario.policies.packing.name), _predicts(scenario), progress)
     target = runners.pop(TARGET)
     tokens = {name: layout.tokens(scenario.limits.context_tokens) for name, layout in layouts.items()}
     slots = {name: layout.slots for name, layout in layouts.items()}

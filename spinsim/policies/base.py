@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from spinsim.acceptance.field import AcceptanceField
 from spinsim.acceptance.lookups import NOT_LOOKED_UP as NOT_LOOKED_UP
 from spinsim.costs.base import Predictor
-from spinsim.operations import Packing
+from spinsim.packings.base import PackingPolicy as PackingPolicy
 
 NO_DRAFT = -1  # the arm on which a request only decodes
 
@@ -155,14 +155,6 @@ class LengthPolicy(Protocol):
     def observe(self, feedback: Feedback) -> None: ...
 
     def forget(self, request: int) -> None: ...
-
-
-class PackingPolicy(Protocol):
-    """How the rows of one verification share a tensor."""
-
-    def plan(self, kv_tokens: Sequence[int], query_tokens: Sequence[int]) -> Packing:
-        """``kv_tokens[i]`` cached tokens plus this round's queries; ``query_tokens[i]`` new ones."""
-        ...
 
 
 class PipelinePolicy(Protocol):

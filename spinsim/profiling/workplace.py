@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from spinsim.buckets import PROMPT_TOKENS
 from spinsim.costs.base import Predictor
-from spinsim.costs.buckets import PROMPT_TOKENS
 from spinsim.costs.for_scenario import (
     build_profiled,
     build_roofline,
@@ -16,13 +16,14 @@ from spinsim.costs.for_scenario import (
     target_hardware,
     target_shape,
 )
-from spinsim.costs.profiled.profile import PACKINGS, SCHEMA, Point, Profile, ProfiledModel
+from spinsim.costs.profiled.profile import SCHEMA, Point, Profile, ProfiledModel
 from spinsim.costs.roofline import RooflineLoads
 from spinsim.costs.sheets.shapes import ModelShape
 from spinsim.drafters.for_scenario import models_alone
 from spinsim.errors import InputError
 from spinsim.live.deployment import Deployment
 from spinsim.live.quiet_interpreter import quiet
+from spinsim.packings import kinds
 from spinsim.policies.build import KINDS
 from spinsim.profiling.bench import Bench
 from spinsim.profiling.design import Design, Range, design
@@ -114,14 +115,14 @@ class Workplace:
                 f"{missing[0]} is not in it; a profile of this scenario's models", key="models", file=file
             )
 
-    def design(self, *, quick: bool, packings: tuple[str, ...] = PACKINGS) -> Design:
+    def design(self, *, quick: bool, packings: tuple[str, ...] | None = None) -> Design:
         """Probes of the scenario's models within its limits."""
         limits = self.scenario.limits
         return design(
             self.subject.target,
             self.subject.drafts,
             Range(self.batch, limits.context_tokens, limits.max_length, limits.prefill_chunk_tokens),
-            packings,
+            packings or kinds(),
             graphs=dict.fromkeys(self.subject.models, self.graphs),
             prompt_graphs=self.prompt_graphs,
             quick=quick,

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from spinsim.packings.ragged import NAME as RAGGED
 from spinsim.runner import randomness
 from spinsim.runner.acceptance_rule import Judged, distribution, verify_greedy, verify_sampled
 from spinsim.runner.attention.kernels import require_kernel, use_kernel
@@ -111,7 +112,7 @@ class ModelRunner:
         self,
         tokens: torch.Tensor,
         rows: Rows,
-        kind: str = "ragged",
+        kind: str = RAGGED,
         piece: int = 0,
         chosen: torch.Tensor | None = None,
     ) -> torch.Tensor:
@@ -219,7 +220,7 @@ class ModelRunner:
         lengths: Sequence[int],
         tokens: Array,
         probabilities: torch.Tensor | None = None,
-        kind: str = "ragged",
+        kind: str = RAGGED,
         piece: int = 0,
         sampling: Sampling = GREEDY,
     ) -> Verified:

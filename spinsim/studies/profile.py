@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spinsim.costs.profiled.profile import PACKINGS, Profile, Repeat, read_profile, write_profile
+from spinsim.costs.profiled.profile import Profile, Repeat, read_profile, write_profile
 from spinsim.errors import InputError
 from spinsim.live.deployment import deploy
 from spinsim.live.load import other_hardware
+from spinsim.packings import kinds
 from spinsim.profiling.adaptive import fits_of, report, report_of_lanes
 from spinsim.profiling.bench import USUAL_LENGTH
 from spinsim.profiling.drift import Drift, drifted
@@ -52,7 +53,7 @@ def profile(
     resume: bool = False,
     force: bool = False,
     budget_s: float | None = None,
-    packings: tuple[str, ...] = PACKINGS,
+    packings: tuple[str, ...] | None = None,
     progress: Progress | None = None,
 ) -> Profiled:
     """Deploy the scenario's models, measure, and write the profile as it grows.
@@ -70,6 +71,7 @@ def profile(
             "exists already; --resume goes on with it, --force begins anew, --out names another file",
             file=str(path),
         )
+    packings = packings or kinds()
     deployment = deploy(scenario, loaded.base_dir, progress, packings=packings)
     path.parent.mkdir(parents=True, exist_ok=True)
     with Workplace(scenario, loaded.base_dir, deployment) as place:

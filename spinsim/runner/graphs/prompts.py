@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from spinsim.costs.buckets import (
+from spinsim.buckets import (
     PROMPT_TOKENS,
     bucket_prompt_rows,
     bucket_prompt_tokens,
@@ -138,7 +138,6 @@ class PromptGraphs(RecordedPasses[Key]):
             found = spans(slots, begins, news, total, self.cache)
             batch = AttentionBatch(
                 self.cache,
-                "ragged",
                 found.write,
                 found.slots,
                 found.starts,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from spinsim.costs.buckets import bucket_rows, draft_step_shapes, row_buckets
+from spinsim.buckets import bucket_rows, draft_step_shapes, row_buckets
 from spinsim.runner import randomness
 from spinsim.runner.attention.kernels import use_kernel
 from spinsim.runner.batch import AttentionBatch, check_spans, upload_array
@@ -112,9 +112,7 @@ class ProposalGraphs(RecordedPasses[Key]):
                 positions, write = plan.places.index_select(0, at)[0, :, :rows]
                 tokens = self.current[:rows]
             slots, kv_lens = plan.rows.index_select(0, at)[0, :, :rows]
-            batch = AttentionBatch(
-                self.cache, "ragged", write, slots, starts, kv_lens, new, self.cache.slot_tokens
-            )
+            batch = AttentionBatch(self.cache, write, slots, starts, kv_lens, new, self.cache.slot_tokens)
             logits = self.decoder(tokens, positions, use_kernel(batch, self.kernel), ends)
             requests = field["requests"][:rows]
             drawn, spread = choose(logits, self.sampling, requests, kv_lens.long(), randomness.PROPOSE)

@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from spinsim.costs.buckets import bucket_rows, bucket_tokens, row_buckets, token_buckets
+from spinsim.buckets import bucket_rows, bucket_tokens, row_buckets, token_buckets
+from spinsim.packings import packing_kind
 from spinsim.runner import randomness
 from spinsim.runner.acceptance_rule import distribution, verify_greedy, verify_sampled
 from spinsim.runner.attention.kernels import FlashInferPass, use_kernel
-from spinsim.runner.batch import AttentionBatch, Pieces, Rows, check_spans, padded_rows
+from spinsim.runner.batch import AttentionBatch, Rows, check_spans, pieces_of
 from spinsim.runner.decoder import Decoder
 from spinsim.runner.graphs.buffers import Array, Inbox, Outbox, wait
 from spinsim.runner.graphs.capture import Recorder, Replay
@@ -71,7 +72,7 @@ class VerificationGraphs(RecordedPasses[Key]):
         self._workspace: torch.Tensor | None = None
 
     def keys(self, kinds: Sequence[str]) -> list[Key]:
-        """The shapes to capture before a run. Decomposed: up to two pieces a row on average."""
+        """The shapes to capture before a run, with as many pieces a row as each packing says."""
         found, below = [], 0
         for rows in row_buckets(self.max_rows):
             fewest = bucket_tokens(below + 1)
@@ -80,8 +81,7 @@ class VerificationGraphs(RecordedPasses[Key]):
                 if tokens < fewest:
                     continue
                 for kind in kinds:
-                    factors = (1, 2) if kind == "decomposed" else (1,)
-                    found += [Key(kind, rows, tokens, rows * f * (kind != "ragged")) for f in factors]
+                    found += [Key(kind, rows, tokens, rows * a_row) for a_row in packing_kind(kind).captured]
         return sorted(set(found), key=lambda key: (-key.tokens, key))
 
     def capture(self, kinds: Sequence[str], progress: Callable[[], None]) -> None:
@@ -101,7 +101,7 @@ class VerificationGraphs(RecordedPasses[Key]):
 
     def _planned(self, key: Key) -> FlashInferPass | None:
         """FlashInfer's plan of a new shape, where it is to run through that."""
-        if key.kind != "ragged" or self.kernel != "flashinfer":
+        if key.pieces or self.kernel != "flashinfer":
             return None
         if self._workspace is None:
             self._workspace = FlashInferPass.workspace(self.cache.device)
@@ -124,14 +124,13 @@ class VerificationGraphs(RecordedPasses[Key]):
             packed = torch.cat((last[:, None], proposals), 1)[found.row, found.column]
             batch = AttentionBatch(
                 cache=cache,
-                kind=key.kind,
                 write=found.write,
                 slots=found.slots,
                 query_starts=found.starts,
                 kv_lens=found.kv_lens,
                 max_query=width,
                 max_kv=cache.slot_tokens,
-                pieces=device_pieces(key.kind, key.pieces, found.kv_lens, table["piece"], cache.slot_tokens),
+                pieces=pieces_of(key.kind, found.kv_lens, table["piece"], key.pieces, cache.slot_tokens),
                 backend=flashinfer,
             )
             logits = self.decoder(packed, found.positions, use_kernel(batch, self.kernel))
@@ -196,10 +195,10 @@ class VerificationGraphs(RecordedPasses[Key]):
         count = len(slots)
         ends = [context + length for context, length in zip(contexts, lengths, strict=True)]
         check_spans(slots, [context - 1 for context in contexts], ends, self.cache)
-        length = max(1, piece)
-        if kind == "padded":
-            length = min(max(piece, *ends), self.cache.slot_tokens)
-        key = self._key(kind, count, sum(lengths) + count, sum(-(-end // length) for end in ends))
+        packing = packing_kind(kind)
+        length = packing.length(piece, max(ends), self.cache.slot_tokens)
+        executed, pieces = bucket_rows(count), packing.pieces(ends, length)
+        key = Key(kind, executed, bucket_tokens(sum(lengths) + count), -(-pieces // executed) * executed)
         replay = self.graph(key)
         host = self.inbox.host
         rows = host["rows"]
@@ -213,33 +212,3 @@ class VerificationGraphs(RecordedPasses[Key]):
             news = [drafted + 1 for drafted in lengths]
             flashinfer.plan(Rows([*slots, *empty], [*news, *empty], [*ends, *empty]))
         return replay
-
-    def _key(self, kind: str, count: int, tokens: int, pieces: int) -> Key:
-        rows = bucket_rows(count)
-        if kind != "decomposed":
-            pieces = rows if kind == "padded" else 0
-        return Key(kind, rows, bucket_tokens(tokens), -(-pieces // rows) * rows)
-
-
-def device_pieces(
-    kind: str, width: int, kv_lens: torch.Tensor, length: torch.Tensor, slot_tokens: int
-) -> Pieces | None:
-    """The packing's table of ``width`` pieces of ``length`` (a tensor of one) tokens; None when ragged."""
-    if kind == "ragged":
-        return None
-    if kind == "padded":
-        return padded_rows(kv_lens, length, slot_tokens)
-    at = torch.arange(width, dtype=torch.int32, device=kv_lens.device)
-    until = ((kv_lens + length - 1) // length).cumsum(0)
-    first = torch.cat((until.new_zeros(1), until))
-    row = torch.searchsorted(until, at.long(), right=True)
-    real = row < len(kv_lens)
-    start = (at - first[row]) * length
-    return Pieces(
-        row.where(real, -1).int(),
-        start.where(real, 0).int(),
-        (start + length).where(real, 0).int(),
-        first.int(),
-        slot_tokens,
-        width,
-    )
