@@ -117,9 +117,9 @@ def run_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     return (out / "report.html").as_uri()
 
 
-SHARES = """[...document.querySelectorAll('table')].find(t => t.tHead.textContent.startsWith('draft'))
-  .tBodies[0].querySelectorAll('tr').values()
-  .map(r => [r.cells[0].textContent, r.cells[6].textContent]).toArray()"""
+SHARES = """[...[...document.querySelectorAll('table')]
+  .find(t => t.tHead.textContent.startsWith('draft')).tBodies[0].rows]
+  .map(r => [r.cells[0].textContent, r.cells[6].textContent])"""
 
 
 def test_a_click_sorts_a_table_and_another_turns_it_round(tab: Browser, run_page: str) -> None:
