@@ -14,7 +14,7 @@ from spinsim.costs.links import Link, link_between
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.profiled.profile import Profile, read_profile
 from spinsim.costs.roofline import RooflineLoads, RooflinePredictor
-from spinsim.costs.sheets.hardware import Hardware
+from spinsim.costs.sheets.hardware import UNCOMPARED, Hardware
 from spinsim.costs.sheets.own_hardware import hardware_sheet
 from spinsim.costs.sheets.shapes import ModelShape, shape_of
 from spinsim.errors import InputError
@@ -243,11 +243,13 @@ def build_roofline(
         devices=len(placement.target),
         graphs=costs.graphs,
         efficiency=costs.efficiency,
+        quantization=models.target.quantization or "",
+        kv_fp8=scenario.kv.dtype == "fp8",
     )
     drafts = []
-    _require_priced(scenario, shape, "models.target.shape")
+    _require_priced(shape, "models.target.shape")
     for name, draft_shape in draft_shapes(scenario, base_dir).items():
-        _require_priced(scenario, draft_shape, f"models.drafts.{name}.shape")
+        _require_priced(draft_shape, f"models.drafts.{name}.shape")
         sheet = device_hardware(scenario, draft_device(scenario, name), f"placement.drafts.{name}")
         drafts.append(
             PassCosts(
@@ -256,16 +258,40 @@ def build_roofline(
                 sheet,
                 graphs=costs.graphs,
                 efficiency=costs.efficiency,
+                quantization=models.drafts[name].quantization or "",
+                kv_fp8=scenario.kv.dtype == "fp8",
             )
         )
     return RooflinePredictor(target, drafts, scenario_link(scenario, shape.vocab), costs.slowdown)
 
 
-def _require_priced(scenario: Scenario, shape: ModelShape, key: str) -> None:
+def _require_priced(shape: ModelShape, key: str) -> None:
     """Raises InputError where passes of this shape have no cost model."""
-    why = shape.without_cost_model(scenario.limits.context_tokens)
+    why = shape.without_cost_model()
     if why:
-        raise InputError(f"{shape.name} {why}; a dense model with attention to all tokens", key=key)
+        raise InputError(f"{shape.name} {why}", key=key)
+
+
+def never_compared(scenario: Scenario, base_dir: str | Path | None = None) -> tuple[str, ...]:
+    """What of a scenario's costs comes from laws or sheets that no run of ours was ever compared with.
+
+    Nothing where costs are measured, or are the user's own.
+    """
+    if not isinstance(scenario.costs, RooflineCosts):
+        return ()
+    context = scenario.limits.context_tokens
+    models = {"target": (target_shape(scenario, base_dir), scenario.models.target)}
+    drafts = draft_shapes(scenario, base_dir)
+    models.update((name, (shape, scenario.models.drafts[name])) for name, shape in drafts.items())
+    found = [
+        f"{name}: {what}"
+        for name, (shape, spec) in models.items()
+        for what in shape.never_compared(context, spec.quantization or "")
+    ]
+    if scenario.kv.dtype == "fp8":
+        found.append("K and V in fp8")
+    sheets = {spec.hardware_name: None for spec in scenario.devices.values()}
+    return (*found, *(f"the sheet of {name}" for name in sheets if name in UNCOMPARED))
 
 
 def scenario_link(scenario: Scenario, vocab: int) -> Link | None:

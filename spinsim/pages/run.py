@@ -191,6 +191,8 @@ def _costs(s: dict[str, Any]) -> str:
         "by what stands behind the prediction: a measured point of a profile, an interpolation between "
         "such points, a roofline from hardware sheets, or a constant of the scenario.</p>"
     )
+    if odd := s.get("never_compared"):
+        text += f'<p class="note">Never compared with a machine: {escape("; ".join(odd))}.</p>'
     return shell.section("Where time comes from", shell.bar(parts), shell.legend(entries), text)
 
 

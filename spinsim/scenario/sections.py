@@ -163,6 +163,10 @@ class ModelSpec(Section):
         "random"  # "random", "embedded:<name>", or what transformers loads (local folder or hub name)
     )
     dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
+    quantization: Annotated[
+        Literal["fp8", "int4"] | None,
+        says("How the matrices of the layers are stored; null: in dtype, or as config.json says. Simulated."),
+    ] = None
 
 
 class DraftSpec(ModelSpec):
@@ -343,6 +347,9 @@ class KvSpec(Section):
     memory_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
     target_tokens: PositiveInt | None = None  # None: from memory
     draft_tokens: PositiveInt | None = None  # per draft
+    dtype: Annotated[
+        Literal["model", "fp8"], says("What K and V are kept in: the model's dtype, or a byte. Simulated.")
+    ] = "model"
 
     def block(self, context_tokens: int) -> int:
         """Tokens that are handed out together: a slot of the whole context, or with ``grow`` a block."""

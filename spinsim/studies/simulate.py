@@ -9,7 +9,7 @@ from typing import Any
 from spinsim.acceptance.field import AcceptanceField
 from spinsim.acceptance.for_scenario import build_field
 from spinsim.costs.base import LABELS, Predictor
-from spinsim.costs.for_scenario import build_predictor
+from spinsim.costs.for_scenario import build_predictor, never_compared
 from spinsim.costs.memory import kv_capacity
 from spinsim.engine.engine import Engine
 from spinsim.engine.records import Records
@@ -118,6 +118,8 @@ def simulate_and_publish(
     scenario = loaded.scenario
     simulated = simulate_scenario(scenario, loaded.base_dir, progress)
     notes: dict[str, Any] = {}
+    if odd := never_compared(scenario, loaded.base_dir):
+        notes["never_compared"] = list(odd)
     extras: dict[str, dict[str, Any]] = {}
     if out is not None:  # an experiment's cells do without
         notes["regret"], curves = _in_hindsight(scenario, simulated)
