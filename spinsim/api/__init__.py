@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spinsim.api import models
     from spinsim.api.common import Where
+    from spinsim.api.exports import Exported, export
     from spinsim.api.fidelity import (
         Profiling,
         Remeasured,
@@ -54,6 +55,7 @@ __all__ = [
     "Capacity",
     "CellsFailed",
     "Comparison",
+    "Exported",
     "InputError",
     "Ladder",
     "Profiling",
@@ -66,6 +68,7 @@ __all__ = [
     "Where",
     "capacity",
     "compare",
+    "export",
     "import_trace",
     "ladder",
     "load",
@@ -101,6 +104,7 @@ _HOMES = {
         "validate_again",
     ),
     "spinsim.api.grids": ("Comparison", "Sweep", "compare", "sweep"),
+    "spinsim.api.exports": ("Exported", "export"),
     "spinsim.api.ladders": ("Ladder", "ladder"),
     "spinsim.api.runs": ("Results", "open_results", "replay", "report", "run", "schema", "simulate"),
     "spinsim.api.search": ("Capacity", "Tuning", "capacity", "tune"),

@@ -130,8 +130,8 @@ _A10 = (
 )
 _RTX_4090 = (
     "NVIDIA Ada GPU architecture white paper, table of the GeForce RTX 4090: 1008 GB/s, 165.2 TFLOP/s bf16 "
-    "and fp16 dense and 330.3 fp8 (both summed in fp32), 82.6 fp32, PCIe 4.0 x16 at 64 GB/s both ways; memory as "
-    "nvidia-smi reports it; " + _OVERHEADS
+    "and fp16 dense and 330.3 fp8 (both summed in fp32), 82.6 fp32, PCIe 4.0 x16 at 64 GB/s both ways; "
+    "memory as nvidia-smi reports it; " + _OVERHEADS
 )
 _MI300X = (
     "AMD Instinct MI300X data sheet: 192 GB HBM3, 5.3 TB/s, 1307.4 TFLOP/s bf16 and fp16 dense, "
