@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spinsim.api import models
     from spinsim.api.common import Where
-    from spinsim.api.exports import Exported, export
+    from spinsim.api.exports import Calibrated, Exported, calibrate, export
     from spinsim.api.fidelity import (
         Profiling,
         Remeasured,
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from spinsim.studies.failed import CellsFailed
 
 __all__ = [
+    "Calibrated",
     "Capacity",
     "CellsFailed",
     "Comparison",
@@ -66,6 +67,7 @@ __all__ = [
     "Tuning",
     "Validation",
     "Where",
+    "calibrate",
     "capacity",
     "compare",
     "export",
@@ -104,7 +106,7 @@ _HOMES = {
         "validate_again",
     ),
     "spinsim.api.grids": ("Comparison", "Sweep", "compare", "sweep"),
-    "spinsim.api.exports": ("Exported", "export"),
+    "spinsim.api.exports": ("Calibrated", "Exported", "calibrate", "export"),
     "spinsim.api.ladders": ("Ladder", "ladder"),
     "spinsim.api.runs": ("Results", "open_results", "replay", "report", "run", "schema", "simulate"),
     "spinsim.api.search": ("Capacity", "Tuning", "capacity", "tune"),

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 from spinsim.api import options
-from spinsim.api.common import Where, at_least, imported, lab, overrides
-from spinsim.api.options import Argument, Option, PathLike
+from spinsim.api.common import Where, at_least, imported, lab, overrides, texts
+from spinsim.api.options import Argument, Option, PathLike, Texts
 from spinsim.errors import InputError
 
 if TYPE_CHECKING:
+    from spinsim.studies.calibrate import Calibration
     from spinsim.studies.export import Export
 
 
@@ -130,6 +131,67 @@ def export(
     if write is not None:
         done.write(write)
     return done
+
+
+@dataclass(frozen=True, repr=False)
+class Calibrated:
+    """``result.costs()`` is what a scenario's ``costs`` may be; ``text`` is the YAML."""
+
+    result: Calibration
+    text: str
+
+    def __repr__(self) -> str:
+        return f"Calibrated({self.result.label})"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """As plain values."""
+        found = self.result
+        return {
+            "schema": "spinsim.calibration/1",
+            "label": found.label,
+            "costs": found.costs(),
+            "acceptance": found.acceptance,
+            "held_out": dict(found.held_out),
+            "notes": list(found.notes),
+        }
+
+
+def calibrate(
+    files: Annotated[Texts, Argument("Files, or FILE:batch=8,input=32,output=128.", metavar="FILE")],
+    *,
+    source: Annotated[
+        str, Option("What the files are.", flag="--from", choices=("vllm-bench",))
+    ] = "vllm-bench",
+    metrics: Annotated[
+        PathLike | None, Option("/metrics of the server that speculated.", metavar="FILE")
+    ] = None,
+    draft: Annotated[str, Option("The drafter's name in the scenario.", metavar="NAME")] = "draft",
+    scenario: Annotated[
+        PathLike | None, Option("A scenario that gets these costs and this acceptance.", metavar="SCENARIO")
+    ] = None,
+    write: Annotated[PathLike | None, Option("Writes the YAML there.", metavar="FILE")] = None,
+    force: options.ForceFile = False,
+    set: options.Set = (),
+) -> Calibrated:
+    """Fit target and drafter costs, and acceptance, to an engine's own benchmarks; with held-out errors.
+
+    Without ``scenario``, the YAML is the sections ``costs`` and ``acceptance``. Raises InputError for files
+    that are no benchmarks, or that do not tell the terms apart.
+    """
+    from spinsim.studies.calibrate import calibrate as _calibrate
+
+    found = _calibrate(
+        texts(files), source=source, metrics=None if metrics is None else Path(metrics), draft=draft
+    )
+    text = found.text() if scenario is None else found.scenario(Path(scenario), overrides(set))
+    if write is not None:
+        path = Path(write)
+        if path.exists() and not force:
+            raise InputError("exists already; --force replaces it", file=str(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return Calibrated(found, text)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

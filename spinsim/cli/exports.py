@@ -10,7 +10,7 @@ from spinsim.cli.command import Shown
 from spinsim.cli.support import print_json
 
 if TYPE_CHECKING:
-    from spinsim.api import Exported
+    from spinsim.api import Calibrated, Exported
 
 
 def show_export(done: Exported, shown: Shown) -> None:
@@ -26,3 +26,14 @@ def show_export(done: Exported, shown: Shown) -> None:
         typer.echo(text, nl=False)
     for note in done.result.notes:
         typer.echo(f"note: {note}", err=True)
+
+
+def show_calibration(done: Calibrated, shown: Shown) -> None:
+    """The YAML; with --write, what it was fitted to and how well."""
+    if shown.json:
+        print_json(done.summary)
+    elif "write" in shown.given:
+        if not shown.quiet:
+            typer.echo(f"{done.result.label}\nwrote {shown.given['write']}")
+    elif not shown.quiet:
+        typer.echo(done.text, nl=False)

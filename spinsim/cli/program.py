@@ -42,6 +42,7 @@ COMMANDS = (
     Command("capacity", studies.show_capacity, folder=studies.folder("capacity")),
     Command("ladder", studies.show_ladder, folder=studies.folder("ladder")),
     Command("export", exports.show_export),
+    Command("calibrate", exports.show_calibration),
     Command("report", runs.show_report, switches=("quiet",)),
     Command("schema", runs.show_schema, switches=()),
 )

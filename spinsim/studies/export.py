@@ -101,7 +101,8 @@ def export(wanted: ExportPlan, lab: Lab) -> Export:
                 )
             )
     method = method_of(chosen.draft, wanted.method, engine)
-    steps, refused_schedule = (), []
+    steps: tuple[Step, ...]
+    refused_schedule: list[Refusal] = []
     if wanted.schedule and chosen.draft != NONE:
         steps, refused_schedule = study.schedule(loaded.scenario, chosen, method, engine)
     else:

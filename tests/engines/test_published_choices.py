@@ -48,7 +48,7 @@ def test_choices_lose_what_the_measurements_say(capsys: pytest.CaptureFixture[st
     assert len(missed) == sum(one.loss > 0.01 for one in found)
 
 
-def test_only_the_base_cost_is_taken_from_a_table() -> None:
+def test_only_acceptance_is_taken_from_a_table() -> None:
     """The time of a plain step cancels out of a speed-up; what was measured of speculation is not read."""
     plain = choice(TABLE)
     slower = choice({**TABLE, "base_s": 0.05})
