@@ -7,20 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from operator import add
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import simpy
 
-from spinsim.costs.base import Packing
 from spinsim.engine import records as rec
 from spinsim.engine.drafting import observe_own_hits, score_other_drafts, settle_drafts, speculate
+from spinsim.engine.engine import Engine
 from spinsim.engine.preemption import reserve_memory
 from spinsim.engine.session import Session
-from spinsim.operations import Completed, Verify, VerifyOutcome
+from spinsim.operations import Completed, Packing, Verify, VerifyOutcome
 from spinsim.policies.base import Feedback
-
-if TYPE_CHECKING:
-    from spinsim.engine.engine import Engine
 
 VERIFY = rec.KINDS.index("verify")
 
@@ -56,6 +53,9 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
         positions.append(view.generated)
         contexts.append(view.prompt_tokens + view.generated)
 
+    if engine.lookups is not None:
+        for view in views:
+            view.matched, view.offered = engine.lookups.at(view.id, view.generated)
     drafts = settle_drafts(engine, index, batch, policies.selector.assign(views))
     lengths = policies.length.lengths(views, drafts)
     proposals, catch_up_tokens = speculate(engine, index, batch, requests, contexts, drafts, lengths)
@@ -85,7 +85,11 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
         (requests, positions, drafts, lengths, accepted, committed, catch_up_tokens),
     )  # fmt: skip
     round_s = (now_ns - assigned_ns) * 1e-9
-    learn(engine, batch, Feedback(views, drafts, lengths, accepted, committed, draft_s, round_s), now_ns)
+    feedback = Feedback(views, drafts, lengths, accepted, committed, draft_s, round_s)
+    if engine.lookups is not None:
+        agreed = map(engine.lookups.agreed, requests, positions, committed)
+        feedback = feedback._replace(agreed=list(agreed))
+    learn(engine, batch, feedback, now_ns)
 
 
 def commit(

@@ -20,7 +20,7 @@ from spinsim.runner.eager import ModelRunner
 from spinsim.runner.for_model import make_runner
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.kv_capacity import Layout, free_memory, measure
-from spinsim.runner.loading import LoadedModel
+from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.sampling import Sampling
 from spinsim.scenario import Scenario
 from spinsim.scenario_file.one_world import refuse_simulated_only

@@ -12,9 +12,9 @@ from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.costs.sheets.shapes import shape_of
 from spinsim.errors import InputError
 from spinsim.live import generation
+from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.loading import (
     DTYPES,
-    LoadedModel,
     load_model,
     prepare,
     random_model,

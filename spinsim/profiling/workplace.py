@@ -36,7 +36,7 @@ from spinsim.profiling.rehearsal import (
     rehearse,
 )
 from spinsim.runner.graphs.runner import GraphedRunner
-from spinsim.runner.loading import LoadedModel
+from spinsim.runner.loaded_model import LoadedModel
 from spinsim.scenario import PolicyChoice, RooflineCosts, Scenario
 from spinsim.serving import Layout, engine_settings, lay_out, policies_for
 

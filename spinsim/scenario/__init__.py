@@ -1,7 +1,7 @@
 """What a scenario may say: one YAML for both worlds.
 
 Sections of the file as pydantic models, YAML that remembers its lines, and the wording of errors.
-Imports nothing of the package. A new key belongs in ``sections.py``.
+Imports nothing of the package. A new key belongs in ``workload.py`` or ``sections.py``.
 """
 
 from spinsim.scenario.base import MOST, MOST_REQUESTS, Name, Section
@@ -9,20 +9,12 @@ from spinsim.scenario.hardware_sheet import Flops, HardwareSheet
 from spinsim.scenario.sections import (
     GREEDY_BELOW,
     Acceptance,
-    AllAtOnce,
-    Arrivals,
-    ClosedLoop,
-    Columns,
     ConstantAcceptance,
     ConstantCosts,
     Costs,
     Deviation,
     DeviceSpec,
-    Distribution,
     DraftSpec,
-    Empirical,
-    Fixed,
-    Gamma,
     KvSpec,
     LimitsSpec,
     LinearCosts,
@@ -30,7 +22,6 @@ from spinsim.scenario.sections import (
     LiveSpec,
     LogisticAcceptance,
     LogisticDomain,
-    Lognormal,
     MetricsSpec,
     ModelSpec,
     ModelsSpec,
@@ -38,17 +29,28 @@ from spinsim.scenario.sections import (
     NoisyOperation,
     NoisyPart,
     PlacementSpec,
-    Poisson,
     PoliciesSpec,
     PolicyChoice,
     ProfileCosts,
-    Replay,
     RooflineCosts,
     SamplingSpec,
     Scenario,
     SloSpec,
-    Source,
     TraceAcceptance,
+)
+from spinsim.scenario.workload import (
+    AllAtOnce,
+    Arrivals,
+    ClosedLoop,
+    Columns,
+    Distribution,
+    Empirical,
+    Fixed,
+    Gamma,
+    Lognormal,
+    Poisson,
+    Replay,
+    Source,
     Uniform,
     WorkloadSpec,
 )
