@@ -16,7 +16,7 @@ from spinsim.errors import InputError
 from spinsim.policies.base import PolicyContext
 from spinsim.policies.build import Policies, build_policies
 from spinsim.scenario import ProfileCosts, Scenario
-from spinsim.workload.request import Workload
+from spinsim.workload.request import PREFIX_BLOCK, Workload
 from spinsim.workload.source import resolve
 
 Progress = Callable[[str, float, float], None]  # (phase, done, total)
@@ -67,6 +67,8 @@ def engine_settings(scenario: Scenario, layout: Layout, kv_tokens: Mapping[str, 
         block_tokens=scenario.kv.block_tokens,
         target_kv_tokens=kv_tokens["target"],
         draft_kv_tokens=tuple(kv_tokens[draft] for draft in scenario.models.drafts),
+        merged_prefill=scenario.limits.prefill == "merged",
+        prefix_block_tokens=PREFIX_BLOCK if scenario.kv.prefix_cache else 0,
     )
 
 

@@ -8,13 +8,8 @@ from typing import Annotated
 import typer
 
 import spinsim
-<<<<<<< HEAD
 from spinsim.cli import exports, fidelity, models, runs, studies
-from spinsim.cli.command import Again, Command
-=======
-from spinsim.cli import fidelity, models, runs, studies
 from spinsim.cli.command import Command, Instead
->>>>>>> main
 from spinsim.cli.usage import Commands
 
 COMMANDS = (

@@ -11,6 +11,7 @@ import simpy
 from spinsim.engine import records as rec
 from spinsim.engine.draft_caches import DraftCaches
 from spinsim.engine.kv import KvPools, kv_pools
+from spinsim.engine.prefix_cache import PrefixCache
 from spinsim.engine.records import Records
 from spinsim.engine.session import Session
 from spinsim.engine.settings import EngineSettings
@@ -53,6 +54,8 @@ class Engine:
         self.pools = pools or kv_pools(settings)
         self.lookups = lookups
         self.target_kv = self.pools.target
+        block = settings.prefix_block_tokens
+        self.prefix = PrefixCache(self.target_kv, block) if block else None
         self.caches = DraftCaches(self.pools.drafts, self.sessions)
         self.prefilling: deque[Session] = deque()
         self.ready: list[Session] = []  # decoding, in no round; longest waiting first
@@ -118,15 +121,16 @@ class Engine:
             session.waiting = False
             session.view.slot = slot
             session.prefilled = 0
+            if self.prefix is not None:
+                session.prefilled = self.prefix.find(session.request)
+                self.records.prefix_tokens += session.prefilled
             self.admitted += 1
             if session.admission < 0:
                 session.admission = self._admissions
                 self._admissions += 1
                 session.record.admitted_ns = int(self.env.now)
             self.prefilling.append(session)
-            if self._prefill_bell is not None:
-                bell, self._prefill_bell = self._prefill_bell, None
-                bell.succeed()
+            self.ring_for_prompts()
         self.note_load()
 
     def note_load(self) -> None:
@@ -243,6 +247,12 @@ class Engine:
             index = min(self._parked)
             if index < self.policies.pipeline.depth():
                 self._parked.pop(index).succeed()
+
+    def ring_for_prompts(self) -> None:
+        """Let the prefill process look again."""
+        if self._prefill_bell is not None:
+            bell, self._prefill_bell = self._prefill_bell, None
+            bell.succeed()
 
     def await_prompts(self) -> simpy.Event:
         """An event for the prefill process to wait for."""

@@ -2,8 +2,9 @@
 
 ``serve`` writes its totals, mean TTFT, TPOT and ITL in milliseconds and, of a server that speculates,
 counters named ``spec_decode_*``. ``latency`` writes seconds of whole batches, and neither their size nor
-their lengths. Keys that a file lacks are given behind it: ``FILE:batch=8,input=32,output=128``. Layouts are those
-of vllm/benchmarks/latency.py at 00cae0753b8d50118a960888a6aff57f9b098ac6 and of result files in repositories.
+their lengths. Keys that a file lacks are given behind it: ``FILE:batch=8,input=32,output=128``. Layouts are
+those of vllm/benchmarks/latency.py at 00cae0753b8d50118a960888a6aff57f9b098ac6, and of result files in
+repositories.
 """
 
 from __future__ import annotations

@@ -72,5 +72,11 @@ def refuse_simulated_only(scenario: Scenario) -> None:
             raise InputError(
                 f"{spec.quantization} weights are simulated only; null", key=f"{key}.quantization"
             )
+    if scenario.limits.prefill != "apart":
+        raise InputError(
+            "prefill within the passes that verify is simulated only; apart", key="limits.prefill"
+        )
+    if scenario.kv.prefix_cache:
+        raise InputError("a prefix cache is simulated only; false", key="kv.prefix_cache")
     if scenario.kv.dtype != "model":
         raise InputError(f"K and V in {scenario.kv.dtype} are simulated only; model", key="kv.dtype")

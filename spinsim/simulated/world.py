@@ -113,7 +113,7 @@ class SimulatedWorld:
         """Predicted seconds and their label; what comes of the operation, its kind and its rows."""
         predictor = self._predictor
         if type(operation) is Verify:
-            requests, _, _, positions, drafts, lengths, packing = operation
+            requests, _, _, positions, drafts, lengths, packing, chunk = operation
             runs = self._field.runs
             accepted = []
             for request, draft, position, length in zip(requests, drafts, positions, lengths, strict=True):
@@ -124,7 +124,15 @@ class SimulatedWorld:
             remote = self._remote
             if True in [remote[draft] for draft in drafts]:
                 seconds += predictor.transfer(rows, sum(lengths)).seconds
-            return seconds, label, VerifyOutcome(accepted, [0] * rows), 3, rows
+            if chunk is None:
+                return seconds, label, VerifyOutcome(accepted, [0] * rows), 3, rows
+            # One pass for both: what a pass of one token takes (weights, launches) is paid once.
+            alone = (
+                predictor.prefill(chunk.tokens, chunk.starts).seconds - predictor.prefill([1], [0]).seconds
+            )
+            prompts = PrefillOutcome([False] * len(chunk.requests))
+            outcome = VerifyOutcome(accepted, [0] * rows, prompts)
+            return seconds + max(0.0, alone), label, outcome, 3, rows
         if type(operation) is Propose:
             seconds, label = predictor.propose(operation.draft, operation.lengths, operation.contexts)
             return seconds, label, None, 2, len(operation.requests)

@@ -30,6 +30,7 @@ TERMS = (
     "target.token_s",
     "target.kv_token_s",
     "draft.base_s",
+    "draft.pass_s",
     "draft.token_s",
     "prefill.base_s",
     "prefill.token_s",
@@ -124,6 +125,11 @@ def calibrate(
         notes.append(
             "no benchmark tells prefill apart (--max-concurrency 1, or vllm bench latency): it costs 0"
         )
+    drafted = {round(one.tokens) for one in benchmarks if one.tokens}
+    if len(drafted) == 1:
+        notes.append(
+            f"drafting was measured with {drafted.pop()} tokens alone, and is taken to grow with their number"
+        )
     if accepted is not None:
         notes.append(
             f"acceptance length {accepted.length:.3f} = 1 + {accepted.accepted:.0f} / {accepted.drafts:.0f} "
@@ -158,7 +164,7 @@ def _row(one: Benchmark) -> list[float]:
     context = one.input_tokens + one.output_tokens / 2
     queries, kv = one.batch * (one.tokens + 1), one.batch * context
     step = [1.0, queries, kv]
-    drafting = [1.0, one.batch * one.tokens] if one.tokens else [0.0, 0.0]
+    drafting = [1.0, one.tokens, one.batch * one.tokens] if one.tokens else [0.0, 0.0, 0.0]
     if one.batch_s is None:
         return [*step, *drafting, 0.0, 0.0]
     steps = one.output_tokens - 1
@@ -166,7 +172,7 @@ def _row(one: Benchmark) -> list[float]:
 
 
 def _first(one: Benchmark) -> list[float]:
-    return [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, one.input_tokens]
+    return [0.0] * 6 + [1.0, one.input_tokens]
 
 
 def _fit(benchmarks: Sequence[Benchmark]) -> dict[str, float]:
@@ -179,6 +185,9 @@ def _fit(benchmarks: Sequence[Benchmark]) -> dict[str, float]:
             rows.append(_first(one))
             values.append(one.first_s)
     matrix, seconds = np.array(rows), np.array(values)
+    if len({round(one.tokens) for one in benchmarks if one.tokens}) == 1:
+        # One number of tokens does not tell a proposal's passes from the rest: all of it grows with them.
+        matrix[:, TERMS.index("draft.base_s")] = 0.0
     weighted: Floats = matrix / seconds[:, None]
     scale = np.maximum(np.abs(weighted).max(axis=0), 1e-30)
     found, _ = nnls(weighted / scale, np.ones(len(seconds)))

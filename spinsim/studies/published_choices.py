@@ -2,8 +2,8 @@
 
 ``python -m spinsim.studies.published_choices`` reads ``docs/measurements/published-speculation.yaml``. Of
 each table it takes the acceptance lengths alone. Costs come from hardware sheets and shapes, and nothing is
-fitted: an engine that takes longer than its sheet says by one factor for all passes has the same speed-ups. It prints
-the number of tokens that we predict to be best, the measured best, and what our choice loses by the
+fitted: an engine that takes longer than its sheet says by one factor for all passes has the same speed-ups.
+It prints the number of tokens that we predict to be best, the measured best, and what our choice loses by the
 measurements.
 """
 

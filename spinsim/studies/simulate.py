@@ -6,17 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-<<<<<<< HEAD
-from spinsim.acceptance.field import AcceptanceField
-from spinsim.acceptance.for_scenario import build_field
-from spinsim.costs.base import LABELS, Predictor
-from spinsim.costs.for_scenario import build_predictor, never_compared
-from spinsim.costs.memory import kv_capacity
-from spinsim.engine.engine import Engine
-from spinsim.engine.records import Records
-from spinsim.errors import InputError
-=======
->>>>>>> main
+from spinsim.costs.for_scenario import never_compared
 from spinsim.results.hindsight import hindsight
 from spinsim.results.publish import Progress, Summary, publish
 from spinsim.scenario import Scenario

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 BASE, TOKEN, KV = 0.006, 2e-5, 4e-8  # the target's pass
-DRAFT, DRAFT_TOKEN = 0.0012, 3e-6  # a whole proposal
+DRAFT, DRAFT_PASS, DRAFT_TOKEN = 0.0003, 0.0004, 3e-6  # a proposal: base, each of its passes, each token
 PREFILL, PREFILL_TOKEN = 0.004, 5e-5
 INPUT, OUTPUT, TOKENS, CHANCE = 512, 256, 3, 0.7
 
@@ -14,7 +14,7 @@ INPUT, OUTPUT, TOKENS, CHANCE = 512, 256, 3, 0.7
 def step_s(batch: int, tokens: int = 0) -> float:
     """Of the made-up server: one verification, and the proposal before it."""
     found = BASE + TOKEN * batch * (tokens + 1) + KV * batch * (INPUT + OUTPUT / 2)
-    return found + (DRAFT + DRAFT_TOKEN * batch * tokens if tokens else 0.0)
+    return found + (DRAFT + DRAFT_PASS * tokens + DRAFT_TOKEN * batch * tokens if tokens else 0.0)
 
 
 def serve(folder: Path, batch: int, tokens: int = 0, off: float = 1.0) -> Path:

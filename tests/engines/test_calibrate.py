@@ -32,12 +32,23 @@ def test_known_costs_are_found_again(files: list[str], tmp_path: Path) -> None:
         target, draft = costs["target"], costs["drafts"]["eagle3"]
         seconds = target["base_s"] + target["token_s"] * batch * (tokens + 1)
         seconds += target["kv_token_s"] * batch * context
-        seconds += draft["base_s"] + draft["token_s"] * batch * tokens if tokens else 0
+        drafting = draft["base_s"] + (draft["pass_s"] + draft["token_s"] * batch) * tokens
+        seconds += drafting if tokens else 0
         assert seconds == pytest.approx(bench.step_s(batch, tokens), rel=1e-3)
     assert found.costs()["prefill"]["token_s"] == pytest.approx(bench.PREFILL_TOKEN, rel=1e-3)
     assert found.acceptance == pytest.approx(bench.CHANCE, abs=1e-4)
     assert max(found.held_out.values()) < 1e-3
     assert "held out: median error 0.0 %" in found.label
+
+
+def test_one_number_of_tokens_does_not_make_longer_proposals_cheap(tmp_path: Path) -> None:
+    files = [str(bench.serve(tmp_path, batch)) for batch in PLAIN]
+    files += [str(bench.serve(tmp_path, batch, 3)) for batch in (1, 16)]
+    found = api.calibrate(files).result
+    draft = found.costs()["drafts"]["draft"]
+    assert draft["base_s"] == 0
+    assert 3 * draft["pass_s"] == pytest.approx(bench.DRAFT + 3 * bench.DRAFT_PASS, rel=0.02)
+    assert any("with 3 tokens alone" in note for note in found.notes)
 
 
 def test_a_benchmark_that_is_off_shows_in_the_held_out_error(tmp_path: Path) -> None:
