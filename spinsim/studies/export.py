@@ -25,6 +25,7 @@ from spinsim.studies.compare import Effect, effects
 
 TOKENS = (1, 2, 3, 4, 5, 7)
 NONE = "none"
+AS_GOOD = 0.01  # of goodput: below, simulated differences are of a few seeds, and fewer tokens are taken
 # What engines do with every request alike: fused rounds of all rows, first come first served.
 AS_ENGINES = (
     "policies.packing={name: ragged}",
@@ -252,7 +253,7 @@ class _Study:
             alternatives = {str(n): (*load_, *fixed(chosen.draft, n)) for n in (0, *tokens)}
             found = self._compare(alternatives, "0", {"batch": batch})
             table[batch] = {n: found[str(n)] for n in (0, *tokens)}
-        best = {batch: max(row, key=lambda n: row[n].mean.estimate) for batch, row in table.items()}
+        best = {batch: _fewest(row) for batch, row in table.items()}
         if len(set(best.values())) > 1 and method not in engine.schedules:
             one, loss, where = _one_for_all(table)
             allowed = ", ".join(engine.schedules)
@@ -340,6 +341,11 @@ def _one_for_all(table: dict[int, dict[int, Effect]]) -> tuple[int, float, int]:
     worst = losses(one)
     where = max(worst, key=lambda batch: worst[batch])
     return one, worst[where], where
+
+
+def _fewest(row: dict[int, Effect]) -> int:
+    """The fewest tokens within :data:`AS_GOOD` of the best: more cost more where acceptance is lower."""
+    return min(tokens for tokens in row if _loss(row, tokens) <= AS_GOOD)
 
 
 def _loss(row: dict[int, Effect], tokens: int) -> float:

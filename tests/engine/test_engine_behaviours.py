@@ -105,14 +105,12 @@ def test_a_round_reserves_the_tokens_that_it_may_add(tmp_path: Path) -> None:
     path = scenario(tmp_path)
     long, short = (
         records(path, "kv.reserve=grow", "kv.target_tokens=4096", f"limits.max_length={most}")
-        for most in (64, 3)
+        for most in (512, 3)
     )
-    assert max(short.load.admitted) >= max(long.load.admitted)
+    assert max(short.load.admitted) > max(long.load.admitted)
     for found in (long, short):
         assert max(found.load.kv_tokens) <= 4096
-    assert sum(r.preemptions for r in short.requests.values()) <= sum(
-        r.preemptions for r in long.requests.values()
-    )
+        assert {r.status for r in found.requests.values()} == {"completed"}
 
 
 # --- a prefix cache -------------------------------------------------------------------------------

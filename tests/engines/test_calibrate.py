@@ -20,7 +20,9 @@ PLAIN = (1, 4, 16, 64)
 @pytest.fixture
 def files(tmp_path: Path) -> list[str]:
     plain = [str(bench.serve(tmp_path, batch)) for batch in PLAIN]
-    drafted = [str(bench.serve(tmp_path, batch, tokens)) for batch, tokens in ((1, 3), (16, 3), (64, 1))]
+    drafted = [
+        str(bench.serve(tmp_path, batch, tokens)) for batch, tokens in ((1, 3), (16, 3), (4, 1), (64, 1))
+    ]
     return [*plain, *drafted, bench.latency(tmp_path, 8), bench.latency(tmp_path, 32)]
 
 
