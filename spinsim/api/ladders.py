@@ -70,13 +70,9 @@ def ladder(
 ) -> Ladder:
     """What each mechanism gains on a scenario, and what the same GPUs give when used otherwise.
 
-    <<<<<<< HEAD
-        The paper's steps propose ``tokens`` each. The best fixed plans are chosen on another seed. ``steps``:
-    =======
-        The paper's steps propose ``tokens`` each. The best fixed plans are chosen on another seed. ``steps`` are
-    >>>>>>> main
-        some of :data:`spinsim.studies.ladder.steps.ORDER`, all by default. ``where``: see
-        :class:`spinsim.api.Where`. Raises InputError before anything runs.
+    The paper's steps propose ``tokens`` each. The best fixed plans are chosen on another seed. ``steps`` are
+    some of :data:`spinsim.studies.ladder.steps.ORDER`, all by default. ``where``: see
+    :class:`spinsim.api.Where`. Raises InputError before anything runs.
     """
     at_least(1, seeds=seeds, tokens=tokens)
     loaded_plugins = imported(plugins)

@@ -164,13 +164,13 @@ class PassCosts:
         pair_s = self.shape.layers * 2 * self._heads * (key + latent.value) / self._rate
         return AttentionLaw(self.attention.kv_s, self.attention.query_s, pair_s)
 
-    def _product(self, tokens: int, wide: int, narrow: int) -> float:
+    def product(self, tokens: int, wide: int, narrow: int) -> float:
         """Seconds of (tokens x wide) times (wide x narrow), operands and result through memory once."""
         moved = (wide * narrow + tokens * (wide + narrow)) * self._bytes
         return max(moved / self._bandwidth, 2.0 * tokens * wide * narrow / self._rate)
 
     def _matrix(self, tokens: float, wide: int, narrow: int, copies: float = 1.0) -> float:
-        """As :meth:`_product` with a layer's matrix, which may be quantized; ``copies`` of it are read."""
+        """As :meth:`product` with a layer's matrix, which may be quantized; ``copies`` of it are read."""
         moved = copies * wide * narrow * self._weight_bytes + tokens * (wide + narrow) * self._bytes
         return max(moved / self._bandwidth, 2.0 * tokens * wide * narrow / self._layer_rate)
 
@@ -224,7 +224,7 @@ class PassCosts:
         hidden, inputs = self.shape.hidden, self.shape.mlp_inputs
         wide, shared = -(-experts.intermediate // self.devices), -(-experts.shared // self.devices)
         touched, rows = experts_touched(experts, tokens), tokens * experts.active
-        seconds = self._product(tokens, hidden, experts.count)
+        seconds = self.product(tokens, hidden, experts.count)
         seconds += self._matrix(rows, hidden, inputs * wide, touched)
         seconds += self._matrix(rows, wide, hidden, touched)
         if shared:
@@ -242,7 +242,7 @@ class PassCosts:
         if not tokens:
             return 0.0
         shape, hardware = self.shape, self.hardware
-        seconds = self._product(tokens, shape.hidden, self._vocab)
+        seconds = self.product(tokens, shape.hidden, self._vocab)
         seconds += tokens * shape.vocab * self._bytes / self._bandwidth  # read again to choose
         if self.devices > 1:  # ring all-gather: n - 1 steps of a shard each
             shard = tokens * self._vocab * self._bytes

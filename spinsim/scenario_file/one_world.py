@@ -66,7 +66,7 @@ def not_read(scenario: Scenario, world: World) -> dict[str, str]:
 def refuse_simulated_only(scenario: Scenario) -> None:
     """Raises InputError at the first key that asks a live run for what only a simulation does."""
     models = {"models.target": scenario.models.target}
-    models.update((f"models.drafts.{name}", spec) for name, spec in scenario.models.drafts.items())
+    models.update((f"models.drafts.{name}", spec) for name, spec in scenario.models.draft_models.items())
     for key, spec in models.items():
         if spec.quantization is not None:
             raise InputError(

@@ -35,6 +35,7 @@ AS_ENGINES = (
     "policies.switching=blocking",
 )
 STAND_INS = ("random", "embedded:")
+BY_KIND = {"model": "draft_model", "head": "eagle3"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def export(wanted: ExportPlan, lab: Lab) -> Export:
                     key=refused[0].key,
                 )
             )
-    method = method_of(chosen.draft, wanted.method, engine)
+    method = method_of(chosen.draft, wanted.method, engine, _kind(loaded.scenario, chosen.draft))
     steps: tuple[Step, ...]
     refused_schedule: list[Refusal] = []
     if wanted.schedule and chosen.draft != NONE:
@@ -159,12 +160,12 @@ def refusals(scenario: Scenario, engine: Engine) -> list[Refusal]:
     return found
 
 
-def method_of(draft: str, given: str | None, engine: Engine) -> Method:
-    """How a draft drafts: ``given``, else what its name says, else as a model of its own."""
+def method_of(draft: str, given: str | None, engine: Engine, kind: str = "model") -> Method:
+    """How a draft drafts: ``given``, else what its name says, else as drafts of its ``kind`` do."""
     if draft == NONE:
         return "none"
     if given is None:
-        given = next((name for name in METHODS if name == draft.lower()), "draft_model")
+        given = next((name for name in METHODS if name == draft.lower()), BY_KIND.get(kind, kind))
     for name in METHODS:
         if name == given and (name in engine.methods):
             return name
@@ -381,9 +382,8 @@ def _plan(
     loaded: LoadedScenario, chosen: _Chosen, method: Method, steps: tuple[Step, ...], loss: Gain | None
 ) -> Plan:
     scenario = loaded.scenario
-    draft = scenario.models.drafts.get(chosen.draft)
     origin = [
-        f"{scenario.name}: {method}" + ("" if draft is None else f" ({chosen.draft})"),
+        f"{scenario.name}: {method}" + ("" if chosen.draft == NONE else f" ({chosen.draft})"),
         f"costs: {scenario.costs.model}; acceptance: {scenario.acceptance.model}",
         "predicted, not measured in the engine",
     ]
@@ -392,11 +392,24 @@ def _plan(
     return Plan(
         _weights(scenario.models.target),
         method,
-        None if draft is None else _weights(draft),
+        _weights_of_draft(scenario, chosen.draft, method),
         merged(steps),
         len(scenario.placement.target),
         tuple(origin),
     )
+
+
+def _kind(scenario: Scenario, draft: str) -> str:
+    spec = scenario.models.drafts.get(draft)
+    return "model" if spec is None else spec.kind
+
+
+def _weights_of_draft(scenario: Scenario, draft: str, method: Method) -> Weights | None:
+    """None: there are none. A scenario knows no weights of a head: its name stands for them."""
+    if draft == NONE or method == "ngram":
+        return None
+    model = scenario.models.draft_models.get(draft)
+    return Weights(draft, True) if model is None else _weights(model)
 
 
 def _weights(spec: ModelSpec) -> Weights:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from spinsim.costs.base import Predictor
-from spinsim.costs.for_scenario import build_predictor
+from spinsim.drafters.costs import build_predictor
+from spinsim.drafters.for_scenario import lookups_of
 from spinsim.engine.engine import Engine
 from spinsim.engine.inputs import InputLog
 from spinsim.engine.kv import kv_pools
@@ -16,6 +17,7 @@ from spinsim.engine.processes import start
 from spinsim.engine.records import Records
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.load import found_devices, other_hardware
+from spinsim.live.lookups import Lookups
 from spinsim.live.prompts import Prompted, materialise
 from spinsim.live.quiet_interpreter import quiet
 from spinsim.live.world import LiveWorld
@@ -74,6 +76,7 @@ def run_scenario(
         stops=prompted.stops,
         score_catch_ups=policies.selector.full_information,
         paging=deployment.paging(pools),
+        lookups=Lookups(lookups_of(scenario)),
     )
     total = len(prompted.workload.requests)
 

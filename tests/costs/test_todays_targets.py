@@ -45,7 +45,7 @@ def test_experts_touched_are_those_that_a_draw_touches(count: int, active: int, 
 def test_all_experts_active_are_one_wide_mlp() -> None:
     """Where every token uses every expert, the mixture is an MLP as wide as all of them, and a router."""
     experts = Experts(4, 4, DENSE.layers, DENSE.intermediate // 4)
-    router = DENSE.layers * costs(DENSE)._product(1, DENSE.hidden, 4)
+    router = DENSE.layers * costs(DENSE).product(1, DENSE.hidden, 4)
     mixed, dense = costs(replace(DENSE, experts=experts)).body(1), costs(DENSE).body(1)
     rows = (
         DENSE.layers * 3 * DENSE.hidden * 3 * 2 / H100.achieved_bandwidth()
