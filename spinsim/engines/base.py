@@ -24,7 +24,7 @@ class Field:
         """Why ``value`` is not allowed; "" where it is."""
         if isinstance(value, bool) != (self.kind is bool) or not isinstance(value, self.kind):
             return f"is {value!r}, no {self.kind}"
-        if self.least is not None and int(value) < self.least:
+        if self.least is not None and isinstance(value, int | float) and value < self.least:
             return f"is {value}; {self.least} or more"
         if self.choices and value not in self.choices:
             return f"is {value!r}; one of {', '.join(self.choices)}"
