@@ -81,6 +81,7 @@ class Verify(NamedTuple):
     drafts: list[int]
     lengths: list[int]
     packing: Packing
+    chunk: Prefill | None = None  # of prompts, in the same pass; simulated only
 
 
 Operation = Prefill | CatchUp | Propose | Verify
@@ -113,6 +114,7 @@ class VerifyOutcome(NamedTuple):
 
     accepted: list[int]
     ended: list[int]
+    prompts: PrefillOutcome | None = None  # of the chunk in the same pass
 
 
 # None: of a proposal as long as it was asked for.

@@ -21,7 +21,7 @@ from spinsim.errors import InputError
 from spinsim.policies.base import PolicyContext
 from spinsim.policies.build import Policies, build_policies
 from spinsim.scenario import ProfileCosts, Scenario
-from spinsim.workload.request import Workload
+from spinsim.workload.request import PREFIX_BLOCK, Workload
 from spinsim.workload.source import resolve
 
 
@@ -81,6 +81,8 @@ def engine_settings(scenario: Scenario, layout: Layout, kv_tokens: Mapping[str, 
         draft_kv_tokens=tuple(
             kv_tokens[draft] if drafter.keeps_kv else None for draft, drafter in drafters_of(scenario).items()
         ),
+        merged_prefill=scenario.limits.prefill == "merged",
+        prefix_block_tokens=PREFIX_BLOCK if scenario.kv.prefix_cache else 0,
     )
 
 

@@ -96,22 +96,20 @@ def table() -> str:
             continue
         true = true_counts(config)
         off = max(abs(a - b) / b for a, b in zip(ours, true, strict=True))
-        why = shape.without_cost_model()
         rows.append(
             f"| {name} | {kind} | {ours.total / 1e9:.3f} B | {true.total / 1e9:.3f} B | "
             f"{ours.active / 1e9:.3f} B | {ours.kv_bytes:,} | {100 * off:.3f} % | "
-            f"{'yes' if not why else _brief(shape)} |"
+            f"{_brief(shape)} |"
         )
     return "\n".join(rows)
 
 
 def _brief(shape: ModelShape) -> str:
-    if shape.experts is not None:
-        return "counted only: experts" + (" and latent attention" if shape.latent else "")
-    if shape.latent is not None:
-        return "counted only: latent attention"
-    assert shape.window is not None
-    return f"contexts up to {shape.window.tokens:,} tokens (window)"
+    """Is it priced from sheets, and what of it was never compared with a machine?"""
+    if shape.without_cost_model():
+        return "counted only"
+    odd = shape.never_compared()
+    return f"yes; never compared with a machine: {', '.join(odd)}" if odd else "yes"
 
 
 def page(text: str) -> str:

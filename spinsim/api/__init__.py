@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spinsim.api import models
     from spinsim.api.common import Where
+    from spinsim.api.exports import Calibrated, Exported, calibrate, export
     from spinsim.api.fidelity import (
         profile,
         profile_again,
@@ -49,9 +50,11 @@ if TYPE_CHECKING:
     from spinsim.studies.failed import CellsFailed
 
 __all__ = [
+    "Calibrated",
     "Capacity",
     "CellsFailed",
     "Comparison",
+    "Exported",
     "InputError",
     "Ladder",
     "Profiling",
@@ -62,8 +65,10 @@ __all__ = [
     "Tuning",
     "Validation",
     "Where",
+    "calibrate",
     "capacity",
     "compare",
+    "export",
     "import_trace",
     "ladder",
     "load",
@@ -96,6 +101,7 @@ _HOMES = {
         "validate_again",
     ),
     "spinsim.api.grids": ("Comparison", "Sweep", "compare", "sweep"),
+    "spinsim.api.exports": ("Calibrated", "Exported", "calibrate", "export"),
     "spinsim.api.ladders": ("Ladder", "ladder"),
     "spinsim.api.runs": ("Results", "open_results", "replay", "report", "run", "schema", "simulate"),
     "spinsim.api.search": ("Capacity", "Tuning", "capacity", "tune"),

@@ -244,6 +244,14 @@ def tune(
         Settings,
         Option("What the gain's workload has otherwise; repeatable.", metavar="KEY.PATH=VALUE"),
     ] = (),
+    engine: Annotated[
+        str | None,
+        Option(
+            "Searches only what can be exported for an engine.",
+            flag="--for",
+            choices=("vllm", "sglang", "tensorrt-llm"),
+        ),
+    ] = None,
     seed: options.FirstSeed = None,
     set: options.Set = (),
     plugins: options.Plugins = (),
@@ -285,6 +293,7 @@ def tune(
         holdout=holdout,
         seed=seed,
         plugins=imported(plugins),
+        engine=engine,
     )
     with lab("tuning", **where) as place:
         result = _tune.tune(plan, place)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import spinsim
-from spinsim.cli import fidelity, models, runs, studies
+from spinsim.cli import exports, fidelity, models, runs, studies
 from spinsim.cli.command import Command, Instead
 from spinsim.cli.usage import Commands
 
@@ -47,6 +47,8 @@ COMMANDS = (
     Command("tune", studies.show_tuning, folder=studies.folder("tuning")),
     Command("capacity", studies.show_capacity, folder=studies.folder("capacity")),
     Command("ladder", studies.show_ladder, folder=studies.folder("ladder")),
+    Command("export", exports.show_export),
+    Command("calibrate", exports.show_calibration),
     Command("report", runs.show_report, switches=("quiet",)),
     Command("schema", runs.show_schema, switches=()),
 )

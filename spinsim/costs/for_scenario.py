@@ -14,7 +14,7 @@ from spinsim.costs.links import Link, link_between
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.profiled.profile import Profile, read_profile
 from spinsim.costs.roofline import RooflineLoads, RooflinePredictor
-from spinsim.costs.sheets.hardware import Hardware
+from spinsim.costs.sheets.hardware import UNCOMPARED, Hardware
 from spinsim.costs.sheets.own_hardware import hardware_sheet
 from spinsim.costs.sheets.shapes import ModelShape, shape_of
 from spinsim.errors import InputError
@@ -114,6 +114,7 @@ class ModelOnDevices:
     dtype: str
     hardware: Hardware
     devices: tuple[str, ...]
+    quantization: str = ""  # of the weights; empty: as ``dtype`` says
 
 
 def models_on_devices(scenario: Scenario, base_dir: str | Path | None) -> list[ModelOnDevices]:
@@ -131,12 +132,17 @@ def models_on_devices(scenario: Scenario, base_dir: str | Path | None) -> list[M
             models.target.dtype,
             target_hardware(scenario),
             placement.target,
+            models.target.quantization or "",
         )
     ]
     for name, shape in draft_shapes(scenario, base_dir).items():
-        device, dtype = draft_device(scenario, name), models.draft_models[name].dtype
+        device, spec = draft_device(scenario, name), models.draft_models[name]
         sheet = device_hardware(scenario, device, f"placement.drafts.{name}")
-        found.append(ModelOnDevices(f"models.drafts.{name}", name, shape, dtype, sheet, (device,)))
+        found.append(
+            ModelOnDevices(
+                f"models.drafts.{name}", name, shape, spec.dtype, sheet, (device,), spec.quantization or ""
+            )
+        )
     return found
 
 
@@ -274,7 +280,7 @@ def _roofline(
             key="placement.target",
         )
     for model in models:
-        _require_priced(scenario, model.shape, f"{model.key}.shape")
+        _require_priced(model.shape, f"{model.key}.shape")
     passes = [
         PassCosts(
             model.shape,
@@ -283,17 +289,41 @@ def _roofline(
             devices=len(model.devices),
             graphs=costs.graphs,
             efficiency=costs.efficiency,
+            quantization=model.quantization,
+            kv_fp8=scenario.kv.dtype == "fp8",
         )
         for model in models
     ]
     return RooflinePredictor(passes[0], passes[1:], _link(scenario, models), costs.slowdown)
 
 
-def _require_priced(scenario: Scenario, shape: ModelShape, key: str) -> None:
+def _require_priced(shape: ModelShape, key: str) -> None:
     """Raises InputError where passes of this shape have no cost model."""
-    why = shape.without_cost_model(scenario.limits.context_tokens)
+    why = shape.without_cost_model()
     if why:
-        raise InputError(f"{shape.name} {why}; a dense model with attention to all tokens", key=key)
+        raise InputError(f"{shape.name} {why}", key=key)
+
+
+def never_compared(scenario: Scenario, base_dir: str | Path | None = None) -> tuple[str, ...]:
+    """What of a scenario's costs comes from laws or sheets that no run of ours was ever compared with.
+
+    Nothing where costs are measured, or are the user's own.
+    """
+    if not isinstance(scenario.costs, RooflineCosts):
+        return ()
+    context = scenario.limits.context_tokens
+    models = {"target": (target_shape(scenario, base_dir), scenario.models.target)}
+    drafts = draft_shapes(scenario, base_dir)
+    models.update((name, (shape, scenario.models.draft_models[name])) for name, shape in drafts.items())
+    found = [
+        f"{name}: {what}"
+        for name, (shape, spec) in models.items()
+        for what in shape.never_compared(context, spec.quantization or "")
+    ]
+    if scenario.kv.dtype == "fp8":
+        found.append("K and V in fp8")
+    sheets = {spec.hardware_name: None for spec in scenario.devices.values()}
+    return (*found, *(f"the sheet of {name}" for name in sheets if name in UNCOMPARED))
 
 
 def _link(scenario: Scenario, models: Sequence[ModelOnDevices]) -> Link | None:

@@ -39,7 +39,11 @@ class LinearPredictor(UniformHost):
 
     def propose(self, draft: int, lengths: Sequence[int], contexts: Sequence[int]) -> Estimate:
         """A whole proposal in one call."""
-        return _pass(self._drafts[draft], sum(lengths), sum(contexts))
+        fit = self._drafts[draft]
+        found = _pass(fit, sum(lengths), sum(contexts))
+        if not fit.pass_s:
+            return found
+        return Estimate(found.seconds + fit.pass_s * max(lengths, default=0), INTERPOLATED)
 
     def verify(self, packing: Packing) -> Estimate:
         """One pass of the target, and what every step costs besides."""

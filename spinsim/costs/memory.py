@@ -41,7 +41,10 @@ def workspace_bytes(shape: ModelShape, dtype: str, limits: LimitsSpec, head_toke
     once in the model's dtype and once in fp32 for the choice of a token. The rule is ours.
     """
     tokens = max(limits.prefill_chunk_tokens, limits.batch * (limits.max_length + 1))
-    widest = max(shape.attention_width + 2 * shape.kv_width, (shape.mlp_inputs + 1) * shape.intermediate)
+    mlp = shape.intermediate
+    if shape.experts is not None:  # every token is copied to each of its experts
+        mlp = max(mlp, shape.experts.active * shape.experts.intermediate + shape.experts.shared)
+    widest = max(shape.attention_width + 2 * shape.kv_width, (shape.mlp_inputs + 1) * mlp)
     size = dtype_bytes(dtype)
     return tokens * (2 * shape.hidden + widest) * size + head_tokens * shape.vocab * (size + 4)
 
@@ -91,8 +94,8 @@ def _placed(scenario: Scenario, base_dir: str | Path | None) -> list[Placed]:
             name=TARGET,
             key="placement.target",
             devices=target.devices,
-            weights=shape.weight_bytes(dtype) / parts,
-            kv_bytes=shape.kv_bytes_per_token(dtype) * kv_share,
+            weights=shape.weight_bytes(dtype, target.quantization) / parts,
+            kv_bytes=_kv_bytes(shape, dtype, scenario) * kv_share,
             workspace=workspace / parts,
             override=kv.target_tokens,
             override_key="kv.target_tokens",
@@ -104,14 +107,23 @@ def _placed(scenario: Scenario, base_dir: str | Path | None) -> list[Placed]:
                 name=draft.name,
                 key=f"placement.drafts.{draft.name}",
                 devices=draft.devices,
-                weights=draft.shape.weight_bytes(draft.dtype),
-                kv_bytes=draft.shape.kv_bytes_per_token(draft.dtype),
+                weights=draft.shape.weight_bytes(draft.dtype, draft.quantization),
+                kv_bytes=_kv_bytes(draft.shape, draft.dtype, scenario),
                 workspace=workspace_bytes(draft.shape, draft.dtype, limits, limits.batch),
                 override=kv.draft_tokens,
                 override_key="kv.draft_tokens",
             )
         )
     return placed
+
+
+def _kv_bytes(shape: ModelShape, dtype: str, scenario: Scenario) -> float:
+    """Of one token. In a slot of the whole context, layers with a window keep the window alone."""
+    size = shape.kv_bytes_per_token("fp8" if scenario.kv.dtype == "fp8" else dtype)
+    window, context = shape.window, scenario.limits.context_tokens
+    if window is None or scenario.kv.reserve != "full" or window.tokens >= context:
+        return size
+    return size * (1 - window.layers / shape.layers * (1 - window.tokens / context))
 
 
 def _share(scenario: Scenario, device: str, here: list[Placed]) -> dict[str, int]:

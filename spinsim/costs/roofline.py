@@ -107,6 +107,8 @@ class RooflinePredictor(UniformHost):
         if packed.rectangular and target.graphs:
             kv = bucket_rows(rows) * bucket_kv(piece)
         # Rows carry alike many queries, or nearly: pairs = queries a row times KV tokens.
+        if target.windowed:
+            kv = round(rows * target.seen(kv / rows))
         law = target.attention
         memory = law.kv_s * kv + law.query_s * queries
         compute = law.pair_s * kv * queries / rows
@@ -192,12 +194,25 @@ def _prompt_passes(model: PassCosts, tokens: int) -> int:
 
 def _causal(model: PassCosts, tokens: Sequence[int], starts: Sequence[int]) -> float:
     """Attention of new tokens to the cached ones and, causally, to each other."""
+    law = model.prompt_attention
+    if model.windowed:
+        return _causal_within(model, tokens, starts)
     if len(tokens) == 1:
         new, start = tokens[0], starts[0]
-        return model.attention.seconds(start + new, new, new * start + new * (new + 1) // 2)
+        return law.seconds(start + new, new, new * start + new * (new + 1) // 2)
     total = sum(tokens)
     pairs = sum(map(mul, tokens, starts)) + (sum(map(mul, tokens, tokens)) + total) // 2
-    return model.attention.seconds(sum(starts) + total, total, pairs)
+    return law.seconds(sum(starts) + total, total, pairs)
+
+
+def _causal_within(model: PassCosts, tokens: Sequence[int], starts: Sequence[int]) -> float:
+    """As :func:`_causal`, of a model whose windows hide the beginning of long contexts.
+
+    A new token is charged what its context's middle sees: exact where contexts lie on one side of the window.
+    """
+    seen = [model.seen(start + new / 2) for new, start in zip(tokens, starts, strict=True)]
+    read = sum(model.seen(start + new) for new, start in zip(tokens, starts, strict=True))
+    return model.prompt_attention.seconds(read, sum(tokens), sum(map(mul, tokens, seen)))
 
 
 class _DraftCosts:
@@ -233,6 +248,8 @@ class _DraftCosts:
         rows = len(lengths)
         if not rows:
             return 0.0
+        if self.model.windowed:
+            contexts = [round(self.model.seen(context)) for context in contexts]
         steps = lengths[0]
         if rows == 1 or lengths.count(steps) == rows:
             if steps == 0:

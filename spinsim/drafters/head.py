@@ -132,7 +132,7 @@ class HeadDrafter(Drafter):
     def _priced_shape(self, scenario: Scenario, base_dir: Path | None) -> ModelShape:
         """Raises InputError where passes of this shape have no cost model."""
         shape = self.shape(scenario, base_dir)
-        why = shape.without_cost_model(scenario.limits.context_tokens)
+        why = shape.without_cost_model()
         if why:
             raise InputError(f"{shape.name} {why}; a fit, as {self.key}.fit", key=self.key)
         return shape

@@ -80,9 +80,9 @@ class Engine:
 
     def admit(self) -> None:
         """Let requests in, in the policy's order, while the batch limit and KV memory allow."""
-        if self.state.admit(int(self.env.now)) and self._prefill_bell is not None:
-            bell, self._prefill_bell = self._prefill_bell, None
-            bell.succeed()
+        if self.state.admit(int(self.env.now)):
+            self.records.prefix_tokens = self.state.prefix_tokens
+            self.ring_for_prompts()
         self.note_load()
 
     def note_load(self) -> None:
@@ -155,6 +155,12 @@ class Engine:
             index = min(self._parked)
             if index < self.policies.pipeline.depth():
                 self._parked.pop(index).succeed()
+
+    def ring_for_prompts(self) -> None:
+        """Let the prefill process look again."""
+        if self._prefill_bell is not None:
+            bell, self._prefill_bell = self._prefill_bell, None
+            bell.succeed()
 
     def await_prompts(self) -> simpy.Event:
         """An event for the prefill process to wait for."""

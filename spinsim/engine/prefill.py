@@ -10,7 +10,7 @@ import simpy
 from spinsim.engine import records as rec
 from spinsim.engine.engine import Engine
 from spinsim.engine.session import Session
-from spinsim.operations import Completed, Prefill, PrefillOutcome
+from spinsim.operations import Prefill, PrefillOutcome
 
 PREFILL = rec.KINDS.index("prefill")
 
@@ -18,25 +18,29 @@ PREFILL = rec.KINDS.index("prefill")
 def prefill(engine: Engine) -> Generator[simpy.Event, Any, None]:
     """One chunk at a time, so that a verification waits for one chunk at the most.
 
-    A chunk takes prompts first come, first served, up to ``prefill_chunk_tokens`` in all.
+    A chunk takes prompts first come, first served, up to ``prefill_chunk_tokens`` in all. Where chunks go
+    into the passes that verify, only those have passes of their own that nothing decodes beside.
     """
+    merged = engine.settings.merged_prefill
     while True:
-        if not engine.state.prompts:
+        if not engine.state.prompts or (merged and engine.state.decoding):
             yield engine.await_prompts()
             continue
-        sessions, operation = _next_chunk(engine)
+        sessions, operation = next_chunk(engine, engine.settings.prefill_chunk_tokens)
         event, op = engine.submit(
             engine.settings.target_lane, operation, PREFILL, -1, -1, len(sessions), sum(operation.tokens)
         )
         done = yield event
         engine.completed(op, done)
-        _commit(engine, sessions, operation, done)
+        assert isinstance(done.outcome, PrefillOutcome)
+        commit_chunk(engine, sessions, operation, done.outcome)
 
 
-def _next_chunk(engine: Engine) -> tuple[list[Session], Prefill]:
+def next_chunk(engine: Engine, budget: int) -> tuple[list[Session], Prefill]:
+    """The next prompts' chunk of up to ``budget`` tokens."""
     sessions: list[Session] = []
     chunk = Prefill([], [], [], [], [])
-    for session, tokens in engine.state.take_chunk(engine.settings.prefill_chunk_tokens):
+    for session, tokens in engine.state.take_chunk(budget):
         sessions.append(session)
         chunk.requests.append(session.view.id)
         chunk.slots.append(session.view.slot)
@@ -48,15 +52,16 @@ def _next_chunk(engine: Engine) -> tuple[list[Session], Prefill]:
     return sessions, chunk
 
 
-def _commit(engine: Engine, sessions: list[Session], chunk: Prefill, done: Completed) -> None:
-    outcome = done.outcome
-    assert isinstance(outcome, PrefillOutcome)
+def commit_chunk(engine: Engine, sessions: list[Session], chunk: Prefill, outcome: PrefillOutcome) -> None:
+    """The chunk is in the target's cache: prompts that are whole begin to decode."""
     now = int(engine.env.now)
     for row in engine.state.chunk_done(sessions, chunk.tokens):
         session = sessions[row]
         if session.cancelled:
             engine.finish(session, rec.CANCELLED)
             continue
+        if engine.state.prefix is not None:
+            engine.state.prefix.keep(session.request)
         if chunk.last[row]:
             session.view.generated = 1
             session.record.first_token_ns = now

@@ -125,6 +125,7 @@ class Records:
     ended_ns: int = 0
     last_arrival_ns: int = 0
     closed_loop: bool = False
+    prefix_tokens: int = 0  # of prompts, found in the prefix cache
     interrupted: str = ""  # why a run stopped early; empty when it did not
     # what the world reports at the end
     label_s: dict[str, float] = field(default_factory=dict)  # predicted seconds behind each label

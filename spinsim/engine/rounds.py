@@ -15,8 +15,9 @@ from spinsim.engine import records as rec
 from spinsim.engine.drafting import observe_own_hits, score_other_drafts, settle_drafts, speculate
 from spinsim.engine.engine import Engine
 from spinsim.engine.preemption import reserve_memory
+from spinsim.engine.prefill import commit_chunk, next_chunk
 from spinsim.engine.session import READY, Session
-from spinsim.operations import Completed, Packing, ProposeOutcome, Verify, VerifyOutcome
+from spinsim.operations import Completed, Packing, Prefill, ProposeOutcome, Verify, VerifyOutcome
 from spinsim.policies.base import Feedback, RequestView
 
 VERIFY = rec.KINDS.index("verify")
@@ -27,6 +28,8 @@ def micro_batch(engine: Engine, index: int) -> Generator[simpy.Event, Any, None]
     while True:
         batch = engine.compose(index)
         if not batch:
+            if engine.settings.merged_prefill:
+                engine.ring_for_prompts()  # nothing decodes: prompts have passes of their own
             yield engine.park(index)
             continue
         if engine.settings.reserve == "grow":
@@ -76,10 +79,10 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
 
     packing = policies.packing.plan(list(map(add, contexts, lengths)), [length + 1 for length in lengths])
     slots = [view.slot for view in views]
-    operation = Verify(requests, slots, contexts, positions, drafts, lengths, packing)
-    event, op = engine.submit(
-        engine.settings.target_lane, operation, VERIFY, -1, index, len(batch), packing.query_tokens
-    )
+    sessions, chunk = _prompts_beside(engine, packing.query_tokens)
+    operation = Verify(requests, slots, contexts, positions, drafts, lengths, packing, chunk)
+    tokens = packing.query_tokens + (sum(chunk.tokens) if chunk is not None else 0)
+    event, op = engine.submit(engine.settings.target_lane, operation, VERIFY, -1, index, len(batch), tokens)
     done = yield event
     engine.completed(op, done)
 
@@ -95,6 +98,18 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
         agreed = map(engine.lookups.agreed, requests, positions, committed)
         feedback = feedback._replace(agreed=list(agreed), drafts=credited(views, chosen, drafts))
     learn(engine, batch, feedback, now_ns)
+    if chunk is not None:
+        assert isinstance(done.outcome, VerifyOutcome)
+        assert done.outcome.prompts is not None
+        commit_chunk(engine, sessions, chunk, done.outcome.prompts)
+
+
+def _prompts_beside(engine: Engine, queries: int) -> tuple[list[Session], Prefill | None]:
+    """Prompts' chunk that goes into the pass, which has ``prefill_chunk_tokens`` for both."""
+    budget = engine.settings.prefill_chunk_tokens - queries
+    if not engine.settings.merged_prefill or not engine.state.prompts or budget <= 0:
+        return [], None
+    return next_chunk(engine, budget)
 
 
 def credited(views: Sequence[RequestView], chosen: Sequence[int], used: Sequence[int]) -> list[int]:

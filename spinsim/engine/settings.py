@@ -20,3 +20,5 @@ class EngineSettings:
     block_tokens: int
     target_kv_tokens: int
     draft_kv_tokens: tuple[int | None, ...]  # None: keeps no K/V, and reads a context where it proposes
+    merged_prefill: bool = False  # prompts' chunks go into the passes that verify
+    prefix_block_tokens: int = 0  # of a cache of prompts' beginnings; 0: none

@@ -16,6 +16,7 @@ from heapq import heappop, heappush
 
 from spinsim.engine.draft_caches import DraftCaches
 from spinsim.engine.kv import KvPools
+from spinsim.engine.prefix_cache import PrefixCache
 from spinsim.engine.session import CHUNK, ENDED, PROMPT, READY, ROUND, WAITING, Session
 from spinsim.engine.settings import EngineSettings
 
@@ -28,6 +29,9 @@ class EngineState:
         self.pools = pools
         self.target_kv = pools.target
         self.sessions: dict[int, Session] = {}  # that some operation, in flight or to come, may name
+        block = settings.prefix_block_tokens
+        self.prefix = PrefixCache(self.target_kv, block) if block else None
+        self.prefix_tokens = 0  # of prompts, found in the prefix cache
         self.caches = DraftCaches(pools.drafts, self.sessions)
         self.prompts: deque[Session] = deque()  # in place prompt or chunk; those in a chunk come first
         self.ready: list[Session] = []  # longest waiting first
@@ -70,6 +74,9 @@ class EngineState:
             heappop(self._waiting)
             session.view.slot = slot
             session.prefilled = 0
+            if self.prefix is not None:
+                session.prefilled = self.prefix.find(session.request)
+                self.prefix_tokens += session.prefilled
             session.place = PROMPT
             self.prompts.append(session)
             self.admitted += 1

@@ -25,6 +25,7 @@ from spinsim.runner.kv_capacity import Layout, free_memory, measure
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.sampling import Sampling
 from spinsim.scenario import Scenario
+from spinsim.scenario_file.one_world import refuse_simulated_only
 
 TARGET = "target"
 CPU_BUDGET_BYTES = 4 * 2**30  # K/V on a CPU: a fixed share of the host's memory, since runs there are small
@@ -89,6 +90,7 @@ def deploy(
     beside the target's (as of CUDA streams: -1 goes first). Raises InputError for what
     a live run cannot do, before anything runs.
     """
+    refuse_simulated_only(scenario)
     models = load_models(scenario, base_dir, progress)
     loaded = {TARGET: models.target, **models.drafts}
     layouts = _measure(scenario, loaded)

@@ -268,5 +268,7 @@ def _facts(s: Summary) -> Table:
         table.add_row("workload", Text(lost))
     shares = [f"{percent(s['costs'][label])} {label}" for label in LABELS if s["costs"].get(label)]
     table.add_row("costs", ", ".join(shares) or "nothing was predicted")
+    if odd := s.get("never_compared"):
+        table.add_row("", Text(f"never compared with a machine: {'; '.join(odd)}"))
     table.add_row("acceptance", f"{s['acceptance']['source']}")
     return table

@@ -103,6 +103,13 @@ def summarise(
         "committed": int(requests.output_tokens.sum()),
         "kv_capacity_tokens": dict(records.kv_capacity_tokens),
     }
+    if scenario.kv.prefix_cache:
+        prompts = int(requests.prompt_tokens[requests.status != REJECTED].sum())
+        summary["prefix_cache"] = {
+            "tokens": records.prefix_tokens,
+            "prompt_tokens": prompts,
+            "share": ratio(records.prefix_tokens, prompts),
+        }
     price = price_per_hour(scenario)
     if price is not None:
         summary["cost"] = {"price_per_hour": price}

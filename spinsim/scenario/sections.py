@@ -26,6 +26,10 @@ class ModelSpec(Section):
         "random"  # "random", "embedded:<name>", or what transformers loads (local folder or hub name)
     )
     dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
+    quantization: Annotated[
+        Literal["fp8", "int4"] | None,
+        says("How the matrices of the layers are stored; null: in dtype, or as config.json says. Simulated."),
+    ] = None
 
 
 class DraftSpec(ModelSpec):
@@ -132,11 +136,15 @@ class ProfileCosts(Section):
 
 
 class LinearPass(Section):
-    """Seconds of a pass: ``base_s`` + ``token_s`` * tokens + ``kv_token_s`` * KV tokens."""
+    """Seconds of a pass: ``base_s`` + ``token_s`` * tokens + ``kv_token_s`` * KV tokens.
+
+    Of a draft's proposal also ``pass_s`` * the longest row's tokens: it takes as many passes.
+    """
 
     base_s: NotNegative = 0.0
     token_s: NotNegative = 0.0
     kv_token_s: NotNegative = 0.0
+    pass_s: Annotated[NotNegative, says("Of each pass of a proposal; drafts alone.", "s")] = 0.0
 
 
 class LinearCosts(Section):
@@ -229,6 +237,10 @@ class LimitsSpec(Section):
     batch: PositiveInt = 32  # requests decoding at once, over all micro-batches
     context_tokens: PositiveInt = 4096  # prompt + output; longer requests are rejected
     prefill_chunk_tokens: PositiveInt = 512
+    prefill: Annotated[
+        Literal["apart", "merged"],
+        says("Prompts' chunks have passes of their own, or go into those that verify. merged: simulated."),
+    ] = "apart"
     max_length: PositiveInt = 8  # longest proposal
 
 
@@ -238,6 +250,12 @@ class KvSpec(Section):
     memory_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
     target_tokens: PositiveInt | None = None  # None: from memory
     draft_tokens: PositiveInt | None = None  # per draft
+    prefix_cache: Annotated[
+        bool, says("Do prompts that begin alike (hash_ids of a source) share their K/V? Simulated.")
+    ] = False
+    dtype: Annotated[
+        Literal["model", "fp8"], says("What K and V are kept in: the model's dtype, or a byte. Simulated.")
+    ] = "model"
 
     def block(self, context_tokens: int) -> int:
         """Tokens that are handed out together: a slot of the whole context, or with ``grow`` a block."""

@@ -183,6 +183,17 @@ def _policies(scenario: Scenario) -> Iterator[Problem]:
 
 
 def _limits(scenario: Scenario) -> Iterator[Problem]:
+    if scenario.limits.prefill == "merged" and scenario.policies.pipeline.name != "serial":
+        yield Problem(
+            ("limits", "prefill"),
+            "merged has one pass for all; policies.pipeline serial, or limits.prefill apart",
+        )
+    source = scenario.workload.source
+    if scenario.kv.prefix_cache and (source is None or source.format != "mooncake"):
+        yield Problem(
+            ("kv", "prefix_cache"),
+            "nothing says which prompts begin alike; a workload.source of format mooncake, or false",
+        )
     limits, kv, sampling = scenario.limits, scenario.kv, scenario.sampling
     if limits.max_length >= limits.context_tokens:
         yield Problem(

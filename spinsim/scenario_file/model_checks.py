@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from spinsim.costs.sheets.vocabulary import Vocabulary, disagreement
 from spinsim.errors import InputError
-from spinsim.scenario import ModelSpec, ProfileCosts, RooflineCosts, Scenario
+from spinsim.scenario import ModelSpec, ProfileCosts, Scenario
 from spinsim.scenario.messages import Problem
 
 if TYPE_CHECKING:
@@ -55,14 +55,20 @@ def _stands_for_a_cost(spec: ModelSpec) -> bool:
 
 
 def _priced(scenario: Scenario, key: str, shape: ModelShape) -> Iterator[Problem]:
-    """Costs that are derived from the shape need a cost model of it; weights need to be of the dtype."""
-    derived = isinstance(scenario.costs, RooflineCosts | ProfileCosts)
-    why = shape.without_cost_model(scenario.limits.context_tokens)
-    if why and (derived or shape.quantization):
-        other = "" if shape.quantization else ", or costs of model constant or linear"
+    """Weights need a size that is known; costs that were measured need a model that a machine has run."""
+    why = shape.without_cost_model()
+    if why:
+        yield Problem(_path(f"{key}.shape"), f"{shape.name} {why}")
+    if isinstance(scenario.costs, ProfileCosts) and (odd := _unmeasured(scenario, shape)):
         yield Problem(
-            _path(f"{key}.shape"), f"{shape.name} {why}; a dense model with attention to all tokens{other}"
+            _path(f"{key}.shape"),
+            f"{shape.name} has {odd}, which no profile measures; costs of model roofline, constant or linear",
         )
+
+
+def _unmeasured(scenario: Scenario, shape: ModelShape) -> str:
+    """What of the shape the runner behind profiles cannot execute."""
+    return ", ".join(shape.never_compared(scenario.limits.context_tokens))
 
 
 def _long_enough(scenario: Scenario, key: str, shape: ModelShape) -> Iterator[Problem]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from spinsim.errors import InputError
 from spinsim.scenario import Scenario
 
 World = Literal["simulated", "live"]
@@ -60,3 +61,22 @@ def not_read(scenario: Scenario, world: World) -> dict[str, str]:
         if getattr(values, name) != type(values).model_fields[name].default:
             found[key] = said.why
     return found
+
+
+def refuse_simulated_only(scenario: Scenario) -> None:
+    """Raises InputError at the first key that asks a live run for what only a simulation does."""
+    models = {"models.target": scenario.models.target}
+    models.update((f"models.drafts.{name}", spec) for name, spec in scenario.models.draft_models.items())
+    for key, spec in models.items():
+        if spec.quantization is not None:
+            raise InputError(
+                f"{spec.quantization} weights are simulated only; null", key=f"{key}.quantization"
+            )
+    if scenario.limits.prefill != "apart":
+        raise InputError(
+            "prefill within the passes that verify is simulated only; apart", key="limits.prefill"
+        )
+    if scenario.kv.prefix_cache:
+        raise InputError("a prefix cache is simulated only; false", key="kv.prefix_cache")
+    if scenario.kv.dtype != "model":
+        raise InputError(f"K and V in {scenario.kv.dtype} are simulated only; model", key="kv.dtype")

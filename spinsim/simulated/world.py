@@ -119,7 +119,7 @@ class SimulatedWorld:
         """Predicted seconds and their label; what comes of the operation, its kind and its rows."""
         predictor = self._predictor
         if type(operation) is Verify:
-            requests, _, _, positions, drafts, lengths, packing = operation
+            requests, _, _, positions, drafts, lengths, packing, chunk = operation
             runs = self._field.runs
             accepted = []
             for request, draft, position, length in zip(requests, drafts, positions, lengths, strict=True):
@@ -130,7 +130,15 @@ class SimulatedWorld:
             remote = self._remote
             if True in [remote[draft] for draft in drafts]:
                 seconds += predictor.transfer(rows, sum(lengths)).seconds
-            return seconds, label, VerifyOutcome(accepted, [0] * rows), 3, rows
+            if chunk is None:
+                return seconds, label, VerifyOutcome(accepted, [0] * rows), 3, rows
+            # One pass for both: what a pass of one token takes (weights, launches) is paid once.
+            alone = (
+                predictor.prefill(chunk.tokens, chunk.starts).seconds - predictor.prefill([1], [0]).seconds
+            )
+            prompts = PrefillOutcome([False] * len(chunk.requests))
+            merged = VerifyOutcome(accepted, [0] * rows, prompts)
+            return seconds + max(0.0, alone), label, merged, 3, rows
         if type(operation) is Propose:
             seconds, label = predictor.propose(operation.draft, operation.lengths, operation.contexts)
             outcome = self._offered(operation) if operation.draft in self._offers else None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from spinsim.costs.for_scenario import never_compared
 from spinsim.results.hindsight import hindsight
 from spinsim.results.publish import Progress, Summary, publish
 from spinsim.scenario import Scenario
@@ -43,6 +44,8 @@ def simulate_and_publish(
     scenario = loaded.scenario
     simulated = simulate_scenario(scenario, loaded.base_dir, progress)
     notes: dict[str, Any] = {}
+    if odd := never_compared(scenario, loaded.base_dir):
+        notes["never_compared"] = list(odd)
     extras: dict[str, dict[str, Any]] = {}
     if out is not None:  # an experiment's cells do without
         notes["regret"], curves = _in_hindsight(scenario, simulated)

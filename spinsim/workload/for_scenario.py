@@ -14,7 +14,7 @@ from spinsim.scenario import ClosedLoop, LogisticAcceptance, Replay, Scenario, W
 from spinsim.workload.arrivals import arrival_times
 from spinsim.workload.formats.row import Row
 from spinsim.workload.lengths import draw_labels, draw_tokens, draw_values
-from spinsim.workload.request import MalformedRow, Request, Workload
+from spinsim.workload.request import PREFIX_BLOCK, MalformedRow, Request, Workload
 from spinsim.workload.source import load_rows, repeated
 from spinsim.workload.streams import stream
 
@@ -94,6 +94,7 @@ def _requests(
             row.key,
             row.prompt if keep else None,
             row.text if keep else None,
+            row.blocks[: -(-p // PREFIX_BLOCK)] if keep else (),
         )
         for (i, at, p, o, wait, domain), row in zip(timing, rows, strict=True)
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+PREFIX_BLOCK = 512  # tokens behind one of ``hash_ids``, as Mooncake's traces have it
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -14,6 +16,8 @@ class Request:
     many tokens the request will generate (a live run that honours end-of-text may stop earlier);
     no policy but an oracle ever sees it. ``key`` names the request in its source, so that
     recorded acceptance can be joined to it. ``prompt`` holds token ids when the source has them.
+    ``blocks``: names of the prompt's blocks of ``PREFIX_BLOCK`` tokens; two requests with the same first
+    names begin with the same tokens.
     """
 
     id: int
@@ -25,6 +29,7 @@ class Request:
     key: str = ""
     prompt: tuple[int, ...] | None = None
     text: str | None = None
+    blocks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

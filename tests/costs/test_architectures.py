@@ -139,7 +139,7 @@ def test_a_mixture_of_experts(tmp_path: Path) -> None:
     expert = 3 * 8 * 16
     assert shape.parameters() - shape.active_parameters() == 3 * (5 - 2) * expert
     assert shape.parameters() == 3 * (4 * 8 * 8 + 5 * expert + 8 * 5 + 2 * 8) + 8 + 1600
-    assert "5 experts" in shape.without_cost_model()
+    assert (shape.without_cost_model(), shape.never_compared()) == ("", ("a mixture of 5 experts",))
 
 
 def test_latent_attention_caches_a_latent(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_latent_attention_caches_a_latent(tmp_path: Path) -> None:
     key_value = 8 * (4 + 2) + 4 + 4 * 2 * (3 + 4)  # a head's value: 8 / 2
     layer = query + key_value + 2 * 4 * 8 + 3 * 8 * 16 + 2 * 8
     assert shape.parameters() == 3 * layer + 8 + 800  # tied by default
-    assert "latent attention" in shape.without_cost_model()
+    assert (shape.without_cost_model(), shape.never_compared()) == ("", ("latent attention",))
 
 
 @pytest.mark.parametrize(
@@ -180,8 +180,8 @@ def test_windows(tmp_path: Path, config: dict[str, Any], layers: int) -> None:
     sizes = SMALL | {"num_key_value_heads": 2}
     shape = shape_of(write(tmp_path, sizes | config))
     assert (shape.window.layers if shape.window else 0) == layers
-    assert bool(shape.without_cost_model(17)) == (layers > 0)
-    assert not shape.without_cost_model(16)  # nothing is out of sight
+    assert bool(shape.never_compared(17)) == (layers > 0)
+    assert not shape.never_compared(16)  # nothing is out of sight
 
 
 def test_a_text_config_is_read_through(tmp_path: Path) -> None:
@@ -243,7 +243,24 @@ def test_keys_that_cost_nothing_are_passed_over(tmp_path: Path) -> None:
     assert shape_of(write(tmp_path, LLAMA | more | {"architectures": ["LlamaForCausalLM"]})) == plain
 
 
-def test_quantized_weights_are_counted_and_have_no_cost_model(tmp_path: Path) -> None:
-    shape = shape_of(write(tmp_path, LLAMA | {"quantization_config": {"quant_method": "fp8"}}))
+@pytest.mark.parametrize(
+    ("config", "method"),
+    [
+        ({"quant_method": "fp8"}, "fp8"),
+        ({"quant_method": "awq", "bits": 4}, "int4"),
+        ({"quant_method": "gptq", "bits": 4}, "int4"),
+        ({"quant_method": "gptq", "bits": 8}, ""),
+        ({"quant_method": "mxfp4"}, ""),
+        ({}, ""),
+    ],
+)
+def test_quantized_weights_are_counted_and_priced_where_their_size_is_known(
+    tmp_path: Path, config: dict[str, Any], method: str
+) -> None:
+    shape = shape_of(write(tmp_path, LLAMA | {"quantization_config": config}))
     assert shape.parameters() == shape_of(write(tmp_path, LLAMA)).parameters()
-    assert "fp8" in shape.without_cost_model()
+    assert bool(shape.without_cost_model()) == (not method)
+    if method:
+        assert shape.never_compared() == (f"{method} weights",)
+    else:
+        assert "quantized" in shape.without_cost_model()

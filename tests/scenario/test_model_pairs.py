@@ -148,30 +148,35 @@ def test_heads_divide_over_devices(judge: Judge, heads: int, kv_heads: int, devi
         assert "must divide evenly" in found[0].message
 
 
-UNPRICED = {
+ODD = {
     "experts": ({"model_type": "mixtral", "num_key_value_heads": 6, "sliding_window": None}, "8 experts"),
     "latent attention": ({"model_type": "minicpm3"}, "latent attention"),
     "a window": ({"model_type": "mistral", "num_key_value_heads": 6, "sliding_window": 999}, "window of 999"),
-    "quantized": ({"quantization_config": {"quant_method": "gptq"}}, "gptq"),
+    "fp8": ({"quantization_config": {"quant_method": "fp8"}}, "fp8"),
 }
+UNPRICED = {"quantization_config": {"quant_method": "gptq"}}
+PROFILE = "costs={model: profile, path: p.json}"
 
 
-@pytest.mark.parametrize("name", UNPRICED)
-def test_what_has_no_cost_model_says_so(judge: Judge, name: str) -> None:
-    change, says = UNPRICED[name]
+def test_weights_of_unknown_size_say_so_whatever_the_costs(judge: Judge) -> None:
+    costs = "costs={model: constant, verify_s: 0.01, draft_step_s: 0.001}"
     for found, key in (
-        (judge(target=change), "models.target.shape"),
-        (judge(draft=change), "models.drafts.d.shape"),
+        (judge(target=UNPRICED), "models.target.shape"),
+        (judge(draft=UNPRICED), "models.drafts.d.shape"),
+        (judge(UNPRICED, {}, costs), "models.target.shape"),
     ):
         assert keys(found) == [key]
-        assert says in found[0].message
+        assert "gptq" in found[0].message
         assert found[0].line
 
 
-def test_constant_costs_need_no_cost_model_but_know_the_weights(judge: Judge) -> None:
-    costs = "costs={model: constant, verify_s: 0.01, draft_step_s: 0.001}"
-    assert not judge(UNPRICED["experts"][0], {}, costs)
-    assert judge(UNPRICED["quantized"][0], {}, costs)
+@pytest.mark.parametrize("name", ODD)
+def test_what_no_profile_measures_has_costs_from_sheets_alone(judge: Judge, name: str) -> None:
+    change, says = ODD[name]
+    assert not judge(target=change)
+    assert not judge(change, {}, "costs={model: constant, verify_s: 0.01, draft_step_s: 0.001}")
+    found = [problem for problem in judge(change, {}, PROFILE) if problem.key == "models.target.shape"]
+    assert says in found[0].message
 
 
 def test_a_window_as_long_as_the_context_is_none(judge: Judge) -> None:

@@ -21,6 +21,7 @@ from spinsim.costs.sheets.config_layers import experts_of, latent_of, window_of
 from spinsim.costs.sheets.config_reader import ConfigReader
 from spinsim.costs.sheets.model_shape import ModelShape
 from spinsim.costs.sheets.other_model_types import REFUSED, WRAPPERS
+from spinsim.costs.sheets.quantization import method_of
 from spinsim.errors import InputError
 
 CARRIED = ("tie_word_embeddings", "quantization_config")  # of a wrapper, said for its text model
@@ -227,4 +228,4 @@ def _quantization(reader: ConfigReader) -> str:
         return ""
     if not isinstance(given, dict):
         raise reader.wrong("quantization_config", f"is {given!r}; a mapping, or null")
-    return str(given.get("quant_method", "quantization_config"))
+    return method_of(given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from types import MappingProxyType
 
 from spinsim.errors import InputError
@@ -69,14 +70,16 @@ def _gpu(
     source: str,
     *,
     bf16: bool = True,
+    fp8: float | None = None,
     bandwidth_efficiency: float = 0.9,
     compute_efficiency: float = 0.8,
 ) -> Hardware:
+    rates = {"bf16": half if bf16 else single, "fp16": half, "fp32": single}
     return Hardware(
         name=name,
         memory_bytes=memory_mib * MIB,
         bandwidth=bandwidth,
-        rate=MappingProxyType({"bf16": half if bf16 else single, "fp16": half, "fp32": single}),
+        rate=MappingProxyType(rates if fp8 is None else {**rates, "fp8": fp8}),
         bandwidth_efficiency=bandwidth_efficiency,
         compute_efficiency=compute_efficiency,
         launch_s=20e-6,
@@ -100,17 +103,40 @@ _A100 = (
     "19.5 fp32, NVLink 600 GB/s both ways; memory as nvidia-smi reports it; " + _OVERHEADS
 )
 _H100 = (
-    "NVIDIA H100 SXM data sheet: 3.35 TB/s, 989 TFLOP/s bf16 and fp16 dense, 67 fp32, "
+    "NVIDIA H100 SXM data sheet: 3.35 TB/s, 989 TFLOP/s bf16 and fp16 dense, 1979 fp8 dense, 67 fp32, "
     "NVLink 900 GB/s both ways; memory as nvidia-smi reports it; " + _OVERHEADS
 )
 _H200 = (
-    "NVIDIA H200 SXM data sheet: 4.8 TB/s, 989 TFLOP/s bf16 and fp16 dense, 67 fp32, "
+    "NVIDIA H200 SXM data sheet: 4.8 TB/s, 989 TFLOP/s bf16 and fp16 dense, 1979 fp8 dense, 67 fp32, "
     "NVLink 900 GB/s both ways; memory as nvidia-smi reports it; measured with torch 2.11: 4.3 TB/s and "
     "790 TFLOP/s bf16 achieved, 31 us to copy 64 token ids to the other GPU, 20 us a kernel launched eagerly"
 )
 _L4 = (
-    "NVIDIA L4 data sheet: 300 GB/s, 121 TFLOP/s bf16 and fp16 dense, 30.3 fp32, "
+    "NVIDIA L4 data sheet: 300 GB/s, 121 TFLOP/s bf16 and fp16 dense, 242 fp8 dense, 30.3 fp32, "
     "PCIe 4.0 x16 at 64 GB/s both ways; memory as nvidia-smi reports it; " + _OVERHEADS
+)
+_B200 = (
+    "NVIDIA DGX B200 data sheet, an eighth of the system: 8 TB/s, 2.25 PFLOP/s bf16 and fp16 dense, "
+    "4.5 fp8 dense, 75 TFLOP/s fp32, NVLink 1800 GB/s both ways; memory as nvidia-smi reports it; "
+    + _OVERHEADS
+)
+_L40S = (
+    "NVIDIA L40S data sheet: 864 GB/s, 362 TFLOP/s bf16 and fp16 dense, 733 fp8 dense, 91.6 fp32, "
+    "PCIe 4.0 x16 at 64 GB/s both ways; memory as nvidia-smi reports it; " + _OVERHEADS
+)
+_A10 = (
+    "NVIDIA A10 data sheet: 600 GB/s, 125 TFLOP/s bf16 and fp16 dense, 31.2 fp32, no fp8, "
+    "PCIe 4.0 x16 at 64 GB/s both ways; memory as nvidia-smi reports it; " + _OVERHEADS
+)
+_RTX_4090 = (
+    "NVIDIA Ada GPU architecture white paper, table of the GeForce RTX 4090: 1008 GB/s, 165.2 TFLOP/s bf16 "
+    "and fp16 dense and 330.3 fp8 (both summed in fp32), 82.6 fp32, PCIe 4.0 x16 at 64 GB/s both ways; "
+    "memory as nvidia-smi reports it; " + _OVERHEADS
+)
+_MI300X = (
+    "AMD Instinct MI300X data sheet: 192 GB HBM3, 5.3 TB/s, 1307.4 TFLOP/s bf16 and fp16 dense, "
+    "2614.9 fp8 dense, 163.4 fp32, Infinity Fabric 896 GB/s both ways over seven links, all of them used; "
+    + _OVERHEADS
 )
 _CPU = Hardware(
     name="cpu",
@@ -141,7 +167,7 @@ _SHEETS: Mapping[str, Hardware] = MappingProxyType(
             _gpu("v100-32", 32510, 900e9, 125e12, 15.7e12, 150e9, _V100, bf16=False),
             _gpu("a100-40", 40536, 1555e9, 312e12, 19.5e12, 300e9, _A100),
             _gpu("a100-80", 81251, 2039e9, 312e12, 19.5e12, 300e9, _A100),
-            _gpu("h100", 81559, 3.35e12, 989e12, 67e12, 450e9, _H100),
+            _gpu("h100", 81559, 3.35e12, 989e12, 67e12, 450e9, _H100, fp8=1979e12),
             _gpu(
                 "h200",
                 143771,
@@ -150,14 +176,24 @@ _SHEETS: Mapping[str, Hardware] = MappingProxyType(
                 67e12,
                 450e9,
                 _H200,
+                fp8=1979e12,
                 bandwidth_efficiency=4.3 / 4.8,
                 compute_efficiency=790 / 989,
             ),
-            _gpu("l4", 23034, 300e9, 121e12, 30.3e12, 32e9, _L4),
+            _gpu("l4", 23034, 300e9, 121e12, 30.3e12, 32e9, _L4, fp8=242e12),
+            _gpu("b200", 183359, 8e12, 2250e12, 75e12, 900e9, _B200, fp8=4500e12),
+            _gpu("l40s", 46068, 864e9, 362e12, 91.6e12, 32e9, _L40S, fp8=733e12),
+            _gpu("a10", 23028, 600e9, 125e12, 31.2e12, 32e9, _A10),
+            _gpu("rtx4090", 24564, 1008e9, 165.2e12, 82.6e12, 32e9, _RTX_4090, fp8=330.3e12),
+            _gpu("mi300x", 192 * 1024, 5.3e12, 1307.4e12, 163.4e12, 448e9, _MI300X, fp8=2614.9e12),
             _CPU,
         )
     }
 )
+
+
+# Sheets that no run of ours was ever compared with: their overheads and efficiencies are another device's.
+UNCOMPARED = frozenset({"b200", "l40s", "a10", "rtx4090", "mi300x"})
 
 
 def hardware_names() -> tuple[str, ...]:
@@ -171,6 +207,7 @@ def sheet_of_device(device: str) -> str | None:
     A model of several memory sizes has a sheet for each; one whose name does not tell the size has none.
     """
     words = re.split(r"[^A-Z0-9]+", device.upper())
+    words += [first + second for first, second in pairwise(words)]  # "RTX 4090"
     found = [name for name in _SHEETS if name.split("-")[0].upper() in words]
     if len(found) > 1:
         found = [name for name in found if f"{name.split('-')[1]}GB" in words]

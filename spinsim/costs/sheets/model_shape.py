@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from spinsim.costs.sheets.quantization import WEIGHT_BYTES
 from spinsim.errors import InputError
 
 DTYPE_BYTES: Mapping[str, int] = MappingProxyType({"bf16": 2, "fp16": 2, "fp32": 4})
@@ -174,36 +175,55 @@ class ModelShape:
         experts = self.experts
         return self.parameters() - experts.layers * (experts.count - experts.active) * self._expert(experts)
 
-    def weight_bytes(self, dtype: str) -> int:
-        """Bytes that the weights occupy on a device."""
-        return self.parameters() * dtype_bytes(dtype)
+    def quantized_parameters(self) -> int:
+        """Weights of the layers' matrices, experts included: what a quantized checkpoint makes small."""
+        mlp = (self.mlp_inputs + 1) * self.hidden * self.intermediate
+        total = self.layers * (self._attention_matrices() + mlp)
+        if self.experts is None:
+            return total
+        experts, wide = self.experts, (self.mlp_inputs + 1) * self.hidden
+        routed = experts.count * wide * experts.intermediate + wide * experts.shared
+        return total + experts.layers * (routed - mlp)
+
+    def weight_bytes(self, dtype: str, quantization: str = "") -> int:
+        """Bytes that the weights occupy; ``quantization``: "fp8" or "int4", else the shape's own."""
+        size, method = dtype_bytes(dtype), quantization or self.quantization
+        if method not in WEIGHT_BYTES:
+            return self.parameters() * size
+        small = self.quantized_parameters()
+        return (self.parameters() - small) * size + round(small * WEIGHT_BYTES[method])
 
     def kv_bytes_per_token(self, dtype: str) -> int:
         """Bytes of K and V of one token over all layers, windows not considered; of the latent, with one."""
-        width = 2 * self.kv_width if self.latent is None else self.latent.kv_rank + self.latent.rope
-        return self.layers * width * dtype_bytes(dtype)
+        return self.layers * self.kv_values * (1 if dtype == "fp8" else dtype_bytes(dtype))
 
-    def without_cost_model(self, context_tokens: int | None = None) -> str:
-        """Why passes of this model cannot be priced from sheets, as a clause; "" if they can.
+    @property
+    def kv_values(self) -> int:
+        """Numbers that one token leaves in the cache of one layer."""
+        return 2 * self.kv_width if self.latent is None else self.latent.kv_rank + self.latent.rope
+
+    def without_cost_model(self) -> str:
+        """Why passes of this model cannot be priced from sheets, as a clause; "" if they can."""
+        if self.quantization and self.quantization not in WEIGHT_BYTES:
+            known = " and ".join(WEIGHT_BYTES)
+            return f"is quantized ({self.quantization}), and only weights in {known} have a cost model"
+        return ""
+
+    def never_compared(self, context_tokens: int | None = None, quantization: str = "") -> tuple[str, ...]:
+        """What of this model is priced by a law that no measurement of ours was ever held against.
 
         A window as long as ``context_tokens`` changes nothing.
         """
-        if self.quantization:
-            return f"is quantized ({self.quantization}), and passes over quantized weights have no cost model"
+        found, window = [], self.window
         if self.experts is not None:
-            return (
-                f"is a mixture of {self.experts.count} experts ({_billions(self.parameters())} parameters, "
-                f"{_billions(self.active_parameters())} active), and experts have no cost model"
-            )
+            found.append(f"a mixture of {self.experts.count} experts")
         if self.latent is not None:
-            return "uses latent attention (MLA), which has no cost model"
-        window = self.window
+            found.append("latent attention")
         if window is not None and (context_tokens is None or window.tokens < context_tokens):
-            return (
-                f"attends within a sliding window of {window.tokens} tokens in {window.layers} of "
-                f"{self.layers} layers, which has no cost model for longer contexts"
-            )
-        return ""
+            found.append(f"a sliding window of {window.tokens} tokens")
+        if method := quantization or self.quantization:
+            found.append(f"{method} weights")
+        return tuple(found)
 
     def beyond_llama(self) -> str:
         """What a LLaMA's modules do not have, as a noun; "" for the shape of a LLaMA."""
@@ -222,7 +242,3 @@ class ModelShape:
             "quantized weights": bool(self.quantization),
         }
         return next((what for what, there in oddities.items() if there), "")
-
-
-def _billions(count: int) -> str:
-    return f"{count / 1e9:.2f} billion"

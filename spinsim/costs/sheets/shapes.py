@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from spinsim.costs.sheets.config_json import read_config_json, shape_from_config
-from spinsim.costs.sheets.model_shape import DTYPE_BYTES, ModelShape, dtype_bytes
+from spinsim.costs.sheets.model_shape import DTYPE_BYTES, Experts, ModelShape, dtype_bytes
 from spinsim.errors import InputError
 
 __all__ = ["DTYPE_BYTES", "ModelShape", "dtype_bytes", "shape_from_config", "shape_names", "shape_of"]
@@ -42,6 +42,12 @@ def _llama3_draft(name: str, layers: int, hidden: int, heads: int, mlp: int) -> 
 def _qwen3(name: str, layers: int, hidden: int, heads: int, mlp: int, tied: bool) -> ModelShape:
     sizes = (layers, hidden, heads, 8, 128, mlp, 151936)
     return ModelShape(name, *sizes, tied, _QWEN3, qk_norm=True, context=40960)
+
+
+def _qwen3_moe(name: str, layers: int, hidden: int, heads: int, kv_heads: int, expert: int) -> ModelShape:
+    sizes = (layers, hidden, heads, kv_heads, 128, 3 * hidden, 151936)
+    experts = Experts(128, 8, layers, expert)
+    return ModelShape(name, *sizes, False, _QWEN3, qk_norm=True, context=40960, experts=experts)
 
 
 _SHAPES: Mapping[str, ModelShape] = MappingProxyType(
@@ -82,6 +88,8 @@ _SHAPES: Mapping[str, ModelShape] = MappingProxyType(
             _qwen3("qwen3-8b", 36, 4096, 32, 12288, False),
             _qwen3("qwen3-14b", 40, 5120, 40, 17408, False),
             _qwen3("qwen3-32b", 64, 5120, 64, 25600, False),
+            _qwen3_moe("qwen3-30b-a3b", 48, 2048, 32, 4, 768),
+            _qwen3_moe("qwen3-235b-a22b", 94, 4096, 64, 4, 1536),
         )
     }
 )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import product
 from math import isfinite
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from spinsim.errors import InputError
@@ -56,13 +57,15 @@ class Space:
     policies: Mapping[str, Mapping[str, tuple[Dimension, ...]]]
     others: tuple[Dimension, ...]
     given: Mapping[str, Mapping[str, Any]]  # by kind, the scenario's own choice and parameters
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # values of keys that are no numbers
 
     def dimensions(self) -> list[str]:
         """Every key that may vary, for people."""
         found = [f"policies.{kind}.name" for kind, names in self.policies.items() if len(names) > 1]
         for names in self.policies.values():
             found += [dimension.key for dimensions in names.values() for dimension in dimensions]
-        return list(dict.fromkeys([*found, *(dimension.key for dimension in self.others)]))
+        others = [dimension.key for dimension in self.others]
+        return list(dict.fromkeys([*found, *others, *self.choices]))
 
     def suggest(self, trial: Suggester) -> list[str]:
         """Overrides of one trial."""
@@ -76,7 +79,9 @@ class Space:
             for dimension in names[name]:
                 values[dimension.key.rpartition(".")[2]] = dimension.suggest(trial)
             found.append(override(f"policies.{kind}", values))
-        return [*found, *(override(d.key, d.suggest(trial)) for d in self.others)]
+        found += [override(d.key, d.suggest(trial)) for d in self.others]
+        chosen = {key: trial.suggest_categorical(key, values) for key, values in self.choices.items()}
+        return [*found, *(override(key, value) for key, value in chosen.items())]
 
     def start(self, scenario: Scenario) -> dict[str, Any]:
         """The scenario's own settings as parameters of a first trial, where they lie in the ranges."""
@@ -97,17 +102,27 @@ class Space:
             value = _current(scenario, dimension.key)
             if isinstance(value, int | float) and dimension.low <= value <= dimension.high:
                 found[dimension.key] = value
+        for key, values in self.choices.items():
+            value = _current(scenario, key)
+            if value in values:
+                found[key] = value
         return found
 
 
 def space_of(
-    scenario: Scenario, *, only: Sequence[str] = (), choose: Sequence[str] = (), ranges: Sequence[str] = ()
+    scenario: Scenario,
+    *,
+    only: Sequence[str] = (),
+    choose: Sequence[str] = (),
+    ranges: Sequence[str] = (),
+    choices: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> Space:
     """The space of a scenario.
 
     ``only``: kinds to tune, of the policies' and ``limits`` (all of them by default). ``choose``:
     ``kind=name,name`` lets the search pick among policies. ``ranges``: ``key=low:high[:log]``
-    adds any number of the scenario. Raises InputError, also where there is nothing to tune.
+    adds any number of the scenario. ``choices``: values of
+    keys that are no numbers. Raises InputError, also where there is nothing to tune.
     """
     kinds = [*KINDS, LIMITS]
     for kind in only:
@@ -140,7 +155,7 @@ def space_of(
     if not policies and not others:
         raise InputError("nothing to tune; the chosen policies declare no ranges, give --range", key="tune")
     given = {kind: getattr(scenario.policies, kind).model_dump() for kind in KINDS}
-    return Space(policies, tuple(others), given)
+    return Space(policies, tuple(others), given, choices)
 
 
 def _names(kind: str, text: str, option: str) -> tuple[str, ...]:

@@ -54,6 +54,7 @@ class TunePlan:
     holdout: float
     seed: int | None
     plugins: tuple[str, ...]
+    engine: str | None = None  # searches only what can be exported for it
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from spinsim.engines import engine_of
 from spinsim.errors import InputError
 from spinsim.lab.cell import check_fits
 from spinsim.lab.evaluate import Lab
@@ -13,13 +14,17 @@ from spinsim.lab.fingerprint import code_digest
 from spinsim.lab.rows import Row, plan, rows_of
 from spinsim.results.expected_metrics import check_metrics
 from spinsim.results.metrics import Metric
+from spinsim.scenario import Scenario
 from spinsim.scenario_file import load, resolved_yaml
 from spinsim.scenario_file.variants import said_by, seeds_from
 from spinsim.studies.compare import Effect, effects
+from spinsim.studies.export import beside_target, fixed
 from spinsim.studies.tuning.holdout import Split, held_out
 from spinsim.studies.tuning.search_space import Space, check_ranges, space_of
 from spinsim.studies.tuning.trials import Search, Trial, TunePlan, constraint
 from spinsim.workload.for_scenario import build_workload
+
+EXPORTABLE = "one draft beside the target, rounds in turn, rows packed raggedly"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +64,14 @@ def tune(wanted: TunePlan, lab: Lab) -> Tuning:
     scenario as written. Raises InputError before anything runs for what cannot be searched.
     """
     loaded = load(wanted.scenario, wanted.overrides)
+    choices: Mapping[str, tuple[str, ...]] = {}
+    if wanted.engine is not None:
+        wanted, choices = exportable(wanted, loaded.scenario)
+        loaded = load(wanted.scenario, wanted.overrides)
     check_fits(loaded)
-    space = space_of(loaded.scenario, only=wanted.only, choose=wanted.choose, ranges=wanted.ranges)
+    space = space_of(
+        loaded.scenario, only=wanted.only, choose=wanted.choose, ranges=wanted.ranges, choices=choices
+    )
     check_ranges(space, wanted.scenario, wanted.overrides)
     check_metrics(wanted.objectives, [loaded.scenario], "--objective")
     check_metrics([constraint(text).metric.path for text in wanted.require], [loaded.scenario], "--require")
@@ -95,6 +106,8 @@ def tune(wanted: TunePlan, lab: Lab) -> Tuning:
         for name, trial, best in zip(names, chosen, found, strict=True)
     )
     notes = [*split.notes, *_notes(chosen, search)]
+    if wanted.engine is not None:
+        notes.append(f"gains are over the scenario as {wanted.engine} would run it: {EXPORTABLE}")
     notes += [
         f"{name} does as the scenario as written does: nothing better was found"
         for name in names
@@ -113,6 +126,25 @@ def tune(wanted: TunePlan, lab: Lab) -> Tuning:
         {loaded.scenario.name: resolved_yaml(loaded)},
         search.importances(),
     )
+
+
+def exportable(wanted: TunePlan, scenario: Scenario) -> tuple[TunePlan, Mapping[str, tuple[str, ...]]]:
+    """The search kept to what an engine can be told: one draft of the scenario's, and its number of tokens.
+
+    Raises InputError for an unknown engine, no draft, or options that widen the search.
+    """
+    engine_of(wanted.engine or "")
+    drafts = tuple(scenario.models.drafts)
+    if not drafts:
+        raise InputError("no draft, and nothing to tune; a scenario with drafts", key="models.drafts")
+    if wanted.only or wanted.choose or wanted.ranges:
+        raise InputError("goes with none of --only, --choose and --range; leave them out", key="--for")
+    own = scenario.policies.selector.params.get("draft")
+    first = own if own in drafts else drafts[0]
+    tokens = scenario.policies.length.params.get("tokens", 4)
+    start = fixed(first, tokens if isinstance(tokens, int) else 4)
+    told = replace(wanted, overrides=(*wanted.overrides, *beside_target(scenario), *start), only=("length",))
+    return told, {"policies.selector.draft": drafts}
 
 
 def _measure(

@@ -20,6 +20,7 @@ class Row(NamedTuple):
     ``arrival_s``: seconds on the source's own clock; None where it records none.
     ``output_tokens``: None where the source holds no answer to measure.
     ``prompt``: token ids, ``text``: the prompt, where the source has them. ``domain``: its category.
+    ``blocks``: names of the prompt's blocks, equal where prompts begin alike.
     """
 
     key: str
@@ -29,6 +30,7 @@ class Row(NamedTuple):
     text: str | None = None
     prompt: tuple[int, ...] | None = None
     domain: str = ""
+    blocks: tuple[int, ...] = ()
 
 
 class BadRow(Exception):

@@ -1,0 +1,182 @@
+"""What engines do that changes the answer: merged prefill, K+1 tokens a round, a prefix cache."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from spinsim.engine.kv import KvPool
+from spinsim.engine.prefix_cache import PrefixCache
+from spinsim.errors import InputError
+from spinsim.scenario_file import load
+from spinsim.scenario_file.one_world import refuse_simulated_only
+from spinsim.studies.simulate import simulate, simulate_scenario
+from spinsim.workload.request import PREFIX_BLOCK, Request
+
+SCENARIO: dict[str, Any] = {
+    "name": "served",
+    "workload": {
+        "arrivals": {"process": "poisson", "rate_per_s": 12},
+        "requests": 40,
+        "prompt_tokens": {"distribution": "lognormal", "median": 600, "sigma": 0.8, "min": 20, "max": 2000},
+        "output_tokens": {"distribution": "uniform", "min": 5, "max": 60},
+    },
+    "models": {
+        "target": {"shape": "llama-3-8b"},
+        "drafts": {"small": {"shape": "llama-3-117m"}},
+    },
+    "devices": {"gpu0": {"hardware": "h100"}},
+    "placement": {"target": ["gpu0"], "drafts": {"small": "gpu0"}},
+    "costs": {"model": "roofline"},
+    "acceptance": {"model": "constant", "probability": 0.7},
+    "policies": {"selector": {"name": "fixed", "draft": "small"}, "length": {"name": "fixed", "tokens": 3}},
+    "limits": {"batch": 16, "context_tokens": 4096, "max_length": 3},
+}
+
+
+def scenario(folder: Path, **sections: Any) -> Path:
+    path = folder / "served.yaml"
+    path.write_text(yaml.safe_dump({**SCENARIO, **sections}), encoding="utf-8")
+    return path
+
+
+def records(path: Path, *overrides: str) -> Any:
+    loaded = load(path, overrides)
+    return simulate_scenario(loaded.scenario, loaded.base_dir).records
+
+
+# --- chunked prefill within the passes that verify ----------------------------------------------
+
+
+@pytest.mark.parametrize("extra", [(), ("kv.reserve=grow", "kv.target_tokens=6400"), ("limits.batch=1",)])
+def test_merged_prefill_serves_everybody_the_same_tokens(tmp_path: Path, extra: tuple[str, ...]) -> None:
+    path = scenario(tmp_path)
+    apart, merged = records(path, *extra), records(path, "limits.prefill=merged", *extra)
+    assert {r.status for r in merged.requests.values()} == {"completed"}
+    for request, record in merged.requests.items():
+        assert record.output_tokens == apart.requests[request].output_tokens
+    assert sum(merged.rounds.committed) == sum(apart.rounds.committed)
+    assert merged.ended_ns <= 1.02 * apart.ended_ns
+
+
+def test_prompts_have_passes_of_their_own_only_where_nothing_decodes(tmp_path: Path) -> None:
+    found = records(scenario(tmp_path), "limits.prefill=merged")
+    ops = found.operations
+    verified = [
+        (s, f) for s, f, kind in zip(ops.started_ns, ops.finished_ns, ops.kind, strict=True) if kind == 3
+    ]
+    passes = [
+        (s, f) for s, f, kind in zip(ops.started_ns, ops.finished_ns, ops.kind, strict=True) if kind == 0
+    ]
+    assert passes
+    assert len(passes) < len(records(scenario(tmp_path)).requests)
+    for start, end in passes:
+        assert not any(s < end and start < f for s, f in verified)
+
+
+def test_merged_prefill_keeps_to_the_budget_and_to_rounds_in_turn(tmp_path: Path) -> None:
+    path = scenario(tmp_path)
+    ops = records(path, "limits.prefill=merged", "limits.prefill_chunk_tokens=128").operations
+    assert max(t for t, kind in zip(ops.tokens, ops.kind, strict=True) if kind == 3) <= 128
+    with pytest.raises(InputError, match="one pass for all"):
+        load(path, ["limits.prefill=merged", "policies.pipeline={name: spin}"])
+
+
+def test_merged_passes_pay_weights_once(tmp_path: Path) -> None:
+    """Chunks of a busy engine ride on verifications: its passes take less time in all."""
+    path = scenario(tmp_path)
+    busy = {}
+    for how in ("apart", "merged"):
+        ops = records(path, f"limits.prefill={how}").operations
+        lanes = zip(ops.started_ns, ops.finished_ns, ops.kind, strict=True)
+        busy[how] = sum(f - s for s, f, kind in lanes if kind in (0, 3))
+    assert busy["merged"] < busy["apart"]
+
+
+# --- K + 1 tokens a round ------------------------------------------------------------------------
+
+
+def test_a_round_reserves_the_tokens_that_it_may_add(tmp_path: Path) -> None:
+    """``limits.max_length: K`` is an engine's K + 1: the last token, and K proposals."""
+    path = scenario(tmp_path)
+    long, short = (
+        records(path, "kv.reserve=grow", "kv.target_tokens=4096", f"limits.max_length={most}")
+        for most in (512, 3)
+    )
+    assert max(short.load.admitted) > max(long.load.admitted)
+    for found in (long, short):
+        assert max(found.load.kv_tokens) <= 4096
+        assert {r.status for r in found.requests.values()} == {"completed"}
+
+
+# --- a prefix cache -------------------------------------------------------------------------------
+
+
+def trace(folder: Path, rows: list[tuple[int, list[int]]]) -> Path:
+    path = folder / "trace.jsonl"
+    lines = [
+        json.dumps({"timestamp": 4000 * i, "input_length": n, "output_length": 8, "hash_ids": blocks})
+        for i, (n, blocks) in enumerate(rows)
+    ]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def cached(folder: Path, rows: list[tuple[int, list[int]]], *overrides: str) -> tuple[Path, dict[str, Any]]:
+    trace(folder, rows)
+    workload = {"arrivals": {"process": "replay"}, "source": {"format": "mooncake", "path": "trace.jsonl"}}
+    path = scenario(folder, workload=workload)
+    return path, simulate(load(path, ["kv.prefix_cache=true", *overrides]), None)
+
+
+def test_beginnings_that_are_there_need_no_prefill(tmp_path: Path) -> None:
+    rows = [(1500, [1, 2, 3]), (1600, [1, 2, 4, 5]), (1024, [1, 2]), (900, [7, 8])]
+    path, summary = cached(tmp_path, rows)
+    # two blocks for the second; all but the last token for the third, whose whole prompt is there
+    assert summary["prefix_cache"]["tokens"] == 2 * PREFIX_BLOCK + 1023
+    assert summary["prefix_cache"]["prompt_tokens"] == sum(n for n, _ in rows)
+    plain = simulate(load(path), None)
+    assert "prefix_cache" not in plain
+    assert summary["latency"]["ttft_s"]["mean"] < plain["latency"]["ttft_s"]["mean"]
+    assert summary["tokens"]["committed"] == plain["tokens"]["committed"]
+
+
+def test_another_beginning_shares_nothing(tmp_path: Path) -> None:
+    _, summary = cached(tmp_path, [(1500, [1, 2, 3]), (1500, [9, 2, 3])])
+    assert summary["prefix_cache"]["tokens"] == 0
+
+
+def test_memory_that_others_hold_is_no_cache(tmp_path: Path) -> None:
+    """A pool of one slot has nothing free while it serves, and one block's room once it is free again."""
+    request = Request(0, 0.0, 1024, 1, blocks=(1, 2))
+    pool = KvPool(2 * PREFIX_BLOCK, PREFIX_BLOCK, reserve="full", block_tokens=16, slots=2)
+    cache = PrefixCache(pool, PREFIX_BLOCK)
+    cache.keep(request)
+    assert (len(cache), cache.find(request)) == (2, 1023)
+    slot = pool.acquire(1)
+    assert cache.find(request) == 0  # the first block, least recently used, has gone
+    assert len(cache) == 1
+    pool.release(slot)
+    cache.keep(request)
+    assert cache.find(request) == 1023
+
+
+def test_a_prefix_cache_needs_to_know_what_begins_alike(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing says which prompts begin alike"):
+        load(scenario(tmp_path), ["kv.prefix_cache=true"])
+
+
+@pytest.mark.parametrize(("override", "key"), [("limits.prefill=merged", "limits.prefill")])
+def test_live_runs_refuse_them(tmp_path: Path, override: str, key: str) -> None:
+    with pytest.raises(InputError, match="simulated only") as caught:
+        refuse_simulated_only(load(scenario(tmp_path), [override]).scenario)
+    assert caught.value.key == key
+    workload = {"arrivals": {"process": "replay"}, "source": {"format": "mooncake", "path": "trace.jsonl"}}
+    trace(tmp_path, [(900, [1, 2])])
+    prefixed = load(scenario(tmp_path, workload=workload), ["kv.prefix_cache=true"])
+    with pytest.raises(InputError, match="prefix cache is simulated only"):
+        refuse_simulated_only(prefixed.scenario)
