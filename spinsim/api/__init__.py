@@ -7,6 +7,7 @@
 
 | command | function |
 |---|---|
+| init, list | ``init``, ``catalogue`` |
 | simulate, run, replay | ``simulate``, ``run``, ``replay``; ``open_results`` reads their folders |
 | profile, trace, validate | ``profile``, ``trace``, ``validate`` |
 | profile, validate ``--again`` | ``profile_again``, ``validate_again`` |
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from spinsim.api.grids import Comparison, Sweep, compare, sweep
     from spinsim.api.runs import Results, open_results, replay, report, run, schema, simulate
     from spinsim.api.search import Capacity, Tuning, capacity, tune
+    from spinsim.api.starting import Started, catalogue, init
     from spinsim.errors import InputError
     from spinsim.scenario_file import load
     from spinsim.studies.failed import CellsFailed
@@ -57,13 +59,16 @@ __all__ = [
     "Profiling",
     "Remeasured",
     "Results",
+    "Started",
     "Sweep",
     "Tracing",
     "Tuning",
     "Validation",
     "Where",
     "capacity",
+    "catalogue",
     "compare",
+    "init",
     "load",
     "models",
     "open_results",
@@ -98,6 +103,7 @@ _HOMES = {
     "spinsim.api.grids": ("Comparison", "Sweep", "compare", "sweep"),
     "spinsim.api.runs": ("Results", "open_results", "replay", "report", "run", "schema", "simulate"),
     "spinsim.api.search": ("Capacity", "Tuning", "capacity", "tune"),
+    "spinsim.api.starting": ("Started", "catalogue", "init"),
     "spinsim.errors": ("InputError",),
     "spinsim.studies.failed": ("CellsFailed",),
     "spinsim.scenario_file": ("load",),
