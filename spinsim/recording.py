@@ -7,6 +7,9 @@ One file holds, for every recorded request and draft, a value per output positio
                    distribution after temperature and top-p: given the output, the probability that
                    a proposal is accepted there (its mean over x is 1 - TV(p, q)).
 
+A drafter that looks its proposals up in the request's own tokens has two more values per position, both known
+before it proposes (:class:`Lookup`).
+
 The file is a NumPy archive without pickles: a JSON header (``meta``), and flat arrays with offsets.
 Its SHA-256 covers both.
 """
@@ -20,7 +23,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,6 +65,36 @@ class Ragged:
         """The rows' lengths."""
         return np.diff(self.offsets)
 
+    def select(self, rows: Sequence[int]) -> Ragged:
+        """These rows, in this order."""
+        return Ragged.of([self.row(row) for row in rows], self.values.dtype.type)
+
+    @staticmethod
+    def joined(parts: Sequence[Ragged | None]) -> Ragged | None:
+        """The rows of all parts, one after another; None where a part is missing."""
+        known = [part for part in parts if part is not None]
+        if not known or len(known) != len(parts):
+            return None
+        rows = [part.row(i) for part in known for i in range(len(part))]
+        return Ragged.of(rows, known[0].values.dtype.type)
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What a lookup drafter knows at an output position before it proposes; uint16 values, rows as the runs'.
+
+    ``matched``: tokens at the end of the context that it found earlier in it; 0: none. ``offered``: tokens
+    that it could propose there.
+    """
+
+    matched: Ragged
+    offered: Ragged
+
+    @staticmethod
+    def of(matched: Iterable[Sequence[int]], offered: Iterable[Sequence[int]]) -> Lookup:
+        """From a list per request for each."""
+        return Lookup(Ragged.of(matched, np.uint16), Ragged.of(offered, np.uint16))
+
 
 @dataclass(frozen=True, slots=True)
 class Recording:
@@ -69,6 +102,7 @@ class Recording:
 
     kind: Kind
     rows: Ragged
+    lookup: Lookup | None = None  # of a drafter that looks its proposals up
 
     @staticmethod
     def of_runs(runs: Iterable[Sequence[int]]) -> Recording:
@@ -81,13 +115,34 @@ class Recording:
         rows = (np.rint(np.asarray(row, np.float64) * PROBABILITY_STEPS) for row in probabilities)
         return Recording("probabilities", Ragged.of(rows, np.uint16))
 
+    @staticmethod
+    def joined(parts: Sequence[Recording]) -> Recording:
+        """The requests of all parts, one after another. Raises ValueError for parts of different kinds."""
+        if len({part.kind for part in parts}) > 1:
+            raise ValueError("runs beside probabilities; one kind")
+        rows = Ragged.joined([part.rows for part in parts])
+        assert rows is not None
+        lookups = [part.lookup for part in parts if part.lookup is not None]
+        matched = Ragged.joined([lookup.matched for lookup in lookups])
+        offered = Ragged.joined([lookup.offered for lookup in lookups])
+        if len(lookups) != len(parts) or matched is None or offered is None:
+            return Recording(parts[0].kind, rows)
+        return Recording(parts[0].kind, rows, Lookup(matched, offered))
+
+    def select(self, rows: Sequence[int]) -> Recording:
+        """These requests, in this order."""
+        lookup = self.lookup
+        if lookup is not None:
+            lookup = Lookup(lookup.matched.select(rows), lookup.offered.select(rows))
+        return Recording(self.kind, self.rows.select(rows), lookup)
+
 
 @dataclass(frozen=True, slots=True)
 class Trace:
     """Acceptance of some requests, recorded from real models.
 
-    ``keys`` name the requests as their workload did (:attr:`Request.key`). ``prompts``: token ids, where
-    kept. ``temperature`` and ``top_p`` are None where the recording does not say.
+    ``keys`` name the requests as their workload did (:attr:`Request.key`). ``prompts`` and ``outputs``: token
+    ids, where kept. ``temperature`` and ``top_p`` are None where the recording does not say.
     """
 
     target: str
@@ -96,6 +151,7 @@ class Trace:
     drafts: Mapping[str, Recording]
     domains: tuple[str, ...] = ()
     prompts: Ragged | None = None
+    outputs: Ragged | None = None  # what the target generated, the token at every output position
     temperature: float | None = None
     top_p: float | None = None
     command: str = ""  # what made it
@@ -104,7 +160,8 @@ class Trace:
     def __post_init__(self) -> None:
         sizes = {len(self.keys), len(self.prompt_tokens), *(len(d.rows) for d in self.drafts.values())}
         sizes |= {len(self.domains)} if self.domains else set()
-        sizes |= {len(self.prompts)} if self.prompts is not None else set()
+        sizes |= {len(ids) for ids in (self.prompts, self.outputs) if ids is not None}
+        sizes |= {len(d.lookup.matched) for d in self.drafts.values() if d.lookup is not None}
         if not self.drafts or not self.keys:
             raise ValueError("an empty trace; at least one request and one draft")
         if len(sizes) != 1:
@@ -114,6 +171,18 @@ class Trace:
         """Output positions of each request that every draft was recorded at."""
         shortest: NDArray[np.int64] = np.min([d.rows.lengths() for d in self.drafts.values()], axis=0)
         return shortest
+
+    def select(self, rows: Sequence[int]) -> Trace:
+        """The requests at these indices, in this order."""
+        return replace(
+            self,
+            keys=tuple(self.keys[row] for row in rows),
+            prompt_tokens=tuple(self.prompt_tokens[row] for row in rows),
+            drafts={name: draft.select(rows) for name, draft in self.drafts.items()},
+            domains=tuple(self.domains[row] for row in rows) if self.domains else (),
+            prompts=None if self.prompts is None else self.prompts.select(rows),
+            outputs=None if self.outputs is None else self.outputs.select(rows),
+        )
 
 
 def save_trace(trace: Trace, path: Path) -> None:
@@ -132,8 +201,13 @@ def save_trace(trace: Trace, path: Path) -> None:
     arrays: dict[str, NDArray[Any]] = {"prompt_tokens": np.asarray(trace.prompt_tokens, np.int64)}
     if trace.prompts is not None:
         arrays |= {"prompts": trace.prompts.values, "prompt_offsets": trace.prompts.offsets}
+    if trace.outputs is not None:
+        arrays |= _columns("outputs", trace.outputs)
     for i, draft in enumerate(trace.drafts.values()):
-        arrays |= {f"draft{i}": draft.rows.values, f"draft{i}_offsets": draft.rows.offsets}
+        arrays |= _columns(f"draft{i}", draft.rows)
+        if draft.lookup is not None:
+            arrays |= _columns(f"draft{i}_matched", draft.lookup.matched)
+            arrays |= _columns(f"draft{i}_offered", draft.lookup.offered)
     meta["sha256"] = _checksum(meta, arrays)
     header = np.frombuffer(json.dumps(meta, sort_keys=True).encode(), np.uint8)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -142,6 +216,15 @@ def save_trace(trace: Trace, path: Path) -> None:
             np.save(buffer, values, allow_pickle=False)
             # a ZipInfo of its own carries no time of writing
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue(), zipfile.ZIP_DEFLATED)
+
+
+def _columns(name: str, rows: Ragged) -> dict[str, NDArray[Any]]:
+    """The arrays that keep ragged rows; :func:`_ragged` reads them again."""
+    return {name: rows.values, f"{name}_offsets": rows.offsets}
+
+
+def _ragged(arrays: Mapping[str, NDArray[Any]], name: str) -> Ragged | None:
+    return Ragged(arrays[name], arrays[f"{name}_offsets"]) if name in arrays else None
 
 
 def load_trace(path: Path, key: str = "acceptance.path") -> Trace:
@@ -190,10 +273,12 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _trace(meta: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Trace:
-    drafts = {
-        draft["name"]: Recording(draft["kind"], Ragged(arrays[f"draft{i}"], arrays[f"draft{i}_offsets"]))
-        for i, draft in enumerate(meta["drafts"])
-    }
+    drafts = {}
+    for i, draft in enumerate(meta["drafts"]):
+        matched, offered = _ragged(arrays, f"draft{i}_matched"), _ragged(arrays, f"draft{i}_offered")
+        lookup = None if matched is None or offered is None else Lookup(matched, offered)
+        rows = Ragged(arrays[f"draft{i}"], arrays[f"draft{i}_offsets"])
+        drafts[draft["name"]] = Recording(draft["kind"], rows, lookup)
     prompts = Ragged(arrays["prompts"], arrays["prompt_offsets"]) if "prompts" in arrays else None
     return Trace(
         target=meta["target"],
@@ -202,6 +287,7 @@ def _trace(meta: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Trace:
         drafts=drafts,
         domains=tuple(meta["domains"]),
         prompts=prompts,
+        outputs=_ragged(arrays, "outputs"),
         temperature=meta["temperature"],
         top_p=meta["top_p"],
         command=meta["command"],

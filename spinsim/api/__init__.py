@@ -9,7 +9,7 @@
 |---|---|
 | init, list | ``init``, ``catalogue`` |
 | simulate, run, replay | ``simulate``, ``run``, ``replay``; ``open_results`` reads their folders |
-| profile, trace, validate | ``profile``, ``trace``, ``validate`` |
+| profile, trace, validate | ``profile``, ``trace`` (``import_trace``), ``validate`` |
 | profile, validate ``--again`` | ``profile_again``, ``validate_again`` |
 | compare, sweep, tune, capacity | ``compare``, ``sweep``, ``tune``, ``capacity`` |
 | models | ``models.members``, ``models.inspect``, ``models.train``, ``models.widen``, ``models.evaluate`` |
@@ -56,6 +56,7 @@ __all__ = [
     "CellsFailed",
     "Comparison",
     "InputError",
+    "Ladder",
     "Profiling",
     "Remeasured",
     "Results",
@@ -68,7 +69,9 @@ __all__ = [
     "capacity",
     "catalogue",
     "compare",
+    "import_trace",
     "init",
+    "ladder",
     "load",
     "models",
     "open_results",
@@ -94,6 +97,7 @@ _HOMES = {
         "Remeasured",
         "Tracing",
         "Validation",
+        "import_trace",
         "profile",
         "profile_again",
         "trace",
@@ -101,6 +105,7 @@ _HOMES = {
         "validate_again",
     ),
     "spinsim.api.grids": ("Comparison", "Sweep", "compare", "sweep"),
+    "spinsim.api.ladders": ("Ladder", "ladder"),
     "spinsim.api.runs": ("Results", "open_results", "replay", "report", "run", "schema", "simulate"),
     "spinsim.api.search": ("Capacity", "Tuning", "capacity", "tune"),
     "spinsim.api.starting": ("Started", "catalogue", "init"),

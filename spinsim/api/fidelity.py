@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from spinsim.profiling.drift import Drift
+    from spinsim.studies.import_trace import ImportedTrace
     from spinsim.studies.profile import Profiled
     from spinsim.studies.trace import Traced
 
@@ -74,7 +75,7 @@ class Remeasured:
 class Tracing:
     """``result.trace`` is the recorded acceptance, ``result.path`` its file."""
 
-    result: Traced
+    result: Traced | ImportedTrace
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -207,6 +208,35 @@ def trace(
         return Tracing(experiment(given, path, force=force, progress=progress))
     except InputError as error:
         raise given.places.locate(error) from None
+
+
+def import_trace(
+    format: str,
+    files: PathLike | Paths,
+    *,
+    out: PathLike | None = None,
+    force: bool = False,
+    schedule: str | None = None,
+    prompts: PathLike | None = None,
+) -> Tracing:
+    """Turn acceptance that others recorded into a trace; several files mix, each a domain of its name.
+
+    ``format``: specdecode_bench, spec_bench (needs ``schedule``: constant:K, stopped:K or
+    heuristic[:START[:MOST]]; ``prompts`` names its questions) or vllm_metrics. ``result.notes`` say what
+    could not be rebuilt. Needs no model. Raises InputError.
+    """
+    from spinsim.studies.import_trace import import_trace as experiment
+
+    given = [files] if isinstance(files, str | Path) else list(files)
+    result = experiment(
+        format,
+        [Path(file) for file in given],
+        None if out is None else Path(out),
+        force=force,
+        schedule=schedule,
+        prompts=None if prompts is None else Path(prompts),
+    )
+    return Tracing(result)
 
 
 def validate(

@@ -84,7 +84,29 @@ def profile(
 
 @exit_codes
 def trace(
-    scenario: options.Scenario,
+    scenario: Annotated[
+        list[Path],
+        typer.Argument(metavar="SCENARIO", help="The scenario's YAML; with --import one or more files."),
+    ],
+    import_: Annotated[
+        str | None,
+        typer.Option(
+            "--import",
+            metavar="FORMAT",
+            help="Converts recordings of others: specdecode_bench, spec_bench or vllm_metrics.",
+        ),
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            "--schedule",
+            help="With --import: lengths of proposals, as constant:K, stopped:K or heuristic[:START[:MOST]].",
+        ),
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option("--prompts", metavar="FILE", help="With --import spec_bench: its questions."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="The trace [traces/NAME.npz].")
     ] = None,
@@ -96,12 +118,20 @@ def trace(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Record the acceptance of a scenario's real models over its prompts."""
+    """Record the acceptance of a scenario's real models over its prompts, or import a recording."""
     from spinsim import api
 
+    if import_ is not None:
+        _import(import_, scenario, out, force, schedule, prompts, json=json, quiet=quiet)
+        return
+    for name, given in (("--schedule", schedule), ("--prompts", prompts)):
+        if given is not None:
+            raise InputError("goes with --import; leave it out", key=name)
+    if len(scenario) != 1:
+        raise InputError(f"{len(scenario)} files; one scenario, or --import FORMAT", key="SCENARIO")
     with progress_bar(enabled=not quiet) as progress:
         done = api.trace(
-            scenario,
+            scenario[0],
             out=out,
             force=force,
             set=set_ or (),
@@ -116,6 +146,30 @@ def trace(
         print_json(describe_trace(done.trace) | {"trace": str(done.path), "skipped": done.skipped})
     elif not quiet:
         print_trace(done.trace, done.path, done.skipped)
+
+
+def _import(
+    format: str,
+    files: list[Path],
+    out: Path | None,
+    force: bool,
+    schedule: str | None,
+    prompts: Path | None,
+    *,
+    json: bool,
+    quiet: bool,
+) -> None:
+    """What ``trace --import`` does and says."""
+    from spinsim.pages.fidelity_terminal import describe_trace, print_trace
+    from spinsim.studies.import_trace import import_trace
+
+    done = import_trace(format, files, out, force=force, schedule=schedule, prompts=prompts)
+    if json:
+        print_json(describe_trace(done.trace) | {"trace": str(done.path), "notes": list(done.notes)})
+    elif not quiet:
+        print_trace(done.trace, done.path, done.skipped)
+        for note in done.notes:
+            typer.echo(note)
 
 
 @exit_codes

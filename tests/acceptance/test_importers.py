@@ -1,0 +1,246 @@
+"""Recordings of others: chains rebuilt from rounds, prompt lookup replayed, and their import."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from spinsim import api
+from spinsim.acceptance.chains import UNKNOWN, LengthSchedule, probabilities, rebuild
+from spinsim.acceptance.prompt_lookup import PromptLookup, look_up
+from spinsim.cli import app
+from spinsim.errors import InputError
+from spinsim.recording import PROBABILITY_STEPS, load_trace
+
+DATA = Path(os.environ.get("SPINSIM_DATA", "/nowhere"))
+recorded = pytest.mark.skipif(not DATA.is_dir(), reason="SPINSIM_DATA names no folder of public recordings")
+
+
+def lines(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def stderr_of(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [*map(str, arguments)])
+    return result.exit_code, result.output
+
+
+# --- chains -------------------------------------------------------------------------------------
+
+
+@given(
+    hits=st.lists(st.booleans(), min_size=1, max_size=60),
+    schedule=st.sampled_from(["constant:1", "constant:4", "heuristic", "heuristic:3:6"]),
+    start=st.integers(0, 1),
+)
+def test_rounds_give_back_the_hits_they_came_from(hits, schedule, start):
+    """What is rebuilt is right, and what is not comes after a proposal accepted whole."""
+    lengths = LengthSchedule.of(schedule)
+    at, accepted, whole = start, [], set()
+    while at < len(hits):
+        asked = lengths.proposed([*accepted, 0])[-1]
+        right = 0
+        while right < asked and at + right < len(hits) and hits[at + right]:
+            right += 1
+        accepted.append(right)
+        if right == asked:
+            whole.add(at + right)
+        at += right + 1
+    rebuilt = rebuild(accepted, lengths.proposed(accepted), start, len(hits))
+    for position, (hit, truth) in enumerate(zip(rebuilt.hits, hits, strict=True)):
+        if hit == UNKNOWN:
+            assert position < start or position in whole
+        else:
+            assert hit == truth
+
+
+def test_unknown_positions_are_drawn_at_the_requests_own_rate():
+    one, nothing = rebuild([2], [2], 0, 3), rebuild([], [], 0, 1)
+    assert one.hits == [1, 1, UNKNOWN]
+    other = rebuild([0, 1], [2, 2], 0, 3)
+    assert probabilities([one, nothing, other]) == [[1, 1, 1], [pytest.approx(0.6)], [0, 1, 0]]
+
+
+def test_a_schedule_that_proposed_less_than_was_accepted_is_refused():
+    with pytest.raises(ValueError, match="round 2 accepted 5 of 4"):
+        rebuild([0, 5], LengthSchedule.of("heuristic").proposed([0, 5]), 0, 7)
+
+
+@pytest.mark.parametrize("text", ["", "constant", "constant:0", "heuristic:1:2:3", "stopped:x", "tree:3"])
+def test_schedules_that_are_none(text):
+    with pytest.raises(ValueError, match=r"schedule|length"):
+        LengthSchedule.of(text)
+
+
+# --- prompt lookup ------------------------------------------------------------------------------
+
+
+def by_hand(tokens: list[int], end: int, settings: PromptLookup) -> tuple[int, list[int]]:
+    """The size of the suffix found, and the proposal, the slow way."""
+    for size in range(min(settings.largest, end), settings.smallest - 1, -1):
+        suffix = tokens[end - size : end]
+        for at in range(size, end):
+            if tokens[at - size : at] == suffix:
+                return size, tokens[at : min(end, at + settings.longest)]
+    return 0, []
+
+
+@given(
+    prompt=st.lists(st.integers(0, 2), min_size=1, max_size=20),
+    output=st.lists(st.integers(0, 2), min_size=1, max_size=30),
+    sizes=st.tuples(st.integers(1, 3), st.integers(0, 4)),
+    longest=st.integers(1, 6),
+)
+def test_lookup_proposes_what_the_definition_says(prompt, output, sizes, longest):
+    settings = PromptLookup(sizes[0], sizes[0] + sizes[1], longest)
+    looked, tokens = look_up(prompt, output, settings), [*prompt, *output]
+    assert len(looked.runs) == len(output)
+    for position in range(len(output)):
+        end = len(prompt) + position
+        size, proposal = by_hand(tokens, end, settings)
+        right = 0
+        while right < len(proposal) and tokens[end + right : end + right + 1] == proposal[right : right + 1]:
+            right += 1
+        assert (looked.offered[position], looked.runs[position]) == (len(proposal), right)
+        matched = looked.matched[position]
+        assert matched >= size
+        assert (matched > 0) == (size > 0)
+        assert matched == size or size == settings.largest  # only the largest is extended
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+def test_vllms_metrics_become_a_chain(tmp_path):
+    def response(name, accepted, drafted, completion):
+        metrics = {"per_step_accepted": accepted, "per_step_drafted": drafted}
+        usage = {"prompt_tokens": 7, "completion_tokens": completion}
+        return {"id": name, "usage": usage, "metrics": {"speculative_decoding": metrics}}
+
+    file = lines(
+        tmp_path / "eagle.jsonl",
+        [
+            response("a", [2, 0, 1], [3, 3, 1], 7),  # 1 + 3 + 1 + 2: the last proposal was accepted whole
+            response("b", [1], [2], 5),  # two tokens of steps without proposals
+            response("c", [], [], 1),
+        ],
+    )
+    done = api.import_trace("vllm_metrics", file, out=tmp_path / "t.npz").result
+    trace = load_trace(tmp_path / "t.npz")
+    assert trace.keys == ("a",)
+    assert trace.prompt_tokens == (7,)
+    assert trace.domains == ("eagle",)
+    chances = trace.drafts["eagle"].rows.row(0) / PROBABILITY_STEPS
+    # Position 0 is prefill's; 1 and 2 were right, 3 wrong, 4 wrong, 5 right, and 6 came after a whole
+    # proposal.
+    assert chances == pytest.approx([0.6, 1, 1, 0, 0, 1, 0.6], abs=1e-4)
+    assert [note.split()[0] for note in done.notes] == ["5", "1", "1"]
+
+
+def answer(lengths: list[int], steps: list[int], model: str = "vicuna-sps-temp-0.0") -> dict:
+    choice = {"accept_lengths": lengths, "decoding_steps": steps, "turns": ["x"] * len(steps)}
+    return {"question_id": 81, "model_id": model, "choices": [choice]}
+
+
+def test_each_turn_of_a_spec_bench_answer_is_a_request(tmp_path):
+    file = lines(tmp_path / "sps.jsonl", [answer([3, 1, 2], [2, 1])])
+    questions = lines(tmp_path / "q.jsonl", [{"question_id": 81, "category": "math", "turns": ["x" * 40]}])
+    api.import_trace("spec_bench", file, out=tmp_path / "t.npz", schedule="stopped:20", prompts=questions)
+    trace = load_trace(tmp_path / "t.npz")
+    assert trace.keys == ("81", "81/turn2")
+    assert trace.prompt_tokens == (10, 1)
+    assert trace.temperature == 0
+    rows = trace.drafts["sps"].rows
+    assert [(rows.row(i) / PROBABILITY_STEPS).tolist() for i in range(2)] == [[1, 1, 0, 0], [1, 0]]
+
+
+def test_several_files_mix_as_domains_of_their_names(tmp_path):
+    def recording(name: str, keys: range) -> Path:
+        row = {"prompt_token_ids": [1, 2, 3], "generated_token_ids": [1, 2, 3, 1, 2, 3, 1]}
+        drafts = {"acc_ngram": {"acc_len": [1] * 7}, "acc_eagle": {"acc_len": [1, 3, 2, 1, 1, 1, 1]}}
+        return lines(tmp_path / f"{name}.jsonl", [{"id": str(key), **row, **drafts} for key in keys])
+
+    files = [recording("small", range(2)), recording("large", range(6))]
+    api.import_trace("specdecode_bench", files, out=tmp_path / "t.npz")
+    trace = load_trace(tmp_path / "t.npz")
+    assert trace.domains.count("small") == 2
+    assert trace.domains[:4].count("small") == 1
+    assert trace.keys[trace.domains.index("small")] == "small/0"
+    lookup, outputs = trace.drafts["ngram"].lookup, trace.outputs
+    assert lookup is not None
+    assert outputs is not None
+    assert trace.drafts["eagle"].lookup is None
+    assert lookup.matched.row(0).tolist() == [0, 0, 0, 3, 4, 5, 6]
+    assert lookup.offered.row(0).tolist() == [0, 0, 0, 3, 3, 3, 3]
+    assert outputs.row(0).tolist() == [1, 2, 3, 1, 2, 3, 1]
+    some = trace.select([3, 1])
+    assert some.keys == (trace.keys[3], trace.keys[1])
+    assert np.array_equal(some.drafts["eagle"].rows.row(1), trace.drafts["eagle"].rows.row(1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["--import", "nope", "f"],
+            "--import: no format 'nope'; spec_bench, specdecode_bench or vllm_metrics",
+        ),
+        (
+            ["--import", "vllm_metrics", "absent"],
+            "absent: cannot be read: No such file or directory; JSON Lines",
+        ),
+        (["--import", "spec_bench", "absent"], "--schedule: answers of Spec-Bench do not say how many"),
+        (["--import", "spec_bench", "absent", "--schedule", "tree"], "--schedule: 'tree' is no schedule"),
+        (["a.yaml", "b.yaml"], "SCENARIO: 2 files; one scenario"),
+        (["a.yaml", "--schedule", "constant:3"], "--schedule: goes with --import"),
+    ],
+)
+def test_bad_imports_are_one_line(arguments, said):
+    code, output = stderr_of("trace", *arguments)
+    assert code == 2
+    assert output.startswith(said)
+    assert output.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("format", "row", "said"),
+    [
+        ("vllm_metrics", {"metrics": {}}, "f.jsonl:1: no 'speculative_decoding'"),
+        ("vllm_metrics", [1], "f.jsonl:1: a JSON list"),
+        ("spec_bench", answer([9], [1]), "f.jsonl:1: round 1 accepted 8 of 5"),
+        ("spec_bench", answer([1], [2]), "f.jsonl:1: 1 accept_lengths for 2 decoding_steps"),
+        ("spec_bench", answer([1], [1], "vicuna-eagle"), "f.jsonl: vicuna-eagle proposes a tree"),
+    ],
+)
+def test_a_file_of_another_kind_names_its_line(tmp_path, format, row, said):
+    file = lines(tmp_path / "f.jsonl", [row])
+    with pytest.raises(InputError) as caught:
+        api.import_trace(format, file, out=tmp_path / "t.npz", schedule="constant:5")
+    assert said in str(caught.value)
+    assert not (tmp_path / "t.npz").exists()
+
+
+@recorded
+def test_prompt_lookup_reproduces_the_public_recording(tmp_path):
+    file = DATA / "specdecode_bench_llama31_8b_gsm8k.jsonl"
+    done = api.import_trace("specdecode_bench", file, out=tmp_path / "t.npz").result
+    assert done.notes[0] == "eagle has another length than the text in 126 of 300 requests"
+    assert "reproduce 99.98 % of 49548 positions" in done.notes[1]
+
+
+@recorded
+def test_a_public_answer_shows_which_schedule_it_had_not(tmp_path):
+    file = DATA / "spec_bench_vicuna7b_sps68m.jsonl"
+    with pytest.raises(InputError, match="accepted 4 of 2 proposed"):
+        api.import_trace("spec_bench", file, out=tmp_path / "t.npz", schedule="heuristic")
+    trace = api.import_trace("spec_bench", file, out=tmp_path / "t.npz", schedule="stopped:20").result.trace
+    assert len(trace.keys) == 560
+    assert trace.output_tokens().sum() == 91_541
