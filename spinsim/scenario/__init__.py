@@ -1,36 +1,35 @@
 """What a scenario may say: one YAML for both worlds.
 
 Sections of the file as pydantic models, YAML that remembers its lines, and the wording of errors.
-Imports nothing of the package. A new key belongs in ``sections.py``.
+Imports nothing of the package. A new key belongs in the file of its section, with ``says``:
+what it means, and its unit.
 """
 
+from spinsim.scenario.acceptance import (
+    Acceptance,
+    ConstantAcceptance,
+    LogisticAcceptance,
+    LogisticDomain,
+    TraceAcceptance,
+)
 from spinsim.scenario.base import MOST, MOST_REQUESTS, Name, Section
+from spinsim.scenario.costs import (
+    ConstantCosts,
+    Costs,
+    LinearCosts,
+    LinearPass,
+    ProfileCosts,
+    RooflineCosts,
+)
 from spinsim.scenario.hardware_sheet import Flops, HardwareSheet
 from spinsim.scenario.sections import (
     GREEDY_BELOW,
-    Acceptance,
-    AllAtOnce,
-    Arrivals,
-    ClosedLoop,
-    Columns,
-    ConstantAcceptance,
-    ConstantCosts,
-    Costs,
     Deviation,
     DeviceSpec,
-    Distribution,
     DraftSpec,
-    Empirical,
-    Fixed,
-    Gamma,
     KvSpec,
     LimitsSpec,
-    LinearCosts,
-    LinearPass,
     LiveSpec,
-    LogisticAcceptance,
-    LogisticDomain,
-    Lognormal,
     MetricsSpec,
     ModelSpec,
     ModelsSpec,
@@ -38,17 +37,25 @@ from spinsim.scenario.sections import (
     NoisyOperation,
     NoisyPart,
     PlacementSpec,
-    Poisson,
     PoliciesSpec,
     PolicyChoice,
-    ProfileCosts,
-    Replay,
-    RooflineCosts,
     SamplingSpec,
     Scenario,
     SloSpec,
+)
+from spinsim.scenario.workload import (
+    AllAtOnce,
+    Arrivals,
+    ClosedLoop,
+    Columns,
+    Distribution,
+    Empirical,
+    Fixed,
+    Gamma,
+    Lognormal,
+    Poisson,
+    Replay,
     Source,
-    TraceAcceptance,
     Uniform,
     WorkloadSpec,
 )

@@ -1,4 +1,4 @@
-"""What a scenario may say: one YAML for both worlds.
+"""A scenario as a whole, and its sections of models, policies, limits and both worlds.
 
 Pure data: building a scenario opens no file but the YAML itself. Reading, line numbers and
 overrides are in :mod:`spinsim.scenario_file`.
@@ -10,175 +10,54 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
-from spinsim.scenario.base import (
-    Factor,
-    Name,
-    NaturalInt,
-    NotNegative,
-    Positive,
-    PositiveInt,
-    Rate,
-    Section,
-    says,
-)
+from spinsim.scenario.acceptance import Acceptance
+from spinsim.scenario.base import Name, NaturalInt, NotNegative, PositiveInt, Section, says
+from spinsim.scenario.costs import Costs
 from spinsim.scenario.hardware_sheet import HardwareSheet
-
-# --- workload ---------------------------------------------------------------------------------
-
-
-class Fixed(Section):
-    distribution: Literal["fixed"] = "fixed"
-    value: Positive
-
-
-class Uniform(Section):
-    """Every integer (or real) from ``min`` to ``max`` alike."""
-
-    distribution: Literal["uniform"]
-    min: Positive
-    max: Positive
-
-
-class Lognormal(Section):
-    """exp(Normal(ln median, sigma)), redrawn nowhere: values are clipped to [min, max]."""
-
-    distribution: Literal["lognormal"]
-    median: Positive
-    sigma: Annotated[float, Field(ge=0)]
-    min: Positive = 1
-    max: Positive | None = None
-
-
-class Empirical(Section):
-    """``values`` drawn with ``weights`` (equal when left out)."""
-
-    distribution: Literal["empirical"]
-    values: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
-
-
-Distribution = Annotated[Fixed | Uniform | Lognormal | Empirical, Field(discriminator="distribution")]
-
-
-class Poisson(Section):
-    process: Literal["poisson"]
-    rate_per_s: Rate
-
-
-class Gamma(Section):
-    """Independent gamma gaps with mean 1/rate and the given coefficient of variation."""
-
-    process: Literal["gamma"]
-    rate_per_s: Rate
-    cv: Annotated[float, Field(ge=1e-6, le=1e6)]
-
-
-class ClosedLoop(Section):
-    """``concurrency`` clients, each sending its next request when its last one ended."""
-
-    process: Literal["closed"]
-    concurrency: PositiveInt
-
-
-class AllAtOnce(Section):
-    process: Literal["at_once"]
-
-
-class Replay(Section):
-    """The source's own arrival times, ``rate_scale`` times as fast."""
-
-    process: Literal["replay"]
-    rate_scale: Rate = 1.0
-
-
-Arrivals = Annotated[Poisson | Gamma | ClosedLoop | AllAtOnce | Replay, Field(discriminator="process")]
-
-
-class Columns(Section):
-    """Which column (CSV) or key (JSON Lines; dotted where nested) of one's own traffic holds what."""
-
-    arrival: Annotated[
-        str | None, says("When the request arrives: a number, or a date and time (ISO 8601).")
-    ] = None
-    arrival_unit: Annotated[
-        Literal["s", "ms", "us", "ns"], says("What an arrival that is a number counts.")
-    ] = "s"
-    prompt: Annotated[
-        str | None, says("Prompt length; left out, four bytes of text are a token.", "tokens")
-    ] = None
-    output: Annotated[str | None, says("Output length.", "tokens")] = None
-    text: Annotated[str | None, says("The prompt's text, which a live run feeds to the models.")] = None
-    domain: Annotated[str | None, says("The request's category.")] = None
-    id: Annotated[str | None, says("The request's name; left out, its number in the file.")] = None
-
-
-class Source(Section):
-    """A public trace or data set on the user's disk, or traffic of the user's own (csv, jsonl)."""
-
-    format: Literal[
-        "csv",
-        "jsonl",
-        "azure",
-        "mooncake",
-        "burstgpt",
-        "sharegpt",
-        "spec_bench",
-        "alpaca",
-        "gsm8k",
-        "prompt_csv",
-        "specdecode_bench",
-        "spinsim",  # an acceptance trace: the prompts that it was recorded over
-    ]
-    path: str  # relative to the scenario; ``$NAME`` is taken from the environment
-    columns: Annotated[
-        Columns | None, says("Of csv and jsonl: left out, columns have the names of these keys.")
-    ] = None
-    skip: NaturalInt = 0
-    limit: PositiveInt | None = None
-    copies: PositiveInt = 1  # of every row, one after the other
-    resample: bool = False  # draw rows by the seed, with replacement: seeds then differ as samples would
-    start_s: Annotated[float, Field(ge=0)] | None = None
-    end_s: PositiveFloat | None = None
-    max_prompt_tokens: PositiveInt | None = None  # longer ones are cut to this
-    max_output_tokens: PositiveInt | None = None
-
-
-class WorkloadSpec(Section):
-    arrivals: Arrivals
-    requests: PositiveInt | None = None  # required without a source; with one, a cap (text sources repeat)
-    prompt_tokens: Distribution | None = None  # with a source: replaces its prompt lengths
-    output_tokens: Distribution | None = None
-    source: Source | None = None
-    patience_s: Distribution | None = None  # clients give up after this long; None: never
-
-
-# --- models, devices, placement ---------------------------------------------------------------
+from spinsim.scenario.workload import WorkloadSpec
 
 
 class ModelSpec(Section):
     """A model: the shape that costs time and memory, and the weights that a live run loads."""
 
-    shape: str  # a name of spinsim.costs.sheets.shapes, or the path of a transformers config.json
-    weights: str = (
-        "random"  # "random", "embedded:<name>", or what transformers loads (local folder or hub name)
-    )
-    dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
+    shape: Annotated[str, says("A name of `spinsim list shapes`, or the path of a transformers config.json.")]
+    weights: Annotated[
+        str,
+        says("`random`, `embedded:NAME` of the family, or what transformers loads (a folder, a name)."),
+    ] = "random"
+    dtype: Annotated[Literal["bf16", "fp16", "fp32"], says("Of weights and K/V.")] = "bf16"
 
 
 class DraftSpec(ModelSpec):
-    capacity: PositiveInt | None = None  # b_j: requests it may serve in one micro-batch
+    """A draft model."""
+
+    capacity: Annotated[
+        PositiveInt | None, says("Requests it may serve in one micro-batch (SPIN's b_j).", "requests")
+    ] = None
 
 
 class ModelsSpec(Section):
-    target: ModelSpec
-    drafts: dict[Name, DraftSpec] = Field(default_factory=dict)
+    """The models."""
+
+    target: Annotated[ModelSpec, says("The model whose output is served.")]
+    drafts: Annotated[dict[Name, DraftSpec], says("Models that propose, by the name that policies use.")] = (
+        Field(default_factory=dict)
+    )
 
 
 class DeviceSpec(Section):
-    hardware: str | HardwareSheet  # a name of spinsim.costs.sheets.hardware, "cpu" for the host; or one's own
-    memory_gib: Annotated[float, Field(gt=0, le=1e5)] | None = None  # None: from the sheet
+    """A device. Live, GPUs are numbered in the scenario's order."""
+
+    hardware: Annotated[
+        str | HardwareSheet,
+        says("A name of `spinsim list hardware`, a sheet of one's own, or the path of a YAML file with one."),
+    ]
+    memory_gib: Annotated[
+        Annotated[float, Field(gt=0, le=1e5)] | None, says("Memory; left out, the sheet's.", "GiB")
+    ] = None
     price_per_hour: Annotated[
-        NotNegative | None, says("Price of an hour, in any currency; null: the sheet's.", "currency/h")
+        NotNegative | None,
+        says("Price of an hour, in any currency; left out, the sheet's.", "currency/h"),
     ] = None
 
     @property
@@ -196,115 +75,16 @@ class DeviceSpec(Section):
 
 
 class PlacementSpec(Section):
-    target: Annotated[tuple[str, ...], Field(min_length=1)]  # several: tensor parallel
-    drafts: dict[str, str] = Field(default_factory=dict)
-    # on a GPU: a lane for each draft, or one in which its drafts take turns; a CPU has one lane for all
-    draft_lanes: Literal["own", "shared"] = "own"
+    """Which model is on which device."""
 
-
-# --- costs and acceptance -----------------------------------------------------------------------
-
-
-class ConstantCosts(Section):
-    """Every operation takes the same time whatever its shape: for teaching and closed forms."""
-
-    model: Literal["constant"]
-    prefill_s: NotNegative = 0.0
-    verify_s: NotNegative
-    draft_step_s: NotNegative | dict[str, NotNegative] = 0.0
-    catch_up_s: NotNegative = 0.0
-    transfer_s: NotNegative = 0.0
-    orchestrator_s: NotNegative = 0.0
-    hop_s: NotNegative = 0.0
-    slowdown: Factor = 1.0
-
-
-class RooflineCosts(Section):
-    """From hardware sheets and model shapes: overhead + sum of max(bytes/bandwidth, flops/rate)."""
-
-    model: Literal["roofline"]
-    efficiency: Annotated[float, Field(ge=1e-6, le=1)] | None = None  # None: the sheet's own defaults
-    graphs: bool = True  # CUDA graphs: launches cost little, shapes are bucketed
-    slowdown: Factor = 1.8  # of the target and a draft, both busy on one GPU; ours
-
-
-class ProfileCosts(Section):
-    """Measured points of this or another machine, fitted."""
-
-    model: Literal["profile"]
-    path: str
-    allow_roofline: bool = False  # beyond the profiled range: flag instead of refusing
-
-
-class LinearPass(Section):
-    """Seconds of a pass: ``base_s`` + ``token_s`` * tokens + ``kv_token_s`` * KV tokens."""
-
-    base_s: NotNegative = 0.0
-    token_s: NotNegative = 0.0
-    kv_token_s: NotNegative = 0.0
-
-
-class LinearCosts(Section):
-    """Fits that others published. A draft's pass is a whole proposal; ``step_s`` is added to every
-    verification.
-    """
-
-    model: Literal["linear"]
-    target: LinearPass
-    drafts: dict[str, LinearPass] = Field(default_factory=dict)
-    prefill: LinearPass | None = None  # None: as the target's
-    catch_up: LinearPass = LinearPass()
-    step_s: NotNegative = 0.0
-
-
-Costs = Annotated[ConstantCosts | RooflineCosts | ProfileCosts | LinearCosts, Field(discriminator="model")]
-
-
-class ConstantAcceptance(Section):
-    """Each proposed token is accepted with the same probability, independently."""
-
-    model: Literal["constant"]
-    probability: Annotated[float, Field(ge=0, le=1)] | dict[str, Annotated[float, Field(ge=0, le=1)]]
-
-
-class LogisticDomain(Section):
-    weight: PositiveFloat = 1.0
-    difficulty: float = 0.0  # added to the request's own
-    affinity: dict[str, float] = Field(default_factory=dict)  # added to a draft's strength here
-
-
-class LogisticAcceptance(Section):
-    """p = sigmoid(strength + affinity - difficulty - drift), ours.
-
-    A request's difficulty is Normal(``difficulty_mean``, ``difficulty_sd``); the drift is a
-    stationary AR(1) along the output with standard deviation ``drift_sd`` and correlation
-    length ``drift_tokens``.
-    """
-
-    model: Literal["logistic"]
-    strength: dict[str, float]
-    difficulty_mean: float = 0.0
-    difficulty_sd: Annotated[float, Field(ge=0)] = 1.0
-    drift_sd: Annotated[float, Field(ge=0)] = 0.0
-    drift_tokens: Positive = 64.0
-    domains: dict[str, LogisticDomain] = Field(default_factory=dict)
-
-
-class TraceAcceptance(Section):
-    """Recorded runs. ``drafts`` maps a draft of the scenario to a draft of the recording."""
-
-    model: Literal["trace"]
-    path: str
-    format: Literal["spinsim", "specdecode_bench"] = "spinsim"
-    drafts: dict[str, str] = Field(default_factory=dict)
-
-
-Acceptance = Annotated[
-    ConstantAcceptance | LogisticAcceptance | TraceAcceptance, Field(discriminator="model")
-]
-
-
-# --- policies, limits, metrics --------------------------------------------------------------------
+    target: Annotated[tuple[str, ...], Field(min_length=1), says("Its device; several are tensor parallel.")]
+    drafts: Annotated[dict[str, str], says("A device for each draft.")] = Field(default_factory=dict)
+    draft_lanes: Annotated[
+        Literal["own", "shared"],
+        says(
+            "On a GPU: a lane for each draft, or one in which its drafts take turns. A CPU has one for all."
+        ),
+    ] = "own"
 
 
 class PolicyChoice(BaseModel):
@@ -320,29 +100,57 @@ class PolicyChoice(BaseModel):
 
 
 class PoliciesSpec(Section):
-    selector: PolicyChoice = PolicyChoice(name="fixed")
-    length: PolicyChoice = PolicyChoice(name="fixed")
-    packing: PolicyChoice = PolicyChoice(name="ragged")
-    pipeline: PolicyChoice = PolicyChoice(name="serial")
-    composition: PolicyChoice = PolicyChoice(name="round_robin")
-    admission: PolicyChoice = PolicyChoice(name="fcfs")
-    switching: Literal["blocking", "overlapped"] = "blocking"
-    allow_none: bool = False  # is "no draft" among the arms?
+    """The policies, by name and parameters: docs/policies.md describes each."""
+
+    selector: Annotated[PolicyChoice, says("Which draft for which request.")] = PolicyChoice(name="fixed")
+    length: Annotated[PolicyChoice, says("How many tokens a proposal has.")] = PolicyChoice(name="fixed")
+    packing: Annotated[PolicyChoice, says("How a verification's rows are laid out.")] = PolicyChoice(
+        name="ragged"
+    )
+    pipeline: Annotated[PolicyChoice, says("How many micro-batches there are.")] = PolicyChoice(name="serial")
+    composition: Annotated[PolicyChoice, says("Which requests share a micro-batch.")] = PolicyChoice(
+        name="round_robin"
+    )
+    admission: Annotated[PolicyChoice, says("Which waiting request is admitted next.")] = PolicyChoice(
+        name="fcfs"
+    )
+    switching: Annotated[
+        Literal["blocking", "overlapped"],
+        says("A new draft catches up before the next round, or beside the current drafting (SPIN's way)."),
+    ] = "blocking"
+    allow_none: Annotated[bool, says("Is `no draft` among the selector's choices?")] = False
 
 
 class LimitsSpec(Section):
-    batch: PositiveInt = 32  # requests decoding at once, over all micro-batches
-    context_tokens: PositiveInt = 4096  # prompt + output; longer requests are rejected
-    prefill_chunk_tokens: PositiveInt = 512
-    max_length: PositiveInt = 8  # longest proposal
+    """What is served at once, and how large it may be."""
+
+    batch: Annotated[
+        PositiveInt, says("Requests that decode at once, over all micro-batches.", "requests")
+    ] = 32
+    context_tokens: Annotated[
+        PositiveInt, says("Prompt and output together; longer requests are rejected.", "tokens")
+    ] = 4096
+    prefill_chunk_tokens: Annotated[PositiveInt, says("Prompt tokens of one pass.", "tokens")] = 512
+    max_length: Annotated[PositiveInt, says("The longest proposal.", "tokens")] = 8
 
 
 class KvSpec(Section):
-    reserve: Literal["full", "grow"] = "full"
-    block_tokens: PositiveInt = 16
-    memory_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
-    target_tokens: PositiveInt | None = None  # None: from memory
-    draft_tokens: PositiveInt | None = None  # per draft
+    """Memory for keys and values."""
+
+    reserve: Annotated[
+        Literal["full", "grow"],
+        says("A slot of the whole context at admission, or blocks as needed, which may preempt."),
+    ] = "full"
+    block_tokens: Annotated[PositiveInt, says("Size of a block, with `reserve: grow`.", "tokens")] = 16
+    memory_fraction: Annotated[
+        Annotated[float, Field(gt=0, le=1)], says("Share of a device's memory that may be used.")
+    ] = 0.9
+    target_tokens: Annotated[
+        PositiveInt | None, says("The target's cache; left out, what memory allows.", "tokens")
+    ] = None
+    draft_tokens: Annotated[
+        PositiveInt | None, says("Each draft's cache; left out, what memory allows.", "tokens")
+    ] = None
 
     def block(self, context_tokens: int) -> int:
         """Tokens that are handed out together: a slot of the whole context, or with ``grow`` a block."""
@@ -365,12 +173,16 @@ class KvSpec(Section):
 
 
 class SloSpec(Section):
-    ttft_s: PositiveFloat | None = None
-    tpot_s: PositiveFloat | None = None
+    """Objectives that a request meets or not; at least one of them."""
+
+    ttft_s: Annotated[PositiveFloat | None, says("Time to the first token, at most.", "s")] = None
+    tpot_s: Annotated[PositiveFloat | None, says("Time per output token after it, at most.", "s")] = None
 
 
 class MetricsSpec(Section):
-    warmup_s: NotNegative = 0.0
+    """What is measured."""
+
+    warmup_s: Annotated[NotNegative, says("Metrics begin after this long.", "s")] = 0.0
 
 
 GREEDY_BELOW = 1e-5  # temperatures below are 0: a logit divided by them may exceed what float32 holds
@@ -384,10 +196,19 @@ class SamplingSpec(Section):
     target, ``ignore`` runs it without them.
     """
 
-    temperature: Annotated[float, Field(ge=0)] = 0.0  # below 1e-5: greedy
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    stop_at_end_of_text: bool = True  # live only; workloads of lengths only never stop early
-    generation_config: Literal["follow", "ignore"] = "follow"  # live only
+    temperature: Annotated[
+        Annotated[float, Field(ge=0)], says("Of the target's distribution; below 1e-5 is greedy.")
+    ] = 0.0
+    top_p: Annotated[
+        Annotated[float, Field(gt=0, le=1)], says("The most likely tokens that make up this probability.")
+    ] = 1.0
+    stop_at_end_of_text: Annotated[
+        bool, says("May text end before its output length? Workloads of lengths only never stop early.")
+    ] = True
+    generation_config: Annotated[
+        Literal["follow", "ignore"],
+        says("A target whose own settings would choose other tokens is refused, or run without them."),
+    ] = "follow"
 
     @property
     def greedy(self) -> bool:
@@ -396,9 +217,11 @@ class SamplingSpec(Section):
 
 
 class LiveSpec(Section):
-    graphs: bool = True
-    prompt_graphs: bool = True  # with graphs: prefill and catch-up too
-    widen: bool = False  # run embedded weights at the cost of ``shape`` (a cost stand-in)
+    """How models run live."""
+
+    graphs: Annotated[bool, says("CUDA graphs.")] = True
+    prompt_graphs: Annotated[bool, says("With graphs: of prefill and catch-up, too.")] = True
+    widen: Annotated[bool, says("On GPUs: embedded weights as large as `shape` (a cost stand-in).")] = False
 
 
 Deviation = Annotated[float, Field(ge=0, le=10)]  # e^10: beyond it is no noise
@@ -419,26 +242,35 @@ class NoiseSpec(Section):
     with a rate of their own.
     """
 
-    per_run_sd: Deviation | dict[NoisyPart, Deviation] = 0.0
-    per_call_sd: Deviation | dict[NoisyOperation, Deviation] = 0.0
-    other_text: Annotated[float, Field(ge=0, le=1)] | None = None
+    per_run_sd: Annotated[
+        Deviation | dict[NoisyPart, Deviation], says("Of a factor per run: of all, or by operation.")
+    ] = 0.0
+    per_call_sd: Annotated[
+        Deviation | dict[NoisyOperation, Deviation], says("Of a factor per call: of all, or by operation.")
+    ] = 0.0
+    other_text: Annotated[
+        Annotated[float, Field(ge=0, le=1)] | None,
+        says("Probability, at each token, that an output departs from the recorded one."),
+    ] = None
 
 
 class Scenario(Section):
-    name: Name
-    description: str = ""
-    seed: NaturalInt = 0
-    workload: WorkloadSpec
-    models: ModelsSpec
-    devices: Annotated[dict[Name, DeviceSpec], Field(min_length=1)]
-    placement: PlacementSpec
-    costs: Costs
-    acceptance: Acceptance
-    policies: PoliciesSpec = PoliciesSpec()
-    limits: LimitsSpec = LimitsSpec()
-    kv: KvSpec = KvSpec()
-    slo: SloSpec | None = None
-    metrics: MetricsSpec = MetricsSpec()
-    sampling: SamplingSpec = SamplingSpec()
-    live: LiveSpec = LiveSpec()
-    noise: NoiseSpec = NoiseSpec()
+    """One YAML for both worlds."""
+
+    name: Annotated[Name, says("What results are called.")]
+    description: Annotated[str, says("What it shows, for people.")] = ""
+    seed: Annotated[NaturalInt, says("Of every random stream.")] = 0
+    workload: Annotated[WorkloadSpec, says("The requests.")]
+    models: Annotated[ModelsSpec, says("Target and drafts.")]
+    devices: Annotated[dict[Name, DeviceSpec], Field(min_length=1), says("Devices by name.")]
+    placement: Annotated[PlacementSpec, says("Which model is on which device.")]
+    costs: Annotated[Costs, says("What operations cost.")]
+    acceptance: Annotated[Acceptance, says("How many proposed tokens are accepted.")]
+    policies: Annotated[PoliciesSpec, says("What decides.")] = PoliciesSpec()
+    limits: Annotated[LimitsSpec, says("What is served at once, and how large it may be.")] = LimitsSpec()
+    kv: Annotated[KvSpec, says("Memory for keys and values.")] = KvSpec()
+    slo: Annotated[SloSpec | None, says("Objectives; left out, none.")] = None
+    metrics: Annotated[MetricsSpec, says("What is measured.")] = MetricsSpec()
+    sampling: Annotated[SamplingSpec, says("How the target chooses tokens.")] = SamplingSpec()
+    live: Annotated[LiveSpec, says("How models run live.")] = LiveSpec()
+    noise: Annotated[NoiseSpec, says("What predictions are multiplied by.")] = NoiseSpec()

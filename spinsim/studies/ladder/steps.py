@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from spinsim.scenario import ClosedLoop, Scenario
-from spinsim.scenario.sections import AllAtOnce, Replay
+from spinsim.scenario import AllAtOnce, ClosedLoop, Replay, Scenario
 from spinsim.scenario_file.variants import override
 
 AUTOREGRESSIVE, VANILLA, SELECTION = "autoregressive", "vanilla", "+ selection"
