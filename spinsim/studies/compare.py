@@ -26,7 +26,6 @@ from spinsim.scenario_file import LoadedScenario, load
 from spinsim.scenario_file.variants import policy_overrides, said_by, seeds_from
 
 CONFIDENCE = 0.95
-SEEDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ def compare(
     given: Sequence[Alternative],
     lab: Lab,
     *,
-    seeds: int = SEEDS,
+    seeds: int,
     seed: int | None = None,
     metrics: Sequence[str] = (),
     baseline: str | None = None,
