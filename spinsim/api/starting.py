@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from spinsim.api.common import PathLike, Texts, at_least, texts
-from spinsim.catalogue import catalogue
+from spinsim import catalogue as lists
+from spinsim.api import options
+from spinsim.api.common import at_least, imported, texts
+from spinsim.api.options import Argument, Option, PathLike, Texts
 from spinsim.errors import InputError
 
 __all__ = ["Started", "catalogue", "init"]
@@ -22,22 +25,35 @@ class Started:
 
 
 def init(
-    out: PathLike = "scenario.yaml",
+    out: Annotated[PathLike, Argument("Where the scenario goes.", metavar="[FILE]")] = "scenario.yaml",
     *,
-    name: str | None = None,
-    target: str = "llama-3-8b",
-    draft: Texts = (),
-    hardware: str = "h100",
-    gpus: int = 2,
-    price_per_hour: float | None = None,
-    traffic: PathLike | None = None,
-    format: str | None = None,
-    columns: Mapping[str, str] | str | None = None,
-    rate: float | None = None,
-    clients: int | None = None,
-    force: bool = False,
+    name: Annotated[str | None, Option("What results are called [the file's name].")] = None,
+    target: Annotated[
+        str, Option("The target: a shape's name, or the path of its config.json.", metavar="SHAPE")
+    ] = "llama-3-8b",
+    draft: Annotated[
+        Texts, Option("A draft, likewise [of the target's vocabulary]; repeatable.", metavar="[NAME=]SHAPE")
+    ] = (),
+    hardware: Annotated[str, Option("A GPU's sheet: its name or file.", metavar="SHEET")] = "h100",
+    gpus: Annotated[int, Option("How many of them.", min=1)] = 2,
+    price_per_hour: Annotated[float | None, Option("Price of one GPU.", min=0)] = None,
+    traffic: Annotated[
+        PathLike | None, Option("A file of requests [they are drawn].", metavar="FILE")
+    ] = None,
+    format: Annotated[
+        str | None, Option("The file's format: spinsim list formats [by its name].", metavar="NAME")
+    ] = None,
+    columns: Annotated[
+        Mapping[str, str] | str | None,
+        Option("Which column of a csv or jsonl file is what [guessed].", metavar="arrival=COLUMN,..."),
+    ] = None,
+    rate: Annotated[float | None, Option("Requests a second.")] = None,
+    clients: Annotated[
+        int | None, Option("Clients that wait for their answers, in place of a rate.", min=1)
+    ] = None,
+    force: options.ForceFile = False,
 ) -> Started:
-    """Write a commented scenario for your models, GPUs and traffic, and say what it assumes.
+    """Write a first scenario for your models, GPUs and traffic, and say what it assumes.
 
     ``target`` and ``draft`` (several, ``NAME=SHAPE`` or ``SHAPE``) are shapes by name, or paths of a
     ``config.json``; without drafts, shapes of the target's vocabulary are taken. ``hardware`` is a sheet's
@@ -73,6 +89,20 @@ def init(
     started = start(answers, path)
     path.write_text(started.text, encoding="utf-8")
     return Started(path, started.assumed)
+
+
+def catalogue(
+    kind: Annotated[str, Argument("hardware, shapes, policies or formats.", metavar="KIND")],
+    *,
+    plugins: options.Plugins = (),
+) -> dict[str, str]:
+    """List what a scenario may name, with a line each.
+
+    ``kind``: hardware, shapes, policies (with those of ``plugins``) or formats (of traffic). Raises InputError for
+    another.
+    """
+    imported(plugins)
+    return lists.catalogue(kind)
 
 
 def _mapping(text: str) -> dict[str, str]:

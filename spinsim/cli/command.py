@@ -57,7 +57,8 @@ class Command:
 
     ``function`` is its name below :mod:`spinsim.api`, or the function itself; ``name`` is the command's where
     it differs. ``show`` prints what the function returns, and heeds ``switches`` of ``SWITCHES``. ``folder``
-    names the results folder from the other values where ``--out`` is not given.
+    names the results folder from the other values where ``--out`` is not given. ``ask`` completes the values,
+    given those of a command line without options, such as by questions on a terminal.
     """
 
     function: str | Function
@@ -66,6 +67,7 @@ class Command:
     switches: tuple[str, ...] = ("json", "quiet")
     folder: Callable[[Values], Path] | None = None
     again: Again | None = None
+    ask: Callable[[Values, Values], Values] | None = None
 
     def add_to(self, app: typer.Typer) -> None:
         """Make it a command of ``app``."""
@@ -75,6 +77,8 @@ class Command:
         def command(**values: Any) -> None:
             switches = {name: values.pop(name) for name in self.switches}
             values = {name: v.value if isinstance(v, Enum) else v for name, v in values.items()}
+            if self.ask is not None:
+                values = self.ask(values, {name: each.absent for name, each in first.takes.items()})
             if second is None:
                 first(values, switches)
             elif values.pop("again"):

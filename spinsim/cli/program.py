@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 import spinsim
-from spinsim.cli import fidelity, models, runs, studies
+from spinsim.cli import fidelity, models, runs, starting, studies
 from spinsim.cli.command import Again, Command
 from spinsim.cli.usage import Commands
 
 COMMANDS = (
+    Command("init", starting.show_started, ask=starting.ask),
+    Command("catalogue", starting.show_list, name="list", switches=("json",)),
     Command("simulate", runs.show_run, folder=runs.simulated_folder),
     Command("run", runs.show_run, folder=runs.live_folder),
     Command("replay", runs.show_replay),

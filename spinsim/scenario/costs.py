@@ -47,9 +47,9 @@ class ProfileCosts(Section):
 class LinearPass(Section):
     """Seconds of a pass: ``base_s`` + ``token_s`` * tokens + ``kv_token_s`` * KV tokens."""
 
-    base_s: Annotated[NotNegative, says("A pass.", "s")] = 0.0
-    token_s: Annotated[NotNegative, says("Each token of it.", "s")] = 0.0
-    kv_token_s: Annotated[NotNegative, says("Each KV token that it reads.", "s")] = 0.0
+    base_s: Annotated[NotNegative, says("Each pass takes.", "s")] = 0.0
+    token_s: Annotated[NotNegative, says("Each token of the pass adds.", "s")] = 0.0
+    kv_token_s: Annotated[NotNegative, says("Each KV token that the pass reads adds.", "s")] = 0.0
 
 
 class LinearCosts(Section):
