@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 from spinsim.api import options
-from spinsim.api.common import at_least, imported, lab, overrides, texts, whole
+from spinsim.api.common import Where, at_least, imported, lab, overrides, texts, whole
 from spinsim.api.frames import frame
-from spinsim.api.options import Argument, Option, PathLike, Texts, Where
+from spinsim.api.options import Argument, Option, PathLike, Texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,9 +70,9 @@ def ladder(
 ) -> Ladder:
     """What each mechanism gains on a scenario, and what the same GPUs give when used otherwise.
 
-    The paper's steps propose ``tokens`` each. The best fixed plans are chosen on another seed. ``steps``: some
-    of :data:`spinsim.studies.ladder.steps.ORDER`, all by default. ``where``: see :class:`spinsim.api.Where`.
-    Raises InputError before anything runs.
+    The paper's steps propose ``tokens`` each. The best fixed plans are chosen on another seed. ``steps``:
+    some of :data:`spinsim.studies.ladder.steps.ORDER`, all by default. ``where``: see
+    :class:`spinsim.api.Where`. Raises InputError before anything runs.
     """
     at_least(1, seeds=seeds, tokens=tokens)
     loaded_plugins = imported(plugins)

@@ -25,7 +25,9 @@ class Started:
 
 
 def init(
-    out: Annotated[PathLike, Argument("Where the scenario goes.", metavar="[FILE]")] = "scenario.yaml",
+    out: Annotated[
+        PathLike, Argument("Where the scenario goes [scenario.yaml].", metavar="FILE")
+    ] = "scenario.yaml",
     *,
     name: Annotated[str | None, Option("What results are called [the file's name].")] = None,
     target: Annotated[
@@ -70,9 +72,9 @@ def init(
         raise InputError(f"{rate:g} is not allowed; a rate above 0", key="--rate")
     path = Path(out)
     if path.exists() and not force:
-        raise InputError("is there already; --force replaces it, --out names another file", file=str(path))
+        raise InputError("is there already; force replaces it; or name another file", file=str(path))
     if not path.parent.is_dir():
-        raise InputError(f"no such folder, {path.parent}; one that exists", key="--out")
+        raise InputError(f"no such folder, {path.parent}; one that exists", key="FILE")
     answers = Answers(
         name=path.stem if name is None else name,
         target=target,
@@ -98,8 +100,8 @@ def catalogue(
 ) -> dict[str, str]:
     """List what a scenario may name, with a line each.
 
-    ``kind``: hardware, shapes, policies (with those of ``plugins``) or formats (of traffic). Raises InputError for
-    another.
+    ``kind``: hardware, shapes, policies (with those of ``plugins``) or formats (of traffic). Raises
+    InputError for another.
     """
     imported(plugins)
     return lists.catalogue(kind)

@@ -67,7 +67,7 @@ class Command:
     switches: tuple[str, ...] = ("json", "quiet")
     folder: Callable[[Values], Path] | None = None
     again: Again | None = None
-    ask: Callable[[Values, Values], Values] | None = None
+    ask: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None
 
     def add_to(self, app: typer.Typer) -> None:
         """Make it a command of ``app``."""

@@ -15,7 +15,7 @@ from spinsim.cli.support import print_json
 if TYPE_CHECKING:
     from spinsim.api import Started
 
-Values = Mapping[str, Any]
+Values = dict[str, Any]
 
 
 def ask(values: Values, usual: Values) -> Values:
@@ -27,15 +27,13 @@ def ask(values: Values, usual: Values) -> Values:
     if said - {"out", "name", "force"} or not (sys.stdin.isatty() and sys.stdout.isatty()):
         return values
     answers = {
-        "target": typer.prompt(
-            "Target (a shape of `spinsim list shapes`, or a config.json)", usual["target"]
-        ),
+        "target": typer.prompt("Target (of `spinsim list shapes`, or a config.json)", usual["target"]),
         "draft": typer.prompt("Drafts, with blanks between (empty: of the target's vocabulary)", "").split(),
         "hardware": typer.prompt("GPU (of `spinsim list hardware`, or a sheet's file)", usual["hardware"]),
         "gpus": typer.prompt("How many GPUs", usual["gpus"], type=int),
         "traffic": typer.prompt("A file with your traffic (empty: requests are drawn)", "") or None,
     }
-    return {**values, **answers}
+    return values | answers
 
 
 def show_started(started: Started, shown: Shown) -> None:

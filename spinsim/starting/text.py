@@ -23,7 +23,7 @@ def scenario_text(content: Mapping[str, Any], assumed: Mapping[str, str], file: 
             *_comment("docs/scenario.md has every key with its unit, default and choices. Try:"),
             "#",
             f"#     spinsim simulate {file}",
-            f"#     spinsim capacity {file}    # the highest rate within slo",
+            f"#     spinsim capacity {file}{_open(content['workload'])}   # the highest rate within slo",
             f"#     spinsim compare {file} --policy selector=fixed,draft=none/length=none",
             f"#     spinsim profile {file}    # on your GPUs: measured costs",
             f"name: {content['name']}",
@@ -49,6 +49,12 @@ def scenario_text(content: Mapping[str, Any], assumed: Mapping[str, str], file: 
             "",
         ]
     )
+
+
+def _open(workload: Mapping[str, Any]) -> str:
+    """Capacity asks for a rate, which clients that wait for their answers do not have."""
+    closed = workload["arrivals"]["process"] == "closed"
+    return " --set 'workload.arrivals={process: poisson, rate_per_s: 1}'" if closed else ""
 
 
 def _workload(workload: Mapping[str, Any]) -> list[str]:

@@ -150,11 +150,11 @@ def test_what_it_refuses_writes_nothing(answers: dict[str, Any], said: str, tmp_
 
 def test_it_replaces_nothing_unless_it_is_told_to(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("mine")
-    with pytest.raises(InputError, match="is there already; --force replaces it"):
+    with pytest.raises(InputError, match="is there already; force replaces it"):
         started(tmp_path)
     assert (tmp_path / "mine.yaml").read_text() == "mine"
     assert started(tmp_path, force=True)[1]["name"] == "mine"
-    with pytest.raises(InputError, match="--out: no such folder"):
+    with pytest.raises(InputError, match="FILE: no such folder"):
         api.init(tmp_path / "nowhere" / "mine.yaml")
 
 
