@@ -70,7 +70,7 @@ def ladder(
 ) -> Ladder:
     """What each mechanism gains on a scenario, and what the same GPUs give when used otherwise.
 
-    The paper's steps propose ``tokens`` each. The best fixed plans are chosen on another seed. ``steps``:
+    The paper's steps propose ``tokens`` each. The best fixed plans are chosen on another seed. ``steps`` are
     some of :data:`spinsim.studies.ladder.steps.ORDER`, all by default. ``where``: see
     :class:`spinsim.api.Where`. Raises InputError before anything runs.
     """

@@ -10,19 +10,21 @@ from spinsim.lab.statistics import Interval
 from spinsim.pages.run_terminal import NOTHING, number
 from spinsim.studies.ladder.ladder import Ladder, Step
 
-HEADER = ("step", "tokens/s", "per GPU", "of vanilla", "of best serial", "of best use of the GPUs", "plan")
+HEADER = ("step", "tokens/s", "per GPU", "/ vanilla", "/ serial", "/ other use", "plan")
 
 
 def print_ladder(found: Ladder, console: Console) -> None:
     """A row for each step; the plans that were chosen, and why a step could not run."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for at, name in enumerate(HEADER):
-        table.add_column(name, justify="left" if at in (0, len(HEADER) - 1) else "right")
+        table.add_column(name, justify="left" if at in (0, len(HEADER) - 1) else "right", no_wrap=at == 0)
     for step in found.steps:
         table.add_row(*cells(step), style="" if step.goodput else "dim")
     console.print(table)
-    if found.alternative:
-        console.print(Text(f"the best other use of the same GPUs: {found.alternative}", style="dim"))
+    console.print(Text("ratios: to vanilla, to the best fixed serial plan, and", style="dim"), end=" ")
+    console.print(
+        Text(f"to the best other use of the same GPUs ({found.alternative or 'none'})", style="dim")
+    )
     for note in found.notes:
         console.print(Text(note, style="yellow"))
 
