@@ -13,7 +13,7 @@
 | profile, validate ``--again`` | ``profile_again``, ``validate_again`` |
 | compare, sweep, tune, capacity | ``compare``, ``sweep``, ``tune``, ``capacity`` |
 | models | ``models.members``, ``models.inspect``, ``models.train``, ``models.widen``, ``models.evaluate`` |
-| report, schema | ``report``, ``schema``; ``load`` reads and checks a scenario |
+| report, tables, schema | ``report``, ``tables``, ``schema``; ``load`` reads and checks a scenario |
 
 The command line is generated from these signatures. ``set`` takes {"key.path": value}. Frames need pandas
 (the extra ``notebook``). Experiments run in processes of their own, one a core (``workers=0``: in this one);
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         validate_again,
     )
     from spinsim.api.grids import Comparison, Sweep, compare, sweep
-    from spinsim.api.runs import Results, open_results, replay, report, run, schema, simulate
+    from spinsim.api.runs import Results, open_results, replay, report, run, schema, simulate, tables
     from spinsim.api.search import Capacity, Tuning, capacity, tune
     from spinsim.api.starting import Started, catalogue, init
     from spinsim.errors import InputError
@@ -84,6 +84,7 @@ __all__ = [
     "schema",
     "simulate",
     "sweep",
+    "tables",
     "trace",
     "tune",
     "validate",
@@ -107,7 +108,16 @@ _HOMES = {
     ),
     "spinsim.api.grids": ("Comparison", "Sweep", "compare", "sweep"),
     "spinsim.api.ladders": ("Ladder", "ladder"),
-    "spinsim.api.runs": ("Results", "open_results", "replay", "report", "run", "schema", "simulate"),
+    "spinsim.api.runs": (
+        "Results",
+        "open_results",
+        "replay",
+        "report",
+        "run",
+        "schema",
+        "simulate",
+        "tables",
+    ),
     "spinsim.api.search": ("Capacity", "Tuning", "capacity", "tune"),
     "spinsim.api.starting": ("Started", "catalogue", "init"),
     "spinsim.errors": ("InputError",),

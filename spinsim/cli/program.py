@@ -44,6 +44,7 @@ COMMANDS = (
     Command("capacity", studies.show_capacity, folder=studies.folder("capacity")),
     Command("ladder", studies.show_ladder, folder=studies.folder("ladder")),
     Command("report", runs.show_report, switches=("quiet",)),
+    Command("tables", runs.show_tables, switches=("quiet",)),
     Command("schema", runs.show_schema, switches=()),
 )
 FAMILY = (

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
+
 from spinsim.engine.inputs import InputLog
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
@@ -31,9 +33,10 @@ def publish(
     log: InputLog | None = None,
     notes: dict[str, Any] | None = None,
     extras: Mapping[str, Mapping[str, Any]] | None = None,
+    tables: Mapping[str, pa.Table] | None = None,
 ) -> Summary:
     """Summarise a run and, with ``out``, write its folder. ``notes`` are further keys of the summary,
-    ``extras`` further files, by name.
+    ``extras`` further JSON files, and ``tables`` further Parquet files, by name.
 
     :func:`check_out` said beforehand that ``out`` may be written.
     """
@@ -58,6 +61,7 @@ def publish(
             force=True,
             log=log,
             extras=extras or {},
+            tables=tables or {},
         )
         if progress is not None:
             progress("write", 1, 1)
