@@ -13,7 +13,25 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from spinsim.costs.base import Packing
+KINDS = ("prefill", "catch_up", "propose", "verify")  # of operations; their numbers are indices
+
+
+class Packing(NamedTuple):
+    """The executed shape of one verification.
+
+    ``kind``: ``padded``, ``decomposed`` or ``ragged``. ``rows`` of ``piece`` KV tokens each are
+    read (``kv_tokens = rows * piece`` for padded and decomposed; the true sum for ragged);
+    ``query_tokens`` counts replicated and padded queries; ``real_kv_tokens`` and
+    ``real_query_tokens`` do not.
+    """
+
+    kind: str
+    rows: int
+    piece: int
+    query_tokens: int
+    kv_tokens: int
+    real_query_tokens: int
+    real_kv_tokens: int
 
 
 class Prefill(NamedTuple):
@@ -80,6 +98,12 @@ class CatchUpOutcome(NamedTuple):
     hits: list[bytes]
 
 
+class ProposeOutcome(NamedTuple):
+    """``lengths[i]`` tokens proposed, where a draft may have fewer than it was asked for; 0 for none."""
+
+    lengths: list[int]
+
+
 class VerifyOutcome(NamedTuple):
     """``accepted[i]`` proposals stand, and one token of the target follows.
 
@@ -91,7 +115,8 @@ class VerifyOutcome(NamedTuple):
     ended: list[int]
 
 
-Outcome = PrefillOutcome | CatchUpOutcome | VerifyOutcome | None
+# None: of a proposal as long as it was asked for.
+Outcome = PrefillOutcome | CatchUpOutcome | ProposeOutcome | VerifyOutcome | None
 
 
 class Completed(NamedTuple):

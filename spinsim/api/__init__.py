@@ -12,6 +12,7 @@
 | profile, trace, validate | ``profile``, ``trace`` (``import_trace``), ``validate`` |
 | profile, validate ``--again`` | ``profile_again``, ``validate_again`` |
 | compare, sweep, tune, capacity | ``compare``, ``sweep``, ``tune``, ``capacity`` |
+| ladder | ``ladder`` |
 | models | ``models.members``, ``models.inspect``, ``models.train``, ``models.widen``, ``models.evaluate`` |
 | report, tables, schema | ``report``, ``tables``, ``schema``; ``load`` reads and checks a scenario |
 

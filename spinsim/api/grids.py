@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
-from spinsim.api import options
+from spinsim.api import options, reports
 from spinsim.api.common import Where, imported, lab, overrides, paths, texts, whole
 from spinsim.api.frames import frame, records_frame
 from spinsim.api.options import Argument, Option, PathLike, Paths, Texts
@@ -34,7 +34,7 @@ class Sweep:
 
     def _repr_html_(self) -> str:
         from spinsim.api.notebook import shown
-        from spinsim.pages.sweep import grouped, mean_shown
+        from spinsim.pages.study_parts import grouped, mean_shown
 
         axes, metrics = self.result.axes, self.result.metrics[:4]
         groups = grouped([row for row in self.result.rows if row.summary is not None], axes)
@@ -145,7 +145,7 @@ def sweep(
     )
     with lab("sweep", **where) as place:
         result = _sweep.sweep(plan, place)
-    summary = finish_sweep(place.store, result)
+    summary = finish_sweep(place.store, result, reports.of_sweep)
     return whole(Sweep(result, summary), summary)
 
 
@@ -199,5 +199,5 @@ def compare(
             baseline=baseline,
             plugins=loaded_plugins,
         )
-    summary = finish_comparison(place.store, result)
+    summary = finish_comparison(place.store, result, reports.of_comparison)
     return whole(Comparison(result, summary), summary)

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
-from spinsim.api import options
+from spinsim.api import options, reports
 from spinsim.api.common import imported, loaded, overrides, several
 from spinsim.api.frames import frame, parquet
 from spinsim.api.options import Option, PathLike, Progress
@@ -113,7 +113,7 @@ def simulate(
         check_out(Path(out), force=force)
     try:
         simulated, summary = simulate_and_publish(
-            given, None if out is None else Path(out), progress, intervals=intervals
+            given, None if out is None else Path(out), progress, intervals=intervals, report=reports.of_run
         )
     except InputError as error:
         raise given.places.locate(error) from None
@@ -156,7 +156,7 @@ def run(
     from spinsim.studies.run import run as experiment
 
     try:
-        experiment(given, Path(out), progress)
+        experiment(given, Path(out), progress, report=reports.of_run)
     except InputError as error:
         raise given.places.locate(error) from None
     return open_results(out)

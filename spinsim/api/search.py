@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
-from spinsim.api import options
+from spinsim.api import options, reports
 from spinsim.api.common import Where, at_least, imported, lab, overrides, texts, whole
 from spinsim.api.frames import frame, records_frame
-from spinsim.api.options import Argument, Option, PathLike, Settings, Texts
+from spinsim.api.options import Option, PathLike, Settings, Texts
 from spinsim.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from spinsim.studies import capacity as _capacity
     from spinsim.studies.tuning import tune as _tune
-
-ScenarioFile = Annotated[PathLike, Argument("The scenario's YAML.", metavar="SCENARIO")]
 
 
 @dataclass(frozen=True, repr=False)
@@ -154,7 +152,7 @@ class Tuning:
 
 
 def capacity(
-    scenario: ScenarioFile,
+    scenario: options.ScenarioFile,
     *,
     slo: Annotated[
         Mapping[str, float] | str | None,
@@ -197,12 +195,12 @@ def capacity(
     )
     with lab("capacity", **where) as place:
         result = _capacity.capacity(plan, place)
-    summary = finish_capacity(place.store, result)
+    summary = finish_capacity(place.store, result, reports.of_capacity)
     return whole(Capacity(result, summary), summary)
 
 
 def tune(
-    scenario: ScenarioFile,
+    scenario: options.ScenarioFile,
     *,
     objectives: Annotated[
         Texts,
@@ -290,5 +288,5 @@ def tune(
     )
     with lab("tuning", **where) as place:
         result = _tune.tune(plan, place)
-    summary = finish_tuning(place.store, result)
+    summary = finish_tuning(place.store, result, reports.of_tuning)
     return whole(Tuning(result, summary), summary)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import simpy
 
 from spinsim.engine import records as rec
+from spinsim.engine.engine import Engine
 from spinsim.engine.session import Session
 from spinsim.operations import CatchUp, CatchUpOutcome, Completed, Propose
 from spinsim.policies.base import NO_DRAFT, Feedback
-
-if TYPE_CHECKING:
-    from spinsim.engine.engine import Engine
 
 CATCH_UP = rec.KINDS.index("catch_up")
 PROPOSE = rec.KINDS.index("propose")
@@ -42,7 +39,7 @@ def settle_drafts(engine: Engine, index: int, batch: list[Session], wanted: list
             drafts.append(draft)
         elif session.background[draft]:
             drafts.append(view.draft)
-        elif view.context - view.cached[draft] > near:
+        elif engine.caches.keeps[draft] and view.context - view.cached[draft] > near:
             drafts.append(view.draft)
             moving.setdefault(draft, []).append(session)
         else:
@@ -64,11 +61,12 @@ def speculate(
     """Submit catch-ups and proposals; returns the proposals and each row's catch-up tokens.
 
     A lane executes in order, so a proposal may follow its catch-up at once. ``drafts`` and
-    ``lengths`` are corrected in place: a proposal never runs past the context's limit, and a row
-    whose draft has no memory left for it only decodes.
+    ``lengths`` are corrected in place: a proposal never runs past the context's limit or past what
+    a lookup has on offer, and a row whose draft has nothing to propose, or no memory left for it, only
+    decodes.
     """
     limit = engine.settings.context_tokens
-    place = engine.caches.place
+    place, keeps = engine.caches.place, engine.caches.keeps
     catch_up_tokens = [0] * len(batch)
     slots: list[int] = []
     behind: dict[int, tuple[CatchUp, list[Session]]] = {}
@@ -81,6 +79,14 @@ def speculate(
             continue
         if length > limit - context:
             lengths[row] = length = limit - context
+        offered = session.view.offered
+        if offered and 0 <= offered[draft] < length:
+            lengths[row] = length = offered[draft]
+        if length <= 0:
+            drafts[row] = NO_DRAFT
+            lengths[row] = 0
+            slots.append(-1)
+            continue
         slot = place(session, draft, context + length)
         slots.append(slot)
         if slot < 0:
@@ -88,7 +94,7 @@ def speculate(
             lengths[row] = 0
             continue
         missing = context - 1 - session.view.cached[draft]
-        if missing > 1:  # the first step takes in two tokens by itself
+        if missing > 1 and keeps[draft]:  # the first step takes in two tokens by itself
             if draft not in behind:
                 behind[draft] = (CatchUp(draft, [], [], [], [], []), [])
             _add_catch_up(behind[draft][0], session, slot, missing)

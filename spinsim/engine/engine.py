@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import Any
 
 import simpy
 
 from spinsim.engine import records as rec
 from spinsim.engine.draft_caches import DraftCaches
 from spinsim.engine.kv import KvPools, kv_pools
-from spinsim.engine.prefill import prefill
 from spinsim.engine.records import Records
-from spinsim.engine.rounds import micro_batch
 from spinsim.engine.session import Session
 from spinsim.engine.settings import EngineSettings
-from spinsim.engine.world import NS, World
+from spinsim.engine.world import NS, Lookups, World
 from spinsim.operations import Completed, Operation
 from spinsim.policies.build import Policies
 from spinsim.workload.request import Request, Workload
-
-Process = Generator[simpy.Event, Any, None]
 
 
 class Engine:
     """Serves a workload with a set of policies on a world.
 
-    :meth:`start` creates the processes; run the world's environment until ``done`` triggers.
+    :func:`~spinsim.engine.processes.start` creates the processes that share it; run the world's environment
+    until ``done`` triggers.
     ``ended`` is called with the number of requests that have ended, for progress. ``pools``: the K/V
-    memory, where the world looks into it too.
+    memory, where the world looks into it too. ``lookups``: what drafters that look their proposals up have
+    found.
     """
 
     def __init__(
@@ -43,6 +40,7 @@ class Engine:
         *,
         ended: Callable[[int], None] | None = None,
         pools: KvPools | None = None,
+        lookups: Lookups | None = None,
     ) -> None:
         self.env = world.env
         self.world = world
@@ -53,6 +51,7 @@ class Engine:
         self.done = self.env.event()
         self.sessions: dict[int, Session] = {}
         self.pools = pools or kv_pools(settings)
+        self.lookups = lookups
         self.target_kv = self.pools.target
         self.caches = DraftCaches(self.pools.drafts, self.sessions)
         self.prefilling: deque[Session] = deque()
@@ -66,38 +65,19 @@ class Engine:
         self._ended = 0
         self._report = ended
         self._admissions = 0
+        self._short = False  # the next request waits for memory
         self._impatient = False  # somebody in the engine has given up
-
-    def start(self) -> None:
-        """Create every process; nothing happens before the environment runs."""
-        if not self.workload.requests:
-            self.done.succeed()
-            return
-        self.records.closed_loop = self.workload.concurrency is not None
-        self.env.process(prefill(self))
-        for index in range(self.policies.pipeline.max_depth):
-            self.env.process(micro_batch(self, index))
-        self.env.process(self._arrivals())
 
     # --- arrival, admission, end ------------------------------------------------------------------
 
-    def _arrivals(self) -> Process:
-        if self.workload.concurrency is not None:
-            for _ in range(min(self.workload.concurrency, len(self.workload.requests))):
-                self._send_next()
-            return
-        for request in self._unsent:
-            gap = round(request.arrival_s * NS) - self.env.now
-            if gap > 0:
-                yield self.env.timeout(gap)
-            self._arrive(request)
-
-    def _send_next(self) -> None:
+    def send_next(self) -> None:
+        """A client of a closed loop sends its next request, if one is left."""
         request = next(self._unsent, None)
         if request is not None:
-            self._arrive(request)
+            self.arrive(request)
 
-    def _arrive(self, request: Request) -> None:
+    def arrive(self, request: Request) -> None:
+        """A request comes in: it waits, or is rejected where it could never be served."""
         now = int(self.env.now)
         session = Session(request, now, len(self.records.drafts))
         self.records.requests[request.id] = session.record
@@ -122,6 +102,7 @@ class Engine:
 
     def admit(self) -> None:
         """Let requests in, in the policy's order, while the batch limit and KV memory allow."""
+        self._short = False
         while self._waiting and self.admitted < self.settings.batch_limit:
             session = self._waiting[0][2]
             if not session.waiting:  # gave up in the waiting room
@@ -131,7 +112,8 @@ class Engine:
             room = session.prefill_goal + 1 + self.settings.max_length
             slot = self.target_kv.acquire(min(room, self.settings.context_tokens))
             if slot < 0:
-                return
+                self._short = True
+                break
             heappop(self._waiting)
             session.waiting = False
             session.view.slot = slot
@@ -145,6 +127,14 @@ class Engine:
             if self._prefill_bell is not None:
                 bell, self._prefill_bell = self._prefill_bell, None
                 bell.succeed()
+        self.note_load()
+
+    def note_load(self) -> None:
+        """Record who is served and who waits: all that have arrived and neither ended nor were let in."""
+        waiting = len(self.records.requests) - self._ended - self.admitted
+        self.records.load.note(
+            int(self.env.now), self.admitted, waiting, self._short, self.target_kv.used_tokens
+        )
 
     def _lose_patience(self, session: Session) -> None:
         if session.record.finished_ns >= 0:
@@ -154,6 +144,7 @@ class Engine:
         if session.waiting:
             session.waiting = False
             self._close(session, rec.CANCELLED)
+            self.note_load()
 
     def finish(self, session: Session, status: str) -> None:
         """End an admitted request: its memory is free, the next may come in."""
@@ -200,7 +191,7 @@ class Engine:
             self.records.ended_ns = int(self.env.now)
             self.done.succeed()
         elif self.workload.concurrency is not None:
-            self._send_next()
+            self.send_next()
 
     def forget(self, session: Session) -> None:
         """Nothing in flight knows the ended request any more."""

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from spinsim.engine.engine import Engine
 from spinsim.engine.session import Session
-
-if TYPE_CHECKING:
-    from spinsim.engine.engine import Engine
 
 
 def reserve_memory(engine: Engine, batch: list[Session]) -> list[Session]:
@@ -43,6 +39,8 @@ def reserve_memory(engine: Engine, batch: list[Session]) -> list[Session]:
     engine.ready = waiting + engine.ready
     if preempted:
         engine.admit()
+    else:
+        engine.note_load()  # contexts have grown
     return kept
 
 

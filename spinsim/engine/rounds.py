@@ -7,20 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from operator import add
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import simpy
 
-from spinsim.costs.base import Packing
 from spinsim.engine import records as rec
 from spinsim.engine.drafting import observe_own_hits, score_other_drafts, settle_drafts, speculate
+from spinsim.engine.engine import Engine
 from spinsim.engine.preemption import reserve_memory
 from spinsim.engine.session import Session
-from spinsim.operations import Completed, Verify, VerifyOutcome
+from spinsim.operations import Completed, Packing, ProposeOutcome, Verify, VerifyOutcome
 from spinsim.policies.base import Feedback
-
-if TYPE_CHECKING:
-    from spinsim.engine.engine import Engine
 
 VERIFY = rec.KINDS.index("verify")
 
@@ -56,6 +53,9 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
         positions.append(view.generated)
         contexts.append(view.prompt_tokens + view.generated)
 
+    if engine.lookups is not None:
+        for view in views:
+            view.matched, view.offered = engine.lookups.at(view.id, view.generated)
     drafts = settle_drafts(engine, index, batch, policies.selector.assign(views))
     lengths = policies.length.lengths(views, drafts)
     proposals, catch_up_tokens = speculate(engine, index, batch, requests, contexts, drafts, lengths)
@@ -67,6 +67,10 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
         seconds = (done.finished_ns - done.started_ns) * 1e-9
         for row in rows:
             draft_s[row] = seconds
+        if isinstance(done.outcome, ProposeOutcome):
+            lengths = lengths.copy()  # the operation keeps what was asked for
+            for row, offered in zip(rows, done.outcome.lengths, strict=True):
+                lengths[row] = offered
     drafted_ns = int(engine.env.now)
 
     packing = policies.packing.plan(list(map(add, contexts, lengths)), [length + 1 for length in lengths])
@@ -85,7 +89,11 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
         (requests, positions, drafts, lengths, accepted, committed, catch_up_tokens),
     )  # fmt: skip
     round_s = (now_ns - assigned_ns) * 1e-9
-    learn(engine, batch, Feedback(views, drafts, lengths, accepted, committed, draft_s, round_s), now_ns)
+    feedback = Feedback(views, drafts, lengths, accepted, committed, draft_s, round_s)
+    if engine.lookups is not None:
+        agreed = map(engine.lookups.agreed, requests, positions, committed)
+        feedback = feedback._replace(agreed=list(agreed))
+    learn(engine, batch, feedback, now_ns)
 
 
 def commit(
@@ -111,7 +119,7 @@ def commit(
             remaining = stand
         if draft >= 0:
             # The cache holds the context and the proposals fed back (all but the last).
-            view.cached[draft] = context + (hits if hits < length else length - 1)
+            view.cached[draft] = context + (hits if hits < length else max(length - 1, 0))
             if view.draft != draft:
                 if view.draft >= 0:
                     record.switches += 1

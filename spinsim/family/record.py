@@ -191,8 +191,12 @@ def to_trace(
     command: str = "",
     notes: Mapping[str, str] | None = None,
     keep_prompts: bool = True,
+    keep_outputs: bool = False,
 ) -> Trace:
-    """The recording as a trace for ``spinsim.recording.save_trace``."""
+    """The recording as a trace for ``spinsim.recording.save_trace``.
+
+    ``keep_outputs``: the token ids of outputs as well, as far as they were generated.
+    """
     drafts = {}
     for name, values in recorded.accepted.items():
         if temperature < GREEDY_BELOW:
@@ -211,6 +215,7 @@ def to_trace(
         top_p=top_p,
         command=command,
         notes=dict(notes or {}),
+        outputs=Ragged.of(recorded.outputs, np.uint32) if keep_outputs else None,
     )
 
 

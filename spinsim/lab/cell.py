@@ -48,6 +48,8 @@ def cell_of(loaded: LoadedScenario, plugins: Sequence[str] = ()) -> Cell:
             if path.exists():  # what is missing is reported by the part that reads it, with its key
                 files.extend(str(p) for p in _files(path))
     for model in (values["models"]["target"], *values["models"]["drafts"].values()):
+        if "shape" not in model:  # a draft that is no model
+            continue
         path = base / model["shape"]
         if path.exists() and not Path(model["shape"]).is_absolute():
             model["shape"] = str(path)
@@ -82,7 +84,7 @@ def check_files(loaded: LoadedScenario) -> None:
 
 def check_fits(loaded: LoadedScenario) -> None:
     """:func:`check_files`, and that the models fit on their devices. Raises InputError."""
-    from spinsim.costs.memory import kv_capacity
+    from spinsim.drafters.memory import kv_capacity
 
     check_files(loaded)
     try:
@@ -101,13 +103,23 @@ def run_cell(cell: Cell) -> str:
     Raises InputError for what the scenario asks and cannot have.
     """
     from spinsim.policies.plugins import load_plugins, place_in_plugin
-    from spinsim.studies.simulate import simulate  # heavy: not for those who only plan
+    from spinsim.results.publish import publish  # heavy: not for those who only plan
+    from spinsim.simulated.simulation import simulate_scenario
 
     load_plugins(cell.plugins)
     scenario = Scenario.model_validate_json(cell.scenario)
     root = Path("/")  # every path in a cell is absolute
     try:
-        summary = simulate(LoadedScenario(scenario, root, root, Places({})), out=None)
+        done = simulate_scenario(scenario, root)
+        loaded = LoadedScenario(scenario, root, root, Places({}))
+        summary = publish(
+            loaded,
+            None,
+            done.records,
+            done.workload,
+            mode="simulated",
+            acceptance_source=done.acceptance_source,
+        )
     except InputError:
         raise
     except Exception as error:

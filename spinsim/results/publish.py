@@ -11,13 +11,13 @@ import pyarrow as pa
 from spinsim.engine.inputs import InputLog
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
-from spinsim.lab.store import check_writable
+from spinsim.files import check_writable
 from spinsim.results.folder import write_results
 from spinsim.results.summary import summarise
 from spinsim.scenario_file import LoadedScenario, resolved_yaml
+from spinsim.serving import Progress as Progress
 from spinsim.workload.request import Workload
 
-Progress = Callable[[str, float, float], None]
 Summary = dict[str, Any]
 
 
@@ -34,9 +34,11 @@ def publish(
     notes: dict[str, Any] | None = None,
     extras: Mapping[str, Mapping[str, Any]] | None = None,
     tables: Mapping[str, pa.Table] | None = None,
+    report: Callable[[Path], object] | None = None,
 ) -> Summary:
     """Summarise a run and, with ``out``, write its folder. ``notes`` are further keys of the summary,
-    ``extras`` further JSON files, and ``tables`` further Parquet files, by name.
+    ``extras`` further JSON files and ``tables`` further Parquet files by name, and ``report`` writes
+    report.html into a folder.
 
     :func:`check_out` said beforehand that ``out`` may be written.
     """
@@ -62,6 +64,7 @@ def publish(
             log=log,
             extras=extras or {},
             tables=tables or {},
+            report=report,
         )
         if progress is not None:
             progress("write", 1, 1)

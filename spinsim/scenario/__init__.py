@@ -24,8 +24,10 @@ from spinsim.scenario.costs import (
 from spinsim.scenario.hardware_sheet import Flops, HardwareSheet
 from spinsim.scenario.sections import (
     GREEDY_BELOW,
+    AnyDraft,
     Deviation,
     DeviceSpec,
+    DrafterChoice,
     DraftSpec,
     KvSpec,
     LimitsSpec,
@@ -66,6 +68,7 @@ __all__ = [
     "MOST_REQUESTS",
     "Acceptance",
     "AllAtOnce",
+    "AnyDraft",
     "Arrivals",
     "ClosedLoop",
     "Columns",
@@ -76,6 +79,7 @@ __all__ = [
     "DeviceSpec",
     "Distribution",
     "DraftSpec",
+    "DrafterChoice",
     "Empirical",
     "Fixed",
     "Flops",

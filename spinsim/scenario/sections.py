@@ -6,9 +6,10 @@ overrides are in :mod:`spinsim.scenario_file`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PositiveFloat, Tag
 
 from spinsim.scenario.acceptance import Acceptance
 from spinsim.scenario.base import Name, NaturalInt, NotNegative, PositiveInt, Section, says
@@ -29,20 +30,54 @@ class ModelSpec(Section):
 
 
 class DraftSpec(ModelSpec):
-    """A draft model."""
+    """A draft that is a model of its own."""
 
+    kind: Annotated[Literal["model"], says("A model; left out, it is one.")] = Field(
+        "model", exclude=True
+    )  # a file that does not say so means it
     capacity: Annotated[
         PositiveInt | None, says("Requests it may serve in one micro-batch (SPIN's b_j).", "requests")
     ] = None
+
+
+class DrafterChoice(BaseModel):
+    """A draft of another ``kind``: one of :mod:`spinsim.drafters`, which says what other keys it has."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    kind: Annotated[str, says("The kind: `ngram`, `suffix`, `head`, or a plugin's.")]
+    capacity: Annotated[
+        PositiveInt | None, says("Requests it may serve in one micro-batch (SPIN's b_j).", "requests")
+    ] = None
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """The kind's own keys as given."""
+        return dict(self.model_extra or {})
+
+
+def _shape_of_draft(value: object) -> str:
+    kind = value.get("kind", "model") if isinstance(value, Mapping) else getattr(value, "kind", "model")
+    return "model" if kind == "model" else "other"
+
+
+AnyDraft = Annotated[
+    Annotated[DraftSpec, Tag("model")] | Annotated[DrafterChoice, Tag("other")],
+    Discriminator(_shape_of_draft),
+]
 
 
 class ModelsSpec(Section):
     """The models."""
 
     target: Annotated[ModelSpec, says("The model whose output is served.")]
-    drafts: Annotated[dict[Name, DraftSpec], says("Models that propose, by the name that policies use.")] = (
+    drafts: Annotated[dict[Name, AnyDraft], says("Models that propose, by the name that policies use.")] = (
         Field(default_factory=dict)
     )
+
+    @property
+    def draft_models(self) -> dict[str, DraftSpec]:
+        """The drafts that are models, with a shape and weights."""
+        return {name: spec for name, spec in self.drafts.items() if isinstance(spec, DraftSpec)}
 
 
 class DeviceSpec(Section):

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from spinsim.errors import InputError
-from spinsim.text_files import open_text
+from spinsim.files import open_text
 
 NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

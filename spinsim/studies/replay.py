@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spinsim.costs.for_scenario import build_predictor
+from spinsim.drafters.costs import build_predictor
+from spinsim.drafters.for_scenario import drafters_of
 from spinsim.engine.engine import Engine
 from spinsim.engine.inputs import EmptySchedule
+from spinsim.engine.processes import start
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
 from spinsim.live.replayed_inputs import ReplayWorld
@@ -63,7 +65,8 @@ def replay(folder: Path) -> Replayed:
     layout = lay_out(scenario)
     predictor = build_predictor(trusting(scenario), loaded.base_dir)
     policies = policies_for(scenario, layout, predictor, loaded.base_dir)
-    if missing := [name for name in ("target", *drafts) if name not in capacity]:
+    keeping = [name for name, drafter in drafters_of(scenario).items() if drafter.keeps_kv]
+    if missing := [name for name in ("target", *keeping) if name not in capacity]:
         raise InputError(
             f"has no K/V capacity of {missing[0]}, which scenario.yaml has; both as `run` wrote them",
             file=str(folder / "summary.json"),
@@ -74,7 +77,7 @@ def replay(folder: Path) -> Replayed:
         engine = Engine(world, workload, policies, engine_settings(scenario, layout, capacity), drafts)
     except ValueError as error:  # K/V memory that holds no request of the scenario
         return Replayed(len(log.kind), 0, 0, f"the run cannot begin: {error}")
-    engine.start()
+    start(engine)
     try:
         world.env.run(until=engine.done)
     except EmptySchedule:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from spinsim.costs.base import Predictor
-from spinsim.costs.for_scenario import build_predictor
+from spinsim.drafters.costs import build_predictor
+from spinsim.drafters.for_scenario import lookups_of
 from spinsim.engine.engine import Engine
 from spinsim.engine.inputs import InputLog
 from spinsim.engine.kv import kv_pools
+from spinsim.engine.processes import start
 from spinsim.engine.records import Records
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.load import found_devices, other_hardware
+from spinsim.live.lookups import Lookups
 from spinsim.live.outputs import decoder, outputs_table
 from spinsim.live.prompts import Prompted, materialise
 from spinsim.live.quiet_interpreter import quiet
@@ -76,6 +79,7 @@ def run_scenario(
         stops=prompted.stops,
         score_catch_ups=policies.selector.full_information,
         paging=deployment.paging(pools),
+        lookups=Lookups(lookups_of(scenario)),
     )
     total = len(prompted.workload.requests)
 
@@ -85,7 +89,7 @@ def run_scenario(
 
     drafts = tuple(scenario.models.drafts)
     engine = Engine(world, prompted.workload, policies, settings, drafts, ended=report, pools=pools)
-    engine.start()
+    start(engine)
     error: BaseException | None = None
     records = engine.records
     with quiet():
@@ -109,11 +113,17 @@ def run_scenario(
     return Ran(records, prompted.workload, world.env.log, prompted.prompts, outputs, held, error)
 
 
-def run(loaded: LoadedScenario, out: Path | None, progress: Progress | None = None) -> Summary:
+def run(
+    loaded: LoadedScenario,
+    out: Path | None,
+    progress: Progress | None = None,
+    *,
+    report: Callable[[Path], object] | None = None,
+) -> Summary:
     """Load the models, serve the workload, write the results folder; returns the summary.
 
-    Raises InputError before anything runs for what cannot be run, and LaneError after the
-    partial results are written when a worker failed.
+    ``report`` writes report.html into the folder that it is given. Raises InputError before anything
+    runs for what cannot be run, and LaneError after the partial results are written when a worker failed.
     """
     scenario = loaded.scenario
     predictor = build_predictor(trusting(scenario), loaded.base_dir)
@@ -141,6 +151,7 @@ def run(loaded: LoadedScenario, out: Path | None, progress: Progress | None = No
         notes=notes,
         extras={"regret.json": curves} if curves else None,
         tables={"outputs.parquet": outputs_table(ran.workload, ran.prompts, ran.outputs, decode)},
+        report=report,
     )
     if ran.error is not None and not isinstance(ran.error, KeyboardInterrupt):
         raise ran.error

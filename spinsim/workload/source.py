@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from spinsim.errors import InputError
+from spinsim.files import DAMAGED
 from spinsim.scenario import MOST_REQUESTS, Source
-from spinsim.text_files import DAMAGED
 from spinsim.workload.formats import reader_of
 from spinsim.workload.formats.row import Row
 from spinsim.workload.request import MalformedRow

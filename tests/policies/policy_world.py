@@ -6,8 +6,9 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from spinsim.costs.base import CONSTANT, Estimate, Packing
+from spinsim.costs.base import CONSTANT, Estimate
 from spinsim.costs.contention import Contention, Factors
+from spinsim.operations import Packing
 from spinsim.policies.base import NO_DRAFT, CyclePlan, Feedback, PolicyContext, RequestView, Selector
 from spinsim.policies.build import build_policies
 from spinsim.scenario import PoliciesSpec, PolicyChoice

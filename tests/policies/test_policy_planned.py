@@ -22,7 +22,7 @@ from spinsim.policies.planning.search import Arm, Batch, Plan, Search
 from spinsim.policies.planning.survival import Survival
 from spinsim.scenario import PoliciesSpec, PolicyChoice
 from spinsim.scenario_file import load
-from spinsim.studies.simulate import simulate_scenario
+from spinsim.simulated.simulation import simulate_scenario
 from tests.policies.policy_world import LinearCosts, context, feedback, views
 
 ROOT = Path(__file__).parents[2]

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from spinsim.costs.base import CONSTANT, Estimate, Packing
+from spinsim.costs.base import CONSTANT, Estimate
 from spinsim.costs.constant import ConstantPredictor
+from spinsim.operations import Packing
 from spinsim.policies.build import KINDS
 from spinsim.results.hindsight import hindsight
 from spinsim.scenario import Scenario
-from spinsim.studies.simulate import simulate_scenario
+from spinsim.simulated.simulation import simulate_scenario
 from tests.policies.policy_world import context
 
 LIMIT, LENGTH, BATCH = 90, 6, 5  # no multiple of a bucket, and far below a typical context

@@ -17,7 +17,7 @@ from spinsim.policies.build import KINDS
 from spinsim.results.summary import summarise
 from spinsim.scenario import MOST_REQUESTS, Scenario
 from spinsim.scenario_file import load
-from spinsim.studies.simulate import simulate_scenario
+from spinsim.simulated.simulation import simulate_scenario
 
 EXTREMES = (1e-300, 1e9, 9e99, 10**30)
 BASE: dict[str, Any] = {

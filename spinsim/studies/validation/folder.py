@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spinsim.errors import InputError
-from spinsim.lab.store import write_atomically
+from spinsim.files import write_atomically
 from spinsim.results import arrow
 from spinsim.scenario import Scenario
 from spinsim.studies.validation.agreement import Rounds
@@ -87,6 +87,8 @@ class Folder:
             if path := values[section].get("path"):
                 values[section]["path"] = self._kept(resolve(path, base_dir, f"{section}.path"))
         for model in (values["models"]["target"], *values["models"]["drafts"].values()):
+            if "shape" not in model:  # a draft that is no model
+                continue
             path = base_dir / model["shape"]
             if path.exists():
                 model["shape"] = self._kept(path / "config.json" if path.is_dir() else path)

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from spinsim.costs.base import Predictor
-from spinsim.costs.for_scenario import build_predictor, priced_alike
+from spinsim.costs.for_scenario import priced_alike
+from spinsim.drafters.costs import build_predictor
 from spinsim.errors import InputError
 from spinsim.lab.pool import cores
 from spinsim.policies.plugins import load_plugins
 from spinsim.results.summary import summarise
 from spinsim.scenario import ProfileCosts, RooflineCosts, Scenario
+from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies.intervals import bounds, collect, described, nothing_drawn, uncertainty_of
-from spinsim.studies.simulate import simulate_scenario
 from spinsim.studies.validation.agreement import (
     compared,
     covered,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spinsim.errors import InputError
-from spinsim.text_files import open_text
+from spinsim.files import open_text
 from spinsim.workload.formats.row import BadRow, Row, Rows
 from spinsim.workload.request import MalformedRow
 
