@@ -1,4 +1,4 @@
-"""What a scenario may name, with a line each: hardware, shapes, policies, formats of traffic."""
+"""What a scenario may name, with a line each: hardware, shapes, policies, drafters, formats of traffic."""
 
 from __future__ import annotations
 
@@ -52,6 +52,14 @@ def policies() -> Lines:
     }
 
 
+def drafters() -> Lines:
+    """The kinds of drafters, those of plugins included."""
+    import spinsim.drafters.for_scenario  # noqa: F401 - registers those that ship
+    from spinsim.drafters.registry import KINDS
+
+    return {name: _first_sentence(kind) for name, kind in KINDS.items()}
+
+
 def formats() -> Lines:
     """The formats of ``workload.source``."""
     from spinsim.workload.formats import READERS
@@ -60,7 +68,7 @@ def formats() -> Lines:
 
 
 KINDS: Mapping[str, Callable[[], Lines]] = MappingProxyType(
-    {"hardware": hardware, "shapes": shapes, "policies": policies, "formats": formats}
+    {"hardware": hardware, "shapes": shapes, "policies": policies, "drafters": drafters, "formats": formats}
 )
 
 

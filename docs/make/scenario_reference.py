@@ -30,8 +30,8 @@ HEAD = """\
 # The scenario, key by key
 
 A scenario is one YAML file. `spinsim init` writes a first one, and [scenarios/](../scenarios/README.md) has
-those that ship. `spinsim list hardware | shapes | policies | formats` prints what keys may name. Any key can
-be set on the command line: `--set limits.batch=16`. `docs/scenario.schema.json` completes and checks keys in
+those that ship. `spinsim list hardware | shapes | policies | drafters | formats` prints what keys may name.
+Any key can be set on the command line: `--set limits.batch=16`. `docs/scenario.schema.json` completes and checks keys in
 editors.
 
 **Read by** says which commands a key has an effect on. *predicted*: `simulate`, `compare`, `sweep`, `tune`,

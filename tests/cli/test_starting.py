@@ -40,11 +40,11 @@ def test_refusals_are_a_line_and_exit_2(tmp_path: Path) -> None:
     done = runner.invoke(app, ["list", "gpus"])
     assert (done.exit_code, done.stderr) == (
         2,
-        "KIND: 'gpus' is no list; one of hardware, shapes, policies, formats\n",
+        "KIND: 'gpus' is no list; one of hardware, shapes, policies, drafters, formats\n",
     )
 
 
-@pytest.mark.parametrize("kind", ["hardware", "shapes", "policies", "formats"])
+@pytest.mark.parametrize("kind", ["hardware", "shapes", "policies", "drafters", "formats"])
 def test_lists_have_a_line_each(kind: str) -> None:
     lines = runner.invoke(app, ["list", kind]).stdout.splitlines()
     names = json.loads(runner.invoke(app, ["list", kind, "--json"]).stdout)
