@@ -192,7 +192,5 @@ def test_every_name_in_a_list_has_its_line(kind: str) -> None:
 
 
 def test_a_list_of_nothing_is_refused() -> None:
-    with pytest.raises(
-        InputError, match="'gpus' is no list; one of hardware, shapes, policies, drafters, formats"
-    ):
+    with pytest.raises(InputError, match="'gpus' is no list; one of hardware, shapes, policies, drafters"):
         api.catalogue("gpus")
