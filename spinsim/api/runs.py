@@ -75,6 +75,11 @@ class Results:
         return self._table("rounds")
 
     @cached_property
+    def outputs(self) -> pd.DataFrame:
+        """A row a request of a live run: token ids of prompt and answer, and the answer's text."""
+        return self._table("outputs")
+
+    @cached_property
     def decisions(self) -> pd.DataFrame:
         """A row a micro-batch's round."""
         return self._table("decisions")
@@ -116,6 +121,8 @@ def simulate(
     def table(name: str) -> pd.DataFrame:
         from spinsim.results import tables
 
+        if name == "outputs":
+            raise InputError("a simulation generates no text; run has outputs", key="outputs")
         with TemporaryDirectory() as folder:
             getattr(tables, f"write_{name}")(Path(folder), simulated.records)
             return parquet(Path(folder) / f"{name}.parquet")
@@ -179,6 +186,20 @@ def open_results(folder: PathLike) -> Results:
             "is no results folder; give one that simulate or run wrote", file=str(folder)
         ) from None
     return Results(summary, lambda name: parquet(path / f"{name}.parquet"))
+
+
+def tables(
+    folder: options.Folder,
+    *,
+    out: Annotated[PathLike | None, Option("Where they go [DIR/tables].", metavar="DIR")] = None,
+) -> tuple[Path, ...]:
+    """Write the tables of a results folder as CSV and Markdown; any command's folder has some.
+
+    The answer is the files' paths. Tables of more than 1,000 rows are CSV alone. Raises InputError.
+    """
+    from spinsim.results.export import export
+
+    return tuple(export(Path(folder), Path(folder) / "tables" if out is None else Path(out)))
 
 
 def report(

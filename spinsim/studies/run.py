@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from spinsim.engine.records import Records
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.load import found_devices, other_hardware
 from spinsim.live.lookups import Lookups
+from spinsim.live.outputs import decoder, outputs_table
 from spinsim.live.prompts import Prompted, materialise
 from spinsim.live.quiet_interpreter import quiet
 from spinsim.live.world import LiveWorld
@@ -32,13 +33,15 @@ from spinsim.workload.request import Workload
 class Ran:
     """A finished live run.
 
-    ``outputs``: each request's tokens, cut at its end. ``slots_held``: KV slots of target and
+    ``prompts``: the token ids that each request was asked, and ``outputs`` its answer's, cut at its end.
+    ``slots_held``: KV slots of target and
     drafts that somebody still holds; 0 after a run that was not cut short.
     """
 
     records: Records
     workload: Workload
     log: InputLog
+    prompts: Mapping[int, Sequence[int]]
     outputs: dict[int, list[int]]
     slots_held: int
     error: BaseException | None
@@ -100,7 +103,7 @@ def run_scenario(
         for request, tokens in world.outputs.items()
     }
     held = sum(pool.used_slots for pool in serving.pools.every)
-    return Ran(records, prompted.workload, world.env.log, outputs, held, error)
+    return Ran(records, prompted.workload, world.env.log, prompted.prompts, outputs, held, error)
 
 
 def run(
@@ -128,6 +131,7 @@ def run(
         "kv_slots_held": ran.slots_held,
     }
     notes["regret"], curves = of_recording(scenario, loaded.base_dir, ran.records, ran.workload, predictor)
+    decode = decoder(scenario.models.target.weights, deployment.models.target.name)
     summary = publish(
         loaded,
         out,
@@ -139,6 +143,7 @@ def run(
         log=ran.log,
         notes=notes,
         extras={"regret.json": curves} if curves else None,
+        tables={"outputs.parquet": outputs_table(ran.workload, ran.prompts, ran.outputs, decode)},
         report=report,
     )
     if ran.error is not None and not isinstance(ran.error, KeyboardInterrupt):
