@@ -191,6 +191,7 @@ def to_trace(
     command: str = "",
     notes: Mapping[str, str] | None = None,
     keep_prompts: bool = True,
+    keep_outputs: bool = False,
 ) -> Trace:
     """The recording as a trace for ``spinsim.recording.save_trace``."""
     drafts = {}
@@ -207,11 +208,18 @@ def to_trace(
         drafts=drafts,
         domains=tuple(domains),
         prompts=Ragged.of([np.asarray(p) for p in prompts], np.uint32) if keep_prompts else None,
+        outputs=_said(recorded, output_tokens) if keep_outputs else None,
         temperature=temperature,
         top_p=top_p,
         command=command,
         notes=dict(notes or {}),
     )
+
+
+def _said(recorded: Recorded, output_tokens: Sequence[int]) -> Ragged:
+    """The target's tokens at the positions whose acceptance is kept."""
+    kept = [output[: count + 1] for output, count in zip(recorded.outputs, output_tokens, strict=True)]
+    return Ragged.of(kept, np.uint32)
 
 
 def trace_family(

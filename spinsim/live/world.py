@@ -9,6 +9,7 @@ import simpy
 
 from spinsim.engine.world import Lane
 from spinsim.live.clock import LiveEnvironment
+from spinsim.live.field import GivenAcceptance
 from spinsim.live.lanes import Job, WorkerLane
 from spinsim.live.paging import Paging
 from spinsim.operations import (
@@ -57,9 +58,16 @@ class Executor(Protocol):
         ...
 
     def verify(
-        self, operation: Verify, last: Sequence[int], proposed: Sequence[Proposed | None]
+        self,
+        operation: Verify,
+        last: Sequence[int],
+        proposed: Sequence[Proposed | None],
+        verdict: Sequence[int] | None = None,
     ) -> tuple[list[int], list[list[int]]]:
-        """Accepted counts, and the tokens that stand: the accepted ones and one of the target."""
+        """Accepted counts, and the tokens that stand: the accepted ones and one of the target.
+
+        ``verdict``: accepted counts that replace the models', once those were read.
+        """
         ...
 
 
@@ -68,8 +76,8 @@ class LiveWorld:
 
     ``prompts`` holds the token ids of every request; ``stops`` the requests that end at any
     token of ``end_of_text``. ``score_catch_ups`` as in the simulated world. ``paging``: where K/V lie in
-    pages. After the run, ``outputs`` has
-    the tokens of every request that was not kept out (they may run past the output's limit).
+    pages. ``given``: acceptance that replaces the models'; no text ends early then. After the run,
+    ``outputs`` has the tokens of every request that was not kept out (they may run past the output's limit).
     """
 
     def __init__(
@@ -83,6 +91,7 @@ class LiveWorld:
         score_catch_ups: bool = False,
         env: LiveEnvironment | None = None,
         paging: Paging | None = None,
+        given: GivenAcceptance | None = None,
     ) -> None:
         self.env: LiveEnvironment = env or LiveEnvironment()
         self.lanes = lanes
@@ -90,7 +99,8 @@ class LiveWorld:
         self._executor = executor
         self._prompts = prompts
         self._end_of_text = end_of_text
-        self._stops = stops
+        self._stops = stops if given is None else frozenset()
+        self._given = given
         self._score = score_catch_ups
         self._paging = paging
         self._proposed: dict[int, Proposed] = {}
@@ -131,8 +141,9 @@ class LiveWorld:
                 self._proposed.pop(request) if length else None
                 for request, length in zip(operation.requests, operation.lengths, strict=True)
             ]
+            verdict = None if self._given is None else self._given.accepted(operation)
             return (
-                lambda: executor.verify(operation, last, proposed),
+                lambda: executor.verify(operation, last, proposed, verdict),
                 lambda result: self._verified(operation, result),
             )
         if isinstance(operation, Propose):
@@ -184,7 +195,7 @@ class LiveWorld:
         ended = []
         for request, last, token in zip(operation.requests, operation.last, tokens, strict=True):
             if last:
-                self.outputs[request] = [token]
+                self.outputs[request] = self._said(request, 0, [token])
             ended.append(last and token in self._end_of_text and request in self._stops)
         return PrefillOutcome(ended)
 
@@ -201,6 +212,8 @@ class LiveWorld:
     ) -> CatchUpOutcome:
         if not self._score:
             return CatchUpOutcome([b""] * len(operation.requests))
+        if self._given is not None:
+            return CatchUpOutcome(self._given.hits(operation))
         hits = []
         for prompt, start, first, fed, said in zip(
             operation.prompts, operation.starts, starts, tokens, predictions, strict=True
@@ -216,6 +229,10 @@ class LiveWorld:
             stand = 0
             if request in self._stops and not self._end_of_text.isdisjoint(new):
                 stand = 1 + next(i for i, token in enumerate(new) if token in self._end_of_text)
-            self.outputs[request] += new
+            output = self.outputs[request]
+            output += self._said(request, len(output), new)
             ended.append(stand)
         return VerifyOutcome(accepted, ended)
+
+    def _said(self, request: int, position: int, tokens: list[int]) -> list[int]:
+        return tokens if self._given is None else self._given.said(request, position, tokens)

@@ -16,17 +16,12 @@ from spinsim.pages import drafts, figures, load, shell
 from spinsim.pages.confidence import confidence, headline_span
 from spinsim.pages.lane_strip import lane_strip
 from spinsim.pages.regret import regret
-from spinsim.pages.run_terminal import detail, duration, lost_rows, percent, tiles, told
+from spinsim.pages.run_terminal import acceptance, detail, duration, lost_rows, percent, tiles, told
 from spinsim.pages.scenario_text import describe
 from spinsim.results.few import few_requests
 from spinsim.results.metrics import value
 from spinsim.results.read import BINS, RunFolder, read_folder
 
-_ACCEPTANCE = {
-    "synthetic": "synthetic acceptance",
-    "trace": "recorded acceptance",
-    "models": "acceptance by the models themselves",
-}
 _KIND_SHADES = dict(zip(KINDS, ("muted", "s4", "s0", "ink"), strict=True))
 _LABEL_SHADES = dict(zip(LABELS, ("s2", "s0", "s1", "none"), strict=True))
 
@@ -71,8 +66,7 @@ def _head(run: RunFolder) -> str:
     partial = (
         f'<p class="partial">Partial results: {escape(s["interrupted"])}</p>' if s["interrupted"] else ""
     )
-    acceptance = _ACCEPTANCE.get(s["acceptance"]["source"], "")
-    kicker = f"{s['mode']} run on {_devices_of(run)}, seed {s['seed']}, {acceptance}"
+    kicker = f"{s['mode']} run on {_devices_of(run)}, seed {s['seed']}, {acceptance(s)}"
     return (
         f'<header><p class="kicker">{escape(kicker)}</p><h1>{escape(s["scenario"])}</h1>'
         f'<p class="lede">{text}</p>{partial}</header>'
@@ -201,7 +195,8 @@ def _scenario(run: RunFolder) -> str:
     counts = s["requests"]
     rows = [*describe(run.scenario)]
     if s["mode"] == "live":
-        others = {"costs": "costs, believed", "acceptance": "acceptance, simulated"}
+        given = s["acceptance"].get("decided_by") == "field"
+        others = {"costs": "costs, believed"} | ({} if given else {"acceptance": "acceptance, simulated"})
         rows = [(others.get(term, term), text) for term, text in rows]
         ran = s.get("models") or {}
         rows += [("really ran", "; ".join(f"{name}: {what}" for name, what in ran.items()))] if ran else []

@@ -222,6 +222,21 @@ def _drafts(s: Summary) -> Table:
     return table
 
 
+_ACCEPTANCE = {
+    "synthetic": "synthetic acceptance",
+    "trace": "recorded acceptance",
+    "models": "acceptance by the models themselves",
+}
+
+
+def acceptance(s: Summary) -> str:
+    """Where acceptances came from; a live run that was given them says so."""
+    said = s["acceptance"]
+    source = _ACCEPTANCE.get(said["source"], "")
+    given = said.get("decided_by") == "field"
+    return f"{source}, given to real kernels: no text, and nothing lossless" if given else source
+
+
 def lost_rows(s: Summary) -> str:
     """``4 of 15 rows read; 11 malformed, the first share.json:3: ...``; empty where no row was lost."""
     workload = s.get("workload") or {}
@@ -268,5 +283,6 @@ def _facts(s: Summary) -> Table:
         table.add_row("workload", Text(lost))
     shares = [f"{percent(s['costs'][label])} {label}" for label in LABELS if s["costs"].get(label)]
     table.add_row("costs", ", ".join(shares) or "nothing was predicted")
-    table.add_row("acceptance", f"{s['acceptance']['source']}")
+    given = s["acceptance"].get("decided_by") == "field"
+    table.add_row("acceptance", acceptance(s) if given else f"{s['acceptance']['source']}")
     return table

@@ -15,6 +15,7 @@ from spinsim.pages.fidelity_terminal import (
     OPERATION_HEAD,
     compared_metrics,
     error_of,
+    given_note,
     operation_cells,
     percent,
     short_names,
@@ -58,6 +59,7 @@ def _head(done: Numbers) -> str:
         f"{len(done['cells'])} cells, each run live {done['options']['repetitions']} times, and simulated "
         "with the same requests. Error = (simulated - live) / live; live is the median of the repetitions."
     )
+    lede = " ".join(filter(None, (lede, given_note(done))))
     return (
         f'<header><p class="kicker">validation</p><h1>Live beside simulated</h1>'
         f'<p class="lede">{escape(lede)}</p></header><div class="headline">{"".join(stats)}</div>'

@@ -23,6 +23,7 @@ from spinsim.engine.records import Records
 from spinsim.engine.settings import EngineSettings
 from spinsim.engine.world import NS, Lane
 from spinsim.live.clock import Finished, LiveEnvironment
+from spinsim.live.field import GivenAcceptance
 from spinsim.live.paging import Paging
 from spinsim.live.quiet_interpreter import quiet
 from spinsim.live.world import Executor, LiveWorld
@@ -40,7 +41,8 @@ FEWEST = 3  # samples behind a point of handling
 class Orchestration:
     """What an engine needs beside a world. ``policies`` makes the scenario's anew: they have state.
 
-    ``paging`` lays the engine's blocks into the caches.
+    ``paging`` lays the engine's blocks into the caches. ``given``: what is accepted of outputs of so many
+    tokens; None where the models decide.
     """
 
     lanes: Sequence[Lane]
@@ -48,6 +50,7 @@ class Orchestration:
     settings: EngineSettings
     policies: Callable[[], Policies]
     paging: Callable[[KvPools], Paging]
+    given: Callable[[int], GivenAcceptance | None] = lambda _: None
 
 
 class Handled(NamedTuple):
@@ -111,8 +114,11 @@ class _WatchedWorld(LiveWorld):
         prompts: dict[int, list[int]],
         score_catch_ups: bool,
         paging: Paging,
+        given: GivenAcceptance | None,
     ) -> None:
-        super().__init__(lanes, executor, prompts, score_catch_ups=score_catch_ups, env=env, paging=paging)
+        super().__init__(
+            lanes, executor, prompts, score_catch_ups=score_catch_ups, env=env, paging=paging, given=given
+        )
         self.watched = env
         self.given: list[Operation] = []
 
@@ -146,6 +152,7 @@ def rehearse(
     # Prompts differ, or what is accepted would not, and planning were easier than it is.
     random = np.random.default_rng(0)
     prompts = {request.id: random.integers(vocabulary, size=prompt).tolist() for request in requests}
+    given = setup.given(output)
     handled: list[Handled] = []
     ran: list[Ran] = []
     for run in range(runs + 1):
@@ -153,7 +160,7 @@ def rehearse(
         env = _WatchedEnvironment()
         pools = kv_pools(setup.settings)
         scores, paging = policies.selector.full_information, setup.paging(pools)
-        world = _WatchedWorld(env, setup.lanes, executor, prompts, scores, paging)
+        world = _WatchedWorld(env, setup.lanes, executor, prompts, scores, paging, given)
         engine = Engine(world, workload, policies, setup.settings, setup.drafts, pools=pools)
         engine.start()
         with quiet():

@@ -21,6 +21,7 @@ from spinsim.costs.roofline import RooflineLoads
 from spinsim.costs.sheets.shapes import ModelShape
 from spinsim.errors import InputError
 from spinsim.live.deployment import Deployment
+from spinsim.live.field import repeated_acceptance
 from spinsim.live.quiet_interpreter import quiet
 from spinsim.policies.build import KINDS
 from spinsim.profiling.bench import Bench
@@ -210,6 +211,7 @@ class Workplace:
             engine_settings(scenario, self.layout, self.deployment.kv_tokens),
             lambda: policies_for(scenario, self.layout, predictor, self.base_dir),
             self.deployment.paging,
+            lambda positions: repeated_acceptance(scenario, self.base_dir, positions),
         )
 
 

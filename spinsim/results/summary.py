@@ -96,6 +96,8 @@ def summarise(
     summary["held_back"] = held_back(records, requests, scenario, window, summary["lanes"])
     summary["costs"] = _cost_shares(records.label_s)
     summary["acceptance"] = {"source": acceptance_source}
+    if mode == "live":
+        summary["acceptance"]["decided_by"] = scenario.live.acceptance
     summary["run"] = {
         "duration_s": records.ended_ns / NS,
         "last_arrival_s": records.last_arrival_ns / NS,

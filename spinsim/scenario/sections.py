@@ -372,6 +372,8 @@ class SamplingSpec(Section):
 
 
 class LiveSpec(Section):
+    # who says what is accepted: the models, or ``acceptance`` (every kernel runs, its verdict is replaced)
+    acceptance: Literal["models", "field"] = "models"
     graphs: bool = True
     prompt_graphs: bool = True  # with graphs: prefill and catch-up too
     widen: bool = False  # run embedded weights at the cost of ``shape`` (a cost stand-in)

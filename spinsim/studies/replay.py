@@ -17,6 +17,7 @@ from spinsim.engine.engine import Engine
 from spinsim.engine.inputs import EmptySchedule
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
+from spinsim.live.field import replayed_future
 from spinsim.live.replayed_inputs import ReplayWorld
 from spinsim.results.inputs import read_inputs
 from spinsim.results.tables import write_decisions, write_rounds
@@ -62,7 +63,8 @@ def replay(folder: Path) -> Replayed:
     workload = replace(workload, requests=_as_run(workload.requests, folder))
     layout = lay_out(scenario)
     predictor = build_predictor(trusting(scenario), loaded.base_dir)
-    policies = policies_for(scenario, layout, predictor, loaded.base_dir)
+    future = replayed_future(scenario, loaded.base_dir, workload)
+    policies = policies_for(scenario, layout, predictor, loaded.base_dir, **future)
     if missing := [name for name in ("target", *drafts) if name not in capacity]:
         raise InputError(
             f"has no K/V capacity of {missing[0]}, which scenario.yaml has; both as `run` wrote them",

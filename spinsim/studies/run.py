@@ -13,6 +13,7 @@ from spinsim.engine.inputs import InputLog
 from spinsim.engine.kv import kv_pools
 from spinsim.engine.records import Records
 from spinsim.live.deployment import Deployment, deploy
+from spinsim.live.field import GivenAcceptance, given_acceptance, known_future
 from spinsim.live.load import found_devices, other_hardware
 from spinsim.live.prompts import Prompted, materialise
 from spinsim.live.quiet_interpreter import quiet
@@ -31,8 +32,9 @@ from spinsim.workload.request import Workload
 class Ran:
     """A finished live run.
 
-    ``outputs``: each request's tokens, cut at its end. ``slots_held``: KV slots of target and
-    drafts that somebody still holds; 0 after a run that was not cut short.
+    ``outputs``: each request's tokens, cut at its end; none where acceptance was ``given``, for they are no
+    text of the models. ``slots_held``: KV slots of target and drafts that somebody still holds; 0 after a run
+    that was not cut short.
     """
 
     records: Records
@@ -41,6 +43,12 @@ class Ran:
     outputs: dict[int, list[int]]
     slots_held: int
     error: BaseException | None
+    given: GivenAcceptance | None = None
+
+    @property
+    def acceptance_source(self) -> str:
+        """Where acceptances came from: the models, or a field's own source."""
+        return "models" if self.given is None else self.given.field.source
 
 
 def run_scenario(
@@ -57,11 +65,13 @@ def run_scenario(
     ``prompted`` and ``predictor`` replace what the scenario says, for repeated runs. A worker's
     failure or Ctrl-C ends the run: the records keep what there is and say why.
     """
+    target = deployment.models.target
     if prompted is None:
-        prompted = materialise(scenario, build_workload(scenario, base_dir), deployment.models.target)
+        prompted = materialise(scenario, build_workload(scenario, base_dir), target)
+    given = given_acceptance(scenario, base_dir, prompted.workload, target.used_vocabulary)
     layout = lay_out(scenario)
     predictor = predictor or build_predictor(trusting(scenario), base_dir)
-    policies = policies_for(scenario, layout, predictor, base_dir)
+    policies = policies_for(scenario, layout, predictor, base_dir, **known_future(given, prompted.workload))
     settings = engine_settings(scenario, layout, deployment.kv_tokens)
     pools = kv_pools(settings)
     world = LiveWorld(
@@ -72,6 +82,7 @@ def run_scenario(
         stops=prompted.stops,
         score_catch_ups=policies.selector.full_information,
         paging=deployment.paging(pools),
+        given=given,
     )
     total = len(prompted.workload.requests)
 
@@ -100,9 +111,10 @@ def run_scenario(
     outputs = {
         request: tokens[: records.requests[request].output_tokens]
         for request, tokens in world.outputs.items()
+        if given is None
     }
     held = sum(pool.used_slots for pool in pools.every)
-    return Ran(records, prompted.workload, world.env.log, outputs, held, error)
+    return Ran(records, prompted.workload, world.env.log, outputs, held, error, given)
 
 
 def run(loaded: LoadedScenario, out: Path | None, progress: Progress | None = None) -> Summary:
@@ -123,14 +135,17 @@ def run(loaded: LoadedScenario, out: Path | None, progress: Progress | None = No
         "kv_slots": deployment.kv_slots,
         "kv_slots_held": ran.slots_held,
     }
-    notes["regret"], curves = of_recording(scenario, loaded.base_dir, ran.records, ran.workload, predictor)
+    field = None if ran.given is None else ran.given.field
+    notes["regret"], curves = of_recording(
+        scenario, loaded.base_dir, ran.records, ran.workload, predictor, field
+    )
     summary = publish(
         loaded,
         out,
         ran.records,
         ran.workload,
         mode="live",
-        acceptance_source="models",
+        acceptance_source=ran.acceptance_source,
         progress=progress,
         log=ran.log,
         notes=notes,
