@@ -14,9 +14,10 @@ from pathlib import Path
 
 import simpy
 
+from spinsim.pages.run import write_report
 from spinsim.results.publish import publish
 from spinsim.scenario_file import load
-from spinsim.studies.simulate import simulate_scenario
+from spinsim.simulated.simulation import simulate_scenario
 
 TIMEOUTS = 200_000
 
@@ -61,6 +62,7 @@ def main(scenario: str, out: str, *overrides: str) -> None:
             simulated.workload,
             mode="simulated",
             acceptance_source=simulated.acceptance_source,
+            report=write_report,
         )
     told = {
         "simulate_s": simulated_s,

@@ -38,7 +38,7 @@ from spinsim.costs.contention_fit import Group, errors, fit_law
 from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.engine.world import NS, Lane
 from spinsim.errors import InputError
-from spinsim.lab.store import write_atomically
+from spinsim.files import write_atomically
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.quiet_interpreter import quiet
 from spinsim.profiling.bench import Bench

@@ -31,8 +31,9 @@ from benchmarks.gpu_state import ABOUT, State, changing, gpu_states
 from spinsim.costs.profiled.profile import PACKINGS, Profile
 from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.errors import InputError
-from spinsim.lab.store import write_atomically
+from spinsim.files import write_atomically
 from spinsim.live.deployment import Deployment, deploy
+from spinsim.pages.validation import validation_report
 from spinsim.profiling.session import Session
 from spinsim.profiling.timing import Effort
 from spinsim.profiling.workplace import Workplace
@@ -233,7 +234,7 @@ def make_card(options: argparse.Namespace) -> Card:
     with card.part("live cells"):
         run_live(cells, live, asked, deployed=deployment, around=card.part)
     with card.part("predictions"):
-        validation = again(live.root, intervals=0)
+        validation = again(live.root, intervals=0, report=validation_report)
     card.data |= {
         "measured": {"points": len(found.points), "effort": asdict(effort)},
         "asked": {"repetitions": options.repetitions, "seconds": options.seconds},

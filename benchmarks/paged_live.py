@@ -14,9 +14,9 @@ import torch
 import yaml
 
 from benchmarks.kernel_session import Session
-from spinsim.costs.base import KINDS
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.prompts import materialise
+from spinsim.operations import KINDS
 from spinsim.scenario import PolicyChoice, Scenario
 from spinsim.scenario_file import LoadedScenario, load
 from spinsim.studies.run import Ran, run_scenario

@@ -13,7 +13,25 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from spinsim.costs.base import Packing
+KINDS = ("prefill", "catch_up", "propose", "verify")  # of operations; their numbers are indices
+
+
+class Packing(NamedTuple):
+    """The executed shape of one verification.
+
+    ``kind``: ``padded``, ``decomposed`` or ``ragged``. ``rows`` of ``piece`` KV tokens each are
+    read (``kv_tokens = rows * piece`` for padded and decomposed; the true sum for ragged);
+    ``query_tokens`` counts replicated and padded queries; ``real_kv_tokens`` and
+    ``real_query_tokens`` do not.
+    """
+
+    kind: str
+    rows: int
+    piece: int
+    query_tokens: int
+    kv_tokens: int
+    real_query_tokens: int
+    real_kv_tokens: int
 
 
 class Prefill(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,8 @@ from spinsim.policies.base import PolicyContext
 from spinsim.policies.build import Policies, build_policies
 from spinsim.scenario import ProfileCosts, Scenario
 from spinsim.workload.request import Workload
+
+Progress = Callable[[str, float, float], None]  # (phase, done, total)
 
 
 class Layout(NamedTuple):
@@ -30,7 +32,7 @@ def lay_out(scenario: Scenario) -> Layout:
     """On a GPU a lane for the target and one for each draft (or for all of them); on a CPU one for all."""
     placement = scenario.placement
     lanes = [Lane(f"{'+'.join(placement.target)}/target", placement.target)]
-    on_cpu = {name: device.hardware == "cpu" for name, device in scenario.devices.items()}
+    on_cpu = {name: device.on_cpu for name, device in scenario.devices.items()}
     shared: dict[str, int] = {}  # lane by device, where one lane serves several models
     if all(on_cpu[device] for device in placement.target):
         shared.update(dict.fromkeys(placement.target, 0))
@@ -91,6 +93,7 @@ def policies_for(
         drafts=tuple(drafts),
         draft_lanes=layout.draft_lanes,
         draft_devices=tuple(scenario.placement.drafts[draft] for draft in drafts),
+        target_devices=tuple(scenario.placement.target),
         draft_sizes=tuple(shape_of(spec.shape, base_dir).parameters() for spec in drafts.values()),
         capacities=tuple(spec.capacity for spec in drafts.values()),
         allow_none=scenario.policies.allow_none,

@@ -15,11 +15,11 @@ from types import MappingProxyType
 
 import numpy as np
 
-from spinsim.costs.base import KINDS
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.profiled.executed import pass_shape
 from spinsim.costs.profiled.profile import Profile, read_profile
 from spinsim.costs.sheets.hardware import hardware_of
+from spinsim.operations import KINDS
 from spinsim.studies.validation.folder import Folder, LiveCell
 from spinsim.studies.validation.operations import OperationTable
 

@@ -21,8 +21,8 @@ from spinsim.pages.run_terminal import WIDTH, print_summary
 from spinsim.results.summary import summarise
 from spinsim.scenario import ProfileCosts
 from spinsim.scenario_file import load
+from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies.compare import Comparison, Effect
-from spinsim.studies.simulate import simulate_scenario
 
 ROOT = Path(__file__).parents[2]
 README, POLICIES = ROOT / "README.md", ROOT / "docs" / "policies.md"

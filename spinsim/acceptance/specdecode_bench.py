@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from spinsim.errors import InputError
+from spinsim.files import DAMAGED, open_text
 from spinsim.recording import Recording, Trace
-from spinsim.text_files import DAMAGED, open_text
 
 PREFIX = "acc_"
 

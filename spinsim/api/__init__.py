@@ -14,10 +14,11 @@
 | models | ``models.members``, ``models.inspect``, ``models.train``, ``models.widen``, ``models.evaluate`` |
 | report, schema | ``report``, ``schema``; ``load`` reads and checks a scenario |
 
-Options have the names of the command line. ``set`` takes {"key.path": value}. Frames need pandas (the
-extra ``notebook``). Experiments run in processes of their own, one a core (``workers=0``: in this one); a
-script that calls them needs ``if __name__ == "__main__":``. With ``out`` their results are kept as they come,
-and ``resume=True`` goes on where a killed one stopped. Bad input raises :class:`spinsim.errors.InputError`.
+The command line is generated from these signatures. ``set`` takes {"key.path": value}. Frames need pandas
+(the extra ``notebook``). Experiments run in processes of their own, one a core (``workers=0``: in this one);
+a script that calls them needs ``if __name__ == "__main__":``. With ``out`` their results are kept as they
+come, and ``resume=True`` goes on where a killed one stopped. Bad input raises
+:class:`spinsim.errors.InputError`.
 Where cells of an experiment fail, :class:`CellsFailed` is raised, whose ``result`` has the figures of the
 others. Results show themselves in a notebook. ``load``, ``simulate``, ``run``, ``profile`` and ``trace``
 take a scenario as a path, as the text of a YAML (a string with line breaks) or as a mapping of what it holds.
@@ -54,6 +55,7 @@ __all__ = [
     "CellsFailed",
     "Comparison",
     "InputError",
+    "Ladder",
     "Profiling",
     "Remeasured",
     "Results",
@@ -65,6 +67,7 @@ __all__ = [
     "capacity",
     "compare",
     "import_trace",
+    "ladder",
     "load",
     "models",
     "open_results",
@@ -98,6 +101,7 @@ _HOMES = {
         "validate_again",
     ),
     "spinsim.api.grids": ("Comparison", "Sweep", "compare", "sweep"),
+    "spinsim.api.ladders": ("Ladder", "ladder"),
     "spinsim.api.runs": ("Results", "open_results", "replay", "report", "run", "schema", "simulate"),
     "spinsim.api.search": ("Capacity", "Tuning", "capacity", "tune"),
     "spinsim.errors": ("InputError",),

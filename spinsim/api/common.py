@@ -1,43 +1,42 @@
-"""What the functions of the API share: how settings are given, and where experiments run."""
+"""What the functions of the API share: how settings are given, and where experiments run.
+
+The modules of the API are read for the command line's options, so ``--help`` imports them: what is heavy is
+imported inside their functions.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
+from spinsim.api import options
+from spinsim.api.options import PathLike, Paths, Progress, ScenarioLike, Settings, Texts
 from spinsim.errors import InputError
-from spinsim.lab.evaluate import Lab
-from spinsim.lab.pool import open_pool
-from spinsim.lab.store import Store, open_store
-from spinsim.policies.plugins import load_plugins
-from spinsim.scenario_file import LoadedScenario, load
-from spinsim.scenario_file.variants import override
 from spinsim.studies.failed import CellsFailed
 
-PathLike = str | Path
-Settings = Mapping[str, Any] | Sequence[str] | str  # {"key.path": value}, or "key.path=value" texts
-Texts = Sequence[str] | str  # several, or one
-Paths = Sequence[PathLike] | PathLike
-ScenarioLike = PathLike | Mapping[str, Any]  # a file, its YAML as a text with line breaks, or its contents
-Progress = Callable[[str, float, float], None]  # (phase, done, total)
+if TYPE_CHECKING:
+    from spinsim.lab.evaluate import Lab
+    from spinsim.scenario_file import LoadedScenario
 
 
 class Where(TypedDict, total=False):
     """Where an experiment's simulations run, and where they are kept."""
 
-    workers: int | None  # processes, one a core by default; 0: this process
-    cluster: str | None  # "auto", or HOST:PORT of a Ray cluster, in place of workers
-    out: PathLike | None  # a folder that keeps results as they come; None: in memory
-    resume: bool  # go on with the experiment in ``out``
-    force: bool  # replace it
+    workers: options.Workers  # processes, one a core by default; 0: this process
+    cluster: options.Cluster  # "auto", or HOST:PORT of a Ray cluster, in place of workers
+    out: options.Out  # a folder that keeps results as they come; None: in memory
+    resume: options.Resume  # go on with the experiment in ``out``
+    force: options.Force  # replace it
     progress: Progress | None
 
 
 def overrides(settings: Settings) -> tuple[str, ...]:
     """``settings`` as ``key.path=value`` texts."""
     if isinstance(settings, Mapping):
+        from spinsim.scenario_file.variants import override
+
         return tuple(override(key, value) for key, value in settings.items())
     return texts(settings)
 
@@ -51,6 +50,13 @@ def paths(given: Paths) -> tuple[Path, ...]:
     """One path or several, as several."""
     several = (given,) if isinstance(given, str | Path) else given
     return tuple(Path(path) for path in several)
+
+
+def imported(plugins: Paths) -> tuple[str, ...]:
+    """The plugins' absolute paths, once what they register exists. Raises InputError."""
+    from spinsim.policies.plugins import load_plugins
+
+    return load_plugins(paths(plugins))
 
 
 def at_least(least: int, **counts: int | None) -> None:
@@ -76,7 +82,9 @@ def loaded(
     plugins: Paths = (),
 ) -> LoadedScenario:
     """A valid scenario with what is overridden. Raises InputError with a line per problem."""
-    load_plugins(paths(plugins))
+    from spinsim.scenario_file import load
+
+    imported(plugins)
     seeds = () if seed is None else (f"seed={seed}",)
     return load(scenario, [*overrides(settings), *seeds], device)
 
@@ -103,6 +111,10 @@ def lab(
     progress: Progress | None = None,
 ) -> Iterator[Lab]:
     """Workers and a store for an experiment of ``kind``; see :class:`Where`."""
+    from spinsim.lab.evaluate import Lab
+    from spinsim.lab.pool import open_pool
+    from spinsim.lab.store import Store, open_store
+
     store = Store() if out is None else open_store(Path(out), kind, resume=resume, force=force)
     with open_pool(workers, cluster) as pool:
         yield Lab(pool, store, progress)

@@ -8,28 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from spinsim.api.common import (
-    PathLike,
-    Paths,
-    Progress,
-    ScenarioLike,
-    Settings,
-    Texts,
-    at_least,
-    loaded,
-    overrides,
-    paths,
-    several,
-    texts,
-)
+from spinsim.api import options, reports
+from spinsim.api.common import at_least, imported, loaded, overrides, paths, several, texts
 from spinsim.api.frames import frame
+from spinsim.api.options import Argument, Option, PathLike, Paths, Progress, ScenarioLike
 from spinsim.errors import InputError
-from spinsim.policies.plugins import load_plugins
-from spinsim.scenario_file.variants import axis_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +25,9 @@ if TYPE_CHECKING:
     from spinsim.studies.import_trace import ImportedTrace
     from spinsim.studies.profile import Profiled
     from spinsim.studies.trace import Traced
+
+ProfileFile = Annotated[PathLike | None, Option("The profile [profiles/NAME-HARDWARE.json].", metavar="FILE")]
+Intervals = Annotated[int, Option("Simulated runs behind each 90 % interval; 0: none.", min=0)]
 
 
 @dataclass(frozen=True)
@@ -120,23 +110,24 @@ class Validation:
 
 
 def profile(
-    scenario: ScenarioLike,
+    scenario: options.Scenario,
     *,
-    out: PathLike | None = None,
-    quick: bool = False,
-    minutes: float | None = None,
-    resume: bool = False,
-    force: bool = False,
-    set: Settings = (),
-    seed: int | None = None,
-    device: str | None = None,
-    plugins: Paths = (),
+    out: ProfileFile = None,
+    quick: Annotated[bool, Option("Fewer points; under a minute on a CPU.")] = False,
+    minutes: Annotated[float | None, Option("Bounds the measuring [5; quick: 0.75].", min=0.1)] = None,
+    resume: Annotated[bool, Option("Goes on with the file, point by point.")] = False,
+    force: options.ForceFile = False,
+    set: options.Set = (),
+    seed: options.Seed = None,
+    device: options.Device = None,
+    plugins: options.Plugins = (),
     progress: Progress | None = None,
 ) -> Profiling:
-    """Measure this machine for a scenario's models into the file ``out`` (profiles/NAME-HARDWARE.json).
+    """Measure this machine for a scenario's models.
 
-    ``minutes`` bound the measuring: 5, or 0.75 where ``quick``. ``resume`` goes on with the file point by
-    point, ``force`` begins anew over it. Raises InputError.
+    The profile goes into the file ``out`` (profiles/NAME-HARDWARE.json). ``minutes`` bound the measuring: 5,
+    or 0.75 where ``quick``. ``resume`` goes on with the file point by point, ``force`` begins anew over it.
+    Raises InputError.
     """
     if minutes is not None and not 0 < minutes < math.inf:
         raise InputError(f"{minutes} is not allowed; above 0", key="--minutes")
@@ -162,13 +153,13 @@ def profile(
 
 
 def profile_again(
-    scenario: ScenarioLike,
+    scenario: options.Scenario,
     *,
-    out: PathLike | None = None,
-    set: Settings = (),
-    seed: int | None = None,
-    device: str | None = None,
-    plugins: Paths = (),
+    out: ProfileFile = None,
+    set: options.Set = (),
+    seed: options.Seed = None,
+    device: options.Device = None,
+    plugins: options.Plugins = (),
     progress: Progress | None = None,
 ) -> Remeasured:
     """Measure some points of the profile ``out`` once more and note in it how they differ, for intervals.
@@ -186,21 +177,49 @@ def profile_again(
 
 
 def trace(
-    scenario: ScenarioLike,
+    scenario: Annotated[
+        ScenarioLike | Paths,
+        Argument("The scenario's YAML; with --import one or more files.", metavar="SCENARIO"),
+    ],
     *,
-    out: PathLike | None = None,
-    force: bool = False,
-    set: Settings = (),
-    seed: int | None = None,
-    device: str | None = None,
-    plugins: Paths = (),
+    recorded_as: Annotated[
+        str | None,
+        Option(
+            "Converts recordings of others: specdecode_bench, spec_bench or vllm_metrics.",
+            flag="--import",
+            metavar="FORMAT",
+        ),
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        Option("With --import: lengths of proposals, as constant:K, stopped:K or heuristic[:START[:MOST]]."),
+    ] = None,
+    prompts: Annotated[
+        PathLike | None, Option("With --import spec_bench: its questions.", metavar="FILE")
+    ] = None,
+    out: Annotated[PathLike | None, Option("The trace [traces/NAME.npz].", metavar="FILE")] = None,
+    force: options.ForceFile = False,
+    set: options.Set = (),
+    seed: options.Seed = None,
+    device: options.Device = None,
+    plugins: options.Plugins = (),
     progress: Progress | None = None,
 ) -> Tracing:
-    """Record the acceptance of a scenario's models over its prompts into ``out`` (traces/NAME.npz).
+    """Record the acceptance of a scenario's real models over its prompts, or import a recording.
 
-    ``force`` overwrites the file. Raises InputError.
+    The trace goes into the file ``out`` (traces/NAME.npz); ``force`` overwrites one. With ``recorded_as``
+    the files in place of a scenario are converted as :func:`import_trace` does. Raises InputError.
     """
-    given = loaded(scenario, set, seed, device, plugins)
+    several = [scenario] if isinstance(scenario, str | Path | Mapping) else list(scenario)
+    if recorded_as is not None:
+        files = [Path(file) for file in several if not isinstance(file, Mapping)]
+        return import_trace(recorded_as, files, out=out, force=force, schedule=schedule, prompts=prompts)
+    for name, value in (("--schedule", schedule), ("--prompts", prompts)):
+        if value is not None:
+            raise InputError("goes with --import; leave it out", key=name)
+    if len(several) != 1:
+        raise InputError(f"{len(several)} files; one scenario, or --import FORMAT", key="SCENARIO")
+    given = loaded(several[0], set, seed, device, plugins)
     path = _file(out, Path("traces") / f"{given.scenario.name}.npz")
     from spinsim.studies.trace import trace as experiment
 
@@ -240,31 +259,36 @@ def import_trace(
 
 
 def validate(
-    scenarios: Paths,
-    out: PathLike,
+    scenarios: Annotated[
+        Paths, Argument("Scenarios, sweeps, or some cells of one, as YAML.", metavar="SCENARIO...")
+    ],
+    out: options.OutNeeded,
     *,
-    grid: Mapping[str, Sequence[Any]] | Texts = (),
-    repetitions: int = 3,
-    intervals: int = 20,
-    loads: Sequence[float] = (),
-    seconds: float = 8.0,
-    workers: int | None = None,
-    live_only: bool = False,
-    resume: bool = False,
-    force: bool = False,
-    set: Settings = (),
-    seed: int | None = None,
-    device: str | None = None,
-    plugins: Paths = (),
+    grid: options.Grid = (),
+    repetitions: Annotated[int, Option("Live runs of every cell.", min=1)] = 3,
+    intervals: Intervals = 20,
+    loads: Annotated[
+        Sequence[float],
+        Option("Adds Poisson cells at this share of a closed cell's rate; repeatable.", flag="--load"),
+    ] = (),
+    seconds: Annotated[float, Option("Longest live run of a cell; workloads are cut to it.", min=0.5)] = 8.0,
+    workers: options.Workers = None,
+    live_only: Annotated[bool, Option("Leaves the simulated half to --again, here or elsewhere.")] = False,
+    resume: options.Resume = False,
+    force: options.Force = False,
+    set: options.Set = (),
+    seed: options.Seed = None,
+    device: options.Device = None,
+    plugins: options.Plugins = (),
     progress: Progress | None = None,
 ) -> Validation:
-    """Run scenarios (or sweeps of them) live and simulated, and say how far apart they are.
+    """Run scenarios live and simulated, and say how far apart they are.
 
-    Every cell runs live ``repetitions`` times, for at most ``seconds`` each; then the cells are simulated by
-    ``workers`` processes (one a core; 0: this process), with ``intervals`` runs behind each 90 % interval.
-    ``loads`` add Poisson cells at these shares of a closed cell's request rate. ``grid`` as of ``sweep``.
-    Finished cells are in the folder ``out``. ``live_only`` leaves the simulated half to
-    :func:`validate_again`: the answer has no cells yet. Raises InputError.
+    ``scenarios`` may be sweeps, too. Every cell runs live ``repetitions`` times, for at most ``seconds``
+    each; then the cells are simulated by ``workers`` processes (one a core; 0: this process), with
+    ``intervals`` runs behind each 90 % interval. ``loads`` add Poisson cells at these shares of a closed
+    cell's request rate. ``grid`` as of ``sweep``. Finished cells are in the folder ``out``. ``live_only``
+    leaves the simulated half to :func:`validate_again`: the answer has no cells yet. Raises InputError.
     """
     at_least(1, repetitions=repetitions)
     several(intervals=intervals)
@@ -276,41 +300,47 @@ def validate(
         raise InputError(f"{seconds} is not allowed; above 0", key="--seconds")
     if resume and force:
         raise InputError("cannot go with --force; one of the two", key="--resume")
-    from spinsim.lab.store import check_writable
+    if not (files := paths(scenarios)):
+        raise InputError("none; give the YAML of one or several", key="SCENARIO")
+    from spinsim.files import check_writable
     from spinsim.studies.validation.plan import plan
 
-    imported = load_plugins(paths(plugins))
+    loaded_plugins = imported(plugins)
     if isinstance(grid, Mapping):
         grid = [_axis_text(key, values) for key, values in grid.items()]
     seeds = [] if seed is None else [f"seed={seed}"]
-    cells = plan(paths(scenarios), texts(grid), [*overrides(set), *seeds], device)
+    cells = plan(files, texts(grid or ()), [*overrides(set), *seeds], device)
     check_writable(Path(out))
     from spinsim.studies.validation import validate as experiment
 
-    options = experiment.Options(
+    asked = experiment.Options(
         repetitions=repetitions,
         intervals=intervals,
         seconds=seconds,
         loads=tuple(loads),
         workers=workers,
-        plugins=imported,
+        plugins=loaded_plugins,
     )
-    half = experiment.live_half if live_only else experiment.validate
+    half = experiment.live_half if live_only else partial(experiment.validate, report=reports.of_validation)
     try:
-        done = half(cells, Path(out), options, resume=resume, force=force, progress=progress)
+        done = half(cells, Path(out), asked, resume=resume, force=force, progress=progress)
     except InputError as error:
         raise cells[0].loaded.places.locate(error) from None
     return Validation(done or {"cells": []})
 
 
 def validate_again(
-    out: PathLike,
+    out: options.OutNeeded,
     *,
-    profile: PathLike | None = None,
-    roofline: bool = False,
-    intervals: int = 20,
-    workers: int | None = None,
-    plugins: Paths = (),
+    profile: Annotated[
+        PathLike | None, Option("With --again: costs in place of the scenario's.", metavar="FILE")
+    ] = None,
+    roofline: Annotated[
+        bool, Option("With --again: costs from hardware sheets, as if without a profile.")
+    ] = False,
+    intervals: Intervals = 20,
+    workers: options.Workers = None,
+    plugins: options.Plugins = (),
     progress: Progress | None = None,
 ) -> Validation:
     """The simulated half of the validation in ``out`` once more, on any machine: no model runs.
@@ -330,21 +360,24 @@ def validate_again(
             roofline=roofline,
             intervals=intervals,
             workers=workers,
-            plugins=load_plugins(paths(plugins)),
+            plugins=imported(plugins),
             progress=progress,
+            report=reports.of_validation,
         )
     )
 
 
 def _axis_text(key: str, values: Sequence[Any]) -> str:
     """``key=v1,v2`` of a list of values. Raises InputError for what is none."""
+    from spinsim.scenario_file.variants import axis_of
+
     axis = axis_of(key, list(values) if isinstance(values, range | tuple) else values)
     return f"{key}={','.join(text.partition('=')[2] for texts in axis.overrides for text in texts)}"
 
 
 def _file(out: PathLike | None, default: Path) -> Path:
     """Where a file goes. Raises InputError for a folder, or where nothing can be written."""
-    from spinsim.lab.store import check_writable
+    from spinsim.files import check_writable
 
     path = default if out is None else Path(out)
     if path.is_dir():

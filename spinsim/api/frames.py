@@ -11,10 +11,19 @@ from spinsim.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from spinsim.lab.rows import Row
+
 
 def frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """A row for each mapping. Raises InputError where pandas is not installed."""
     return _pandas().DataFrame(list(rows))
+
+
+def records_frame(rows: Sequence[Row]) -> pd.DataFrame:
+    """A row for each cell of an experiment: its labels, and every number of its summary by dotted path."""
+    from spinsim.lab.rows import records
+
+    return frame(records(rows))
 
 
 def parquet(path: Path) -> pd.DataFrame:

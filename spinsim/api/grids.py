@@ -6,19 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
-from spinsim.api.common import PathLike, Paths, Settings, Texts, Where, lab, overrides, paths, texts, whole
-from spinsim.api.frames import frame
-from spinsim.lab.rows import records
-from spinsim.policies.plugins import load_plugins
-from spinsim.scenario_file.variants import axis, axis_of, override
-from spinsim.studies import compare as _compare
-from spinsim.studies import sweep as _sweep
-from spinsim.studies.outcome import finish_comparison, finish_sweep
+from spinsim.api import options, reports
+from spinsim.api.common import Where, imported, lab, overrides, paths, texts, whole
+from spinsim.api.frames import frame, records_frame
+from spinsim.api.options import Argument, Option, PathLike, Paths, Texts
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from spinsim.studies import compare as _compare
+    from spinsim.studies import sweep as _sweep
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,7 +44,7 @@ class Sweep:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """A row a cell: its place in the grid, and every number of its summary by dotted path."""
-        return frame(records(self.result.rows))
+        return records_frame(self.result.rows)
 
 
 @dataclass(frozen=True, repr=False)
@@ -104,27 +103,32 @@ class Comparison:
     @cached_property
     def cells(self) -> pd.DataFrame:
         """A row for each alternative and seed."""
-        return frame(records(self.result.rows))
+        return records_frame(self.result.rows)
 
 
 def sweep(
-    scenario: PathLike,
-    grid: Mapping[str, Any] | Texts | None = None,
+    scenario: Annotated[PathLike, Argument("A scenario's YAML, or a sweep's.", metavar="SCENARIO")],
+    grid: options.Grid = None,
     *,
-    set: Settings = (),
-    seeds: int | None = None,
-    seed: int | None = None,
-    metrics: Texts = (),
-    plugins: Paths = (),
+    set: options.Set = (),
+    seeds: Annotated[int | None, Option("Repetitions of each combination [1].", min=1)] = None,
+    seed: options.FirstSeed = None,
+    metrics: options.Metrics = (),
+    plugins: options.Plugins = (),
     **where: Unpack[Where],
 ) -> Sweep:
-    """Simulate every combination of ``grid``, ``seeds`` times each from ``seed`` (the scenario's) on.
+    """Simulate every combination of a grid, a row of one table each.
 
-    ``grid``: values by key, or by any name {label: {key: value}}; or ``key=v1,v2`` texts as ``--grid``
-    takes them. ``scenario`` may be a sweep's YAML. ``where``: see :class:`spinsim.api.Where`. Raises
-    InputError before anything runs, and CellsFailed for failed cells, which are rows without numbers.
+    Each is simulated ``seeds`` times, from ``seed`` (the scenario's) on. ``grid``: values by key, or by any
+    name {label: {key: value}}; or ``key=v1,v2`` texts as ``--grid`` takes them. ``scenario`` may be a
+    sweep's YAML. ``where``: see :class:`spinsim.api.Where`. Raises InputError before anything runs, and
+    CellsFailed for failed cells, which are rows without numbers.
     """
-    loaded_plugins = load_plugins(paths(plugins))
+    loaded_plugins = imported(plugins)
+    from spinsim.scenario_file.variants import axis, axis_of
+    from spinsim.studies import sweep as _sweep
+    from spinsim.studies.outcome import finish_sweep
+
     plan = _sweep.read_sweep(Path(scenario)) or _sweep.SweepPlan(Path(scenario), ())
     if isinstance(grid, Mapping):
         axes = [axis_of(name, values) for name, values in grid.items()]
@@ -141,29 +145,41 @@ def sweep(
     )
     with lab("sweep", **where) as place:
         result = _sweep.sweep(plan, place)
-    summary = finish_sweep(place.store, result)
+    summary = finish_sweep(place.store, result, reports.of_sweep)
     return whole(Sweep(result, summary), summary)
 
 
 def compare(
-    scenarios: Paths,
-    policies: Mapping[str, Mapping[str, Any]] | Texts | None = None,
+    scenarios: Annotated[Paths, Argument("One YAML, or several.", metavar="SCENARIO...")],
+    policies: Annotated[
+        Mapping[str, Mapping[str, Any]] | Texts | None,
+        Option(
+            "An alternative of the one scenario; several kinds joined by /; repeatable.",
+            flag="--policy",
+            metavar="[LABEL:]KIND=NAME,PARAMETER=VALUE",
+        ),
+    ] = None,
     *,
-    set: Settings = (),
-    seeds: int = _compare.SEEDS,
-    seed: int | None = None,
-    metrics: Texts = (),
-    baseline: str | None = None,
-    plugins: Paths = (),
+    set: options.Set = (),
+    seeds: Annotated[int, Option("Simulations of each alternative.", min=1)] = 10,
+    seed: options.FirstSeed = None,
+    metrics: options.Metrics = (),
+    baseline: Annotated[str | None, Option("The alternative to compare with [the first].")] = None,
+    plugins: options.Plugins = (),
     **where: Unpack[Where],
 ) -> Comparison:
-    """Compare scenarios, or one scenario as it stands with ``policies``, on the same ``seeds``.
+    """Compare scenarios or policies over seeds, with intervals.
 
-    ``policies``: {name: {kind: {"name": ..., parameter: ...}}}, or texts as ``--policy`` takes them.
-    ``baseline``: the alternative that others are compared with, the first by default. ``where``: see
+    Several scenarios, or one as it stands with ``policies``, meet the same ``seeds``. ``policies``: {name:
+    {kind: {"name": ..., parameter: ...}}}, or texts as ``--policy`` takes them. ``baseline``: the
+    alternative that others are compared with, the first by default. ``where``: see
     :class:`spinsim.api.Where`. Raises InputError before anything runs.
     """
-    loaded_plugins = load_plugins(paths(plugins))
+    loaded_plugins = imported(plugins)
+    from spinsim.scenario_file.variants import override
+    from spinsim.studies import compare as _compare
+    from spinsim.studies.outcome import finish_comparison
+
     common = overrides(set)
     if isinstance(policies, Mapping):
         chosen = {
@@ -183,5 +199,5 @@ def compare(
             baseline=baseline,
             plugins=loaded_plugins,
         )
-    summary = finish_comparison(place.store, result)
+    summary = finish_comparison(place.store, result, reports.of_comparison)
     return whole(Comparison(result, summary), summary)

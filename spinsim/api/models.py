@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from spinsim.api.common import texts
 from spinsim.api.frames import frame
+from spinsim.api.options import Argument, Option, PathLike, Texts
 from spinsim.errors import InputError
 from spinsim.family.family import CHECKPOINTS, MEMBERS, Member
 from spinsim.family.family import folder as _folder
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
     from spinsim.family.evaluate import Evaluation
     from spinsim.recording import Trace
 
-PathLike = str | Path
+CheckpointsOf = Annotated[PathLike, Option("Folder of the family's checkpoints.")]
+Seed = Annotated[int, Option("Of what is drawn at random.")]
 DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
 
 
@@ -98,8 +101,8 @@ class Evaluated:
         )
 
 
-def members(family: PathLike = CHECKPOINTS) -> Family:
-    """The family's shapes and training mixes, and whether the weights are in the folder ``family``."""
+def members(family: CheckpointsOf = CHECKPOINTS) -> Family:
+    """The family: shapes, training mixes, and whether the weights are here."""
     found = []
     for name, member in MEMBERS.items():
         weights = Path(family) / name / "model.safetensors"
@@ -107,8 +110,15 @@ def members(family: PathLike = CHECKPOINTS) -> Family:
     return Family(tuple(found))
 
 
-def inspect(model: PathLike, family: PathLike = CHECKPOINTS) -> Inspection:
-    """A family member by name, or the folder of any checkpoint. Raises InputError where there is none."""
+def inspect(
+    model: Annotated[PathLike, Argument("A family member, or the folder of a checkpoint.", metavar="MODEL")],
+    family: CheckpointsOf = CHECKPOINTS,
+) -> Inspection:
+    """What a checkpoint is: its config, checksum and training; cost stand-ins say what they stand in for.
+
+    ``model``: a family member by name, or the folder of any checkpoint. Raises InputError where there is
+    none.
+    """
     from spinsim.family.export import MANIFEST, sha256
 
     path = _checkpoint(model, family)
@@ -129,27 +139,30 @@ def inspect(model: PathLike, family: PathLike = CHECKPOINTS) -> Inspection:
 
 
 def train(
-    out: PathLike,
+    out: Annotated[PathLike, Option("Folder for corpus, states and checkpoints.", metavar="DIR")],
     *,
-    minutes: float = 5.0,
-    steps: int | None = None,
-    device: str = "auto",
-    jobs: int = 5,
-    batch: int = 64,
-    rows: int = 20_000,
-    target_share: float = 0.6,
-    distill: float = 0.9,
-    seed: int = 0,
-    compile: bool = False,
-    resume: bool = False,
-    part_mib: float | None = None,
-    tiny: bool = False,
+    minutes: Annotated[float, Option("Wall time for everything.", min=0.1)] = 5.0,
+    steps: Annotated[int | None, Option("Steps per member, instead of a time: repeatable.", min=1)] = None,
+    device: Annotated[str, Option("cpu, cuda, cuda:1, or auto.")] = "auto",
+    jobs: Annotated[int, Option("Drafts trained at once.", min=1)] = 5,
+    batch: Annotated[int, Option("Rows of 512 tokens per step.", min=1)] = 64,
+    rows: Annotated[int, Option("Corpus rows per domain.", min=1)] = 20_000,
+    target_share: Annotated[float, Option("Share of the time for the target.", min=0.05, max=0.95)] = 0.6,
+    distill: Annotated[
+        float, Option("Weight of the target's probabilities; 0: text alone.", min=0, max=1)
+    ] = 0.9,
+    seed: Seed = 0,
+    compile: Annotated[bool, Option("torch.compile the training step.")] = False,
+    resume: Annotated[bool, Option("Go on with what is in the folder.")] = False,
+    part_mib: Annotated[float | None, Option("Also write tar parts of at most this many MiB.")] = None,
+    tiny: Annotated[bool, Option("A trial of seconds: 2 steps each on a small corpus.")] = False,
 ) -> Path:
-    """Train the whole family into the folder ``out``; the path of its manifest.
+    """Train the whole family: the target first, then the drafts from its probabilities.
 
-    ``minutes`` of wall time for everything, or ``steps`` for each member, which is repeatable. See
-    :class:`spinsim.family.train.Options`; ``rows`` of the corpus for each domain. ``tiny``: a trial of
-    seconds. Raises InputError for a folder in use, RuntimeError where a member fails.
+    It goes into the folder ``out``. Returns the path of its manifest. ``minutes`` of wall time for
+    everything, or ``steps`` for each member, which is repeatable. See :class:`spinsim.family.train.Options`;
+    ``rows`` of the corpus for each domain. ``tiny``: a trial of seconds. Raises InputError for a folder in
+    use, RuntimeError where a member fails.
     """
     from spinsim.family.train import Options, train_family
 
@@ -183,19 +196,23 @@ def train(
 
 
 def widen(
-    model: PathLike,
-    shape: str,
-    out: PathLike,
+    model: Annotated[
+        PathLike, Argument("A family member, or the folder of a LLaMA checkpoint.", metavar="MODEL")
+    ],
+    shape: Annotated[
+        str, Argument("A known shape (llama-7b, llama-3-8b, ...) or a config.json.", metavar="SHAPE")
+    ],
+    out: Annotated[PathLike, Option("Folder for the widened checkpoint.", metavar="DIR")],
     *,
-    dtype: str = "bf16",
-    device: str = "cpu",
-    seed: int = 0,
-    family: PathLike = CHECKPOINTS,
+    dtype: Annotated[str, Option("bf16 or fp32.")] = "bf16",
+    device: Annotated[str, Option("Where it is built: cpu or cuda.")] = "cpu",
+    seed: Seed = 0,
+    family: CheckpointsOf = CHECKPOINTS,
 ) -> Widened:
-    """Write a cost stand-in into ``out``: the same outputs at the cost of a larger LLaMA ``shape``.
+    """Write a cost stand-in: the same outputs at the cost of a larger LLaMA shape.
 
-    ``model``: a family member, or the folder of a LLaMA checkpoint. ``shape``: a known one (llama-7b, ...) or
-    a config.json. Raises InputError.
+    It goes into the folder ``out``. ``model``: a family member, or the folder of a LLaMA checkpoint.
+    ``shape``: a known one (llama-7b, ...) or a config.json. Raises InputError.
     """
     if dtype not in DTYPES:
         raise InputError(f"unknown dtype {dtype!r}; allowed: {', '.join(DTYPES)}")
@@ -216,22 +233,28 @@ def widen(
 
 def evaluate(
     *,
-    family: PathLike = CHECKPOINTS,
-    requests: int = 20,
-    output_tokens: int = 64,
-    length: int = 4,
-    step_ms: Mapping[str, float] | None = None,
-    verify_ms: float = 8.0,
-    device: str = "cpu",
-    seed: int = 0,
-    batch: int = 32,
-    save: PathLike | None = None,
+    family: CheckpointsOf = CHECKPOINTS,
+    requests: Annotated[int, Option("Held-out requests per domain.", min=1)] = 20,
+    output_tokens: Annotated[int, Option("Tokens recorded of a request.", min=2)] = 64,
+    length: Annotated[int, Option("Draft tokens per round.", min=1)] = 4,
+    step_ms: Annotated[
+        Mapping[str, float] | Texts | None,
+        Option("Milliseconds of a step; repeatable.", metavar="DRAFT=MS"),
+    ] = None,
+    verify_ms: Annotated[float, Option("Milliseconds of a verification.", min=0)] = 8.0,
+    device: Annotated[str, Option("cpu or cuda.")] = "cpu",
+    seed: Seed = 0,
+    batch: Annotated[int, Option("Requests recorded at once.", min=1)] = 32,
+    save: Annotated[
+        PathLike | None, Option("Also keep the recording as an acceptance trace.", metavar="FILE")
+    ] = None,
 ) -> Evaluated:
-    """How useful the drafts are on ``requests`` held-out prompts of each domain.
+    """Tokens per round by domain and draft, and the share of requests each draft is best for.
 
-    Tokens per round at ``length`` draft tokens; the best draft of a request at ``step_ms`` milliseconds a
-    step of each draft and ``verify_ms`` a verification. ``save`` keeps the recording as an acceptance trace.
-    Raises InputError.
+    There are ``requests`` held-out prompts of each domain and ``length`` draft tokens a round. The best
+    draft of a request is the fastest at ``step_ms`` milliseconds a step of each draft ({draft:
+    milliseconds}, or ``draft=milliseconds`` texts) and ``verify_ms`` a verification. ``save`` keeps the
+    recording as an acceptance trace. Raises InputError.
     """
     from spinsim.family.evaluate import STEP_S, held_out_prompts, judge_trace
     from spinsim.family.family import DRAFTS
@@ -242,7 +265,9 @@ def evaluate(
     if save is not None and Path(save).is_dir():
         raise InputError("is a folder; --save takes a file", file=str(save))
     steps = {draft.name: STEP_S[draft.stands_for] for draft in DRAFTS}
-    for name, value in (step_ms or {}).items():
+    if not isinstance(step_ms, Mapping):
+        step_ms = dict(_milliseconds(text) for text in texts(step_ms or ()))
+    for name, value in step_ms.items():
         if name not in steps:
             raise InputError(f"{name!r} is no draft; drafts: {', '.join(steps)}", key="--step-ms")
         if not 0 < value < math.inf:
@@ -261,6 +286,16 @@ def evaluate(
     if save is not None:
         save_trace(trace, Path(save))
     return Evaluated(judge_trace(trace, length=length, step_s=steps, verify_s=verify_ms / 1e3), trace)
+
+
+def _milliseconds(text: str) -> tuple[str, float]:
+    name, _, amount = text.partition("=")
+    try:
+        return name, float(amount)
+    except ValueError:
+        raise InputError(
+            f"{text!r} is no draft=milliseconds; allowed: such as tiny=0.2", key="--step-ms"
+        ) from None
 
 
 def _checkpoint(model: PathLike, family: PathLike) -> Path:

@@ -8,22 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from spinsim.api.common import (
-    PathLike,
-    Paths,
-    Progress,
-    ScenarioLike,
-    Settings,
-    loaded,
-    overrides,
-    paths,
-    several,
-)
+from spinsim.api import options, reports
+from spinsim.api.common import imported, loaded, overrides, several
 from spinsim.api.frames import frame, parquet
+from spinsim.api.options import Option, PathLike, Progress
 from spinsim.errors import InputError
-from spinsim.policies.plugins import load_plugins
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,18 +81,18 @@ class Results:
 
 
 def simulate(
-    scenario: ScenarioLike,
+    scenario: options.Scenario,
     *,
-    set: Settings = (),
-    seed: int | None = None,
-    device: str | None = None,
-    intervals: int = 0,
-    plugins: Paths = (),
-    out: PathLike | None = None,
-    force: bool = False,
+    set: options.Set = (),
+    seed: options.Seed = None,
+    device: options.Device = None,
+    intervals: Annotated[int, Option("90 % intervals from N runs with noise.", metavar="N", min=0)] = 0,
+    plugins: options.Plugins = (),
+    out: options.Out = None,
+    force: options.Force = False,
     progress: Progress | None = None,
 ) -> Results:
-    """Predict one scenario from costs and acceptance.
+    """Predict a scenario from costs and acceptance.
 
     ``intervals``: so many further runs with other seeds and noise, for 90 % intervals. ``device``
     ``cpu`` places every model on one CPU. With ``out`` the results folder is written, too; ``force`` lets it
@@ -117,7 +108,7 @@ def simulate(
         check_out(Path(out), force=force)
     try:
         simulated, summary = simulate_and_publish(
-            given, None if out is None else Path(out), progress, intervals=intervals
+            given, None if out is None else Path(out), progress, intervals=intervals, report=reports.of_run
         )
     except InputError as error:
         raise given.places.locate(error) from None
@@ -133,22 +124,22 @@ def simulate(
 
 
 def run(
-    scenario: ScenarioLike,
-    out: PathLike,
+    scenario: options.Scenario,
+    out: options.OutNeeded,
     *,
-    set: Settings = (),
-    seed: int | None = None,
-    device: str | None = None,
-    graphs: bool = True,
-    plugins: Paths = (),
-    force: bool = False,
+    set: options.Set = (),
+    seed: options.Seed = None,
+    device: options.Device = None,
+    graphs: Annotated[bool, Option("CUDA graphs; without them only for debugging.")] = True,
+    plugins: options.Plugins = (),
+    force: options.Force = False,
     progress: Progress | None = None,
 ) -> Results:
-    """Execute one scenario with real models on real devices, into the folder ``out``.
+    """Execute a scenario with real models on real devices.
 
-    ``force`` lets it replace earlier results. ``graphs=False`` does without CUDA graphs, for debugging. Needs
-    the extra ``live``. Raises InputError before anything runs for what cannot be run, and what a
-    worker raised after the partial results were written.
+    Its results go into the folder ``out``; ``force`` lets it replace earlier results. ``graphs=False`` does
+    without CUDA graphs, for debugging. Needs the extra ``live``. Raises InputError before anything runs for
+    what cannot be run, and what a worker raised after the partial results were written.
     """
     settings = (*overrides(set), *(() if graphs else ("live.graphs=false",)))
     given = loaded(scenario, settings, seed, device, plugins)
@@ -158,19 +149,19 @@ def run(
     from spinsim.studies.run import run as experiment
 
     try:
-        experiment(given, Path(out), progress)
+        experiment(given, Path(out), progress, report=reports.of_run)
     except InputError as error:
         raise given.places.locate(error) from None
     return open_results(out)
 
 
-def replay(folder: PathLike, *, plugins: Paths = ()) -> Replayed:
-    """Feed a live run's inputs through the engine again and compare every decision.
+def replay(folder: options.Folder, *, plugins: options.Plugins = ()) -> Replayed:
+    """Feed a live run's inputs through the engine again.
 
-    ``plugins``: those that the run had. ``difference`` of the answer is empty where all were the same.
-    Raises InputError where ``folder`` holds no live run.
+    Every decision is compared with the run's. ``plugins``: those that the run had. ``difference`` of the
+    answer is empty where all were the same. Raises InputError where ``folder`` holds no live run.
     """
-    load_plugins(paths(plugins))
+    imported(plugins)
     from spinsim.studies.replay import replay as experiment
 
     return experiment(Path(folder))
@@ -190,11 +181,12 @@ def open_results(folder: PathLike) -> Results:
     return Results(summary, lambda name: parquet(path / f"{name}.parquet"))
 
 
-def report(folder: PathLike) -> Path:
-    """Write the report.html of a run's or a validation's folder again, from its other files; its path.
+def report(folder: options.Folder) -> Path:
+    """Write a results folder's report.html again.
 
-    A file is taken for a validation's or a live ladder's JSON, and its page goes beside it. Raises InputError
-    for what has none, and for an experiment: ``resume`` writes its report.
+    It is made from the other files of a run's or a validation's folder. Returns its path. A file is taken
+    for a validation's or a live ladder's JSON, and its page goes beside it. Raises InputError for what has
+    none, and for an experiment: ``resume`` writes its report.
     """
     from spinsim.lab.store import experiment_kind
     from spinsim.pages.run import write_report
@@ -208,7 +200,7 @@ def report(folder: PathLike) -> Path:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema of a scenario, for editors."""
+    """Print the JSON Schema of a scenario, for editors."""
     from spinsim.scenario_file.schema import scenario_schema
 
     return scenario_schema()

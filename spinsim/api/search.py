@@ -6,33 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
-from spinsim.api.common import (
-    PathLike,
-    Paths,
-    Settings,
-    Texts,
-    Where,
-    at_least,
-    lab,
-    overrides,
-    paths,
-    texts,
-    whole,
-)
-from spinsim.api.frames import frame
+from spinsim.api import options, reports
+from spinsim.api.common import Where, at_least, imported, lab, overrides, texts, whole
+from spinsim.api.frames import frame, records_frame
+from spinsim.api.options import Argument, Option, PathLike, Settings, Texts
 from spinsim.errors import InputError
-from spinsim.lab.rows import records
-from spinsim.policies.plugins import load_plugins
-from spinsim.scenario_file.variants import override
-from spinsim.studies import capacity as _capacity
-from spinsim.studies.outcome import finish_capacity, finish_tuning
-from spinsim.studies.tuning import tune as _tune
-from spinsim.studies.tuning.trials import TunePlan
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from spinsim.studies import capacity as _capacity
+    from spinsim.studies.tuning import tune as _tune
+
+ScenarioFile = Annotated[PathLike, Argument("The scenario's YAML.", metavar="SCENARIO")]
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,7 +62,7 @@ class Capacity:
     @cached_property
     def cells(self) -> pd.DataFrame:
         """A row for each rate and seed, with every number of its summary."""
-        return frame(records(self.result.rows))
+        return records_frame(self.result.rows)
 
 
 @dataclass(frozen=True, repr=False)
@@ -162,29 +150,43 @@ class Tuning:
     @cached_property
     def cells(self) -> pd.DataFrame:
         """A row for each simulation of a trial, with every number of its summary."""
-        return frame(records(self.result.rows))
+        return records_frame(self.result.rows)
 
 
 def capacity(
-    scenario: PathLike,
+    scenario: ScenarioFile,
     *,
-    slo: Mapping[str, float] | str | None = None,
-    attainment: float = 0.9,
-    duration_s: float | None = None,
-    tolerance: float = 0.05,
-    seeds: int = 4,
-    seed: int | None = None,
-    set: Settings = (),
-    plugins: Paths = (),
+    slo: Annotated[
+        Mapping[str, float] | str | None,
+        Option("Objectives in seconds [the scenario's slo].", metavar="ttft_s=S,tpot_s=S"),
+    ] = None,
+    attainment: Annotated[float, Option("Share of requests that must meet them.")] = 0.9,
+    duration_s: Annotated[
+        float | None,
+        Option(
+            "Seconds of traffic at each rate [60, or the scenario's; a replay: its trace's].",
+            flag="--duration",
+        ),
+    ] = None,
+    tolerance: Annotated[float, Option("Relative width at which the search stops.")] = 0.05,
+    seeds: Annotated[int, Option("Simulations of a rate; four times as many at most.", min=2)] = 4,
+    seed: options.FirstSeed = None,
+    set: options.Set = (),
+    plugins: options.Plugins = (),
     **where: Unpack[Where],
 ) -> Capacity:
-    """The highest arrival rate at which ``attainment`` of the requests meet ``slo``.
+    """Find the highest arrival rate within the objectives.
 
-    ``slo``: {"ttft_s": ..., "tpot_s": ...} in seconds, or a text as ``--slo`` takes it; the scenario's by
-    default. ``duration_s`` of traffic at each rate; the search stops at a relative width of ``tolerance``.
-    ``where``: see :class:`spinsim.api.Where`. Raises InputError, also for a scenario without a rate.
+    At that rate a share of ``attainment`` of the requests meets ``slo``. ``slo``: {"ttft_s": ..., "tpot_s":
+    ...} in seconds, or a text as ``--slo`` takes it; the scenario's by default. ``duration_s`` of traffic at
+    each rate; the search stops at a relative width of ``tolerance``. ``where``: see
+    :class:`spinsim.api.Where`. Raises InputError, also for a scenario without a rate.
     """
-    loaded_plugins = load_plugins(paths(plugins))
+    loaded_plugins = imported(plugins)
+    from spinsim.scenario_file.variants import override
+    from spinsim.studies import capacity as _capacity
+    from spinsim.studies.outcome import finish_capacity
+
     if isinstance(slo, str):
         objectives = tuple(_capacity.parse_slo(slo))
     else:
@@ -195,40 +197,76 @@ def capacity(
     )
     with lab("capacity", **where) as place:
         result = _capacity.capacity(plan, place)
-    summary = finish_capacity(place.store, result)
+    summary = finish_capacity(place.store, result, reports.of_capacity)
     return whole(Capacity(result, summary), summary)
 
 
 def tune(
-    scenario: PathLike,
+    scenario: ScenarioFile,
     *,
-    objectives: Texts = "goodput",
-    require: Texts = (),
-    only: Texts = (),
-    choose: Mapping[str, Texts] | Texts = (),
-    ranges: Texts = (),
-    trials: int = 60,
-    batch: int = 6,
-    short: float = 0.25,
-    seeds: int = 3,
-    confirm: int = 6,
-    fresh: int = 12,
-    holdout: float = 0.5,
-    holdout_set: Settings = (),
-    seed: int | None = None,
-    set: Settings = (),
-    plugins: Paths = (),
+    objectives: Annotated[
+        Texts,
+        Option(
+            "goodput [default], p99_tpot, slo_goodput, ...; several make a Pareto front.",
+            flag="--objective",
+            metavar="NAME",
+        ),
+    ] = "goodput",
+    require: Annotated[
+        Texts, Option("A bound, such as attainment>=0.9; repeatable.", metavar="NAME>=NUMBER")
+    ] = (),
+    only: Annotated[
+        Texts,
+        Option(
+            "Tunes these alone: selector, length, packing, pipeline, composition, admission, limits.",
+            metavar="KIND,KIND",
+            once=True,
+        ),
+    ] = (),
+    choose: Annotated[
+        Mapping[str, Texts] | Texts,
+        Option("Lets the search choose among policies; repeatable.", metavar="KIND=NAME,NAME"),
+    ] = (),
+    ranges: Annotated[
+        Texts,
+        Option(
+            "Varies a number of the scenario; repeatable.",
+            flag="--range",
+            metavar="KEY.PATH=LOW:HIGH[:log]",
+        ),
+    ] = (),
+    trials: Annotated[int, Option("Points to try.", min=1)] = 60,
+    batch: Annotated[int, Option("Trials proposed at once; changes results, unlike --workers.", min=1)] = 6,
+    short: Annotated[float, Option("Share of the requests in a trial's first, short simulation.")] = 0.25,
+    seeds: Annotated[int, Option("Full simulations of a trial.", min=1)] = 3,
+    confirm: Annotated[int, Option("Further simulations of the few best trials.", min=0)] = 6,
+    fresh: Annotated[int, Option("Other seeds, to measure the gain.", min=1)] = 12,
+    holdout: Annotated[float, Option("Share of a recorded workload kept for the gain.")] = 0.5,
+    holdout_set: Annotated[
+        Settings,
+        Option("What the gain's workload has otherwise; repeatable.", metavar="KEY.PATH=VALUE"),
+    ] = (),
+    seed: options.FirstSeed = None,
+    set: options.Set = (),
+    plugins: options.Plugins = (),
     **where: Unpack[Where],
 ) -> Tuning:
-    """Search the policies' parameters for one objective, or several (a Pareto front).
+    """Search policy parameters; the best is written as a scenario.
 
-    ``only``: kinds of policies to tune. ``choose``: {kind: names} lets the search pick among policies, or
+    Several ``objectives`` make a Pareto front. ``only``: kinds of policies to tune, also as one text with
+    commas. ``choose``: {kind: names} lets the search pick among policies, or
     texts as ``--choose`` takes them. ``ranges``: ``key=low:high[:log]`` texts. ``require``: bounds such as
     ``attainment>=0.9``. The rest is explained by :class:`spinsim.studies.tuning.trials.TunePlan`, ``where``
     by :class:`spinsim.api.Where`. Needs Optuna (the extra ``tune``). Raises InputError before anything runs.
     """
     at_least(1, trials=trials, batch=batch, fresh=fresh)
     at_least(0, confirm=confirm)
+    from spinsim.studies.outcome import finish_tuning
+    from spinsim.studies.tuning import tune as _tune
+    from spinsim.studies.tuning.trials import TunePlan
+
+    if isinstance(only, str):
+        only = [kind.strip() for kind in only.split(",")] if only else ()
     if isinstance(choose, Mapping):
         choose = [f"{kind}={','.join(texts(names))}" for kind, names in choose.items()]
     plan = TunePlan(
@@ -248,9 +286,9 @@ def tune(
         fresh=fresh,
         holdout=holdout,
         seed=seed,
-        plugins=load_plugins(paths(plugins)),
+        plugins=imported(plugins),
     )
     with lab("tuning", **where) as place:
         result = _tune.tune(plan, place)
-    summary = finish_tuning(place.store, result)
+    summary = finish_tuning(place.store, result, reports.of_tuning)
     return whole(Tuning(result, summary), summary)

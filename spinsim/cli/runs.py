@@ -1,167 +1,76 @@
-"""The commands about one scenario: simulate, run, replay; and report, schema."""
+"""How one run is printed, and what else a results folder is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from spinsim.cli import options
-from spinsim.cli.support import (
-    FAILED,
-    INTERRUPTED,
-    Progress,
-    exit_codes,
-    print_json,
-    progress_bar,
-    show_summary,
-)
+from spinsim.cli.command import Shown
+from spinsim.cli.support import FAILED, INTERRUPTED, print_json
 
 if TYPE_CHECKING:
     from spinsim.api import Results
+    from spinsim.studies.replay import Replayed
 
 
-@exit_codes
-def simulate(
-    scenario: options.Scenario,
-    out: options.Out = None,
-    seed: options.Seed = None,
-    set_: options.Set = None,
-    device: options.DeviceOption = None,
-    intervals: Annotated[
-        int, typer.Option("--intervals", min=0, metavar="N", help="90 % intervals from N runs with noise.")
-    ] = 0,
-    plugin: options.Plugin = None,
-    json: options.Json = False,
-    force: options.Force = False,
-    quiet: options.Quiet = False,
-) -> None:
-    """Predict a scenario from costs and acceptance."""
-    from spinsim import api
-
-    folder = out or Path("results") / f"{_named(scenario, set_, plugin)}-simulated"
-
-    def experiment(progress: Progress | None) -> Results:
-        return api.simulate(
-            scenario,
-            set=set_ or (),
-            seed=seed,
-            device=device,
-            intervals=intervals,
-            plugins=plugin or (),
-            out=folder,
-            force=force,
-            progress=progress,
-        )
-
-    _into(folder, experiment, json=json, quiet=quiet)
+def simulated_folder(given: Mapping[str, Any]) -> Path:
+    """``results/NAME-simulated``, of the scenario's name."""
+    return Path("results") / f"{_name(given)}-simulated"
 
 
-@exit_codes
-def run(
-    scenario: options.Scenario,
-    out: options.Out = None,
-    seed: options.Seed = None,
-    set_: options.Set = None,
-    device: options.DeviceOption = None,
-    graphs: Annotated[
-        bool, typer.Option("--graphs/--no-graphs", help="CUDA graphs; without them only for debugging.")
-    ] = True,
-    plugin: options.Plugin = None,
-    json: options.Json = False,
-    force: options.Force = False,
-    quiet: options.Quiet = False,
-) -> None:
-    """Execute a scenario with real models on real devices."""
-    from spinsim import api
-
-    folder = out or Path("results") / f"{_named(scenario, set_, plugin)}-live"
-
-    def experiment(progress: Progress | None) -> Results:
-        return api.run(
-            scenario,
-            folder,
-            set=set_ or (),
-            seed=seed,
-            device=device,
-            graphs=graphs,
-            plugins=plugin or (),
-            force=force,
-            progress=progress,
-        )
-
-    _into(folder, experiment, json=json, quiet=quiet)
+def live_folder(given: Mapping[str, Any]) -> Path:
+    """``results/NAME-live``, of the scenario's name."""
+    return Path("results") / f"{_name(given)}-live"
 
 
-@exit_codes
-def replay(
-    folder: options.Folder,
-    plugin: options.Plugin = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-) -> None:
-    """Feed a live run's inputs through the engine again."""
-    from dataclasses import asdict
+def _name(given: Mapping[str, Any]) -> str:
+    from spinsim.policies.plugins import load_plugins
+    from spinsim.scenario_file import load
 
-    from spinsim import api
+    load_plugins(given.get("plugins", ()))
+    return load(given["scenario"], given.get("set", ())).scenario.name
 
-    result = api.replay(folder, plugins=plugin or ())
+
+def show_run(run: Results, shown: Shown) -> None:
+    """The summary as JSON and nothing else, or as a table. An interrupted run ends with exit code 130."""
+    if shown.json:
+        print_json(run.summary)
+    elif not shown.quiet:
+        from rich.console import Console
+
+        from spinsim.pages.run_terminal import print_summary
+
+        console = Console()
+        print_summary(run.summary, console)
+        console.print(f"results in {shown.folder}", highlight=False, soft_wrap=True)
+    if run.summary.get("interrupted"):
+        typer.echo(f"interrupted; partial results in {shown.folder}", err=True)
+        raise typer.Exit(INTERRUPTED)
+
+
+def show_replay(result: Replayed, shown: Shown) -> None:
+    """What was counted, and the first difference: exit code 1 where there is one."""
+    folder = shown.given["folder"]
     counted = f"{result.inputs:,} inputs, {result.rounds:,} rounds, {result.decisions:,} decisions"
-    if json:
+    if shown.json:
         print_json(asdict(result))
     if result.difference:
         typer.echo(f"{folder}: not the same run: {result.difference} ({counted})", err=True)
         raise typer.Exit(FAILED)
-    if not (json or quiet):
+    if not (shown.json or shown.quiet):
         typer.echo(f"{folder}: the same decisions, bit for bit: {counted}")
 
 
-@exit_codes
-def report(folder: options.Folder, quiet: options.Quiet = False) -> None:
-    """Write a results folder's report.html again."""
-    from spinsim import api
-
-    path = api.report(folder)
-    if not quiet:
+def show_report(path: Path, shown: Shown) -> None:
+    """The path of the page."""
+    if not shown.quiet:
         typer.echo(str(path))
 
 
-@exit_codes
-def schema() -> None:
-    """Print the JSON Schema of a scenario, for editors."""
-    from spinsim import api
-
-    print_json(api.schema())
-
-
-def _named(scenario: Path, set_: list[str] | None, plugins: list[Path] | None) -> str:
-    """The scenario's name, of which the folder's is made."""
-    from spinsim.policies.plugins import load_plugins
-    from spinsim.scenario_file import load
-
-    load_plugins(plugins or ())
-    return load(scenario, set_ or ()).scenario.name
-
-
-def _into(folder: Path, experiment: Callable[[Progress | None], Results], *, json: bool, quiet: bool) -> None:
-    """Run an experiment into a results folder and show its summary."""
-    before = _written_at(folder)
-    try:
-        with progress_bar(enabled=not quiet) as progress:
-            summary = experiment(progress).summary
-    except Exception as error:
-        if _written_at(folder) != before:
-            error.add_note(f"partial results in {folder}")
-        raise
-    show_summary(summary, folder, as_json=json, quiet=quiet)
-    if summary.get("interrupted"):
-        typer.echo(f"interrupted; partial results in {folder}", err=True)
-        raise typer.Exit(INTERRUPTED)
-
-
-def _written_at(out: Path) -> int | None:
-    """When results were last written to ``out``, in nanoseconds; None where there are none."""
-    path = out / "summary.json"
-    return path.stat().st_mtime_ns if path.is_file() else None
+def show_schema(schema: Mapping[str, Any], shown: Shown) -> None:
+    """The JSON Schema."""
+    print_json(schema)

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import typer
 
@@ -108,20 +108,30 @@ def progress_bar(*, enabled: bool) -> Iterator[Progress | None]:
 
 
 @contextmanager
-def experimenting(out: Path, *, quiet: bool) -> Iterator[Progress | None]:
-    """Progress of an experiment in ``out``; an interruption says what is kept and how to go on."""
+def keeping(out: Path | None) -> Iterator[None]:
+    """Results are written to the folder ``out``: a failure or an interruption says what is there."""
+    before = out and _written_at(out)
     try:
-        with progress_bar(enabled=not quiet) as progress:
-            yield progress
+        yield
     except KeyboardInterrupt:
-        kept = any((out / "cells").glob("*.json"))
+        kept = out is not None and any((out / "cells").glob("*.json"))
         where = f"; finished cells are in {out}, --resume goes on with them" if kept else ""
         typer.echo(f"interrupted{where}", err=True)
         raise typer.Exit(INTERRUPTED) from None
+    except Exception as error:
+        if out is not None and _written_at(out) != before:
+            error.add_note(f"partial results in {out}")
+        raise
+
+
+def _written_at(out: Path) -> int | None:
+    """When results were last written to ``out``, in nanoseconds; None where there are none."""
+    path = out / "summary.json"
+    return path.stat().st_mtime_ns if path.is_file() else None
 
 
 def despite_failures(experiment: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """The result of an experiment, failed cells or not: :func:`show_experiment` tells of them."""
+    """The result of an experiment, failed cells or not: what shows it tells of them."""
     from spinsim.studies.failed import CellsFailed
 
     try:
@@ -131,39 +141,6 @@ def despite_failures(experiment: Callable[P, R], *args: P.args, **kwargs: P.kwar
         return result
 
 
-def show_experiment(
-    out: Path, summary: dict[str, Any], print_it: Any, result: Any, *, as_json: bool, quiet: bool
-) -> None:
-    """Show an experiment's result; exit code 1 where cells failed."""
-    if as_json:
-        print_json(summary)
-    elif not quiet and len(summary["failed"]) < summary["cells"]:
-        from rich.console import Console
-
-        console = Console()
-        print_it(result, console)
-        console.print(f"\nresults in {out}", highlight=False, soft_wrap=True)
-    if failed := summary["failed"]:
-        typer.echo(
-            f"{len(failed)} of {summary['cells']} cells failed, the first: {failed[0]['error']}", err=True
-        )
-        raise typer.Exit(FAILED)
-
-
 def print_json(values: object) -> None:
     """``values`` as JSON on stdout."""
     typer.echo(json.dumps(values, indent=2))
-
-
-def show_summary(summary: dict[str, Any], out: Path, *, as_json: bool, quiet: bool) -> None:
-    """The summary on stdout: as JSON and nothing else, or as a table."""
-    if as_json:
-        print_json(summary)
-    elif not quiet:
-        from rich.console import Console
-
-        from spinsim.pages.run_terminal import print_summary
-
-        console = Console()
-        print_summary(summary, console)
-        console.print(f"results in {out}", highlight=False, soft_wrap=True)

@@ -3,32 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-if TYPE_CHECKING:
-    from spinsim.costs.contention import Contention
+from spinsim.costs.contention import Contention
+from spinsim.operations import Packing
 
 MEASURED, INTERPOLATED, ROOFLINE, CONSTANT = range(4)
-KINDS = ("prefill", "catch_up", "propose", "verify")  # of operations, as the engine issues them
 LABELS = ("measured", "interpolated", "roofline", "constant")
-
-
-class Packing(NamedTuple):
-    """The executed shape of one verification.
-
-    ``kind``: ``padded``, ``decomposed`` or ``ragged``. ``rows`` of ``piece`` KV tokens each are
-    read (``kv_tokens = rows * piece`` for padded and decomposed; the true sum for ragged);
-    ``query_tokens`` counts replicated and padded queries; ``real_kv_tokens`` and
-    ``real_query_tokens`` do not.
-    """
-
-    kind: str
-    rows: int
-    piece: int
-    query_tokens: int
-    kv_tokens: int
-    real_query_tokens: int
-    real_kv_tokens: int
 
 
 class Estimate(NamedTuple):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spinsim.costs.base import CONSTANT, Estimate, Packing, UniformHost
+from spinsim.costs.base import CONSTANT, Estimate, UniformHost
 from spinsim.costs.contention import Contention, Factors
+from spinsim.operations import Packing
 
 
 class ConstantPredictor(UniformHost):

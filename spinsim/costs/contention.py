@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from spinsim.costs.base import Packing
+from spinsim.operations import Packing
 
 
 class Demand(NamedTuple):

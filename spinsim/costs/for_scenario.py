@@ -14,7 +14,8 @@ from spinsim.costs.links import Link, link_between
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.profiled.profile import Profile, read_profile
 from spinsim.costs.roofline import RooflineLoads, RooflinePredictor
-from spinsim.costs.sheets.hardware import Hardware, hardware_of
+from spinsim.costs.sheets.hardware import Hardware
+from spinsim.costs.sheets.own_hardware import hardware_sheet
 from spinsim.costs.sheets.shapes import ModelShape, shape_of
 from spinsim.errors import InputError
 from spinsim.scenario import ConstantCosts, LinearCosts, ModelSpec, ProfileCosts, RooflineCosts, Scenario
@@ -41,7 +42,7 @@ def executed_shape(
     scenario: Scenario, spec: ModelSpec, device: str, base_dir: str | Path | None
 ) -> ModelShape:
     """The shape of what runs: on a CPU, where nothing is widened, embedded weights have their own."""
-    cpu = device in scenario.devices and scenario.devices[device].hardware == "cpu"
+    cpu = device in scenario.devices and scenario.devices[device].on_cpu
     if spec.weights.startswith(EMBEDDED) and cpu:
         config = CHECKPOINTS / spec.weights.removeprefix(EMBEDDED) / "config.json"
         if config.is_file():
@@ -76,7 +77,7 @@ def device_hardware(scenario: Scenario, device: str, key: str) -> Hardware:
     spec = scenario.devices.get(device)
     if spec is None:
         raise InputError(f"unknown device {device!r}; allowed: {', '.join(scenario.devices)}", key=key)
-    return _keyed(f"devices.{device}.hardware", lambda: hardware_of(spec.hardware))
+    return _keyed(f"devices.{device}.hardware", lambda: hardware_sheet(spec.hardware))
 
 
 def draft_device(scenario: Scenario, name: str) -> str:
@@ -93,7 +94,7 @@ def draft_device(scenario: Scenario, name: str) -> str:
 def target_hardware(scenario: Scenario) -> Hardware:
     """The sheet of the target's devices, which must be equal under tensor parallelism."""
     sheets = [device_hardware(scenario, device, "placement.target") for device in scenario.placement.target]
-    if any(sheet is not sheets[0] for sheet in sheets):
+    if any(sheet != sheets[0] for sheet in sheets):
         names = ", ".join(sheet.name for sheet in sheets)
         raise InputError(
             f"the target's devices differ ({names}); tensor parallelism needs equal ones",

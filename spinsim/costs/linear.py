@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spinsim.costs.base import INTERPOLATED, Estimate, Packing, UniformHost
+from spinsim.costs.base import INTERPOLATED, Estimate, UniformHost
 from spinsim.costs.contention import Contention, Factors, InTurn
+from spinsim.operations import Packing
 from spinsim.scenario import LinearPass
 
 

@@ -132,7 +132,7 @@ def _share(scenario: Scenario, device: str, here: list[_Placed]) -> dict[str, in
     workspace = sum(model.workspace for model in here if model.name == TARGET)
     drafting = [model.workspace for model in here if model.name != TARGET]
     # Drafts that take turns on a lane use one workspace; lanes have their own.
-    in_turn = scenario.placement.draft_lanes == "shared" or spec.hardware == "cpu"
+    in_turn = scenario.placement.draft_lanes == "shared" or spec.on_cpu
     workspace += max(drafting, default=0.0) if in_turn else sum(drafting)
     usable = memory * scenario.kv.memory_fraction
     free = usable - hardware.reserved_bytes - weights - workspace

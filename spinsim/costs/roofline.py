@@ -7,7 +7,7 @@ from functools import partial
 from itertools import compress
 from operator import mul
 
-from spinsim.costs.base import ROOFLINE, Estimate, Packing, UniformHost
+from spinsim.costs.base import ROOFLINE, Estimate, UniformHost
 from spinsim.costs.buckets import (
     PROMPT_TOKENS,
     active_rows,
@@ -20,6 +20,7 @@ from spinsim.costs.contention import USUAL_LAW, Contention, Factors
 from spinsim.costs.links import Link
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.profiled.executed import in_passes
+from spinsim.operations import Packing
 
 ORCHESTRATE_S = 45e-6  # a completion queue under simpy was seen to add 45 us at the median
 ORCHESTRATE_ROW_S = 0.5e-6  # bookkeeping of a row in Python, ours

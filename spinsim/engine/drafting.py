@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import simpy
 
 from spinsim.engine import records as rec
+from spinsim.engine.engine import Engine
 from spinsim.engine.session import Session
 from spinsim.operations import CatchUp, CatchUpOutcome, Completed, Propose
 from spinsim.policies.base import NO_DRAFT, Feedback
-
-if TYPE_CHECKING:
-    from spinsim.engine.engine import Engine
 
 CATCH_UP = rec.KINDS.index("catch_up")
 PROPOSE = rec.KINDS.index("propose")

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import Any
 
 import simpy
 
 from spinsim.engine import records as rec
 from spinsim.engine.draft_caches import DraftCaches
 from spinsim.engine.kv import KvPools, kv_pools
-from spinsim.engine.prefill import prefill
 from spinsim.engine.records import Records
-from spinsim.engine.rounds import micro_batch
 from spinsim.engine.session import Session
 from spinsim.engine.settings import EngineSettings
 from spinsim.engine.world import NS, World
@@ -22,13 +19,12 @@ from spinsim.operations import Completed, Operation
 from spinsim.policies.build import Policies
 from spinsim.workload.request import Request, Workload
 
-Process = Generator[simpy.Event, Any, None]
-
 
 class Engine:
     """Serves a workload with a set of policies on a world.
 
-    :meth:`start` creates the processes; run the world's environment until ``done`` triggers.
+    :func:`~spinsim.engine.processes.start` creates the processes that share it; run the world's environment
+    until ``done`` triggers.
     ``ended`` is called with the number of requests that have ended, for progress. ``pools``: the K/V
     memory, where the world looks into it too.
     """
@@ -68,36 +64,16 @@ class Engine:
         self._admissions = 0
         self._impatient = False  # somebody in the engine has given up
 
-    def start(self) -> None:
-        """Create every process; nothing happens before the environment runs."""
-        if not self.workload.requests:
-            self.done.succeed()
-            return
-        self.records.closed_loop = self.workload.concurrency is not None
-        self.env.process(prefill(self))
-        for index in range(self.policies.pipeline.max_depth):
-            self.env.process(micro_batch(self, index))
-        self.env.process(self._arrivals())
-
     # --- arrival, admission, end ------------------------------------------------------------------
 
-    def _arrivals(self) -> Process:
-        if self.workload.concurrency is not None:
-            for _ in range(min(self.workload.concurrency, len(self.workload.requests))):
-                self._send_next()
-            return
-        for request in self._unsent:
-            gap = round(request.arrival_s * NS) - self.env.now
-            if gap > 0:
-                yield self.env.timeout(gap)
-            self._arrive(request)
-
-    def _send_next(self) -> None:
+    def send_next(self) -> None:
+        """A client of a closed loop sends its next request, if one is left."""
         request = next(self._unsent, None)
         if request is not None:
-            self._arrive(request)
+            self.arrive(request)
 
-    def _arrive(self, request: Request) -> None:
+    def arrive(self, request: Request) -> None:
+        """A request comes in: it waits, or is rejected where it could never be served."""
         now = int(self.env.now)
         session = Session(request, now, len(self.records.drafts))
         self.records.requests[request.id] = session.record
@@ -200,7 +176,7 @@ class Engine:
             self.records.ended_ns = int(self.env.now)
             self.done.succeed()
         elif self.workload.concurrency is not None:
-            self._send_next()
+            self.send_next()
 
     def forget(self, session: Session) -> None:
         """Nothing in flight knows the ended request any more."""

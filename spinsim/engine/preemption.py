@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from spinsim.engine.engine import Engine
 from spinsim.engine.session import Session
-
-if TYPE_CHECKING:
-    from spinsim.engine.engine import Engine
 
 
 def reserve_memory(engine: Engine, batch: list[Session]) -> list[Session]:

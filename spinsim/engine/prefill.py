@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import simpy
 
 from spinsim.engine import records as rec
+from spinsim.engine.engine import Engine
 from spinsim.engine.session import Session
 from spinsim.operations import Completed, Prefill, PrefillOutcome
-
-if TYPE_CHECKING:
-    from spinsim.engine.engine import Engine
 
 PREFILL = rec.KINDS.index("prefill")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from spinsim.costs.base import KINDS as KINDS
+from spinsim.operations import KINDS as KINDS
 
 COMPLETED, REJECTED, CANCELLED, UNFINISHED = "completed", "rejected", "cancelled", "unfinished"
 

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from operator import add
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import simpy
 
-from spinsim.costs.base import Packing
 from spinsim.engine import records as rec
 from spinsim.engine.drafting import observe_own_hits, score_other_drafts, settle_drafts, speculate
+from spinsim.engine.engine import Engine
 from spinsim.engine.preemption import reserve_memory
 from spinsim.engine.session import Session
-from spinsim.operations import Completed, Verify, VerifyOutcome
+from spinsim.operations import Completed, Packing, Verify, VerifyOutcome
 from spinsim.policies.base import Feedback
-
-if TYPE_CHECKING:
-    from spinsim.engine.engine import Engine
 
 VERIFY = rec.KINDS.index("verify")
 

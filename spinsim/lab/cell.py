@@ -101,13 +101,23 @@ def run_cell(cell: Cell) -> str:
     Raises InputError for what the scenario asks and cannot have.
     """
     from spinsim.policies.plugins import load_plugins, place_in_plugin
-    from spinsim.studies.simulate import simulate  # heavy: not for those who only plan
+    from spinsim.results.publish import publish  # heavy: not for those who only plan
+    from spinsim.simulated.simulation import simulate_scenario
 
     load_plugins(cell.plugins)
     scenario = Scenario.model_validate_json(cell.scenario)
     root = Path("/")  # every path in a cell is absolute
     try:
-        summary = simulate(LoadedScenario(scenario, root, root, Places({})), out=None)
+        done = simulate_scenario(scenario, root)
+        loaded = LoadedScenario(scenario, root, root, Places({}))
+        summary = publish(
+            loaded,
+            None,
+            done.records,
+            done.workload,
+            mode="simulated",
+            acceptance_source=done.acceptance_source,
+        )
     except InputError:
         raise
     except Exception as error:

@@ -22,7 +22,7 @@ _ROOMS = (
     "simulated",
     "workload",
 )
-_MODULES = ("errors.py", "operations.py", "recording.py", "serving.py", "lab/cell.py", "studies/simulate.py")
+_MODULES = ("errors.py", "files.py", "operations.py", "recording.py", "serving.py", "lab/cell.py")
 # The shapes of the family's models decide costs on a CPU, so retrained models make every cell stale.
 # The formats' defaults decide what a config.json means.
 _CONFIGS = ("family/checkpoints/*/config.json", "costs/sheets/config_defaults.json")

@@ -8,18 +8,18 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Protocol
 
 from spinsim.errors import InputError
 from spinsim.lab.cell import Cell, run_cell
+from spinsim.lab.ray_pool import RayCluster
 
-T = TypeVar("T")
 _GUARD = 'call it under `if __name__ == "__main__":`, or with workers=0'
 
 
@@ -41,26 +41,8 @@ class Pool(Protocol):
         """End the workers at once, whatever they are doing."""
         ...
 
-    def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-class _Closing:
-    def close(self) -> None: ...
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class ThisProcess(_Closing):
+class ThisProcess:
     """One cell after another, here: for debuggers, and for scripts without a main guard."""
 
     slots = 1
@@ -76,8 +58,11 @@ class ThisProcess(_Closing):
     def restart(self) -> None:
         """Nothing to restart."""
 
+    def close(self) -> None:
+        """Nothing to end."""
 
-class Processes(_Closing):
+
+class Processes:
     """``workers`` processes, spawned afresh: no state of this one reaches a result.
 
     They end with this process however it ends: each holds the reading end of a pipe that only this
@@ -133,19 +118,23 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def open_pool(workers: int | None = None, cluster: str | None = None) -> Pool:
-    """Where the options say. ``workers``: None for one a core, 0 for this process.
+@contextmanager
+def open_pool(workers: int | None = None, cluster: str | None = None) -> Iterator[Pool]:
+    """A pool where the options say, closed at the end. ``workers``: None for one a core, 0 for this process.
 
     ``cluster`` is ``auto`` or the address of a Ray cluster. Raises InputError where there is none.
     """
-    if cluster is not None:
-        if workers is not None:
-            raise InputError("--workers is for this machine; leave it out with --cluster", key="--cluster")
-        from spinsim.lab.ray_pool import RayCluster
+    if cluster is not None and workers is not None:
+        raise InputError("--workers is for this machine; leave it out with --cluster", key="--cluster")
+    pool = _here(cores() if workers is None else workers) if cluster is None else RayCluster(cluster)
+    try:
+        yield pool
+    finally:
+        pool.close()
 
-        return RayCluster(cluster)
-    if workers is None:
-        workers = cores()
+
+def _here(workers: int) -> Pool:
+    """A pool on this machine. Raises InputError where its workers would begin the caller's script anew."""
     if workers < 0:
         raise InputError(f"{workers} is not allowed; 0 (this process) or more", key="--workers")
     if not workers:

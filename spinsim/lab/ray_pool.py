@@ -10,13 +10,12 @@ from typing import Any
 
 from spinsim.errors import InputError
 from spinsim.lab.cell import Cell, run_elsewhere
-from spinsim.lab.pool import _Closing
 
 RERUNS = 5  # of a cell whose node or worker was lost, by Ray itself
 AHEAD = 4  # cells submitted for each core: enough for nodes that join
 
 
-class RayCluster(_Closing):
+class RayCluster:
     """``address`` is ``auto`` (the cluster that this machine belongs to) or HOST:PORT.
 
     Every node needs this version of the project and the scenario's files at the same paths; a
@@ -56,6 +55,7 @@ class RayCluster(_Closing):
         """Ray starts workers anew by itself."""
 
     def close(self) -> None:
+        """Leave the cluster, where this object joined it."""
         if self._mine:
             self._ray.shutdown()
 

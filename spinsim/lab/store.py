@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 from spinsim.errors import InputError
+from spinsim.files import check_writable, write_atomically
 
 SCHEMA = "spinsim.experiment/1"
 MANIFEST = "manifest.json"
@@ -68,20 +67,6 @@ class Store:
             write_atomically(self.folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
 
 
-def check_writable(folder: Path) -> None:
-    """Raise InputError unless ``folder`` is a folder that can be written to, or can be made."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        which = "" if there == folder.absolute() else f"{there} "
-        raise InputError(f"{which}is a file; --out takes a folder", file=str(folder))
-    try:  # permissions do not tell: file systems may be read-only, or full
-        os.rmdir(mkdtemp(prefix=".spinsim-", dir=there))
-    except OSError:
-        raise InputError(
-            f"{there} cannot be written to; --out takes a folder that can", file=str(folder)
-        ) from None
-
-
 def open_store(folder: Path, kind: str, *, resume: bool = False, force: bool = False) -> Store:
     """The store of a new experiment, or of one to go on with.
 
@@ -120,13 +105,3 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) and content.get("schema") == SCHEMA else None
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Readers see the old file or the new one, never a part; so does a machine that lost power."""
-    partial = path.parent / f".{path.name}.{os.getpid()}"
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)

@@ -20,7 +20,7 @@ from spinsim.runner.eager import ModelRunner
 from spinsim.runner.for_model import make_runner
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.kv_capacity import Layout, free_memory, measure
-from spinsim.runner.loading import LoadedModel
+from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.sampling import Sampling
 from spinsim.scenario import Scenario
 
@@ -140,7 +140,7 @@ def _free_bytes(scenario: Scenario, device: str, models: Sequence[LoadedModel]) 
     Raises InputError where the scenario's ``memory_gib`` does not hold their weights.
     """
     spec = scenario.devices[device]
-    on_cpu = spec.hardware == "cpu"
+    on_cpu = spec.on_cpu
     if spec.memory_gib is None:
         return CPU_BUDGET_BYTES if on_cpu else None
     weights = sum(model.weight_bytes for model in models)

@@ -12,9 +12,9 @@ from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.costs.sheets.shapes import shape_of
 from spinsim.errors import InputError
 from spinsim.live import generation
+from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.loading import (
     DTYPES,
-    LoadedModel,
     load_model,
     prepare,
     random_model,
@@ -42,9 +42,9 @@ def torch_device(scenario: Scenario, device: str) -> torch.device:
 
     Raises InputError where this machine has no such GPU.
     """
-    if scenario.devices[device].hardware == "cpu":
+    if scenario.devices[device].on_cpu:
         return torch.device("cpu")
-    gpus = [name for name, spec in scenario.devices.items() if spec.hardware != "cpu"]
+    gpus = [name for name, spec in scenario.devices.items() if not spec.on_cpu]
     index = gpus.index(device)
     if index >= torch.cuda.device_count():
         raise InputError(
@@ -66,11 +66,15 @@ def found_devices(scenario: Scenario) -> dict[str, str]:
 
 
 def other_hardware(scenario: Scenario) -> dict[str, str]:
-    """By device: why it is not the hardware that the scenario names. Devices without a sheet are let be."""
+    """By device: why it is not the hardware that the scenario names.
+
+    Devices without a sheet, and those that the scenario describes itself, are let be.
+    """
     return {
         name: f"{scenario.devices[name].hardware}, but this machine has a {found}; {sheet}"
         for name, found in found_devices(scenario).items()
-        if (sheet := sheet_of_device(found)) not in (None, scenario.devices[name].hardware.lower())
+        if isinstance(scenario.devices[name].hardware, str)
+        and (sheet := sheet_of_device(found)) not in (None, scenario.devices[name].hardware_name)
     }
 
 

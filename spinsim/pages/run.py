@@ -17,7 +17,7 @@ from spinsim.pages.confidence import confidence, headline_span
 from spinsim.pages.lane_strip import lane_strip
 from spinsim.pages.regret import regret
 from spinsim.pages.run_terminal import acceptance, detail, duration, lost_rows, percent, tiles, told
-from spinsim.pages.scenario_text import describe
+from spinsim.pages.scenario_text import describe, hardware_named
 from spinsim.results.few import few_requests
 from spinsim.results.metrics import value
 from spinsim.results.read import BINS, RunFolder, read_folder
@@ -74,7 +74,7 @@ def _head(run: RunFolder) -> str:
 
 
 def _devices_of(run: RunFolder) -> str:
-    counts = Counter(device["hardware"] for device in run.scenario["devices"].values())
+    counts = Counter(hardware_named(device) for device in run.scenario["devices"].values())
     return " and ".join(f"{n} {name}" if n > 1 else str(name) for name, n in counts.items())
 
 

@@ -87,7 +87,7 @@ def detail(metric: Metric, summary: Summary) -> str:
 
 def tiles(summary: Summary) -> list[Metric]:
     """The metrics that a run is introduced by: those registered for it that its summary has."""
-    return [m for m in shown_in("tiles") if "slo" in summary or not m.path.startswith("slo.")]
+    return [m for m in shown_in("tiles") if not m.section or m.section in summary]
 
 
 def print_summary(summary: Summary, console: Console) -> None:

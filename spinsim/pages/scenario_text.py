@@ -13,7 +13,7 @@ def describe(scenario: Mapping[str, Any]) -> list[tuple[str, str]]:
         f"{name} ({draft['shape']} on {(placement.get('drafts') or {}).get(name, '?')})"
         for name, draft in (models.get("drafts") or {}).items()
     ]
-    devices = [f"{name} ({device['hardware']})" for name, device in scenario["devices"].items()]
+    devices = [f"{name} ({hardware_named(device)})" for name, device in scenario["devices"].items()]
     rows = [
         ("workload", _workload(scenario["workload"])),
         ("target", f"{models['target']['shape']} on {', '.join(placement['target'])}"),
@@ -31,6 +31,14 @@ def describe(scenario: Mapping[str, Any]) -> list[tuple[str, str]]:
     if scenario.get("limits"):
         rows.append(("limits", _pairs(scenario["limits"])))
     return rows
+
+
+def hardware_named(device: Mapping[str, Any]) -> str:
+    """What a device of a resolved scenario is called: its sheet's name, also where that is its own."""
+    hardware = device["hardware"]
+    if isinstance(hardware, Mapping):
+        return str(hardware.get("name") or hardware.get("base") or "own")
+    return str(hardware)
 
 
 def _workload(spec: Mapping[str, Any]) -> str:

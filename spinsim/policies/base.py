@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from spinsim.acceptance.field import AcceptanceField
-from spinsim.costs.base import Packing, Predictor
+from spinsim.costs.base import Predictor
+from spinsim.operations import Packing
 
 NO_DRAFT = -1  # the arm on which a request only decodes
 
@@ -36,6 +37,24 @@ class RequestView:
         return self.prompt_tokens + self.generated
 
 
+@dataclass(slots=True)
+class CyclePlan:
+    """What a planning selector decides for the other policies called ``planned``, which only read it.
+
+    ``lengths`` are of the rows that the selector assigned last. The fields up to
+    ``packing`` are what the scenario's other policies leave to the plan; they are set once.
+    """
+
+    most_depth: int = 1  # micro-batches
+    pipeline: PipelinePolicy | None = None  # one that is not planned, and decides the depth itself
+    fixed_lengths: tuple[int, ...] | None = None  # by draft, of a length policy that is not planned
+    packing: PackingPolicy | None = None
+    depth: int = 1
+    grouped: bool = False  # micro-batches of one draft each
+    active: int = 0  # requests that decode, as the pipeline was told last
+    lengths: Sequence[int] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyContext:
     """What every policy is told once, before the run."""
@@ -54,6 +73,8 @@ class PolicyContext:
     lengths: tuple[int, ...] | None = None  # proposal length by draft, where the length policy fixes it
     context_tokens: int | None = None  # proposals are cut where a context would grow past this
     draft_devices: tuple[str, ...] = ()  # of each draft: lanes of one device slow each other down
+    target_devices: tuple[str, ...] = ()  # drafts of these work beside the target, each at a slower pace
+    plan: CyclePlan | None = None  # what the policies called ``planned`` share
 
     def within(self, context: int, length: int = 0) -> int:
         """``context`` tokens, or the most that the scenario allows before a proposal of ``length`` tokens.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from spinsim.costs.base import Packing
 from spinsim.costs.contention import Demand
+from spinsim.operations import Packing
 from spinsim.policies.base import NO_DRAFT, PolicyContext
 
 TYPICAL_CONTEXT = 512  # tokens; where a policy needs some context before it has seen any

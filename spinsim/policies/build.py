@@ -17,6 +17,7 @@ from spinsim.policies import registry
 from spinsim.policies.base import (
     AdmissionPolicy,
     CompositionPolicy,
+    CyclePlan,
     LengthPolicy,
     PackingPolicy,
     PipelinePolicy,
@@ -63,16 +64,24 @@ def build_policies(spec: PoliciesSpec, context: PolicyContext) -> Policies:
         cls = KINDS[kind].get(getattr(spec, kind).name)
         return cls(params[kind], context if getattr(cls, "sees_future", False) else blind)
 
-    length = make("length")
+    plan = CyclePlan()
+    blind, context = replace(blind, plan=plan), replace(context, plan=plan)
+    length, packing, pipeline = make("length"), make("packing"), make("pipeline")
     table = getattr(length, "table", None)
     if table is not None:
-        context = replace(context, lengths=tuple(table[:-1]))
-        blind = replace(blind, lengths=tuple(table[:-1]))
+        plan.fixed_lengths = tuple(table[:-1])
+        blind, context = (
+            replace(blind, lengths=plan.fixed_lengths),
+            replace(context, lengths=plan.fixed_lengths),
+        )
+    plan.packing, plan.most_depth = packing, pipeline.max_depth
+    if not getattr(pipeline, "needs_plan", False):
+        plan.pipeline = pipeline
     return Policies(
         selector=make("selector"),
         length=length,
-        packing=make("packing"),
-        pipeline=make("pipeline"),
+        packing=packing,
+        pipeline=pipeline,
         composition=make("composition"),
         admission=make("admission"),
         switching=spec.switching,
@@ -112,6 +121,7 @@ def validate_policies(spec: PoliciesSpec, drafts: Sequence[str], max_length: int
                 f"{tokens} is beyond limits.max_length; at most {max_length}", key=f"policies.length.{name}"
             )
     _check_no_draft(spec, params["selector"])
+    _check_plan(spec)
     if spec.switching == "overlapped" and getattr(
         KINDS["selector"].get(spec.selector.name), "needs_blocking", False
     ):
@@ -198,6 +208,25 @@ def _check_no_draft(spec: PoliciesSpec, params: Any) -> None:
             "use tokens_per_round_second, or set policies.allow_none to false",
             key="policies.selector.reward",
         )
+
+
+def _check_plan(spec: PoliciesSpec) -> None:
+    """Somebody has to make the plan that others follow."""
+    if getattr(KINDS["selector"].get(spec.selector.name), "makes_plan", False):
+        return
+    for kind, policies in KINDS.items():
+        name = getattr(spec, kind).name
+        if getattr(policies.get(name), "needs_plan", False):
+            makers = [
+                name
+                for name in KINDS["selector"].names()
+                if getattr(KINDS["selector"].get(name), "makes_plan", False)
+            ]
+            raise InputError(
+                f"{name} follows a plan that {spec.selector.name} does not make; choose the selector "
+                f"{' or '.join(makers)}",
+                key=f"policies.{kind}.name",
+            )
 
 
 def _given_lengths(choice: PolicyChoice) -> list[tuple[str, int]]:

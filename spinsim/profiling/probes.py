@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from spinsim.costs.base import Packing
 from spinsim.costs.profiled.executed import (
     PassShape,
     causal_shape,
@@ -16,6 +15,7 @@ from spinsim.costs.profiled.executed import (
     verify_shape,
 )
 from spinsim.costs.profiled.profile import Point
+from spinsim.operations import Packing
 from spinsim.policies.packing.decomposed import decompose
 from spinsim.profiling.timing import Timing
 

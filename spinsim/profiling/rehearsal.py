@@ -15,10 +15,11 @@ from typing import NamedTuple
 import numpy as np
 import simpy
 
-from spinsim.costs.base import INTERPOLATED, KINDS, Estimate, Predictor
+from spinsim.costs.base import INTERPOLATED, Estimate, Predictor
 from spinsim.costs.profiled.profile import Point
 from spinsim.engine.engine import Engine
 from spinsim.engine.kv import KvPools, kv_pools
+from spinsim.engine.processes import start
 from spinsim.engine.records import Records
 from spinsim.engine.settings import EngineSettings
 from spinsim.engine.world import NS, Lane
@@ -27,7 +28,7 @@ from spinsim.live.field import GivenAcceptance
 from spinsim.live.paging import Paging
 from spinsim.live.quiet_interpreter import quiet
 from spinsim.live.world import Executor, LiveWorld
-from spinsim.operations import CatchUp, Operation, Prefill, Propose, Verify
+from spinsim.operations import KINDS, CatchUp, Operation, Prefill, Propose, Verify
 from spinsim.policies.build import Policies
 from spinsim.profiling.timing import timing_of
 from spinsim.workload.request import Request, Workload
@@ -162,7 +163,7 @@ def rehearse(
         scores, paging = policies.selector.full_information, setup.paging(pools)
         world = _WatchedWorld(env, setup.lanes, executor, prompts, scores, paging, given)
         engine = Engine(world, workload, policies, setup.settings, setup.drafts, pools=pools)
-        engine.start()
+        start(engine)
         with quiet():
             env.start_clock()
             env.run(until=engine.done)

@@ -37,7 +37,7 @@ from spinsim.profiling.rehearsal import (
     rehearse,
 )
 from spinsim.runner.graphs.runner import GraphedRunner
-from spinsim.runner.loading import LoadedModel
+from spinsim.runner.loaded_model import LoadedModel
 from spinsim.scenario import PolicyChoice, RooflineCosts, Scenario
 from spinsim.serving import Layout, engine_settings, lay_out, policies_for
 
@@ -90,7 +90,7 @@ class Workplace:
     def empty_profile(self) -> Profile:
         """A profile of this machine without points."""
         device = self.deployment.target.device
-        hardware = self.scenario.devices[self.scenario.placement.target[0]].hardware
+        hardware = self.scenario.devices[self.scenario.placement.target[0]].hardware_name
         return Profile(
             schema=SCHEMA,
             hardware=hardware,

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from spinsim.costs.prices import price_per_hour
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
-from spinsim.results.metrics import Metric, metric
+from spinsim.results.metrics import OPTIONAL, Metric, metric
 from spinsim.results.metrics import names as metric_names
 from spinsim.results.summary import summarise
 from spinsim.scenario import Scenario
@@ -30,7 +31,13 @@ def empty_summary(scenario: Scenario) -> dict[str, Any]:
 def kind(scenario: Scenario) -> tuple[str, ...]:
     """Scenarios of one kind have summaries of the same keys."""
     names = (*scenario.models.drafts, *scenario.devices, *scenario.placement.target)
-    return (*names, *scenario.placement.drafts.values(), str(scenario.slo is not None))
+    return (*names, *scenario.placement.drafts.values(), *sorted(optional_sections(scenario)))
+
+
+def optional_sections(scenario: Scenario) -> set[str]:
+    """The optional sections that the scenario's summaries have."""
+    here = {"slo": scenario.slo is not None, "cost": price_per_hour(scenario) is not None}
+    return {section for section, there in here.items() if there}
 
 
 def check_metrics(
@@ -68,8 +75,9 @@ def _problem(summary: Mapping[str, Any], name: str, option: str) -> InputError |
 
 
 def _unknown(summary: Mapping[str, Any], name: str, path: str, option: str) -> InputError:
-    if path.startswith("slo.") and "slo" not in summary:
-        return InputError(f"{name!r} needs objectives; set slo in the scenario", key=option)
+    section = metric(name).section
+    if section and section not in summary:
+        return InputError(f"{name!r} needs {OPTIONAL[section]}", key=option)
     close = get_close_matches(name, [*metric_names(), *_numbers(summary)], 3, 0.6)
     hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
     return InputError(

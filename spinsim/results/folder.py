@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -44,14 +44,15 @@ def write_results(
     command: Sequence[str] | None = None,
     log: InputLog | None = None,
     extras: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    report: Callable[[Path], object] | None = None,
 ) -> None:
     """Write every file of a results folder.
 
     They go to a hidden sibling first, which then takes the place of ``out``: a reader never meets
     half a folder. Should writing itself fail, what was written is moved into place nevertheless,
     its summary says so under ``interrupted``, and the error is raised. ``log`` holds the inputs of a
-    live run, for replay; ``extras`` are further JSON files. Raises InputError where ``out`` holds anything
-    and ``force`` is not given.
+    live run, for replay; ``extras`` are further JSON files; ``report`` writes report.html into the folder
+    that it is given. Raises InputError where ``out`` holds anything and ``force`` is not given.
     """
     if (summary["mode"], summary["scenario"]) != (mode, scenario.name):
         raise ValueError(f"the summary is of {summary['mode']} {summary['scenario']!r}, not of this run")
@@ -69,9 +70,8 @@ def write_results(
             _write_json(partial / name, content)
         write_tables(partial, records, log)
         write_timeline(partial / "timeline.json", records, cap=None if full_timeline else CAP)
-        from spinsim.pages.run import write_report  # matplotlib: half a second, only here
-
-        write_report(partial)
+        if report is not None:
+            report(partial)
     except BaseException as error:
         cause = f"writing the results failed: {type(error).__name__}: {error}".rstrip(": ")
         said = summary.get("interrupted")

@@ -8,7 +8,7 @@ with :func:`register`; a plugin may do it too.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from spinsim.results.speculation import RoundRows
     from spinsim.results.window import Window
 
-Unit = Literal["", "s", "share", "tokens/s", "requests/s"]
+Unit = Literal["", "s", "share", "tokens/s", "requests/s", "currency"]
 Place = Literal["tiles", "tables", "intervals"]
 EVERYWHERE: tuple[Place, ...] = ("tiles", "tables", "intervals")
+OPTIONAL = {  # sections of a summary that only some scenarios have, and what it takes
+    "slo": "objectives; set slo in the scenario",
+    "cost": "prices; give every device of the scenario a price_per_hour",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class Run:
     window: Window
     requests: RequestColumns
     rounds: RoundRows
+    price_per_hour: float | None = None  # of all devices together, where the scenario says it
 
 
 Compute = Callable[[Run], float | None]
@@ -62,13 +67,19 @@ class Metric:
     @property
     def title(self) -> str:
         """Label and unit, for tables and axes."""
-        unit = {"s": "ms", "share": ""}.get(self.unit, self.unit)
+        unit = {"s": "ms", "share": "", "currency": ""}.get(self.unit, self.unit)
         return f"{self.label}, {unit}" if unit else self.label
 
     @property
     def scale(self) -> float:
         """What a value is multiplied by to be in the title's unit."""
         return 1e3 if self.unit == "s" else 1.0
+
+    @property
+    def section(self) -> str:
+        """The optional section of the summary that it belongs to; empty where every summary has it."""
+        first = self.path.partition(".")[0]
+        return first if first in OPTIONAL else ""
 
     @property
     def measure(self) -> str:
@@ -140,9 +151,14 @@ def definitions() -> dict[str, str]:
 def add_computed(summary: dict[str, Any], run: Run) -> None:
     """Put the value of every registered function into the summary, at its metric's path.
 
+    A metric of an optional section that the summary does not have is left out.
+
     Raises ValueError where the summary has that path already, or for a value that is not finite.
     """
     for name, compute in _COMPUTED.items():
+        optional = _METRICS[name].section
+        if optional and optional not in summary:
+            continue
         *sections, key = _METRICS[name].path.split(".")
         here = summary
         for section in sections:
@@ -172,9 +188,12 @@ def metric(name: str) -> Metric:
     return Metric(name, name.startswith(_LOWER), label=name, unit="share" if name.endswith(_SHARES) else "")
 
 
-def usual_metrics(slo: bool) -> list[Metric]:
-    """What a comparison shows unless asked for something else; ``slo``: whether there are objectives."""
-    return [known for known in shown_in("tables") if slo or not known.path.startswith("slo.")]
+def usual_metrics(sections: Collection[str]) -> list[Metric]:
+    """What a comparison shows unless asked for something else.
+
+    ``sections`` are the optional ones that its summaries have, such as ``slo``.
+    """
+    return [known for known in shown_in("tables") if not known.section or known.section in sections]
 
 
 def value(summary: Mapping[str, Any], metric: Metric) -> float | None:
@@ -273,3 +292,24 @@ def _built_in() -> Iterator[Metric]:
 
 for _metric in _built_in():
     _add(_metric)
+
+
+@register(
+    "cost",
+    path="cost.per_million_output_tokens",
+    label="cost per million output tokens",
+    definition="price of all devices for duration_s / tokens.committed, times a million; "
+    "in the currency of price_per_hour, devices paid for whether busy or not",
+    unit="currency",
+    lower=True,
+    shown=("tiles", "tables"),
+    detail="{cost[price_per_hour]:,.2f} an hour for all devices",
+)
+def cost_per_million_output_tokens(run: Run) -> float | None:
+    """What a million committed tokens cost, the devices being rented for as long as the window lasts."""
+    firsts = run.requests.first_token
+    inside = (firsts >= run.window.start_ns / 1e9) & (firsts <= run.window.end_ns / 1e9)
+    tokens = int(run.rounds.committed.sum()) + int(inside.sum())
+    if run.price_per_hour is None or not tokens:
+        return None
+    return run.price_per_hour * run.window.seconds / 3600 / tokens * 1e6

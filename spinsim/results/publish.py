@@ -9,13 +9,13 @@ from typing import Any, Literal
 from spinsim.engine.inputs import InputLog
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
-from spinsim.lab.store import check_writable
+from spinsim.files import check_writable
 from spinsim.results.folder import write_results
 from spinsim.results.summary import summarise
 from spinsim.scenario_file import LoadedScenario, resolved_yaml
+from spinsim.serving import Progress as Progress
 from spinsim.workload.request import Workload
 
-Progress = Callable[[str, float, float], None]
 Summary = dict[str, Any]
 
 
@@ -31,9 +31,10 @@ def publish(
     log: InputLog | None = None,
     notes: dict[str, Any] | None = None,
     extras: Mapping[str, Mapping[str, Any]] | None = None,
+    report: Callable[[Path], object] | None = None,
 ) -> Summary:
     """Summarise a run and, with ``out``, write its folder. ``notes`` are further keys of the summary,
-    ``extras`` further files, by name.
+    ``extras`` further files by name, and ``report`` writes report.html into a folder.
 
     :func:`check_out` said beforehand that ``out`` may be written.
     """
@@ -58,6 +59,7 @@ def publish(
             force=True,
             log=log,
             extras=extras or {},
+            report=report,
         )
         if progress is not None:
             progress("write", 1, 1)

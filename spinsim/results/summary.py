@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from spinsim.costs.base import LABELS
+from spinsim.costs.prices import price_per_hour
 from spinsim.engine.records import CANCELLED, COMPLETED, REJECTED, UNFINISHED, Records
 from spinsim.engine.world import NS
 from spinsim.results.batch_means import within_run
@@ -104,7 +105,10 @@ def summarise(
         "committed": int(requests.output_tokens.sum()),
         "kv_capacity_tokens": dict(records.kv_capacity_tokens),
     }
-    add_computed(summary, Run(records, window, requests, rounds))
+    price = price_per_hour(scenario)
+    if price is not None:
+        summary["cost"] = {"price_per_hour": price}
+    add_computed(summary, Run(records, window, requests, rounds, price))
     summary["definitions"] = {"window": _WINDOW, **definitions(), **_SECTIONS}
     return summary
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 
 from spinsim.runner.batch import AttentionBatch
-from spinsim.runner.loading import LoadedModel
+from spinsim.runner.loaded_model import LoadedModel
 
 
 class Decoder(Protocol):

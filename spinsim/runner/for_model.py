@@ -7,7 +7,7 @@ from spinsim.runner.eager import ModelRunner
 from spinsim.runner.fused import LeanDecoder, is_lean
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.kv import SlotCache
-from spinsim.runner.loading import LoadedModel
+from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.sampling import GREEDY, Sampling
 
 

@@ -17,7 +17,7 @@ from spinsim.runner.attention.over_slots import attend
 from spinsim.runner.batch import AttentionBatch
 from spinsim.runner.decoder import mask_unused
 from spinsim.runner.layers import in_torch
-from spinsim.runner.loading import LoadedModel
+from spinsim.runner.loaded_model import LoadedModel
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
 

@@ -9,7 +9,7 @@ import torch
 
 from spinsim.errors import InputError
 from spinsim.runner.kv import round_up
-from spinsim.runner.loading import LoadedModel
+from spinsim.runner.loaded_model import LoadedModel
 from spinsim.scenario import LimitsSpec
 
 

@@ -11,7 +11,7 @@ import copy
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,57 +21,11 @@ from spinsim.costs.sheets.vocabulary import Vocabulary, disagreement
 from spinsim.errors import InputError
 from spinsim.runner import checkpoint
 from spinsim.runner.attention import over_slots
+from spinsim.runner.loaded_model import LoadedModel
+from spinsim.runner.probe import probe
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 STATIC_ROPE = {"default", "linear", "llama3", "yarn"}  # rotations that do not depend on the length so far
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """A causal language model whose attention goes through our slot cache.
-
-    ``config`` is the checkpoint's own. A draft's ``module`` may have the target's number of rows instead.
-    """
-
-    module: Any  # a transformers PreTrainedModel
-    config: Any
-    name: str
-    source: str = ""  # the folder or hub repository of its tokenizer and settings; "" for weights without any
-
-    @property
-    def layers(self) -> int:
-        return int(self.config.num_hidden_layers)
-
-    @property
-    def heads(self) -> int:
-        return int(self.config.num_attention_heads)
-
-    @property
-    def kv_heads(self) -> int:
-        return int(getattr(self.config, "num_key_value_heads", None) or self.heads)
-
-    @property
-    def head_dim(self) -> int:
-        return int(getattr(self.config, "head_dim", None) or self.config.hidden_size // self.heads)
-
-    @property
-    def vocabulary(self) -> int:
-        """Rows of the output head."""
-        return int(self.module.config.vocab_size)
-
-    @property
-    def used_vocabulary(self) -> int:
-        """Tokens the model may emit: the config key ``used_vocab_size``, else all that the checkpoint has."""
-        own = int(getattr(self.config, "used_vocab_size", None) or self.config.vocab_size)
-        return min(own, self.vocabulary)
-
-    @property
-    def parameters(self) -> int:
-        return sum(p.numel() for p in self.module.parameters())
-
-    @property
-    def weight_bytes(self) -> int:
-        return sum(p.numel() * p.element_size() for p in self.module.parameters())
 
 
 def require_plain_attention(config: Any, context_tokens: int, name: str, key: str = "") -> None:
@@ -212,8 +166,6 @@ def prepare(
     module: Any, name: str, *, source: str = "", device: torch.device | str = "cpu", key: str = ""
 ) -> LoadedModel:
     """Checks a transformers model by a probe, then routes its attention through the slot cache."""
-    from spinsim.runner.probe import probe
-
     over_slots.register()
     module = module.to(device).eval().requires_grad_(False)
     if not getattr(module, "_supports_attention_backend", False):

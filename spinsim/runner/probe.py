@@ -6,18 +6,14 @@ The last gate before an architecture is accepted: it catches what no configurati
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
 from spinsim.errors import InputError
 from spinsim.runner.attention import over_slots
 from spinsim.runner.batch import Rows, build_batch
 from spinsim.runner.kv import SlotCache
+from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.placing import on
-
-if TYPE_CHECKING:
-    from spinsim.runner.loading import LoadedModel
 
 # Largest relative error of the logits (Frobenius norms): rounding, not another function.
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 1e-1}

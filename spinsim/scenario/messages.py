@@ -116,9 +116,13 @@ def _walk(
             node = _members(node)[str(segment)]
             continue
         if isinstance(node.base, types.UnionType) or get_origin(node.base) is Union:
-            mapping = str(segment).startswith("dict[")
+            section = _section_of(node, str(segment))
+            mapping = section is not None or str(segment).startswith("dict[")
             if depth == len(loc) - 1 and (mapping or isinstance(value, Mapping)):
                 return path, None, parent  # not this member, but the one that the value resembles
+            if section is not None:
+                node = _Node(section)
+                continue
             if not isinstance(value, (int, float, Mapping)):
                 return path, node, parent  # none of the members
             node = next(
@@ -140,6 +144,13 @@ def _walk(
             arguments = get_args(node.base)
             node = _unwrap(arguments[1] if get_origin(node.base) is dict else arguments[0])
     return path, node, parent
+
+
+def _section_of(union: _Node, name: str) -> type[BaseModel] | None:
+    """The member of a union that is a section of this name."""
+    parts = (_unwrap(part).base for part in get_args(union.base))
+    sections = (part for part in parts if isinstance(part, type) and issubclass(part, BaseModel))
+    return next((part for part in sections if part.__name__ == name), None)
 
 
 def _field(field: FieldInfo) -> _Node:

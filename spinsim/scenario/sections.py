@@ -8,141 +8,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
-Name = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
-]  # goes into dotted keys and file names
-
-# No duration (31 years), length or size is larger: 64 bits count nanoseconds up to 9.2e9 s.
-MOST = 1e9
-MOST_REQUESTS = 10_000_000  # of one run, which holds all of them in memory
-
-
-def _whole(value: object) -> object:
-    """``1e3`` is a whole number, as it is to JSON Schema."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-PositiveInt = Annotated[int, Field(gt=0, le=10**9), BeforeValidator(_whole)]
-NaturalInt = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
-Positive = Annotated[float, Field(gt=0, le=MOST)]
-NotNegative = Annotated[float, Field(ge=0, le=MOST)]
-Rate = Annotated[float, Field(ge=1 / MOST, le=MOST)]
-Factor = Annotated[float, Field(ge=1, le=1e6)]
-
-
-class Section(BaseModel):
-    """A mapping of the YAML: unknown keys are errors, values do not change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-# --- workload ---------------------------------------------------------------------------------
-
-
-class Fixed(Section):
-    distribution: Literal["fixed"] = "fixed"
-    value: Positive
-
-
-class Uniform(Section):
-    """Every integer (or real) from ``min`` to ``max`` alike."""
-
-    distribution: Literal["uniform"]
-    min: Positive
-    max: Positive
-
-
-class Lognormal(Section):
-    """exp(Normal(ln median, sigma)), redrawn nowhere: values are clipped to [min, max]."""
-
-    distribution: Literal["lognormal"]
-    median: Positive
-    sigma: Annotated[float, Field(ge=0)]
-    min: Positive = 1
-    max: Positive | None = None
-
-
-class Empirical(Section):
-    """``values`` drawn with ``weights`` (equal when left out)."""
-
-    distribution: Literal["empirical"]
-    values: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
-
-
-Distribution = Annotated[Fixed | Uniform | Lognormal | Empirical, Field(discriminator="distribution")]
-
-
-class Poisson(Section):
-    process: Literal["poisson"]
-    rate_per_s: Rate
-
-
-class Gamma(Section):
-    """Independent gamma gaps with mean 1/rate and the given coefficient of variation."""
-
-    process: Literal["gamma"]
-    rate_per_s: Rate
-    cv: Annotated[float, Field(ge=1e-6, le=1e6)]
-
-
-class ClosedLoop(Section):
-    """``concurrency`` clients, each sending its next request when its last one ended."""
-
-    process: Literal["closed"]
-    concurrency: PositiveInt
-
-
-class AllAtOnce(Section):
-    process: Literal["at_once"]
-
-
-class Replay(Section):
-    """The source's own arrival times, ``rate_scale`` times as fast."""
-
-    process: Literal["replay"]
-    rate_scale: Rate = 1.0
-
-
-Arrivals = Annotated[Poisson | Gamma | ClosedLoop | AllAtOnce | Replay, Field(discriminator="process")]
-
-
-class Source(Section):
-    """A public trace or data set on the user's disk."""
-
-    format: Literal[
-        "azure",
-        "mooncake",
-        "burstgpt",
-        "sharegpt",
-        "spec_bench",
-        "alpaca",
-        "gsm8k",
-        "prompt_csv",
-        "specdecode_bench",
-        "spinsim",  # an acceptance trace: the prompts that it was recorded over
-    ]
-    path: str  # relative to the scenario; ``$NAME`` is taken from the environment
-    skip: NaturalInt = 0
-    limit: PositiveInt | None = None
-    copies: PositiveInt = 1  # of every row, one after the other
-    resample: bool = False  # draw rows by the seed, with replacement: seeds then differ as samples would
-    start_s: Annotated[float, Field(ge=0)] | None = None
-    end_s: PositiveFloat | None = None
-    max_prompt_tokens: PositiveInt | None = None  # longer ones are cut to this
-    max_output_tokens: PositiveInt | None = None
-
-
-class WorkloadSpec(Section):
-    arrivals: Arrivals
-    requests: PositiveInt | None = None  # required without a source; with one, a cap (text sources repeat)
-    prompt_tokens: Distribution | None = None  # with a source: replaces its prompt lengths
-    output_tokens: Distribution | None = None
-    source: Source | None = None
-    patience_s: Distribution | None = None  # clients give up after this long; None: never
-
+from spinsim.scenario.base import (
+    Factor,
+    Name,
+    NaturalInt,
+    NotNegative,
+    Positive,
+    PositiveInt,
+    Section,
+    says,
+)
+from spinsim.scenario.hardware_sheet import HardwareSheet
+from spinsim.scenario.workload import WorkloadSpec
 
 # --- models, devices, placement ---------------------------------------------------------------
 
@@ -167,8 +46,24 @@ class ModelsSpec(Section):
 
 
 class DeviceSpec(Section):
-    hardware: str  # a name of spinsim.costs.sheets.hardware; "cpu" for the host
+    hardware: str | HardwareSheet  # a name of spinsim.costs.sheets.hardware, "cpu" for the host; or one's own
     memory_gib: Annotated[float, Field(gt=0, le=1e5)] | None = None  # None: from the sheet
+    price_per_hour: Annotated[
+        NotNegative | None, says("Price of an hour, in any currency; null: the sheet's.", "currency/h")
+    ] = None
+
+    @property
+    def hardware_name(self) -> str:
+        """What results and profiles call the hardware."""
+        if isinstance(self.hardware, str):
+            return self.hardware.lower()
+        return self.hardware.name or self.hardware.base or "own"
+
+    @property
+    def on_cpu(self) -> bool:
+        """Is it the host's processor?"""
+        sheet = self.hardware
+        return (sheet if isinstance(sheet, str) else sheet.base or "").lower() == "cpu"
 
 
 class PlacementSpec(Section):

@@ -4,6 +4,7 @@ May import scenario, costs' sheets and the policies' registries. A check that co
 in ``checks.py``.
 """
 
-from spinsim.scenario_file.load import LoadedScenario, Places, load, read_text, resolved_yaml, set_place
+from spinsim.scenario_file.load import LoadedScenario, load, resolved_yaml, set_place
+from spinsim.scenario_file.places import Places, read_text
 
 __all__ = ["LoadedScenario", "Places", "load", "read_text", "resolved_yaml", "set_place"]

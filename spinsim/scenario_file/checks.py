@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from spinsim.errors import InputError
 from spinsim.scenario import (
     MOST_REQUESTS,
     AllAtOnce,
@@ -15,12 +17,16 @@ from spinsim.scenario import (
     Empirical,
     Fixed,
     Gamma,
+    HardwareSheet,
     LogisticAcceptance,
     Lognormal,
     Poisson,
+    ProfileCosts,
     Replay,
+    RooflineCosts,
     Scenario,
     Section,
+    Source,
     TraceAcceptance,
     Uniform,
 )
@@ -28,7 +34,11 @@ from spinsim.scenario.messages import Problem, did_you_mean, one_of
 from spinsim.scenario.yaml_places import KeyPath
 from spinsim.scenario_file.model_checks import asked, model_problems
 
+if TYPE_CHECKING:
+    from spinsim.costs.sheets.hardware import Hardware
+
 TIMED_FORMATS = ("azure", "mooncake", "burstgpt")  # sources that record arrival times
+OWN_FORMATS = ("csv", "jsonl")  # sources that do where a column says so
 # Of one request with 128 output tokens, simulated with four proposed tokens a round on one core of a server.
 REQUEST_S, REQUEST_BYTES = 0.5e-3, 5_000
 RESERVED = ("target", "none", "smallest", "all")  # words that mean something where drafts are named
@@ -64,21 +74,22 @@ def _workload(scenario: Scenario) -> Iterator[Problem]:
                 yield Problem((*at, name), "missing; required when workload.source gives no requests")
     if isinstance(workload.arrivals, Replay):
         wrong = "replays no source" if source is None else f"replays a {source.format} source without times"
-        if source is None or source.format not in TIMED_FORMATS:
+        if source is None or not _timed(source):
             yield Problem(
                 (*at, "arrivals", "process"),
                 f"{wrong}; replay needs a workload.source of format {one_of(TIMED_FORMATS)}, "
-                "else use poisson, gamma, closed or at_once",
+                "or of csv or jsonl with columns.arrival, else use poisson, gamma, closed or at_once",
             )
     if source is not None:
         here = (*at, "source")
-        timed = source.format in TIMED_FORMATS
+        timed = _timed(source)
+        yield from _columns(source, here)
         for name in ("start_s", "end_s"):
             if getattr(source, name) is not None and not timed:
                 yield Problem(
                     (*here, name),
                     f"{source.format} records no times; slices by time need "
-                    f"{one_of(TIMED_FORMATS)}, else use skip and limit",
+                    f"{one_of(TIMED_FORMATS)}, or csv or jsonl with columns.arrival, else use skip and limit",
                 )
         if source.end_s is not None and source.end_s <= (source.start_s or 0.0):
             yield Problem(
@@ -95,6 +106,29 @@ def _workload(scenario: Scenario) -> Iterator[Problem]:
         distribution = getattr(workload, name)
         if distribution is not None:
             yield from _distribution(distribution, (*at, name), whole=name != "patience_s")
+
+
+def _timed(source: Source) -> bool:
+    """May it record times? Traffic of one's own does where it names a column for them, or names none."""
+    own = source.format in OWN_FORMATS and (source.columns is None or source.columns.arrival is not None)
+    return own or source.format in TIMED_FORMATS
+
+
+def _columns(source: Source, here: KeyPath) -> Iterator[Problem]:
+    """A mapping of columns belongs to traffic of one's own, and says how long prompts are."""
+    columns = source.columns
+    if columns is None:
+        return
+    if source.format not in OWN_FORMATS:
+        yield Problem(
+            (*here, "columns"),
+            f"has no effect, {source.format} has columns of its own; leave it out, or format "
+            f"{one_of(OWN_FORMATS)}",
+        )
+    if columns.prompt is None and columns.text is None:
+        yield Problem((*here, "columns"), "says nothing of the prompts; give prompt, text or both")
+    if columns.arrival is None and _changed(columns, "arrival_unit"):
+        yield Problem((*here, "columns", "arrival_unit"), "has no effect without arrival; give arrival, too")
 
 
 def _many(requests: int) -> str:
@@ -166,7 +200,7 @@ def _request_sizes(scenario: Scenario) -> Iterator[Problem]:
 
 
 def _models(scenario: Scenario, base_dir: Path) -> Iterator[Problem]:
-    from spinsim.costs.sheets.hardware import hardware_of
+    from spinsim.costs.sheets.own_hardware import hardware_sheet
 
     models, placement = scenario.models, scenario.placement
     for name in models.drafts:
@@ -174,13 +208,61 @@ def _models(scenario: Scenario, base_dir: Path) -> Iterator[Problem]:
             yield Problem(("models", "drafts", name), f"{name!r} has a meaning of its own; another name")
     yield from model_problems(scenario, base_dir)
     for name, device in scenario.devices.items():
-        yield from asked(partial(hardware_of, device.hardware), f"devices.{name}.hardware")
-    sheets = {scenario.devices[name].hardware for name in placement.target if name in scenario.devices}
-    if len(sheets) > 1:
+        here = ("devices", name, "hardware")
+        for problem in asked(partial(hardware_sheet, device.hardware)):
+            yield Problem((*here, *filter(None, problem.path)), problem.message)
+    on = [scenario.devices[name] for name in placement.target if name in scenario.devices]
+    if len({device.hardware for device in on}) > 1:
+        names = dict.fromkeys(device.hardware_name for device in on)
         yield Problem(
             ("placement", "target"),
-            f"tensor parallel over {one_of(sorted(sheets))}; all devices must be alike",
+            f"tensor parallel over {one_of(sorted(names))}; all devices must be alike",
         )
+    yield from _rates(scenario)
+    yield from _prices(scenario)
+
+
+def _rates(scenario: Scenario) -> Iterator[Problem]:
+    """Derived costs need the rate of each model's dtype, which a sheet of the user's own may lack."""
+    if not isinstance(scenario.costs, RooflineCosts | ProfileCosts):
+        return
+    models, placement = scenario.models, scenario.placement
+    placed = [("models.target", models.target, placement.target[0])]
+    placed += [(f"models.drafts.{d}", spec, placement.drafts.get(d, "")) for d, spec in models.drafts.items()]
+    for key, spec, device in placed:
+        hardware = scenario.devices[device].hardware if device in scenario.devices else "cpu"
+        if isinstance(hardware, HardwareSheet):
+            for sheet in _readable(hardware):
+                if spec.dtype not in sheet.rate:
+                    yield Problem(
+                        (*key.split("."), "dtype"),
+                        f"{spec.dtype}, for which the sheet of {device} has no rate; {one_of(sheet.rate)}, "
+                        f"or devices.{device}.hardware.tflops.{spec.dtype}",
+                    )
+
+
+def _readable(sheet: HardwareSheet) -> list[Hardware]:
+    """The sheet, unless something in it is wrong: that has a problem of its own."""
+    from spinsim.costs.sheets.own_hardware import hardware_sheet
+
+    try:
+        return [hardware_sheet(sheet)]
+    except InputError:
+        return []
+
+
+def _prices(scenario: Scenario) -> Iterator[Problem]:
+    """A cost needs the price of every device."""
+    from spinsim.costs.prices import device_price
+
+    prices = {name: device_price(device) for name, device in scenario.devices.items()}
+    if any(price is not None for price in prices.values()):
+        for name, price in prices.items():
+            if price is None:
+                yield Problem(
+                    ("devices", name, "price_per_hour"),
+                    "missing, where another device has one; a price for every device, 0 where it is free",
+                )
 
 
 def _placement(scenario: Scenario) -> Iterator[Problem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,45 +11,16 @@ from typing import Any
 from pydantic import ValidationError
 from yaml import YAMLError
 
-from spinsim.errors import InputError, InputErrors
+from spinsim.errors import InputError
 from spinsim.scenario import DeviceSpec, PlacementSpec, Scenario
-from spinsim.scenario.messages import Problem, explain
+from spinsim.scenario.messages import explain
 from spinsim.scenario.yaml_places import Document, KeyPath, Place, dump, parse
 from spinsim.scenario_file.checks import problems
+from spinsim.scenario_file.hardware_files import with_hardware_files
+from spinsim.scenario_file.places import Places, read_text, together
 
 DEVICES = ("cpu", "cuda")
 IN_MEMORY = "<text>"  # how errors name a scenario that is no file
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where each key of a scenario was given: a line of its file, or an override."""
-
-    places: Mapping[KeyPath, Place]
-
-    def of(self, key: str | KeyPath) -> Place:
-        """The place of ``key``, or of the nearest key around it."""
-        path = tuple(key.split(".")) if isinstance(key, str) else key
-        while path and path not in self.places:
-            path = path[:-1]
-        return self.places.get(path, Place("", 0))
-
-    def error(self, key: str | KeyPath, message: str) -> InputError:
-        """An InputError about ``key`` at its place."""
-        file, line = self.of(key)
-        return InputError(message, key=key if isinstance(key, str) else ".".join(key), file=file, line=line)
-
-    def locate(self, error: InputError) -> InputError:
-        """``error`` at the place of its key, where that is a key of the scenario.
-
-        A place of its own, in another file that the scenario names, becomes part of the message.
-        """
-        if error.key.split(".")[0] not in Scenario.model_fields:
-            return error
-        place = self.of(error.key)
-        if error.file in ("", place.file):
-            return error if error.line else self.error(error.key, error.message)
-        return self.error(error.key, str(InputError(error.message, file=error.file, line=error.line)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +48,9 @@ def load(
     file, given = _parsed(path)
     document = apply_overrides(given, overrides)
     places = Places(document.places)
-    scenario = _validated(document, places)
+    scenario = with_hardware_files(_validated(document, places), file.parent, places)
     if found := list(problems(scenario, file.parent)):
-        raise _together(places, found)
+        raise together(places, found)
     if device is not None:
         scenario = on_device(scenario, device)
     return LoadedScenario(scenario, file, file.parent, places)
@@ -192,7 +163,7 @@ def on_device(scenario: Scenario, device: str) -> Scenario:
         raise InputError(f"{device!r} is not a device; one of {', '.join(DEVICES)}", key="--device")
     if device == "cuda":
         for name, spec in scenario.devices.items():
-            if spec.hardware == "cpu":
+            if spec.on_cpu:
                 raise InputError(
                     f"device {name!r} is a CPU; say which GPU it becomes with --set devices.{name}.hardware=",
                     key="--device cuda",
@@ -203,24 +174,6 @@ def on_device(scenario: Scenario, device: str) -> Scenario:
     return scenario.model_copy(update={"devices": devices, "placement": placement})
 
 
-def read_text(path: Path) -> str:
-    """A YAML file's text. Raises InputError for a file that cannot be read as UTF-8."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError("no such file; give the path of a scenario's YAML", file=str(path)) from None
-    except IsADirectoryError:
-        raise InputError("is a folder; give the path of a scenario's YAML", file=str(path)) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"cannot be read: {reason}; give a readable YAML file", file=str(path)) from None
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise InputError("not UTF-8 text; save it as UTF-8", file=str(path), line=line) from None
-
-
 def _validated(document: Document, places: Places) -> Scenario:
     if not isinstance(document.data, Mapping):
         wrong = "is empty" if document.data is None else "is not a mapping"
@@ -228,11 +181,4 @@ def _validated(document: Document, places: Places) -> Scenario:
     try:
         return Scenario.model_validate(document.data, strict=True)
     except ValidationError as error:
-        raise _together(places, explain(error, Scenario)) from None
-
-
-def _together(places: Places, found: Iterable[Problem]) -> InputError:
-    errors = sorted(
-        (places.error(path, message) for path, message in found), key=lambda e: (e.line == 0, e.line)
-    )
-    return errors[0] if len(errors) == 1 else InputErrors(errors)
+        raise together(places, explain(error, Scenario)) from None

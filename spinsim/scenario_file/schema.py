@@ -6,9 +6,10 @@ devices, shapes, files), and how numbers stand to each other (``min`` below ``ma
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from spinsim.scenario import KvSpec, LogisticAcceptance, SamplingSpec, Scenario
+from spinsim.scenario import Columns, KvSpec, LogisticAcceptance, SamplingSpec, Scenario, Source
 
 Schema = dict[str, Any]
 TOKENS = ("prompt_tokens", "output_tokens")  # distributions of whole numbers
@@ -47,7 +48,8 @@ def _close(part: Any) -> None:
 def _constrain(definitions: dict[str, Schema]) -> None:
     """What :mod:`spinsim.scenario_file.checks` asks of single sections."""
     from spinsim.costs.sheets.hardware import hardware_names
-    from spinsim.scenario_file.checks import RESERVED, TIMED_FORMATS
+    from spinsim.costs.sheets.own_hardware import NEEDED
+    from spinsim.scenario_file.checks import OWN_FORMATS, RESERVED, TIMED_FORMATS
 
     definitions["Fixed"]["required"] = ["distribution", "value"]
     workload = definitions["WorkloadSpec"]
@@ -56,7 +58,14 @@ def _constrain(definitions: dict[str, Schema]) -> None:
     sizes = ("requests", *TOKENS)
     alone = {"required": [*sizes], "properties": {name: {"not": {"type": "null"}} for name in sizes}}
     read = {"required": ["source"], "properties": {"source": {"type": "object"}}}
-    timed = {"properties": {"source": {"properties": {"format": {"enum": list(TIMED_FORMATS)}}}}}
+    own = {"enum": list(OWN_FORMATS)}
+    mapped = {"columns": {"anyOf": [{"type": "null"}, _given(["arrival"])]}}
+    recorded = [{"format": {"enum": list(TIMED_FORMATS)}}, {"format": own, **mapped}]
+    timed = {"properties": {"source": {"anyOf": [{"properties": one} for one in recorded]}}}
+    _only_with(definitions["Source"], "columns", Source, {"format": own})
+    columns = definitions["Columns"]
+    columns["anyOf"] = [_given(["prompt"]), _given(["text"])]
+    _only_with(columns, "arrival_unit", Columns, {"arrival": {"type": "string"}})
     workload["anyOf"] = [alone, read]
     workload.update(
         _when({"arrivals": {"properties": {"process": {"const": "replay"}}}}, {"allOf": [read, timed]})
@@ -65,7 +74,15 @@ def _constrain(definitions: dict[str, Schema]) -> None:
         {"required": [name], "properties": {name: {"type": "number"}}} for name in ("ttft_s", "tpot_s")
     ]
     names = hardware_names()
-    definitions["DeviceSpec"]["properties"]["hardware"]["enum"] = [*names, *(name.upper() for name in names)]
+    shipped = {"enum": [*names, *(name.upper() for name in names)]}
+    ending = r"\.(yaml|yml|json|YAML|YML|JSON)$"
+    sheet_file = {"type": "string", "pattern": ending, "description": "The path of a hardware sheet."}
+    hardware = definitions["DeviceSpec"]["properties"]["hardware"]
+    hardware["anyOf"] = [shipped, sheet_file, *(part for part in hardware["anyOf"] if "$ref" in part)]
+    sheet = definitions["HardwareSheet"]
+    sheet["properties"]["base"]["enum"] = [*shipped["enum"], None]
+    sheet["anyOf"] = [_given(["base"]), _given(NEEDED)]
+    definitions["Flops"]["anyOf"] = [_given([dtype]) for dtype in definitions["Flops"]["properties"]]
     definitions["PlacementSpec"]["properties"]["target"]["uniqueItems"] = True
     drafts = definitions["ModelsSpec"]["properties"]["drafts"]
     drafts["propertyNames"] = {"not": {"enum": list(RESERVED)}}
@@ -103,6 +120,11 @@ def _renamed(part: Any) -> Any:
     if isinstance(part, list):
         return [_renamed(inner) for inner in part]
     return f"{part}Tokens" if isinstance(part, str) and part.startswith("#/$defs/") else part
+
+
+def _given(keys: Iterable[str]) -> Schema:
+    """That all of ``keys`` have a value."""
+    return {"required": list(keys), "properties": {key: {"not": {"type": "null"}} for key in keys}}
 
 
 def _when(properties: Schema, then: Schema) -> Schema:

@@ -8,10 +8,11 @@ import simpy
 
 from spinsim.acceptance import verdicts
 from spinsim.acceptance.field import AcceptanceField
-from spinsim.costs.base import KINDS, LABELS, Predictor
+from spinsim.costs.base import LABELS, Predictor
 from spinsim.costs.contention import Demand, Law
 from spinsim.engine.world import NS, Lane
 from spinsim.operations import (
+    KINDS,
     CatchUp,
     CatchUpOutcome,
     Operation,

@@ -41,13 +41,13 @@ class CapacityPlan:
     """
 
     scenario: Path
-    attainment: float = 0.9
-    overrides: tuple[str, ...] = ()
-    duration_s: float | None = None
-    tolerance: float = 0.05
-    seeds: int = 4
-    seed: int | None = None
-    plugins: tuple[str, ...] = ()
+    attainment: float
+    overrides: tuple[str, ...]
+    duration_s: float | None
+    tolerance: float
+    seeds: int
+    seed: int | None
+    plugins: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,12 @@ from spinsim.lab.statistics import (
     relative_difference,
     verdict,
 )
-from spinsim.results.expected_metrics import check_metrics
+from spinsim.results.expected_metrics import check_metrics, optional_sections
 from spinsim.results.metrics import Metric, usual_metrics, value
 from spinsim.scenario_file import LoadedScenario, load
 from spinsim.scenario_file.variants import policy_overrides, said_by, seeds_from
 
 CONFIDENCE = 0.95
-SEEDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ def compare(
     given: Sequence[Alternative],
     lab: Lab,
     *,
-    seeds: int = SEEDS,
+    seeds: int,
     seed: int | None = None,
     metrics: Sequence[str] = (),
     baseline: str | None = None,
@@ -140,7 +139,7 @@ def compare(
     scenarios = [one.scenario for one in loaded]
     first = scenarios[0].seed if seed is None else seed
     wanted = check_metrics(metrics, scenarios, "--metric")
-    wanted = wanted or usual_metrics(all(scenario.slo is not None for scenario in scenarios))
+    wanted = wanted or usual_metrics(set.intersection(*map(optional_sections, scenarios)))
     numbers = seeds_from(first, seeds)
     cells = [
         Planned(

@@ -16,7 +16,7 @@ from spinsim.lab.uncertainty import Uncertainty, profiled, stated
 from spinsim.results.metrics import metric, shown_in, value
 from spinsim.results.summary import summarise
 from spinsim.scenario import ProfileCosts, Scenario
-from spinsim.studies.simulate import simulate_scenario
+from spinsim.simulated.simulation import simulate_scenario
 from spinsim.workload.source import resolve
 
 Progress = Callable[[str, float, float], None]

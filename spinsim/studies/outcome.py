@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from math import isfinite
 from typing import Any
 
+from spinsim.files import write_atomically
 from spinsim.lab.rows import Row, failures, write_table
 from spinsim.lab.statistics import Interval
-from spinsim.lab.store import Store, write_atomically
+from spinsim.lab.store import Store
 from spinsim.studies.capacity import Capacity
 from spinsim.studies.compare import Comparison
 from spinsim.studies.sweep import Sweep
@@ -126,40 +127,32 @@ def _cells(rows: Sequence[Row]) -> Summary:
     return {"cells": len(rows), "failed": failures(rows)}
 
 
-def finish_comparison(store: Store, c: Comparison) -> Summary:
-    """Write a comparison's files; returns its summary."""
-    from spinsim.pages.comparison import comparison_report  # matplotlib: half a second
-
+def finish_comparison(store: Store, c: Comparison, report: Callable[[Comparison], str]) -> Summary:
+    """Write a comparison's files, ``report`` its page; returns its summary."""
     summary = comparison_summary(c)
-    return _write(store, "comparison", c.rows, summary, lambda: comparison_report(c))
+    return write_files(store, "comparison", c.rows, summary, lambda: report(c))
 
 
-def finish_sweep(store: Store, s: Sweep) -> Summary:
-    """Write a sweep's files; returns its summary."""
-    from spinsim.pages.sweep import sweep_report
-
-    return _write(store, "sweep", s.rows, sweep_summary(s), lambda: sweep_report(s))
+def finish_sweep(store: Store, s: Sweep, report: Callable[[Sweep], str]) -> Summary:
+    """Write a sweep's files, ``report`` its page; returns its summary."""
+    return write_files(store, "sweep", s.rows, sweep_summary(s), lambda: report(s))
 
 
-def finish_capacity(store: Store, c: Capacity) -> Summary:
-    """Write a capacity search's files; returns its summary."""
-    from spinsim.pages.search import capacity_report
-
-    return _write(store, "capacity", c.rows, capacity_summary(c), lambda: capacity_report(c))
+def finish_capacity(store: Store, c: Capacity, report: Callable[[Capacity], str]) -> Summary:
+    """Write a capacity search's files, ``report`` its page; returns its summary."""
+    return write_files(store, "capacity", c.rows, capacity_summary(c), lambda: report(c))
 
 
-def finish_tuning(store: Store, t: Tuning) -> Summary:
+def finish_tuning(store: Store, t: Tuning, report: Callable[[Tuning], str]) -> Summary:
     """Write a search's files, NAME.yaml for each winner among them; returns its summary."""
-    from spinsim.pages.search import tuning_report
-
     if store.folder is not None:
         for winner in t.winners:
             write_atomically(store.folder / f"{winner.name}.yaml", winner.yaml)
-    return _write(store, "trials", t.rows, tuning_summary(t), lambda: tuning_report(t))
+    return write_files(store, "trials", t.rows, tuning_summary(t), lambda: report(t))
 
 
-def _write(
-    store: Store, name: str, rows: Sequence[Row], summary: Summary, report: Callable[[], str]
+def write_files(
+    store: Store, name: str, rows: Sequence[Row], summary: Summary, report: Callable[[], str] | None
 ) -> Summary:
     """NAME.parquet, environment.json, report.html and, last, summary.json, where there is a folder."""
     if store.folder is not None:
@@ -167,7 +160,8 @@ def _write(
 
         write_table(store.folder / f"{name}.parquet", rows)
         write_atomically(store.folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
-        write_atomically(store.folder / "report.html", report())
+        if report is not None:
+            write_atomically(store.folder / "report.html", report())
         text = json.dumps(summary, indent=2, allow_nan=False)
         write_atomically(store.folder / "summary.json", text + "\n")
     return summary

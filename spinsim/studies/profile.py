@@ -114,7 +114,7 @@ def _require_named_hardware(scenario: Scenario) -> None:
 def default_path(scenario: Scenario) -> Path:
     """``profiles/NAME-HARDWARE.json``, with the number of devices where there are several."""
     used = {*scenario.placement.target, *scenario.placement.drafts.values()}
-    hardware = scenario.devices[scenario.placement.target[0]].hardware
+    hardware = scenario.devices[scenario.placement.target[0]].hardware_name
     several = f"-x{len(used)}" if len(used) > 1 else ""
     return Path("profiles") / f"{scenario.name}-{re.sub(r'[^a-zA-Z0-9]+', '-', hardware)}{several}.json"
 

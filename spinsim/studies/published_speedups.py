@@ -15,7 +15,7 @@ from typing import NamedTuple
 from spinsim.errors import InputError
 from spinsim.results.summary import summarise
 from spinsim.scenario_file import load
-from spinsim.studies.simulate import simulate_scenario
+from spinsim.simulated.simulation import simulate_scenario
 
 BATCHES = (1, 8, 32, 64, 128)
 LENGTHS = (1, 3, 5)

@@ -15,7 +15,7 @@ from spinsim.engine.world import NS
 from spinsim.results.columns import row_headers, view
 from spinsim.scenario_file import load
 from spinsim.scenario_file.variants import override
-from spinsim.studies.simulate import simulate_scenario
+from spinsim.simulated.simulation import simulate_scenario
 
 Floats = NDArray[np.float64]
 # Alone, a request's rounds are its own: no lane is shared, and the oracle is the shortest path.

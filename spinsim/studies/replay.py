@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from spinsim.costs.for_scenario import build_predictor
 from spinsim.engine.engine import Engine
 from spinsim.engine.inputs import EmptySchedule
+from spinsim.engine.processes import start
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
 from spinsim.live.field import replayed_future
@@ -76,7 +77,7 @@ def replay(folder: Path) -> Replayed:
         engine = Engine(world, workload, policies, engine_settings(scenario, layout, capacity), drafts)
     except ValueError as error:  # K/V memory that holds no request of the scenario
         return Replayed(len(log.kind), 0, 0, f"the run cannot begin: {error}")
-    engine.start()
+    start(engine)
     try:
         world.env.run(until=engine.done)
     except EmptySchedule:

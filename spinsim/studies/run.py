@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from spinsim.costs.for_scenario import build_predictor
 from spinsim.engine.engine import Engine
 from spinsim.engine.inputs import InputLog
 from spinsim.engine.kv import kv_pools
+from spinsim.engine.processes import start
 from spinsim.engine.records import Records
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.field import GivenAcceptance, given_acceptance, known_future
@@ -92,7 +94,7 @@ def run_scenario(
 
     drafts = tuple(scenario.models.drafts)
     engine = Engine(world, prompted.workload, policies, settings, drafts, ended=report, pools=pools)
-    engine.start()
+    start(engine)
     error: BaseException | None = None
     records = engine.records
     with quiet():
@@ -117,11 +119,17 @@ def run_scenario(
     return Ran(records, prompted.workload, world.env.log, outputs, held, error, given)
 
 
-def run(loaded: LoadedScenario, out: Path | None, progress: Progress | None = None) -> Summary:
+def run(
+    loaded: LoadedScenario,
+    out: Path | None,
+    progress: Progress | None = None,
+    *,
+    report: Callable[[Path], object] | None = None,
+) -> Summary:
     """Load the models, serve the workload, write the results folder; returns the summary.
 
-    Raises InputError before anything runs for what cannot be run, and LaneError after the
-    partial results are written when a worker failed.
+    ``report`` writes report.html into the folder that it is given. Raises InputError before anything
+    runs for what cannot be run, and LaneError after the partial results are written when a worker failed.
     """
     scenario = loaded.scenario
     predictor = build_predictor(trusting(scenario), loaded.base_dir)
@@ -150,6 +158,7 @@ def run(loaded: LoadedScenario, out: Path | None, progress: Progress | None = No
         log=ran.log,
         notes=notes,
         extras={"regret.json": curves} if curves else None,
+        report=report,
     )
     if ran.error is not None and not isinstance(ran.error, KeyboardInterrupt):
         raise ran.error

@@ -2,117 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from spinsim.acceptance.field import AcceptanceField
-from spinsim.acceptance.for_scenario import build_field
-from spinsim.costs.base import LABELS, Predictor
-from spinsim.costs.for_scenario import build_predictor
-from spinsim.costs.memory import kv_capacity
-from spinsim.engine.engine import Engine
-from spinsim.engine.records import Records
-from spinsim.errors import InputError
 from spinsim.results.hindsight import hindsight
 from spinsim.results.publish import Progress, Summary, publish
 from spinsim.scenario import Scenario
 from spinsim.scenario_file import LoadedScenario
-from spinsim.serving import engine_settings, lay_out, policies_for
-from spinsim.simulated.noise import noise_of
-from spinsim.simulated.world import SimulatedWorld
-from spinsim.workload.for_scenario import build_workload
-from spinsim.workload.request import Workload
-
-REPORT_EVERY = 64  # ended requests between two progress reports
-
-
-@dataclass(frozen=True)
-class Simulated:
-    """A finished simulation."""
-
-    records: Records
-    workload: Workload
-    field: AcceptanceField
-    predictor: Predictor
-
-    @property
-    def acceptance_source(self) -> str:
-        """Where acceptances came from."""
-        return self.field.source
-
-
-def simulate_scenario(
-    scenario: Scenario,
-    base_dir: Path,
-    progress: Progress | None = None,
-    *,
-    workload: Workload | None = None,
-    predictor: Predictor | None = None,
-    noise_seed: int | None = None,
-) -> Simulated:
-    """Run a scenario through the engine in predicted time.
-
-    ``workload`` and ``predictor`` replace the scenario's, for repeated runs and for those of another
-    world; ``noise_seed`` draws other noise, and other text, over the same seed. Raises InputError for what
-    the scenario asks and cannot have. An interruption (Ctrl-C) ends the run early: the records say so and
-    keep what there is.
-    """
-    workload = workload or build_workload(scenario, base_dir)
-    predictor = predictor or build_predictor(scenario, base_dir)
-    noise_seed = scenario.seed if noise_seed is None else noise_seed
-    field = build_field(scenario, workload, base_dir, noise_seed=noise_seed)
-    layout = lay_out(scenario)
-    policies = policies_for(scenario, layout, predictor, base_dir, future=field, workload=workload)
-    world = SimulatedWorld(
-        layout.lanes,
-        predictor,
-        field,
-        remote=layout.remote,
-        noise=noise_of(scenario.noise, noise_seed),
-        score_catch_ups=policies.selector.full_information,
-    )
-    capacity = kv_capacity(scenario, base_dir)
-    settings = engine_settings(scenario, layout, capacity)
-    total = len(workload.requests)
-
-    def report(ended: int) -> None:
-        if progress is not None and (ended % REPORT_EVERY == 0 or ended == total):
-            progress("simulate", ended, total)
-
-    engine = Engine(world, workload, policies, settings, tuple(scenario.models.drafts), ended=report)
-    engine.start()
-    try:
-        world.env.run(until=engine.done)
-    except KeyboardInterrupt:
-        engine.records.interrupted = "interrupted"
-        engine.records.ended_ns = int(world.env.now)
-    except OverflowError as error:  # of a time in nanoseconds, which tables keep in 64 bits
-        raise InputError(
-            f"the run lasts beyond what a clock of nanoseconds can show ({error}); shorter times, or faster "
-            "hardware",
-            key="costs",
-        ) from error
-    records = engine.records
-    records.label_s = dict(zip(LABELS, world.label_s, strict=True))
-    records.orchestrator_s = world.orchestrator_s
-    records.idle_caused_s = records.idle_caused_ns() * 1e-9
-    records.kv_capacity_tokens = capacity
-    return Simulated(records, workload, field, predictor)
+from spinsim.serving import lay_out
+from spinsim.simulated.simulation import Simulated, simulate_scenario
+from spinsim.studies.intervals import intervals_of
 
 
 def simulate(
-    loaded: LoadedScenario, out: Path | None, progress: Progress | None = None, *, intervals: int = 0
+    loaded: LoadedScenario,
+    out: Path | None,
+    progress: Progress | None = None,
+    *,
+    intervals: int = 0,
+    report: Callable[[Path], object] | None = None,
 ) -> Summary:
     """Simulate a loaded scenario and, with ``out``, write its results folder; returns the summary.
 
     ``intervals``: so many further runs, with other seeds and other noise, for the summary's intervals.
+    ``report`` writes report.html into the folder that it is given.
     """
-    return simulate_and_publish(loaded, out, progress, intervals=intervals)[1]
+    return simulate_and_publish(loaded, out, progress, intervals=intervals, report=report)[1]
 
 
 def simulate_and_publish(
-    loaded: LoadedScenario, out: Path | None, progress: Progress | None = None, *, intervals: int = 0
+    loaded: LoadedScenario,
+    out: Path | None,
+    progress: Progress | None = None,
+    *,
+    intervals: int = 0,
+    report: Callable[[Path], object] | None = None,
 ) -> tuple[Simulated, Summary]:
     """:func:`simulate`, with the records that its tables are made of."""
     scenario = loaded.scenario
@@ -123,8 +48,6 @@ def simulate_and_publish(
         notes["regret"], curves = _in_hindsight(scenario, simulated)
         extras = {"regret.json": curves} if curves else {}
     if intervals and not simulated.records.interrupted:
-        from spinsim.studies.intervals import intervals_of
-
         notes["intervals"] = intervals_of(scenario, loaded.base_dir, intervals, progress)
     summary = publish(
         loaded,
@@ -136,6 +59,7 @@ def simulate_and_publish(
         progress=progress,
         notes=notes,
         extras=extras,
+        report=report,
     )
     return simulated, summary
 

@@ -13,7 +13,7 @@ from spinsim.errors import InputError
 from spinsim.lab.cell import check_files
 from spinsim.lab.evaluate import Lab
 from spinsim.lab.rows import Planned, Row, planned_cell, rows_of
-from spinsim.results.expected_metrics import check_metrics, kind
+from spinsim.results.expected_metrics import check_metrics, kind, optional_sections
 from spinsim.results.metrics import Metric, usual_metrics
 from spinsim.scenario import Scenario, Section
 from spinsim.scenario.messages import explain
@@ -128,7 +128,7 @@ def sweep(wanted: SweepPlan, lab: Lab) -> Sweep:
     """
     cells, scenarios = _planned(wanted, files=True)
     metrics = check_metrics(wanted.metrics, scenarios, "--metric", everywhere=False)
-    metrics = metrics or usual_metrics(any(scenario.slo is not None for scenario in scenarios))
+    metrics = metrics or usual_metrics(set().union(*map(optional_sections, scenarios)))
     lab.store.write_manifest(
         "sweep",
         {

@@ -26,7 +26,8 @@ def arrival_times(
         if recorded is None:
             raise InputError(
                 "the source records no arrival times to replay; a source with timestamps (azure, mooncake, "
-                "burstgpt), or another process: poisson, gamma, closed, at_once",
+                "burstgpt, or csv and jsonl with a column for arrival), or another process: poisson, gamma, "
+                "closed, at_once",
                 key="workload.arrivals.process",
             )
         return _reachable(recorded / arrivals.rate_scale, "rate_scale")

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from spinsim.errors import InputError
+from spinsim.files import DAMAGED
 from spinsim.scenario import MOST_REQUESTS, Source
-from spinsim.text_files import DAMAGED
-from spinsim.workload.formats import READERS
+from spinsim.workload.formats import reader_of
 from spinsim.workload.formats.row import Row
 from spinsim.workload.request import MalformedRow
 
@@ -60,7 +60,7 @@ def load_rows(source: Source, base_dir: Path) -> Rows:
         InputError: no such file, not a file of this format, no row in the slice.
     """
     path = resolve(source.path, base_dir, "workload.source.path")
-    reader = READERS[source.format]
+    reader = reader_of(source)
     if source.start_s is not None and source.end_s is not None and source.end_s <= source.start_s:
         raise InputError(
             f"end_s {source.end_s:g} is not after start_s {source.start_s:g}; end_s > start_s",

@@ -1,81 +1,39 @@
-"""The API has what the command line has: a function for every command, a parameter for every option."""
+"""The API is whole: exported, typed, light to import, and on the command line."""
 
 from __future__ import annotations
 
 import inspect
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass
 from typing import Any
 
 import pytest
-import typer
 
 from spinsim import api
-from spinsim.cli import app
-
-SHOWN = {"json", "as_json", "quiet", "help", "version"}  # how a result is printed
-NAMES = {"set_": "set", "range_": "ranges", "plugin": "plugins", "metric": "metrics", "policy": "policies",
-         "objective": "objectives", "duration": "duration_s"}  # fmt: skip
-# options that choose between two functions
-CHOICES = {("profile", "again"): "profile_again", ("validate", "again"): "validate_again"}
-FUNCTIONS = {"models list": "models.members"}
+from spinsim.cli import program
+from spinsim.cli.signatures import parameters
 
 
-def commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every command of the program by its full name."""
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from commands(command, f"{prefix}{name} ")
-        else:
-            yield f"{prefix}{name}", command
+def functions() -> dict[str, Any]:
+    """Every function of the API by its name below ``spinsim.api``."""
+    found = {name: getattr(api, name) for name in api.__all__}
+    found |= {f"models.{name}": each for name, each in vars(api.models).items() if not name.startswith("_")}
+    return {
+        name: each
+        for name, each in found.items()
+        if inspect.isfunction(each) and each.__module__.startswith("spinsim.api.")
+    }
 
 
-COMMANDS = dict(commands(typer.main.get_command(app)))
-
-
-def function(name: str) -> Callable[..., Any]:
-    """The API's counterpart of a command."""
-    here: Any = api
-    for part in FUNCTIONS.get(name, name.replace(" ", ".")).split("."):
-        here = getattr(here, part)
-    assert callable(here)
-    return here
-
-
-def parameters(called: Callable[..., Any]) -> dict[str, Any]:
-    """Names and defaults, those of ``**where`` included."""
-    found = {name: each.default for name, each in inspect.signature(called).parameters.items()}
-    if "where" in found:
-        del found["where"]
-        found |= dict.fromkeys(api.Where.__annotations__)
-    return found
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_a_function_and_every_option_a_parameter(name: str) -> None:
-    called = function(name)
-    assert called.__doc__
-    known = parameters(called)
-    for param in COMMANDS[name].params:
-        if param.name in SHOWN:
-            continue
-        if (name, param.name) in CHOICES:
-            other = function(CHOICES[name, param.name])
-            known |= parameters(other)
-            continue
-        said = NAMES.get(param.name, param.name)
-        assert said in known, f"spinsim {name} has --{param.name}, api.{name} has not"
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_defaults_are_the_same(name: str) -> None:
-    known = parameters(function(name))
-    for param in COMMANDS[name].params:
-        default = known.get(NAMES.get(param.name, param.name), inspect.Parameter.empty)
-        if isinstance(default, bool | int | float) and isinstance(param.default, bool | int | float):
-            assert default == param.default, param.name
+def test_every_function_with_options_is_a_command() -> None:
+    commands = [*program.COMMANDS, *program.FAMILY]
+    called = {command.function for command in commands}
+    called |= {command.again.function for command in commands if command.again}
+    for name, function in functions().items():
+        if parameters(function):
+            assert name in called, f"api.{name} has options and is no command"
+            assert function.__doc__
 
 
 def test_what_is_exported_exists_and_is_typed() -> None:

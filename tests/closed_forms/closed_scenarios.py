@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spinsim.scenario import Scenario
-from spinsim.studies.simulate import Simulated, simulate_scenario
+from spinsim.simulated.simulation import Simulated, simulate_scenario
 
 VERIFY_S = 0.010
 

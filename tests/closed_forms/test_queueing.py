@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from spinsim.studies.simulate import Simulated
+from spinsim.simulated.simulation import Simulated
 from tests.closed_forms.closed_scenarios import VERIFY_S, run, scenario
 
 PREFILL_S = 0.004

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from spinsim.costs.base import CONSTANT, Packing
+from spinsim.costs.base import CONSTANT
 from spinsim.costs.for_scenario import build_predictor
 from spinsim.errors import InputError
+from spinsim.operations import Packing
 from tests.costs.cost_cases import scenario_of
 
 PACKING = Packing("ragged", 8, 0, 40, 4000, 40, 4000)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spinsim.costs.base import INTERPOLATED, MEASURED, ROOFLINE, Packing, Predictor
+from spinsim.costs.base import INTERPOLATED, MEASURED, ROOFLINE, Predictor
 from spinsim.costs.buckets import PROMPT_TOKENS, bucket_rows
 from spinsim.costs.for_scenario import build_predictor
 from spinsim.costs.profiled.executed import PassShape, pass_shape
@@ -23,6 +23,7 @@ from spinsim.costs.profiled.predictors import Curve, ProfilePredictor, fit_opera
 from spinsim.costs.profiled.profile import SCHEMA, Point, Profile, read_profile, write_profile
 from spinsim.costs.sheets.shapes import shape_of
 from spinsim.errors import InputError
+from spinsim.operations import Packing
 from tests.costs.cost_cases import DRAFT, TARGET, Truth, scenario_of, synthetic_profile
 
 NOISE = 0.01

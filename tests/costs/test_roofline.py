@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spinsim.costs.base import ROOFLINE, Packing
+from spinsim.costs.base import ROOFLINE
 from spinsim.costs.buckets import PROMPT_TOKENS, active_rows, bucket_rows
 from spinsim.costs.links import Link, link_between
 from spinsim.costs.operators import PassCosts, all_reduce_s
@@ -16,6 +16,7 @@ from spinsim.costs.roofline import RooflinePredictor
 from spinsim.costs.sheets.hardware import hardware_names, hardware_of, sheet_of_device
 from spinsim.costs.sheets.shapes import shape_of
 from spinsim.errors import InputError
+from spinsim.operations import Packing
 
 H200 = hardware_of("h200")
 TARGET = PassCosts(shape_of("llama-7b"), "bf16", H200)

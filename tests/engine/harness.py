@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from spinsim.costs.constant import ConstantPredictor
 from spinsim.engine.engine import Engine
+from spinsim.engine.processes import start
 from spinsim.engine.records import Records
 from spinsim.engine.settings import EngineSettings
 from spinsim.engine.world import Lane
@@ -157,7 +158,7 @@ def build(deployment: Deployment) -> Finished:
 
 def run(deployment: Deployment) -> Finished:
     finished = build(deployment)
-    finished.engine.start()
+    start(finished.engine)
     finished.world.env.run(until=finished.engine.done)
     finished.world.env.run()  # whatever is still in flight
     return finished

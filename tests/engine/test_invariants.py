@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinsim.engine.kv import KvPool, kv_pools
+from spinsim.engine.processes import start
 from spinsim.engine.records import CANCELLED, COMPLETED, REJECTED
 from spinsim.scenario import KvSpec
 from tests.engine.harness import Deployment, Finished, build, policies, requests, run
@@ -193,7 +194,7 @@ def test_micro_batches_without_memory_do_not_wake_each_other_for_ever() -> None:
         ),
     )
     done = build(deployment)
-    done.engine.start()
+    start(done.engine)
     for _ in range(100_000):  # a live-lock would never end, a test must
         if done.engine.done.triggered:
             break

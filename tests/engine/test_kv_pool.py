@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from spinsim.engine.kv import KvPool
+from spinsim.engine.processes import start
 from spinsim.engine.records import COMPLETED
 from tests.engine.harness import Deployment, build, policies, requests
 
@@ -107,7 +108,7 @@ def test_five_hundred_long_requests_with_little_memory_lose_nothing() -> None:
         ),
     )
     done = build(deployment)
-    done.engine.start()
+    start(done.engine)
     done.world.env.run(until=done.engine.done)
     done.world.env.run()
     found = done.records.requests.values()
@@ -131,7 +132,7 @@ def test_drafts_never_hold_more_slots_than_there_are(reserve: str) -> None:
     )
     done = build(deployment)
     engine = done.engine
-    engine.start()
+    start(engine)
     most = 0
     while not engine.done.triggered:
         done.world.env.step()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from spinsim.cli.models import app
+from spinsim.cli.program import family as app
 
 run = CliRunner().invoke
 

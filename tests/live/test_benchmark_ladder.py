@@ -14,7 +14,7 @@ from benchmarks.ladder import Budget, climb, ratios
 from benchmarks.ladder_steps import BEST, NAMES, VANILLA
 from benchmarks.ledger import Ledger
 from spinsim.scenario_file import load
-from spinsim.studies.simulate import simulate_scenario
+from spinsim.simulated.simulation import simulate_scenario
 from tests.live.test_run import scenario_file
 
 torch.set_num_threads(1)  # tiny matrices: a second thread only waits

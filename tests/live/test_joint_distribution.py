@@ -16,6 +16,7 @@ from scipy import stats
 
 from spinsim.costs.constant import ConstantPredictor
 from spinsim.engine.engine import Engine
+from spinsim.engine.processes import start
 from spinsim.engine.records import Records
 from spinsim.engine.settings import EngineSettings
 from spinsim.engine.world import Lane
@@ -23,7 +24,8 @@ from spinsim.policies.base import PolicyContext
 from spinsim.policies.build import build_policies
 from spinsim.runner.acceptance_rule import distribution
 from spinsim.runner.eager import ModelRunner, Verified
-from spinsim.runner.loading import LoadedModel, random_model
+from spinsim.runner.loaded_model import LoadedModel
+from spinsim.runner.loading import random_model
 from spinsim.runner.sampling import Sampling
 from spinsim.scenario import PoliciesSpec
 from spinsim.workload.request import Request, Workload
@@ -197,7 +199,7 @@ def serve(
         for i in range(requests)
     )
     engine = Engine(world, Workload(everyone, BATCH), build_policies(spec, context), settings, NAMES)
-    engine.start()
+    start(engine)
     world.env.run(until=engine.done)
     return Served([speakers.outputs[i][:OUTPUTS] for i in range(requests)], engine.records)
 

@@ -51,7 +51,11 @@ TRACE = {
     "arrivals": {"process": "replay", "rate_scale": 2},
 }
 CASES: dict[str, dict[str, Any]] = {
-    "lengths": {"metrics": {"warmup_s": 0.001}, "slo": {"ttft_s": 9, "tpot_s": 9}},
+    "lengths": {
+        "metrics": {"warmup_s": 0.001},
+        "slo": {"ttft_s": 9, "tpot_s": 9},
+        "devices": {"cpu": {"hardware": {"base": "cpu", "tflops": {"fp32": 0.1}}, "price_per_hour": 2}},
+    },
     "text": {
         "workload": TEXT,
         "costs": {"model": "constant", "verify_s": 1e-3},
@@ -67,6 +71,7 @@ CASES: dict[str, dict[str, Any]] = {
         "workload": TRACE,
         "costs": {"model": "linear", "target": {"base_s": 1e-3}, "drafts": {"d": {"base_s": 1e-4}}},
         "policies": {"length": {"name": "goodput"}},  # one that asks what a pass costs
+        "devices": {"cpu": {"hardware": {"base": "cpu", "price_per_hour": 2}}},
     },
     "family": {
         "models": {
@@ -86,6 +91,17 @@ CASES: dict[str, dict[str, Any]] = {
         },
         "noise": {"other_text": 0.01},
     },
+    "own": {
+        "workload": {
+            "source": {
+                "format": "csv",
+                "path": "own.csv",
+                "columns": {"arrival": "at", "arrival_unit": "ms", "prompt": "in", "output": "out"}
+                | {"text": "asked", "domain": "kind", "id": "name"},
+            },
+            "arrivals": {"process": "replay"},
+        },
+    },
     "recorded": {
         "workload": TEXT | {"arrivals": {"process": "closed", "concurrency": 2}},
         "sampling": {"temperature": 0.8, "top_p": 0.9},
@@ -101,6 +117,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("target", "draft"):
         save_checkpoint(made / name)
     (made / "azure.csv").write_text(AZURE)
+    (made / "own.csv").write_text("at,in,out,asked,kind,name\n0,2,3,ab,x,one\n5,3,4,abc,y,two\n")
     (made / "prompts.csv").write_text("prompt\nwhat is a queue?\nb\nlist words that rhyme with pair\n")
     sampled = {key: CASES["recorded"][key] for key in ("workload", "sampling")}
     trace(load(written(made, **sampled)), made / "recorded.npz")

@@ -18,6 +18,8 @@ from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.executor import TorchExecutor
 from spinsim.live.field import repeated_acceptance
 from spinsim.operations import Verify
+from spinsim.pages.run import write_report
+from spinsim.pages.validation import validation_report
 from spinsim.recording import load_trace
 from spinsim.scenario_file import LoadedScenario
 from spinsim.studies.replay import replay
@@ -162,14 +164,14 @@ def test_a_replay_gives_the_decisions(folder: Path, tmp_path: Path, selector: st
     assert summary["acceptance"] == {"source": "trace", "decided_by": "field"}
     assert summary["not_read"] == {}
     assert summary["regret"]["known"]
-    assert "recorded acceptance, given to real kernels" in (tmp_path / "out" / "report.html").read_text()
+    assert "recorded acceptance, given to real kernels" in write_report(tmp_path / "out").read_text()
     assert pq.read_table(tmp_path / "out" / "decisions.parquet").num_rows > 0
 
 
 def test_models_are_said_to_decide_where_they_do(folder: Path, tmp_path: Path) -> None:
     summary = run(scenario(folder, "models"), tmp_path / "out")
     assert summary["acceptance"] == {"source": "models", "decided_by": "models"}
-    assert "acceptance by the models themselves" in (tmp_path / "out" / "report.html").read_text()
+    assert "acceptance by the models themselves" in write_report(tmp_path / "out").read_text()
 
 
 def test_the_terminal_says_that_acceptance_was_given(folder: Path, tmp_path: Path) -> None:
@@ -189,7 +191,7 @@ def test_a_validation_gives_both_worlds_the_same_acceptance(
     done = validate(plan([loaded.path], [], [], None), tmp_path / "out", Options(repetitions=1, intervals=0))
     assert done["acceptance"] == "field"
     assert done["identical_requests"] == 1
-    assert "acceptance was given" in (tmp_path / "out" / "report.html").read_text().lower()
+    assert "acceptance was given" in validation_report(done).lower()
     assert not list((tmp_path / "out").glob("trace-*.npz"))  # nothing had to be recorded
 
 

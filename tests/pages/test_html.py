@@ -128,7 +128,15 @@ def test_text_of_the_scenario_cannot_become_markup(
     renamed = Scenario.model_validate(spec)
     summary = summarise(records, renamed, mode="simulated", acceptance_source="synthetic")
     out = tmp_path / "run"
-    write_results(out, records, renamed, summary, resolved_yaml=yaml.safe_dump(spec), mode="simulated")
+    write_results(
+        out,
+        records,
+        renamed,
+        summary,
+        resolved_yaml=yaml.safe_dump(spec),
+        mode="simulated",
+        report=write_report,
+    )
     html = (out / "report.html").read_text(encoding="utf-8")
     assert "<script" not in html
     checked(html)
@@ -156,7 +164,15 @@ def test_a_report_of_little(
         spec["models"]["drafts"], spec["placement"]["drafts"] = {}, {}
     summary = summarise(records, scenario, mode="simulated", acceptance_source="synthetic")
     out = tmp_path / "run"
-    write_results(out, records, scenario, summary, resolved_yaml=yaml.safe_dump(spec), mode="simulated")
+    write_results(
+        out,
+        records,
+        scenario,
+        summary,
+        resolved_yaml=yaml.safe_dump(spec),
+        mode="simulated",
+        report=write_report,
+    )
     html = (out / "report.html").read_text(encoding="utf-8")
     checked(html)
     assert "nan" not in html.lower()

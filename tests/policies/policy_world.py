@@ -6,9 +6,10 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from spinsim.costs.base import CONSTANT, Estimate, Packing
+from spinsim.costs.base import CONSTANT, Estimate
 from spinsim.costs.contention import Contention, Factors
-from spinsim.policies.base import NO_DRAFT, Feedback, PolicyContext, RequestView, Selector
+from spinsim.operations import Packing
+from spinsim.policies.base import NO_DRAFT, CyclePlan, Feedback, PolicyContext, RequestView, Selector
 from spinsim.policies.build import build_policies
 from spinsim.scenario import PoliciesSpec, PolicyChoice
 
@@ -99,6 +100,7 @@ def context(drafts: int = 3, costs: LinearCosts | None = None, **changes: object
         batch_limit=32,
         seed=0,
         predictor=costs or LinearCosts(),
+        plan=CyclePlan(),
     )
     return replace(base, **changes)  # type: ignore[arg-type]
 

@@ -10,7 +10,7 @@ import pytest
 
 from spinsim.scenario import Scenario
 from spinsim.scenario_file import load
-from spinsim.studies.simulate import simulate_scenario
+from spinsim.simulated.simulation import simulate_scenario
 
 PAPER = Path(__file__).parents[2] / "scenarios" / "spin-paper" / "spin.yaml"
 COUNTS = {"distribution": "lognormal", "median": 128, "sigma": 0.6, "min": 16, "max": 512}

@@ -73,7 +73,7 @@ def test_every_row_of_the_design_is_there() -> None:
         ({"selector": {"name": "oracle"}, "switching": "overlapped"}, "policies.switching", "to blocking"),
         ({"pipeline": {"name": "fixed", "micro_batches": 0}}, "policies.pipeline.micro_batches", "greater"),
         ({"packing": {"name": "tight"}}, "policies.packing.name", "decomposed, padded, ragged"),
-        ({"composition": {"name": "x"}}, "policies.composition.name", "balanced, grouped, round_robin"),
+        ({"composition": {"name": "x"}}, "policies.composition.name", "balanced, grouped, planned, round"),
         ({"admission": {"name": "x"}}, "policies.admission.name", "fcfs, shortest_prompt"),
     ],
 )  # fmt: skip
@@ -177,7 +177,8 @@ def test_policies_cannot_see_output_lengths() -> None:
     seen = {}
     for kind, name in every():
         cls = KINDS[kind].get(name)
-        spec = PoliciesSpec(**{kind: PolicyChoice(name=name)})
+        maker = {"selector": PolicyChoice(name="planned" if name == "planned" else "fixed")}
+        spec = PoliciesSpec(**{**maker, kind: PolicyChoice(name=name)})
         if name == "none":
             continue
         policies = build_policies(spec, context(future=field, outputs=[10]))
@@ -186,7 +187,10 @@ def test_policies_cannot_see_output_lengths() -> None:
         inner = [getattr(v, "future", None) for v in vars(policy).values()]
         seen[kind, name] = bool(held) or any(value is not None for value in inner)
         assert seen[kind, name] == getattr(cls, "sees_future", False)
-    assert [key for key, sees in seen.items() if sees] == [("selector", "oracle")]
+    assert [key for key, sees in seen.items() if sees] == [
+        ("selector", "oracle"),
+        ("selector", "planned_oracle"),
+    ]
 
 
 def test_the_oracle_refuses_to_be_blind() -> None:

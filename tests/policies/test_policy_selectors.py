@@ -134,7 +134,9 @@ def test_same_inputs_same_decisions_within_capacity(name: str, capacity: int | N
             assert NO_DRAFT not in arms
         else:
             assert all(arms.count(draft) <= capacity for draft in range(4))
-            assert name in ("fixed", "oracle") or arms.count(NO_DRAFT) == 1  # 9 requests, 8 slots
+            # 9 requests, 8 slots; a plan may find that a further draft is not worth its time
+            chooses = name in ("fixed", "oracle", "planned", "planned_oracle")
+            assert chooses or arms.count(NO_DRAFT) == 1
 
 
 def test_random_choices_do_not_depend_on_the_batch() -> None:

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from spinsim.costs.base import CONSTANT, Estimate, Packing
+from spinsim.costs.base import CONSTANT, Estimate
 from spinsim.costs.constant import ConstantPredictor
+from spinsim.operations import Packing
 from spinsim.policies.build import KINDS
 from spinsim.results.hindsight import hindsight
 from spinsim.scenario import Scenario
-from spinsim.studies.simulate import simulate_scenario
+from spinsim.simulated.simulation import simulate_scenario
 from tests.policies.policy_world import context
 
 LIMIT, LENGTH, BATCH = 90, 6, 5  # no multiple of a bucket, and far below a typical context
@@ -92,6 +93,8 @@ CHOICES = [
 @pytest.mark.parametrize(("kind", "choice"), CHOICES, ids=lambda part: str(part))
 def test_a_run_within_tight_limits_asks_for_nothing_outside(kind: str, choice: dict[str, Any]) -> None:
     choices: dict[str, Any] = {"selector": {"name": "random"}, "length": {"name": "fixed"}, kind: choice}
+    if "planned" in choice["name"]:
+        choices["selector"] = {"name": choice["name"] if kind == "selector" else "planned"}
     if choices["length"]["name"] == "none":
         choices["selector"] = {"name": "fixed", "draft": "none"}
     given, strict = scenario(**choices), Strict()

@@ -46,9 +46,9 @@ from spinsim.profiling.session import Session
 from spinsim.profiling.sharing import beside_points, probes_of, shared_subsets
 from spinsim.profiling.timing import Effort, sampled, timing_of
 from spinsim.profiling.workplace import Workplace
+from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies import profile as experiment
 from spinsim.studies.profile import profile
-from spinsim.studies.simulate import simulate_scenario
 from tests.validation.tiny_models import tiny_scenario
 
 TINY = Effort(seconds=0.0, fewest=1, most=1, warm=0, passes=1)

@@ -11,6 +11,7 @@ import pytest
 
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
+from spinsim.pages.run import write_report
 from spinsim.results import folder as folder_module
 from spinsim.results.environment import command_line, environment
 from spinsim.results.folder import FILES, write_results
@@ -26,7 +27,14 @@ def write(
         records = make_records(0, requests=12)
         summary = summarise(records, scenario, mode="simulated", acceptance_source="synthetic")
         write_results(
-            out, records, scenario, summary, resolved_yaml=scenario_yaml, mode="simulated", **options
+            out,
+            records,
+            scenario,
+            summary,
+            resolved_yaml=scenario_yaml,
+            mode="simulated",
+            report=write_report,
+            **options,
         )
 
     return write_to
@@ -46,7 +54,9 @@ def test_same_input_same_bytes(
 ) -> None:
     again, records = tmp_path / "again", make_records()
     summary = summarise(records, scenario, mode="simulated", acceptance_source="synthetic")
-    write_results(again, records, scenario, summary, resolved_yaml=scenario_yaml, mode="simulated")
+    write_results(
+        again, records, scenario, summary, resolved_yaml=scenario_yaml, mode="simulated", report=write_report
+    )
     for name in FILES:
         if name != "environment.json":
             assert (results / name).read_bytes() == (again / name).read_bytes(), name

@@ -13,7 +13,7 @@ from spinsim.results.held_back import occupancy
 from spinsim.results.summary import summarise
 from spinsim.results.window import Window
 from spinsim.scenario import Scenario
-from spinsim.studies.simulate import simulate_scenario
+from spinsim.simulated.simulation import simulate_scenario
 
 NS = 1_000_000_000
 TWO = {"devices": {"gpu0": {"hardware": "h100"}, "gpu1": {"hardware": "h100"}}}

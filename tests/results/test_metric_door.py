@@ -102,7 +102,8 @@ def test_it_is_a_measure_of_a_validation(wasted: str, tmp_path: Path) -> None:
 
 
 def test_every_built_in_metric_is_in_a_summary(tmp_path: Path) -> None:
-    summary = api.simulate(write_scenario(tmp_path), set={"slo": {"ttft_s": 1.0}}).summary
+    priced = {f"devices.gpu{i}.price_per_hour": 2 for i in (0, 1)}
+    summary = api.simulate(write_scenario(tmp_path), set={"slo": {"ttft_s": 1.0}, **priced}).summary
     for name in names():
         here = summary
         for part in metric(name).path.split("."):

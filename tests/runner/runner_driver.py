@@ -10,7 +10,7 @@ from spinsim.runner.eager import ModelRunner, Part, combine
 from spinsim.runner.fused import LeanDecoder
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.kv import SlotCache
-from spinsim.runner.loading import LoadedModel
+from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.sampling import Sampling
 
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinsim.runner.kv import SlotCache
-from spinsim.runner.loading import LoadedModel, random_model
+from spinsim.runner.loaded_model import LoadedModel
+from spinsim.runner.loading import random_model
 from tests.runner.runner_configs import CONFIGS, VOCABULARY
 from tests.runner.runner_driver import runner_of
 

@@ -11,7 +11,8 @@ from spinsim.costs.buckets import PROMPT_TOKENS
 from spinsim.runner.eager import ModelRunner
 from spinsim.runner.graphs.prompts import PromptGraphs
 from spinsim.runner.graphs.runner import GraphedRunner
-from spinsim.runner.loading import LoadedModel, random_model
+from spinsim.runner.loaded_model import LoadedModel
+from spinsim.runner.loading import random_model
 from spinsim.runner.sampling import GREEDY, Sampling
 from tests.runner.runner_configs import CONFIGS, VOCABULARY
 from tests.runner.runner_driver import runner_of

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from spinsim.runner.eager import ModelRunner
-from spinsim.runner.loading import LoadedModel, random_model
+from spinsim.runner.loaded_model import LoadedModel
+from spinsim.runner.loading import random_model
 from tests.runner.runner_configs import CONFIGS
 from tests.runner.runner_driver import runner_of
 

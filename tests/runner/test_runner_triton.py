@@ -48,6 +48,10 @@ def test_attention(rows, heads, kind, piece, page):
     torch.testing.assert_close(got, torch_attention.attend_rows(query, batch, 0, 0.3), atol=1e-5, rtol=1e-4)
 
 
+def cut_rows_in_triton(kv_lens, cut):
+    return parts_in_triton.cut_rows(kv_lens, cut.width, cut.wave, parts.SHORTEST, parts.USUAL, parts.UNIT)
+
+
 def filled_cache(heads, page, tokens=80):
     """Four slots of random K and V, on pages in any order."""
     cache = SlotCache(1, 4, tokens, heads[1], heads[2], page_tokens=page, device=DEVICE)
@@ -67,7 +71,7 @@ def test_attention_over_rows_in_parts(lengths, page, extra):
     news = [min(3, length) for length in lengths]
     query = torch.randn(sum(news), heads[0], heads[2], device=DEVICE)
     batch, _ = build_batch(cache, Rows([3, 1, 0, 2], news, lengths), "ragged")
-    batch.pieces = parts_in_triton.cut_rows(batch.kv_lens, parts.Cut(4 + extra, 8))
+    batch.pieces = cut_rows_in_triton(batch.kv_lens, parts.Cut(4 + extra, 8))
     assert not batch.pieces.single
     got = triton_attention.attend_pieces(query, batch, 0, 0.3)
     torch.testing.assert_close(got, torch_attention.attend_rows(query, batch, 0, 0.3), atol=1e-5, rtol=1e-4)
@@ -80,7 +84,7 @@ def test_cut_rows(rows, most, extra, wave):
     source = np.random.default_rng(rows)
     kv_lens = torch.from_numpy(source.integers(0, most, rows)).int().to(DEVICE)
     cut = parts.Cut(rows + extra, wave)
-    mine, theirs = parts_in_triton.cut_rows(kv_lens, cut), parts.torch_cut_rows(kv_lens, cut)
+    mine, theirs = cut_rows_in_triton(kv_lens, cut), parts.torch_cut_rows(kv_lens, cut)
     for got, wanted in zip(mine[:4], theirs[:4], strict=True):
         assert got.dtype == wanted.dtype
         assert got.tolist() == wanted.tolist()

@@ -17,7 +17,7 @@ from spinsim.policies.build import KINDS
 from spinsim.results.summary import summarise
 from spinsim.scenario import MOST_REQUESTS, Scenario
 from spinsim.scenario_file import load
-from spinsim.studies.simulate import simulate_scenario
+from spinsim.simulated.simulation import simulate_scenario
 
 EXTREMES = (1e-300, 1e9, 9e99, 10**30)
 BASE: dict[str, Any] = {
@@ -88,6 +88,29 @@ VARIANTS: dict[str, dict[str, Any]] = {
             **LENGTHS,
         },
         "kv": {},
+    },
+    "own hardware": {
+        "devices": {
+            "gpu0": {
+                "hardware": {
+                    "name": "mine", "memory_gib": 80, "bandwidth_gb_per_s": 2000, "tflops": {"bf16": 300},
+                    "bandwidth_efficiency": 0.8, "compute_efficiency": 0.7, "launch_s": 1e-5,
+                    "graph_kernel_s": 1e-6, "graph_launch_s": 1e-5, "link_gb_per_s": 100,
+                    "link_latency_s": 1e-6, "copy_latency_s": 1e-5, "reserved_gib": 0.5,
+                },
+                "price_per_hour": 2.5,
+            }
+        },
+    },
+    "own traffic": {
+        "workload": {
+            "source": {
+                "format": "jsonl", "path": "source", "limit": 5,
+                "columns": {"arrival": "timestamp", "arrival_unit": "ms", "prompt": "input_length",
+                            "output": "output_length"},
+            },
+            "arrivals": {"process": "replay", "rate_scale": 1.0},
+        }
     },
     "a trace": {
         "workload": {

@@ -10,7 +10,7 @@ import pytest
 
 from spinsim.results.summary import summarise
 from spinsim.scenario_file import load
-from spinsim.studies.simulate import simulate_scenario
+from spinsim.simulated.simulation import simulate_scenario
 
 SCENARIO = Path(__file__).parents[2] / "scenarios" / "closed-form.yaml"
 

@@ -27,6 +27,11 @@ def test_policies_page_is_current() -> None:
     assert set(made.TITLES) == set(made.KINDS)
 
 
+def test_the_sample_of_traffic_is_what_its_script_draws() -> None:
+    made = script("sample_traffic")
+    assert made.FILE.read_text(encoding="utf-8") == made.sample(), "python docs/make/sample_traffic.py"
+
+
 def test_readme_shows_what_the_quickstart_prints() -> None:
     made = script("selector_tables")
     text = made.README.read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ from spinsim.errors import InputError
 from spinsim.family.family import MEMBERS
 from spinsim.results.summary import summarise
 from spinsim.scenario_file import load
-from spinsim.studies.simulate import simulate_scenario
+from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies.sweep import SweepPlan, planned, read_sweep
 from spinsim.studies.validation.plan import plan as validation_plan
 

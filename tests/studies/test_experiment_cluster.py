@@ -69,9 +69,15 @@ def test_a_node_that_dies_loses_nothing_and_changes_nothing(cluster: Any, tmp_pa
 
 
 def test_no_cluster_is_bad_input() -> None:
-    with pytest.raises(InputError, match=r"no Ray cluster at '127.0.0.1:1'"):
-        open_pool(cluster="127.0.0.1:1")
-    with pytest.raises(InputError, match="'there' is no address; auto or HOST:PORT"):
-        open_pool(cluster="there")
-    with pytest.raises(InputError, match="--workers is for this machine"):
-        open_pool(2, "auto")
+    with (
+        pytest.raises(InputError, match=r"no Ray cluster at '127.0.0.1:1'"),
+        open_pool(cluster="127.0.0.1:1"),
+    ):
+        pass
+    with (
+        pytest.raises(InputError, match="'there' is no address; auto or HOST:PORT"),
+        open_pool(cluster="there"),
+    ):
+        pass
+    with pytest.raises(InputError, match="--workers is for this machine"), open_pool(2, "auto"):
+        pass

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spinsim.pages.run import write_report
 from spinsim.results import hindsight as module
 from spinsim.results.hindsight import hindsight, of_recording
 from spinsim.scenario_file import LoadedScenario, load
 from spinsim.serving import lay_out
-from spinsim.studies.simulate import Simulated, simulate, simulate_scenario
+from spinsim.simulated.simulation import Simulated, simulate_scenario
+from spinsim.studies.simulate import simulate
 
 SPECIALISTS = Path(__file__).parents[2] / "scenarios" / "specialists.yaml"
 QUICKSTART = SPECIALISTS.with_name("quickstart.yaml")
@@ -96,13 +98,13 @@ def test_many_requests_are_sampled_and_it_says_so(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_folder_has_the_curves_and_the_page_draws_them(tmp_path: Path) -> None:
-    summary = simulate(loaded(), tmp_path / "run")
+    summary = simulate(loaded(), tmp_path / "run", report=write_report)
     assert summary["regret"]["known"]
     assert json.loads((tmp_path / "run" / "regret.json").read_text())["schema"] == "spinsim.regret/1"
     html = (tmp_path / "run" / "report.html").read_text()
     assert "Regret against the oracle" in html
     assert "best draft for each request" in html
-    simulate(loaded(), tmp_path / "again")
+    simulate(loaded(), tmp_path / "again", report=write_report)
     for name in ("regret.json", "summary.json", "report.html"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
@@ -115,7 +117,7 @@ def test_without_drafts_there_is_nothing_to_regret(tmp_path: Path) -> None:
         "placement.drafts={}",
         "acceptance={model: constant, probability: 0.5}",
     )
-    summary = simulate(loaded(*overrides, *alone), tmp_path / "run")
+    summary = simulate(loaded(*overrides, *alone), tmp_path / "run", report=write_report)
     assert not summary["regret"]["known"]
     assert not (tmp_path / "run" / "regret.json").exists()
     assert "Regret" not in (tmp_path / "run" / "report.html").read_text()

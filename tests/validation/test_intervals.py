@@ -35,12 +35,14 @@ from spinsim.lab.uncertainty import (
     profiled,
     stated,
 )
+from spinsim.pages.run import write_report
 from spinsim.recording import Recording, Trace, save_trace
 from spinsim.results.metrics import shown_in
 from spinsim.scenario import NoiseSpec, Scenario
 from spinsim.simulated.noise import noise_of
+from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies.intervals import bounds, intervals_of, uncertainty_of
-from spinsim.studies.simulate import simulate, simulate_scenario
+from spinsim.studies.simulate import simulate
 from spinsim.studies.validation.agreement import Rounds, rounds_by_request
 from tests.validation.tiny_models import tiny_scenario
 
@@ -145,7 +147,7 @@ def test_bounds_hold_nine_tenths() -> None:
 def test_the_summary_has_intervals_when_asked(tmp_path: Path) -> None:
     loaded = tiny_scenario(tmp_path, costs=COSTS, noise={"per_run_sd": 0.03})
     assert "intervals" not in simulate(loaded, None)
-    summary = simulate(loaded, tmp_path / "out", intervals=5)
+    summary = simulate(loaded, tmp_path / "out", intervals=5, report=write_report)
     said = summary["intervals"]
     assert (said["level"], said["runs"]) == (0.9, 5)
     assert set(said["metrics"]) == {known.path for known in shown_in("intervals")}

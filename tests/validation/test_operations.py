@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spinsim.engine.records import KINDS
-from spinsim.studies.simulate import simulate_scenario
+from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies.validation.operations import (
     COLUMNS,
     OperationTable,

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from spinsim.costs.base import INTERPOLATED, Packing
+from spinsim.costs.base import INTERPOLATED
 from spinsim.costs.for_scenario import build_predictor
 from spinsim.errors import InputError
+from spinsim.operations import Packing
 from spinsim.scenario_file import load
 from spinsim.studies.published_speedups import main, speed_ups
 

@@ -14,6 +14,7 @@ from spinsim.cli import app
 from spinsim.costs.profiled.profile import Point, read_profile, write_profile
 from spinsim.errors import InputError
 from spinsim.live.lanes import LaneError
+from spinsim.pages.validation import validation_report
 from spinsim.profiling.timing import Effort
 from spinsim.scenario import ProfileCosts
 from spinsim.scenario_file import LoadedScenario
@@ -55,7 +56,7 @@ def test_both_worlds_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(shared_deployment, "deploy", counted)
     options = Options(repetitions=2, intervals=3)
-    done = validate(cells, tmp_path / "out", options)
+    done = validate(cells, tmp_path / "out", options, report=validation_report)
     assert loads == 1
     assert json.loads((tmp_path / "out" / "validation.json").read_text())["schema"] == "spinsim.validation/2"
     assert len(done["cells"]) == 2

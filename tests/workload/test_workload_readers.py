@@ -223,7 +223,7 @@ def test_absurd_counts_are_malformed(tmp_path):
     assert [line for line, _ in malformed] == [2, 3, 5]
 
 
-HEADERS = {"azure": AZURE, "burstgpt": BURST, "prompt_csv": "act,prompt\n"}
+HEADERS = {"csv": "prompt,output\n", "azure": AZURE, "burstgpt": BURST, "prompt_csv": "act,prompt\n"}
 
 
 @pytest.mark.parametrize("format", READERS)

@@ -12,8 +12,8 @@ import numpy as np
 
 from spinsim.acceptance.chains import LengthSchedule
 from spinsim.errors import InputError
+from spinsim.files import DAMAGED, open_text
 from spinsim.recording import Ragged, Recording, Trace
-from spinsim.text_files import DAMAGED, open_text
 
 
 class ImportOptions(NamedTuple):

@@ -10,7 +10,7 @@ from itertools import compress
 import numpy as np
 from scipy.optimize import isotonic_regression, nnls
 
-from spinsim.costs.base import INTERPOLATED, MEASURED, Estimate, Packing, Predictor
+from spinsim.costs.base import INTERPOLATED, MEASURED, Estimate, Predictor
 from spinsim.costs.buckets import PROMPT_TOKENS, active_rows
 from spinsim.costs.contention import NO_LOADS, USUAL_LAW, Contention, Factors, Law, Loads
 from spinsim.costs.contention_fit import Group, fit_law, groups_of
@@ -27,6 +27,7 @@ from spinsim.costs.profiled.executed import (
 from spinsim.costs.profiled.fits import ChosenFit, fit_pass
 from spinsim.costs.profiled.profile import MODEL_OPERATIONS, PROMPTS, Point, Profile
 from spinsim.errors import InputError
+from spinsim.operations import Packing
 
 EDGE = 1.05  # a step in the middle of a measured proposal stands for its last one, a little further out
 

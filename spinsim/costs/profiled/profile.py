@@ -37,9 +37,9 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic import dataclasses as checked
 
-from spinsim.costs.base import KINDS
 from spinsim.costs.sheets.shapes import ModelShape
 from spinsim.errors import InputError
+from spinsim.operations import KINDS
 
 SCHEMA = "spinsim-profile/1"
 PACKINGS = ("padded", "decomposed", "ragged")

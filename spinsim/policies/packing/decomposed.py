@@ -9,8 +9,9 @@ from typing import Annotated
 
 from annotated_types import Ge
 
-from spinsim.costs.base import Packing, Predictor
+from spinsim.costs.base import Predictor
 from spinsim.costs.buckets import bucket_kv
+from spinsim.operations import Packing
 from spinsim.policies.base import PolicyContext
 from spinsim.policies.registry import PACKINGS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spinsim.costs.base import Packing
+from spinsim.operations import Packing
 from spinsim.policies.base import PolicyContext
 from spinsim.policies.registry import PACKINGS
 

@@ -51,7 +51,7 @@ def cut_rows(kv_lens: torch.Tensor, cut: Cut) -> Pieces:
     if kv_lens.is_cuda:
         from spinsim.runner.attention import parts_in_triton
 
-        return parts_in_triton.cut_rows(kv_lens, cut)
+        return parts_in_triton.cut_rows(kv_lens, cut.width, cut.wave, SHORTEST, USUAL, UNIT)
     return torch_cut_rows(kv_lens, cut)
 
 

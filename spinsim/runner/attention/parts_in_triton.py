@@ -7,7 +7,6 @@ import torch
 import triton
 import triton.language as tl
 
-from spinsim.runner.attention.parts import SHORTEST, UNIT, USUAL, Cut
 from spinsim.runner.batch import Pieces
 
 BLOCK = 32  # parts a program; it holds each against every row
@@ -47,24 +46,24 @@ def _cut_rows(
         tl.store(first_out + r, until - count, mask=r == 0)
 
 
-def cut_rows(kv_lens: torch.Tensor, cut: Cut) -> Pieces:
-    """See :func:`parts.cut_rows`; contiguous, more parts than rows."""
+def cut_rows(kv_lens: torch.Tensor, width: int, wave: int, shortest: int, usual: int, unit: int) -> Pieces:
+    """``width`` parts, more than rows, as :func:`parts.cut_rows` makes them; ``kv_lens`` is contiguous."""
     rows = len(kv_lens)
-    row, start, end = (kv_lens.new_empty(cut.width) for _ in range(3))
+    row, start, end = (kv_lens.new_empty(width) for _ in range(3))
     first = kv_lens.new_empty(rows + 1)
-    _cut_rows[(triton.cdiv(cut.width, BLOCK),)](
+    _cut_rows[(triton.cdiv(width, BLOCK),)](
         kv_lens,
         row,
         start,
         end,
         first,
         rows,
-        cut.width,
-        cut.wave,
-        shortest=SHORTEST,
-        usual=USUAL,
-        unit=UNIT,
+        width,
+        wave,
+        shortest=shortest,
+        usual=usual,
+        unit=unit,
         row_block=max(16, int(triton.next_power_of_2(rows))),
         block=BLOCK,
     )
-    return Pieces(row, start, end, first, 0, cut.width)
+    return Pieces(row, start, end, first, 0, width)

@@ -1,7 +1,7 @@
 """Where the new tokens of a captured pass lie: worked out on its device, from a few integers a row.
 
 On the host this is a dozen array operations a pass, which nothing overlaps; in the graph it is one
-kernel. Plain torch here; :mod:`triton_spans` does the same on CUDA.
+kernel. Plain torch here; :mod:`token_map_in_triton` does the same on CUDA.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def spans(
     if slots.is_cuda:
         from spinsim.runner.graphs import token_map_in_triton
 
-        return token_map_in_triton.spans(slots, begins, news, tokens, cache)
+        return Spans(*token_map_in_triton.spans(slots, begins, news, tokens, cache))
     return torch_spans(slots, begins, news, tokens, cache)
 
 

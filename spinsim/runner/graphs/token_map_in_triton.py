@@ -1,13 +1,14 @@
 # mypy: disable-error-code="import,no-untyped-def,no-untyped-call,misc,untyped-decorator"
-"""The index tables of :mod:`spans`, one kernel each."""
+"""The index tables of :mod:`token_map`, one kernel each."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import triton
 import triton.language as tl
 
-from spinsim.runner.graphs.token_map import Spans, Steps
 from spinsim.runner.kv import SlotCache
 
 BLOCK = 16  # tokens a program; it holds each against every row
@@ -60,13 +61,13 @@ def _spans(
 
 def spans(
     slots: torch.Tensor, begins: torch.Tensor, news: torch.Tensor, tokens: int, cache: SlotCache
-) -> Spans:
-    """See :func:`spans.spans`; contiguous tensors."""
+) -> list[torch.Tensor]:
+    """The fields of :class:`token_map.Spans`, in their order; contiguous tensors."""
     rows = len(slots)
-    found = Spans(
+    found = [
         *(slots.new_empty(tokens) for _ in range(4)),
         *(slots.new_empty(count, dtype=torch.int32) for count in (rows, rows, rows + 1)),
-    )
+    ]
     # One program at least: the rows are told even where no token is.
     _spans[(max(1, triton.cdiv(tokens, BLOCK)),)](
         slots,
@@ -111,11 +112,16 @@ def _steps(
 
 
 def steps(
-    slots: torch.Tensor, contexts: torch.Tensor, lengths: torch.Tensor, cache: SlotCache, out: Steps
+    slots: torch.Tensor,
+    contexts: torch.Tensor,
+    lengths: torch.Tensor,
+    cache: SlotCache,
+    out: Sequence[torch.Tensor],
 ) -> None:
-    """See :func:`spans.steps`; contiguous tensors."""
+    """Fill the fields of :class:`token_map.Steps`, in their order; contiguous tensors."""
     rows = len(slots)
-    _steps[(len(out.places),)](
+    places = out[0]
+    _steps[(len(places),)](
         slots,
         contexts,
         lengths,

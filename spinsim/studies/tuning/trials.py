@@ -37,22 +37,22 @@ class TunePlan:
     """
 
     scenario: Path
-    objectives: tuple[str, ...] = ("goodput",)
-    require: tuple[str, ...] = ()  # "attainment>=0.9"
-    only: tuple[str, ...] = ()
-    choose: tuple[str, ...] = ()
-    ranges: tuple[str, ...] = ()
-    overrides: tuple[str, ...] = ()
-    holdout_overrides: tuple[str, ...] = ()
-    trials: int = 60
-    batch: int = 6
-    short: float = 0.25
-    seeds: int = 3
-    confirm: int = 6
-    fresh: int = 12
-    holdout: float = 0.5
-    seed: int | None = None
-    plugins: tuple[str, ...] = ()
+    objectives: tuple[str, ...]
+    require: tuple[str, ...]  # "attainment>=0.9"
+    only: tuple[str, ...]
+    choose: tuple[str, ...]
+    ranges: tuple[str, ...]
+    overrides: tuple[str, ...]
+    holdout_overrides: tuple[str, ...]
+    trials: int
+    batch: int
+    short: float
+    seeds: int
+    confirm: int
+    fresh: int
+    holdout: float
+    seed: int | None
+    plugins: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

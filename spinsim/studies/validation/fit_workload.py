@@ -9,7 +9,7 @@ from spinsim.costs.base import Predictor
 from spinsim.live.field import is_given
 from spinsim.live.prompts import Prompted
 from spinsim.scenario import LogisticAcceptance, Scenario
-from spinsim.studies.simulate import simulate_scenario
+from spinsim.simulated.simulation import simulate_scenario
 
 MARGIN = 0.9  # of the allowed seconds are aimed for, since predictions err
 TURNS = 2  # requests of every client of a closed loop, at least

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spinsim.errors import InputError
-from spinsim.lab.store import write_atomically
+from spinsim.files import write_atomically
 from spinsim.results import arrow
 from spinsim.scenario import Scenario
 from spinsim.studies.validation.agreement import Rounds

@@ -16,8 +16,8 @@ from spinsim.lab.pool import cores
 from spinsim.policies.plugins import load_plugins
 from spinsim.results.summary import summarise
 from spinsim.scenario import ProfileCosts, RooflineCosts, Scenario
+from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies.intervals import bounds, collect, described, nothing_drawn, uncertainty_of
-from spinsim.studies.simulate import simulate_scenario
 from spinsim.studies.validation.agreement import (
     compared,
     covered,

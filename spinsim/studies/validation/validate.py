@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spinsim.errors import InputError
-from spinsim.lab.store import write_atomically
+from spinsim.files import write_atomically
 from spinsim.results.environment import environment
 from spinsim.scenario import ProfileCosts, RooflineCosts
 from spinsim.studies.validation.agreement import overall
@@ -36,11 +36,13 @@ def validate(
     resume: bool = False,
     force: bool = False,
     progress: Progress | None = None,
+    report: Callable[[Numbers], str] | None = None,
 ) -> Numbers:
     """Every cell in both worlds: all live runs first, then all simulations. ``resume`` keeps finished live
     cells.
 
-    Returns what is saved as ``validation.json`` in ``out``. Raises InputError as runs and simulations do.
+    Returns what is saved as ``validation.json`` in ``out``; ``report`` makes its page. Raises InputError as
+    runs and simulations do.
     """
     live_half(cells, out, options, resume=resume, force=force, progress=progress)
     return again(
@@ -49,6 +51,7 @@ def validate(
         workers=options.workers,
         plugins=options.plugins,
         progress=progress,
+        report=report,
     )
 
 
@@ -76,13 +79,14 @@ def again(
     workers: int | None = 0,
     plugins: Sequence[str] = (),
     progress: Progress | None = None,
+    report: Callable[[Numbers], str] | None = None,
 ) -> Numbers:
     """The simulated half of the validation in ``out``, of the cells whose live runs are finished.
 
     ``profile`` replaces the one that the live half was planned with: policies believe in it too, so that a
     policy that asks the predictor may decide otherwise than it did live. ``roofline``: as if there were none,
-    by hardware sheets. ``validation.json`` and the report are replaced. Raises InputError where ``out`` holds
-    no live runs.
+    by hardware sheets. ``validation.json`` and, with ``report``, the page that it makes are
+    replaced. Raises InputError where ``out`` holds no live runs.
     """
     if not out.is_dir():
         raise InputError("no such folder; one that `spinsim validate` wrote", file=str(out))
@@ -112,9 +116,8 @@ def again(
         "failed": failed,
         "environment": environment(),
     }
-    from spinsim.pages.validation import validation_report  # matplotlib: half a second
-
-    write_atomically(out / "report.html", validation_report(result))
+    if report is not None:
+        write_atomically(out / "report.html", report(result))
     folder.finish(result)
     return result
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spinsim.errors import InputError
-from spinsim.text_files import open_text
+from spinsim.files import open_text
 from spinsim.workload.formats.row import BadRow, Row, Rows
 from spinsim.workload.request import MalformedRow
 
@@ -33,7 +33,8 @@ def csv_rows(path: Path, columns: tuple[str, ...], parse: Parse) -> Rows:
         missing = [name for name in columns if name not in header]
         if missing:
             raise InputError(
-                f"no column {', '.join(missing)} in the header; a CSV file with columns {', '.join(columns)}",
+                f"no column {', '.join(missing)} in the header ({', '.join(header) or 'empty'}); "
+                f"a CSV file with columns {', '.join(columns)}",
                 file=str(path),
                 line=1,
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,10 +63,8 @@ def count_field(record: Mapping[str, Any], name: str) -> int:
     """The field as an integer from 1 to 2^31 - 1."""
     value = record.get(name)
     if isinstance(value, str):
-        try:
+        with suppress(ValueError):
             value = int(value)
-        except ValueError:
-            value = record[name]
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
         raise BadRow(f"{name} is {_shown(value)}; an integer from 1 to 2^31 - 1")
     return value

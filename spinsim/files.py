@@ -1,12 +1,14 @@
-"""Text files of other people, compressed or not."""
+"""Text files of other people, compressed or not; and writing files that are whole or not there."""
 
 from __future__ import annotations
 
 import bz2
 import gzip
 import lzma
+import os
 import zlib
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TextIO
 
 from spinsim.errors import InputError
@@ -35,3 +37,27 @@ def open_text(path: Path) -> TextIO:
     if start.startswith(b"\xfd7zXZ"):
         return lzma.open(path, "rt", encoding=_ENCODING, errors=_ERRORS, newline="")
     return path.open(encoding=_ENCODING, errors=_ERRORS, newline="")
+
+
+def check_writable(folder: Path) -> None:
+    """Raise InputError unless ``folder`` is a folder that can be written to, or can be made."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        which = "" if there == folder.absolute() else f"{there} "
+        raise InputError(f"{which}is a file; --out takes a folder", file=str(folder))
+    try:  # permissions do not tell: file systems may be read-only, or full
+        os.rmdir(mkdtemp(prefix=".spinsim-", dir=there))
+    except OSError:
+        raise InputError(
+            f"{there} cannot be written to; --out takes a folder that can", file=str(folder)
+        ) from None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Readers see the old file or the new one, never a part; so does a machine that lost power."""
+    partial = path.parent / f".{path.name}.{os.getpid()}"
+    with open(partial, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)

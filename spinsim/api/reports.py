@@ -1,0 +1,55 @@
+"""Pages of results. Each is imported when it is asked for, since matplotlib takes half a second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spinsim.studies.capacity import Capacity
+    from spinsim.studies.compare import Comparison
+    from spinsim.studies.sweep import Sweep
+    from spinsim.studies.tuning.tune import Tuning
+
+
+def of_run(folder: Path) -> Path:
+    """Write the report.html of a run's folder; its path."""
+    from spinsim.pages.run import write_report
+
+    return write_report(folder)
+
+
+def of_comparison(found: Comparison) -> str:
+    """A comparison's page."""
+    from spinsim.pages.comparison import comparison_report
+
+    return comparison_report(found)
+
+
+def of_sweep(found: Sweep) -> str:
+    """A sweep's page."""
+    from spinsim.pages.sweep import sweep_report
+
+    return sweep_report(found)
+
+
+def of_capacity(found: Capacity) -> str:
+    """The page of a capacity search."""
+    from spinsim.pages.search import capacity_report
+
+    return capacity_report(found)
+
+
+def of_tuning(found: Tuning) -> str:
+    """The page of a search for parameters."""
+    from spinsim.pages.search import tuning_report
+
+    return tuning_report(found)
+
+
+def of_validation(found: Mapping[str, Any]) -> str:
+    """A validation's page."""
+    from spinsim.pages.validation import validation_report
+
+    return validation_report(found)

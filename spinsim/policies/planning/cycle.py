@@ -1,0 +1,170 @@
+"""Predicted seconds of a steady cycle: the time in which every active request has had one round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from spinsim.costs.buckets import bucket_kv, bucket_rows
+from spinsim.operations import KINDS
+from spinsim.policies.base import PackingPolicy, PolicyContext
+from spinsim.policies.beliefs import DraftingTimes, ragged
+
+
+class Contexts(NamedTuple):
+    """What the cost of reading a batch's K/V depends on: tokens of the mean request, and of the longest."""
+
+    mean: int
+    longest: int
+
+
+def contexts_of(tokens: Sequence[int]) -> Contexts:
+    """Rounded up to the buckets of K/V, so that answers can be kept."""
+    return Contexts(bucket_kv(sum(tokens) // len(tokens)), bucket_kv(max(tokens)))
+
+
+class CycleTimes:
+    """Answers of the cost model for plans, kept by rounded shapes.
+
+    ``packing``: of the scenario, so that a plan pays for the padding that will be executed; None: ragged.
+    """
+
+    def __init__(self, context: PolicyContext, packing: PackingPolicy | None) -> None:
+        self._context = context
+        self._predictor = predictor = context.predictor
+        self._packing = packing
+        # Does every row of a verification get as many queries as the longest proposal asks for?
+        self.pads = packing is not None and packing.plan([8, 8], [1, 3]).query_tokens > 4
+        self._drafting = DraftingTimes(context)
+        self._verify: dict[tuple[int, int, Contexts], float] = {}
+        self._draft: dict[tuple[int, int, int], tuple[float, float]] = {}
+        self._catch_up: dict[tuple[int, int, int], float] = {}
+        self._host: dict[tuple[int, int], float] = {}
+        self._hop_s = predictor.hop().seconds
+        devices = enumerate(context.draft_devices)
+        self._beside_target = {draft for draft, device in devices if device in context.target_devices}
+
+    def verify_s(self, rows: int, tokens: float, contexts: Contexts) -> float:
+        """One verification of ``rows`` with ``tokens`` proposed on average; a line between whole numbers."""
+        whole = int(tokens)
+        seconds = self._verify_whole(rows, whole, contexts)
+        if tokens > whole:
+            seconds += (tokens - whole) * (self._verify_whole(rows, whole + 1, contexts) - seconds)
+        return seconds
+
+    def draft_s(self, draft: int, rows: int, length: int, context: int) -> float:
+        """A proposal of ``length`` tokens for each of ``rows``: a first step, and equal ones after it."""
+        rows = min(bucket_rows(rows), self._context.batch_limit)
+        key = draft, rows, context
+        line = self._draft.get(key)
+        if line is None:
+            most = self._context.max_length
+            held = [self._context.within(context, most)] * rows
+            first = self._predictor.propose(draft, [1] * rows, held).seconds
+            step = 0.0
+            if most > 1:
+                step = (self._predictor.propose(draft, [most] * rows, held).seconds - first) / (most - 1)
+            first += self._predictor.transfer(rows, rows).seconds
+            line = self._draft[key] = first, step
+        return line[0] + line[1] * (length - 1)
+
+    def catch_up_s(self, draft: int, rows: int, tokens: int) -> float:
+        """A draft reading ``tokens`` in all for ``rows`` of them, rounded up to a bucket."""
+        rows = min(bucket_rows(rows), self._context.batch_limit)
+        each = bucket_kv(-(-tokens // rows))
+        key = draft, rows, each
+        seconds = self._catch_up.get(key)
+        if seconds is None:
+            held = [self._context.within(each, 1)] * rows
+            seconds = self._catch_up[key] = self._predictor.catch_up(draft, held, [0] * rows).seconds
+        return seconds
+
+    def host_s(self, rows: int, proposals: int) -> float:
+        """What the orchestrator, one thread for everyone, does in a round of ``proposals`` drafts."""
+        key = bucket_rows(rows), proposals
+        seconds = self._host.get(key)
+        if seconds is None:
+            ask = self._predictor
+            propose, verify = KINDS.index("propose"), KINDS.index("verify")
+            each = -(-rows // max(proposals, 1))
+            seconds = ask.orchestrate(rows).seconds + ask.handle(KINDS[verify], rows).seconds
+            one = ask.orchestrate(each).seconds + ask.handle(KINDS[propose], each).seconds
+            seconds = self._host[key] = seconds + proposals * one
+        return seconds
+
+    def cycle_s(
+        self, depth: int, rows: int, verify_s: float, by_draft: Mapping[int, float], late_s: float = 0.0
+    ) -> float:
+        """Seconds until every micro-batch has had a round (ours).
+
+        ``rows`` of one micro-batch, its verification's seconds, its proposals' by draft, and
+        ``late_s``: what catching up adds to a round. With m micro-batches, D = drafting and V = verifying,
+
+            cycle(m) = max(m V, m D, m H, D + V + H)
+
+        H is the orchestrator's part, hops included in the last term. Drafts of the target's own GPU work
+        beside it at a slower pace each, so that m V and m D are not free of each other there.
+        """
+        drafting = self._drafting.seconds(by_draft) + late_s
+        host = self.host_s(rows, len(by_draft))
+        chain = drafting + verify_s + host + 2 * self._hop_s * (1 + bool(by_draft))
+        if depth == 1:
+            return chain
+        busiest = depth * max(verify_s, drafting, host)
+        beside = self._beside_target.intersection(by_draft)
+        if beside:
+            slowest = max(beside, key=by_draft.__getitem__)
+            busiest = max(busiest, depth * self._together(slowest, verify_s, by_draft[slowest]))
+        return max(busiest, chain)
+
+    def grouped_s(
+        self, depth: int, rows: int, verify_s: float, groups: Mapping[int, tuple[int, float]]
+    ) -> float:
+        """The cycle of micro-batches that have one draft each: ``groups[draft]`` = (micro-batches, seconds
+        of one of its proposals). A draft's lane then works for its own micro-batches only."""
+        lane_of = self._context.draft_lanes
+        lanes: dict[int, float] = {}
+        for draft, (count, seconds) in groups.items():
+            lanes[lane_of[draft]] = lanes.get(lane_of[draft], 0.0) + count * seconds
+        work = {draft: count * seconds for draft, (count, seconds) in groups.items()}
+        drafting = max(self._drafting.seconds(work), max(lanes.values(), default=0.0))
+        slowest = max((seconds for _, seconds in groups.values()), default=0.0)
+        host = self.host_s(rows, 1)
+        chain = slowest + verify_s + host + 4 * self._hop_s
+        busiest = max(depth * verify_s, drafting, depth * host)
+        beside = self._beside_target.intersection(groups)
+        if beside:
+            draft = max(beside, key=work.__getitem__)
+            shared = sum(work[d] for d in beside)
+            busiest = max(busiest, self._together(draft, depth * verify_s, shared))
+        return max(busiest, chain)
+
+    def _together(self, draft: int, verify_s: float, draft_s: float) -> float:
+        """Until both are done, side by side on one GPU: each slower while the other runs."""
+        target = self._predictor.slowdown(draft, True)
+        own = self._predictor.slowdown(draft, False)
+        if draft_s * own <= verify_s * target:
+            return verify_s + draft_s * own * (1 - 1 / target)
+        return draft_s + verify_s * target * (1 - 1 / own)
+
+    def _verify_whole(self, rows: int, tokens: int, contexts: Contexts) -> float:
+        key = rows, tokens, contexts
+        seconds = self._verify.get(key)
+        if seconds is None:
+            within = self._context.within
+            longest, mean = within(contexts.longest, tokens), within(contexts.mean, tokens)
+            if self._packing is None:
+                packing = ragged(rows, rows * (mean + tokens), rows * (tokens + 1))
+            else:
+                kv = [held + tokens for held in _spread(rows, mean, longest)]
+                packing = self._packing.plan(kv, [tokens + 1] * rows)
+            seconds = self._verify[key] = self._predictor.verify(packing).seconds
+        return seconds
+
+
+def _spread(rows: int, mean: int, longest: int) -> list[int]:
+    """``rows`` contexts of that mean whose longest is ``longest``: the others lie on a line."""
+    if rows == 1 or longest <= mean:
+        return [min(mean, longest)] * rows
+    low = max(1, 2 * mean - longest)
+    return [low + (longest - low) * row // (rows - 1) for row in range(rows)]

@@ -1,0 +1,138 @@
+"""How many tokens a proposal is expected to yield, for each live request, draft and length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from spinsim.policies.base import Feedback
+
+Array = np.ndarray[Any, Any]
+
+CERTAIN = 0.999  # the highest chance that a position is accepted
+PRIOR_MEAN = 0.7  # of a draft of which nothing is known
+PRIOR_TRIED = 4.0  # positions that this prior counts for
+SHAPE_TRIED = 24.0  # positions of evidence before a position's own rate counts as much as the draft's
+LEAST_STRENGTH, MOST_STRENGTH = 4.0, 400.0  # of the prior that requests share, in positions
+REMEMBERED = 256  # ended requests that still tell how requests differ
+
+
+class Survival:
+    """A shrinkage estimate of acceptance, by request, draft and position in the proposal (ours).
+
+    A draft d has a rate p_d and, since acceptances cluster, a rate h_d(j) of position j given that all before
+    it were accepted. A request i with A of T tried positions accepted scales them by
+    (s_d + A / p_d) / (s_d + T): its own evidence against that of everybody, worth ``s_d`` positions. Here
+    s_d = 1 / rho - 1 comes from the analysis-of-variance estimator of the intra-class correlation rho of
+    binary data (Ridout, Demetrio and Firth 1999, Biometrics 55): the more requests differ, the less a
+    request is believed to be like the others. A proposal that the end of the output cut short has tried only
+    what was accepted.
+    """
+
+    def __init__(self, drafts: int, most: int) -> None:
+        self._most = most
+        self._rows: dict[int, int] = {}
+        self._free = list(range(16))
+        self._own = np.zeros((2, 16, drafts))  # accepted, tried; by live request
+        self._ended: list[Array] = []  # the same of requests that ended
+        self._all = np.zeros((2, drafts, most))  # accepted, tried; by position
+        self._all[0] += PRIOR_MEAN * PRIOR_TRIED / most
+        self._all[1] += PRIOR_TRIED / most
+        self.strength = np.full(drafts, 16.0)
+
+    def observe(self, feedback: Feedback) -> None:
+        """Count what a round tried."""
+        accepted_at, tried_at = self._all
+        accepted_own, tried_own = self._own
+        rows = zip(
+            feedback.requests,
+            feedback.drafts,
+            feedback.lengths,
+            feedback.accepted,
+            feedback.committed,
+            strict=True,
+        )
+        for view, draft, length, accepted, committed in rows:
+            if draft < 0 or not length:
+                continue
+            tried = accepted + (accepted < length and committed > accepted)
+            accepted_at[draft, :accepted] += 1.0
+            tried_at[draft, :tried] += 1.0
+            row = self._rows.get(view.id)
+            if row is None:
+                row = self._row(view.id)
+                accepted_own, tried_own = self._own
+            accepted_own[row, draft] += accepted
+            tried_own[row, draft] += tried
+
+    def forget(self, request: int) -> None:
+        """The request has ended; how it differed from others is kept."""
+        row = self._rows.pop(request, None)
+        if row is None:
+            return
+        self._ended.append(self._own[:, row].copy())
+        if len(self._ended) > REMEMBERED:
+            del self._ended[: REMEMBERED // 2]
+        self._own[:, row] = 0.0
+        self._free.append(row)
+
+    def rates(self) -> Array:
+        """p_d: accepted of tried positions, by draft."""
+        accepted, tried = self._all.sum(2)
+        found: Array = accepted / tried
+        return found
+
+    def tried(self) -> Array:
+        """Positions tried so far, by draft; the prior's included."""
+        found: Array = self._all[1].sum(1)
+        return found
+
+    def learn_strength(self) -> None:
+        """Estimate anew how much requests differ. It reads every live request: once a plan is enough."""
+        rows = list(self._rows.values())
+        own = self._own[:, rows]
+        if self._ended:
+            own = np.concatenate((own, np.stack(self._ended, 1)), 1)
+        accepted, tried = own
+        seen = tried > 0
+        groups, total = seen.sum(0), tried.sum(0)
+        rate = self.rates()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = np.where(seen, accepted / tried, 0.0)
+            between = (tried * (mean - rate) ** 2).sum(0) / np.maximum(groups - 1, 1)
+            within = (tried * mean * (1 - mean)).sum(0) / np.maximum(total - groups, 1)
+            size = (total - (tried**2).sum(0) / np.maximum(total, 1)) / np.maximum(groups - 1, 1)
+            rho = (between - within) / (between + (size - 1) * within)
+            strength = 1 / rho - 1
+        known = (groups >= 4) & (total > 4 * groups) & np.isfinite(rho)
+        strength = np.where(rho > 0, strength, MOST_STRENGTH)
+        self.strength = np.where(known, strength.clip(LEAST_STRENGTH, MOST_STRENGTH), 16.0)
+
+    def yields(self, requests: Sequence[int]) -> tuple[Array, Array]:
+        """Tokens [request, draft, length 0 .. most] that a round commits, the target's own included; and the
+        standard deviation [request, draft] of a request's rate."""
+        rows = [self._row(request) for request in requests]
+        accepted, tried = self._own[:, rows]
+        rate = self.rates()
+        position_accepted, position_tried = self._all
+        shape = (position_accepted + SHAPE_TRIED * rate[:, None]) / (position_tried + SHAPE_TRIED)
+        scale = (self.strength + accepted / rate) / (self.strength + tried)
+        hazard = np.minimum(shape * scale[:, :, None], CERTAIN)
+        tokens = np.empty((len(rows), len(rate), self._most + 1))
+        tokens[:, :, 0] = 1.0
+        np.cumsum(np.cumprod(hazard, 2), 2, out=tokens[:, :, 1:])
+        tokens[:, :, 1:] += 1.0
+        own = np.minimum(rate * scale, CERTAIN)
+        return tokens, np.sqrt(own * (1 - own) / (self.strength + tried + 1))
+
+    def _row(self, request: int) -> int:
+        row = self._rows.get(request)
+        if row is None:
+            if not self._free:
+                held = self._own.shape[1]
+                self._own = np.concatenate((self._own, np.zeros_like(self._own)), 1)
+                self._free = list(range(held, 2 * held))
+            row = self._rows[request] = self._free.pop()
+        return row

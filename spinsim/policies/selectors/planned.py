@@ -1,0 +1,228 @@
+"""The selector that plans the whole round: it decides for the length, the depth and the composition too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge
+
+from spinsim.policies.base import NO_DRAFT, CyclePlan, Feedback, PolicyContext, RequestView, Tunable
+from spinsim.policies.planning.cycle import CycleTimes, contexts_of
+from spinsim.policies.planning.information import information
+from spinsim.policies.planning.search import USUAL_LENGTH, Arm, Array, Batch, Plan, Search
+from spinsim.policies.planning.survival import Survival
+from spinsim.policies.registry import SELECTORS
+from spinsim.policies.selectors.arms import PerRequest
+
+USUAL_ROUNDS = 64.0  # that a request is taken to last before one has ended
+CHANGED = 0.25  # a share of the requests that came or went since the plan was made calls for another
+
+
+class Planning(PerRequest["Planned.Params"]):
+    """What the planner and its oracle have in common: when to plan, and how a plan is carried out."""
+
+    makes_plan = True
+
+    def __init__(self, params: Planned.Params, context: PolicyContext) -> None:
+        super().__init__(params, context)
+        self.limits = context.plan or CyclePlan()
+        self.times = CycleTimes(context, self.limits.packing)
+        self.search = Search(self.times, self.limits, context, self.arms, params.repay)
+        self.plan: Plan | None = None
+        self._views: dict[int, RequestView] = {}
+        self._choice: dict[int, Arm] = {}
+        self._usual = Arm(NO_DRAFT, 0)  # of requests that came after the plan
+        self._rounds = 0  # of micro-batches since the plan
+        self._changes = 0  # requests that came or went since
+
+    def assign(self, batch: Sequence[RequestView]) -> list[int]:
+        views = self._views
+        for view in batch:
+            if view.id not in views:
+                views[view.id] = view
+                self._changes += 1
+        if self.plan is None or self._is_due():
+            self._make(list(views.values()))
+        self._rounds += 1
+        known, usual = self._choice, self._usual
+        arms = [known.get(view.id, usual) for view in batch]
+        if len(batch) > self.unlimited_rows:
+            arms = self._within_capacity(arms)
+        self.limits.lengths = [arm.length for arm in arms]
+        return [arm.draft for arm in arms]
+
+    def forget(self, request: int) -> None:
+        if self._views.pop(request, None) is not None:
+            self._changes += 1
+        self._choice.pop(request, None)
+
+    def batch(self, views: Sequence[RequestView]) -> Batch:
+        """The requests as the search wants them; what they would commit is told by a subclass."""
+        raise NotImplementedError
+
+    def _is_due(self) -> bool:
+        assert self.plan is not None
+        if self._rounds >= self.params.hold * self.plan.depth:
+            return True
+        return self._changes > CHANGED * len(self._views) + 1
+
+    def _make(self, views: list[RequestView]) -> None:
+        batch = self.batch(views)
+        plan = self.plan = self.search.best(batch)
+        counts = [0] * len(plan.arms)
+        lengths = self._trimmed(batch, plan)
+        for view, at, length in zip(views, plan.of, lengths, strict=True):
+            self._choice[view.id] = plan.arms[at] if length < 0 else Arm(plan.arms[at].draft, length)
+            counts[at] += 1
+        self._usual = plan.arms[max(range(len(counts)), key=counts.__getitem__)]
+        self.limits.depth = plan.depth
+        self.limits.grouped = plan.grouped
+        self._rounds = self._changes = 0
+
+    def _trimmed(self, batch: Batch, plan: Plan) -> list[int]:
+        """Proposal lengths by request, -1 for the plan's.
+
+        Where rows of different lengths are executed as such, a token that is likely to fail is not worth its
+        part of a verification.
+        """
+        rows = -(-batch.rows // plan.depth)
+        longest = max(arm.length for arm in plan.arms)
+        if self.times.pads or longest < 2 or self.limits.fixed_lengths is not None:
+            return [-1] * len(plan.of)
+        dear = self.times.verify_s(rows, longest, batch.contexts)
+        dear -= self.times.verify_s(rows, 1, batch.contexts)
+        price = plan.rate * max(dear, 0.0) / (rows * (longest - 1))
+        lengths = []
+        for row, at in enumerate(plan.of):
+            draft, length = plan.arms[at]
+            if draft != NO_DRAFT:
+                gains = np.diff(batch.worth[row, draft, 1 : length + 1])
+                length = 1 + int((gains >= price).sum())
+            lengths.append(length)
+        return lengths
+
+    def _within_capacity(self, arms: list[Arm]) -> list[Arm]:
+        room = self.room(len(arms))
+        chosen = []
+        for arm in arms:
+            if room[arm.draft] <= 0:
+                arm = Arm(NO_DRAFT, 0)
+            room[arm.draft] -= 1
+            chosen.append(arm)
+        return chosen
+
+    def missing(self, views: Sequence[RequestView]) -> Array:
+        """[request, draft]: context tokens that the draft must read before it can propose; NO_DRAFT none."""
+        behind = np.array([[view.context - 1 - held for held in view.cached] + [0] for view in views])
+        return np.where(behind > 1, behind, 0)
+
+
+@SELECTORS.register("planned")
+class Planned(Planning):
+    """Drafts, lengths, depth and composition for most expected tokens per second of the steady cycle (ours).
+
+    Give ``planned`` to the length, the pipeline and the composition as well, and they follow the plan; each
+    that is given something else limits it. Yields are estimated for each request, draft and length
+    (:class:`~spinsim.policies.planning.survival.Survival`); the cycle is the largest of what the target's
+    lane, the drafts' lanes and the orchestrator do in it, and of one micro-batch's way through all of them
+    (:class:`~spinsim.policies.planning.cycle.CycleTimes`). Trying a draft is worth what it may teach about
+    the request, over the rounds that requests last
+    (:func:`~spinsim.policies.planning.information.information`), times ``explore``; no other exploration
+    happens. A plan is held for ``hold`` rounds of every micro-batch, unless a quarter of the requests
+    changed. A catch-up is reckoned to pay over ``repay`` rounds.
+    """
+
+    @dataclass(frozen=True)
+    class Params:
+        hold: Annotated[int, Ge(1), Tunable(2, 64, log=True)] = 8
+        repay: Annotated[float, Ge(1), Tunable(1, 64, log=True)] = 16.0
+        explore: Annotated[float, Ge(0), Tunable(0.05, 2, log=True)] = 0.3
+
+    def __init__(self, params: Params, context: PolicyContext) -> None:
+        super().__init__(params, context)
+        self.survival = Survival(len(context.drafts), context.max_length)
+        self._ended_rounds = 0.0
+        self._ended = 0
+
+    def observe(self, feedback: Feedback) -> None:
+        self.survival.observe(feedback)
+
+    def forget(self, request: int) -> None:
+        view = self._views.get(request)
+        if view is not None:
+            self._ended += 1
+            self._ended_rounds += view.rounds
+        super().forget(request)
+        self.survival.forget(request)
+
+    def batch(self, views: Sequence[RequestView]) -> Batch:
+        self.survival.learn_strength()
+        tokens, deviation = self.survival.yields([view.id for view in views])
+        contexts = contexts_of([view.context for view in views])
+        worth = np.ones((len(views), tokens.shape[1] + 1, tokens.shape[2]))
+        worth[:, :-1] = tokens
+        batch = Batch(worth, self.missing(views), contexts, len(views))
+        if self.plan is not None and self.params.explore and tokens.shape[1] > 1:
+            worth[:, :-1] += self._information(views, batch, deviation)
+        return batch
+
+    def _information(self, views: Sequence[RequestView], batch: Batch, deviation: Array) -> Array:
+        """[request, draft, length]: what a round with the draft teaches, in tokens; nothing at length 0."""
+        plan = self.plan
+        assert plan is not None
+        tokens, most = batch.worth[:, :-1], batch.worth.shape[2] - 1
+        usual = min(max((arm.length for arm in plan.arms), default=0) or USUAL_LENGTH, most)
+        surviving = np.diff(tokens[:, :, : usual + 1], axis=2)
+        rate = np.maximum(surviving[:, :, 0], 1e-6)
+        slope = (surviving * np.arange(1, usual + 1)).sum(2) / rate  # d tokens / d rate
+        held = Plan(plan.rate, plan.depth, False, plan.arms[:1], (0,) * len(tokens))
+        price = np.array([self.search.price(batch, held, draft) for draft in range(tokens.shape[1])])
+        evidence = np.maximum(rate * (1 - rate) / np.maximum(deviation**2, 1e-9) - 1, 1.0)
+        tries = self.params.hold * min(usual, 1 / max(1e-6, 1 - float(rate.mean())))
+        won = information(tokens[:, :, usual], deviation * slope, evidence, price, max(1, round(tries)))
+        rounds = self._ended_rounds / self._ended if self._ended else USUAL_ROUNDS
+        seen = np.array([view.rounds for view in views])
+        # Of a request that has lasted long it is only known that it lasts.
+        left = (np.maximum(rounds - seen, rounds / 4) - self.params.hold).clip(0.0) / self.params.hold
+        found = np.zeros_like(tokens)
+        found[:, :, 1:] = (self.params.explore * left[:, None] * won)[:, :, None]
+        return found
+
+
+@SELECTORS.register("planned_oracle")
+class PlannedOracle(Planning):
+    """The planner, told every future acceptance: a bound for plans, not a policy to deploy (ours).
+
+    It plans before every round from what each request would commit in that very round, and proposes to no
+    request more than will be accepted. It looks one round ahead, so it is a bound for plans made round by
+    round.
+    """
+
+    sees_future = True
+
+    Params = Planned.Params
+
+    def __init__(self, params: Planned.Params, context: PolicyContext) -> None:
+        if context.future is None or context.outputs is None:
+            raise ValueError("the oracle needs the future: an acceptance field and the output lengths")
+        super().__init__(params, context)
+        self._future = context.future
+        self._outputs = context.outputs
+
+    def batch(self, views: Sequence[RequestView]) -> Batch:
+        most = self.context.max_length
+        worth = np.ones((len(views), len(self.context.drafts) + 1, most + 1))
+        steps = np.arange(most + 1)
+        for row, view in enumerate(views):
+            left = self._outputs[view.id] - view.generated
+            for draft in range(len(self.context.drafts)):
+                run = self._future.runs(view.id, draft)[view.generated]
+                worth[row, draft] = np.minimum(left, 1 + np.minimum(steps, run))
+        contexts = contexts_of([view.context for view in views])
+        return Batch(worth, self.missing(views), contexts, len(views))
+
+    def _is_due(self) -> bool:
+        return True

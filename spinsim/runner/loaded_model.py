@@ -1,0 +1,54 @@
+"""A model in memory, and the figures of its architecture that a runner asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A causal language model whose attention goes through our slot cache.
+
+    ``config`` is the checkpoint's own. A draft's ``module`` may have the target's number of rows instead.
+    """
+
+    module: Any  # a transformers PreTrainedModel
+    config: Any
+    name: str
+    source: str = ""  # the folder or hub repository of its tokenizer and settings; "" for weights without any
+
+    @property
+    def layers(self) -> int:
+        return int(self.config.num_hidden_layers)
+
+    @property
+    def heads(self) -> int:
+        return int(self.config.num_attention_heads)
+
+    @property
+    def kv_heads(self) -> int:
+        return int(getattr(self.config, "num_key_value_heads", None) or self.heads)
+
+    @property
+    def head_dim(self) -> int:
+        return int(getattr(self.config, "head_dim", None) or self.config.hidden_size // self.heads)
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the output head."""
+        return int(self.module.config.vocab_size)
+
+    @property
+    def used_vocabulary(self) -> int:
+        """Tokens the model may emit: the config key ``used_vocab_size``, else all that the checkpoint has."""
+        own = int(getattr(self.config, "used_vocab_size", None) or self.config.vocab_size)
+        return min(own, self.vocabulary)
+
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.module.parameters())
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(p.numel() * p.element_size() for p in self.module.parameters())

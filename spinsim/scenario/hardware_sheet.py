@@ -1,0 +1,62 @@
+"""A device of the user's own, described in the scenario or in a file of its own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from spinsim.scenario.base import Name, NotNegative, Section, Share, says
+
+Peak = Annotated[float, Field(ge=1e-6, le=1e9)]
+
+
+class Flops(Section):
+    """The data sheet's rates of dense matrix products, without sparsity."""
+
+    bf16: Annotated[Peak | None, says("Peak in bf16.", "TFLOP/s")] = None
+    fp16: Annotated[Peak | None, says("Peak in fp16.", "TFLOP/s")] = None
+    fp32: Annotated[Peak | None, says("Peak in fp32.", "TFLOP/s")] = None
+
+
+class HardwareSheet(Section):
+    """A hardware sheet. What it leaves out is taken from the shipped sheet that ``base`` names.
+
+    Without ``base``, ``memory_gib``, ``bandwidth_gb_per_s`` and ``tflops`` are needed, and the rest is that
+    of ``h100``, whose host overheads and efficiencies were measured.
+    """
+
+    name: Annotated[Name | None, says("What results and profiles call it.")] = None
+    base: Annotated[str | None, says("The shipped sheet that it differs from.")] = None
+    memory_gib: Annotated[
+        Annotated[float, Field(gt=0, le=1e5)] | None, says("Memory, as the driver reports it.", "GiB")
+    ] = None
+    bandwidth_gb_per_s: Annotated[Peak | None, says("Peak memory bandwidth.", "GB/s")] = None
+    tflops: Annotated[Flops | None, says("Peak rates by dtype; a dtype left out is the base's.")] = None
+    bandwidth_efficiency: Annotated[
+        Share | None, says("Share of the peak bandwidth that large operators reach.")
+    ] = None
+    compute_efficiency: Annotated[
+        Share | None, says("Share of the peak rate that large matrix products reach.")
+    ] = None
+    launch_s: Annotated[
+        NotNegative | None, says("Host time to launch one kernel eagerly, without CUDA graphs.", "s")
+    ] = None
+    graph_kernel_s: Annotated[
+        NotNegative | None, says("Gap that one kernel costs inside a replayed CUDA graph.", "s")
+    ] = None
+    graph_launch_s: Annotated[NotNegative | None, says("Replay of a CUDA graph.", "s")] = None
+    link_gb_per_s: Annotated[Peak | None, says("Interconnect to a neighbour, one direction.", "GB/s")] = None
+    link_latency_s: Annotated[NotNegative | None, says("One step of a collective over the link.", "s")] = None
+    copy_latency_s: Annotated[
+        NotNegative | None, says("A small copy to a neighbour, issued from the host.", "s")
+    ] = None
+    reserved_gib: Annotated[
+        Annotated[float, Field(ge=0, le=1e5)] | None,
+        says("Memory that a process takes before it holds any tensor.", "GiB"),
+    ] = None
+    graphs: Annotated[bool | None, says("Can it replay CUDA graphs?")] = None
+    price_per_hour: Annotated[
+        NotNegative | None, says("Price of an hour, in any currency.", "currency/h")
+    ] = None
+    source: Annotated[str, says("Where the figures come from.")] = ""

@@ -1,0 +1,98 @@
+"""One scenario through the engine in predicted time, from its parts to its records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from spinsim.acceptance.field import AcceptanceField
+from spinsim.acceptance.for_scenario import build_field
+from spinsim.costs.base import LABELS, Predictor
+from spinsim.costs.for_scenario import build_predictor
+from spinsim.costs.memory import kv_capacity
+from spinsim.engine.engine import Engine
+from spinsim.engine.processes import start
+from spinsim.engine.records import Records
+from spinsim.errors import InputError
+from spinsim.scenario import Scenario
+from spinsim.serving import Progress, engine_settings, lay_out, policies_for
+from spinsim.simulated.noise import noise_of
+from spinsim.simulated.world import SimulatedWorld
+from spinsim.workload.for_scenario import build_workload
+from spinsim.workload.request import Workload
+
+REPORT_EVERY = 64  # ended requests between two progress reports
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A finished simulation."""
+
+    records: Records
+    workload: Workload
+    field: AcceptanceField
+    predictor: Predictor
+
+    @property
+    def acceptance_source(self) -> str:
+        """Where acceptances came from."""
+        return self.field.source
+
+
+def simulate_scenario(
+    scenario: Scenario,
+    base_dir: Path,
+    progress: Progress | None = None,
+    *,
+    workload: Workload | None = None,
+    predictor: Predictor | None = None,
+    noise_seed: int | None = None,
+) -> Simulated:
+    """Run a scenario through the engine in predicted time.
+
+    ``workload`` and ``predictor`` replace the scenario's, for repeated runs and for those of another
+    world; ``noise_seed`` draws other noise, and other text, over the same seed. Raises InputError for what
+    the scenario asks and cannot have. An interruption (Ctrl-C) ends the run early: the records say so and
+    keep what there is.
+    """
+    workload = workload or build_workload(scenario, base_dir)
+    predictor = predictor or build_predictor(scenario, base_dir)
+    noise_seed = scenario.seed if noise_seed is None else noise_seed
+    field = build_field(scenario, workload, base_dir, noise_seed=noise_seed)
+    layout = lay_out(scenario)
+    policies = policies_for(scenario, layout, predictor, base_dir, future=field, workload=workload)
+    world = SimulatedWorld(
+        layout.lanes,
+        predictor,
+        field,
+        remote=layout.remote,
+        noise=noise_of(scenario.noise, noise_seed),
+        score_catch_ups=policies.selector.full_information,
+    )
+    capacity = kv_capacity(scenario, base_dir)
+    settings = engine_settings(scenario, layout, capacity)
+    total = len(workload.requests)
+
+    def report(ended: int) -> None:
+        if progress is not None and (ended % REPORT_EVERY == 0 or ended == total):
+            progress("simulate", ended, total)
+
+    engine = Engine(world, workload, policies, settings, tuple(scenario.models.drafts), ended=report)
+    start(engine)
+    try:
+        world.env.run(until=engine.done)
+    except KeyboardInterrupt:
+        engine.records.interrupted = "interrupted"
+        engine.records.ended_ns = int(world.env.now)
+    except OverflowError as error:  # of a time in nanoseconds, which tables keep in 64 bits
+        raise InputError(
+            f"the run lasts beyond what a clock of nanoseconds can show ({error}); shorter times, or faster "
+            "hardware",
+            key="costs",
+        ) from error
+    records = engine.records
+    records.label_s = dict(zip(LABELS, world.label_s, strict=True))
+    records.orchestrator_s = world.orchestrator_s
+    records.idle_caused_s = records.idle_caused_ns() * 1e-9
+    records.kv_capacity_tokens = capacity
+    return Simulated(records, workload, field, predictor)
