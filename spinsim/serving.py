@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from spinsim.acceptance.field import AcceptanceField
 from spinsim.costs.base import Predictor
 from spinsim.costs.sheets.shapes import shape_of
 from spinsim.engine.settings import EngineSettings
 from spinsim.engine.world import Lane
+from spinsim.errors import InputError
 from spinsim.policies.base import PolicyContext
 from spinsim.policies.build import Policies, build_policies
 from spinsim.scenario import ProfileCosts, Scenario
 from spinsim.workload.request import Workload
+from spinsim.workload.source import resolve
 
 Progress = Callable[[str, float, float], None]  # (phase, done, total)
 
@@ -78,6 +81,26 @@ def trusting(scenario: Scenario) -> Scenario:
     return scenario.model_copy(update={"costs": costs})
 
 
+def _trained(scenario: Scenario, base_dir: Path) -> Mapping[str, Any] | None:
+    """What the selector's parameter ``trained`` names: policies open no files."""
+    given = scenario.policies.selector.params.get("trained")
+    if given is None:
+        return None
+    key = "policies.selector.trained"
+    path = resolve(str(given), base_dir, key)
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"cannot read {path}: {error.strerror or error}; a file that training wrote", key=key
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON ({error}); a file that training wrote", key=key) from error
+    if not isinstance(state, dict) or not isinstance(state.get("drafts"), dict):
+        raise InputError(f"{path} holds no drafts; a file that training wrote", key=key)
+    return state
+
+
 def policies_for(
     scenario: Scenario,
     layout: Layout,
@@ -104,5 +127,6 @@ def policies_for(
         predictor=predictor,
         future=future,
         outputs=None if workload is None else [request.output_tokens for request in workload.requests],
+        trained=_trained(scenario, base_dir),
     )
     return build_policies(scenario.policies, context)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from spinsim.acceptance.lookups import RecordedLookups
+
 Draw = Callable[[int], list[list[int]]]
 
 
@@ -13,8 +15,11 @@ class CachedField:
     ``draw`` must be pure: a request forgotten and asked for again has the same runs.
     """
 
-    def __init__(self, source: str, draw: Draw, joined: str = "") -> None:
+    def __init__(
+        self, source: str, draw: Draw, joined: str = "", lookups: RecordedLookups | None = None
+    ) -> None:
         self.source = source
+        self.lookups = lookups  # where lookup drafters were recorded
         self.joined = joined  # how recordings were assigned to requests; empty where there are none
         self._draw = draw
         self._known: dict[int, list[list[int]]] = {}
@@ -29,3 +34,5 @@ class CachedField:
     def forget(self, request: int) -> None:
         """Release a request's runs; unknown requests are ignored."""
         self._known.pop(request, None)
+        if self.lookups is not None:
+            self.lookups.forget(request)

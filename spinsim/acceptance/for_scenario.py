@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from spinsim.acceptance.cached import CachedField
 from spinsim.acceptance.counter import counters, item_key, normals, purpose_key
+from spinsim.acceptance.lookups import RecordedLookups
 from spinsim.acceptance.other_text import other_text
 from spinsim.acceptance.replay import join, recorded_runs
 from spinsim.acceptance.specdecode_bench import load_specdecode_bench
 from spinsim.acceptance.synthetic import constant_runs, logistic_runs
 from spinsim.errors import InputError
-from spinsim.recording import Trace, load_trace
+from spinsim.recording import Recording, Trace, load_trace
 from spinsim.scenario import (
     GREEDY_BELOW,
     ConstantAcceptance,
@@ -136,13 +137,20 @@ def _recorded(
     rate = scenario.noise.other_text or 0.0
     if noise_seed is None or not rate or not recordings:
         draw = recorded_runs(recordings, joined.rows, positions, scenario.seed)
-        return CachedField("trace", draw, joined.said)
+        return CachedField("trace", draw, joined.said, _lookups(recordings, joined.rows))
     # Blocks come from all that is recorded of a request, however much of it is asked for.
     lengths = np.min([recording.rows.lengths() for recording in recordings], axis=0)
     recorded = lengths[joined.rows].tolist()
     enough = [max(pair) for pair in zip(recorded, positions, strict=True)]
     draw = recorded_runs(recordings, joined.rows, enough, scenario.seed)
     return CachedField("trace", other_text(draw, recorded, positions, rate, noise_seed), joined.said)
+
+
+def _lookups(recordings: Sequence[Recording], rows: Sequence[int]) -> RecordedLookups | None:
+    """What lookup drafters found, where the recording says so; other text would have been found elsewhere."""
+    if all(recording.lookup is None for recording in recordings):
+        return None
+    return RecordedLookups(recordings, rows)
 
 
 def _check_sampling(trace: Trace, scenario: Scenario) -> None:

@@ -11,6 +11,7 @@
 | profile, trace, validate | ``profile``, ``trace`` (``import_trace``), ``validate`` |
 | profile, validate ``--again`` | ``profile_again``, ``validate_again`` |
 | compare, sweep, tune, capacity | ``compare``, ``sweep``, ``tune``, ``capacity`` |
+| ladder | ``ladder`` |
 | models | ``models.members``, ``models.inspect``, ``models.train``, ``models.widen``, ``models.evaluate`` |
 | report, schema | ``report``, ``schema``; ``load`` reads and checks a scenario |
 

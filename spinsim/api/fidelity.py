@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 ProfileFile = Annotated[PathLike | None, Option("The profile [profiles/NAME-HARDWARE.json].", metavar="FILE")]
 Intervals = Annotated[int, Option("Simulated runs behind each 90 % interval; 0: none.", min=0)]
 
+TraceFile = Annotated[PathLike | None, Option("The trace [traces/NAME.npz].", metavar="FILE")]
+
 
 @dataclass(frozen=True)
 class Profiling:
@@ -178,26 +180,10 @@ def profile_again(
 
 def trace(
     scenario: Annotated[
-        ScenarioLike | Paths,
-        Argument("The scenario's YAML; with --import one or more files.", metavar="SCENARIO"),
+        ScenarioLike, Argument("The scenario's YAML; with --import one or more files.", metavar="SCENARIO")
     ],
     *,
-    recorded_as: Annotated[
-        str | None,
-        Option(
-            "Converts recordings of others: specdecode_bench, spec_bench or vllm_metrics.",
-            flag="--import",
-            metavar="FORMAT",
-        ),
-    ] = None,
-    schedule: Annotated[
-        str | None,
-        Option("With --import: lengths of proposals, as constant:K, stopped:K or heuristic[:START[:MOST]]."),
-    ] = None,
-    prompts: Annotated[
-        PathLike | None, Option("With --import spec_bench: its questions.", metavar="FILE")
-    ] = None,
-    out: Annotated[PathLike | None, Option("The trace [traces/NAME.npz].", metavar="FILE")] = None,
+    out: TraceFile = None,
     force: options.ForceFile = False,
     set: options.Set = (),
     seed: options.Seed = None,
@@ -205,21 +191,12 @@ def trace(
     plugins: options.Plugins = (),
     progress: Progress | None = None,
 ) -> Tracing:
-    """Record the acceptance of a scenario's real models over its prompts, or import a recording.
+    """Record the acceptance of a scenario's real models over its prompts.
 
-    The trace goes into the file ``out`` (traces/NAME.npz); ``force`` overwrites one. With ``recorded_as``
-    the files in place of a scenario are converted as :func:`import_trace` does. Raises InputError.
+    The trace goes into the file ``out`` (traces/NAME.npz); ``force`` overwrites one. :func:`import_trace`
+    makes one of others' recordings. Raises InputError.
     """
-    several = [scenario] if isinstance(scenario, str | Path | Mapping) else list(scenario)
-    if recorded_as is not None:
-        files = [Path(file) for file in several if not isinstance(file, Mapping)]
-        return import_trace(recorded_as, files, out=out, force=force, schedule=schedule, prompts=prompts)
-    for name, value in (("--schedule", schedule), ("--prompts", prompts)):
-        if value is not None:
-            raise InputError("goes with --import; leave it out", key=name)
-    if len(several) != 1:
-        raise InputError(f"{len(several)} files; one scenario, or --import FORMAT", key="SCENARIO")
-    given = loaded(several[0], set, seed, device, plugins)
+    given = loaded(scenario, set, seed, device, plugins)
     path = _file(out, Path("traces") / f"{given.scenario.name}.npz")
     from spinsim.studies.trace import trace as experiment
 
@@ -230,26 +207,37 @@ def trace(
 
 
 def import_trace(
-    format: str,
-    files: PathLike | Paths,
+    format: Annotated[
+        str,
+        Option(
+            "Converts recordings of others: specdecode_bench, spec_bench or vllm_metrics.",
+            flag="--import",
+            metavar="FORMAT",
+        ),
+    ],
+    files: Annotated[Paths, Argument("Files of the format.", metavar="SCENARIO")],
     *,
-    out: PathLike | None = None,
-    force: bool = False,
-    schedule: str | None = None,
-    prompts: PathLike | None = None,
+    out: TraceFile = None,
+    force: options.ForceFile = False,
+    schedule: Annotated[
+        str | None,
+        Option("With --import: lengths of proposals, as constant:K, stopped:K or heuristic[:START[:MOST]]."),
+    ] = None,
+    prompts: Annotated[
+        PathLike | None, Option("With --import spec_bench: its questions.", metavar="FILE")
+    ] = None,
 ) -> Tracing:
-    """Turn acceptance that others recorded into a trace; several files mix, each a domain of its name.
+    """Turn acceptance that others recorded into a trace.
 
-    ``format``: specdecode_bench, spec_bench (needs ``schedule``: constant:K, stopped:K or
-    heuristic[:START[:MOST]]; ``prompts`` names its questions) or vllm_metrics. ``result.notes`` say what
-    could not be rebuilt. Needs no model. Raises InputError.
+    Several files mix, each a domain of its name. ``format``: specdecode_bench, spec_bench (needs
+    ``schedule``: constant:K, stopped:K or heuristic[:START[:MOST]]; ``prompts`` names its questions) or
+    vllm_metrics. ``result.notes`` say what could not be rebuilt. Needs no model. Raises InputError.
     """
     from spinsim.studies.import_trace import import_trace as experiment
 
-    given = [files] if isinstance(files, str | Path) else list(files)
     result = experiment(
         format,
-        [Path(file) for file in given],
+        paths(files),
         None if out is None else Path(out),
         force=force,
         schedule=schedule,

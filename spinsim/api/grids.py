@@ -34,7 +34,7 @@ class Sweep:
 
     def _repr_html_(self) -> str:
         from spinsim.api.notebook import shown
-        from spinsim.pages.sweep import grouped, mean_shown
+        from spinsim.pages.study_parts import grouped, mean_shown
 
         axes, metrics = self.result.axes, self.result.metrics[:4]
         groups = grouped([row for row in self.result.rows if row.summary is not None], axes)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from typing import Any
 
-from spinsim.pages import shell
+from spinsim.pages.render import page
 from spinsim.pages.run_terminal import LATENCIES, duration, lost_rows, number, percent
 from spinsim.results.few import few_requests
 
@@ -17,17 +16,11 @@ def shown(
     title: str, header: Sequence[str], rows: Iterable[Sequence[object]], notes: Iterable[str] = ()
 ) -> str:
     """A heading, a table, and notes below it. All are plain text; rows beyond ``MOST_ROWS`` are counted."""
-    given = [[escape(str(cell)) for cell in row] for row in rows]
+    given = [[str(cell) for cell in row] for row in rows]
     said = list(notes)
     if len(given) > MOST_ROWS:
         said.append(f"and {len(given) - MOST_ROWS:,} rows more")
-    return "".join(
-        [
-            f"<p><b>{escape(title)}</b></p>",
-            shell.table([escape(name) for name in header], given[:MOST_ROWS]) if given else "",
-            *(f"<p>{escape(note)}</p>" for note in said if note),
-        ]
-    )
+    return page("notebook.html", title=title, header=header, rows=given[:MOST_ROWS], notes=said)
 
 
 def run_shown(s: Mapping[str, Any]) -> str:

@@ -45,6 +45,7 @@ class Argument(Option):
 
 # Those that several functions take:
 Scenario = Annotated[ScenarioLike, Argument("The scenario's YAML.", metavar="SCENARIO")]
+ScenarioFile = Annotated[PathLike, Argument("The scenario's YAML.", metavar="SCENARIO")]
 Folder = Annotated[PathLike, Argument("A results folder.", metavar="DIR")]
 Set = Annotated[Settings, Option("Overrides a key of the scenario; repeatable.", metavar="KEY.PATH=VALUE")]
 Seed = Annotated[int | None, Option("Replaces the scenario's seed.", min=0)]

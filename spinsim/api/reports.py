@@ -36,14 +36,14 @@ def of_sweep(found: Sweep) -> str:
 
 def of_capacity(found: Capacity) -> str:
     """The page of a capacity search."""
-    from spinsim.pages.search import capacity_report
+    from spinsim.pages.capacity import capacity_report
 
     return capacity_report(found)
 
 
 def of_tuning(found: Tuning) -> str:
     """The page of a search for parameters."""
-    from spinsim.pages.search import tuning_report
+    from spinsim.pages.tuning import tuning_report
 
     return tuning_report(found)
 

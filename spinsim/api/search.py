@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Unpack
 from spinsim.api import options, reports
 from spinsim.api.common import Where, at_least, imported, lab, overrides, texts, whole
 from spinsim.api.frames import frame, records_frame
-from spinsim.api.options import Argument, Option, PathLike, Settings, Texts
+from spinsim.api.options import Option, PathLike, Settings, Texts
 from spinsim.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from spinsim.studies import capacity as _capacity
     from spinsim.studies.tuning import tune as _tune
-
-ScenarioFile = Annotated[PathLike, Argument("The scenario's YAML.", metavar="SCENARIO")]
 
 
 @dataclass(frozen=True, repr=False)
@@ -154,7 +152,7 @@ class Tuning:
 
 
 def capacity(
-    scenario: ScenarioFile,
+    scenario: options.ScenarioFile,
     *,
     slo: Annotated[
         Mapping[str, float] | str | None,
@@ -202,7 +200,7 @@ def capacity(
 
 
 def tune(
-    scenario: ScenarioFile,
+    scenario: options.ScenarioFile,
     *,
     objectives: Annotated[
         Texts,

@@ -1,8 +1,8 @@
 """The command line: the functions of :mod:`spinsim.api` as commands.
 
 An option is said once, in the signature of the API's function (:mod:`spinsim.api.options`). Here is what only
-the command line has: the table of commands (:mod:`~spinsim.cli.program`), ``--json``, ``--quiet`` and
-``--again`` (:mod:`~spinsim.cli.command`), and how results are printed.
+the command line has: the table of commands (:mod:`~spinsim.cli.program`), ``--json`` and ``--quiet``
+(:mod:`~spinsim.cli.command`), and how results are printed.
 
 To add a command:
 

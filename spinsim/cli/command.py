@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from operator import attrgetter
 from pathlib import Path
@@ -43,12 +43,16 @@ Show = Callable[[Any, Shown], None]
 
 
 @dataclass(frozen=True)
-class Again:
-    """What a command calls instead where ``--again`` is given. Its options join the command's."""
+class Instead:
+    """What a command calls instead where the option ``flag`` is given. Its options join the command's.
 
+    ``flag`` is an option of ``function``, or else a switch that ``help`` explains.
+    """
+
+    flag: str
     function: str | Function
     show: Show
-    help: str
+    help: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,69 +69,63 @@ class Command:
     name: str = ""
     switches: tuple[str, ...] = ("json", "quiet")
     folder: Callable[[Values], Path] | None = None
-    again: Again | None = None
+    instead: Instead | None = None
 
     def add_to(self, app: typer.Typer) -> None:
         """Make it a command of ``app``."""
         first = _Call(self.function, self.show, self.folder)
-        second = _Call(self.again.function, self.again.show) if self.again else None
+        second = _Call(self.instead.function, self.instead.show) if self.instead else None
+        takes = first.takes if second is None else _joined(first.takes, second.takes)
+        flags = {each.name: flag for flag, each in takes.items()}
+        needed = {flag for flag in takes if first.needs(flag) and (second is None or second.needs(flag))}
+        ordered = sorted(takes, key=lambda flag: flag != "--out")  # first what is wanted most
+        options = [takes[flag].for_typer(required=flag in needed) for flag in ordered]
+        if self.instead is not None and self.instead.flag not in takes:
+            name = self.instead.flag.removeprefix("--")
+            flags[name] = self.instead.flag
+            options.append(_switch(name, typer.Option(self.instead.flag, help=self.instead.help)))
 
         def command(**values: Any) -> None:
             switches = {name: values.pop(name) for name in self.switches}
-            values = {name: v.value if isinstance(v, Enum) else v for name, v in values.items()}
-            if second is None:
-                first(values, switches)
-            elif values.pop("again"):
-                if alien := [each.flag for each in first.chosen(values) if each.name not in second.takes]:
-                    raise InputError(f"goes with none of {', '.join(alien)}; leave them out", key="--again")
-                second(values, switches)
+            said = {flags[name]: v.value if isinstance(v, Enum) else v for name, v in values.items()}
+            if self.instead is None or second is None:
+                first(said, switches)
+            elif said[self.instead.flag]:
+                if alien := [flag for flag in first.chosen(said) if flag not in second.takes]:
+                    message = f"goes with none of {', '.join(alien)}; leave them out"
+                    raise InputError(message, key=self.instead.flag)
+                second(said, switches)
             else:
-                for each in second.chosen(values):
-                    if each.name not in first.takes:
-                        raise InputError("goes with --again; leave it out", key=each.flag)
-                first(values, switches)
+                if alien := [flag for flag in second.chosen(said) if flag not in first.takes]:
+                    raise InputError(f"goes with {self.instead.flag}; leave it out", key=alien[0])
+                first(said, switches)
 
-        command.__signature__ = self._signature(first, second)  # type: ignore[attr-defined]
-        name = self.name or first.function.__name__
-        app.command(name, help=_summary(first.function))(exit_codes(command))
-
-    def _signature(self, first: _Call, second: _Call | None) -> inspect.Signature:
-        """The options of both calls, and the command line's own."""
-        takes = {**first.takes, **(second.takes if second else {})}
-        # what --again does without is asked for once it is known which of the two is called
-        needed = {name for name in takes if first.needs(name) and (second is None or second.needs(name))}
-        ordered = sorted(takes.values(), key=lambda each: each.name != "out")  # it is what most wanted
-        found = [each.for_typer(required=each.name in needed) for each in ordered]
-        if self.again is not None:
-            found.append(_switch("again", typer.Option("--again", help=self.again.help)))
-        return inspect.Signature([*found, *(_switch(name, SWITCHES[name]) for name in self.switches)])
+        options += [_switch(name, SWITCHES[name]) for name in self.switches]
+        command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+        app.command(self.name or first.function.__name__, help=_summary(first.function))(exit_codes(command))
 
 
 class _Call:
-    """An API function that a command calls."""
+    """An API function that a command calls. ``takes``: its parameters by how they are said."""
 
     def __init__(
         self, function: str | Function, show: Show, folder: Callable[[Values], Path] | None = None
     ) -> None:
         self.function = _below_api(function) if isinstance(function, str) else function
-        self.takes = parameters(self.function)
+        self.takes = {each.flag: each for each in parameters(self.function).values()}
         self.show, self.folder = show, folder
 
-    def needs(self, name: str) -> bool:
-        """Whether the command line has to say ``name``."""
-        derived = name == "out" and self.folder is not None
-        return name in self.takes and self.takes[name].default is REQUIRED and not derived
+    def needs(self, flag: str) -> bool:
+        """Whether the command line has to say it."""
+        derived = flag == "--out" and self.folder is not None
+        return flag in self.takes and self.takes[flag].default is REQUIRED and not derived
 
-    def chosen(self, values: Values) -> list[Parameter]:
-        """The parameters that ``values`` has otherwise than a command line without them."""
-        return [each for each in self.takes.values() if values[each.name] not in (None, [], each.absent)]
+    def chosen(self, said: Values) -> list[str]:
+        """What was said otherwise than by a command line without it."""
+        return [flag for flag, each in self.takes.items() if said[flag] not in (None, [], each.absent)]
 
-    def __call__(self, values: Values, switches: Mapping[str, bool]) -> None:
-        given = {name: values[name] for name in self.takes if values[name] not in (None, [])}
-        for name in filter(self.needs, self.takes.keys() - given.keys()):
-            if not self.takes[name].several:
-                raise InputError(f"is missing; {self.takes[name].option.help}", key=self.takes[name].flag)
-            given[name] = ()  # the function says how many it needs
+    def __call__(self, said: Values, switches: Mapping[str, bool]) -> None:
+        given = self._given(said)
         if self.folder is not None and "out" not in given:
             given["out"] = self.folder(given)
         with (
@@ -137,6 +135,33 @@ class _Call:
             watched = {"progress": progress} if "progress" in typed(self.function) else {}
             result = despite_failures(self.function, **given, **watched)
         self.show(result, Shown(given, **switches))
+
+    def _given(self, said: Values) -> dict[str, Any]:
+        """The function's arguments. What was not said is left out: the function has its own default."""
+        given = {}
+        for flag, each in self.takes.items():
+            value = said[flag]
+            if value in (None, []):
+                if self.needs(flag) and not each.several:
+                    raise InputError(f"is missing; {each.option.help}", key=flag)
+                if self.needs(flag):
+                    given[each.name] = ()  # the function says how many it needs
+                continue
+            if isinstance(value, list) and not each.several:
+                if len(value) > 1:
+                    what = "files" if each.kind is Path else "values"
+                    raise InputError(f"{len(value)} {what}; one {each.name}", key=flag)
+                value = value[0]
+            given[each.name] = value
+        return given
+
+
+def _joined(first: Mapping[str, Parameter], second: Mapping[str, Parameter]) -> dict[str, Parameter]:
+    """The parameters of both. What both have may be given several times where either takes several."""
+    joined = {**second, **first}
+    for flag in first.keys() & second.keys():
+        joined[flag] = replace(first[flag], several=first[flag].several or second[flag].several)
+    return {flag: joined[flag] for flag in (*first, *(flag for flag in second if flag not in first))}
 
 
 def _below_api(name: str) -> Function:

@@ -40,10 +40,20 @@ def show_trace(tracing: Tracing, shown: Shown) -> None:
     from spinsim.pages.fidelity_terminal import describe_trace, print_trace
 
     done = tracing.result
-    notes = list(getattr(done, "notes", ()))  # of an import: what could not be rebuilt
     if shown.json:
-        said = {"notes": notes} if shown.given.get("recorded_as") else {"skipped": done.skipped}
-        print_json(describe_trace(done.trace) | {"trace": str(done.path)} | said)
+        print_json(describe_trace(done.trace) | {"trace": str(done.path), "skipped": done.skipped})
+    elif not shown.quiet:
+        print_trace(done.trace, done.path, done.skipped)
+
+
+def show_import(tracing: Tracing, shown: Shown) -> None:
+    """What was converted, and what could not be rebuilt."""
+    from spinsim.pages.fidelity_terminal import describe_trace, print_trace
+
+    done = tracing.result
+    notes = list(getattr(done, "notes", ()))
+    if shown.json:
+        print_json(describe_trace(done.trace) | {"trace": str(done.path), "notes": notes})
     elif not shown.quiet:
         print_trace(done.trace, done.path, done.skipped)
         for note in notes:

@@ -9,7 +9,7 @@ import typer
 
 import spinsim
 from spinsim.cli import fidelity, models, runs, studies
-from spinsim.cli.command import Again, Command
+from spinsim.cli.command import Command, Instead
 from spinsim.cli.usage import Commands
 
 COMMANDS = (
@@ -19,18 +19,24 @@ COMMANDS = (
     Command(
         "profile",
         fidelity.show_profile,
-        again=Again(
+        instead=Instead(
+            "--again",
             "profile_again",
             fidelity.show_drift,
             "Measures some points of the file once more, for intervals.",
         ),
     ),
-    Command("trace", fidelity.show_trace),
+    Command(
+        "trace",
+        fidelity.show_trace,
+        instead=Instead("--import", "import_trace", fidelity.show_import),
+    ),
     Command(
         "validate",
         fidelity.show_validation,
         folder=studies.folder("validate"),
-        again=Again(
+        instead=Instead(
+            "--again",
             "validate_again",
             fidelity.show_validation,
             "Simulates anew beside the live runs in --out, without a scenario.",

@@ -61,8 +61,9 @@ def speculate(
     """Submit catch-ups and proposals; returns the proposals and each row's catch-up tokens.
 
     A lane executes in order, so a proposal may follow its catch-up at once. ``drafts`` and
-    ``lengths`` are corrected in place: a proposal never runs past the context's limit, and a row
-    whose draft has no memory left for it only decodes.
+    ``lengths`` are corrected in place: a proposal never runs past the context's limit or past what
+    a lookup has on offer, and a row whose draft has nothing to propose, or no memory left for it, only
+    decodes.
     """
     limit = engine.settings.context_tokens
     place = engine.caches.place
@@ -78,6 +79,14 @@ def speculate(
             continue
         if length > limit - context:
             lengths[row] = length = limit - context
+        offered = session.view.offered
+        if offered and 0 <= offered[draft] < length:
+            lengths[row] = length = offered[draft]
+        if length <= 0:
+            drafts[row] = NO_DRAFT
+            lengths[row] = 0
+            slots.append(-1)
+            continue
         slot = place(session, draft, context + length)
         slots.append(slot)
         if slot < 0:

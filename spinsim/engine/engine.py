@@ -14,7 +14,7 @@ from spinsim.engine.kv import KvPools, kv_pools
 from spinsim.engine.records import Records
 from spinsim.engine.session import Session
 from spinsim.engine.settings import EngineSettings
-from spinsim.engine.world import NS, World
+from spinsim.engine.world import NS, Lookups, World
 from spinsim.operations import Completed, Operation
 from spinsim.policies.build import Policies
 from spinsim.workload.request import Request, Workload
@@ -26,7 +26,8 @@ class Engine:
     :func:`~spinsim.engine.processes.start` creates the processes that share it; run the world's environment
     until ``done`` triggers.
     ``ended`` is called with the number of requests that have ended, for progress. ``pools``: the K/V
-    memory, where the world looks into it too.
+    memory, where the world looks into it too. ``lookups``: what drafters that look their proposals up have
+    found.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Engine:
         *,
         ended: Callable[[int], None] | None = None,
         pools: KvPools | None = None,
+        lookups: Lookups | None = None,
     ) -> None:
         self.env = world.env
         self.world = world
@@ -49,6 +51,7 @@ class Engine:
         self.done = self.env.event()
         self.sessions: dict[int, Session] = {}
         self.pools = pools or kv_pools(settings)
+        self.lookups = lookups
         self.target_kv = self.pools.target
         self.caches = DraftCaches(self.pools.drafts, self.sessions)
         self.prefilling: deque[Session] = deque()
@@ -62,6 +65,7 @@ class Engine:
         self._ended = 0
         self._report = ended
         self._admissions = 0
+        self._short = False  # the next request waits for memory
         self._impatient = False  # somebody in the engine has given up
 
     # --- arrival, admission, end ------------------------------------------------------------------
@@ -98,6 +102,7 @@ class Engine:
 
     def admit(self) -> None:
         """Let requests in, in the policy's order, while the batch limit and KV memory allow."""
+        self._short = False
         while self._waiting and self.admitted < self.settings.batch_limit:
             session = self._waiting[0][2]
             if not session.waiting:  # gave up in the waiting room
@@ -107,7 +112,8 @@ class Engine:
             room = session.prefill_goal + 1 + self.settings.max_length
             slot = self.target_kv.acquire(min(room, self.settings.context_tokens))
             if slot < 0:
-                return
+                self._short = True
+                break
             heappop(self._waiting)
             session.waiting = False
             session.view.slot = slot
@@ -121,6 +127,14 @@ class Engine:
             if self._prefill_bell is not None:
                 bell, self._prefill_bell = self._prefill_bell, None
                 bell.succeed()
+        self.note_load()
+
+    def note_load(self) -> None:
+        """Record who is served and who waits: all that have arrived and neither ended nor were let in."""
+        waiting = len(self.records.requests) - self._ended - self.admitted
+        self.records.load.note(
+            int(self.env.now), self.admitted, waiting, self._short, self.target_kv.used_tokens
+        )
 
     def _lose_patience(self, session: Session) -> None:
         if session.record.finished_ns >= 0:
@@ -130,6 +144,7 @@ class Engine:
         if session.waiting:
             session.waiting = False
             self._close(session, rec.CANCELLED)
+            self.note_load()
 
     def finish(self, session: Session, status: str) -> None:
         """End an admitted request: its memory is free, the next may come in."""

@@ -36,6 +36,11 @@ class KvPool:
         return len(self._free_blocks)
 
     @property
+    def used_tokens(self) -> int:
+        """Tokens that the blocks which somebody holds have room for."""
+        return (self.blocks - len(self._free_blocks)) * self.block_tokens
+
+    @property
     def used_slots(self) -> int:
         """Slots that somebody holds."""
         return len(self._held)

@@ -39,6 +39,8 @@ def reserve_memory(engine: Engine, batch: list[Session]) -> list[Session]:
     engine.ready = waiting + engine.ready
     if preempted:
         engine.admit()
+    else:
+        engine.note_load()  # contexts have grown
     return kept
 
 

@@ -1,7 +1,8 @@
 """What a run leaves behind, in columns: cheap to append to, turned into tables afterwards.
 
-Three record kinds. ``Rounds`` has a header per micro-batch round and rows per request in it;
-``Operations`` has a row per operation on a lane; ``RequestRecord`` one per request.
+Four record kinds. ``Rounds`` has a header per micro-batch round and rows per request in it;
+``Operations`` has a row per operation on a lane; ``Load`` has one whenever requests come, are let in or
+leave; ``RequestRecord`` is one per request.
 All times are integer nanoseconds since the run began; -1 where a moment never came.
 """
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from spinsim.operations import KINDS as KINDS
 
+REASONS = ("", "batch limit", "memory")  # for which the next request waits; "" where none does
 COMPLETED, REJECTED, CANCELLED, UNFINISHED = "completed", "rejected", "cancelled", "unfinished"
 
 
@@ -85,6 +87,32 @@ class Operations:
 
 
 @dataclass(slots=True)
+class Load:
+    """Who is served, who waits and why, and the target's K/V memory: a row whenever one may change."""
+
+    at_ns: array[int] = field(default_factory=lambda: array("q"))
+    admitted: array[int] = field(
+        default_factory=lambda: array("i")
+    )  # requests that hold a slot of the target
+    waiting: array[int] = field(
+        default_factory=lambda: array("i")
+    )  # for admission, preempted ones among them
+    reason: array[int] = field(default_factory=lambda: array("b"))  # index into REASONS
+    kv_tokens: array[int] = field(default_factory=lambda: array("q"))  # the target's, in blocks that are held
+
+    def note(self, at_ns: int, admitted: int, waiting: int, short: bool, kv_tokens: int) -> None:
+        """Add an entry; ``short``: the next request waits for memory. Of one moment the last entry stays."""
+        if self.at_ns and self.at_ns[-1] == at_ns:
+            for column in (self.at_ns, self.admitted, self.waiting, self.reason, self.kv_tokens):
+                column.pop()
+        self.at_ns.append(at_ns)
+        self.admitted.append(admitted)
+        self.waiting.append(waiting)
+        self.reason.append((1 + short) if waiting else 0)
+        self.kv_tokens.append(kv_tokens)
+
+
+@dataclass(slots=True)
 class Records:
     """Everything one run recorded."""
 
@@ -93,6 +121,7 @@ class Records:
     requests: dict[int, RequestRecord] = field(default_factory=dict)
     rounds: Rounds = field(default_factory=Rounds)
     operations: Operations = field(default_factory=Operations)
+    load: Load = field(default_factory=Load)
     ended_ns: int = 0
     last_arrival_ns: int = 0
     closed_loop: bool = False

@@ -53,6 +53,9 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
         positions.append(view.generated)
         contexts.append(view.prompt_tokens + view.generated)
 
+    if engine.lookups is not None:
+        for view in views:
+            view.matched, view.offered = engine.lookups.at(view.id, view.generated)
     drafts = settle_drafts(engine, index, batch, policies.selector.assign(views))
     lengths = policies.length.lengths(views, drafts)
     proposals, catch_up_tokens = speculate(engine, index, batch, requests, contexts, drafts, lengths)
@@ -82,7 +85,11 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
         (requests, positions, drafts, lengths, accepted, committed, catch_up_tokens),
     )  # fmt: skip
     round_s = (now_ns - assigned_ns) * 1e-9
-    learn(engine, batch, Feedback(views, drafts, lengths, accepted, committed, draft_s, round_s), now_ns)
+    feedback = Feedback(views, drafts, lengths, accepted, committed, draft_s, round_s)
+    if engine.lookups is not None:
+        agreed = map(engine.lookups.agreed, requests, positions, committed)
+        feedback = feedback._replace(agreed=list(agreed))
+    learn(engine, batch, feedback, now_ns)
 
 
 def commit(

@@ -19,6 +19,18 @@ class Lane(NamedTuple):
     devices: tuple[str, ...]
 
 
+class Lookups(Protocol):
+    """What drafters that look their proposals up have found, before they propose."""
+
+    def at(self, request: int, position: int) -> tuple[Sequence[int], Sequence[int]]:
+        """Tokens matched and tokens on offer, by draft, after ``position`` output tokens."""
+        ...
+
+    def agreed(self, request: int, position: int, committed: int) -> Sequence[int]:
+        """By draft: how many of the ``committed`` tokens from ``position`` on it had on offer, in a row."""
+        ...
+
+
 class World(Protocol):
     """Executes operations. Two implementations: predicted time and real time.
 

@@ -1,18 +1,16 @@
-"""The report's section on how sure its numbers are."""
+"""How sure a run's numbers are: its intervals in words, and the table of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
-from spinsim.pages import shell
 from spinsim.pages.run_terminal import NOTHING, heading, interval_head, percent, told
 from spinsim.results.metrics import Metric, metric, value
 
 _HOST = ("hop", "handling")  # whose noise is the host's
-_CORRELATED = "\N{DAGGER}"
+CORRELATED = "\N{DAGGER}"
 Row = Mapping[str, Any]
 
 
@@ -40,56 +38,46 @@ def headline_span(s: Mapping[str, Any], metric: Metric) -> str:
         said = f"{percent(s['intervals']['level'])} of predicted runs"
     else:
         said = f"{percent(s['within_run']['level'])} within the run"
-    mark = _CORRELATED if row.get("correlated") else ""
+    mark = CORRELATED if row.get("correlated") else ""
     return f"{span_text(row, metric)}{mark}, {said}"
 
 
-def confidence(s: Mapping[str, Any]) -> str:
-    """Every interval that the summary has, and what each covers; empty where it has none."""
+class Confidence(NamedTuple):
+    """A table of intervals, or a sentence on why there is none; and what the page says below it."""
+
+    header: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    correlated: bool = False  # is an interval marked, because even its longest batches move together?
+    noise: str = ""  # behind predicted intervals, in words
+    missing: str = ""
+
+
+def confidence(s: Mapping[str, Any]) -> Confidence:
+    """Every interval that the summary has."""
     own = s.get("within_run", {"metrics": {}, "note": "", "level": None})
     predicted = s.get("intervals", {}).get("metrics", {})
     if not own["metrics"] and not predicted:
-        note = own["note"]
-        return f'<p class="note">{escape(note[:1].upper() + note[1:])}.</p>' if note else ""
-    rows, correlated = [], False
+        return Confidence(missing=own["note"])
+    header, rows = ["", "this run"], []
+    if own["metrics"]:
+        header.append(f"{percent(own['level'])} within the run")
+    if predicted:
+        header.append(f"{interval_head(s['intervals'])}, predicted")
     for path in dict.fromkeys([*own["metrics"], *predicted]):
         known = metric(path)
-        cells = [escape(heading(known)), told(known, value(s, known))]
+        cells = [heading(known), told(known, value(s, known))]
         if own["metrics"]:
             row = own["metrics"].get(path)
-            mark = _CORRELATED if row and row["correlated"] else ""
-            correlated = correlated or bool(mark)
+            mark = CORRELATED if row and row["correlated"] else ""
             cells.append(span_text(row, known) + mark if row else NOTHING)
         if predicted:
             cells.append(span_text(predicted[path], known) if path in predicted else NOTHING)
         rows.append(cells)
-    header, notes = ["", "this run"], []
-    if own["metrics"]:
-        header.append(f"{percent(own['level'])} within the run")
-        notes.append(
-            f"<b>Within the run</b>: {escape(own['note'])}. Batch means over the window; for a percentile, "
-            "around the share of requests that are faster. A side that the run is too short to bound is left "
-            "open."
-        )
-        if correlated:
-            notes.append(
-                f"{_CORRELATED} Even the longest batches still move together: take it as too narrow."
-            )
-    if predicted:
-        header.append(f"{interval_head(s['intervals'])}, predicted")
-        notes.append(
-            "<b>Predicted</b>: where so many of the simulations with other seeds and noise "
-            f"lie ({escape(_noise(s['intervals']['noise']))}). Not in it: what costs and "
-            "acceptance have wrong for every run alike."
-        )
-        if left_out := s["intervals"].get("note"):
-            notes.append(escape(f"{left_out[:1].upper()}{left_out[1:]}."))
-    elif s.get("mode") == "simulated":
-        notes.append("For other seeds and noisy costs: <code>simulate --intervals 20</code>.")
-    return shell.section(
-        "How sure these numbers are",
-        shell.table(header, rows),
-        "".join(f'<p class="note">{note}</p>' for note in notes),
+    return Confidence(
+        header,
+        rows,
+        correlated=any(row["correlated"] for row in own["metrics"].values()),
+        noise=_noise(s["intervals"]["noise"]) if predicted else "",
     )
 
 

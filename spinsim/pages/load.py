@@ -1,23 +1,22 @@
-"""The report's sections on latency and load."""
+"""Latency and load of a run, over its requests and over time."""
 
 from __future__ import annotations
-
-from html import escape
 
 import numpy as np
 
 from spinsim.engine.records import REJECTED
-from spinsim.pages import figures, shell
-from spinsim.pages.run_terminal import LATENCIES, duration
+from spinsim.pages.figures import runs
+from spinsim.pages.render import Drawn
 from spinsim.results.read import BINS, Column, RunFolder
 
 SLICES = 24  # of the window, in the figure of goodput against latency
+WAITING = (("batch limit", "s1"), ("memory", "s5"))  # reasons to wait, and their colours
 FEW_SLICES = 6  # below which it is not drawn
 
 
-def latency(run: RunFolder) -> str:
-    s = run.summary
-    slo = s.get("slo", {})
+def latency(run: RunFolder) -> Drawn:
+    """Cumulative shares of requests by latency."""
+    slo = run.summary.get("slo", {})
     arrival = run.requests["arrival_s"]
     inside = (arrival >= run.window[0]) & (arrival <= run.window[1])
     status = run.labels["requests.status"]
@@ -27,27 +26,14 @@ def latency(run: RunFolder) -> str:
         (title, run.requests[name][inside if name == "ttft_s" else done], slo.get(name))
         for name, title in names.items()
     ]
-    rows = []
-    for name, title in {**LATENCIES, "itl_s": "between commits"}.items():
-        row = s["latency"][name]
-        cells = [duration(row[column]) for column in ("mean", "p50", "p90", "p99")]
-        rows.append([escape(title), *cells, f"{row['count']:,}"])
-    text = (
-        "Share of requests that were at least as fast, cut at the 99.5th percentile. "
-        "Gaps between commits are listed for completeness: a commit carries several tokens, "
-        "so they say little about the pace a reader sees; TPOT does."
-    )
-    return shell.section(
-        "Latency",
-        shell.figure(figures.latency(samples), text),
-        shell.table(["", "mean", "p50", "p90", "p99", "samples"], rows),
-    )
+    return Drawn(runs.latency(samples))
 
 
-def over_time(run: RunFolder) -> str:
+def over_time(run: RunFolder) -> Drawn | None:
+    """Goodput and requests in the system; None where no time passed."""
     ended = run.summary["run"]["duration_s"]
     if ended <= 0:
-        return ""
+        return None
     edges = np.linspace(0, ended, BINS + 1)
     first = run.requests["first_token_s"]
     finished, arrival = run.requests["finished_s"], run.requests["arrival_s"]
@@ -63,7 +49,7 @@ def over_time(run: RunFolder) -> str:
 
     being_served = until(first) - until(finished[served])
     waiting = until(arrival[~refused]) - until(first) - until(finished[~served & ~refused])
-    svg = figures.over_time(
+    svg = runs.over_time(
         edges,
         tokens / np.diff(edges),
         run.summary["goodput_tokens_per_s"],
@@ -71,26 +57,53 @@ def over_time(run: RunFolder) -> str:
         being_served,
         run.window,
     )
-    text = (
-        f"Above: tokens committed per second; dashed, the mean over the window, which is shaded. "
-        f"Below: requests {shell.key('s0')}past their first token and {shell.key('s1')}before it."
-    )
-    return shell.section("Over time", shell.figure(svg, text))
+    return Drawn(svg)
 
 
-def trade_off(run: RunFolder) -> str:
-    """Goodput against the pace of requests, by slices of the window; empty where there are few."""
+def occupancy(run: RunFolder) -> Drawn | None:
+    """Who is served, who waits and why, and K/V memory, as means of equal parts of the run.
+
+    None in folders that do not have it.
+    """
+    ended = run.summary["run"]["duration_s"]
+    if ended <= 0 or not run.load or not run.load["time_s"].size:
+        return None
+    edges = np.linspace(0, ended, BINS + 1)
+    at, reason = run.load["time_s"], run.load["reason"]
+    reasons = run.labels["load.reason"]
+
+    def mean(values: Column) -> Column:
+        """Of a step function over each part."""
+        steps = np.concatenate(([0.0], np.cumsum(values[:-1] * np.diff(at))))
+        until = np.interp(edges, at, steps, left=0.0) + values[-1] * np.maximum(edges - at[-1], 0)
+        parts: Column = np.diff(until) / np.diff(edges)
+        return parts
+
+    waiting = [
+        (why, shade, mean(np.where(reason == reasons.index(why), run.load["waiting"], 0)))
+        for why, shade in WAITING
+        if why in reasons
+    ]
+    waiting = [row for row in waiting if row[2].any()]
+    capacity = run.summary["run"].get("kv_capacity_tokens", {}).get("target", 0)
+    held = mean(run.load["kv_tokens"]) / capacity if capacity else None
+    svg = runs.occupancy(edges, mean(run.load["admitted"]), waiting, held, run.window)
+    return Drawn(svg, [("admitted", "s0"), *((f"waiting for {why}", shade) for why, shade, _ in waiting)])
+
+
+def trade_off(run: RunFolder) -> Drawn | None:
+    """Goodput against the pace of requests, by slices of the window; None where there are few."""
     start, end = run.window
     length = (end - start) / SLICES
     if length <= 0:
-        return ""
+        return None
     finished, tpot = run.requests["finished_s"], run.requests["tpot_s"]
     ended = np.isfinite(finished) & np.isfinite(tpot) & (finished >= start) & (finished <= end)
     place = np.clip((finished[ended] - start) / length, 0, SLICES - 1).astype(int)
     paces = [tpot[ended][place == i] for i in range(SLICES)]
     used = [i for i, found in enumerate(paces) if found.size]
     if len(used) < FEW_SLICES:
-        return ""
+        return None
     x = np.array([np.median(paces[i]) for i in used])
     tokens = tokens_by_slice(run)
     s = run.summary
@@ -103,13 +116,7 @@ def trade_off(run: RunFolder) -> str:
         for path, f in (("latency.tpot_s.p50", factor), ("goodput_tokens_per_s", 1.0))
     ]
     mean = (s["latency"]["tpot_s"]["p50"] * factor, s["goodput_tokens_per_s"])
-    svg = figures.slices(x * factor, tokens[used] / length, f"median TPOT, {unit}", mean, spans)
-    text = (
-        f"Each dot is one of {SLICES} slices of the window: tokens committed per second, and the median "
-        "TPOT of the requests that ended in it. The cross is the whole window, with its 90 % intervals "
-        "within the run. Where load comes in waves, dots move up and to the right together."
-    )
-    return shell.section("Goodput against latency", shell.figure(svg, text))
+    return Drawn(runs.slices(x * factor, tokens[used] / length, f"median TPOT, {unit}", mean, spans))
 
 
 def tokens_by_slice(run: RunFolder) -> Column:

@@ -33,6 +33,19 @@ def describe(scenario: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
+def described_run(scenario: Mapping[str, Any], summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """:func:`describe`, with what a live run really executed, and what became of the requests."""
+    rows = describe(scenario)
+    if summary["mode"] == "live":
+        given = summary["acceptance"].get("decided_by") == "field"
+        others = {"costs": "costs, believed"} | ({} if given else {"acceptance": "acceptance, simulated"})
+        rows = [(others.get(term, term), text) for term, text in rows]
+        if ran := summary.get("models"):
+            rows.append(("really ran", "; ".join(f"{name}: {what}" for name, what in ran.items())))
+    counts = summary["requests"]
+    return [*rows, ("requests", ", ".join(f"{n:,} {name}" for name, n in counts.items() if n))]
+
+
 def hardware_named(device: Mapping[str, Any]) -> str:
     """What a device of a resolved scenario is called: its sheet's name, also where that is its own."""
     hardware = device["hardware"]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+from typing import Any
 
 from spinsim.costs.base import LABELS
 from spinsim.lab.rows import Row, failures
 from spinsim.lab.statistics import Interval
-from spinsim.pages import shell
 from spinsim.pages.run_terminal import NOTHING, lost_rows, number, percent
 from spinsim.results.few import FEW, requests_behind
-from spinsim.results.metrics import Metric
+from spinsim.results.metrics import Metric, value
 from spinsim.studies.compare import Effect
 
 _LATENCIES = ("latency.tpot_s.", "latency.e2e_s.", "latency.ttft_s.")
@@ -69,12 +68,19 @@ def _points(share: Interval | float | None) -> str:
     return text if text == NOTHING else text.replace(" %", " pp")
 
 
-def head(kicker: str, title: str, lede: str) -> str:
-    """The top of an experiment's shell."""
-    return (
-        f'<header><p class="kicker">{escape(kicker)}</p><h1>{escape(title)}</h1>'
-        f'<p class="lede">{escape(lede)}</p></header>'
-    )
+def capitalised(text: str) -> str:
+    """With a first capital letter, the others as they are."""
+    return text[:1].upper() + text[1:]
+
+
+def bare(metric: Metric) -> str:
+    """A metric's title without its unit."""
+    return metric.title.rpartition(",")[0] or metric.title
+
+
+def against(up: str, across: str) -> str:
+    """The heading of one metric drawn against another, from their titles."""
+    return capitalised(f"{up.partition(',')[0]} against {across.partition(',')[0]}")
 
 
 def provenance(rows: Sequence[Row]) -> str:
@@ -100,24 +106,33 @@ def shortcomings(rows: Sequence[Row]) -> list[str]:
     return [*said, few] if behind < FEW else said
 
 
-def provenance_note(rows: Sequence[Row]) -> str:
-    """:func:`provenance` and :func:`shortcomings` for a shell."""
-    said = provenance(rows)
-    return "".join(f'<p class="note">{escape(text)}.</p>' for text in (said, *shortcomings(rows)) if text)
+def behind(rows: Sequence[Row]) -> dict[str, Any]:
+    """What every page of simulations says of them: :func:`provenance`, :func:`shortcomings`, failures."""
+    return {
+        "behind": [provenance(rows), *shortcomings(rows)],
+        "failed": failures(rows),
+        "cells": len(rows),
+    }
 
 
-def failed_section(rows: Sequence[Row]) -> str:
-    """What failed, if anything did."""
-    failed = failures(rows)
-    if not failed:
-        return ""
-    lines = [
-        [escape(", ".join(f"{k} {v}" for k, v in f["labels"].items())), str(f["seed"]),
-         f'<td class="text">{escape(f["error"])}</td>']
-        for f in failed[:50]
-    ]  # fmt: skip
-    text = f'<p class="partial">{len(failed)} of {len(rows)} cells failed and are left out above.</p>'
-    return shell.section("Failed", text, shell.table(["cell", "seed", "<th></th>"], lines))
+def grouped(rows: Sequence[Row], axes: Sequence[str]) -> dict[tuple[Any, ...], list[Row]]:
+    """Rows by their labels on ``axes``, in the order of the sweep."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row.labels[name] for name in axes), []).append(row)
+    return groups
+
+
+def values_of(rows: Sequence[Row], metric: Metric) -> list[float]:
+    """A metric of every row that has it, in its title's unit."""
+    found = (value(row.summary or {}, metric) for row in rows)
+    return [number * metric.scale for number in found if number is not None]
+
+
+def mean_shown(metric: Metric, rows: Sequence[Row]) -> str:
+    """The mean over rows, in its title's unit."""
+    found = values_of(rows, metric)
+    return shown(metric, sum(found) / len(found) / metric.scale) if found else NOTHING
 
 
 def trade_off_of(metrics: Sequence[Metric]) -> tuple[int, int] | None:

@@ -12,15 +12,16 @@ from rich.text import Text
 
 from spinsim.lab.rows import Row
 from spinsim.pages.run_terminal import NOTHING, WIDTH, number, percent, print_uncut
-from spinsim.pages.search import gain_text, objectives_text, rate_text
+from spinsim.pages.search import gain_text, rate_text, wanted_text
 from spinsim.pages.study_parts import (
     changed,
     changed_spread,
+    grouped,
+    mean_shown,
     provenance,
     shortcomings,
     shown,
 )
-from spinsim.pages.sweep import grouped, mean_shown
 from spinsim.studies.capacity import Capacity
 from spinsim.studies.compare import Comparison
 from spinsim.studies.sweep import Sweep
@@ -115,9 +116,8 @@ def print_sweep(s: Sweep, console: Console) -> None:
 
 def print_capacity(c: Capacity, console: Console) -> None:
     """The capacity and the curve."""
-    wanted = f"{percent(c.attainment)} of requests with {objectives_text(dict(c.objectives))}"
     found = Text.assemble(
-        (rate_text(c.rate), "bold green" if c.rate else "bold red"), (f"   {wanted}", "dim")
+        (rate_text(c.rate), "bold green" if c.rate else "bold red"), (f"   {wanted_text(c)}", "dim")
     )
     table = _table("requests/s", figures=("attainment", "lowest", "highest", "seeds"))
     for point in c.curve:

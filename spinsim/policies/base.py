@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from spinsim.acceptance.field import AcceptanceField
+from spinsim.acceptance.lookups import NOT_LOOKED_UP as NOT_LOOKED_UP
 from spinsim.costs.base import Predictor
 from spinsim.operations import Packing
 
@@ -19,7 +20,18 @@ class RequestView:
     Never here: the output length, the domain, a future acceptance.
     """
 
-    __slots__ = ("arrival_ns", "cached", "draft", "generated", "id", "prompt_tokens", "rounds", "slot")
+    __slots__ = (
+        "arrival_ns",
+        "cached",
+        "draft",
+        "generated",
+        "id",
+        "matched",
+        "offered",
+        "prompt_tokens",
+        "rounds",
+        "slot",
+    )
 
     def __init__(self, id: int, prompt_tokens: int, arrival_ns: int, drafts: int) -> None:
         self.id = id
@@ -30,6 +42,10 @@ class RequestView:
         self.draft = NO_DRAFT  # the draft of the last round
         self.cached = [0] * drafts  # context tokens in each draft's KV cache
         self.slot = -1
+        # By draft, where some look their proposals up in the request's tokens: tokens at the context's end
+        # that were found earlier (0: none), and tokens on offer; NOT_LOOKED_UP for drafts that are models.
+        self.matched: Sequence[int] = ()
+        self.offered: Sequence[int] = ()
 
     @property
     def context(self) -> int:
@@ -75,6 +91,7 @@ class PolicyContext:
     draft_devices: tuple[str, ...] = ()  # of each draft: lanes of one device slow each other down
     target_devices: tuple[str, ...] = ()  # drafts of these work beside the target, each at a slower pace
     plan: CyclePlan | None = None  # what the policies called ``planned`` share
+    trained: Mapping[str, Any] | None = None  # what the file that the selector's ``trained`` names says
 
     def within(self, context: int, length: int = 0) -> int:
         """``context`` tokens, or the most that the scenario allows before a proposal of ``length`` tokens.
@@ -91,7 +108,9 @@ class Feedback(NamedTuple):
 
     ``draft_s[i]``: seconds that the row's proposal operation took (0 for NO_DRAFT).
     ``round_s``: seconds from the assignment to the commit. ``committed`` counts the target's own
-    token and stops at the end of the output.
+    token and stops at the end of the output. ``agreed[i][draft]``: how many of the committed tokens a draft
+    that looks its proposals up would have proposed, in a row, chosen or not; NOT_LOOKED_UP for models, and
+    empty where no draft looks anything up.
     """
 
     requests: Sequence[RequestView]
@@ -101,6 +120,7 @@ class Feedback(NamedTuple):
     committed: Sequence[int]
     draft_s: Sequence[float]
     round_s: float
+    agreed: Sequence[Sequence[int]] = ()
 
 
 class Selector(Protocol):
@@ -128,7 +148,7 @@ class LengthPolicy(Protocol):
     sees_future: bool
 
     def lengths(self, batch: Sequence[RequestView], drafts: Sequence[int]) -> list[int]:
-        """Proposal lengths, at least 1 where there is a draft, 0 where there is none."""
+        """Proposal lengths: 0 without a draft; with one 0, too, where the row had better only decode."""
         ...
 
     def observe(self, feedback: Feedback) -> None: ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib import import_module
@@ -212,21 +212,23 @@ def _check_no_draft(spec: PoliciesSpec, params: Any) -> None:
 
 def _check_plan(spec: PoliciesSpec) -> None:
     """Somebody has to make the plan that others follow."""
-    if getattr(KINDS["selector"].get(spec.selector.name), "makes_plan", False):
-        return
     for kind, policies in KINDS.items():
         name = getattr(spec, kind).name
-        if getattr(policies.get(name), "needs_plan", False):
-            makers = [
-                name
-                for name in KINDS["selector"].names()
-                if getattr(KINDS["selector"].get(name), "makes_plan", False)
-            ]
+        if not getattr(policies.get(name), "needs_plan", False):
+            continue
+        makers = [maker for maker in KINDS["selector"].names() if kind in _planned_by(maker)]
+        if spec.selector.name not in makers:
             raise InputError(
                 f"{name} follows a plan that {spec.selector.name} does not make; choose the selector "
                 f"{' or '.join(makers)}",
                 key=f"policies.{kind}.name",
             )
+
+
+def _planned_by(selector: str) -> Collection[str]:
+    """The kinds of policy that a selector decides for: all of them, some, or none."""
+    made = getattr(KINDS["selector"].get(selector), "makes_plan", False)
+    return KINDS if made is True else made or ()
 
 
 def _given_lengths(choice: PolicyChoice) -> list[tuple[str, int]]:

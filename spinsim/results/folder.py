@@ -24,6 +24,7 @@ FILES = (
     "rounds.parquet",
     "inputs.parquet",
     "decisions.parquet",
+    "load.parquet",
     "timeline.json",
     "report.html",
     "scenario.yaml",

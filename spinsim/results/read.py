@@ -26,6 +26,7 @@ _REQUESTS = (
 )  # fmt: skip
 _ROUNDS = ("request", "draft", "drafted", "accepted", "committed", "committed_s")
 _DECISIONS = ("assigned_ns", "kv_tokens", "real_kv_tokens")
+_LOAD = ("time_s", "admitted", "waiting", "reason", "kv_tokens")
 _INPUTS = (
     "operation", "lane", "kind", "model", "micro_batch", "rows", "tokens",
     "started_ns", "finished_ns",
@@ -44,6 +45,7 @@ class RunFolder:
     operations: dict[str, Column]
     labels: dict[str, list[str]]  # of coded columns: "rounds.draft" and so on
     regret: dict[str, Any]  # curves; empty where they are unknown
+    load: dict[str, Column]  # empty in older folders
 
     @property
     def arms(self) -> list[str]:
@@ -94,6 +96,8 @@ def read_folder(folder: Path) -> RunFolder:
         rounds = _table(folder / "rounds.parquet", _ROUNDS, labels)
         decisions = _table(folder / "decisions.parquet", _DECISIONS, labels)
         operations = _table(folder / "inputs.parquet", _INPUTS, labels)
+        kept = folder / "load.parquet"
+        load = _table(kept, _LOAD, labels) if kept.is_file() else {}
         curves = folder / "regret.json"
         regret = json.loads(curves.read_text(encoding="utf-8")) if curves.is_file() else {}
     except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
@@ -104,7 +108,7 @@ def read_folder(folder: Path) -> RunFolder:
     timers = operations["operation"] < 0
     if timers.any():
         operations = {name: column[~timers] for name, column in operations.items()}
-    return RunFolder(summary, scenario, requests, rounds, decisions, operations, labels, regret)
+    return RunFolder(summary, scenario, requests, rounds, decisions, operations, labels, regret, load)
 
 
 def _table(path: Path, names: tuple[str, ...], labels: dict[str, list[str]]) -> dict[str, Column]:

@@ -11,6 +11,7 @@ from spinsim.costs.base import LABELS
 from spinsim.costs.prices import price_per_hour
 from spinsim.engine.records import CANCELLED, COMPLETED, REJECTED, UNFINISHED, Records
 from spinsim.engine.world import NS
+from spinsim.results import decoding as decoding  # registers its metric
 from spinsim.results.batch_means import within_run
 from spinsim.results.columns import Bools, Floats, RequestColumns, ratio, row_headers, view
 from spinsim.results.held_back import held_back

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spinsim.engine.inputs import InputLog
-from spinsim.engine.records import Records
+from spinsim.engine.records import REASONS, Records
 from spinsim.results import arrow
 from spinsim.results.columns import RequestColumns, draft_labels, seconds, view
 from spinsim.results.inputs import write_inputs
@@ -85,12 +85,23 @@ DECISIONS = pa.schema(
     ]
 )
 
+LOAD = pa.schema(
+    [
+        ("time_s", pa.float64()),
+        ("admitted", pa.int32()),
+        ("waiting", pa.int32()),
+        ("reason", pa.dictionary(pa.int32(), pa.string())),  # for which the next request waits; "": none does
+        ("kv_tokens", pa.int64()),  # of the target, in blocks that are held
+    ]
+)
+
 
 def write_tables(out: Path, records: Records, log: InputLog | None = None) -> None:
-    """All four tables into ``out``; ``log`` holds the inputs of a live run."""
+    """All five tables into ``out``; ``log`` holds the inputs of a live run."""
     write_requests(out, records)
     write_rounds(out, records)
     write_decisions(out, records)
+    write_load(out, records)
     write_inputs(out / "inputs.parquet", records, log)
 
 
@@ -161,3 +172,17 @@ def write_decisions(out: Path, records: Records) -> None:
         return pa.table({name: data[name] for name in DECISIONS.names}, schema=DECISIONS)
 
     arrow.write_chunks(out / "decisions.parquet", DECISIONS, sizes, chunk)
+
+
+def write_load(out: Path, records: Records) -> None:
+    """load.parquet: a row whenever the requests that are served, or that wait, or the K/V memory change."""
+    load = records.load
+    data = {
+        "time_s": arrow.numbers(seconds(view(load.at_ns))),
+        "reason": arrow.categories(view(load.reason).astype(np.int32), list(REASONS)),
+        **{name: arrow.numbers(view(getattr(load, name))) for name in ("admitted", "waiting", "kv_tokens")},
+    }
+    table = pa.table({name: data[name] for name in LOAD.names}, schema=LOAD)
+    pq.write_table(
+        table, out / "load.parquet", compression=arrow.COMPRESSION, row_group_size=arrow.CHUNK_ROWS
+    )

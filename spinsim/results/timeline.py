@@ -1,7 +1,8 @@
 """timeline.json: the run in Chrome's trace event format, which ui.perfetto.dev opens.
 
-One process of tracks for the lanes, one for the micro-batches. Arrows run from the proposals to the
-verification that checked them. Times in the file are microseconds.
+One process of tracks for the lanes, one for the micro-batches, and one of counters: requests admitted,
+requests waiting by the reason of the next, and K/V tokens held of the target. Arrows run from the proposals
+to the verification that checked them. Times in the file are microseconds.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from spinsim.engine.records import KINDS, Records
+from spinsim.engine.records import KINDS, REASONS, Records
 from spinsim.results.columns import view
 
 CAP = 20_000  # operations
-LANES, MICRO_BATCHES = 1, 2
+LANES, MICRO_BATCHES, LOAD = 1, 2, 3
 Event = dict[str, Any]
 
 
@@ -41,6 +42,7 @@ def timeline(records: Records, *, cap: int | None = CAP) -> dict[str, Any]:
     until_ns = records.ended_ns if shown.size == ids.size else int(started[shown[-1]])
     events = _operation_events(records, [int(i) for i in shown])
     events += _round_events(records, until_ns)
+    events += _load_events(records, until_ns)
     events.sort(key=lambda event: (event["ts"], event["pid"], event["tid"], -event.get("dur", 0.0)))
     return {
         "displayTimeUnit": "ms",
@@ -64,7 +66,7 @@ def _track_names(records: Records) -> list[Event]:
     tracks += [(MICRO_BATCHES, m, f"micro-batch {m}") for m in micro_batches]
     events: list[Event] = [
         {"ph": "M", "name": "process_name", "pid": pid, "tid": 0, "args": {"name": name}}
-        for pid, name in ((LANES, "lanes"), (MICRO_BATCHES, "micro-batches"))
+        for pid, name in ((LANES, "lanes"), (MICRO_BATCHES, "micro-batches"), (LOAD, "load"))
     ]
     for pid, tid, name in tracks:
         events.append({"ph": "M", "name": "thread_name", "pid": pid, "tid": tid, "args": {"name": name}})
@@ -141,4 +143,26 @@ def _round_events(records: Records, until_ns: int) -> list[Event]:
         for event, start, end in spans:
             if end > start:
                 events.append({"ph": "X", **event, "ts": _us(start), "dur": _us(end - start), **track})
+    return events
+
+
+def _load_events(records: Records, until_ns: int) -> list[Event]:
+    """Counters, at every change of one of them."""
+    load = records.load
+    events: list[Event] = []
+    last: dict[str, dict[str, int]] = {}
+    for at, admitted, waiting, reason, kv in zip(
+        load.at_ns, load.admitted, load.waiting, load.reason, load.kv_tokens, strict=True
+    ):
+        if at > until_ns:
+            break
+        counted = {
+            "admitted": {"requests": admitted},
+            "waiting": {why: waiting * (i == reason) for i, why in enumerate(REASONS) if why},
+            "K/V of the target": {"tokens": kv},
+        }
+        for name, args in counted.items():
+            if last.get(name) != args:
+                events.append({"ph": "C", "name": name, "ts": _us(at), "pid": LOAD, "tid": 0, "args": args})
+                last[name] = args
     return events

@@ -133,3 +133,5 @@ class WorkloadSpec(Section):
     output_tokens: Distribution | None = None
     source: Source | None = None
     patience_s: Distribution | None = None  # clients give up after this long; None: never
+    # tokens still to come of requests that are met in the middle of their outputs; None: all begin anew
+    mid_flight: Distribution | None = None

@@ -77,7 +77,8 @@ def simulate_scenario(
         if progress is not None and (ended % REPORT_EVERY == 0 or ended == total):
             progress("simulate", ended, total)
 
-    engine = Engine(world, workload, policies, settings, tuple(scenario.models.drafts), ended=report)
+    drafts = tuple(scenario.models.drafts)
+    engine = Engine(world, workload, policies, settings, drafts, ended=report, lookups=field.lookups)
     start(engine)
     try:
         world.env.run(until=engine.done)

@@ -29,7 +29,7 @@ def functions() -> dict[str, Any]:
 def test_every_function_with_options_is_a_command() -> None:
     commands = [*program.COMMANDS, *program.FAMILY]
     called = {command.function for command in commands}
-    called |= {command.again.function for command in commands if command.again}
+    called |= {command.instead.function for command in commands if command.instead}
     for name, function in functions().items():
         if parameters(function):
             assert name in called, f"api.{name} has options and is no command"
@@ -56,7 +56,7 @@ def test_the_api_is_there_without_torch_or_pandas() -> None:
         "import sys, spinsim\n"
         "for name in spinsim.api.__all__: getattr(spinsim.api, name)\n"
         "from spinsim.api import simulate, models\n"
-        "heavy = ('torch', 'transformers', 'pandas', 'matplotlib', 'optuna')\n"
+        "heavy = ('torch', 'transformers', 'pandas', 'matplotlib', 'jinja2', 'optuna')\n"
         "print([m for m in heavy if m in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from spinsim.api import options
 from spinsim.api.options import Argument, Option, Paths, Progress, Texts
-from spinsim.cli.command import Again, Command, Shown
+from spinsim.cli.command import Command, Instead, Shown
 from spinsim.cli.program import COMMANDS, program
 from spinsim.cli.signatures import parameters
 from spinsim.errors import InputError
@@ -59,9 +59,9 @@ def show(result: Mapping[str, Any], shown: Shown) -> None:
     typer.echo("as JSON" if shown.json else f"{dict(result)} in {shown.folder}")
 
 
-def run(*words: str, again: Again | None = None) -> Any:
+def run(*words: str, instead: Instead | None = None) -> Any:
     """``spinsim`` with one command more."""
-    more = Command(survey, show, folder=lambda given: Path("counted"), again=again)
+    more = Command(survey, show, folder=lambda given: Path("counted"), instead=instead)
     return CliRunner().invoke(program([*COMMANDS, more]), list(words), env={"COLUMNS": "200"})
 
 
@@ -129,17 +129,17 @@ def test_bad_words_get_one_line(words: list[str], said: str) -> None:
 
 
 def test_again_calls_the_other_function() -> None:
-    again = Again(survey_again, show, "Counts what is in --out once more.")
+    again = Instead("--again", survey_again, show, "Counts what is in --out once more.")
     assert (
-        run("survey", "--again", "--out", "x", again=again).stdout == "{'again': 'x', 'top_rows': 3} in x\n"
+        run("survey", "--again", "--out", "x", instead=again).stdout == "{'again': 'x', 'top_rows': 3} in x\n"
     )
-    assert "--again Counts what is" in " ".join(run("survey", "--help", again=again).stdout.split())
+    assert "--again Counts what is" in " ".join(run("survey", "--help", instead=again).stdout.split())
     for words, said in (
         (["a", "--again", "--out", "x"], "--again: goes with none of SCENARIO; leave them out\n"),
         (["--again", "--out", "x", "--share", "1"], "--again: goes with none of --share; leave them out\n"),
         (["--again"], "--out: is missing; Results folder [below results/, by name and command].\n"),
     ):
-        done = run("survey", *words, again=again)
+        done = run("survey", *words, instead=again)
         assert (done.exit_code, done.stderr) == (2, said)
 
 

@@ -78,7 +78,8 @@ CASES: dict[str, dict[str, Any]] = {
             "target": {"shape": "llama-3-8b", "weights": "embedded:target", "dtype": "fp32"},
             "drafts": {"d": {"shape": "llama-68m", "weights": "embedded:tiny", "dtype": "fp32"}},
         },
-        "workload": LENGTHS | {"arrivals": {"process": "at_once"}},
+        "workload": LENGTHS
+        | {"arrivals": {"process": "at_once"}, "mid_flight": {"distribution": "fixed", "value": 3}},
         "costs": {
             "model": "profile",
             "path": str(ROOT / "profiles/family-cpu-cpu.json"),

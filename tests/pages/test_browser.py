@@ -59,7 +59,7 @@ def climbed(out: Path) -> None:
 
 # what makes a results folder, and words of its page's headline
 REPORTS = {
-    "simulation": (simulated, "tok/s"),
+    "simulation": (simulated, "tokens/s"),
     "comparison": (compared, "other"),
     "sweep": (swept, "limits.batch"),
     "capacity": (loaded, "req/s"),

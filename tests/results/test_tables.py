@@ -17,7 +17,9 @@ from spinsim.engine.records import KINDS, Records
 from spinsim.operations import CatchUpOutcome, Completed, PrefillOutcome, VerifyOutcome
 from spinsim.results import arrow
 from spinsim.results.inputs import INPUTS, read_inputs, write_inputs
-from spinsim.results.tables import DECISIONS, REQUESTS, ROUNDS, write_tables
+from spinsim.results.tables import DECISIONS, LOAD, REQUESTS, ROUNDS, write_tables
+
+SCHEMAS = {"requests": REQUESTS, "rounds": ROUNDS, "decisions": DECISIONS, "inputs": INPUTS, "load": LOAD}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory, records: Records) -> dict[s
 
 
 def test_schemas(tables: dict[str, pa.Table]) -> None:
-    expected = {"requests": REQUESTS, "rounds": ROUNDS, "decisions": DECISIONS, "inputs": INPUTS}
+    expected = SCHEMAS
     assert {name: table.schema.remove_metadata() for name, table in tables.items()} == expected
     for table in tables.values():
         table.validate(full=True)
@@ -124,7 +126,7 @@ def test_chunks_do_not_show(
 
 def test_tables_of_a_run_that_did_nothing(tmp_path: Path) -> None:
     write_tables(tmp_path, Records(lanes=(("target", ("gpu0",)),), drafts=()))
-    schemas = {"requests": REQUESTS, "rounds": ROUNDS, "decisions": DECISIONS, "inputs": INPUTS}
+    schemas = SCHEMAS
     for name, schema in schemas.items():
         table = pq.read_table(tmp_path / f"{name}.parquet")
         assert table.num_rows == 0

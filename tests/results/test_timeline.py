@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from spinsim.engine.records import Records
-from spinsim.results.timeline import LANES, MICRO_BATCHES, timeline, write_timeline
+from spinsim.results.timeline import LANES, LOAD, MICRO_BATCHES, timeline, write_timeline
+from tests.engine.harness import Deployment, policies, requests, run
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +91,21 @@ def test_a_run_that_did_nothing(tmp_path: Path) -> None:
     write_timeline(path, Records(lanes=(("target", ("gpu0",)),), drafts=()))
     document = json.loads(path.read_text(encoding="utf-8"))
     assert {event["ph"] for event in document["traceEvents"]} == {"M"}
+
+
+def test_counters_are_the_recorded_load() -> None:
+    done = run(Deployment(requests([(100, 100)] * 8), batch_limit=2, policies=policies(selector="random")))
+    load = done.records.load
+    counters = [e for e in timeline(done.records)["traceEvents"] if e["ph"] == "C"]
+    assert {e["pid"] for e in counters} == {LOAD}
+    for name, of in (
+        ("admitted", lambda args: args["requests"]),
+        ("waiting", lambda args: args["batch limit"] + args["memory"]),
+        ("K/V of the target", lambda args: args["tokens"]),
+    ):
+        shown = [(e["ts"], of(e["args"])) for e in counters if e["name"] == name]
+        assert all(before[1] != after[1] or name == "waiting" for before, after in pairwise(shown))
+        column = {"admitted": load.admitted, "waiting": load.waiting}.get(name, load.kv_tokens)
+        known = dict(zip([round(at / 1e3, 3) for at in load.at_ns], column, strict=True))
+        assert all(known[at] == value for at, value in shown)
+        assert max(value for _, value in shown) == max(column)

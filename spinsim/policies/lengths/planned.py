@@ -11,7 +11,7 @@ from spinsim.policies.registry import LENGTHS
 
 @LENGTHS.register("planned")
 class PlannedLength:
-    """As the selector ``planned`` decided with the drafts."""
+    """As the selector decided with the drafts, where it decides lengths (``planned``, ``contextual``)."""
 
     sees_future = False
     needs_plan = True

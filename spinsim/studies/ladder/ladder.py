@@ -31,7 +31,6 @@ from spinsim.studies.ladder.steps import (
 )
 
 CONFIDENCE = 0.95
-SEEDS = 3
 DEEPEST = 4  # micro-batches of a fixed plan
 TUNING_SEED = 1_000_003  # added to the first seed: plans are chosen on requests that no step serves
 
@@ -41,12 +40,12 @@ class LadderPlan:
     """What to run. ``steps`` (empty: all) are names of :data:`~spinsim.studies.ladder.steps.ORDER`."""
 
     scenario: Path
-    overrides: tuple[str, ...] = ()
-    seeds: int = SEEDS
-    seed: int | None = None
-    tokens: int = 4  # a proposal of the paper's steps
-    steps: tuple[str, ...] = ()
-    plugins: tuple[str, ...] = ()
+    overrides: tuple[str, ...]
+    seeds: int
+    seed: int | None
+    tokens: int  # a proposal of the paper's steps
+    steps: tuple[str, ...]
+    plugins: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,20 @@
-"""A hand-made SVG of what the lanes did over a few rounds."""
+"""What the lanes did over a few rounds: a drawing from a template of its own."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
+from typing import NamedTuple
 
 import numpy as np
 
+from spinsim.pages.render import Drawn, fragment
 from spinsim.results.read import RunFolder
 
 VERIFICATIONS = 9  # shown in the excerpt
-_WIDTH, _LEFT, _ROW, _GAP = 960.0, 132.0, 30.0, 9.0
+_WIDTH, _ROW, _GAP = 960.0, 30.0, 9.0
+_LEAST_LEFT, _LETTER, _MOST_LETTERS = 132.0, 8.2, 34  # room for the lanes' names
 _KIND_COLOUR = {"prefill": "muted", "verify": "ink"}
+_OPACITY = {"catch_up": 0.4, "prefill": 0.45, "verify": 0.82}
 
 
 @dataclass(frozen=True)
@@ -61,56 +64,60 @@ def excerpt(run: RunFolder, verifications: int = VERIFICATIONS) -> tuple[list[Sl
     return slices, low / 1e6, high / 1e6
 
 
-def lane_strip(run: RunFolder, colours: dict[str, str]) -> str:
-    """The excerpt as SVG: a row per lane; empty where nothing was verified."""
+class Box(NamedTuple):
+    """An operation as it is drawn."""
+
+    x: float
+    width: float
+    shade: str
+    opacity: float
+    title: str
+    number: str  # of the micro-batch, where there is room for it
+
+
+class Lane(NamedTuple):
+    """A row of the drawing."""
+
+    name: str
+    devices: str
+    boxes: list[Box]
+
+
+def lane_strip(run: RunFolder, colours: dict[str, str]) -> Drawn | None:
+    """The excerpt as SVG: a row per lane; None where nothing was verified."""
     slices, low, high = excerpt(run)
     if not slices:
-        return ""
-    lanes = [name for name in run.labels["inputs.lane"] if name in run.summary["lanes"]]
-    height = len(lanes) * (_ROW + _GAP) + 34
-    scale = (_WIDTH - _LEFT) / (high - low)
-    parts = [f'<svg viewBox="0 0 {_WIDTH:.0f} {height:.0f}" role="img" aria-label="lanes over a few rounds">']
-    bottom = height - 30
-    for tick in _ticks(high - low):
-        x = _LEFT + tick * scale
-        parts.append(f'<path d="M{x:.2f} 0V{bottom:.0f}" stroke="var(--rule)" fill="none"/>')
-        anchor = "start" if tick == 0 else "middle"
-        label = f"{tick:g}" + (" ms" if tick == 0 else "")
-        parts.append(
-            f'<text x="{x:.2f}" y="{bottom + 16:.0f}" font-size="12" fill="var(--muted)" '
-            f'text-anchor="{anchor}">{label}</text>'
-        )
-    for row, name in enumerate(lanes):
-        y = row * (_ROW + _GAP)
-        devices = ", ".join(run.summary["lanes"][name]["devices"])
-        parts.append(
-            f'<text x="0" y="{y + 14:.0f}" font-size="13" fill="var(--ink)">{escape(_short(name))}</text>'
-            f'<text x="0" y="{y + 28:.0f}" font-size="11" fill="var(--muted)">'
-            f"{escape(_short(devices))}</text>"
-        )
-        index = run.labels["inputs.lane"].index(name)
-        for s in slices:
-            if s.lane == index:
-                parts.append(_rectangle(s, y, low, high, scale, colours))
-    return "\n".join(parts) + "\n</svg>"
+        return None
+    indices = {i: name for i, name in enumerate(run.labels["inputs.lane"]) if name in run.summary["lanes"]}
+    texts = {i: (_short(name), _short(_devices(run, name))) for i, name in indices.items()}
+    left = max(_LEAST_LEFT, *(_LETTER * max(map(len, pair)) for pair in texts.values()))
+    scale = (_WIDTH - left) / (high - low)
 
+    def box(s: Slice) -> Box:
+        width = max((min(s.end, high) - max(s.start, low)) * scale - 0.8, 0.6)
+        return Box(
+            left + (max(s.start, low) - low) * scale,
+            width,
+            _KIND_COLOUR.get(s.kind) or colours.get(s.draft, "none"),
+            _OPACITY.get(s.kind, 0.95),
+            s.title,
+            str(s.micro_batch) if s.kind == "verify" and width > 26 else "",
+        )
 
-def _rectangle(s: Slice, y: float, low: float, high: float, scale: float, colours: dict[str, str]) -> str:
-    x = _LEFT + (max(s.start, low) - low) * scale
-    width = max((min(s.end, high) - max(s.start, low)) * scale - 0.8, 0.6)
-    shade = _KIND_COLOUR.get(s.kind) or colours.get(s.draft, "none")
-    opacity = {"catch_up": 0.4, "prefill": 0.45, "verify": 0.82}.get(s.kind, 0.95)
-    box = (
-        f'<rect x="{x:.2f}" y="{y:.1f}" width="{width:.2f}" height="{_ROW:.0f}" rx="1.5" '
-        f'fill="var(--{shade})" fill-opacity="{opacity}"/>'
+    svg = fragment(
+        "lanes.svg",
+        width=_WIDTH,
+        row=_ROW,
+        gap=_GAP,
+        ticks=[(left + tick * scale, f"{tick:g}" + ("" if tick else " ms")) for tick in _ticks(high - low)],
+        lanes=[Lane(*texts[i], [box(s) for s in slices if s.lane == i]) for i in indices],
     )
-    text = ""
-    if s.kind == "verify" and width > 26:
-        text = (
-            f'<text x="{x + width / 2:.2f}" y="{y + 19:.1f}" font-size="11.5" fill="var(--paper)" '
-            f'text-anchor="middle">{s.micro_batch}</text>'
-        )
-    return f"<g><title>{escape(s.title)}</title>{box}{text}</g>"
+    names = [(name, colours[name]) for name in run.arms if name in run.drafts]
+    return Drawn(svg, [*names, ("verify (number: micro-batch)", "ink"), ("prefill", "muted")])
+
+
+def _devices(run: RunFolder, lane: str) -> str:
+    return ", ".join(run.summary["lanes"][lane]["devices"])
 
 
 def _ticks(span_ms: float) -> list[float]:
@@ -120,5 +127,5 @@ def _ticks(span_ms: float) -> list[float]:
     return [round(i * step, 9) for i in range(int(span_ms / step) + 1)]
 
 
-def _short(text: str, letters: int = 17) -> str:
+def _short(text: str, letters: int = _MOST_LETTERS) -> str:
     return text if len(text) <= letters else text[: letters - 1] + "\N{HORIZONTAL ELLIPSIS}"

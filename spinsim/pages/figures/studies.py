@@ -1,18 +1,18 @@
-"""Figures of comparisons, sweeps, capacity and tuning, as the report's own: SVG in the page's colours."""
+"""Figures of studies: comparisons, sweeps, capacities and searches."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from spinsim.pages.figures import colour, drawing
-from spinsim.pages.figures import panels as separate
-from spinsim.pages.shell import SERIES
+from spinsim.pages.figures.canvas import colour, drawing, percent_axis, plain, shares, tidy
+from spinsim.pages.figures.canvas import panels as separate
+from spinsim.pages.palette import shade
 
 LONG = 24  # letters of a name, beyond which panels do not stand side by side, each with its names
 
@@ -47,29 +47,7 @@ class Span:
     shade: str = "s0"
 
 
-def shade(index: int) -> str:
-    """The colour variable of the i-th series."""
-    return f"s{index % SERIES}"
-
-
-def tidy(ax: Axes, title: str, x: str = "", axis: Any = "y") -> None:
-    """Title, label and grid."""
-    ax.set_title(title)
-    ax.set_xlabel(x)
-    ax.grid(axis=axis)
-    ax.spines["left"].set_visible(False)
-
-
-def plain(value: float, _: object) -> str:
-    """A tick's number, thousands set apart."""
-    return f"{value:,.0f}" if abs(value) >= 10 and value == round(value) else f"{value:.4g}"
-
-
-def _percent(value: float, _: object) -> str:
-    return f"{100 * value:.3g} %"
-
-
-def lines(name: str, panels: Sequence[Panel], x_label: str) -> str:
+def lines(name: str, panels: Sequence[Panel], x_label: str) -> Markup:
     """Means over repetitions with their range, two panels a row; the series share colours by place.
 
     Later lines are thinner and have smaller marks, so that of lines on top of each other all are seen.
@@ -96,14 +74,14 @@ def lines(name: str, panels: Sequence[Panel], x_label: str) -> str:
                 ax.xaxis.set_major_locator(MaxNLocator(7, integer=True))
             ax.set_ylim(0, max(tops) * 1.08 or 1.0)
             ax.yaxis.set_major_locator(MaxNLocator(4))
-            ax.yaxis.set_major_formatter(FuncFormatter(_percent if panel.share else plain))
+            ax.yaxis.set_major_formatter(FuncFormatter(shares if panel.share else plain))
             ax.xaxis.set_major_formatter(FuncFormatter(plain))
             ax.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
 
     return separate(name, draw, len(panels), columns=2 if len(panels) > 1 else 1, height=2.05)
 
 
-def bars(name: str, panels: Sequence[tuple[str, Sequence[Span]]]) -> str:
+def bars(name: str, panels: Sequence[tuple[str, Sequence[Span]]]) -> Markup:
     """Horizontal bars with intervals; a panel per (title with unit, bars)."""
     count = len(panels[0][1])
 
@@ -135,7 +113,7 @@ def bars(name: str, panels: Sequence[tuple[str, Sequence[Span]]]) -> str:
 POINTS = ", percentage points"  # ends the title of a panel of differences of shares
 
 
-def differences(name: str, panels: Sequence[tuple[str, Sequence[Span]]]) -> str:
+def differences(name: str, panels: Sequence[tuple[str, Sequence[Span]]]) -> Markup:
     """Relative differences to a baseline with their intervals, in percent around a line at 0.
 
     Long names are written once a row of panels, which are then one drawing.
@@ -205,7 +183,7 @@ def attainment(
     wanted: float,
     capacity: Span | None,
     unit: str,
-) -> str:
+) -> Markup:
     """SLO attainment by arrival rate: repetitions, the monotone fit, the target, and the capacity."""
 
     def draw(axes: list[Axes]) -> None:
@@ -219,8 +197,7 @@ def attainment(
         for rate, repetitions in zip(rates, values, strict=True):
             ax.plot([rate] * len(repetitions), repetitions, ".", color=colour("s0"), alpha=0.5, markersize=4)
         ax.plot(rates, fitted, "-", color=colour("s0"))
-        ax.set_ylim(0, 1.03)
-        ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
+        percent_axis(ax, 1.03)
         ax.xaxis.set_major_formatter(FuncFormatter(plain))
         ax.margins(x=0.03)
 
@@ -229,7 +206,7 @@ def attainment(
 
 def search(
     values: Sequence[float | None], pruned: Sequence[bool], best: Sequence[float | None], title: str
-) -> str:
+) -> Markup:
     """A single objective by trial: each trial, those stopped early paler, and the best so far."""
 
     def draw(axes: list[Axes]) -> None:
@@ -253,7 +230,7 @@ def search(
 
 def front(
     points: Sequence[tuple[float, float, str]], chosen: Sequence[tuple[float, float]], x: str, y: str
-) -> str:
+) -> Markup:
     """Two objectives against each other: (x, y, colour) of trials, and the Pareto front as steps."""
 
     def draw(axes: list[Axes]) -> None:

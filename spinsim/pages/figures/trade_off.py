@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from spinsim.pages.figures import colour, drawing
-from spinsim.pages.study_figures import Span, plain, tidy
+from spinsim.pages.figures.canvas import colour, drawing, plain, tidy
+from spinsim.pages.figures.studies import Span
 
 _LINE, _LETTER = 0.062, 0.0085  # of a name, as shares of the panel's height and width
 _PLACES = sorted(  # (lines up, side): the nearest first, to the right before to the left
@@ -28,10 +29,8 @@ class Point:
     shade: str
 
 
-def trade_off(
-    name: str, points: Sequence[Point], x: str, y: str, *, names: bool, diagonal: bool = False
-) -> str:
-    """One metric against another: a point each with both intervals; on request its name, and x = y."""
+def trade_off(name: str, points: Sequence[Point], x: str, y: str, *, names: bool) -> Markup:
+    """One metric against another: a point each with both intervals; on request its name."""
 
     def draw(axes: list[Axes]) -> None:
         (ax,) = axes
@@ -44,9 +43,6 @@ def trade_off(
                     pair, at = [ends.low, ends.high], [point.y.estimate if across else point.x.estimate] * 2
                     ax.plot(*((pair, at) if across else (at, pair)), color=ink, linewidth=1)
         ax.margins(0.09, 0.12)
-        if diagonal:
-            line = min(ax.get_xlim()[0], ax.get_ylim()[0]), max(ax.get_xlim()[1], ax.get_ylim()[1])
-            ax.plot(line, line, color=colour("muted"), linewidth=0.8, zorder=0, scalex=False, scaley=False)
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(MaxNLocator(5))
             axis.set_major_formatter(FuncFormatter(plain))
