@@ -36,7 +36,7 @@ class Ran:
 
     ``outputs``: each request's tokens, cut at its end; none where acceptance was ``given``, for they are no
     text of the models. ``slots_held``: KV slots of target and drafts that somebody still holds; 0 after a run
-    that was not cut short.
+    that was not cut short, as are ``blocks_held``, the blocks behind them.
     """
 
     records: Records
@@ -46,6 +46,7 @@ class Ran:
     slots_held: int
     error: BaseException | None
     given: GivenAcceptance | None = None
+    blocks_held: int = 0
 
     @property
     def acceptance_source(self) -> str:
@@ -116,7 +117,8 @@ def run_scenario(
         if given is None
     }
     held = sum(pool.used_slots for pool in pools.every)
-    return Ran(records, prompted.workload, world.env.log, outputs, held, error, given)
+    blocks = sum(pool.blocks - pool.free_blocks for pool in pools.every)
+    return Ran(records, prompted.workload, world.env.log, outputs, held, error, given, blocks)
 
 
 def run(

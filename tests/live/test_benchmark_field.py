@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import field, long_contexts
+from benchmarks import field, long_contexts, long_soak
 from benchmarks.long_context_cells import FULL, OVER, QUICK, SECTIONS, figures
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
@@ -88,3 +88,13 @@ def test_an_empty_run_has_no_stretch() -> None:
     found = figures(Records(lanes=(), drafts=()))
     assert found["stretch_s"] == 0
     assert "rows_per_s" not in found
+
+
+def test_a_soak_loses_and_leaks_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "soak.json"
+    assert long_soak.main(["--requests", "24", "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert found["lost"] == found["slots_held"] == found["blocks_held"] == 0
+    assert found["preemptions"] > 0
+    assert not long_soak.passed(found | {"blocks_held": 1})
+    assert not long_soak.passed(found | {"preemptions": 0})
