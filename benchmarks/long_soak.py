@@ -4,9 +4,9 @@
     python -m benchmarks.long_soak scenarios/long-context.yaml --out soak.json     # a GPU: whatever it takes
 
 The scenario is served with ``kv.reserve: grow`` in memory for a third of what a full batch would hold at the
-end of its outputs, so that requests are preempted. Some clients give up. Two micro-batches, and changes of draft
-beside the drafting, keep operations in flight when a request ends. The exit code is 1 where a request ended in
-no known way, a slot or a block is still held, or nobody was preempted.
+end of its outputs, so that requests are preempted. Some clients give up. Two micro-batches, and changes of
+draft beside the drafting, keep operations in flight when a request ends. The exit code is 1 where a request
+ended in no known way, a slot or a block is still held, or nobody was preempted.
 """
 
 from __future__ import annotations

@@ -98,6 +98,12 @@ class CatchUpOutcome(NamedTuple):
     hits: list[bytes]
 
 
+class ProposeOutcome(NamedTuple):
+    """``lengths[i]`` tokens proposed, where a draft may have fewer than it was asked for; 0 for none."""
+
+    lengths: list[int]
+
+
 class VerifyOutcome(NamedTuple):
     """``accepted[i]`` proposals stand, and one token of the target follows.
 
@@ -109,7 +115,8 @@ class VerifyOutcome(NamedTuple):
     ended: list[int]
 
 
-Outcome = PrefillOutcome | CatchUpOutcome | VerifyOutcome | None
+# None: of a proposal as long as it was asked for.
+Outcome = PrefillOutcome | CatchUpOutcome | ProposeOutcome | VerifyOutcome | None
 
 
 class Completed(NamedTuple):

@@ -142,7 +142,8 @@ class Trace:
     """Acceptance of some requests, recorded from real models.
 
     ``keys`` name the requests as their workload did (:attr:`Request.key`). ``prompts`` and ``outputs``: token
-    ids, where kept. ``temperature`` and ``top_p`` are None where the recording does not say.
+    ids, where kept; an output may go on beyond what the drafts were recorded at. ``temperature`` and
+    ``top_p`` are None where the recording does not say.
     """
 
     target: str

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from spinsim.acceptance.field import AcceptanceField
 from spinsim.costs.base import Predictor
-from spinsim.costs.sheets.shapes import shape_of
+from spinsim.drafters.base import HOST
+from spinsim.drafters.for_scenario import drafters_of
 from spinsim.engine.settings import EngineSettings
 from spinsim.engine.world import Lane
 from spinsim.errors import InputError
@@ -32,7 +33,10 @@ class Layout(NamedTuple):
 
 
 def lay_out(scenario: Scenario) -> Layout:
-    """On a GPU a lane for the target and one for each draft (or for all of them); on a CPU one for all."""
+    """On a GPU a lane for the target and one for each draft (or for all of them); on a CPU one for all.
+
+    Drafters of the host share one lane there, since Python looks up one proposal at a time.
+    """
     placement = scenario.placement
     lanes = [Lane(f"{'+'.join(placement.target)}/target", placement.target)]
     on_cpu = {name: device.on_cpu for name, device in scenario.devices.items()}
@@ -41,15 +45,21 @@ def lay_out(scenario: Scenario) -> Layout:
         shared.update(dict.fromkeys(placement.target, 0))
     draft_lanes: list[int] = []
     remote: list[bool] = []
-    for draft in scenario.models.drafts:
-        device = placement.drafts[draft]
+    on_cpu[HOST] = True
+    for draft, drafter in drafters_of(scenario).items():
+        if drafter.home == "target":
+            draft_lanes.append(0)
+            remote.append(False)
+            continue
+        device = drafter.device(scenario)
         own = placement.draft_lanes == "own" and not on_cpu[device]
         if own or device not in shared:
             lanes.append(Lane(f"{device}/{draft if own else 'drafts'}", (device,)))
         if not own:
             shared.setdefault(device, len(lanes) - 1)
         draft_lanes.append(len(lanes) - 1 if own else shared[device])
-        remote.append(device not in placement.target)
+        # Ids that were looked up are the host's already, as every proposal's are when it is verified.
+        remote.append(device != HOST and device not in placement.target)
     return Layout(tuple(lanes), 0, tuple(draft_lanes), tuple(remote))
 
 
@@ -66,7 +76,9 @@ def engine_settings(scenario: Scenario, layout: Layout, kv_tokens: Mapping[str, 
         reserve=scenario.kv.reserve,
         block_tokens=scenario.kv.block_tokens,
         target_kv_tokens=kv_tokens["target"],
-        draft_kv_tokens=tuple(kv_tokens[draft] for draft in scenario.models.drafts),
+        draft_kv_tokens=tuple(
+            kv_tokens[draft] if drafter.keeps_kv else None for draft, drafter in drafters_of(scenario).items()
+        ),
     )
 
 
@@ -112,12 +124,13 @@ def policies_for(
 ) -> Policies:
     """The scenario's policies; only a class that declares ``sees_future`` is handed the future."""
     drafts = scenario.models.drafts
+    drafters = drafters_of(scenario).values()
     context = PolicyContext(
         drafts=tuple(drafts),
         draft_lanes=layout.draft_lanes,
-        draft_devices=tuple(scenario.placement.drafts[draft] for draft in drafts),
+        draft_devices=tuple(drafter.device(scenario) for drafter in drafters),
         target_devices=tuple(scenario.placement.target),
-        draft_sizes=tuple(shape_of(spec.shape, base_dir).parameters() for spec in drafts.values()),
+        draft_sizes=tuple(drafter.parameters(scenario, base_dir) for drafter in drafters),
         capacities=tuple(spec.capacity for spec in drafts.values()),
         allow_none=scenario.policies.allow_none,
         max_length=scenario.limits.max_length,

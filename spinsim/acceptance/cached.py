@@ -7,21 +7,28 @@ from collections.abc import Callable, Sequence
 from spinsim.acceptance.lookups import RecordedLookups
 
 Draw = Callable[[int], list[list[int]]]
+Offers = Callable[[int], Sequence[Sequence[int] | None]]
 
 
 class CachedField:
     """``draw(request)`` gives the runs of every draft, plain lists that index fast; kept until ``forget``.
 
-    ``draw`` must be pure: a request forgotten and asked for again has the same runs.
+    ``draw`` must be pure: a request forgotten and asked for again has the same runs. ``offers(request)`` says
+    of each draft how many tokens it has to propose at each position, None where as many as it is asked for.
     """
 
     def __init__(
-        self, source: str, draw: Draw, joined: str = "", lookups: RecordedLookups | None = None
+        self,
+        source: str,
+        draw: Draw,
+        joined: str = "",
+        lookups: RecordedLookups | None = None,
+        offers: Offers | None = None,
     ) -> None:
         self.source = source
         self.lookups = lookups  # where lookup drafters were recorded
         self.joined = joined  # how recordings were assigned to requests; empty where there are none
-        self._draw = draw
+        self._draw, self._offers = draw, offers
         self._known: dict[int, list[list[int]]] = {}
 
     def runs(self, request: int, draft: int) -> Sequence[int]:
@@ -30,6 +37,10 @@ class CachedField:
         if known is None:
             known = self._known[request] = self._draw(request)
         return known[draft]
+
+    def offered(self, request: int, draft: int) -> Sequence[int] | None:
+        """Tokens that a draft has to propose at each position; None: as many as it is asked for."""
+        return None if self._offers is None else self._offers(request)[draft]
 
     def forget(self, request: int) -> None:
         """Release a request's runs; unknown requests are ignored."""

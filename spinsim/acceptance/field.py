@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
+
+Offer = Callable[[int, int], int]  # (request, context tokens): how many tokens there are to propose
 
 
 class AcceptanceField(Protocol):

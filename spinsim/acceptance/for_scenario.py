@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from spinsim.acceptance.cached import CachedField
+from spinsim.acceptance.cached import CachedField, Offers
 from spinsim.acceptance.counter import counters, item_key, normals, purpose_key
-from spinsim.acceptance.lookups import RecordedLookups
-from spinsim.acceptance.other_text import other_text
+from spinsim.acceptance.known_text import NO_READERS, Reads, Texts, offered_by_other, read_texts
+from spinsim.acceptance.lookups import RecordedLookups, Replays
+from spinsim.acceptance.other_text import other_text, other_texts
 from spinsim.acceptance.replay import join, recorded_runs
 from spinsim.acceptance.specdecode_bench import load_specdecode_bench
 from spinsim.acceptance.synthetic import constant_runs, logistic_runs
@@ -28,7 +30,12 @@ from spinsim.workload.source import resolve
 
 
 def build_field(
-    scenario: Scenario, workload: Workload, base_dir: Path, *, noise_seed: int | None = None
+    scenario: Scenario,
+    workload: Workload,
+    base_dir: Path,
+    *,
+    noise_seed: int | None = None,
+    readers: Mapping[str, Reads] = NO_READERS,
 ) -> CachedField:
     """The fixed field of the scenario's drafts (in its order) over the workload's requests.
 
@@ -39,6 +46,9 @@ def build_field(
     ``noise_seed`` draws the other text of ``noise.other_text`` over recorded acceptance (modelled one is
     another text's with every seed). None: none is drawn, whatever the scenario says, as for what a live run
     is held against.
+
+    ``readers``: drafts that propose out of token ids, by name. Over a recording they are replayed exactly,
+    unless ``acceptance.drafts`` says what was recorded of them.
 
     Raises:
         InputError: a draft without acceptance or acceptance without a draft, an unknown domain, a
@@ -59,7 +69,7 @@ def build_field(
         return CachedField("synthetic", constant_runs(probabilities, positions, scenario.seed))
     if isinstance(spec, LogisticAcceptance):
         return _logistic(spec, drafts, workload, positions, scenario.seed)
-    return _recorded(spec, scenario, workload, positions, base_dir, noise_seed)
+    return _recorded(spec, scenario, workload, positions, base_dir, noise_seed, readers)
 
 
 def _logistic(
@@ -119,38 +129,62 @@ def _recorded(
     positions: list[int],
     base_dir: Path,
     noise_seed: int | None,
+    readers: Mapping[str, Reads],
 ) -> CachedField:
     trace = _load(spec, base_dir)
     drafts = tuple(scenario.models.drafts)
     _check_known(spec.drafts, drafts, "acceptance.drafts")
-    recordings = []
-    for draft in drafts:
-        name = spec.drafts.get(draft, draft)
-        if name not in trace.drafts:
-            raise InputError(
-                f"{name!r} is not in the recording; one of {', '.join(trace.drafts)}",
-                key=f"acceptance.drafts.{draft}",
-            )
-        recordings.append(trace.drafts[name])
+    reading = {draft: readers[draft] for draft in drafts if draft in readers and draft not in spec.drafts}
+    recordings = {draft: _recording(trace, draft, spec) for draft in drafts if draft not in reading}
     _check_sampling(trace, scenario)
-    joined = join(trace.keys, recordings, workload.requests)
+    lengths = [recording.rows.lengths() for recording in recordings.values()]
+    lengths += _lengths_of_texts(trace, reading)
+    joined = join(trace.keys, lengths, workload.requests)
     rate = scenario.noise.other_text or 0.0
-    if noise_seed is None or not rate or not recordings:
-        draw = recorded_runs(recordings, joined.rows, positions, scenario.seed)
-        return CachedField("trace", draw, joined.said, _lookups(recordings, joined.rows))
-    # Blocks come from all that is recorded of a request, however much of it is asked for.
-    lengths = np.min([recording.rows.lengths() for recording in recordings], axis=0)
-    recorded = lengths[joined.rows].tolist()
-    enough = [max(pair) for pair in zip(recorded, positions, strict=True)]
-    draw = recorded_runs(recordings, joined.rows, enough, scenario.seed)
-    return CachedField("trace", other_text(draw, recorded, positions, rate, noise_seed), joined.said)
+    departs = noise_seed is not None and bool(rate) and bool(lengths)
+    enough = positions
+    if departs:  # blocks come from all that is recorded of a request, however much of it is asked for
+        recorded = np.min(lengths, axis=0)[joined.rows].tolist()
+        enough = [max(pair) for pair in zip(recorded, positions, strict=True)]
+    draw = recorded_runs(list(recordings.values()), joined.rows, enough, scenario.seed)
+    offers: Offers | None = None
+    replays: Replays | None = None
+    if reading:
+        texts = Texts(trace, joined.rows, workload.requests)
+        draw, offers, replays = read_texts(draw, drafts, reading, texts, enough)
+    if departs:  # what is looked up in another text is not known beforehand
+        assert noise_seed is not None
+        draw = other_text(draw, recorded, positions, rate, noise_seed)
+        if offers is not None:
+            offers = offered_by_other(offers, other_texts(recorded, positions, rate, noise_seed))
+        return CachedField("trace", draw, joined.said, offers=offers)
+    found = None
+    if replays is not None or any(recording.lookup is not None for recording in recordings.values()):
+        found = RecordedLookups([recordings.get(draft) for draft in drafts], joined.rows, replays)
+    return CachedField("trace", draw, joined.said, found, offers)
 
 
-def _lookups(recordings: Sequence[Recording], rows: Sequence[int]) -> RecordedLookups | None:
-    """What lookup drafters found, where the recording says so; other text would have been found elsewhere."""
-    if all(recording.lookup is None for recording in recordings):
-        return None
-    return RecordedLookups(recordings, rows)
+def _recording(trace: Trace, draft: str, spec: TraceAcceptance) -> Recording:
+    name = spec.drafts.get(draft, draft)
+    if name not in trace.drafts:
+        raise InputError(
+            f"{name!r} is not in the recording; one of {', '.join(trace.drafts)}",
+            key=f"acceptance.drafts.{draft}",
+        )
+    return trace.drafts[name]
+
+
+def _lengths_of_texts(trace: Trace, reading: Iterable[str]) -> list[NDArray[np.int64]]:
+    """How long recorded outputs are, where somebody reads them. Raises InputError where they are not kept."""
+    for draft in reading:
+        if trace.prompts is None or trace.outputs is None:
+            raise InputError(
+                f"keeps no token ids of outputs, out of which draft {draft!r} proposes; a recording made "
+                f"anew by `spinsim trace`, or acceptance.drafts.{draft}: what was recorded of it",
+                key="acceptance.path",
+            )
+        return [trace.outputs.lengths()]
+    return []
 
 
 def _check_sampling(trace: Trace, scenario: Scenario) -> None:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from spinsim.recording import Recording
 
 NOT_LOOKED_UP = -1  # of a draft that does not look its proposals up
 Rows = tuple[list[int], list[int]]
 Known = tuple[list[int], list[int], list[int]]  # by position: tokens matched, tokens on offer, of which right
+Replays = Callable[[int], Mapping[int, Known]]  # by request and draft, of drafters that are replayed
 
 
 class RecordedLookups:
     """What every lookup drafter found at the end of a request's context.
 
-    ``lookups[draft]`` is None where a draft is a model. ``rows[request]``: the recorded request that stands
-    for it.
+    A draft's recording has no lookup where it is a model, and is None where ``replays`` know the draft.
+    ``rows[request]``: the recorded request that stands for it.
     """
 
-    def __init__(self, recordings: Sequence[Recording], rows: Sequence[int]) -> None:
-        self._recordings = recordings
+    def __init__(
+        self, recordings: Sequence[Recording | None], rows: Sequence[int], replays: Replays | None = None
+    ) -> None:
+        self._recordings, self._replays = recordings, replays
         self._rows = rows
         self._kept: dict[int, list[Known | None]] = {}
 
@@ -46,13 +49,16 @@ class RecordedLookups:
         known = self._kept.get(request)
         if known is None:
             row = self._rows[request]
-            known = self._kept[request] = [_read(recording, row) for recording in self._recordings]
+            known = [_read(recording, row) for recording in self._recordings]
+            for draft, replayed in (self._replays(request) if self._replays else {}).items():
+                known[draft] = replayed
+            self._kept[request] = known
         return known
 
 
-def _read(recording: Recording, row: int) -> Known | None:
-    lookup = recording.lookup
-    if lookup is None:
+def _read(recording: Recording | None, row: int) -> Known | None:
+    lookup = None if recording is None else recording.lookup
+    if recording is None or lookup is None:
         return None
     matched, offered = lookup.matched.row(row).tolist(), lookup.offered.row(row).tolist()
     runs = recording.rows.row(row).tolist()

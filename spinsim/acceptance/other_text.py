@@ -13,7 +13,8 @@ that each position is drawn as often as any other, and the request's mean accept
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,35 @@ from spinsim.acceptance.runs import runs_of
 BLOCK = 8  # positions: most proposals and their verdicts stay whole; ours
 
 
+class OtherText(NamedTuple):
+    """From position ``departure`` on, the recorded positions ``source`` stand for a request's."""
+
+    departure: int
+    source: NDArray[np.int64]
+
+
+def other_texts(
+    recorded: Sequence[int], positions: Sequence[int], rate: float, seed: int
+) -> Callable[[int], OtherText | None]:
+    """By request, where its text departs and what stands for the rest; None where it does not.
+
+    Arguments as those of :func:`other_text`.
+    """
+    key = purpose_key(seed, "other text")
+    blocks = -(-max(positions, default=0) // BLOCK)
+    counted = counters(2, max(blocks, 1))  # where it departs; where each block starts
+
+    def drawn(request: int) -> OtherText | None:
+        whole, count = recorded[request], positions[request]
+        chances = uniforms(item_key(key, request), counted)
+        departure = _departure(float(chances[0, 0]), rate)
+        if departure >= min(whole, count):
+            return None
+        return OtherText(departure, _source(chances[1], departure, whole, count))
+
+    return drawn
+
+
 def other_text(draw: Draw, recorded: Sequence[int], positions: Sequence[int], rate: float, seed: int) -> Draw:
     """``draw`` with a text that departs at each output position with probability ``rate`` (> 0).
 
@@ -33,18 +63,11 @@ def other_text(draw: Draw, recorded: Sequence[int], positions: Sequence[int], ra
     recording alone. Where accepted bits are drawn (recorded probabilities), they are drawn first and
     resampled like recorded ones: another text has other probabilities, and its drafts err together as much.
     """
-    key = purpose_key(seed, "other text")
-    blocks = -(-max(positions, default=0) // BLOCK)
-    counted = counters(2, max(blocks, 1))  # where it departs; where each block starts
+    departs = other_texts(recorded, positions, rate, seed)
 
     def drawn(request: int) -> list[list[int]]:
-        runs = draw(request)
-        whole, count = recorded[request], positions[request]
-        chances = uniforms(item_key(key, request), counted)
-        departure = _departure(float(chances[0, 0]), rate)
-        if departure >= min(whole, count):
-            return runs
-        return _departed(runs, departure, _source(chances[1], departure, whole, count))
+        runs, other = draw(request), departs(request)
+        return runs if other is None else _departed(runs, other.departure, other.source)
 
     return drawn
 
@@ -72,4 +95,4 @@ def _departed(runs: list[list[int]], departure: int, source: NDArray[np.int64]) 
     return made.tolist()  # type: ignore[no-any-return]
 
 
-__all__ = ["BLOCK", "other_text"]
+__all__ = ["BLOCK", "OtherText", "other_text", "other_texts"]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spinsim.acceptance.counter import BITS, bits53, counters, item_key, purpose_key
 from spinsim.acceptance.runs import runs_of
@@ -21,10 +22,10 @@ class Join(NamedTuple):
     said: str
 
 
-def join(keys: Sequence[str], recordings: Sequence[Recording], requests: Sequence[Request]) -> Join:
+def join(keys: Sequence[str], lengths: Sequence[NDArray[np.int64]], requests: Sequence[Request]) -> Join:
     """By key where the recording knows the request's key, else by index modulo the recording.
 
-    ``keys`` name the recorded requests, ``recordings`` are those of the drafts in use.
+    ``keys`` name the recorded requests, ``lengths`` are those of the recordings in use, by recorded request.
 
     Raises:
         InputError: an output that is longer than the recording of it.
@@ -32,9 +33,7 @@ def join(keys: Sequence[str], recordings: Sequence[Recording], requests: Sequenc
     known = {key: row for row, key in enumerate(keys) if key}
     rows = [known.get(request.key, request.id % len(keys)) for request in requests]
     by_key = sum(request.key in known for request in requests)
-    recorded = [
-        min(lengths) for lengths in zip(*(r.rows.lengths().tolist() for r in recordings), strict=True)
-    ]
+    recorded = [min(each) for each in zip(*(counts.tolist() for counts in lengths), strict=True)]
     for request, row in zip(requests, rows, strict=True):
         if recorded and request.output_tokens > recorded[row]:
             raise InputError(

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from spinsim.errors import InputError
 from spinsim.files import DAMAGED, open_text
-from spinsim.recording import Recording, Trace
+from spinsim.recording import Ragged, Recording, Trace
 
 PREFIX = "acc_"
 
@@ -20,13 +22,14 @@ def load_specdecode_bench(path: Path, key: str = "acceptance.path") -> Trace:
     target's own included: the run there is one less. At position 0, which prefill yields, every run
     is 0. The n-gram drafter's last runs stop at the end of the output; EAGLE's may reach one token past
     it. EAGLE was recorded over a generation of its own, so that it may cover more or fewer positions
-    than ``generated_token_ids``.
+    than ``generated_token_ids``, which are kept with the prompts' ids.
 
     Raises:
         InputError: no such file, or a line that is not such a recording.
     """
     keys: list[str] = []
-    prompts: list[int] = []
+    prompts: list[list[int]] = []
+    outputs: list[list[int]] = []
     runs: dict[str, list[list[int]]] = {}
     try:
         with open_text(path) as file:
@@ -34,7 +37,7 @@ def load_specdecode_bench(path: Path, key: str = "acceptance.path") -> Trace:
                 if text.isspace():
                     continue
                 try:
-                    name, prompt, drafters = _recorded(json.loads(text))
+                    name, prompt, output, drafters = _recorded(json.loads(text))
                     if keys and drafters.keys() != runs.keys():
                         raise ValueError(f"drafters {', '.join(drafters)}, but {', '.join(runs)} before")
                 except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -47,6 +50,7 @@ def load_specdecode_bench(path: Path, key: str = "acceptance.path") -> Trace:
                     ) from error
                 keys.append(name)
                 prompts.append(prompt)
+                outputs.append(output)
                 for drafter, values in drafters.items():
                     runs.setdefault(drafter, []).append(values)
     except (OSError, *DAMAGED) as error:
@@ -56,13 +60,15 @@ def load_specdecode_bench(path: Path, key: str = "acceptance.path") -> Trace:
     return Trace(
         target="",
         keys=tuple(keys),
-        prompt_tokens=tuple(prompts),
+        prompt_tokens=tuple(map(len, prompts)),
         drafts={drafter: Recording.of_runs(values) for drafter, values in runs.items()},
+        prompts=Ragged.of(prompts, np.uint32),
+        outputs=Ragged.of(outputs, np.uint32) if all(outputs) else None,
     )
 
 
-def _recorded(row: dict[str, Any]) -> tuple[str, int, dict[str, list[int]]]:
-    """Key, prompt length, and runs by drafter of one line."""
+def _recorded(row: dict[str, Any]) -> tuple[str, list[int], list[int], dict[str, list[int]]]:
+    """Key, ids of prompt and output (empty where there are none), and runs by drafter of one line."""
     drafters: dict[str, list[int]] = {}
     for name, value in row.items():
         if name.startswith(PREFIX):
@@ -72,4 +78,4 @@ def _recorded(row: dict[str, Any]) -> tuple[str, int, dict[str, list[int]]]:
             drafters[name.removeprefix(PREFIX)] = [n - 1 for n in lengths]
     if not drafters:
         raise ValueError("no acc_<drafter>")
-    return str(row["id"]), len(row["prompt_token_ids"]), drafters
+    return str(row["id"]), row["prompt_token_ids"], row.get("generated_token_ids") or [], drafters

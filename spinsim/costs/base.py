@@ -8,8 +8,8 @@ from typing import NamedTuple, Protocol
 from spinsim.costs.contention import Contention
 from spinsim.operations import Packing
 
-MEASURED, INTERPOLATED, ROOFLINE, CONSTANT = range(4)
-LABELS = ("measured", "interpolated", "roofline", "constant")
+MEASURED, INTERPOLATED, ROOFLINE, CONSTANT, ASSUMED = range(5)
+LABELS = ("measured", "interpolated", "roofline", "constant", "assumed")
 
 
 class Estimate(NamedTuple):

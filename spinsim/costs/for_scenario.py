@@ -68,7 +68,7 @@ def draft_shapes(scenario: Scenario, base_dir: str | Path | None) -> dict[str, M
                 scenario, spec, devices.get(name, ""), base_dir
             ),
         )
-        for name, spec in scenario.models.drafts.items()
+        for name, spec in scenario.models.draft_models.items()
     }
 
 
@@ -142,7 +142,7 @@ def build_profiled(
     wanted = [("models.target", target, scenario.models.target.dtype, sheet, len(scenario.placement.target))]
     for name, shape in draft_shapes(scenario, base_dir).items():
         device = device_hardware(scenario, draft_device(scenario, name), f"placement.drafts.{name}")
-        wanted.append((f"models.drafts.{name}", shape, scenario.models.drafts[name].dtype, device, 1))
+        wanted.append((f"models.drafts.{name}", shape, scenario.models.draft_models[name].dtype, device, 1))
     fitted: dict[str | None, dict[Operation, ProfiledPass]] = {
         None: {}
     }  # drafts of one shape share their fits
@@ -252,7 +252,7 @@ def build_roofline(
         drafts.append(
             PassCosts(
                 draft_shape,
-                models.drafts[name].dtype,
+                models.draft_models[name].dtype,
                 sheet,
                 graphs=costs.graphs,
                 efficiency=costs.efficiency,

@@ -7,6 +7,7 @@ equally many tokens, so that a request served by the target can be served by any
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ TARGET = "target"
 
 
 @dataclass(frozen=True, slots=True)
-class _Placed:
+class Placed:
     """A model's share of each of its devices. Bytes are per device."""
 
     name: str
@@ -64,14 +65,16 @@ def padded_workspace(tokens: int, limits: LimitsSpec) -> int:
     return min(tokens, limits.batch * limits.context_tokens)
 
 
-def kv_capacity(scenario: Scenario, base_dir: str | Path | None = None) -> dict[str, int]:
-    """KV tokens of each model: ``"target"``, then every draft by name.
+def kv_capacity(
+    scenario: Scenario, base_dir: str | Path | None = None, beside: Sequence[Placed] = ()
+) -> dict[str, int]:
+    """KV tokens of each model: ``"target"``, then every draft by name, then what is placed ``beside`` them.
 
     ``kv.target_tokens`` and ``kv.draft_tokens`` replace the computed figures, and must fit. Raises
     InputError with the key and the numbers where weights do not fit or a cache cannot hold one
     request of ``limits.context_tokens``.
     """
-    placed = _placed(scenario, base_dir)
+    placed = [*_placed(scenario, base_dir), *beside]
     capacity: dict[str, int] = {}
     for device in scenario.devices:
         here = [model for model in placed if device in model.devices]
@@ -82,7 +85,7 @@ def kv_capacity(scenario: Scenario, base_dir: str | Path | None = None) -> dict[
     return {model.name: capacity[model.name] for model in placed}
 
 
-def _placed(scenario: Scenario, base_dir: str | Path | None) -> list[_Placed]:
+def _placed(scenario: Scenario, base_dir: str | Path | None) -> list[Placed]:
     models, limits, kv = scenario.models, scenario.limits, scenario.kv
     target_hardware(scenario)  # the devices exist and are equal
     shape, dtype, parts = (
@@ -95,7 +98,7 @@ def _placed(scenario: Scenario, base_dir: str | Path | None) -> list[_Placed]:
     # A latent is of no head: every device keeps it.
     kv_share = -(-shape.kv_heads // parts) / shape.kv_heads if shape.latent is None else 1.0
     placed = [
-        _Placed(
+        Placed(
             name=TARGET,
             key="placement.target",
             devices=scenario.placement.target,
@@ -107,9 +110,9 @@ def _placed(scenario: Scenario, base_dir: str | Path | None) -> list[_Placed]:
         )
     ]
     for name, draft in draft_shapes(scenario, base_dir).items():
-        dtype = models.drafts[name].dtype
+        dtype = models.draft_models[name].dtype
         placed.append(
-            _Placed(
+            Placed(
                 name=name,
                 key=f"placement.drafts.{name}",
                 devices=(draft_device(scenario, name),),
@@ -123,7 +126,7 @@ def _placed(scenario: Scenario, base_dir: str | Path | None) -> list[_Placed]:
     return placed
 
 
-def _share(scenario: Scenario, device: str, here: list[_Placed]) -> dict[str, int]:
+def _share(scenario: Scenario, device: str, here: list[Placed]) -> dict[str, int]:
     """KV tokens that ``device`` grants to each model on it."""
     spec = scenario.devices[device]
     hardware = device_hardware(scenario, device, here[0].key)
@@ -165,7 +168,7 @@ def _share(scenario: Scenario, device: str, here: list[_Placed]) -> dict[str, in
     return granted | {model.name: tokens for model in sharing}
 
 
-def _claim(model: _Placed, free: float, scenario: Scenario, numbers: str) -> float:
+def _claim(model: Placed, free: float, scenario: Scenario, numbers: str) -> float:
     """Bytes left of ``free`` after the capacity that the scenario fixes for ``model``."""
     tokens, limits = model.override or 0, scenario.limits
     if shortage := scenario.kv.shortage(tokens, limits.context_tokens):
@@ -182,7 +185,7 @@ def _claim(model: _Placed, free: float, scenario: Scenario, numbers: str) -> flo
     return left
 
 
-def _fill(free: float, sharing: list[_Placed], limits: LimitsSpec, padded: bool) -> int:
+def _fill(free: float, sharing: list[Placed], limits: LimitsSpec, padded: bool) -> int:
     """The same number of KV tokens for each of ``sharing``, as many as ``free`` bytes hold."""
     each = sum(model.kv_bytes for model in sharing)
     if not padded:

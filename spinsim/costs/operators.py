@@ -104,7 +104,7 @@ class PassCosts:
             pair_s=layers * 4 * self._heads * dim / self._rate,
         )
 
-    def _product(self, tokens: int, wide: int, narrow: int) -> float:
+    def product(self, tokens: int, wide: int, narrow: int) -> float:
         """Seconds of (tokens x wide) times (wide x narrow), operands and result through memory once."""
         moved = (wide * narrow + tokens * (wide + narrow)) * self._bytes
         return max(moved / self._bandwidth, 2.0 * tokens * wide * narrow / self._rate)
@@ -120,10 +120,10 @@ class PassCosts:
         shape = self.shape
         hidden, q, kv = shape.hidden, self._heads * shape.head_dim, self._kv_heads * shape.head_dim
         products = (
-            self._product(tokens, hidden, q + 2 * kv)
-            + self._product(tokens, q, hidden)
-            + self._product(tokens, hidden, shape.mlp_inputs * self._mlp)
-            + self._product(tokens, self._mlp, hidden)
+            self.product(tokens, hidden, q + 2 * kv)
+            + self.product(tokens, q, hidden)
+            + self.product(tokens, hidden, shape.mlp_inputs * self._mlp)
+            + self.product(tokens, self._mlp, hidden)
         )
         # Norms and residuals read and write the hidden state; rotary q and k; gate, up, their product.
         values = (4 + 2 * shape.layer_norms) * hidden + 2 * (q + kv) + (shape.mlp_inputs + 1) * self._mlp
@@ -150,7 +150,7 @@ class PassCosts:
         if not tokens:
             return 0.0
         shape, hardware = self.shape, self.hardware
-        seconds = self._product(tokens, shape.hidden, self._vocab)
+        seconds = self.product(tokens, shape.hidden, self._vocab)
         seconds += tokens * shape.vocab * self._bytes / self._bandwidth  # read again to choose
         if self.devices > 1:  # ring all-gather: n - 1 steps of a shard each
             shard = tokens * self._vocab * self._bytes

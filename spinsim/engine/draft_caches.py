@@ -13,6 +13,7 @@ class DraftCaches:
 
     def __init__(self, pools: Sequence[KvPool], sessions: Mapping[int, Session]) -> None:
         self.pools = pools
+        self.keeps = [pool.keeps for pool in pools]  # K/V: a draft without has nothing to catch up with
         self._sessions = sessions
         # Requests of each draft in order of last use: a dict keeps insertion order.
         self._recency: list[dict[int, None]] = [{} for _ in pools]

@@ -39,7 +39,7 @@ def settle_drafts(engine: Engine, index: int, batch: list[Session], wanted: list
             drafts.append(draft)
         elif session.background[draft]:
             drafts.append(view.draft)
-        elif view.context - view.cached[draft] > near:
+        elif engine.caches.keeps[draft] and view.context - view.cached[draft] > near:
             drafts.append(view.draft)
             moving.setdefault(draft, []).append(session)
         else:
@@ -66,7 +66,7 @@ def speculate(
     decodes.
     """
     limit = engine.settings.context_tokens
-    place = engine.caches.place
+    place, keeps = engine.caches.place, engine.caches.keeps
     catch_up_tokens = [0] * len(batch)
     slots: list[int] = []
     behind: dict[int, tuple[CatchUp, list[Session]]] = {}
@@ -94,7 +94,7 @@ def speculate(
             lengths[row] = 0
             continue
         missing = context - 1 - session.view.cached[draft]
-        if missing > 1:  # the first step takes in two tokens by itself
+        if missing > 1 and keeps[draft]:  # the first step takes in two tokens by itself
             if draft not in behind:
                 behind[draft] = (CatchUp(draft, [], [], [], [], []), [])
             _add_catch_up(behind[draft][0], session, slot, missing)

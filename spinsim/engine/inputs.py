@@ -17,6 +17,7 @@ from spinsim.operations import (
     Completed,
     Outcome,
     PrefillOutcome,
+    ProposeOutcome,
     VerifyOutcome,
 )
 
@@ -27,8 +28,9 @@ TIMER, COMPLETION = 0, 1
 class InputLog:
     """Inputs in the order in which they were handled; parallel columns.
 
-    ``operation`` is -1 for a timer. ``numbers`` and ``ended`` hold what an outcome said:
-    accepted counts, or the hits of a catch-up (a 0/1 list a row in ``hits``), and end-of-text marks.
+    ``operation`` is -1 for a timer. ``numbers`` and ``ended`` hold what an outcome said: accepted counts, the
+    lengths of a proposal where it says them, or the hits of a catch-up (a 0/1 list a row in ``hits``), and
+    end-of-text marks.
     """
 
     kind: list[int] = field(default_factory=list)
@@ -36,7 +38,7 @@ class InputLog:
     operation: list[int] = field(default_factory=list)
     started_ns: list[int] = field(default_factory=list)
     finished_ns: list[int] = field(default_factory=list)
-    outcome: list[str] = field(default_factory=list)  # "", "prefill", "catch_up" or "verify"
+    outcome: list[str] = field(default_factory=list)  # "", "prefill", "catch_up", "propose" or "verify"
     accepted: list[list[int]] = field(default_factory=list)
     ended: list[list[int]] = field(default_factory=list)
     hits: list[list[bytes]] = field(default_factory=list)
@@ -51,6 +53,8 @@ class InputLog:
         name, accepted, ended, hits = "", list[int](), list[int](), list[bytes]()
         if isinstance(outcome, VerifyOutcome):
             name, accepted, ended = "verify", outcome.accepted, outcome.ended
+        elif isinstance(outcome, ProposeOutcome):
+            name, accepted = "propose", outcome.lengths
         elif isinstance(outcome, PrefillOutcome):
             name, ended = "prefill", [int(flag) for flag in outcome.ended]
         elif isinstance(outcome, CatchUpOutcome):
@@ -87,6 +91,8 @@ class InputLog:
         match self.outcome[entry]:
             case "verify":
                 outcome = VerifyOutcome(self.accepted[entry], self.ended[entry])
+            case "propose":
+                outcome = ProposeOutcome(self.accepted[entry])
             case "prefill":
                 outcome = PrefillOutcome([bool(flag) for flag in self.ended[entry]])
             case "catch_up":

@@ -17,6 +17,8 @@ class KvPool:
     and :meth:`grow` fails when none is left. A live cache lays block b at page b.
     """
 
+    keeps = True  # K/V, with which a draft catches up before it proposes
+
     def __init__(
         self, capacity_tokens: int, slot_tokens: int, *, reserve: str, block_tokens: int, slots: int
     ) -> None:
@@ -88,6 +90,22 @@ class KvPool:
         return taken
 
 
+class NoPool(KvPool):
+    """Of a draft that keeps no K/V: there is room for every request, in a slot that means nothing."""
+
+    keeps = False
+
+    def __init__(self) -> None:
+        super().__init__(0, 1, reserve="full", block_tokens=1, slots=0)
+
+    def acquire(self, tokens: int) -> int:
+        """Always the same."""
+        return 0
+
+    def release(self, slot: int) -> None:
+        """Nothing was held."""
+
+
 @dataclass(frozen=True, slots=True)
 class KvPools:
     """The pools of a deployment's models, drafts in the scenario's order."""
@@ -107,7 +125,9 @@ def kv_pools(settings: EngineSettings) -> KvPools:
     Raises ValueError where the target's holds no request of the whole context, which would wait without end.
     """
 
-    def pool(capacity_tokens: int) -> KvPool:
+    def pool(capacity_tokens: int | None) -> KvPool:
+        if capacity_tokens is None:
+            return NoPool()
         return KvPool(
             capacity_tokens,
             settings.context_tokens,

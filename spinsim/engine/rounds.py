@@ -16,7 +16,7 @@ from spinsim.engine.drafting import observe_own_hits, score_other_drafts, settle
 from spinsim.engine.engine import Engine
 from spinsim.engine.preemption import reserve_memory
 from spinsim.engine.session import Session
-from spinsim.operations import Completed, Packing, Verify, VerifyOutcome
+from spinsim.operations import Completed, Packing, ProposeOutcome, Verify, VerifyOutcome
 from spinsim.policies.base import Feedback
 
 VERIFY = rec.KINDS.index("verify")
@@ -67,6 +67,10 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
         seconds = (done.finished_ns - done.started_ns) * 1e-9
         for row in rows:
             draft_s[row] = seconds
+        if isinstance(done.outcome, ProposeOutcome):
+            lengths = lengths.copy()  # the operation keeps what was asked for
+            for row, offered in zip(rows, done.outcome.lengths, strict=True):
+                lengths[row] = offered
     drafted_ns = int(engine.env.now)
 
     packing = policies.packing.plan(list(map(add, contexts, lengths)), [length + 1 for length in lengths])
@@ -115,7 +119,7 @@ def commit(
             remaining = stand
         if draft >= 0:
             # The cache holds the context and the proposals fed back (all but the last).
-            view.cached[draft] = context + (hits if hits < length else length - 1)
+            view.cached[draft] = context + (hits if hits < length else max(length - 1, 0))
             if view.draft != draft:
                 if view.draft >= 0:
                     record.switches += 1

@@ -19,4 +19,4 @@ class EngineSettings:
     reserve: str  # "full" or "grow"
     block_tokens: int
     target_kv_tokens: int
-    draft_kv_tokens: tuple[int, ...]
+    draft_kv_tokens: tuple[int | None, ...]  # None: keeps no K/V, and reads a context where it proposes

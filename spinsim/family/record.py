@@ -193,7 +193,10 @@ def to_trace(
     keep_prompts: bool = True,
     keep_outputs: bool = False,
 ) -> Trace:
-    """The recording as a trace for ``spinsim.recording.save_trace``."""
+    """The recording as a trace for ``spinsim.recording.save_trace``.
+
+    ``keep_outputs``: the token ids of outputs as well, as far as they were generated.
+    """
     drafts = {}
     for name, values in recorded.accepted.items():
         if temperature < GREEDY_BELOW:
@@ -208,18 +211,12 @@ def to_trace(
         drafts=drafts,
         domains=tuple(domains),
         prompts=Ragged.of([np.asarray(p) for p in prompts], np.uint32) if keep_prompts else None,
-        outputs=_said(recorded, output_tokens) if keep_outputs else None,
         temperature=temperature,
         top_p=top_p,
         command=command,
         notes=dict(notes or {}),
+        outputs=Ragged.of(recorded.outputs, np.uint32) if keep_outputs else None,
     )
-
-
-def _said(recorded: Recorded, output_tokens: Sequence[int]) -> Ragged:
-    """The target's tokens at the positions whose acceptance is kept."""
-    kept = [output[: count + 1] for output, count in zip(recorded.outputs, output_tokens, strict=True)]
-    return Ragged.of(kept, np.uint32)
 
 
 def trace_family(

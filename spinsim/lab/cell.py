@@ -48,6 +48,8 @@ def cell_of(loaded: LoadedScenario, plugins: Sequence[str] = ()) -> Cell:
             if path.exists():  # what is missing is reported by the part that reads it, with its key
                 files.extend(str(p) for p in _files(path))
     for model in (values["models"]["target"], *values["models"]["drafts"].values()):
+        if "shape" not in model:  # a draft that is no model
+            continue
         path = base / model["shape"]
         if path.exists() and not Path(model["shape"]).is_absolute():
             model["shape"] = str(path)
@@ -82,7 +84,7 @@ def check_files(loaded: LoadedScenario) -> None:
 
 def check_fits(loaded: LoadedScenario) -> None:
     """:func:`check_files`, and that the models fit on their devices. Raises InputError."""
-    from spinsim.costs.memory import kv_capacity
+    from spinsim.drafters.memory import kv_capacity
 
     check_files(loaded)
     try:

@@ -26,6 +26,7 @@ import numpy as np
 from spinsim.costs.base import Predictor
 from spinsim.costs.profiled.predictors import Operation, ProfiledPass, ProfilePredictor
 from spinsim.costs.profiled.profile import Profile
+from spinsim.drafters.costs import MixedPredictor
 from spinsim.scenario import NoiseSpec, NoisyOperation, NoisyPart, Scenario, TraceAcceptance
 
 # profiled operation: what the engine calls it
@@ -153,6 +154,8 @@ def model_errors(predictor: Predictor, packing: str) -> PartDeviations:
     That of the errors' body: the half width that holds 68 % of them. Nothing where costs are not from a
     profile, or an operation has too few points to leave one out.
     """
+    if isinstance(predictor, MixedPredictor):
+        predictor = predictor.models
     if not isinstance(predictor, ProfilePredictor):
         return {}
     errors: dict[NoisyPart, list[float]] = {}

@@ -31,7 +31,9 @@ CPU_BUDGET_BYTES = 4 * 2**30  # K/V on a CPU: a fixed share of the host's memory
 
 @dataclass(frozen=True)
 class Deployment:
-    """``kv_tokens`` and ``kv_slots`` (requests at once) per model, the target's under ``"target"``.
+    """``drafts`` are the runners of those that are models, in their order.
+
+    ``kv_tokens`` and ``kv_slots`` (requests at once) per model, the target's under ``"target"``.
 
     ``sampling`` is fixed here: graphs are captured for it.
     """
@@ -60,11 +62,15 @@ class Deployment:
                     self._streams[number, device] = stream_of(device)
                 stream = self._streams[number, device]
             places.append(LaneDevice(device, stream))
-        return TorchExecutor(self.target, self.drafts, places, self.sampling)
+        runners = dict(zip(self.models.drafts, self.drafts, strict=True))
+        drafts = [runners.get(name) for name in scenario.models.drafts]
+        return TorchExecutor(self.target, drafts, places, self.sampling, self.models.target.vocabulary)
 
     def paging(self, pools: KvPools) -> Paging:
         """The caches over the blocks of an engine's pools."""
-        return Paging(pools, self.target.cache, [draft.cache for draft in self.drafts])
+        runners = iter(self.drafts)
+        caches = [next(runners).cache if pool.keeps else None for pool in pools.drafts]
+        return Paging(pools, self.target.cache, caches)
 
 
 def deploy(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from spinsim.live.world import Proposed
 from spinsim.operations import CatchUp, Prefill, Propose, Verify
 from spinsim.runner.eager import ModelRunner, Part, Proposal, combine
+from spinsim.runner.graphs.buffers import wait
 from spinsim.runner.sampling import Sampling
 
 
@@ -24,20 +26,23 @@ class TorchExecutor:
     """Implements :class:`spinsim.live.world.Executor` with one runner for each model.
 
     Every method returns when its work is done on the device, so that the lane's time stamp is the
-    operation's end. ``sampling`` carries temperature, top-p and seed; its rows are filled in here.
+    operation's end. ``drafts[d]`` is None for a draft that is no model. ``sampling`` carries temperature,
+    top-p and seed; its rows are filled in here.
     """
 
     def __init__(
         self,
         target: ModelRunner,
-        drafts: Sequence[ModelRunner],
+        drafts: Sequence[ModelRunner | None],
         lanes: Sequence[LaneDevice],
         sampling: Sampling,
+        vocabulary: int,
     ) -> None:
         self._target = target
         self._drafts = drafts
         self._lanes = lanes
         self._sampling = sampling
+        self._vocabulary = vocabulary
 
     def set_up(self, lane: int) -> None:
         """Choose the lane's device and stream for the calling thread."""
@@ -60,7 +65,7 @@ class TorchExecutor:
         self, operation: CatchUp, starts: Sequence[int], tokens: Sequence[Sequence[int]], predict: bool
     ) -> list[list[int]]:
         """See :class:`spinsim.live.world.Executor`."""
-        packed = self._drafts[operation.draft].catch_up(operation.slots, starts, tokens, predict)
+        packed = self._runner(operation.draft).catch_up(operation.slots, starts, tokens, predict)
         if not predict:
             return []
         predicted = [int(token) for token in packed.tolist()]
@@ -75,7 +80,7 @@ class TorchExecutor:
         self, operation: Propose, positions: Sequence[int], tails: Sequence[tuple[int, int]]
     ) -> Proposal:
         """See :class:`spinsim.live.world.Executor`."""
-        runner = self._drafts[operation.draft]
+        runner = self._runner(operation.draft)
         return runner.propose(
             operation.slots,
             [previous for previous, _ in tails],
@@ -84,6 +89,24 @@ class TorchExecutor:
             operation.lengths,
             self._keyed(operation.requests),
         )
+
+    def offer(self, found: Sequence[Sequence[int]]) -> Proposal:
+        """See :class:`spinsim.live.world.Executor`. When sampling, each token has all of its probability."""
+        tokens = np.zeros((len(found), max(map(len, found), default=0)), np.int64)
+        for row, each in enumerate(found):
+            tokens[row, : len(each)] = each
+        if self._sampling.greedy:
+            return Proposal(tokens, None)
+        device = self._target.device
+        spread = torch.zeros(*tokens.shape, self._vocabulary, device=device)
+        spread.scatter_(2, torch.from_numpy(tokens).to(device)[:, :, None], 1.0)
+        wait(device)  # a verification reads it on another stream
+        return Proposal(tokens, spread)
+
+    def _runner(self, draft: int) -> ModelRunner:
+        runner = self._drafts[draft]
+        assert runner is not None, "a draft that is no model has no runner"
+        return runner
 
     def verify(
         self,

@@ -10,6 +10,8 @@ import torch
 
 from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.costs.sheets.shapes import shape_of
+from spinsim.drafters.base import HOST
+from spinsim.drafters.for_scenario import drafters_of
 from spinsim.errors import InputError
 from spinsim.live import generation
 from spinsim.runner.loaded_model import LoadedModel
@@ -42,7 +44,7 @@ def torch_device(scenario: Scenario, device: str) -> torch.device:
 
     Raises InputError where this machine has no such GPU.
     """
-    if scenario.devices[device].on_cpu:
+    if device == HOST or scenario.devices[device].on_cpu:
         return torch.device("cpu")
     gpus = [name for name, spec in scenario.devices.items() if not spec.on_cpu]
     index = gpus.index(device)
@@ -79,14 +81,16 @@ def other_hardware(scenario: Scenario) -> dict[str, str]:
 
 
 def load_models(scenario: Scenario, base_dir: Path, progress: Progress | None = None) -> Models:
-    """Load target and drafts. Raises InputError for what cannot be run, before anything runs."""
+    """Load target and draft models. Raises InputError for what cannot be run, before anything runs."""
     if len(scenario.placement.target) > 1:
         raise InputError(
             "several devices for one target; a live run places it on one: "
             "tensor parallelism is simulated only",
             key="placement.target",
         )
-    drafts = scenario.models.drafts
+    for drafter in drafters_of(scenario).values():
+        drafter.check_live(scenario)
+    drafts = scenario.models.draft_models
     specs: list[tuple[str, str, ModelSpec, str]] = [
         ("target", "models.target", scenario.models.target, scenario.placement.target[0]),
         *((name, f"models.drafts.{name}", drafts[name], scenario.placement.drafts[name]) for name in drafts),

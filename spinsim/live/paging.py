@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spinsim.engine.kv import KvPools
-from spinsim.operations import Operation, Prefill, Verify
+from spinsim.operations import CatchUp, Operation, Propose
 
 if TYPE_CHECKING:
     from spinsim.runner.kv import SlotCache
@@ -22,16 +22,16 @@ class Paging:
     so a block that was given to somebody else is not written by its former holder after that.
     """
 
-    def __init__(self, pools: KvPools, target: SlotCache, drafts: Sequence[SlotCache]) -> None:
+    def __init__(self, pools: KvPools, target: SlotCache, drafts: Sequence[SlotCache | None]) -> None:
         self._pools, self._target, self._drafts = pools, target, drafts
 
     def before(self, operation: Operation, execute: Execute) -> Execute:
         """``execute`` with the pages of the operation's rows laid before; as it is where slots are whole."""
-        if isinstance(operation, Prefill | Verify):
-            pool, cache = self._pools.target, self._target
-        else:
+        cache: SlotCache | None = self._target
+        pool = self._pools.target
+        if isinstance(operation, Propose | CatchUp):
             pool, cache = self._pools.drafts[operation.draft], self._drafts[operation.draft]
-        if pool.full:
+        if pool.full or cache is None:
             return execute
         slots = operation.slots
         blocks = [pool.blocks_of(slot) for slot in slots]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -11,6 +12,7 @@ from spinsim.engine.world import Lane
 from spinsim.live.clock import LiveEnvironment
 from spinsim.live.field import GivenAcceptance
 from spinsim.live.lanes import Job, WorkerLane
+from spinsim.live.lookups import NO_LOOKUPS, Lookups
 from spinsim.live.paging import Paging
 from spinsim.operations import (
     CatchUp,
@@ -20,6 +22,7 @@ from spinsim.operations import (
     Prefill,
     PrefillOutcome,
     Propose,
+    ProposeOutcome,
     Verify,
     VerifyOutcome,
 )
@@ -57,6 +60,10 @@ class Executor(Protocol):
         """Draft; ``tails`` holds the last two tokens of each context."""
         ...
 
+    def offer(self, found: Sequence[Sequence[int]]) -> Proposals:
+        """Tokens that were looked up, a list a row, as a proposal."""
+        ...
+
     def verify(
         self,
         operation: Verify,
@@ -76,8 +83,9 @@ class LiveWorld:
 
     ``prompts`` holds the token ids of every request; ``stops`` the requests that end at any
     token of ``end_of_text``. ``score_catch_ups`` as in the simulated world. ``paging``: where K/V lie in
-    pages. ``given``: acceptance that replaces the models'; no text ends early then. After the run,
-    ``outputs`` has the tokens of every request that was not kept out (they may run past the output's limit).
+    pages. ``lookups``: the drafts that look their proposals up. ``given``: acceptance that replaces the
+    models'; no text ends early then. After the run, ``outputs`` has the tokens of every request that was not
+    kept out (they may run past the output's limit).
     """
 
     def __init__(
@@ -92,6 +100,7 @@ class LiveWorld:
         env: LiveEnvironment | None = None,
         paging: Paging | None = None,
         given: GivenAcceptance | None = None,
+        lookups: Lookups = NO_LOOKUPS,
     ) -> None:
         self.env: LiveEnvironment = env or LiveEnvironment()
         self.lanes = lanes
@@ -103,6 +112,8 @@ class LiveWorld:
         self._given = given
         self._score = score_catch_ups
         self._paging = paging
+        self._lookups = lookups
+        self._ids: dict[int, array[int]] = {}  # contexts of requests whose proposals were looked up
         self._proposed: dict[int, Proposed] = {}
         self._operations = 0
         self._workers = [
@@ -118,6 +129,8 @@ class LiveWorld:
     def release(self, request: int) -> None:
         """The request has ended."""
         self._proposed.pop(request, None)
+        self._ids.pop(request, None)
+        self._lookups.ended(request, self.outputs.get(request, ()))
 
     def submit(self, lane: int, operation: Operation) -> simpy.Event:
         """Queue an operation on the lane's worker."""
@@ -137,15 +150,17 @@ class LiveWorld:
         executor = self._executor
         if isinstance(operation, Verify):
             last = [self._last(request, 1) for request in operation.requests]
+            handed = [self._proposed.pop(request, None) for request in operation.requests]
             proposed = [
-                self._proposed.pop(request) if length else None
-                for request, length in zip(operation.requests, operation.lengths, strict=True)
+                item if length else None for item, length in zip(handed, operation.lengths, strict=True)
             ]
             verdict = None if self._given is None else self._given.accepted(operation)
             return (
                 lambda: executor.verify(operation, last, proposed, verdict),
                 lambda result: self._verified(operation, result),
             )
+        if isinstance(operation, Propose | CatchUp) and operation.draft in self._lookups:
+            return self._prepare_lookup(operation)
         if isinstance(operation, Propose):
             tails = [(self._last(request, 2), self._last(request, 1)) for request in operation.requests]
             positions = [len(self.outputs[request]) for request in operation.requests]
@@ -176,6 +191,34 @@ class LiveWorld:
             lambda: executor.prefill(operation, chunks),
             lambda result: self._prefilled(operation, result),
         )
+
+    def _prepare_lookup(
+        self, operation: Propose | CatchUp
+    ) -> tuple[Callable[[], Any], Callable[[Any], Outcome]]:
+        lookups, executor = self._lookups, self._executor
+        if isinstance(operation, CatchUp):
+            read = [start + count for start, count in zip(operation.starts, operation.tokens, strict=True)]
+            known = [self._context(*row) for row in zip(operation.requests, read, strict=True)]
+            return lambda: lookups.score(operation, known), CatchUpOutcome
+        contexts = [self._context(*row) for row in zip(operation.requests, operation.contexts, strict=True)]
+
+        def look_up() -> tuple[Proposals, list[int]]:
+            found = lookups.propose(operation, contexts)
+            return executor.offer(found), [len(tokens) for tokens in found]
+
+        def offered(result: tuple[Proposals, list[int]]) -> ProposeOutcome:
+            self._drafted(operation, result[0])
+            return ProposeOutcome(result[1])
+
+        return look_up, offered
+
+    def _context(self, request: int, tokens: int) -> array[int]:
+        """A copy of the first ``tokens`` token ids of the request's context."""
+        ids = self._ids.get(request)
+        if ids is None:
+            ids = self._ids[request] = array("i", self._prompts[request])
+        ids.extend(self.outputs[request][len(ids) - len(self._prompts[request]) :])
+        return ids[:tokens]
 
     def _slice(self, request: int, start: int, stop: int) -> list[int]:
         prompt = self._prompts[request]

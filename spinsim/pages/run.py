@@ -26,7 +26,7 @@ from spinsim.results.metrics import value
 from spinsim.results.read import BINS, RunFolder, read_folder
 
 _KIND_SHADES = dict(zip(KINDS, ("muted", "s4", "s0", "ink"), strict=True))
-_LABEL_SHADES = dict(zip(LABELS, ("s2", "s0", "s1", "none"), strict=True))
+_LABEL_SHADES = dict(zip(LABELS, ("s2", "s0", "s1", "none", "s3"), strict=True))
 
 
 def write_report(out_dir: Path) -> Path:
@@ -67,7 +67,7 @@ def render(run: RunFolder) -> str:
         padding=_padding(run),
         kinds=[(kind, kind.replace("_", "-"), shade) for kind, shade in _KIND_SHADES.items()],
         strip=lane_strip(run, colours),
-        costs=[(label, s["costs"][label], _LABEL_SHADES[label]) for label in LABELS],
+        costs=[(label, s["costs"].get(label, 0.0), _LABEL_SHADES[label]) for label in LABELS],
         description=described_run(run.scenario, s),
         resolved=yaml.safe_dump(run.scenario, sort_keys=False, allow_unicode=True, width=96),
     )

@@ -10,7 +10,7 @@ def describe(scenario: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(term, text) pairs from a resolved scenario, as a mapping."""
     models, placement = scenario["models"], scenario["placement"]
     drafts = [
-        f"{name} ({draft['shape']} on {(placement.get('drafts') or {}).get(name, '?')})"
+        f"{name} ({_draft(draft, (placement.get('drafts') or {}).get(name))})"
         for name, draft in (models.get("drafts") or {}).items()
     ]
     devices = [f"{name} ({hardware_named(device)})" for name, device in scenario["devices"].items()]
@@ -31,6 +31,11 @@ def describe(scenario: Mapping[str, Any]) -> list[tuple[str, str]]:
     if scenario.get("limits"):
         rows.append(("limits", _pairs(scenario["limits"])))
     return rows
+
+
+def _draft(draft: Mapping[str, Any], device: str | None) -> str:
+    """A model and its device, or another kind of drafter and its keys."""
+    return f"{draft['shape']} on {device or '?'}" if "shape" in draft else _choice(draft, "kind")
 
 
 def described_run(scenario: Mapping[str, Any], summary: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from spinsim.costs.for_scenario import (
 from spinsim.costs.profiled.profile import PACKINGS, SCHEMA, Point, Profile, ProfiledModel
 from spinsim.costs.roofline import RooflineLoads
 from spinsim.costs.sheets.shapes import ModelShape
+from spinsim.drafters.for_scenario import models_alone
 from spinsim.errors import InputError
 from spinsim.live.deployment import Deployment
 from spinsim.live.field import repeated_acceptance
@@ -59,6 +60,7 @@ class Workplace:
     """A deployment on the bench, and what the scenario says about it."""
 
     def __init__(self, scenario: Scenario, base_dir: Path, deployment: Deployment) -> None:
+        scenario = models_alone(scenario)  # what is looked up has no pass to measure
         self.scenario, self.base_dir, self.deployment = scenario, base_dir, deployment
         self.layout: Layout = lay_out(scenario)
         self.subject = _subject(scenario, base_dir, deployment)
@@ -244,7 +246,7 @@ def _subject(scenario: Scenario, base_dir: Path, deployment: Deployment) -> Subj
     keys = []
     for index, (name, shape) in enumerate(draft_shapes(scenario, base_dir).items()):
         hardware = device_hardware(scenario, scenario.placement.drafts[name], f"placement.drafts.{name}").name
-        dtype, loaded = scenario.models.drafts[name].dtype, deployment.models.drafts[name]
+        dtype, loaded = scenario.models.draft_models[name].dtype, deployment.models.drafts[name]
         key = enter(shape, dtype, hardware, loaded, f"models.drafts.{name}")
         drafts.setdefault(key, index)
         keys.append(key)

@@ -145,7 +145,8 @@ def _memory(records: Records, requests: RequestColumns, scenario: Scenario, used
 def _draft_memory(records: Records, scenario: Scenario, used: Occupancy) -> str:
     """Said where a draft's K/V memory holds fewer requests than are served, and evicts the others."""
     block = scenario.kv.block(scenario.limits.context_tokens)
-    slots = {name: records.kv_capacity_tokens.get(name, 0) // block for name in records.drafts}
+    held = records.kv_capacity_tokens
+    slots = {name: held[name] // block for name in records.drafts if name in held}
     if scenario.kv.reserve == "grow" or not slots or min(slots.values()) >= used.admitted:
         return ""
     name = min(slots, key=lambda draft: slots[draft])

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spinsim.acceptance.field import AcceptanceField
-from spinsim.acceptance.for_scenario import build_field
 from spinsim.costs.base import Predictor
+from spinsim.drafters.acceptance import build_field
 from spinsim.engine.records import COMPLETED, Records
 from spinsim.engine.world import NS
 from spinsim.errors import InputError

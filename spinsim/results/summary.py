@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from spinsim.costs.base import LABELS
+from spinsim.costs.base import ASSUMED, LABELS
 from spinsim.costs.prices import price_per_hour
 from spinsim.engine.records import CANCELLED, COMPLETED, REJECTED, UNFINISHED, Records
 from spinsim.engine.world import NS
@@ -209,4 +209,6 @@ def _cost_shares(label_s: Mapping[str, float]) -> Numbers:
     """Share of predicted time behind each label; all 0 where nothing was predicted."""
     total = sum(label_s.values())
     shares: Numbers = {label: label_s.get(label, 0.0) / total if total > 0 else 0.0 for label in LABELS}
+    if not shares[LABELS[ASSUMED]]:  # said where there is any: most cost models assume nothing
+        del shares[LABELS[ASSUMED]]
     return {**shares, "predicted_s": total}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Discriminator, Tag, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -25,11 +25,15 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """A place in the schema: its type, what limits it, and the key that tells a union's members apart."""
+    """A place in the schema: its type, what limits it, and the key that tells a union's members apart.
+
+    ``tagged``: a function tells them apart, by tags that locations carry and keys do not.
+    """
 
     base: Any
     limits: tuple[Any, ...] = ()
     discriminator: str | None = None
+    tagged: bool = False
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
@@ -112,8 +116,13 @@ def _walk(
     node = parent = _Node(model)
     path: KeyPath = ()
     for depth, segment in enumerate(loc):
+        if segment == "[key]":
+            return path, _Node(str), parent
         if node.discriminator:
             node = _members(node)[str(segment)]
+            continue
+        if node.tagged:
+            node = _tagged(node)[str(segment)]
             continue
         if isinstance(node.base, types.UnionType) or get_origin(node.base) is Union:
             section = _section_of(node, str(segment))
@@ -131,8 +140,6 @@ def _walk(
                 if (get_origin(part.base) is dict) == mapping
             )
             continue
-        if segment == "[key]":
-            return path, _Node(str), parent
         path = (*path, str(segment))
         parent = node
         if isinstance(node.base, type) and issubclass(node.base, BaseModel):
@@ -156,18 +163,21 @@ def _section_of(union: _Node, name: str) -> type[BaseModel] | None:
 def _field(field: FieldInfo) -> _Node:
     node = _unwrap(field.annotation)
     discriminator = field.discriminator if isinstance(field.discriminator, str) else node.discriminator
-    return _Node(node.base, (*field.metadata, *node.limits), discriminator)
+    return _Node(node.base, (*field.metadata, *node.limits), discriminator, node.tagged)
 
 
 def _unwrap(annotation: Any) -> _Node:
     """Without ``Annotated`` and ``| None``, whose contents become limits and discriminator."""
     limits: tuple[Any, ...] = ()
     discriminator = None
+    tagged = False
     while True:
         if get_origin(annotation) is Annotated:
             annotation, *extras = get_args(annotation)
             for extra in extras:
-                if isinstance(extra, FieldInfo):
+                if isinstance(extra, Discriminator):
+                    tagged = True
+                elif isinstance(extra, FieldInfo):
                     limits += tuple(extra.metadata)
                     discriminator = (
                         extra.discriminator if isinstance(extra.discriminator, str) else discriminator
@@ -180,7 +190,17 @@ def _unwrap(annotation: Any) -> _Node:
             if len(parts) == 1:
                 annotation = parts[0]
                 continue
-        return _Node(annotation, limits, discriminator)
+        return _Node(annotation, limits, discriminator, tagged)
+
+
+def _tagged(node: _Node) -> dict[str, _Node]:
+    """A union's members by the tags that a function chooses from."""
+    return {
+        extra.tag: _unwrap(part)
+        for part in get_args(node.base)
+        for extra in part.__metadata__
+        if isinstance(extra, Tag)
+    }
 
 
 def _members(node: _Node) -> dict[str, _Node]:
@@ -196,6 +216,8 @@ def _members(node: _Node) -> dict[str, _Node]:
 def _describe(node: _Node) -> str:
     """What a value there must be."""
     base, origin = node.base, get_origin(node.base)
+    if node.tagged:
+        return _describe(next(iter(_tagged(node).values())))
     if node.discriminator:
         return f"a mapping with `{node.discriminator}`: {one_of(_members(node))}"
     if origin is Literal:

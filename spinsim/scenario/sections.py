@@ -6,9 +6,10 @@ overrides are in :mod:`spinsim.scenario_file`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PositiveFloat, Tag
 
 from spinsim.scenario.base import (
     Factor,
@@ -37,12 +38,44 @@ class ModelSpec(Section):
 
 
 class DraftSpec(ModelSpec):
+    """A draft that is a model of its own."""
+
+    kind: Literal["model"] = Field("model", exclude=True)  # a file that does not say so means it
     capacity: PositiveInt | None = None  # b_j: requests it may serve in one micro-batch
+
+
+class DrafterChoice(BaseModel):
+    """A draft of another ``kind``: one of :mod:`spinsim.drafters`, which says what other keys it has."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    kind: str
+    capacity: PositiveInt | None = None
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """The kind's own keys as given."""
+        return dict(self.model_extra or {})
+
+
+def _shape_of_draft(value: object) -> str:
+    kind = value.get("kind", "model") if isinstance(value, Mapping) else getattr(value, "kind", "model")
+    return "model" if kind == "model" else "other"
+
+
+AnyDraft = Annotated[
+    Annotated[DraftSpec, Tag("model")] | Annotated[DrafterChoice, Tag("other")],
+    Discriminator(_shape_of_draft),
+]
 
 
 class ModelsSpec(Section):
     target: ModelSpec
-    drafts: dict[Name, DraftSpec] = Field(default_factory=dict)
+    drafts: dict[Name, AnyDraft] = Field(default_factory=dict)
+
+    @property
+    def draft_models(self) -> dict[str, DraftSpec]:
+        """The drafts that are models, with a shape and weights."""
+        return {name: spec for name, spec in self.drafts.items() if isinstance(spec, DraftSpec)}
 
 
 class DeviceSpec(Section):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spinsim.drafters.for_scenario import drafter_problems
 from spinsim.errors import InputError
 from spinsim.scenario import (
     MOST_REQUESTS,
@@ -14,6 +15,7 @@ from spinsim.scenario import (
     ConstantAcceptance,
     ConstantCosts,
     Distribution,
+    DraftSpec,
     Empirical,
     Fixed,
     Gamma,
@@ -30,9 +32,10 @@ from spinsim.scenario import (
     TraceAcceptance,
     Uniform,
 )
-from spinsim.scenario.messages import Problem, did_you_mean, one_of
+from spinsim.scenario.messages import Problem, one_of
 from spinsim.scenario.yaml_places import KeyPath
 from spinsim.scenario_file.model_checks import asked, model_problems
+from spinsim.scenario_file.placement_checks import placement_problems, unknown
 
 if TYPE_CHECKING:
     from spinsim.costs.sheets.hardware import Hardware
@@ -52,7 +55,7 @@ def problems(scenario: Scenario, base_dir: Path) -> Iterator[Problem]:
     yield from _workload(scenario)
     yield from _request_sizes(scenario)
     yield from _models(scenario, base_dir)
-    yield from _placement(scenario)
+    yield from placement_problems(scenario)
     yield from _costs(scenario)
     yield from _acceptance(scenario)
     yield from _policies(scenario)
@@ -207,6 +210,7 @@ def _models(scenario: Scenario, base_dir: Path) -> Iterator[Problem]:
         if name in RESERVED:
             yield Problem(("models", "drafts", name), f"{name!r} has a meaning of its own; another name")
     yield from model_problems(scenario, base_dir)
+    yield from drafter_problems(scenario, base_dir)
     for name, device in scenario.devices.items():
         here = ("devices", name, "hardware")
         for problem in asked(partial(hardware_sheet, device.hardware)):
@@ -228,7 +232,9 @@ def _rates(scenario: Scenario) -> Iterator[Problem]:
         return
     models, placement = scenario.models, scenario.placement
     placed = [("models.target", models.target, placement.target[0])]
-    placed += [(f"models.drafts.{d}", spec, placement.drafts.get(d, "")) for d, spec in models.drafts.items()]
+    placed += [
+        (f"models.drafts.{d}", spec, placement.drafts.get(d, "")) for d, spec in models.draft_models.items()
+    ]
     for key, spec, device in placed:
         hardware = scenario.devices[device].hardware if device in scenario.devices else "cpu"
         if isinstance(hardware, HardwareSheet):
@@ -265,47 +271,13 @@ def _prices(scenario: Scenario) -> Iterator[Problem]:
                 )
 
 
-def _placement(scenario: Scenario) -> Iterator[Problem]:
-    devices, drafts, placement = scenario.devices, scenario.models.drafts, scenario.placement
-    used = set(placement.target) | set(placement.drafts.values())
-    for i, device in enumerate(placement.target):
-        here = ("placement", "target", str(i))
-        if device not in devices:
-            yield Problem(here, _unknown("device", device, devices))
-        elif device in placement.target[:i]:
-            yield Problem(here, f"device {device!r} twice; tensor parallelism takes different devices")
-    for draft, device in placement.drafts.items():
-        here = ("placement", "drafts", draft)
-        if draft not in drafts:
-            yield Problem(here, _unknown("draft", draft, drafts))
-        if device not in devices:
-            yield Problem(here, _unknown("device", device, devices))
-    for draft in drafts:
-        if draft not in placement.drafts:
-            yield Problem(
-                ("placement", "drafts", draft),
-                f"draft {draft!r} is not placed; give its device, {one_of(devices)}",
-            )
-    for device in devices:
-        if device not in used:
-            yield Problem(
-                ("devices", device), "no model is placed on it; place one there, or leave the device out"
-            )
-
-
-def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    names = list(known)
-    allowed = one_of(names) if names else f"the scenario has no {kind}s"
-    return f"no such {kind}, {name!r}; {allowed}{did_you_mean(name, names)}"
-
-
 # --- costs and acceptance -----------------------------------------------------------------------
 
 
 def _costs(scenario: Scenario) -> Iterator[Problem]:
     costs = scenario.costs
     if isinstance(costs, ConstantCosts) and isinstance(costs.draft_step_s, Mapping):
-        yield from _per_draft(costs.draft_step_s, scenario, ("costs", "draft_step_s"))
+        yield from _per_draft(costs.draft_step_s, scenario, ("costs", "draft_step_s"), models=True)
 
 
 def _acceptance(scenario: Scenario) -> Iterator[Problem]:
@@ -318,7 +290,7 @@ def _acceptance(scenario: Scenario) -> Iterator[Problem]:
             for draft in spec.affinity:
                 if draft not in drafts:
                     yield Problem(
-                        ("acceptance", "domains", domain, "affinity", draft), _unknown("draft", draft, drafts)
+                        ("acceptance", "domains", domain, "affinity", draft), unknown("draft", draft, drafts)
                     )
         if _changed(acceptance, "drift_tokens") and not acceptance.drift_sd:
             yield Problem(
@@ -327,17 +299,19 @@ def _acceptance(scenario: Scenario) -> Iterator[Problem]:
     elif isinstance(acceptance, TraceAcceptance):
         for draft in acceptance.drafts:
             if draft not in drafts:
-                yield Problem(("acceptance", "drafts", draft), _unknown("draft", draft, drafts))
+                yield Problem(("acceptance", "drafts", draft), unknown("draft", draft, drafts))
 
 
-def _per_draft(values: Mapping[str, float], scenario: Scenario, at: KeyPath) -> Iterator[Problem]:
-    """A mapping that must name every draft of the scenario and no other."""
+def _per_draft(
+    values: Mapping[str, float], scenario: Scenario, at: KeyPath, *, models: bool = False
+) -> Iterator[Problem]:
+    """A mapping that must name every draft of the scenario (``models``: that is a model), and no other."""
     drafts = scenario.models.drafts
     for draft in values:
         if draft not in drafts:
-            yield Problem((*at, draft), _unknown("draft", draft, drafts))
-    for draft in drafts:
-        if draft not in values:
+            yield Problem((*at, draft), unknown("draft", draft, drafts))
+    for draft, spec in drafts.items():
+        if draft not in values and (not models or isinstance(spec, DraftSpec)):
             yield Problem((*at, draft), "missing; one number for every draft of models.drafts")
 
 

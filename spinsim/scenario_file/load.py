@@ -169,7 +169,7 @@ def on_device(scenario: Scenario, device: str) -> Scenario:
                     key="--device cuda",
                 )
         return scenario
-    placement = PlacementSpec(target=("cpu",), drafts=dict.fromkeys(scenario.models.drafts, "cpu"))
+    placement = PlacementSpec(target=("cpu",), drafts=dict.fromkeys(scenario.placement.drafts, "cpu"))
     devices = {"cpu": DeviceSpec(hardware="cpu")}
     return scenario.model_copy(update={"devices": devices, "placement": placement})
 

@@ -23,8 +23,9 @@ def model_problems(scenario: Scenario, base_dir: Path) -> Iterator[Problem]:
     Weights that are loaded have a vocabulary of their own, and beside a shape known by name a context, too:
     there the shape stands for a cost alone. A live run judges such weights when it loads them.
     """
-    models = {"models.target": scenario.models.target}
-    models.update((f"models.drafts.{name}", spec) for name, spec in scenario.models.drafts.items())
+    models: dict[str, ModelSpec] = {"models.target": scenario.models.target}
+    drafts = scenario.models.draft_models.items()
+    models.update((f"models.drafts.{name}", spec) for name, spec in drafts)
     shapes: dict[str, ModelShape] = {}
     for key, spec in models.items():
         yield from asked(lambda key=key, spec=spec: _keep(shapes, key, spec, base_dir), f"{key}.shape")  # type: ignore[misc]

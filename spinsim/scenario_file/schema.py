@@ -28,9 +28,36 @@ def scenario_schema() -> Schema:
             definitions.update(choice.pop("$defs", {}))
         policies[kind] = {**choices, "default": policies[kind]["default"]}
     del definitions["PolicyChoice"]
+    _kinds_of_drafts(definitions)
     _close(schema)
     _constrain(definitions)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _kinds_of_drafts(definitions: dict[str, Schema]) -> None:
+    """A draft that names no kind is a model. One alternative for each other kind, with its own keys."""
+    from spinsim.drafters.for_scenario import other_kinds
+
+    definitions["DraftSpec"]["properties"]["kind"] = {"default": "model", "enum": ["model"]}
+    choice = definitions.pop("DrafterChoice")["properties"]
+    alternatives: list[Schema] = [{"$ref": "#/$defs/DraftSpec"}]
+    for name, cls in other_kinds().items():
+        keys = cls.Keys.model_json_schema(ref_template="#/$defs/{model}")
+        definitions.update(keys.pop("$defs", {}))
+        properties = {"kind": {"const": name}, "capacity": choice["capacity"], **keys.get("properties", {})}
+        alternatives.append(
+            {
+                "type": "object",
+                "title": name,
+                "description": " ".join((cls.__doc__ or "").split()),
+                "properties": properties,
+                "required": ["kind", *keys.get("required", [])],
+                "additionalProperties": False,
+            }
+        )
+    drafts = definitions["ModelsSpec"]["properties"]["drafts"]
+    for pattern in drafts["patternProperties"]:
+        drafts["patternProperties"][pattern] = {"oneOf": alternatives}
 
 
 def _close(part: Any) -> None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spinsim.acceptance.field import AcceptanceField
-from spinsim.acceptance.for_scenario import build_field
 from spinsim.costs.base import LABELS, Predictor
-from spinsim.costs.for_scenario import build_predictor
-from spinsim.costs.memory import kv_capacity
+from spinsim.drafters.acceptance import build_field, offers_of
+from spinsim.drafters.costs import build_predictor
+from spinsim.drafters.memory import kv_capacity
 from spinsim.engine.engine import Engine
 from spinsim.engine.processes import start
 from spinsim.engine.records import Records
@@ -68,6 +68,7 @@ def simulate_scenario(
         remote=layout.remote,
         noise=noise_of(scenario.noise, noise_seed),
         score_catch_ups=policies.selector.full_information,
+        offers=offers_of(scenario, workload, field),
     )
     capacity = kv_capacity(scenario, base_dir)
     settings = engine_settings(scenario, layout, capacity)

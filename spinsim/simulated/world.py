@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import simpy
 
 from spinsim.acceptance import verdicts
-from spinsim.acceptance.field import AcceptanceField
+from spinsim.acceptance.field import AcceptanceField, Offer
 from spinsim.costs.base import LABELS, Predictor
 from spinsim.costs.contention import Demand, Law
 from spinsim.engine.world import NS, Lane
@@ -20,11 +21,14 @@ from spinsim.operations import (
     Prefill,
     PrefillOutcome,
     Propose,
+    ProposeOutcome,
     Verify,
     VerifyOutcome,
 )
 from spinsim.simulated.lanes import ExclusiveLane, SharedDevice, SharedLane
 from spinsim.simulated.noise import Noise
+
+NO_OFFERS: Mapping[int, Offer] = MappingProxyType({})
 
 
 class SimulatedWorld:
@@ -34,7 +38,7 @@ class SimulatedWorld:
     takes ``predictor.handle`` of it and each submission ``predictor.orchestrate``; a hop follows.
     ``remote[d]``: draft d is on another device than the target, so its proposals are transferred.
     ``score_catch_ups``: tell which output tokens a draft would have proposed, for selectors with
-    full information.
+    full information. ``offers``: of drafts that may have less to propose than they are asked for, how much.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class SimulatedWorld:
         remote: Sequence[bool],
         noise: Noise | None = None,
         score_catch_ups: bool = False,
+        offers: Mapping[int, Offer] = NO_OFFERS,
     ) -> None:
         self.env = simpy.Environment(initial_time=0)
         self.lanes = lanes
@@ -56,6 +61,7 @@ class SimulatedWorld:
         self._remote = (*remote, False)  # the last entry is NO_DRAFT's
         self._noise = noise
         self._score = score_catch_ups
+        self._offers = offers
         self._law, self._loads = predictor.contention()
         self._lanes = _build_lanes(self.env, lanes, self._law)
         self._host: list[tuple[float, int]] = []  # orchestrator time by rows
@@ -123,7 +129,8 @@ class SimulatedWorld:
             return seconds, label, VerifyOutcome(accepted, [0] * rows), 3, rows
         if type(operation) is Propose:
             seconds, label = predictor.propose(operation.draft, operation.lengths, operation.contexts)
-            return seconds, label, None, 2, len(operation.requests)
+            outcome = self._offered(operation) if operation.draft in self._offers else None
+            return seconds, label, outcome, 2, len(operation.requests)
         if type(operation) is CatchUp:
             seconds, label = predictor.catch_up(operation.draft, operation.tokens, operation.starts)
             return seconds, label, CatchUpOutcome(self._hits(operation)), 1, len(operation.requests)
@@ -145,6 +152,11 @@ class SimulatedWorld:
             return Demand(draft, seconds, *loads.catch_up(draft, operation.tokens, operation.starts))
         assert type(operation) is Prefill
         return Demand(-1, seconds, *loads.prefill(operation.tokens, operation.starts))
+
+    def _offered(self, operation: Propose) -> ProposeOutcome:
+        offer = self._offers[operation.draft]
+        rows = zip(operation.requests, operation.contexts, operation.lengths, strict=True)
+        return ProposeOutcome([min(length, offer(request, context)) for request, context, length in rows])
 
     def _hits(self, operation: CatchUp) -> list[bytes]:
         return verdicts.hits(self._field, operation) if self._score else [b""] * len(operation.requests)

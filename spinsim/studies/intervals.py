@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from spinsim.costs.base import Predictor
-from spinsim.costs.for_scenario import build_predictor
 from spinsim.costs.profiled.profile import read_profile
+from spinsim.drafters.costs import build_predictor
 from spinsim.lab.uncertainty import Uncertainty, profiled, stated
 from spinsim.results.metrics import metric, shown_in, value
 from spinsim.results.summary import summarise

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spinsim.costs.for_scenario import build_predictor
+from spinsim.drafters.costs import build_predictor
+from spinsim.drafters.for_scenario import drafters_of
 from spinsim.engine.engine import Engine
 from spinsim.engine.inputs import EmptySchedule
 from spinsim.engine.processes import start
@@ -66,7 +67,8 @@ def replay(folder: Path) -> Replayed:
     predictor = build_predictor(trusting(scenario), loaded.base_dir)
     future = replayed_future(scenario, loaded.base_dir, workload)
     policies = policies_for(scenario, layout, predictor, loaded.base_dir, **future)
-    if missing := [name for name in ("target", *drafts) if name not in capacity]:
+    keeping = [name for name, drafter in drafters_of(scenario).items() if drafter.keeps_kv]
+    if missing := [name for name in ("target", *keeping) if name not in capacity]:
         raise InputError(
             f"has no K/V capacity of {missing[0]}, which scenario.yaml has; both as `run` wrote them",
             file=str(folder / "summary.json"),

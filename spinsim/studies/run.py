@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from spinsim.costs.base import Predictor
-from spinsim.costs.for_scenario import build_predictor
+from spinsim.drafters.costs import build_predictor
+from spinsim.drafters.for_scenario import lookups_of
 from spinsim.engine.engine import Engine
 from spinsim.engine.inputs import InputLog
 from spinsim.engine.kv import kv_pools
@@ -17,6 +18,7 @@ from spinsim.engine.records import Records
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.field import GivenAcceptance, given_acceptance, known_future
 from spinsim.live.load import found_devices, other_hardware
+from spinsim.live.lookups import Lookups
 from spinsim.live.prompts import Prompted, materialise
 from spinsim.live.quiet_interpreter import quiet
 from spinsim.live.world import LiveWorld
@@ -86,6 +88,7 @@ def run_scenario(
         score_catch_ups=policies.selector.full_information,
         paging=deployment.paging(pools),
         given=given,
+        lookups=Lookups(lookups_of(scenario)),
     )
     total = len(prompted.workload.requests)
 

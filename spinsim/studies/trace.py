@@ -11,17 +11,20 @@ keep its workload: its requests are then joined by their number.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from spinsim.acceptance.known_text import Texts
+from spinsim.drafters.for_scenario import drafters_of
+from spinsim.drafters.replay import reader
 from spinsim.errors import InputError
 from spinsim.family.record import to_trace
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.prompts import Prompted, materialise
-from spinsim.recording import Trace, save_trace
+from spinsim.recording import Recording, Trace, save_trace
 from spinsim.results.environment import command_line, environment
 from spinsim.scenario import Scenario
 from spinsim.scenario_file import LoadedScenario
@@ -94,7 +97,7 @@ def record_requests(
     progress: Progress | None = None,
 ) -> Trace:
     """The trace of ``chosen`` requests of ``prompted``, by the keys that it is to have."""
-    if not deployment.drafts:
+    if not scenario.models.drafts:
         raise InputError("no draft to record acceptance of; at least one", key="models.drafts")
     picked = list(chosen.values())
     prompts = [list(prompted.prompts[request.id]) for request in picked]
@@ -110,7 +113,7 @@ def record_requests(
             count = int(ends[0]) + 1 if len(ends) else count
         outputs.append(count)
     sampling = deployment.sampling
-    return to_trace(
+    made = to_trace(
         recorded,
         target=deployment.models.notes["target"],
         keys=list(chosen),
@@ -124,6 +127,24 @@ def record_requests(
         notes=_notes(scenario, deployment),
         keep_outputs=True,  # a live run that is given this acceptance feeds them
     )
+    return _with_lookups(scenario, made, picked, outputs)
+
+
+def _with_lookups(
+    scenario: Scenario, trace: Trace, requests: Sequence[Request], outputs: Sequence[int]
+) -> Trace:
+    """The trace with what drafts that propose out of token ids have at each position, drafts in order."""
+    texts = Texts(trace, range(len(requests)), [replace(request, prompt=None) for request in requests])
+    drafts: dict[str, Recording] = {}
+    for name, drafter in drafters_of(scenario).items():
+        if name in trace.drafts:
+            drafts[name] = trace.drafts[name]
+        elif drafter.lookup() is not None:
+            read = reader(drafter, scenario.limits.batch)
+            drafts[name] = Recording.of_runs(
+                [read(texts, row, count).runs for row, count in enumerate(outputs)]
+            )
+    return replace(trace, drafts=drafts)
 
 
 def _notes(scenario: Scenario, deployment: Deployment) -> Mapping[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from spinsim.policies.base import NO_DRAFT, PolicyContext, RequestView
 from spinsim.policies.randomness import Draws
@@ -15,7 +16,7 @@ _UNLIMITED = 1 << 30
 
 @SELECTORS.register("fixed")
 class Fixed(PerRequest["Fixed.Params"]):
-    """One draft for everyone: ``draft`` names it, "smallest" is the one of fewest parameters, and
+    """One draft for everyone: ``draft`` names it, "smallest" is the model of fewest parameters, and
     "none" decodes without one. Requests beyond its capacity decode without one, too."""
 
     @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Fixed(PerRequest["Fixed.Params"]):
         if params.draft == "none" or not context.drafts:
             self.draft = NO_DRAFT
         elif params.draft == "smallest":
-            self.draft = min(range(len(context.drafts)), key=lambda j: context.draft_sizes[j])
+            self.draft = min(range(len(context.drafts)), key=lambda j: context.draft_sizes[j] or inf)
         else:
             self.draft = context.drafts.index(params.draft)
         capacity = None if self.draft == NO_DRAFT else context.capacities[self.draft]

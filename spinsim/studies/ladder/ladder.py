@@ -125,7 +125,7 @@ def _wanted(names: Sequence[str]) -> set[str]:
 
 
 def _smallest(loaded: LoadedScenario) -> str:
-    drafts = loaded.scenario.models.drafts
+    drafts = loaded.scenario.models.draft_models
     if not drafts:
         raise InputError(
             "the ladder compares ways to use drafts; name some in models.drafts", key="models.drafts"

@@ -87,6 +87,8 @@ class Folder:
             if path := values[section].get("path"):
                 values[section]["path"] = self._kept(resolve(path, base_dir, f"{section}.path"))
         for model in (values["models"]["target"], *values["models"]["drafts"].values()):
+            if "shape" not in model:  # a draft that is no model
+                continue
             path = base_dir / model["shape"]
             if path.exists():
                 model["shape"] = self._kept(path / "config.json" if path.is_dir() else path)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from spinsim.costs.base import Predictor
-from spinsim.costs.for_scenario import build_predictor, priced_alike
+from spinsim.costs.for_scenario import priced_alike
 from spinsim.costs.profiled.profile import read_profile
+from spinsim.drafters.costs import build_predictor
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.field import is_given
 from spinsim.live.prompts import Prompted, materialise
@@ -227,7 +228,7 @@ class Arena:
         early is as long as it will be.
         """
         tokens = self.deployment.kv_tokens
-        drafts = [tokens[name] for name in scenario.models.drafts]
+        drafts = [tokens[name] for name in scenario.models.drafts if name in tokens]
         kv = KvSpec(
             **scenario.kv.model_dump(exclude={"target_tokens", "draft_tokens"}),
             target_tokens=tokens["target"],

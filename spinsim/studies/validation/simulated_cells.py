@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from spinsim.costs.base import Predictor
-from spinsim.costs.for_scenario import build_predictor, priced_alike
+from spinsim.costs.for_scenario import priced_alike
+from spinsim.drafters.costs import build_predictor
 from spinsim.errors import InputError
 from spinsim.lab.pool import cores
 from spinsim.policies.plugins import load_plugins

@@ -1,0 +1,48 @@
+"""The acceptance field of a scenario whose drafts are of several kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from spinsim.acceptance import for_scenario
+from spinsim.acceptance.cached import CachedField
+from spinsim.acceptance.field import Offer
+from spinsim.drafters.for_scenario import drafters_of
+from spinsim.drafters.replay import reader
+from spinsim.scenario import Scenario
+from spinsim.workload.request import Workload
+
+
+def build_field(
+    scenario: Scenario, workload: Workload, base_dir: Path, *, noise_seed: int | None = None
+) -> CachedField:
+    """As :func:`spinsim.acceptance.for_scenario.build_field`.
+
+    Drafts that propose out of token ids are replayed on them, where they are recorded.
+    """
+    readers = {
+        name: reader(drafter, scenario.limits.batch)
+        for name, drafter in drafters_of(scenario).items()
+        if drafter.lookup() is not None
+    }
+    return for_scenario.build_field(scenario, workload, base_dir, noise_seed=noise_seed, readers=readers)
+
+
+def offers_of(scenario: Scenario, workload: Workload, field: CachedField) -> Mapping[int, Offer]:
+    """By draft that may have less to propose than it is asked for: how much, for a simulated world."""
+    if not workload.requests:
+        return {}
+    prompts = [request.prompt_tokens for request in workload.requests]
+
+    def offer(draft: int) -> Offer:
+        def tokens(request: int, context: int) -> int:
+            offered = field.offered(request, draft)
+            assert offered is not None
+            return offered[context - prompts[request]]
+
+        return tokens
+
+    first = workload.requests[0].id
+    known = range(len(scenario.models.drafts))
+    return {draft: offer(draft) for draft in known if field.offered(first, draft) is not None}
