@@ -49,8 +49,8 @@ from spinsim.lab.store import write_atomically
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.results.environment import environment
 from spinsim.serving import trusting
+from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies.run import run_scenario
-from spinsim.studies.simulate import simulate_scenario
 
 SCHEMA = "spinsim.long-contexts/1"
 PACKINGS = ("ragged", "padded", "decomposed")

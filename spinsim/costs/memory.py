@@ -21,6 +21,7 @@ from spinsim.costs.for_scenario import (
 from spinsim.costs.sheets.hardware import GIB
 from spinsim.costs.sheets.shapes import ModelShape, dtype_bytes
 from spinsim.errors import InputError
+from spinsim.packings import kinds, packing_kind
 from spinsim.scenario import LimitsSpec, Scenario
 
 TARGET = "target"
@@ -155,8 +156,8 @@ def _share(scenario: Scenario, device: str, here: list[Placed]) -> dict[str, int
     sharing = [model for model in here if model.override is None]
     if not sharing:
         return granted
-    padded = any(model.name == TARGET for model in sharing) and scenario.policies.packing.name == "padded"
-    tokens = _fill(free, sharing, limits, padded)
+    copied = any(model.name == TARGET for model in sharing) and _copied(scenario)
+    tokens = _fill(free, sharing, limits, copied)
     need = limits.context_tokens
     if tokens < scenario.kv.least(need):
         names = ", ".join(model.name for model in sharing)
@@ -168,13 +169,18 @@ def _share(scenario: Scenario, device: str, here: list[Placed]) -> dict[str, int
     return granted | {model.name: tokens for model in sharing}
 
 
+def _copied(scenario: Scenario) -> bool:
+    """Does the target's attention read a padded copy of K/V?"""
+    name = scenario.policies.packing.name
+    return name in kinds() and packing_kind(name).copied
+
+
 def _claim(model: Placed, free: float, scenario: Scenario, numbers: str) -> float:
     """Bytes left of ``free`` after the capacity that the scenario fixes for ``model``."""
     tokens, limits = model.override or 0, scenario.limits
     if shortage := scenario.kv.shortage(tokens, limits.context_tokens):
         raise InputError(shortage, key=model.override_key)
-    padded = scenario.policies.packing.name == "padded" and model.name == TARGET
-    copies = padded_workspace(tokens, limits) if padded else 0
+    copies = padded_workspace(tokens, limits) if model.name == TARGET and _copied(scenario) else 0
     left = free - (tokens + copies) * model.kv_bytes
     if left < 0:
         raise InputError(
@@ -185,10 +191,10 @@ def _claim(model: Placed, free: float, scenario: Scenario, numbers: str) -> floa
     return left
 
 
-def _fill(free: float, sharing: list[Placed], limits: LimitsSpec, padded: bool) -> int:
+def _fill(free: float, sharing: list[Placed], limits: LimitsSpec, copied: bool) -> int:
     """The same number of KV tokens for each of ``sharing``, as many as ``free`` bytes hold."""
     each = sum(model.kv_bytes for model in sharing)
-    if not padded:
+    if not copied:
         return int(free // each)
     target = next(model.kv_bytes for model in sharing if model.name == TARGET)
     doubled = int(free // (each + target))

@@ -42,6 +42,7 @@ def validation_report(done: Numbers) -> str:
         behind=(),
         notes=tuple(filter(None, (given_note(done),))),
         failed=(),
+        scenarios=(),
         done=done,
         agreement=_agreement(done),
         effects=_effects(done),

@@ -48,8 +48,8 @@ class Reward:
     tokens_per_draft_second  accepted proposals per second of drafting (SPIN, arXiv 2503.15921)
     tokens_per_round_second  committed per second from assignment to commit; defined without a draft
 
-    ``tokens_per_draft_second`` is undefined where drafting takes no time, as a lookup's in published
-    cost fits. Such a proposal is charged one nanosecond (ours), so that a drafter which is free and was ever right
+    ``tokens_per_draft_second`` is undefined where drafting takes no time, as a lookup's in published fits.
+    Such a proposal is charged one nanosecond (ours), so that a drafter which is free and was ever right
     has a higher mean than any that takes time: SPIN's learner then stays with it, however rarely it is right.
     Where drafters are free, choose another reward.
     """

@@ -11,16 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, PositiveFloat, Tag
 
-from spinsim.scenario.base import (
-    Factor,
-    Name,
-    NaturalInt,
-    NotNegative,
-    Positive,
-    PositiveInt,
-    Section,
-    says,
-)
+from spinsim.scenario.base import Factor, Name, NaturalInt, NotNegative, Positive, PositiveInt, Section, says
 from spinsim.scenario.hardware_sheet import HardwareSheet
 from spinsim.scenario.workload import WorkloadSpec
 

@@ -13,7 +13,7 @@ from spinsim.engine.records import Records
 from spinsim.errors import InputError
 from spinsim.scenario_file import load
 from spinsim.serving import lay_out
-from spinsim.studies.simulate import simulate_scenario
+from spinsim.simulated.simulation import simulate_scenario
 from tests.validation.tiny_models import tiny_scenario
 
 SHORT = ["--quick", "--device", "cpu", "--contexts", "24", "--sections", "pipelining"]

@@ -22,12 +22,11 @@ from spinsim.pages.run import write_report
 from spinsim.pages.validation import validation_report
 from spinsim.recording import load_trace
 from spinsim.scenario_file import LoadedScenario
+from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies.replay import replay
 from spinsim.studies.run import Ran, run, run_scenario
-from spinsim.studies.simulate import simulate_scenario
 from spinsim.studies.trace import trace
-from spinsim.studies.validation.options import Options
-from spinsim.studies.validation.plan import plan
+from spinsim.studies.validation.plan import Options, plan
 from spinsim.studies.validation.validate import validate
 from spinsim.workload.for_scenario import build_workload
 from tests.validation.tiny_models import tiny_scenario

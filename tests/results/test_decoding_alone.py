@@ -13,7 +13,7 @@ from spinsim.results.decoding import decode_tokens_per_s
 from spinsim.results.metrics import Run, metric
 from spinsim.results.summary import summarise
 from spinsim.results.window import Window
-from spinsim.studies.simulate import simulate_scenario
+from spinsim.simulated.simulation import simulate_scenario
 from tests.validation.tiny_models import tiny_scenario
 
 
