@@ -44,7 +44,8 @@ def described_run(scenario: Mapping[str, Any], summary: Mapping[str, Any]) -> li
     """:func:`describe`, with what a live run really executed, and what became of the requests."""
     rows = describe(scenario)
     if summary["mode"] == "live":
-        others = {"costs": "costs, believed", "acceptance": "acceptance, simulated"}
+        given = summary["acceptance"].get("decided_by") == "field"
+        others = {"costs": "costs, believed"} | ({} if given else {"acceptance": "acceptance, simulated"})
         rows = [(others.get(term, term), text) for term, text in rows]
         if ran := summary.get("models"):
             rows.append(("really ran", "; ".join(f"{name}: {what}" for name, what in ran.items())))

@@ -21,6 +21,7 @@ from spinsim.engine.kv import KvPools
 from spinsim.engine.records import Records
 from spinsim.engine.world import NS, Lane
 from spinsim.live.clock import Finished, LiveEnvironment
+from spinsim.live.field import GivenAcceptance
 from spinsim.live.paging import Paging
 from spinsim.live.quiet_interpreter import quiet
 from spinsim.live.world import Executor, LiveWorld
@@ -35,11 +36,15 @@ FEWEST = 3  # samples behind a point of handling
 
 
 class Orchestration(NamedTuple):
-    """``serving`` makes the engine's side of a run anew; ``paging`` lays its blocks into the caches."""
+    """``serving`` makes the engine's side of a run anew; ``paging`` lays its blocks into the caches.
+
+    ``given``: what is accepted of outputs of so many tokens; None where the models decide.
+    """
 
     serving: Callable[[], Serving]
     paging: Callable[[KvPools], Paging]
     context_tokens: int
+    given: Callable[[int], GivenAcceptance | None] = lambda _: None
 
 
 class Handled(NamedTuple):
@@ -103,8 +108,11 @@ class _WatchedWorld(LiveWorld):
         prompts: dict[int, list[int]],
         score_catch_ups: bool,
         paging: Paging,
+        given: GivenAcceptance | None,
     ) -> None:
-        super().__init__(lanes, executor, prompts, score_catch_ups=score_catch_ups, env=env, paging=paging)
+        super().__init__(
+            lanes, executor, prompts, score_catch_ups=score_catch_ups, env=env, paging=paging, given=given
+        )
         self.watched = env
         self.given: list[Operation] = []
 
@@ -138,13 +146,14 @@ def rehearse(
     # Prompts differ, or what is accepted would not, and planning were easier than it is.
     random = np.random.default_rng(0)
     prompts = {request.id: random.integers(vocabulary, size=prompt).tolist() for request in requests}
+    given = setup.given(output)
     handled: list[Handled] = []
     ran: list[Ran] = []
     for run in range(runs + 1):
         serving = setup.serving()
         env = _WatchedEnvironment()
         scores, paging = serving.policies.selector.full_information, setup.paging(serving.pools)
-        world = _WatchedWorld(env, serving.layout.lanes, executor, prompts, scores, paging)
+        world = _WatchedWorld(env, serving.layout.lanes, executor, prompts, scores, paging, given)
         engine = serving.start(world, workload)
         with quiet():
             env.start_clock()

@@ -15,6 +15,7 @@ from spinsim.costs.sheets.shapes import ModelShape
 from spinsim.drafters.for_scenario import models_alone
 from spinsim.errors import InputError
 from spinsim.live.deployment import Deployment
+from spinsim.live.field import repeated_acceptance
 from spinsim.live.quiet_interpreter import quiet
 from spinsim.packings import kinds
 from spinsim.policies.build import KINDS
@@ -204,6 +205,7 @@ class Workplace:
             lambda: assemble(scenario, self.base_dir, predictor, self.deployment.kv_tokens),
             self.deployment.paging,
             scenario.limits.context_tokens,
+            lambda positions: repeated_acceptance(scenario, self.base_dir, positions),
         )
 
 

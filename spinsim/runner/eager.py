@@ -223,11 +223,13 @@ class ModelRunner:
         kind: str = RAGGED,
         piece: int = 0,
         sampling: Sampling = GREEDY,
+        verdict: Sequence[int] | None = None,
     ) -> Verified:
         """One pass over each row's last token and its ``lengths[i]`` proposals (``tokens[i, :lengths[i]]``).
 
         ``tokens`` int64 ``[R, K]``, ``probabilities`` as in a Proposal, on any device. ``kind`` and
-        ``piece`` are those of the Packing. Rows of length 0 only decode.
+        ``piece`` are those of the Packing. Rows of length 0 only decode. ``verdict``: how many proposals
+        stand, whatever the pass found; see :func:`verified`.
         """
         width = max(lengths, default=0)
         proposals = torch.from_numpy(np.ascontiguousarray(tokens[:, :width])).to(self.device)
@@ -243,7 +245,7 @@ class ModelRunner:
         judged = self._judge(
             logits, self._index(spread), proposals, probabilities, lengths, contexts, sampling
         )
-        return read_back(judged)
+        return read_back(judged, verdict)
 
     def _judge(
         self,
@@ -300,11 +302,16 @@ def layout(lengths: Sequence[int], width: int) -> tuple[list[int], list[int]]:
     return source, spread
 
 
-def read_back(judged: Judged) -> Verified:
+def read_back(judged: Judged, verdict: Sequence[int] | None = None) -> Verified:
     """The judgement as the host's lists, in one copy."""
-    return verified(torch.cat((judged.accepted[:, None], judged.tokens), 1).tolist())
+    return verified(torch.cat((judged.accepted[:, None], judged.tokens), 1).tolist(), verdict)
 
 
-def verified(rows: Sequence[list[int]]) -> Verified:
-    """From rows of (accepted, tokens)."""
-    return Verified([row[0] for row in rows], [row[1 : row[0] + 2] for row in rows])
+def verified(rows: Sequence[list[int]], verdict: Sequence[int] | None = None) -> Verified:
+    """From rows of (accepted, tokens).
+
+    A ``verdict`` takes the place of what was accepted once everything is read. The tokens then are what the
+    pass has in their places: they are a text of the right length, and nobody's output.
+    """
+    accepted = [row[0] for row in rows] if verdict is None else list(verdict)
+    return Verified(accepted, [row[1 : count + 2] for row, count in zip(rows, accepted, strict=True)])

@@ -268,6 +268,10 @@ class SamplingSpec(Section):
 class LiveSpec(Section):
     """How models run live."""
 
+    acceptance: Annotated[
+        Literal["models", "field"],
+        says("Who says what is accepted: the models, or `acceptance`; every kernel runs all the same."),
+    ] = "models"
     graphs: Annotated[bool, says("CUDA graphs.")] = True
     prompt_graphs: Annotated[bool, says("With graphs: of prefill and catch-up, too.")] = True
     widen: Annotated[bool, says("On GPUs: embedded weights as large as `shape` (a cost stand-in).")] = False

@@ -161,3 +161,10 @@ class WorkloadSpec(Section):
     patience_s: Annotated[
         Distribution | None, says("Clients give up after this long; left out, never.", "s")
     ] = None
+    mid_flight: Annotated[
+        Distribution | None,
+        says(
+            "Tokens still to come of requests met in the middle of their outputs; left out, all begin.",
+            "tokens",
+        ),
+    ] = None

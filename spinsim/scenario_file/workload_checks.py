@@ -70,7 +70,7 @@ def _workload(scenario: Scenario) -> Iterator[Problem]:
                     (*here, cap),
                     f"has no effect, workload.{name} replaces the source's lengths; give one of the two",
                 )
-    for name in ("prompt_tokens", "output_tokens", "patience_s"):
+    for name in ("prompt_tokens", "output_tokens", "patience_s", "mid_flight"):
         distribution = getattr(workload, name)
         if distribution is not None:
             yield from _distribution(distribution, (*at, name), whole=name != "patience_s")
@@ -152,7 +152,7 @@ def _shortest(distribution: Distribution | None) -> float:
 def _request_sizes(scenario: Scenario) -> Iterator[Problem]:
     """Some request must fit the context, and the KV memory one request of the whole context."""
     workload, context = scenario.workload, scenario.limits.context_tokens
-    needed = _shortest(workload.prompt_tokens) + _shortest(workload.output_tokens)
+    needed = _shortest(workload.prompt_tokens) + _shortest(workload.mid_flight or workload.output_tokens)
     if needed > context:
         yield Problem(
             ("limits", "context_tokens"),

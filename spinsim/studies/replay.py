@@ -17,6 +17,7 @@ from spinsim.drafters.for_scenario import drafters_of
 from spinsim.engine.inputs import EmptySchedule
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
+from spinsim.live.field import replayed_future
 from spinsim.live.replayed_inputs import ReplayWorld
 from spinsim.results.inputs import read_inputs
 from spinsim.results.tables import write_decisions, write_rounds
@@ -67,7 +68,8 @@ def replay(folder: Path) -> Replayed:
             file=str(folder / "summary.json"),
         )
     try:
-        serving = assemble(scenario, loaded.base_dir, predictor, capacity)
+        future = replayed_future(scenario, loaded.base_dir, workload)
+        serving = assemble(scenario, loaded.base_dir, predictor, capacity, **future)
     except ValueError as error:  # K/V memory that holds no request of the scenario
         return Replayed(len(log.kind), 0, 0, f"the run cannot begin: {error}")
     world = ReplayWorld(serving.layout.lanes, log)

@@ -13,6 +13,7 @@ from spinsim.drafters.for_scenario import lookups_of
 from spinsim.engine.inputs import InputLog
 from spinsim.engine.records import Records
 from spinsim.live.deployment import Deployment, deploy
+from spinsim.live.field import GivenAcceptance, given_acceptance, known_future
 from spinsim.live.load import found_devices, other_hardware
 from spinsim.live.lookups import Lookups
 from spinsim.live.outputs import decoder, outputs_table
@@ -33,9 +34,10 @@ from spinsim.workload.request import Workload
 class Ran:
     """A finished live run.
 
-    ``prompts``: the token ids that each request was asked, and ``outputs`` its answer's, cut at its end.
-    ``slots_held``: KV slots of target and
-    drafts that somebody still holds; 0 after a run that was not cut short.
+    ``prompts``: the token ids that each request was asked. ``outputs``: its answer's, cut at its end; none
+    where acceptance was ``given``, for they are no text of the models. ``slots_held``: KV slots of target and
+    drafts that somebody still holds; 0 after a run that was not cut short, as are ``blocks_held``, the blocks
+    behind them.
     """
 
     records: Records
@@ -45,6 +47,13 @@ class Ran:
     outputs: dict[int, list[int]]
     slots_held: int
     error: BaseException | None
+    given: GivenAcceptance | None = None
+    blocks_held: int = 0
+
+    @property
+    def acceptance_source(self) -> str:
+        """Where acceptances came from: the models, or a field's own source."""
+        return "models" if self.given is None else self.given.field.source
 
 
 def run_scenario(
@@ -61,10 +70,13 @@ def run_scenario(
     ``prompted`` and ``predictor`` replace what the scenario says, for repeated runs. A worker's
     failure or Ctrl-C ends the run: the records keep what there is and say why.
     """
+    target = deployment.models.target
     if prompted is None:
-        prompted = materialise(scenario, build_workload(scenario, base_dir), deployment.models.target)
+        prompted = materialise(scenario, build_workload(scenario, base_dir), target)
+    given = given_acceptance(scenario, base_dir, prompted.workload, target.used_vocabulary)
     predictor = predictor or build_predictor(trusting(scenario), base_dir)
-    serving = assemble(scenario, base_dir, predictor, deployment.kv_tokens)
+    future = known_future(given, prompted.workload)
+    serving = assemble(scenario, base_dir, predictor, deployment.kv_tokens, **future)
     lanes = serving.layout.lanes
     world = LiveWorld(
         lanes,
@@ -74,6 +86,7 @@ def run_scenario(
         stops=prompted.stops,
         score_catch_ups=serving.policies.selector.full_information,
         paging=deployment.paging(serving.pools),
+        given=given,
         lookups=Lookups(lookups_of(scenario)),
     )
     total = len(prompted.workload.requests)
@@ -101,9 +114,13 @@ def run_scenario(
     outputs = {
         request: tokens[: records.requests[request].output_tokens]
         for request, tokens in world.outputs.items()
+        if given is None
     }
     held = sum(pool.used_slots for pool in serving.pools.every)
-    return Ran(records, prompted.workload, world.env.log, prompted.prompts, outputs, held, error)
+    blocks = sum(pool.blocks - pool.free_blocks for pool in serving.pools.every)
+    return Ran(
+        records, prompted.workload, world.env.log, prompted.prompts, outputs, held, error, given, blocks
+    )
 
 
 def run(
@@ -130,20 +147,26 @@ def run(
         "kv_slots": deployment.kv_slots,
         "kv_slots_held": ran.slots_held,
     }
-    notes["regret"], curves = of_recording(scenario, loaded.base_dir, ran.records, ran.workload, predictor)
-    decode = decoder(scenario.models.target.weights, deployment.models.target.name)
+    field = None if ran.given is None else ran.given.field
+    notes["regret"], curves = of_recording(
+        scenario, loaded.base_dir, ran.records, ran.workload, predictor, field
+    )
+    tables = {}
+    if ran.given is None:
+        decode = decoder(scenario.models.target.weights, deployment.models.target.name)
+        tables["outputs.parquet"] = outputs_table(ran.workload, ran.prompts, ran.outputs, decode)
     summary = publish(
         loaded,
         out,
         ran.records,
         ran.workload,
         mode="live",
-        acceptance_source="models",
+        acceptance_source=ran.acceptance_source,
         progress=progress,
         log=ran.log,
         notes=notes,
         extras={"regret.json": curves} if curves else None,
-        tables={"outputs.parquet": outputs_table(ran.workload, ran.prompts, ran.outputs, decode)},
+        tables=tables,
         report=report,
     )
     if ran.error is not None and not isinstance(ran.error, KeyboardInterrupt):

@@ -124,7 +124,7 @@ def record_requests(
         top_p=sampling.top_p,
         command=" ".join(command_line(sys.argv)),
         notes=_notes(scenario, deployment),
-        keep_outputs=True,
+        keep_outputs=True,  # a live run that is given this acceptance feeds them
     )
     return _with_lookups(scenario, made, picked, outputs)
 

@@ -165,13 +165,14 @@ class GraphedRunner(ModelRunner):
         kind: str = RAGGED,
         piece: int = 0,
         sampling: Sampling = GREEDY,
+        verdict: Sequence[int] | None = None,
     ) -> Verified:
         """See :meth:`ModelRunner.verify`."""
         if not self.verifications.fits(len(slots), max(lengths, default=0), sampling):
             return super().verify(
-                slots, last, contexts, lengths, tokens, probabilities, kind, piece, sampling
+                slots, last, contexts, lengths, tokens, probabilities, kind, piece, sampling, verdict
             )
         judged = self.verifications.verify(
             slots, last, contexts, lengths, tokens, probabilities, kind, piece, sampling.requests
         )
-        return verified(judged.tolist())
+        return verified(judged.tolist(), verdict)

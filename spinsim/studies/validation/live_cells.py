@@ -12,6 +12,7 @@ from typing import Any
 
 from spinsim.lab.fingerprint import file_digest
 from spinsim.live.deployment import Deployment
+from spinsim.live.field import is_given
 from spinsim.live.prompts import Prompted
 from spinsim.progress import Progress
 from spinsim.results.summary import summarise
@@ -156,7 +157,7 @@ def _lived(arena: Arena, folder: Folder, key: str, cell: Cell, options: Options)
         workload=first(expected, count).workload,
         of=whole,
         setting=_setting(scenario),
-        recorded=isinstance(believed.acceptance, TraceAcceptance),
+        recorded=isinstance(believed.acceptance, TraceAcceptance) or is_given(believed),
         runs=tuple(runs.metrics),
         live_s=tuple(runs.seconds),
         requests_per_s=sorted(runs.requests_per_s)[len(runs.requests_per_s) // 2],
@@ -186,7 +187,7 @@ def _repeated(
         if elapsed > OVERRUN * options.seconds and count > least(scenario, prompted):
             count, runs = shortened(scenario, prompted, count, elapsed, options.seconds), _Runs()
             continue
-        summary = summarise(ran.records, scenario, mode="live", acceptance_source="models")
+        summary = summarise(ran.records, scenario, mode="live", acceptance_source=ran.acceptance_source)
         runs.metrics.append(measured(summary, ran.records))
         runs.seconds.append(elapsed)
         runs.requests_per_s.append(_served(summary))

@@ -78,6 +78,12 @@ def plan(
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"two cells are called {name!r}; give the scenarios names of their own")
+    deciding = {cell.loaded.scenario.live.acceptance for cell in cells}
+    if len(deciding) > 1:  # one table would average errors of time alone with errors of acceptance and time
+        raise InputError(
+            "models in some cells, field in others; one of them in a validation, and another for the rest",
+            key="live.acceptance",
+        )
     return cells
 
 
