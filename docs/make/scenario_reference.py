@@ -31,8 +31,8 @@ HEAD = """\
 
 A scenario is one YAML file. `spinsim init` writes a first one, and [scenarios/](../scenarios/README.md) has
 those that ship. `spinsim list hardware | shapes | policies | drafters | formats` prints what keys may name.
-Any key can be set on the command line: `--set limits.batch=16`. `docs/scenario.schema.json` completes and checks
-keys in editors.
+Any key can be set on the command line: `--set limits.batch=16`. `docs/scenario.schema.json` completes and
+checks keys in editors.
 
 **Read by** says which commands a key has an effect on. *predicted*: `simulate`, `compare`, `sweep`, `tune`,
 `capacity`, `ladder`. *live*: `run`, `profile`, `trace`. *both*: all of these, and `validate`. A dash as

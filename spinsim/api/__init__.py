@@ -35,16 +35,13 @@ if TYPE_CHECKING:
     from spinsim.api import models
     from spinsim.api.common import Where
     from spinsim.api.fidelity import (
-        Profiling,
-        Remeasured,
-        Tracing,
-        Validation,
         profile,
         profile_again,
         trace,
         validate,
         validate_again,
     )
+    from spinsim.api.fidelity_results import Profiling, Remeasured, Tracing, Validation
     from spinsim.api.grids import Comparison, Sweep, compare, sweep
     from spinsim.api.runs import Results, open_results, replay, report, run, schema, simulate, tables
     from spinsim.api.search import Capacity, Tuning, capacity, tune
@@ -95,11 +92,8 @@ __all__ = [
 # Imported when first asked for: who simulates waits for no search, who trains for no simulator.
 _HOMES = {
     "spinsim.api.common": ("Where",),
+    "spinsim.api.fidelity_results": ("Profiling", "Remeasured", "Tracing", "Validation"),
     "spinsim.api.fidelity": (
-        "Profiling",
-        "Remeasured",
-        "Tracing",
-        "Validation",
         "import_trace",
         "profile",
         "profile_again",

@@ -21,7 +21,7 @@ def prefill(engine: Engine) -> Generator[simpy.Event, Any, None]:
     A chunk takes prompts first come, first served, up to ``prefill_chunk_tokens`` in all.
     """
     while True:
-        if not engine.prefilling:
+        if not engine.state.prompts:
             yield engine.await_prompts()
             continue
         sessions, operation = _next_chunk(engine)
@@ -34,13 +34,10 @@ def prefill(engine: Engine) -> Generator[simpy.Event, Any, None]:
 
 
 def _next_chunk(engine: Engine) -> tuple[list[Session], Prefill]:
-    budget = engine.settings.prefill_chunk_tokens
     sessions: list[Session] = []
     chunk = Prefill([], [], [], [], [])
-    for session in engine.prefilling:
-        tokens = min(session.prefill_goal - session.prefilled, budget)
+    for session, tokens in engine.state.take_chunk(engine.settings.prefill_chunk_tokens):
         sessions.append(session)
-        session.in_flight = True
         chunk.requests.append(session.view.id)
         chunk.slots.append(session.view.slot)
         chunk.starts.append(session.prefilled)
@@ -48,9 +45,6 @@ def _next_chunk(engine: Engine) -> tuple[list[Session], Prefill]:
         # A preempted request has its first token already: its last chunk yields none.
         finishes = session.prefilled + tokens == session.prefill_goal
         chunk.last.append(finishes and session.view.generated == 0)
-        budget -= tokens
-        if budget <= 0:
-            break
     return sessions, chunk
 
 
@@ -58,18 +52,10 @@ def _commit(engine: Engine, sessions: list[Session], chunk: Prefill, done: Compl
     outcome = done.outcome
     assert isinstance(outcome, PrefillOutcome)
     now = int(engine.env.now)
-    # Who completed its prompt leaves first, so that the queue is whole before anybody is let in.
-    for session, tokens in zip(sessions, chunk.tokens, strict=True):
-        session.prefilled += tokens
-        session.in_flight = False
-        engine.prefilling.popleft()
-    going_on = [s for s in sessions if s.prefilled < s.prefill_goal and not s.cancelled]
-    engine.prefilling.extendleft(reversed(going_on))
-    for row, session in enumerate(sessions):
+    for row in engine.state.chunk_done(sessions, chunk.tokens):
+        session = sessions[row]
         if session.cancelled:
             engine.finish(session, rec.CANCELLED)
-            continue
-        if session.prefilled < session.prefill_goal:
             continue
         if chunk.last[row]:
             session.view.generated = 1
@@ -77,6 +63,5 @@ def _commit(engine: Engine, sessions: list[Session], chunk: Prefill, done: Compl
             if outcome.ended[row] or session.output_tokens == 1:
                 engine.finish(session, rec.COMPLETED)
                 continue
-        engine.decoding += 1
-        engine.ready.append(session)
+        engine.state.decode(session)
     engine.wake()

@@ -71,7 +71,11 @@ def render(run: RunFolder) -> str:
         choices=drafts.choices(run, colours),
         regret=regret(run),
         padding=_padding(run),
-        kinds=[(kind, kind.replace("_", "-"), shade) for kind, shade in _KIND_SHADES.items()],
+        kinds=[
+            (kind, kind.replace("_", "-"), shade)
+            for kind, shade in _KIND_SHADES.items()
+            if any(lane["busy_s"].get(kind) for lane in s["lanes"].values())
+        ],
         strip=lane_strip(run, colours),
         costs=[(label, s["costs"].get(label, 0.0), _LABEL_SHADES[label]) for label in LABELS],
         description=described_run(run.scenario, s),

@@ -41,6 +41,7 @@ def validation_report(done: Numbers) -> str:
         behind=(),
         notes=(),
         failed=(),
+        scenarios=(),
         done=done,
         agreement=_agreement(done),
         effects=_effects(done),

@@ -12,10 +12,10 @@ from spinsim.engine.inputs import InputLog
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
 from spinsim.files import check_writable
+from spinsim.progress import Progress as Progress
 from spinsim.results.folder import write_results
 from spinsim.results.summary import summarise
 from spinsim.scenario_file import LoadedScenario, resolved_yaml
-from spinsim.serving import Progress as Progress
 from spinsim.workload.request import Workload
 
 Summary = dict[str, Any]

@@ -22,14 +22,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from spinsim.packings.ragged import NAME as RAGGED
 from spinsim.runner import randomness
 from spinsim.runner.acceptance_rule import Judged, distribution, verify_greedy, verify_sampled
 from spinsim.runner.attention.kernels import require_kernel, use_kernel
 from spinsim.runner.batch import Rows, build_batch, upload_array
 from spinsim.runner.decoder import Decoder
+from spinsim.runner.device import on
 from spinsim.runner.graphs.buffers import Array, wait
 from spinsim.runner.kv import SlotCache
-from spinsim.runner.placing import on
 from spinsim.runner.sampling import GREEDY, Sampling, choose
 
 TokenLists = Sequence[Sequence[int]]
@@ -111,7 +112,7 @@ class ModelRunner:
         self,
         tokens: torch.Tensor,
         rows: Rows,
-        kind: str = "ragged",
+        kind: str = RAGGED,
         piece: int = 0,
         chosen: torch.Tensor | None = None,
     ) -> torch.Tensor:
@@ -219,7 +220,7 @@ class ModelRunner:
         lengths: Sequence[int],
         tokens: Array,
         probabilities: torch.Tensor | None = None,
-        kind: str = "ragged",
+        kind: str = RAGGED,
         piece: int = 0,
         sampling: Sampling = GREEDY,
     ) -> Verified:

@@ -10,10 +10,7 @@ from typing import Any
 from spinsim.costs.base import Predictor
 from spinsim.drafters.costs import build_predictor
 from spinsim.drafters.for_scenario import lookups_of
-from spinsim.engine.engine import Engine
 from spinsim.engine.inputs import InputLog
-from spinsim.engine.kv import kv_pools
-from spinsim.engine.processes import start
 from spinsim.engine.records import Records
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.load import found_devices, other_hardware
@@ -27,7 +24,7 @@ from spinsim.results.publish import Progress, Summary, publish
 from spinsim.scenario import Scenario
 from spinsim.scenario_file import LoadedScenario
 from spinsim.scenario_file.one_world import not_read
-from spinsim.serving import engine_settings, lay_out, policies_for, trusting
+from spinsim.serving import assemble, trusting
 from spinsim.workload.for_scenario import build_workload
 from spinsim.workload.request import Workload
 
@@ -66,19 +63,17 @@ def run_scenario(
     """
     if prompted is None:
         prompted = materialise(scenario, build_workload(scenario, base_dir), deployment.models.target)
-    layout = lay_out(scenario)
     predictor = predictor or build_predictor(trusting(scenario), base_dir)
-    policies = policies_for(scenario, layout, predictor, base_dir)
-    settings = engine_settings(scenario, layout, deployment.kv_tokens)
-    pools = kv_pools(settings)
+    serving = assemble(scenario, base_dir, predictor, deployment.kv_tokens)
+    lanes = serving.layout.lanes
     world = LiveWorld(
-        layout.lanes,
-        deployment.executor(scenario, layout.lanes),
+        lanes,
+        deployment.executor(scenario, lanes),
         prompted.prompts,
         end_of_text=prompted.end_of_text,
         stops=prompted.stops,
-        score_catch_ups=policies.selector.full_information,
-        paging=deployment.paging(pools),
+        score_catch_ups=serving.policies.selector.full_information,
+        paging=deployment.paging(serving.pools),
         lookups=Lookups(lookups_of(scenario)),
     )
     total = len(prompted.workload.requests)
@@ -87,9 +82,7 @@ def run_scenario(
         if progress is not None:
             progress("run", ended, total)
 
-    drafts = tuple(scenario.models.drafts)
-    engine = Engine(world, prompted.workload, policies, settings, drafts, ended=report, pools=pools)
-    start(engine)
+    engine = serving.start(world, prompted.workload, ended=report)
     error: BaseException | None = None
     records = engine.records
     with quiet():
@@ -109,7 +102,7 @@ def run_scenario(
         request: tokens[: records.requests[request].output_tokens]
         for request, tokens in world.outputs.items()
     }
-    held = sum(pool.used_slots for pool in pools.every)
+    held = sum(pool.used_slots for pool in serving.pools.every)
     return Ran(records, prompted.workload, world.env.log, prompted.prompts, outputs, held, error)
 
 

@@ -102,6 +102,15 @@ CASES: dict[str, dict[str, Any]] = {
             "arrivals": {"process": "replay"},
         },
     },
+    "looked up": {
+        "models": {
+            "target": {"shape": "target", "weights": "target", "dtype": "fp32"},
+            "drafts": {
+                "d": {"shape": "draft", "weights": "draft", "dtype": "fp32"},
+                "look": {"kind": "ngram", "capacity": 2},
+            },
+        },
+    },
     "recorded": {
         "workload": TEXT | {"arrivals": {"process": "closed", "concurrency": 2}},
         "sampling": {"temperature": 0.8, "top_p": 0.9},

@@ -13,6 +13,7 @@ from typing import Any
 from spinsim.lab.fingerprint import file_digest
 from spinsim.live.deployment import Deployment
 from spinsim.live.prompts import Prompted
+from spinsim.progress import Progress
 from spinsim.results.summary import summarise
 from spinsim.scenario import Scenario, TraceAcceptance
 from spinsim.studies.run import run_scenario
@@ -20,12 +21,10 @@ from spinsim.studies.validation.agreement import Rounds, measured, rounds_by_req
 from spinsim.studies.validation.fit_workload import first, fitting, least, shortened
 from spinsim.studies.validation.folder import Folder, LiveCell, live_key
 from spinsim.studies.validation.operations import OperationTable, operation_table
-from spinsim.studies.validation.options import Options
-from spinsim.studies.validation.plan import Cell, at_load, deployments, is_closed
+from spinsim.studies.validation.plan import Cell, Options, at_load, deployments, is_closed
 from spinsim.studies.validation.shared_deployment import Arena
 from spinsim.workload.for_scenario import build_workload
 
-Progress = Callable[[str, float, float], None]
 Numbers = dict[str, Any]
 Around = Callable[[str], AbstractContextManager[object]]
 

@@ -19,6 +19,22 @@ from spinsim.studies.validation.selection import Combination, read_selection
 
 
 @dataclass(frozen=True)
+class Options:
+    """``seconds``: longest live run of a cell. ``loads``: shares of every closed cell's request rate.
+
+    ``intervals``: simulated runs behind each interval. ``workers``: processes for the simulated half (None:
+    one a core; 0: this process), which import ``plugins``.
+    """
+
+    repetitions: int = 3
+    intervals: int = 20
+    seconds: float = 8.0
+    loads: tuple[float, ...] = ()
+    workers: int | None = 0
+    plugins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Cell:
     """One scenario to run in both worlds. ``labels`` say what the grid set, by axis.
 

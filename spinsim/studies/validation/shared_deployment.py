@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -21,6 +21,7 @@ from spinsim.live.prompts import Prompted, materialise
 from spinsim.profiling.drift import TOLERANCE, drifted
 from spinsim.profiling.timing import QUICK, Effort
 from spinsim.profiling.workplace import Workplace
+from spinsim.progress import Progress
 from spinsim.recording import load_trace, save_trace
 from spinsim.scenario import KvSpec, ProfileCosts, Scenario, TraceAcceptance
 from spinsim.serving import trusting
@@ -31,7 +32,6 @@ from spinsim.workload.for_scenario import build_workload
 from spinsim.workload.request import Request
 from spinsim.workload.source import resolve
 
-Progress = Callable[[str, float, float], None]
 Numbers = dict[str, Any]
 
 DRIFT_POINTS = 5

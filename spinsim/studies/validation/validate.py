@@ -13,16 +13,15 @@ from typing import Any
 
 from spinsim.errors import InputError
 from spinsim.files import write_atomically
+from spinsim.progress import Progress
 from spinsim.results.environment import environment
 from spinsim.scenario import ProfileCosts, RooflineCosts
 from spinsim.studies.validation.agreement import overall
 from spinsim.studies.validation.folder import Folder
 from spinsim.studies.validation.operations import operation_errors
-from spinsim.studies.validation.options import Options
-from spinsim.studies.validation.plan import Cell
+from spinsim.studies.validation.plan import Cell, Options
 from spinsim.studies.validation.simulated_cells import Replacement, simulate_cells
 
-Progress = Callable[[str, float, float], None]
 Numbers = dict[str, Any]
 
 SCHEMA = "spinsim.validation/2"
