@@ -137,8 +137,8 @@ class SimulatedWorld:
                 predictor.prefill(chunk.tokens, chunk.starts).seconds - predictor.prefill([1], [0]).seconds
             )
             prompts = PrefillOutcome([False] * len(chunk.requests))
-            outcome = VerifyOutcome(accepted, [0] * rows, prompts)
-            return seconds + max(0.0, alone), label, outcome, 3, rows
+            both = VerifyOutcome(accepted, [0] * rows, prompts)
+            return seconds + max(0.0, alone), label, both, 3, rows
         if type(operation) is Propose:
             seconds, label = predictor.propose(operation.draft, operation.lengths, operation.contexts)
             outcome = self._offered(operation) if operation.draft in self._offers else None

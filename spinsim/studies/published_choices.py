@@ -19,13 +19,13 @@ from typing import Any
 
 import yaml
 
-from spinsim.costs.base import Packing
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.roofline import RooflinePredictor
 from spinsim.costs.sheets.model_shape import ModelShape
 from spinsim.costs.sheets.own_hardware import hardware_sheet
 from spinsim.costs.sheets.shapes import shape_from_config, shape_of
 from spinsim.errors import InputError
+from spinsim.operations import Packing
 from spinsim.scenario import HardwareSheet
 
 DOCS = Path(__file__).parents[2] / "docs"
