@@ -28,11 +28,12 @@ from typing import Any
 import torch
 
 from benchmarks.gpu_state import ABOUT, State, changing, gpu_states
-from spinsim.costs.profiled.profile import PACKINGS, Profile
+from spinsim.costs.profiled.profile import Profile
 from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.errors import InputError
 from spinsim.files import write_atomically
 from spinsim.live.deployment import Deployment, deploy
+from spinsim.packings import kinds
 from spinsim.pages.validation import validation_report
 from spinsim.profiling.session import Session
 from spinsim.profiling.timing import Effort
@@ -42,8 +43,7 @@ from spinsim.scenario_file import LoadedScenario, load
 from spinsim.studies.profile import measure_fixed
 from spinsim.studies.validation.folder import Folder
 from spinsim.studies.validation.live_cells import run_live
-from spinsim.studies.validation.options import Options
-from spinsim.studies.validation.plan import plan
+from spinsim.studies.validation.plan import Options, plan
 from spinsim.studies.validation.validate import again
 
 SCHEMA = "spinsim.host-card/1"
@@ -161,7 +161,7 @@ def measure_profile(
     with Workplace(loaded.scenario, loaded.base_dir, deployment) as place:
         session = Session(place.empty_profile(), path, effort, place.guess(), None)
         try:
-            measure_fixed(session, place, PACKINGS, place.selectors(quick=quick))
+            measure_fixed(session, place, kinds(), place.selectors(quick=quick))
         finally:
             session.write()
     return session.profile
@@ -222,7 +222,7 @@ def make_card(options: argparse.Namespace) -> Card:
     live = Folder(work / "live", force=True)
 
     with card.part("deploy"):
-        deployment = deploy(loaded.scenario, loaded.base_dir, packings=PACKINGS)
+        deployment = deploy(loaded.scenario, loaded.base_dir, packings=kinds())
     with card.part("profile"):
         effort = QUICK if options.quick else FULL
         found = measure_profile(loaded, deployment, profile_path, effort, quick=options.quick)

@@ -90,8 +90,8 @@ def time_verification(
     asked = (list(range(rows)), [1] * rows, contexts, [PROPOSED] * rows, tokens)
     wall = session.wall_s(lambda: runner.verify(*asked, None, kind, piece))
     with torch.inference_mode():
-        found = runner.verifications.prepare(*asked, kind, piece, ())
-        return session.device_s(found.replay, repeats=6), wall
+        replay = runner.verifications.prepare(*asked, kind, piece, ())
+        return session.device_s(replay, repeats=6), wall
 
 
 def add_verification(session: Session, runner: GraphedRunner, shape: ModelShape, kernel: str) -> None:

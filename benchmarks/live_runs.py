@@ -34,7 +34,7 @@ def measure(loaded: LoadedScenario, deployment: Deployment, timeline: Path | Non
 
 def figures(ran: Ran, loaded: LoadedScenario) -> Figures:
     """What a finished run came to."""
-    summary = summarise(ran.records, loaded.scenario, mode="live", acceptance_source="models")
+    summary = summarise(ran.records, loaded.scenario, mode="live", acceptance_source=ran.acceptance_source)
     rounds = len(ran.records.rounds.size)
     latency = summary["latency"]
     return {

@@ -19,7 +19,7 @@ KINDS = ("prefill", "catch_up", "propose", "verify")  # of operations; their num
 class Packing(NamedTuple):
     """The executed shape of one verification.
 
-    ``kind``: ``padded``, ``decomposed`` or ``ragged``. ``rows`` of ``piece`` KV tokens each are
+    ``kind`` names a packing (:mod:`spinsim.packings`). ``rows`` of ``piece`` KV tokens each are
     read (``kv_tokens = rows * piece`` for padded and decomposed; the true sum for ragged);
     ``query_tokens`` counts replicated and padded queries; ``real_kv_tokens`` and
     ``real_query_tokens`` do not.

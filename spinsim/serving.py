@@ -1,9 +1,10 @@
-"""From a scenario to the parts of a run: lanes, limits, policies."""
+"""From a scenario to an engine at work: lanes, limits, K/V memory and policies, for every world alike."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,16 +12,17 @@ from spinsim.acceptance.field import AcceptanceField
 from spinsim.costs.base import Predictor
 from spinsim.drafters.base import HOST
 from spinsim.drafters.for_scenario import drafters_of
+from spinsim.engine.engine import Engine
+from spinsim.engine.kv import KvPools, kv_pools
+from spinsim.engine.processes import start
 from spinsim.engine.settings import EngineSettings
-from spinsim.engine.world import Lane
+from spinsim.engine.world import Lane, Lookups, World
 from spinsim.errors import InputError
 from spinsim.policies.base import PolicyContext
 from spinsim.policies.build import Policies, build_policies
 from spinsim.scenario import ProfileCosts, Scenario
 from spinsim.workload.request import PREFIX_BLOCK, Workload
 from spinsim.workload.source import resolve
-
-Progress = Callable[[str, float, float], None]  # (phase, done, total)
 
 
 class Layout(NamedTuple):
@@ -145,3 +147,59 @@ def policies_for(
         trained=_trained(scenario, base_dir),
     )
     return build_policies(scenario.policies, context)
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The engine's side of one run. Policies and pools have state: a second run needs another one."""
+
+    layout: Layout
+    drafts: tuple[str, ...]
+    settings: EngineSettings
+    pools: KvPools
+    policies: Policies
+
+    def start(
+        self,
+        world: World,
+        workload: Workload,
+        *,
+        ended: Callable[[int], None] | None = None,
+        lookups: Lookups | None = None,
+    ) -> Engine:
+        """An engine with its processes: run the world's environment until its ``done`` triggers.
+
+        ``ended`` is called with the number of requests that have ended; ``lookups`` as of :class:`Engine`.
+        """
+        engine = Engine(
+            world,
+            workload,
+            self.policies,
+            self.settings,
+            self.drafts,
+            ended=ended,
+            pools=self.pools,
+            lookups=lookups,
+        )
+        start(engine)
+        return engine
+
+
+def assemble(
+    scenario: Scenario,
+    base_dir: Path,
+    predictor: Predictor,
+    kv_tokens: Mapping[str, int],
+    *,
+    future: AcceptanceField | None = None,
+    workload: Workload | None = None,
+) -> Serving:
+    """What serves a scenario. Policies believe in ``predictor``; ``kv_tokens`` as of :func:`engine_settings`.
+
+    ``future`` and ``workload`` are for policies that declare to see the future. Raises InputError as policies
+    do, and ValueError where the target's K/V memory holds no request of the whole context.
+    """
+    layout = lay_out(scenario)
+    settings = engine_settings(scenario, layout, kv_tokens)
+    policies = policies_for(scenario, layout, predictor, base_dir, future=future, workload=workload)
+    return Serving(layout, tuple(scenario.models.drafts), settings, kv_pools(settings), policies)

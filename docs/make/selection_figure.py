@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from spinsim.recording import Trace, save_trace
 from spinsim.scenario_file import load
+from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies.regret import progress
 from spinsim.studies.selection_on_recordings import PLANNED, our_selector, overrides, prepared
-from spinsim.studies.simulate import simulate_scenario
 
 ROOT = Path(__file__).parents[2]
 SCENARIO = ROOT / "scenarios" / "specdecode-bench.yaml"

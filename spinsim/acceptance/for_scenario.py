@@ -102,6 +102,26 @@ def _logistic(
     return CachedField("synthetic", draw)
 
 
+def recorded_outputs(scenario: Scenario, workload: Workload, base_dir: Path) -> dict[int, list[int]]:
+    """The output tokens of each request, where the acceptance is a recording that keeps them."""
+    spec = scenario.acceptance
+    if not isinstance(spec, TraceAcceptance):
+        return {}
+    trace = _load(spec, base_dir)
+    outputs = trace.outputs
+    if outputs is None:
+        return {}
+    rows = join(trace.keys, [], workload.requests).rows
+    return {
+        request.id: outputs.row(row).tolist() for request, row in zip(workload.requests, rows, strict=True)
+    }
+
+
+def _load(spec: TraceAcceptance, base_dir: Path) -> Trace:
+    path = resolve(spec.path, base_dir, "acceptance.path")
+    return load_trace(path) if spec.format == "spinsim" else load_specdecode_bench(path)
+
+
 def _recorded(
     spec: TraceAcceptance,
     scenario: Scenario,
@@ -111,8 +131,7 @@ def _recorded(
     noise_seed: int | None,
     readers: Mapping[str, Reads],
 ) -> CachedField:
-    path = resolve(spec.path, base_dir, "acceptance.path")
-    trace = load_trace(path) if spec.format == "spinsim" else load_specdecode_bench(path)
+    trace = _load(spec, base_dir)
     drafts = tuple(scenario.models.drafts)
     _check_known(spec.drafts, drafts, "acceptance.drafts")
     reading = {draft: readers[draft] for draft in drafts if draft in readers and draft not in spec.drafts}

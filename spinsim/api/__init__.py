@@ -7,13 +7,14 @@
 
 | command | function |
 |---|---|
+| init, list | ``init``, ``catalogue`` |
 | simulate, run, replay | ``simulate``, ``run``, ``replay``; ``open_results`` reads their folders |
 | profile, trace, validate | ``profile``, ``trace`` (``import_trace``), ``validate`` |
 | profile, validate ``--again`` | ``profile_again``, ``validate_again`` |
 | compare, sweep, tune, capacity | ``compare``, ``sweep``, ``tune``, ``capacity`` |
 | ladder | ``ladder`` |
 | models | ``models.members``, ``models.inspect``, ``models.train``, ``models.widen``, ``models.evaluate`` |
-| report, schema | ``report``, ``schema``; ``load`` reads and checks a scenario |
+| report, tables, schema | ``report``, ``tables``, ``schema``; ``load`` reads and checks a scenario |
 
 The command line is generated from these signatures. ``set`` takes {"key.path": value}. Frames need pandas
 (the extra ``notebook``). Experiments run in processes of their own, one a core (``workers=0``: in this one);
@@ -35,19 +36,17 @@ if TYPE_CHECKING:
     from spinsim.api.common import Where
     from spinsim.api.exports import Calibrated, Exported, calibrate, export
     from spinsim.api.fidelity import (
-        Profiling,
-        Remeasured,
-        Tracing,
-        Validation,
         profile,
         profile_again,
         trace,
         validate,
         validate_again,
     )
+    from spinsim.api.fidelity_results import Profiling, Remeasured, Tracing, Validation
     from spinsim.api.grids import Comparison, Sweep, compare, sweep
-    from spinsim.api.runs import Results, open_results, replay, report, run, schema, simulate
+    from spinsim.api.runs import Results, open_results, replay, report, run, schema, simulate, tables
     from spinsim.api.search import Capacity, Tuning, capacity, tune
+    from spinsim.api.starting import Started, catalogue, init
     from spinsim.errors import InputError
     from spinsim.scenario_file import load
     from spinsim.studies.failed import CellsFailed
@@ -63,6 +62,7 @@ __all__ = [
     "Profiling",
     "Remeasured",
     "Results",
+    "Started",
     "Sweep",
     "Tracing",
     "Tuning",
@@ -70,9 +70,11 @@ __all__ = [
     "Where",
     "calibrate",
     "capacity",
+    "catalogue",
     "compare",
     "export",
     "import_trace",
+    "init",
     "ladder",
     "load",
     "models",
@@ -85,6 +87,7 @@ __all__ = [
     "schema",
     "simulate",
     "sweep",
+    "tables",
     "trace",
     "tune",
     "validate",
@@ -94,11 +97,8 @@ __all__ = [
 # Imported when first asked for: who simulates waits for no search, who trains for no simulator.
 _HOMES = {
     "spinsim.api.common": ("Where",),
+    "spinsim.api.fidelity_results": ("Profiling", "Remeasured", "Tracing", "Validation"),
     "spinsim.api.fidelity": (
-        "Profiling",
-        "Remeasured",
-        "Tracing",
-        "Validation",
         "import_trace",
         "profile",
         "profile_again",
@@ -109,8 +109,18 @@ _HOMES = {
     "spinsim.api.grids": ("Comparison", "Sweep", "compare", "sweep"),
     "spinsim.api.exports": ("Calibrated", "Exported", "calibrate", "export"),
     "spinsim.api.ladders": ("Ladder", "ladder"),
-    "spinsim.api.runs": ("Results", "open_results", "replay", "report", "run", "schema", "simulate"),
+    "spinsim.api.runs": (
+        "Results",
+        "open_results",
+        "replay",
+        "report",
+        "run",
+        "schema",
+        "simulate",
+        "tables",
+    ),
     "spinsim.api.search": ("Capacity", "Tuning", "capacity", "tune"),
+    "spinsim.api.starting": ("Started", "catalogue", "init"),
     "spinsim.errors": ("InputError",),
     "spinsim.studies.failed": ("CellsFailed",),
     "spinsim.scenario_file": ("load",),

@@ -7,108 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from spinsim.api import options, reports
 from spinsim.api.common import at_least, imported, loaded, overrides, paths, several, texts
-from spinsim.api.frames import frame
+from spinsim.api.fidelity_results import Profiling, Remeasured, Tracing, Validation
 from spinsim.api.options import Argument, Option, PathLike, Paths, Progress, ScenarioLike
 from spinsim.errors import InputError
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from spinsim.profiling.drift import Drift
-    from spinsim.studies.import_trace import ImportedTrace
-    from spinsim.studies.profile import Profiled
-    from spinsim.studies.trace import Traced
 
 ProfileFile = Annotated[PathLike | None, Option("The profile [profiles/NAME-HARDWARE.json].", metavar="FILE")]
 Intervals = Annotated[int, Option("Simulated runs behind each 90 % interval; 0: none.", min=0)]
 
 TraceFile = Annotated[PathLike | None, Option("The trace [traces/NAME.npz].", metavar="FILE")]
-
-
-@dataclass(frozen=True)
-class Profiling:
-    """``result.profile`` is the measured profile, ``result.path`` its file."""
-
-    result: Profiled
-
-    @cached_property
-    def fits(self) -> pd.DataFrame:
-        """A row for each model and operation: points, kind of fit, held-out errors (relative)."""
-        return frame(self.result.fits)
-
-    @cached_property
-    def points(self) -> pd.DataFrame:
-        """A row a measured point: operation, features of its shape, seconds and their spread."""
-        rows = [asdict(point) for point in self.result.profile.points]
-        return frame([{**row, **row.pop("features")} for row in rows])
-
-
-@dataclass(frozen=True)
-class Remeasured:
-    """Points of a profile measured once more; ``result.factors`` by operation: again / profiled."""
-
-    result: Drift
-    path: Path
-
-    @cached_property
-    def frame(self) -> pd.DataFrame:
-        """A row a point: profiled and new seconds, and their ratio."""
-        return frame([asdict(point) | {"factor": point.factor} for point in self.result.points])
-
-
-@dataclass(frozen=True)
-class Tracing:
-    """``result.trace`` is the recorded acceptance, ``result.path`` its file."""
-
-    result: Traced | ImportedTrace
-
-    @cached_property
-    def frame(self) -> pd.DataFrame:
-        """A row for each request and draft; ``accepted``: share of positions where one token would be."""
-        from spinsim.recording import PROBABILITY_STEPS
-
-        trace = self.result.trace
-        outputs = trace.output_tokens()
-        rows = []
-        for name, recording in trace.drafts.items():
-            for i, key in enumerate(trace.keys):
-                values = recording.rows.row(i)
-                share = values > 0 if recording.kind == "runs" else values / PROBABILITY_STEPS
-                rows.append(
-                    {
-                        "request": key,
-                        "domain": trace.domains[i] if trace.domains else "",
-                        "draft": name,
-                        "prompt_tokens": trace.prompt_tokens[i],
-                        "output_tokens": int(outputs[i]),
-                        "accepted": float(share.mean()) if len(values) else None,
-                    }
-                )
-        return frame(rows)
-
-
-@dataclass(frozen=True)
-class Validation:
-    """``summary`` as in validation.json: errors, ranking, coverage of intervals, drift, every cell."""
-
-    summary: dict[str, Any]
-
-    @cached_property
-    def frame(self) -> pd.DataFrame:
-        """A row for each cell and metric: live median, spread of repetitions, simulated, relative error."""
-        rows = []
-        for cell in self.summary["cells"]:
-            for name, found in cell["metrics"].items():
-                kept = {key: found[key] for key in ("live", "spread", "simulated", "error")}
-                rows.append({"cell": cell["name"], **cell["labels"], "metric": name, **kept})
-        return frame(rows)
 
 
 def profile(

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
-from spinsim.api import options
+from spinsim.api import options, reports
 from spinsim.api.common import Where, at_least, imported, lab, overrides, texts, whole
 from spinsim.api.frames import frame
 from spinsim.api.options import Argument, Option, PathLike, Texts
@@ -84,5 +84,5 @@ def ladder(
     )
     with lab("ladder", **where) as place:
         result = _ladder.ladder(plan, place)
-    summary = finish_ladder(place.store, result)
+    summary = finish_ladder(place.store, result, reports.of_ladder)
     return whole(Ladder(result, summary), summary)

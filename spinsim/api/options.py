@@ -8,17 +8,18 @@ parameter without an :class:`Option` is none of the command line's: callbacks, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
+
+from spinsim.progress import Progress as Progress
 
 PathLike = str | Path
 Settings = Mapping[str, Any] | Sequence[str] | str  # {"key.path": value}, or "key.path=value" texts
 Texts = Sequence[str] | str  # several, or one
 Paths = Sequence[PathLike] | PathLike
 ScenarioLike = PathLike | Mapping[str, Any]  # a file, its YAML as a text with line breaks, or its contents
-Progress = Callable[[str, float, float], None]  # (phase, done, total)
 
 
 @dataclass(frozen=True)

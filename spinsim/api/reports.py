@@ -53,3 +53,10 @@ def of_validation(found: Mapping[str, Any]) -> str:
     from spinsim.pages.validation import validation_report
 
     return validation_report(found)
+
+
+def of_ladder(summary: dict[str, Any], scenario: str) -> str:
+    """The page of a ladder, from its summary and its scenario as resolved YAML."""
+    from spinsim.pages.simulated_ladder import simulated_ladder_report
+
+    return simulated_ladder_report(summary, scenario)

@@ -75,6 +75,11 @@ class Results:
         return self._table("rounds")
 
     @cached_property
+    def outputs(self) -> pd.DataFrame:
+        """A row a request of a live run: token ids of prompt and answer, and the answer's text."""
+        return self._table("outputs")
+
+    @cached_property
     def decisions(self) -> pd.DataFrame:
         """A row a micro-batch's round."""
         return self._table("decisions")
@@ -116,6 +121,8 @@ def simulate(
     def table(name: str) -> pd.DataFrame:
         from spinsim.results import tables
 
+        if name == "outputs":
+            raise InputError("a simulation generates no text; run has outputs", key="outputs")
         with TemporaryDirectory() as folder:
             getattr(tables, f"write_{name}")(Path(folder), simulated.records)
             return parquet(Path(folder) / f"{name}.parquet")
@@ -181,22 +188,60 @@ def open_results(folder: PathLike) -> Results:
     return Results(summary, lambda name: parquet(path / f"{name}.parquet"))
 
 
-def report(folder: options.Folder) -> Path:
+def tables(
+    folder: options.Folder,
+    *,
+    out: Annotated[PathLike | None, Option("Where they go [DIR/tables].", metavar="DIR")] = None,
+) -> tuple[Path, ...]:
+    """Write the tables of a results folder as CSV and Markdown; any command's folder has some.
+
+    The answer is the files' paths. Tables of more than 1,000 rows are CSV alone. Raises InputError.
+    """
+    from spinsim.results.export import export
+
+    return tuple(export(Path(folder), Path(folder) / "tables" if out is None else Path(out)))
+
+
+def report(
+    folder: options.Folder,
+    *,
+    cell: Annotated[
+        str | None, Option("Opens a study's cell as the page of a run; its key, or how it begins.")
+    ] = None,
+    request_tracks: Annotated[
+        bool, Option("Also writes requests.timeline.json, a track for each request.")
+    ] = False,
+    plugins: options.Plugins = (),
+) -> Path:
     """Write a results folder's report.html again.
 
-    It is made from the other files of a run's or a validation's folder. Returns its path. A file is taken
-    for a validation's or a live ladder's JSON, and its page goes beside it. Raises InputError for what has
-    none, and for an experiment: ``resume`` writes its report.
+    It is made from the other files of a run's, a study's or a validation's folder. Returns its path. A file
+    is taken for a validation's or a live ladder's JSON, and its page goes beside it. A ``cell`` is simulated
+    once more, with the ``plugins`` that the study had, and the study's page links to it. Raises InputError
+    for what has no page.
     """
     from spinsim.lab.store import experiment_kind
     from spinsim.pages.run import write_report
-    from spinsim.pages.saved import is_saved, write_saved
+    from spinsim.pages.saved import is_saved, write_saved, write_study
 
-    if (kind := experiment_kind(Path(folder))) is not None:
-        raise InputError(
-            f"holds a {kind}; its own command with --resume writes its report.html again", file=str(folder)
-        )
-    return write_saved(Path(folder)) if is_saved(Path(folder)) else write_report(Path(folder))
+    path = Path(folder)
+    study = experiment_kind(path) is not None
+    if cell is not None:
+        if not study:
+            raise InputError("holds no study, whose cells could be opened", file=str(folder))
+        from spinsim.studies.cell_run import simulate_cell
+
+        imported(plugins)
+        run = simulate_cell(path, cell)
+        write_study(path)
+        path, study = run, False
+    if request_tracks:
+        from spinsim.results.request_tracks import write_request_tracks
+
+        write_request_tracks(path)
+    if study:
+        return write_study(path)
+    return write_saved(path) if is_saved(path) else write_report(path)
 
 
 def schema() -> dict[str, Any]:

@@ -61,7 +61,8 @@ class Command:
 
     ``function`` is its name below :mod:`spinsim.api`, or the function itself; ``name`` is the command's where
     it differs. ``show`` prints what the function returns, and heeds ``switches`` of ``SWITCHES``. ``folder``
-    names the results folder from the other values where ``--out`` is not given.
+    names the results folder from the other values where ``--out`` is not given. ``ask`` completes the values,
+    given those of a command line without options, such as by questions on a terminal.
     """
 
     function: str | Function
@@ -70,6 +71,7 @@ class Command:
     switches: tuple[str, ...] = ("json", "quiet")
     folder: Callable[[Values], Path] | None = None
     instead: Instead | None = None
+    ask: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None
 
     def add_to(self, app: typer.Typer) -> None:
         """Make it a command of ``app``."""
@@ -87,6 +89,8 @@ class Command:
 
         def command(**values: Any) -> None:
             switches = {name: values.pop(name) for name in self.switches}
+            if self.ask is not None:
+                values = self.ask(values, {each.name: each.absent for each in takes.values()})
             said = {flags[name]: v.value if isinstance(v, Enum) else v for name, v in values.items()}
             if self.instead is None or second is None:
                 first(said, switches)

@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 import spinsim
-from spinsim.cli import exports, fidelity, models, runs, studies
+from spinsim.cli import exports, fidelity, models, runs, starting, studies
 from spinsim.cli.command import Command, Instead
 from spinsim.cli.usage import Commands
 
 COMMANDS = (
+    Command("init", starting.show_started, ask=starting.ask),
+    Command("catalogue", starting.show_list, name="list", switches=("json",)),
     Command("simulate", runs.show_run, folder=runs.simulated_folder),
     Command("run", runs.show_run, folder=runs.live_folder),
     Command("replay", runs.show_replay),
@@ -50,6 +52,7 @@ COMMANDS = (
     Command("export", exports.show_export),
     Command("calibrate", exports.show_calibration),
     Command("report", runs.show_report, switches=("quiet",)),
+    Command("tables", runs.show_tables, switches=("quiet",)),
     Command("schema", runs.show_schema, switches=()),
 )
 FAMILY = (

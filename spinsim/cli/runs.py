@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +69,12 @@ def show_report(path: Path, shown: Shown) -> None:
     """The path of the page."""
     if not shown.quiet:
         typer.echo(str(path))
+
+
+def show_tables(paths: Sequence[Path], shown: Shown) -> None:
+    """The files, a line each."""
+    if not shown.quiet:
+        typer.echo("\n".join(map(str, paths)))
 
 
 def show_schema(schema: Mapping[str, Any], shown: Shown) -> None:

@@ -17,13 +17,13 @@ from typing import ParamSpec, TypeVar
 import typer
 
 from spinsim.errors import InputError
+from spinsim.progress import Progress
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 # what comes with an extra only, so that a missing one is named by what installs it
 EXTRAS = {"torch": "live", "transformers": "live", "tokenizers": "live", "safetensors": "live"}
 P = ParamSpec("P")
 R = TypeVar("R")
-Progress = Callable[[str, float, float], None]
 
 
 def exit_codes(command: Callable[P, None]) -> Callable[P, None]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -36,6 +36,7 @@ def _keyed(key: str, ask: Callable[[], T]) -> T:
 
 CHECKPOINTS = Path(__file__).parents[1] / "family" / "checkpoints"  # of the embedded family
 EMBEDDED = "embedded:"
+TARGET = "target"  # the name of the target among models
 
 
 def executed_shape(
@@ -103,6 +104,48 @@ def target_hardware(scenario: Scenario) -> Hardware:
     return sheets[0]
 
 
+@dataclass(frozen=True, slots=True)
+class ModelOnDevices:
+    """A model of the scenario as it runs: the shape that executes, and where. ``key`` in the scenario."""
+
+    key: str
+    name: str
+    shape: ModelShape
+    dtype: str
+    hardware: Hardware
+    devices: tuple[str, ...]
+    quantization: str = ""  # of the weights; empty: as ``dtype`` says
+
+
+def models_on_devices(scenario: Scenario, base_dir: str | Path | None) -> list[ModelOnDevices]:
+    """The target, then the drafts that are models, in the scenario's order.
+
+    Shapes, sheets and devices are looked up here, for costs and memory alike. Raises InputError with the key
+    of what is unknown, placed nowhere or unequal.
+    """
+    models, placement = scenario.models, scenario.placement
+    found = [
+        ModelOnDevices(
+            "models.target",
+            TARGET,
+            target_shape(scenario, base_dir),
+            models.target.dtype,
+            target_hardware(scenario),
+            placement.target,
+            models.target.quantization or "",
+        )
+    ]
+    for name, shape in draft_shapes(scenario, base_dir).items():
+        device, spec = draft_device(scenario, name), models.draft_models[name]
+        sheet = device_hardware(scenario, device, f"placement.drafts.{name}")
+        found.append(
+            ModelOnDevices(
+                f"models.drafts.{name}", name, shape, spec.dtype, sheet, (device,), spec.quantization or ""
+            )
+        )
+    return found
+
+
 def priced_alike(scenario: Scenario) -> str:
     """Equal for scenarios of one folder whose predictors are alike, so that one may serve for all of them."""
     priced = scenario.model_dump_json(include={"models", "devices", "placement", "costs", "sampling"})
@@ -138,54 +181,49 @@ def build_profiled(
     # Fitting needs scipy: loaded only here, so that other costs start fast.
     from spinsim.costs.profiled.predictors import Operation, ProfiledPass, ProfilePredictor, fit_operations
 
-    target, sheet = target_shape(scenario, base_dir), target_hardware(scenario)
-    wanted = [("models.target", target, scenario.models.target.dtype, sheet, len(scenario.placement.target))]
-    for name, shape in draft_shapes(scenario, base_dir).items():
-        device = device_hardware(scenario, draft_device(scenario, name), f"placement.drafts.{name}")
-        wanted.append((f"models.drafts.{name}", shape, scenario.models.draft_models[name].dtype, device, 1))
+    models = models_on_devices(scenario, base_dir)
     fitted: dict[str | None, dict[Operation, ProfiledPass]] = {
         None: {}
     }  # drafts of one shape share their fits
     operations, names = [], []
-    for key, shape, dtype, hardware, devices in wanted:
-        model = profile.find_model(shape, dtype, hardware.name, devices)
+    for wanted in models:
+        shape, dtype, devices = wanted.shape, wanted.dtype, len(wanted.devices)
+        hardware = wanted.hardware.name
+        model = profile.find_model(shape, dtype, hardware, devices)
         if model is None and not allow_roofline:
-            _require_hardware(scenario, profile, shape, dtype, hardware.name, key)
+            _require_hardware(profile, wanted)
             raise InputError(
-                f"{shape.name} in {dtype} on {devices} x {hardware.name} is not in the profile; "
+                f"{shape.name} in {dtype} on {devices} x {hardware} is not in the profile; "
                 f"allowed: {', '.join(profile.models) or 'none'}, or costs.allow_roofline: true",
-                key=f"{key}.shape",
+                key=f"{wanted.key}.shape",
             )
         if model is not None and model not in fitted:
             fitted[model] = fit_operations(profile, model)
         operations.append({} if model is None else fitted[model])
         names.append(model or "")
     sheets = RooflineCosts(model="roofline", graphs=profile.graphs)
-    roofline = build_roofline(scenario, base_dir, sheets)  # how lanes load a device, and what lies beyond
+    roofline = _roofline(scenario, models, sheets)  # how lanes load a device, and what lies beyond
     return ProfilePredictor(
         profile,
         operations[0],
         operations[1:],
         names[1:],
-        link=scenario_link(scenario, target.vocab),
+        link=_link(scenario, models),
         fallback=roofline if allow_roofline else None,
         selector=scenario.policies.selector.name,
         loads=RooflineLoads(roofline),
     )
 
 
-def _require_hardware(
-    scenario: Scenario, profile: Profile, shape: ModelShape, dtype: str, hardware: str, key: str
-) -> None:
+def _require_hardware(profile: Profile, wanted: ModelOnDevices) -> None:
     """Raises InputError at the device where the model was profiled, but on other hardware alone."""
     sheets = sorted({model.hardware for model in profile.models.values()})
-    placement = scenario.placement
-    device = placement.target[0] if key == "models.target" else placement.drafts[key.rpartition(".")[2]]
-    if hardware not in sheets and any(profile.find_model(shape, dtype, sheet, 1) for sheet in sheets):
+    elsewhere = any(profile.find_model(wanted.shape, wanted.dtype, sheet, 1) for sheet in sheets)
+    if wanted.hardware.name not in sheets and elsewhere:
         raise InputError(
-            f"{hardware}, but the profile is of {', '.join(sheets)}; "
+            f"{wanted.hardware.name}, but the profile is of {', '.join(sheets)}; "
             "allowed: that, another profile in costs.path, or costs.allow_roofline: true",
-            key=f"devices.{device}.hardware",
+            key=f"devices.{wanted.devices[0]}.hardware",
         )
 
 
@@ -228,41 +266,35 @@ def build_roofline(
     scenario: Scenario, base_dir: str | Path | None, costs: RooflineCosts
 ) -> RooflinePredictor:
     """Costs from sheets and shapes, whatever ``scenario.costs`` is."""
-    models, placement = scenario.models, scenario.placement
-    hardware = target_hardware(scenario)
-    shape = target_shape(scenario, base_dir)
-    if len(placement.target) > shape.heads:
+    return _roofline(scenario, models_on_devices(scenario, base_dir), costs)
+
+
+def _roofline(
+    scenario: Scenario, models: Sequence[ModelOnDevices], costs: RooflineCosts
+) -> RooflinePredictor:
+    target = models[0]
+    if len(target.devices) > target.shape.heads:
         raise InputError(
-            f"{len(placement.target)} devices for {shape.heads} attention heads; allowed: at most one a head",
+            f"{len(target.devices)} devices for {target.shape.heads} attention heads; "
+            "allowed: at most one a head",
             key="placement.target",
         )
-    target = PassCosts(
-        shape,
-        models.target.dtype,
-        hardware,
-        devices=len(placement.target),
-        graphs=costs.graphs,
-        efficiency=costs.efficiency,
-        quantization=models.target.quantization or "",
-        kv_fp8=scenario.kv.dtype == "fp8",
-    )
-    drafts = []
-    _require_priced(shape, "models.target.shape")
-    for name, draft_shape in draft_shapes(scenario, base_dir).items():
-        _require_priced(draft_shape, f"models.drafts.{name}.shape")
-        sheet = device_hardware(scenario, draft_device(scenario, name), f"placement.drafts.{name}")
-        drafts.append(
-            PassCosts(
-                draft_shape,
-                models.draft_models[name].dtype,
-                sheet,
-                graphs=costs.graphs,
-                efficiency=costs.efficiency,
-                quantization=models.draft_models[name].quantization or "",
-                kv_fp8=scenario.kv.dtype == "fp8",
-            )
+    for model in models:
+        _require_priced(model.shape, f"{model.key}.shape")
+    passes = [
+        PassCosts(
+            model.shape,
+            model.dtype,
+            model.hardware,
+            devices=len(model.devices),
+            graphs=costs.graphs,
+            efficiency=costs.efficiency,
+            quantization=model.quantization,
+            kv_fp8=scenario.kv.dtype == "fp8",
         )
-    return RooflinePredictor(target, drafts, scenario_link(scenario, shape.vocab), costs.slowdown)
+        for model in models
+    ]
+    return RooflinePredictor(passes[0], passes[1:], _link(scenario, models), costs.slowdown)
 
 
 def _require_priced(shape: ModelShape, key: str) -> None:
@@ -294,17 +326,15 @@ def never_compared(scenario: Scenario, base_dir: str | Path | None = None) -> tu
     return (*found, *(f"the sheet of {name}" for name in sheets if name in UNCOMPARED))
 
 
-def scenario_link(scenario: Scenario, vocab: int) -> Link | None:
+def _link(scenario: Scenario, models: Sequence[ModelOnDevices]) -> Link | None:
     """What proposals cross; None when every draft shares a device with the target.
 
     ``transfer`` does not say which draft proposed, so of several devices the slowest link counts.
     """
-    home, sampling = scenario.placement.target, not scenario.sampling.greedy
-    target = target_hardware(scenario)
-    links = []
-    for name in scenario.models.drafts:
-        device = draft_device(scenario, name)
-        if device not in home:
-            sheet = device_hardware(scenario, device, f"placement.drafts.{name}")
-            links.append(link_between(sheet, target, vocab, sampling))
+    target, sampling = models[0], not scenario.sampling.greedy
+    links = [
+        link_between(draft.hardware, target.hardware, target.shape.vocab, sampling)
+        for draft in models[1:]
+        if draft.devices[0] not in target.devices
+    ]
     return max(links, key=lambda link: link.seconds(32, 128), default=None)

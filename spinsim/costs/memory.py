@@ -11,19 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from spinsim.costs.for_scenario import (
-    device_hardware,
-    draft_device,
-    draft_shapes,
-    target_hardware,
-    target_shape,
-)
+from spinsim.costs.for_scenario import TARGET, device_hardware, models_on_devices
 from spinsim.costs.sheets.hardware import GIB
 from spinsim.costs.sheets.shapes import ModelShape, dtype_bytes
 from spinsim.errors import InputError
+from spinsim.packings import kinds, packing_kind
 from spinsim.scenario import LimitsSpec, Scenario
-
-TARGET = "target"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +82,9 @@ def kv_capacity(
 
 
 def _placed(scenario: Scenario, base_dir: str | Path | None) -> list[Placed]:
-    models, limits, kv = scenario.models, scenario.limits, scenario.kv
-    target_hardware(scenario)  # the devices exist and are equal
-    shape, dtype, parts = (
-        target_shape(scenario, base_dir),
-        models.target.dtype,
-        len(scenario.placement.target),
-    )
+    limits, kv = scenario.limits, scenario.kv
+    target, *drafts = models_on_devices(scenario, base_dir)
+    shape, dtype, parts = target.shape, target.dtype, len(target.devices)
     workspace = workspace_bytes(shape, dtype, limits, limits.batch * (limits.max_length + 1))
     # K/V heads are split as far as they go: 8 heads over 16 devices still put one on each.
     # A latent is of no head: every device keeps it.
@@ -104,24 +93,23 @@ def _placed(scenario: Scenario, base_dir: str | Path | None) -> list[Placed]:
         Placed(
             name=TARGET,
             key="placement.target",
-            devices=scenario.placement.target,
-            weights=shape.weight_bytes(dtype, models.target.quantization or "") / parts,
+            devices=target.devices,
+            weights=shape.weight_bytes(dtype, target.quantization) / parts,
             kv_bytes=_kv_bytes(shape, dtype, scenario) * kv_share,
             workspace=workspace / parts,
             override=kv.target_tokens,
             override_key="kv.target_tokens",
         )
     ]
-    for name, draft in draft_shapes(scenario, base_dir).items():
-        dtype = models.draft_models[name].dtype
+    for draft in drafts:
         placed.append(
             Placed(
-                name=name,
-                key=f"placement.drafts.{name}",
-                devices=(draft_device(scenario, name),),
-                weights=draft.weight_bytes(dtype, models.draft_models[name].quantization or ""),
-                kv_bytes=_kv_bytes(draft, dtype, scenario),
-                workspace=workspace_bytes(draft, dtype, limits, limits.batch),
+                name=draft.name,
+                key=f"placement.drafts.{draft.name}",
+                devices=draft.devices,
+                weights=draft.shape.weight_bytes(draft.dtype, draft.quantization),
+                kv_bytes=_kv_bytes(draft.shape, draft.dtype, scenario),
+                workspace=workspace_bytes(draft.shape, draft.dtype, limits, limits.batch),
                 override=kv.draft_tokens,
                 override_key="kv.draft_tokens",
             )
@@ -167,8 +155,8 @@ def _share(scenario: Scenario, device: str, here: list[Placed]) -> dict[str, int
     sharing = [model for model in here if model.override is None]
     if not sharing:
         return granted
-    padded = any(model.name == TARGET for model in sharing) and scenario.policies.packing.name == "padded"
-    tokens = _fill(free, sharing, limits, padded)
+    copied = any(model.name == TARGET for model in sharing) and _copied(scenario)
+    tokens = _fill(free, sharing, limits, copied)
     need = limits.context_tokens
     if tokens < scenario.kv.least(need):
         names = ", ".join(model.name for model in sharing)
@@ -180,13 +168,18 @@ def _share(scenario: Scenario, device: str, here: list[Placed]) -> dict[str, int
     return granted | {model.name: tokens for model in sharing}
 
 
+def _copied(scenario: Scenario) -> bool:
+    """Does the target's attention read a padded copy of K/V?"""
+    name = scenario.policies.packing.name
+    return name in kinds() and packing_kind(name).copied
+
+
 def _claim(model: Placed, free: float, scenario: Scenario, numbers: str) -> float:
     """Bytes left of ``free`` after the capacity that the scenario fixes for ``model``."""
     tokens, limits = model.override or 0, scenario.limits
     if shortage := scenario.kv.shortage(tokens, limits.context_tokens):
         raise InputError(shortage, key=model.override_key)
-    padded = scenario.policies.packing.name == "padded" and model.name == TARGET
-    copies = padded_workspace(tokens, limits) if padded else 0
+    copies = padded_workspace(tokens, limits) if model.name == TARGET and _copied(scenario) else 0
     left = free - (tokens + copies) * model.kv_bytes
     if left < 0:
         raise InputError(
@@ -197,10 +190,10 @@ def _claim(model: Placed, free: float, scenario: Scenario, numbers: str) -> floa
     return left
 
 
-def _fill(free: float, sharing: list[Placed], limits: LimitsSpec, padded: bool) -> int:
+def _fill(free: float, sharing: list[Placed], limits: LimitsSpec, copied: bool) -> int:
     """The same number of KV tokens for each of ``sharing``, as many as ``free`` bytes hold."""
     each = sum(model.kv_bytes for model in sharing)
-    if not padded:
+    if not copied:
         return int(free // each)
     target = next(model.kv_bytes for model in sharing if model.name == TARGET)
     doubled = int(free // (each + target))

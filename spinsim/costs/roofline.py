@@ -7,8 +7,7 @@ from functools import partial
 from itertools import compress
 from operator import mul
 
-from spinsim.costs.base import ROOFLINE, Estimate, UniformHost
-from spinsim.costs.buckets import (
+from spinsim.buckets import (
     PROMPT_TOKENS,
     active_rows,
     bucket_kv,
@@ -16,11 +15,13 @@ from spinsim.costs.buckets import (
     bucket_tokens,
     prompt_shape,
 )
+from spinsim.costs.base import ROOFLINE, Estimate, UniformHost
 from spinsim.costs.contention import USUAL_LAW, Contention, Factors
 from spinsim.costs.links import Link
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.profiled.executed import in_passes
 from spinsim.operations import Packing
+from spinsim.packings import packing_kind
 
 ORCHESTRATE_S = 45e-6  # a completion queue under simpy was seen to add 45 us at the median
 ORCHESTRATE_ROW_S = 0.5e-6  # bookkeeping of a row in Python, ours
@@ -34,8 +35,8 @@ class RooflinePredictor(UniformHost):
 
     ``target`` and ``drafts`` are models on their devices. Shapes are rounded up to buckets where a
     model runs from CUDA graphs. The layers see each query token once; padded and replicated queries
-    exist in attention alone, whose K/V are those of the executed shape: rows * piece for padded and
-    decomposed verification, the true sum for ragged. ``link`` is what proposals cross;
+    exist in attention alone, whose K/V are those of the executed shape: rows * piece for a rectangular
+    packing, the true sum for others. ``link`` is what proposals cross;
     ``slowdown_factor`` the mutual slow-down of two busy lanes of one GPU.
     """
 
@@ -102,7 +103,8 @@ class RooflinePredictor(UniformHost):
         fixed = self._fixed.get(real_queries)
         if fixed is None:
             fixed = self._fixed[real_queries] = self._verify_fixed(real_queries)
-        if kind != "ragged" and target.graphs:
+        packed = packing_kind(kind)
+        if packed.rectangular and target.graphs:
             kv = bucket_rows(rows) * bucket_kv(piece)
         # Rows carry alike many queries, or nearly: pairs = queries a row times KV tokens.
         if target.windowed:
@@ -111,7 +113,7 @@ class RooflinePredictor(UniformHost):
         memory = law.kv_s * kv + law.query_s * queries
         compute = law.pair_s * kv * queries / rows
         seconds = fixed + (memory if memory > compute else compute)
-        if kind == "decomposed" and queries > real_queries:
+        if packed.merged and queries > real_queries:
             seconds += target.merge_s(queries)
         return Estimate(seconds, ROOFLINE)
 

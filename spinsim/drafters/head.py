@@ -17,8 +17,8 @@ from itertools import compress
 from pathlib import Path
 from typing import Literal
 
+from spinsim.buckets import bucket_tokens
 from spinsim.costs.base import ASSUMED, CONSTANT, INTERPOLATED, ROOFLINE, Estimate
-from spinsim.costs.buckets import bucket_tokens
 from spinsim.costs.for_scenario import target_hardware, target_shape
 from spinsim.costs.memory import Placed
 from spinsim.costs.operators import PassCosts

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from spinsim.costs import memory
+from spinsim.costs.for_scenario import TARGET
 from spinsim.drafters.for_scenario import drafters_of, models_alone
 from spinsim.scenario import Scenario
 
@@ -18,4 +19,4 @@ def kv_capacity(scenario: Scenario, base_dir: str | Path | None = None) -> dict[
     drafters = drafters_of(scenario)
     beside = [placed for drafter in drafters.values() if (placed := drafter.placed(scenario, base))]
     found = memory.kv_capacity(models_alone(scenario), base_dir, beside)
-    return {name: found[name] for name in (memory.TARGET, *drafters) if name in found}
+    return {name: found[name] for name in (TARGET, *drafters) if name in found}

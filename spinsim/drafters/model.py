@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spinsim.costs.sheets.shapes import shape_of
+from spinsim.costs.for_scenario import executed_shape
 from spinsim.drafters.base import Drafter
 from spinsim.drafters.registry import MODEL, register
 from spinsim.scenario import DraftSpec, Scenario
@@ -17,6 +17,6 @@ class ModelDrafter(Drafter):
     Keys = DraftSpec
 
     def parameters(self, scenario: Scenario, base_dir: Path) -> int:
-        """Those of its declared shape."""
+        """Those of the shape that runs, which is what costs charge, too."""
         assert isinstance(self.spec, DraftSpec)
-        return shape_of(self.spec.shape, base_dir).parameters()
+        return executed_shape(scenario, self.spec, self.device(scenario), base_dir).parameters()

@@ -80,7 +80,8 @@ def speculate(
         if length > limit - context:
             lengths[row] = length = limit - context
         offered = session.view.offered
-        if offered and 0 <= offered[draft] < length:
+        # A drafter that looks up for itself says what it found when it has; recordings say so beforehand.
+        if offered and keeps[draft] and 0 <= offered[draft] < length:
             lengths[row] = length = offered[draft]
         if length <= 0:
             drafts[row] = NO_DRAFT

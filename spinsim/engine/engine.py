@@ -1,20 +1,17 @@
-"""The life of requests: arrival, waiting room, admission, decoding, end. The same in both worlds."""
+"""What an engine's processes share: state, policies, world and records, and how they wake each other."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from heapq import heappop, heappush
 
 import simpy
 
 from spinsim.engine import records as rec
-from spinsim.engine.draft_caches import DraftCaches
 from spinsim.engine.kv import KvPools, kv_pools
-from spinsim.engine.prefix_cache import PrefixCache
 from spinsim.engine.records import Records
-from spinsim.engine.session import Session
+from spinsim.engine.session import ENDED, WAITING, Session
 from spinsim.engine.settings import EngineSettings
+from spinsim.engine.state import EngineState
 from spinsim.engine.world import NS, Lookups, World
 from spinsim.operations import Completed, Operation
 from spinsim.policies.build import Policies
@@ -50,26 +47,13 @@ class Engine:
         self.settings = settings
         self.records = Records(lanes=tuple((lane.name, lane.devices) for lane in world.lanes), drafts=drafts)
         self.done = self.env.event()
-        self.sessions: dict[int, Session] = {}
-        self.pools = pools or kv_pools(settings)
+        self.state = EngineState(settings, pools or kv_pools(settings))
+        self.caches = self.state.caches
         self.lookups = lookups
-        self.target_kv = self.pools.target
-        block = settings.prefix_block_tokens
-        self.prefix = PrefixCache(self.target_kv, block) if block else None
-        self.caches = DraftCaches(self.pools.drafts, self.sessions)
-        self.prefilling: deque[Session] = deque()
-        self.ready: list[Session] = []  # decoding, in no round; longest waiting first
-        self.decoding = 0  # ready or in a round
-        self.admitted = 0  # holding a target slot
-        self._waiting: list[tuple[tuple[int, ...], int, Session]] = []
         self._parked: dict[int, simpy.Event] = {}  # idle micro-batches
         self._prefill_bell: simpy.Event | None = None
         self._unsent = iter(workload.requests)
-        self._ended = 0
         self._report = ended
-        self._admissions = 0
-        self._short = False  # the next request waits for memory
-        self._impatient = False  # somebody in the engine has given up
 
     # --- arrival, admission, end ------------------------------------------------------------------
 
@@ -88,151 +72,75 @@ class Engine:
         if request.prompt_tokens + request.output_tokens > self.settings.context_tokens:
             self._close(session, rec.REJECTED)
             return
-        self.sessions[request.id] = session
         if request.patience_s < float("inf"):
             expiry = self.env.timeout(round(request.patience_s * NS))
             expiry.callbacks.append(lambda _: self._lose_patience(session))
-        self._wait(session)
+        self.state.enter(session, self.policies.admission.key(session.view))
         self.admit()
-
-    def _wait(self, session: Session) -> None:
-        session.waiting = True
-        # A preempted request was admitted before everyone who still waits, and goes first.
-        rank: tuple[int, ...] = (0, session.admission)
-        if session.admission < 0:
-            rank = (1, *self.policies.admission.key(session.view))
-        heappush(self._waiting, (rank, session.view.id, session))
 
     def admit(self) -> None:
         """Let requests in, in the policy's order, while the batch limit and KV memory allow."""
-        self._short = False
-        while self._waiting and self.admitted < self.settings.batch_limit:
-            session = self._waiting[0][2]
-            if not session.waiting:  # gave up in the waiting room
-                heappop(self._waiting)
-                continue
-            # Room for the first round too: else it could be preempted before it begins.
-            room = session.prefill_goal + 1 + self.settings.max_length
-            slot = self.target_kv.acquire(min(room, self.settings.context_tokens))
-            if slot < 0:
-                self._short = True
-                break
-            heappop(self._waiting)
-            session.waiting = False
-            session.view.slot = slot
-            session.prefilled = 0
-            if self.prefix is not None:
-                session.prefilled = self.prefix.find(session.request)
-                self.records.prefix_tokens += session.prefilled
-            self.admitted += 1
-            if session.admission < 0:
-                session.admission = self._admissions
-                self._admissions += 1
-                session.record.admitted_ns = int(self.env.now)
-            self.prefilling.append(session)
+        if self.state.admit(int(self.env.now)):
+            self.records.prefix_tokens = self.state.prefix_tokens
             self.ring_for_prompts()
         self.note_load()
 
     def note_load(self) -> None:
         """Record who is served and who waits: all that have arrived and neither ended nor were let in."""
-        waiting = len(self.records.requests) - self._ended - self.admitted
+        state = self.state
+        waiting = len(self.records.requests) - state.ended - state.admitted
         self.records.load.note(
-            int(self.env.now), self.admitted, waiting, self._short, self.target_kv.used_tokens
+            int(self.env.now), state.admitted, waiting, state.short, state.target_kv.used_tokens
         )
 
     def _lose_patience(self, session: Session) -> None:
-        if session.record.finished_ns >= 0:
+        if session.place == ENDED:
             return
-        session.cancelled = True
-        self._impatient = True
-        if session.waiting:
-            session.waiting = False
+        self.state.give_up(session)
+        if session.place == WAITING:
             self._close(session, rec.CANCELLED)
             self.note_load()
 
     def finish(self, session: Session, status: str) -> None:
         """End an admitted request: its memory is free, the next may come in."""
-        self._leave(session)
         self._close(session, status)
         self.admit()
 
-    def preempt(self, session: Session) -> None:
-        """Take an admitted request's target memory away; it will be computed again from its tokens.
-
-        No operation in flight may use it. What drafts hold of it stays valid, and may be evicted
-        like anyone's.
-        """
-        if session in self.prefilling:
-            self.prefilling.remove(session)
-        else:
-            self.decoding -= 1
-            if session in self.ready:
-                self.ready.remove(session)
-        self._leave(session)
-        session.record.preemptions += 1
-        session.prefill_goal = max(session.view.context - 1, session.view.prompt_tokens)
-        self._wait(session)
-
-    def _leave(self, session: Session) -> None:
-        self.target_kv.release(session.view.slot)
-        session.view.slot = -1
-        session.in_flight = False
-        self.admitted -= 1
-
     def _close(self, session: Session, status: str) -> None:
-        session.record.status = status
-        session.record.finished_ns = int(self.env.now)
-        session.record.output_tokens = session.view.generated
+        now_ns = int(self.env.now)
+        self.state.end(session, status, now_ns)
         self.policies.selector.forget(session.view.id)
         self.policies.length.forget(session.view.id)
-        self.caches.drop_all(session)
         if not any(session.background):
             self.forget(session)
-        self._ended += 1
+        ended = self.state.ended
         if self._report is not None:
-            self._report(self._ended)
-        if self._ended == len(self.workload.requests):
-            self.records.ended_ns = int(self.env.now)
+            self._report(ended)
+        if ended == len(self.workload.requests):
+            self.records.ended_ns = now_ns
             self.done.succeed()
         elif self.workload.concurrency is not None:
             self.send_next()
 
     def forget(self, session: Session) -> None:
         """Nothing in flight knows the ended request any more."""
-        self.sessions.pop(session.view.id, None)
+        self.state.sessions.pop(session.view.id, None)
         self.world.release(session.view.id)
 
     # --- decoding ---------------------------------------------------------------------------------
 
     def compose(self, index: int) -> list[Session]:
         """The next micro-batch of process ``index``; empty when it should rest."""
-        pipeline = self.policies.pipeline
-        depth = pipeline.depth()
+        depth = self.policies.pipeline.depth()
         if index >= depth:
             return []
-        if self._impatient:
-            self._dismiss_cancelled()
-        ready = self.ready
-        if not ready:
-            return []
-        chosen = self.policies.composition.select([s.view for s in ready], self.decoding, depth)
-        if len(chosen) == len(ready):
-            batch, self.ready = ready, []
-        else:
-            batch = [ready[i] for i in chosen]
-            taken = set(chosen)
-            self.ready = [s for i, s in enumerate(ready) if i not in taken]
-        for session in batch:
-            session.in_flight = True
-        return batch
-
-    def _dismiss_cancelled(self) -> None:
-        self._impatient = False
-        leaving = [s for s in self.ready if s.cancelled]
-        self.ready = [s for s in self.ready if not s.cancelled]
-        for session in leaving:
-            self.decoding -= 1
+        state = self.state
+        for session in state.take_cancelled():
             self.finish(session, rec.CANCELLED)
+        if not state.ready:
+            return []
+        views = [session.view for session in state.ready]
+        return state.take(self.policies.composition.select(views, state.decoding, depth))
 
     def park(self, index: int, *, in_turn: bool = True) -> simpy.Event:
         """An event for a resting micro-batch to wait for; ``in_turn``, another may have to take over."""
@@ -243,7 +151,7 @@ class Engine:
 
     def wake(self) -> None:
         """Wake one resting micro-batch; having composed, it wakes the next if requests are left."""
-        if self._parked and self.ready:
+        if self._parked and self.state.ready:
             index = min(self._parked)
             if index < self.policies.pipeline.depth():
                 self._parked.pop(index).succeed()

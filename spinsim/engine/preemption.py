@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from spinsim.engine.engine import Engine
-from spinsim.engine.session import Session
+from spinsim.engine.session import WAITING, Session
+from spinsim.engine.state import EngineState
 
 
 def reserve_memory(engine: Engine, batch: list[Session]) -> list[Session]:
@@ -13,30 +14,29 @@ def reserve_memory(engine: Engine, batch: list[Session]) -> list[Session]:
     one: so the earliest always advances. What is in flight cannot be preempted; a request that
     only needs that memory waits, ready, for the next round.
     """
+    state = engine.state
     kept: list[Session] = []
     waiting: list[Session] = []
     preempted = False
     for session in sorted(batch, key=lambda s: s.admission):
-        if session.waiting:  # preempted for an earlier one of this batch
+        if session.place == WAITING:  # preempted for an earlier one of this batch
             continue
         tokens = min(session.view.context + engine.settings.max_length, engine.settings.context_tokens)
-        while not engine.target_kv.grow(session.view.slot, tokens):
-            victim = _latest_idle(engine, batch, kept, after=session.admission)
+        while not state.target_kv.grow(session.view.slot, tokens):
+            victim = _latest_idle(state, batch, kept, after=session.admission)
             if victim is not None:
                 preempted = True
-                engine.preempt(victim)
-            elif _later_in_flight(engine, session.admission):
+                state.preempt(victim)
+            elif _later_in_flight(state, session.admission):
                 waiting.append(session)
                 break
             else:
                 preempted = True
-                engine.preempt(session)
+                state.preempt(session)
                 break
         else:
             kept.append(session)
-    for session in waiting:
-        session.in_flight = False
-    engine.ready = waiting + engine.ready
+    state.put_back(waiting, first=True)
     if preempted:
         engine.admit()
     else:
@@ -44,14 +44,14 @@ def reserve_memory(engine: Engine, batch: list[Session]) -> list[Session]:
     return kept
 
 
-def _latest_idle(engine: Engine, batch: list[Session], kept: list[Session], after: int) -> Session | None:
+def _latest_idle(state: EngineState, batch: list[Session], kept: list[Session], after: int) -> Session | None:
     """The latest admitted request, later than ``after``, that no operation in flight uses."""
-    idle = [s for s in batch if not s.waiting and s not in kept]
-    idle += engine.ready
-    idle += [s for s in engine.prefilling if not s.in_flight]
+    idle = [s for s in batch if s.place != WAITING and s not in kept]
+    idle += state.ready
+    idle += [s for s in state.prompts if not s.in_flight]
     latest = max(idle, key=lambda s: s.admission, default=None)
     return latest if latest is not None and latest.admission > after else None
 
 
-def _later_in_flight(engine: Engine, after: int) -> bool:
-    return any(s.in_flight and s.admission > after for s in engine.sessions.values())
+def _later_in_flight(state: EngineState, after: int) -> bool:
+    return any(s.in_flight and s.admission > after for s in state.sessions.values())

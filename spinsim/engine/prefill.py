@@ -23,7 +23,7 @@ def prefill(engine: Engine) -> Generator[simpy.Event, Any, None]:
     """
     merged = engine.settings.merged_prefill
     while True:
-        if not engine.prefilling or (merged and engine.decoding):
+        if not engine.state.prompts or (merged and engine.state.decoding):
             yield engine.await_prompts()
             continue
         sessions, operation = next_chunk(engine, engine.settings.prefill_chunk_tokens)
@@ -40,10 +40,8 @@ def next_chunk(engine: Engine, budget: int) -> tuple[list[Session], Prefill]:
     """The next prompts' chunk of up to ``budget`` tokens."""
     sessions: list[Session] = []
     chunk = Prefill([], [], [], [], [])
-    for session in engine.prefilling:
-        tokens = min(session.prefill_goal - session.prefilled, budget)
+    for session, tokens in engine.state.take_chunk(budget):
         sessions.append(session)
-        session.in_flight = True
         chunk.requests.append(session.view.id)
         chunk.slots.append(session.view.slot)
         chunk.starts.append(session.prefilled)
@@ -51,36 +49,24 @@ def next_chunk(engine: Engine, budget: int) -> tuple[list[Session], Prefill]:
         # A preempted request has its first token already: its last chunk yields none.
         finishes = session.prefilled + tokens == session.prefill_goal
         chunk.last.append(finishes and session.view.generated == 0)
-        budget -= tokens
-        if budget <= 0:
-            break
     return sessions, chunk
 
 
 def commit_chunk(engine: Engine, sessions: list[Session], chunk: Prefill, outcome: PrefillOutcome) -> None:
     """The chunk is in the target's cache: prompts that are whole begin to decode."""
     now = int(engine.env.now)
-    # Who completed its prompt leaves first, so that the queue is whole before anybody is let in.
-    for session, tokens in zip(sessions, chunk.tokens, strict=True):
-        session.prefilled += tokens
-        session.in_flight = False
-        engine.prefilling.popleft()
-    going_on = [s for s in sessions if s.prefilled < s.prefill_goal and not s.cancelled]
-    engine.prefilling.extendleft(reversed(going_on))
-    for row, session in enumerate(sessions):
+    for row in engine.state.chunk_done(sessions, chunk.tokens):
+        session = sessions[row]
         if session.cancelled:
             engine.finish(session, rec.CANCELLED)
             continue
-        if session.prefilled < session.prefill_goal:
-            continue
-        if engine.prefix is not None:
-            engine.prefix.keep(session.request)
+        if engine.state.prefix is not None:
+            engine.state.prefix.keep(session.request)
         if chunk.last[row]:
             session.view.generated = 1
             session.record.first_token_ns = now
             if outcome.ended[row] or session.output_tokens == 1:
                 engine.finish(session, rec.COMPLETED)
                 continue
-        engine.decoding += 1
-        engine.ready.append(session)
+        engine.state.decode(session)
     engine.wake()

@@ -5,7 +5,7 @@ The number of such processes is the depth of the pipeline: while one verifies, a
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from operator import add
 from typing import Any
 
@@ -16,9 +16,9 @@ from spinsim.engine.drafting import observe_own_hits, score_other_drafts, settle
 from spinsim.engine.engine import Engine
 from spinsim.engine.preemption import reserve_memory
 from spinsim.engine.prefill import commit_chunk, next_chunk
-from spinsim.engine.session import Session
+from spinsim.engine.session import READY, Session
 from spinsim.operations import Completed, Packing, Prefill, ProposeOutcome, Verify, VerifyOutcome
-from spinsim.policies.base import Feedback
+from spinsim.policies.base import Feedback, RequestView
 
 VERIFY = rec.KINDS.index("verify")
 
@@ -37,7 +37,7 @@ def micro_batch(engine: Engine, index: int) -> Generator[simpy.Event, Any, None]
             if not batch:
                 # Something in flight has the memory, and who brings it back looks again; or the whole
                 # batch was preempted, and the others may go. To wake them otherwise would never end.
-                waits = any(session in engine.ready for session in composed)
+                waits = any(session.place == READY for session in composed)
                 yield engine.park(index, in_turn=not waits)
                 continue
         engine.wake()  # requests are left: the next micro-batch may have them
@@ -61,6 +61,7 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
             view.matched, view.offered = engine.lookups.at(view.id, view.generated)
     drafts = settle_drafts(engine, index, batch, policies.selector.assign(views))
     lengths = policies.length.lengths(views, drafts)
+    chosen = drafts if engine.lookups is None else drafts.copy()
     proposals, catch_up_tokens = speculate(engine, index, batch, requests, contexts, drafts, lengths)
     draft_s = [0.0] * len(batch)
     # Backwards: a lane ends its last proposal last, and who waited for it finds the others there.
@@ -95,7 +96,7 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
     feedback = Feedback(views, drafts, lengths, accepted, committed, draft_s, round_s)
     if engine.lookups is not None:
         agreed = map(engine.lookups.agreed, requests, positions, committed)
-        feedback = feedback._replace(agreed=list(agreed))
+        feedback = feedback._replace(agreed=list(agreed), drafts=credited(views, chosen, drafts))
     learn(engine, batch, feedback, now_ns)
     if chunk is not None:
         assert isinstance(done.outcome, VerifyOutcome)
@@ -106,9 +107,17 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
 def _prompts_beside(engine: Engine, queries: int) -> tuple[list[Session], Prefill | None]:
     """Prompts' chunk that goes into the pass, which has ``prefill_chunk_tokens`` for both."""
     budget = engine.settings.prefill_chunk_tokens - queries
-    if not engine.settings.merged_prefill or not engine.prefilling or budget <= 0:
+    if not engine.settings.merged_prefill or not engine.state.prompts or budget <= 0:
         return [], None
     return next_chunk(engine, budget)
+
+
+def credited(views: Sequence[RequestView], chosen: Sequence[int], used: Sequence[int]) -> list[int]:
+    """The drafts that a round tells of: a lookup that had nothing on offer was chosen all the same."""
+    return [
+        choice if choice >= 0 and view.offered[choice] == 0 else draft
+        for view, choice, draft in zip(views, chosen, used, strict=True)
+    ]
 
 
 def commit(
@@ -163,17 +172,14 @@ def learn(engine: Engine, batch: list[Session], feedback: Feedback, now_ns: int)
         observe_own_hits(engine, feedback)
     staying: list[Session] = []
     for session in batch:
-        session.in_flight = False
         if session.view.generated >= session.output_tokens:
-            engine.decoding -= 1
             engine.finish(session, rec.COMPLETED)
         elif session.cancelled:
-            engine.decoding -= 1
             engine.finish(session, rec.CANCELLED)
         else:
             staying.append(session)
-    engine.ready.extend(staying)
-    policies.pipeline.observe(now_ns, sum(feedback.committed), engine.decoding)
+    engine.state.put_back(staying)
+    policies.pipeline.observe(now_ns, sum(feedback.committed), engine.state.decoding)
     if full_information:
         score_other_drafts(engine, staying)
 

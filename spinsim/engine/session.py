@@ -6,6 +6,9 @@ from spinsim.engine.records import RequestRecord
 from spinsim.policies.base import RequestView
 from spinsim.workload.request import Request
 
+# Where a request stands; see state.py, which alone moves it.
+WAITING, PROMPT, CHUNK, READY, ROUND, ENDED = range(6)
+
 
 class Session:
     """Engine state of one request. Policies get ``view`` and nothing else."""
@@ -15,14 +18,13 @@ class Session:
         "background",
         "cancelled",
         "draft_slots",
-        "in_flight",
         "output_tokens",
+        "place",
         "prefill_goal",
         "prefilled",
         "record",
         "request",
         "view",
-        "waiting",
     )
 
     def __init__(self, request: Request, now_ns: int, drafts: int) -> None:
@@ -38,9 +40,13 @@ class Session:
         )
         self.prefill_goal = request.prompt_tokens  # tokens to compute before decoding (again)
         self.prefilled = 0
-        self.waiting = True  # in the waiting room
-        self.in_flight = False  # an operation in flight uses its target slot
+        self.place = WAITING
         self.cancelled = False  # takes effect at the next commit
         self.admission = -1  # order of admission; the latest is preempted first
         self.draft_slots = [-1] * drafts
         self.background = [0] * drafts  # catch-ups in flight beside the rounds
+
+    @property
+    def in_flight(self) -> bool:
+        """May an operation in flight use its target slot?"""
+        return self.place == CHUNK or self.place == ROUND

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spinsim.errors import InputError
 from spinsim.lab.cell import Cell
 from spinsim.lab.pool import Pool
 from spinsim.lab.store import Outcome, Store
+from spinsim.progress import Progress
 
-Progress = Callable[[str, float, float], None]
 ATTEMPTS = 3  # of a cell, before it is reported as failed
 
 
@@ -39,7 +39,7 @@ class Lab:
         done = len(found)
         self._report(phase, done, len(unique))
         for outcome in work.outcomes():
-            self.store.put(outcome)
+            self.store.put(replace(outcome, scenario=unique[outcome.key].scenario))
             found[outcome.key] = outcome
             done += 1
             self._report(phase, done, len(unique))

@@ -14,7 +14,9 @@ from spinsim.errors import InputError
 _ROOMS = (
     "acceptance",
     "costs",
+    "drafters",
     "engine",
+    "packings",
     "policies",
     "results",
     "scenario",
@@ -22,7 +24,16 @@ _ROOMS = (
     "simulated",
     "workload",
 )
-_MODULES = ("errors.py", "files.py", "operations.py", "recording.py", "serving.py", "lab/cell.py")
+_MODULES = (
+    "buckets.py",
+    "errors.py",
+    "files.py",
+    "operations.py",
+    "recording.py",
+    "registry.py",
+    "serving.py",
+    "lab/cell.py",
+)
 # The shapes of the family's models decide costs on a CPU, so retrained models make every cell stale.
 # The formats' defaults decide what a config.json means.
 _CONFIGS = ("family/checkpoints/*/config.json", "costs/sheets/config_defaults.json")

@@ -24,6 +24,7 @@ class Outcome:
     summary: dict[str, Any] | None
     error: str = ""
     attempts: int = 1
+    scenario: str = ""  # JSON of what was simulated
 
 
 class Store:
@@ -53,7 +54,13 @@ class Store:
         self._known[outcome.key] = outcome
         if self.folder is not None:
             (self.folder / "cells").mkdir(parents=True, exist_ok=True)
-            content = {"summary": outcome.summary, "error": outcome.error, "attempts": outcome.attempts}
+            content: dict[str, Any] = {
+                "summary": outcome.summary,
+                "error": outcome.error,
+                "attempts": outcome.attempts,
+            }
+            if outcome.scenario:
+                content["scenario"] = json.loads(outcome.scenario)
             write_atomically(self.folder / "cells" / f"{outcome.key}.json", json.dumps(content))
 
     def write_manifest(self, kind: str, plan: Mapping[str, Any]) -> None:

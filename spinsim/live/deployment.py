@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from spinsim.errors import InputError
 from spinsim.live.executor import LaneDevice, TorchExecutor
 from spinsim.live.load import Models, load_models, torch_device
 from spinsim.live.paging import Paging
+from spinsim.packings import executed_by
 from spinsim.policies.build import KINDS
+from spinsim.progress import Progress
 from spinsim.runner.eager import ModelRunner
 from spinsim.runner.for_model import make_runner
 from spinsim.runner.graphs.runner import GraphedRunner
@@ -25,7 +27,6 @@ from spinsim.runner.sampling import Sampling
 from spinsim.scenario import Scenario
 from spinsim.scenario_file.one_world import refuse_simulated_only
 
-Progress = Callable[[str, float, float], None]
 TARGET = "target"
 CPU_BUDGET_BYTES = 4 * 2**30  # K/V on a CPU: a fixed share of the host's memory, since runs there are small
 
@@ -114,7 +115,7 @@ def deploy(
     for name, runner in runners.items():
         if name != TARGET and isinstance(runner, GraphedRunner):
             runner.recorder.priority = draft_priority
-    _capture(runners, packings or (scenario.policies.packing.name,), _predicts(scenario), progress)
+    _capture(runners, packings or executed_by(scenario.policies.packing.name), _predicts(scenario), progress)
     target = runners.pop(TARGET)
     tokens = {name: layout.tokens(scenario.limits.context_tokens) for name, layout in layouts.items()}
     slots = {name: layout.slots for name, layout in layouts.items()}

@@ -109,7 +109,11 @@ class TorchExecutor:
         return runner
 
     def verify(
-        self, operation: Verify, last: Sequence[int], proposed: Sequence[Proposed | None]
+        self,
+        operation: Verify,
+        last: Sequence[int],
+        proposed: Sequence[Proposed | None],
+        verdict: Sequence[int] | None = None,
     ) -> tuple[list[int], list[list[int]]]:
         """See :class:`spinsim.live.world.Executor`."""
         together = gather(proposed, self._target.device)
@@ -123,6 +127,7 @@ class TorchExecutor:
             operation.packing.kind,
             operation.packing.piece,
             self._keyed(operation.requests),
+            verdict,
         )
         return verified.accepted, verified.tokens
 

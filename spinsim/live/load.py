@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from spinsim.drafters.base import HOST
 from spinsim.drafters.for_scenario import drafters_of
 from spinsim.errors import InputError
 from spinsim.live import generation
+from spinsim.progress import Progress
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.loading import (
     DTYPES,
@@ -26,8 +26,6 @@ from spinsim.runner.loading import (
 from spinsim.scenario import ModelSpec, Scenario
 
 EMBEDDED = "embedded:"
-
-Progress = Callable[[str, float, float], None]
 
 
 @dataclass(frozen=True, slots=True)

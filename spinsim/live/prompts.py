@@ -34,8 +34,11 @@ def materialise(scenario: Scenario, workload: Workload, target: LoadedModel) -> 
     Requests with text are encoded by the target's tokenizer, cut to the source's ``max_prompt_tokens``,
     and may end at end-of-text where the scenario says so. Requests of lengths only get procedural
     prompts of exactly that length (for random weights: random tokens), and their output lengths are
-    forced. Raises InputError where text has no tokenizer or an id is outside the vocabulary.
+    forced. Where acceptance is the field's, no text ends early, requests keep their names and domains, which
+    the field knows them by, and random weights need no tokenizer: a text is as long as its source says.
+    Raises InputError where text has no tokenizer or an id is outside the vocabulary.
     """
+    given = scenario.live.acceptance == "field"
     weights = scenario.models.target.weights
     family = weights.startswith(EMBEDDED)
     source = scenario.workload.source
@@ -48,11 +51,11 @@ def materialise(scenario: Scenario, workload: Workload, target: LoadedModel) -> 
     for request in workload.requests:
         if request.prompt is not None:
             ids: Sequence[int] = request.prompt
-        elif request.text is not None:
+        elif request.text is not None and not (given and weights == "random"):
             if encode is None:
                 encode = _encoder(weights, target.name)
             ids = encode(request.text)[:longest]
-            if scenario.sampling.stop_at_end_of_text:
+            if scenario.sampling.stop_at_end_of_text and not given:
                 stops.add(request.id)
         else:
             bare.append(request)
@@ -96,7 +99,8 @@ def _procedural(
     named = []
     for request, prompt in zip(requests, made, strict=True):
         prompts[request.id] = prompt.tokens
-        named.append(replace(request, key=prompt.key, domain=prompt.domain))
+        known = scenario.live.acceptance == "field"
+        named.append(request if known else replace(request, key=prompt.key, domain=prompt.domain))
     return named
 
 

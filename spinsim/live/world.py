@@ -10,6 +10,7 @@ import simpy
 
 from spinsim.engine.world import Lane
 from spinsim.live.clock import LiveEnvironment
+from spinsim.live.field import GivenAcceptance
 from spinsim.live.lanes import Job, WorkerLane
 from spinsim.live.lookups import NO_LOOKUPS, Lookups
 from spinsim.live.paging import Paging
@@ -64,9 +65,16 @@ class Executor(Protocol):
         ...
 
     def verify(
-        self, operation: Verify, last: Sequence[int], proposed: Sequence[Proposed | None]
+        self,
+        operation: Verify,
+        last: Sequence[int],
+        proposed: Sequence[Proposed | None],
+        verdict: Sequence[int] | None = None,
     ) -> tuple[list[int], list[list[int]]]:
-        """Accepted counts, and the tokens that stand: the accepted ones and one of the target."""
+        """Accepted counts, and the tokens that stand: the accepted ones and one of the target.
+
+        ``verdict``: accepted counts that replace the models', once those were read.
+        """
         ...
 
 
@@ -75,8 +83,9 @@ class LiveWorld:
 
     ``prompts`` holds the token ids of every request; ``stops`` the requests that end at any
     token of ``end_of_text``. ``score_catch_ups`` as in the simulated world. ``paging``: where K/V lie in
-    pages. ``lookups``: the drafts that look their proposals up. After the run, ``outputs`` has
-    the tokens of every request that was not kept out (they may run past the output's limit).
+    pages. ``lookups``: the drafts that look their proposals up. ``given``: acceptance that replaces the
+    models'; no text ends early then. After the run, ``outputs`` has the tokens of every request that was not
+    kept out (they may run past the output's limit).
     """
 
     def __init__(
@@ -90,6 +99,7 @@ class LiveWorld:
         score_catch_ups: bool = False,
         env: LiveEnvironment | None = None,
         paging: Paging | None = None,
+        given: GivenAcceptance | None = None,
         lookups: Lookups = NO_LOOKUPS,
     ) -> None:
         self.env: LiveEnvironment = env or LiveEnvironment()
@@ -98,7 +108,8 @@ class LiveWorld:
         self._executor = executor
         self._prompts = prompts
         self._end_of_text = end_of_text
-        self._stops = stops
+        self._stops = stops if given is None else frozenset()
+        self._given = given
         self._score = score_catch_ups
         self._paging = paging
         self._lookups = lookups
@@ -143,8 +154,9 @@ class LiveWorld:
             proposed = [
                 item if length else None for item, length in zip(handed, operation.lengths, strict=True)
             ]
+            verdict = None if self._given is None else self._given.accepted(operation)
             return (
-                lambda: executor.verify(operation, last, proposed),
+                lambda: executor.verify(operation, last, proposed, verdict),
                 lambda result: self._verified(operation, result),
             )
         if isinstance(operation, Propose | CatchUp) and operation.draft in self._lookups:
@@ -226,7 +238,7 @@ class LiveWorld:
         ended = []
         for request, last, token in zip(operation.requests, operation.last, tokens, strict=True):
             if last:
-                self.outputs[request] = [token]
+                self.outputs[request] = self._said(request, 0, [token])
             ended.append(last and token in self._end_of_text and request in self._stops)
         return PrefillOutcome(ended)
 
@@ -243,6 +255,8 @@ class LiveWorld:
     ) -> CatchUpOutcome:
         if not self._score:
             return CatchUpOutcome([b""] * len(operation.requests))
+        if self._given is not None:
+            return CatchUpOutcome(self._given.hits(operation))
         hits = []
         for prompt, start, first, fed, said in zip(
             operation.prompts, operation.starts, starts, tokens, predictions, strict=True
@@ -258,6 +272,10 @@ class LiveWorld:
             stand = 0
             if request in self._stops and not self._end_of_text.isdisjoint(new):
                 stand = 1 + next(i for i, token in enumerate(new) if token in self._end_of_text)
-            self.outputs[request] += new
+            output = self.outputs[request]
+            output += self._said(request, len(output), new)
             ended.append(stand)
         return VerifyOutcome(accepted, ended)
+
+    def _said(self, request: int, position: int, tokens: list[int]) -> list[int]:
+        return tokens if self._given is None else self._given.said(request, position, tokens)

@@ -39,7 +39,7 @@ def comparison_report(c: Comparison) -> str:
     )
     return page(
         "comparison.html",
-        **behind(c.rows),
+        **behind(c.rows, c.scenarios),
         title=f"comparison: {', '.join(names)}",
         kicker=f"comparison over seeds {c.seeds[0]} to {c.seeds[-1]}",
         heading=_title(names),

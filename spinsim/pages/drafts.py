@@ -85,7 +85,8 @@ def choices(run: RunFolder, colours: dict[str, str]) -> Drawn | None:
         ("Over the run", "seconds of the run", np.linspace(0, ended, BINS + 1), _shares(timed)),
     ]
     svg = runs.choices(panels, [colours[name] for name in run.arms])
-    return Drawn(svg, [(name, colours[name]) for name in run.arms])
+    used = counts.sum(axis=1) > 0
+    return Drawn(svg, [(name, colours[name]) for name, any_ in zip(run.arms, used, strict=True) if any_])
 
 
 def _turns(request: Column) -> Column:

@@ -159,6 +159,17 @@ def milliseconds(seconds: float | None) -> str:
     return "-" if seconds is None else f"{1e3 * seconds:.3g}"
 
 
+GIVEN = (
+    "Acceptance was given to the live runs (live.acceptance: field): errors are of time alone, and are not "
+    "to be set beside those of runs in which models decided."
+)
+
+
+def given_note(done: Mapping[str, Any]) -> str:
+    """What to say of a validation whose live runs took acceptance from the field; else empty."""
+    return GIVEN if done.get("acceptance") == "field" else ""
+
+
 def compared_metrics(done: Mapping[str, Any]) -> list[Metric]:
     """The metrics by which a validation is introduced: of those registered for it, what its cells have."""
     errors = done["errors"]
@@ -196,6 +207,8 @@ def print_validation(done: dict[str, Any], folder: Path, console: Console | None
     facts = Table.grid(padding=(0, 3))
     facts.add_column(style="dim", min_width=12)
     facts.add_column(overflow="fold")
+    if note := given_note(done):
+        facts.add_row("acceptance", note)
     for name, error in done["errors"].items():
         if error["mean"] is not None:
             facts.add_row(name, f"mean {percent(error['mean'])}, worst {percent(error['worst'])}")

@@ -35,6 +35,7 @@ def ladder_report(found: Mapping[str, Any]) -> str:
         behind=(),
         notes=(),
         failed=(),
+        scenarios=(),
         goodput=Drawn(studies.bars("ladder", [("goodput, tokens/s", spans)])),
         steps=(
             ["", "tokens/s", "range", *ratios_to, "TPOT p50", "length", "padding", "runs"],

@@ -22,7 +22,7 @@ _UNITS = re.compile(r" (?=(?:%|ms|s|us)\b|%)")
 
 
 class Stat(NamedTuple):
-    """One number of a headline. A unit behind the last space of ``value`` is set small."""
+    """One number of a headline. A unit behind the last space of ``value`` is set small, a number is not."""
 
     value: str
     label: str
@@ -32,7 +32,7 @@ class Stat(NamedTuple):
     def parts(self) -> tuple[str, str]:
         """The figure, and its unit or nothing."""
         figure, _, unit = self.value.rpartition(" ")
-        return (figure, unit) if figure else (self.value, "")
+        return (figure, unit) if figure and not unit[:1].isdigit() else (self.value, "")
 
 
 class Cell(NamedTuple):
@@ -43,6 +43,7 @@ class Cell(NamedTuple):
     css: str = ""
     style: str = ""
     title: str = ""
+    href: str = ""
 
 
 class Drawn(NamedTuple):

@@ -19,17 +19,12 @@ from spinsim.pages.figures.lanes import lane_strip
 from spinsim.pages.palette import colours_of
 from spinsim.pages.regret import regret
 from spinsim.pages.render import Drawn, Stat, page
-from spinsim.pages.run_terminal import LATENCIES, detail, lost_rows, tiles, told
+from spinsim.pages.run_terminal import LATENCIES, acceptance, detail, lost_rows, tiles, told
 from spinsim.pages.scenario_text import described_run, hardware_named
 from spinsim.results.few import few_requests
 from spinsim.results.metrics import value
 from spinsim.results.read import BINS, RunFolder, read_folder
 
-_ACCEPTANCE = {
-    "synthetic": "synthetic acceptance",
-    "trace": "recorded acceptance",
-    "models": "acceptance by the models themselves",
-}
 _KIND_SHADES = dict(zip(KINDS, ("muted", "s4", "s0", "ink"), strict=True))
 _LABEL_SHADES = dict(zip(LABELS, ("s2", "s0", "s1", "none", "s3"), strict=True))
 
@@ -54,8 +49,7 @@ def render(run: RunFolder) -> str:
         s=s,
         run=run,
         colours=colours,
-        kicker=f"{s['mode']} run on {_devices(run)}, seed {s['seed']}, "
-        + _ACCEPTANCE.get(s["acceptance"]["source"], ""),
+        kicker=f"{s['mode']} run on {_devices(run)}, seed {s['seed']}, {acceptance(s)}",
         stats=_stats(s),
         limits=_limits(s),
         confidence=confidence(s),
@@ -71,7 +65,11 @@ def render(run: RunFolder) -> str:
         choices=drafts.choices(run, colours),
         regret=regret(run),
         padding=_padding(run),
-        kinds=[(kind, kind.replace("_", "-"), shade) for kind, shade in _KIND_SHADES.items()],
+        kinds=[
+            (kind, kind.replace("_", "-"), shade)
+            for kind, shade in _KIND_SHADES.items()
+            if any(lane["busy_s"].get(kind) for lane in s["lanes"].values())
+        ],
         strip=lane_strip(run, colours),
         costs=[(label, s["costs"].get(label, 0.0), _LABEL_SHADES[label]) for label in LABELS],
         description=described_run(run.scenario, s),

@@ -17,6 +17,7 @@ from spinsim.results.few import few_requests
 from spinsim.results.metrics import Metric, metric, shown_in, value
 
 WIDTH = 100
+PREFILL_SHOWS = 0.25  # decoding alone is told where it differs from goodput by so much
 LATENCIES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "end to end", "queue_s": "queueing"}
 Summary = Mapping[str, Any]
 NOTHING = "\N{EN DASH}"  # where there is no value
@@ -222,6 +223,29 @@ def _drafts(s: Summary) -> Table:
     return table
 
 
+def _decoding_alone(s: Summary) -> str:
+    """The rate without prefill beside goodput, where it is another one; else empty."""
+    goodput, alone = s["goodput_tokens_per_s"], s.get("decode_tokens_per_s")
+    if not goodput or not alone or abs(alone / goodput - 1) < PREFILL_SHOWS:
+        return ""
+    return f"{number(alone, 4)} tokens/s while no prompt was being read"
+
+
+_ACCEPTANCE = {
+    "synthetic": "synthetic acceptance",
+    "trace": "recorded acceptance",
+    "models": "acceptance by the models themselves",
+}
+
+
+def acceptance(s: Summary) -> str:
+    """Where acceptances came from; a live run that was given them says so."""
+    said = s["acceptance"]
+    source = _ACCEPTANCE.get(said["source"], "")
+    given = said.get("decided_by") == "field"
+    return f"{source}, given to real kernels: no text, and nothing lossless" if given else source
+
+
 def lost_rows(s: Summary) -> str:
     """``4 of 15 rows read; 11 malformed, the first share.json:3: ...``; empty where no row was lost."""
     workload = s.get("workload") or {}
@@ -253,6 +277,8 @@ def _facts(s: Summary) -> Table:
         f"{percent(verify['padding_fraction'])} padding "
         f"({verify['kv_tokens']:,} of {verify['padded_kv_tokens']:,} KV tokens real)",
     )
+    if alone := _decoding_alone(s):
+        table.add_row("decoding", alone)
     busy = "   ".join(f"{name} {percent(d['busy_fraction'])}" for name, d in s["devices"].items())
     table.add_row("devices busy", busy)
     if held := s.get("held_back"):
@@ -270,5 +296,6 @@ def _facts(s: Summary) -> Table:
     table.add_row("costs", ", ".join(shares) or "nothing was predicted")
     if odd := s.get("never_compared"):
         table.add_row("", Text(f"never compared with a machine: {'; '.join(odd)}"))
-    table.add_row("acceptance", f"{s['acceptance']['source']}")
+    given = s["acceptance"].get("decided_by") == "field"
+    table.add_row("acceptance", acceptance(s) if given else f"{s['acceptance']['source']}")
     return table

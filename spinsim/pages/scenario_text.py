@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import yaml
+
 
 def describe(scenario: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(term, text) pairs from a resolved scenario, as a mapping."""
@@ -42,7 +44,8 @@ def described_run(scenario: Mapping[str, Any], summary: Mapping[str, Any]) -> li
     """:func:`describe`, with what a live run really executed, and what became of the requests."""
     rows = describe(scenario)
     if summary["mode"] == "live":
-        others = {"costs": "costs, believed", "acceptance": "acceptance, simulated"}
+        given = summary["acceptance"].get("decided_by") == "field"
+        others = {"costs": "costs, believed"} | ({} if given else {"acceptance": "acceptance, simulated"})
         rows = [(others.get(term, term), text) for term, text in rows]
         if ran := summary.get("models"):
             rows.append(("really ran", "; ".join(f"{name}: {what}" for name, what in ran.items())))
@@ -74,6 +77,22 @@ def _choice(spec: Mapping[str, Any], naming: str) -> str:
     """The kind of thing, and its plain parameters in brackets."""
     rest = _pairs({k: v for k, v in spec.items() if k != naming})
     return f"{spec.get(naming, '')} ({rest})" if rest else str(spec.get(naming, ""))
+
+
+def value_text(value: object) -> str:
+    """A value of a key in words: a choice by its name with its parameters, a list with commas.
+
+    Text that holds such a value as JSON, as labels of cells do, is read first.
+    """
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        try:
+            value = yaml.safe_load(value)
+        except yaml.YAMLError:
+            return str(value)
+    if isinstance(value, Mapping):
+        naming = next((key for key in ("name", "model", "process", "distribution") if key in value), None)
+        return _choice(value, naming) if naming else _pairs(value)
+    return ", ".join(map(value_text, value)) if isinstance(value, list) else _plain(value)
 
 
 def _pairs(values: Mapping[str, Any]) -> str:

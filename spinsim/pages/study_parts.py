@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import yaml
 
 from spinsim.costs.base import LABELS
 from spinsim.lab.rows import Row, failures
 from spinsim.lab.statistics import Interval
 from spinsim.pages.run_terminal import NOTHING, lost_rows, number, percent
+from spinsim.pages.scenario_text import describe, value_text
 from spinsim.results.few import FEW, requests_behind
 from spinsim.results.metrics import Metric, value
 from spinsim.studies.compare import Effect
@@ -106,11 +109,21 @@ def shortcomings(rows: Sequence[Row]) -> list[str]:
     return [*said, few] if behind < FEW else said
 
 
-def behind(rows: Sequence[Row]) -> dict[str, Any]:
-    """What every page of simulations says of them: :func:`provenance`, :func:`shortcomings`, failures."""
+def described(scenarios: Mapping[str, str]) -> list[tuple[str, list[tuple[str, str]], str]]:
+    """Of scenarios as resolved YAML by name: the name, terms in plain text, the YAML."""
+    return [(name, describe(yaml.safe_load(text)), text) for name, text in scenarios.items()]
+
+
+def behind(rows: Sequence[Row], scenarios: Mapping[str, str]) -> dict[str, Any]:
+    """What every page of simulations says of them: :func:`provenance`, :func:`shortcomings`, failures, and
+    and the scenarios."""
     return {
+        "scenarios": described(scenarios),
         "behind": [provenance(rows), *shortcomings(rows)],
-        "failed": failures(rows),
+        "failed": [
+            {**failed, "labels": {key: value_text(label) for key, label in failed["labels"].items()}}
+            for failed in failures(rows)
+        ],
         "cells": len(rows),
     }
 

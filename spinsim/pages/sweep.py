@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from spinsim.lab.rows import Row
 from spinsim.pages.figures import studies
 from spinsim.pages.figures.trade_off import Point, trade_off
 from spinsim.pages.palette import shade
-from spinsim.pages.render import Drawn, Stat, page
+from spinsim.pages.render import Cell, Drawn, Stat, page
+from spinsim.pages.scenario_text import value_text
 from spinsim.pages.study_parts import (
     against,
     behind,
@@ -30,14 +31,17 @@ MOST_POINTS = 60
 MOST_NAMED = 12
 
 
-def sweep_report(s: Sweep) -> str:
-    """The page of a sweep: a figure of the metrics, and every combination."""
+def sweep_report(s: Sweep, opened: Collection[str] = ()) -> str:
+    """The page of a sweep: a figure of the metrics, and every combination.
+
+    ``opened``: keys of the cells that have a run's page in ``runs/``, to which the table leads.
+    """
     good = [row for row in s.rows if row.summary is not None]
     seeds = len({row.seed for row in s.rows})
     lede = f"{len(s.rows):,} simulations: {', '.join(s.axes)}"
     return page(
         "sweep.html",
-        **behind(s.rows),
+        **behind(s.rows, s.scenarios),
         title=f"sweep of {s.scenario}",
         kicker="sweep",
         heading=s.scenario,
@@ -47,7 +51,7 @@ def sweep_report(s: Sweep) -> str:
         best=_best(s, good),
         **_figures(s, good),
         **_trade_off(s, good),
-        **_table(s, good),
+        **_table(s, good, opened),
     )
 
 
@@ -103,7 +107,9 @@ def _lines(s: Sweep, rows: Sequence[Row], x: str, groups: dict[str, list[Row]]) 
 
 def _named(axes: Sequence[str], key: Sequence[Any]) -> str:
     """``batch 4, tokens 3``: the last part of each axis, and its value."""
-    return ", ".join(f"{axis.rpartition('.')[2]} {label}" for axis, label in zip(axes, key, strict=True))
+    return ", ".join(
+        f"{axis.rpartition('.')[2]} {value_text(label)}" for axis, label in zip(axes, key, strict=True)
+    )
 
 
 def _best(s: Sweep, rows: Sequence[Row]) -> list[Stat]:
@@ -149,15 +155,24 @@ def _span(rows: Sequence[Row], metric: Metric) -> studies.Span | None:
     return studies.Span("", sum(found) / len(found), min(found), max(found)) if found else None
 
 
-def _table(s: Sweep, rows: Sequence[Row]) -> dict[str, Any]:
+def _table(s: Sweep, rows: Sequence[Row], opened: Collection[str]) -> dict[str, Any]:
     """Every combination, up to ``MOST_ROWS``."""
     metrics = s.metrics[:MOST_COLUMNS]
     groups = list(grouped(rows, s.axes).items())
     return {
-        "header": [*(name.removeprefix("policies.") for name in s.axes), *(m.title for m in metrics)],
+        "header": [*(name.removeprefix("policies.") for name in s.axes), *(m.title for m in metrics), "cell"],
         "rows": [
-            [*map(str, key), *(mean_shown(metric, group) for metric in metrics)]
+            [
+                *map(value_text, key),
+                *(mean_shown(metric, group) for metric in metrics),
+                _cell(group[0].key, opened),
+            ]
             for key, group in groups[:MOST_ROWS]
         ],
         "more": max(len(groups) - MOST_ROWS, 0),
     }
+
+
+def _cell(key: str, opened: Collection[str]) -> Cell:
+    """The beginning of a cell's key, which ``report --cell`` takes; a link where its run is there."""
+    return Cell(key[:8], title=key, href=f"runs/{key}/report.html" if key in opened else "")

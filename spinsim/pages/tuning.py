@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from spinsim.pages.figures import studies
-from spinsim.pages.render import Drawn, Stat, page
+from spinsim.pages.figures import parallel, studies
+from spinsim.pages.render import Cell, Drawn, Stat, page
 from spinsim.pages.run_terminal import NOTHING
+from spinsim.pages.scenario_text import value_text as words
 from spinsim.pages.search import gain_text, trials_text
 from spinsim.pages.study_parts import bare, behind, changed, changed_spread, shown, spread
 from spinsim.studies.tuning.tune import Tuning, Winner
 
 MOST_TRIALS = 400
+MOST_PARAMETERS = 8  # in figures
 
 
 def tuning_report(t: Tuning) -> str:
     """The page of a search."""
     return page(
         "tuning.html",
-        **{**behind(t.rows), "behind": ()},
+        **behind(t.rows, t.scenarios),
         title=f"tuning of {t.scenario}",
         kicker="tuning",
         heading=t.scenario,
@@ -29,6 +31,8 @@ def tuning_report(t: Tuning) -> str:
         held_out=_held_out(t),
         search=_single(t) if len(t.objectives) == 1 else _front(t),
         better=[("left" if m.lower else "right", "down" if m.lower else "up") for m in t.objectives],
+        importances=_importances(t),
+        parallel=_parallel(t),
         winners=[
             (winner, [(key, value_text(v)) for key, v in winner.trial.parameters.items()])
             for winner in t.winners
@@ -95,17 +99,50 @@ def _front(t: Tuning) -> Drawn:
     return Drawn(studies.front(points, front, x.title, y.title))
 
 
-def _trials(t: Tuning) -> tuple[list[str], list[list[str]]]:
+def _importances(t: Tuning) -> Drawn | None:
+    """What explains the trials' differences, a panel an objective; None where Optuna could not tell."""
+    if not t.importances:
+        return None
+    panels = []
+    for i, metric in enumerate(t.objectives):
+        ranked = sorted(t.importances.items(), key=lambda item: -item[1][i])[:MOST_PARAMETERS]
+        spans = [studies.Span(key.removeprefix("policies."), 100 * s[i], None, None) for key, s in ranked]
+        panels.append((f"{metric.title}: % explained", spans))
+    return Drawn(studies.bars("importances", panels))
+
+
+def _parallel(t: Tuning) -> Drawn | None:
+    """Every full trial as a line through its parameters and objectives; None for fewer than two."""
+    done = [trial for trial in t.trials if trial.values]
+    axes = [key for key in t.keys if len({str(trial.parameters.get(key)) for trial in done}) > 1]
+    if len(done) < 2 or not axes:
+        return None
+    chosen = {winner.trial.number for winner in t.winners}
+    lines = [
+        parallel.Line(
+            [
+                *(trial.parameters.get(key) for key in axes[:MOST_PARAMETERS]),
+                *(v * m.scale for v, m in zip(trial.values or (), t.objectives, strict=True)),
+            ],
+            trial.number in chosen,
+        )
+        for trial in done
+    ]
+    names = [*(key.rpartition(".")[2] for key in axes[:MOST_PARAMETERS]), *(m.title for m in t.objectives)]
+    return Drawn(parallel.parallel(names, lines), [("trials", "none"), ("chosen", "s1")])
+
+
+def _trials(t: Tuning) -> tuple[list[str], list[list[str | Cell]]]:
     """The head and the rows of the table of trials."""
     keys = list(dict.fromkeys(key for trial in t.trials for key in trial.parameters))
-    rows = []
+    rows: list[list[str | Cell]] = []
     for trial in t.trials[:MOST_TRIALS]:
         values = trial.values or (None,) * len(t.objectives)
         rows.append([
             str(trial.number),
             *(value_text(trial.parameters.get(key)) for key in keys),
             *(shown(metric, value) for metric, value in zip(t.objectives, values, strict=True)),
-            trial.error or trial.state,
+            Cell(trial.error or trial.state, css="text"),
         ])  # fmt: skip
     titles = [metric.title for metric in t.objectives]
     return ["trial", *(key.removeprefix("policies.") for key in keys), *titles, ""], rows
@@ -113,4 +150,4 @@ def _trials(t: Tuning) -> tuple[list[str], list[list[str]]]:
 
 def value_text(value: object) -> str:
     """A parameter's value; a dash for none."""
-    return NOTHING if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return NOTHING if value is None else f"{value:.4g}" if isinstance(value, float) else words(value)

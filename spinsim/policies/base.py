@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from spinsim.acceptance.field import AcceptanceField
 from spinsim.acceptance.lookups import NOT_LOOKED_UP as NOT_LOOKED_UP
 from spinsim.costs.base import Predictor
-from spinsim.operations import Packing
+from spinsim.packings.base import PackingPolicy as PackingPolicy
 
 NO_DRAFT = -1  # the arm on which a request only decodes
 
@@ -108,9 +108,10 @@ class Feedback(NamedTuple):
 
     ``draft_s[i]``: seconds that the row's proposal operation took (0 for NO_DRAFT).
     ``round_s``: seconds from the assignment to the commit. ``committed`` counts the target's own
-    token and stops at the end of the output. ``agreed[i][draft]``: how many of the committed tokens a draft
-    that looks its proposals up would have proposed, in a row, chosen or not; NOT_LOOKED_UP for models, and
-    empty where no draft looks anything up.
+    token and stops at the end of the output. A draft that looks its proposals up and had none is in
+    ``drafts`` all the same, with length 0. ``agreed[i][draft]``: how many of the committed tokens such a
+    draft would have proposed, in a row, chosen or not; NOT_LOOKED_UP for models, and empty where no draft
+    looks anything up.
     """
 
     requests: Sequence[RequestView]
@@ -154,14 +155,6 @@ class LengthPolicy(Protocol):
     def observe(self, feedback: Feedback) -> None: ...
 
     def forget(self, request: int) -> None: ...
-
-
-class PackingPolicy(Protocol):
-    """How the rows of one verification share a tensor."""
-
-    def plan(self, kv_tokens: Sequence[int], query_tokens: Sequence[int]) -> Packing:
-        """``kv_tokens[i]`` cached tokens plus this round's queries; ``query_tokens[i]`` new ones."""
-        ...
 
 
 class PipelinePolicy(Protocol):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from spinsim.costs.contention import Demand
 from spinsim.operations import Packing
+from spinsim.packings.ragged import rows_as_they_are
 from spinsim.policies.base import NO_DRAFT, PolicyContext
 
 TYPICAL_CONTEXT = 512  # tokens; where a policy needs some context before it has seen any
@@ -14,7 +15,7 @@ TYPICAL_CONTEXT = 512  # tokens; where a policy needs some context before it has
 def ragged(rows: int, kv_tokens: int, query_tokens: int) -> Packing:
     """A verification without padding, as a policy imagines it before the packing is decided."""
     piece = -(-kv_tokens // max(rows, 1))
-    return Packing("ragged", rows, piece, query_tokens, kv_tokens, query_tokens, kv_tokens)
+    return rows_as_they_are(rows, piece, query_tokens, kv_tokens)
 
 
 _USUAL_ROWS, _USUAL_LENGTH, _USUAL_CONTEXT = 4, 4, 256  # of proposals that crowd each other

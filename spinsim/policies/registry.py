@@ -12,60 +12,28 @@ takes one file in the package of its kind, with the class decorated::
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar
-
-from spinsim.errors import InputError
+from spinsim.packings import PACKINGS
 from spinsim.policies.base import (
     AdmissionPolicy,
     CompositionPolicy,
     LengthPolicy,
-    PackingPolicy,
     PipelinePolicy,
-    PolicyContext,
     Selector,
 )
+from spinsim.registry import Registry
 
-T = TypeVar("T")
-PolicyClass = Callable[[Any, PolicyContext], T]  # with an attribute ``Params``
-
-
-class Registry(Generic[T]):
-    """The policies of one ``kind``, by name."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self._classes: dict[str, Any] = {}
-
-    def register(self, name: str) -> Callable[[PolicyClass[T]], Any]:
-        """Class decorator. Raises ValueError where the name is taken."""
-
-        def add(cls: PolicyClass[T]) -> Any:  # mypy checks the class against T and keeps its type
-            if name in self._classes:
-                raise ValueError(f"two policies for {self.kind} are called {name!r}")
-            self._classes[name] = cls
-            return cls
-
-        return add
-
-    def names(self) -> tuple[str, ...]:
-        """Every name, sorted."""
-        return tuple(sorted(self._classes))
-
-    def get(self, name: str) -> Any:
-        """The class called ``name``. Raises InputError that lists the choices."""
-        try:
-            return self._classes[name]
-        except KeyError:
-            choices = ", ".join(self.names())
-            raise InputError(
-                f"{name!r} is no {self.kind} policy; choose from {choices}", key=f"policies.{self.kind}.name"
-            ) from None
-
+__all__ = [
+    "ADMISSIONS",
+    "COMPOSITIONS",
+    "LENGTHS",
+    "PACKINGS",
+    "PIPELINES",
+    "SELECTORS",
+    "Registry",
+]
 
 SELECTORS: Registry[Selector] = Registry("selector")
 LENGTHS: Registry[LengthPolicy] = Registry("length")
-PACKINGS: Registry[PackingPolicy] = Registry("packing")
 PIPELINES: Registry[PipelinePolicy] = Registry("pipeline")
 COMPOSITIONS: Registry[CompositionPolicy] = Registry("composition")
 ADMISSIONS: Registry[AdmissionPolicy] = Registry("admission")

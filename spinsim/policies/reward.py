@@ -49,9 +49,10 @@ class Reward:
     tokens_per_round_second  committed per second from assignment to commit; defined without a draft
 
     ``tokens_per_draft_second`` is undefined where drafting takes no time, as a lookup's in published
-    cost fits. Such a proposal is charged one nanosecond (ours), so that a drafter which is free and was ever right
-    has a higher mean than any that takes time: SPIN's learner then stays with it, however rarely it is right.
-    Where drafters are free, choose another reward.
+    cost fits. Such a proposal is charged one nanosecond (ours), so that a drafter which is free and was ever
+    right has a higher mean than any that takes time: SPIN's learner then stays with it, however rarely it is
+    right. A lookup of some microseconds wins likewise. Where such drafters are mixed with models, choose
+    ``tokens_per_round_second``, which also bears the verification.
     """
 
     def __init__(self, name: RewardName, context: PolicyContext) -> None:

@@ -9,8 +9,9 @@ from itertools import product
 
 import numpy as np
 
-from spinsim.costs.buckets import PROMPT_TOKENS, bucket_rows
+from spinsim.buckets import PROMPT_TOKENS, bucket_rows
 from spinsim.costs.profiled.profile import PROMPTS
+from spinsim.packings import packing_kind
 from spinsim.profiling.probes import Probe, unique
 
 LATER_STEPS = 5  # a proposal of so many tokens tells a later step from the first one
@@ -119,11 +120,7 @@ def _verify(model: str, limits: Range, packing: str, count: int) -> Iterator[Pro
     contexts = levels(longest, max(2, count - 1), low=max(2, longest // 16))
     for rows, length, context in product(_rows(limits.rows, count), lengths, contexts):
         edge = context == longest
-        if packing != "decomposed":
-            yield Probe("verify", model, -1, rows, length + 1, context, packing, even=edge)
-            continue
-        whole = context + length
-        for part in _pieces(whole, count):
+        for part in _pieces(context + length, count) if packing_kind(packing).divided else (0,):
             yield Probe("verify", model, -1, rows, length + 1, context, packing, part, even=edge)
 
 

@@ -16,7 +16,7 @@ from spinsim.costs.profiled.executed import (
 )
 from spinsim.costs.profiled.profile import Point
 from spinsim.operations import Packing
-from spinsim.policies.packing.decomposed import decompose
+from spinsim.packings import packing_kind
 from spinsim.profiling.timing import Timing
 
 
@@ -28,7 +28,7 @@ class Probe:
     step and 1 for a later one. ``context`` counts cached tokens for prefill and catch-up, and
     committed ones for draft steps and verifications. ``even``: all rows alike; else from half of
     ``context`` to all of it. ``draft`` executes it (-1: the target); ``piece`` is that of a
-    decomposed verification; a later draft step is measured within a proposal of ``proposal`` tokens.
+    packing that is divided; a later draft step is measured within a proposal of ``proposal`` tokens.
     ``model`` is the profile's key. ``graphs``: is this operation replayed from CUDA graphs?
     """
 
@@ -53,12 +53,7 @@ class Probe:
     def plan(self) -> Packing:
         """The packing of a verification."""
         kv = [context + self.tokens - 1 for context in self.contexts]
-        queries = self.rows * self.tokens
-        if self.packing == "decomposed":
-            return decompose(kv, [self.tokens] * self.rows, self.piece)
-        if self.packing == "padded":
-            return Packing("padded", self.rows, max(kv), queries, self.rows * max(kv), queries, sum(kv))
-        return Packing("ragged", self.rows, max(kv), queries, sum(kv), queries, sum(kv))
+        return packing_kind(self.packing).shape(kv, [self.tokens] * self.rows, self.piece)
 
     @cached_property
     def steps(self) -> int:

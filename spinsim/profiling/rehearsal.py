@@ -17,19 +17,17 @@ import simpy
 
 from spinsim.costs.base import INTERPOLATED, Estimate, Predictor
 from spinsim.costs.profiled.profile import Point
-from spinsim.engine.engine import Engine
-from spinsim.engine.kv import KvPools, kv_pools
-from spinsim.engine.processes import start
+from spinsim.engine.kv import KvPools
 from spinsim.engine.records import Records
-from spinsim.engine.settings import EngineSettings
 from spinsim.engine.world import NS, Lane
 from spinsim.live.clock import Finished, LiveEnvironment
+from spinsim.live.field import GivenAcceptance
 from spinsim.live.paging import Paging
 from spinsim.live.quiet_interpreter import quiet
 from spinsim.live.world import Executor, LiveWorld
 from spinsim.operations import KINDS, CatchUp, Operation, Prefill, Propose, Verify
-from spinsim.policies.build import Policies
 from spinsim.profiling.timing import timing_of
+from spinsim.serving import Serving
 from spinsim.workload.request import Request, Workload
 
 USUAL_PROMPT = 128
@@ -37,18 +35,16 @@ TURNS = 2  # requests of every client
 FEWEST = 3  # samples behind a point of handling
 
 
-@dataclass(frozen=True)
-class Orchestration:
-    """What an engine needs beside a world. ``policies`` makes the scenario's anew: they have state.
+class Orchestration(NamedTuple):
+    """``serving`` makes the engine's side of a run anew; ``paging`` lays its blocks into the caches.
 
-    ``paging`` lays the engine's blocks into the caches.
+    ``given``: what is accepted of outputs of so many tokens; None where the models decide.
     """
 
-    lanes: Sequence[Lane]
-    drafts: tuple[str, ...]
-    settings: EngineSettings
-    policies: Callable[[], Policies]
+    serving: Callable[[], Serving]
     paging: Callable[[KvPools], Paging]
+    context_tokens: int
+    given: Callable[[int], GivenAcceptance | None] = lambda _: None
 
 
 class Handled(NamedTuple):
@@ -112,8 +108,11 @@ class _WatchedWorld(LiveWorld):
         prompts: dict[int, list[int]],
         score_catch_ups: bool,
         paging: Paging,
+        given: GivenAcceptance | None,
     ) -> None:
-        super().__init__(lanes, executor, prompts, score_catch_ups=score_catch_ups, env=env, paging=paging)
+        super().__init__(
+            lanes, executor, prompts, score_catch_ups=score_catch_ups, env=env, paging=paging, given=given
+        )
         self.watched = env
         self.given: list[Operation] = []
 
@@ -139,7 +138,7 @@ def rehearse(
     ``predictor`` says what operations take on the bench. Each end of a request is handled: outputs that are
     too short end too often.
     """
-    context = setup.settings.context_tokens
+    context = setup.context_tokens
     prompt = max(1, min(USUAL_PROMPT, context // 4))
     output = max(2, min(output_tokens, context - prompt))
     requests = tuple(Request(i, 0.0, prompt, output) for i in range(TURNS * rows))
@@ -147,23 +146,22 @@ def rehearse(
     # Prompts differ, or what is accepted would not, and planning were easier than it is.
     random = np.random.default_rng(0)
     prompts = {request.id: random.integers(vocabulary, size=prompt).tolist() for request in requests}
+    given = setup.given(output)
     handled: list[Handled] = []
     ran: list[Ran] = []
     for run in range(runs + 1):
-        policies = setup.policies()
+        serving = setup.serving()
         env = _WatchedEnvironment()
-        pools = kv_pools(setup.settings)
-        scores, paging = policies.selector.full_information, setup.paging(pools)
-        world = _WatchedWorld(env, setup.lanes, executor, prompts, scores, paging)
-        engine = Engine(world, workload, policies, setup.settings, setup.drafts, pools=pools)
-        start(engine)
+        scores, paging = serving.policies.selector.full_information, setup.paging(serving.pools)
+        world = _WatchedWorld(env, serving.layout.lanes, executor, prompts, scores, paging, given)
+        engine = serving.start(world, workload)
         with quiet():
             env.start_clock()
             env.run(until=engine.done)
         world.close()
         if run:  # the first one also warms up what policies import and cache
             handled += _handled(env.handled, engine.records)
-            ran += _ran(world.given, engine.records, setup.lanes, predictor)
+            ran += _ran(world.given, engine.records, world.lanes, predictor)
     return Rehearsed(handled, ran)
 
 

@@ -14,8 +14,8 @@ from spinsim.profiling.adaptive import next_probes
 from spinsim.profiling.bench import Bench
 from spinsim.profiling.probes import Probe
 from spinsim.profiling.timing import Effort, timing_of
+from spinsim.progress import Progress
 
-Progress = Callable[[str, float, float], None]
 Guess = Callable[[Probe], float]
 
 WRITE_EVERY_S = 2.0

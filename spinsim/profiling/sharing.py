@@ -13,6 +13,7 @@ from typing import Any
 from spinsim.costs.contention import Demand, Loads
 from spinsim.costs.profiled.profile import Point
 from spinsim.engine.world import NS
+from spinsim.packings import packing_kind
 from spinsim.profiling.bench import PIECE, Bench
 from spinsim.profiling.probes import Probe
 from spinsim.profiling.timing import Effort, Timing, timing_of
@@ -25,7 +26,7 @@ def probes_of(
     models: Sequence[str], target: str, rows: int, context: int, length: int, packing: str
 ) -> list[Probe]:
     """A verification by ``target`` and a proposal of every draft, whose profile keys are ``models``."""
-    piece = PIECE if packing == "decomposed" else 0
+    piece = PIECE if packing_kind(packing).divided else 0
     verify = Probe("verify", target, -1, rows, length + 1, context, packing, piece)
     return [
         verify,

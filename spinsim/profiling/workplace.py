@@ -6,23 +6,18 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from spinsim.buckets import PROMPT_TOKENS
 from spinsim.costs.base import Predictor
-from spinsim.costs.buckets import PROMPT_TOKENS
-from spinsim.costs.for_scenario import (
-    build_profiled,
-    build_roofline,
-    device_hardware,
-    draft_shapes,
-    target_hardware,
-    target_shape,
-)
-from spinsim.costs.profiled.profile import PACKINGS, SCHEMA, Point, Profile, ProfiledModel
+from spinsim.costs.for_scenario import build_profiled, build_roofline, models_on_devices
+from spinsim.costs.profiled.profile import SCHEMA, Point, Profile, ProfiledModel
 from spinsim.costs.roofline import RooflineLoads
 from spinsim.costs.sheets.shapes import ModelShape
 from spinsim.drafters.for_scenario import models_alone
 from spinsim.errors import InputError
 from spinsim.live.deployment import Deployment
+from spinsim.live.field import repeated_acceptance
 from spinsim.live.quiet_interpreter import quiet
+from spinsim.packings import kinds
 from spinsim.policies.build import KINDS
 from spinsim.profiling.bench import Bench
 from spinsim.profiling.design import Design, Range, design
@@ -39,7 +34,7 @@ from spinsim.profiling.rehearsal import (
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.scenario import PolicyChoice, RooflineCosts, Scenario
-from spinsim.serving import Layout, engine_settings, lay_out, policies_for
+from spinsim.serving import Layout, assemble, lay_out
 
 REHEARSED_TOKENS = 96  # of an output in a rehearsal
 THINKERS = ("spin", "joint")  # selectors whose thinking every full profile knows, beside one fixed draft
@@ -114,14 +109,14 @@ class Workplace:
                 f"{missing[0]} is not in it; a profile of this scenario's models", key="models", file=file
             )
 
-    def design(self, *, quick: bool, packings: tuple[str, ...] = PACKINGS) -> Design:
+    def design(self, *, quick: bool, packings: tuple[str, ...] | None = None) -> Design:
         """Probes of the scenario's models within its limits."""
         limits = self.scenario.limits
         return design(
             self.subject.target,
             self.subject.drafts,
             Range(self.batch, limits.context_tokens, limits.max_length, limits.prefill_chunk_tokens),
-            packings,
+            packings or kinds(),
             graphs=dict.fromkeys(self.subject.models, self.graphs),
             prompt_graphs=self.prompt_graphs,
             quick=quick,
@@ -207,11 +202,10 @@ class Workplace:
         policies = self.scenario.policies.model_copy(update=changed)
         scenario = self.scenario.model_copy(update={"policies": policies})
         return Orchestration(
-            self.layout.lanes,
-            tuple(scenario.models.drafts),
-            engine_settings(scenario, self.layout, self.deployment.kv_tokens),
-            lambda: policies_for(scenario, self.layout, predictor, self.base_dir),
+            lambda: assemble(scenario, self.base_dir, predictor, self.deployment.kv_tokens),
             self.deployment.paging,
+            scenario.limits.context_tokens,
+            lambda positions: repeated_acceptance(scenario, self.base_dir, positions),
         )
 
 
@@ -233,22 +227,14 @@ def _subject(scenario: Scenario, base_dir: Path, deployment: Deployment) -> Subj
         models[name] = ProfiledModel(shape, dtype, hardware)
         return name
 
-    target = enter(
-        target_shape(scenario, base_dir),
-        scenario.models.target.dtype,
-        target_hardware(scenario).name,
-        deployment.models.target,
-        "models.target",
-    )
+    keys: list[str] = []
     drafts: dict[str, int] = {}
-    keys = []
-    for index, (name, shape) in enumerate(draft_shapes(scenario, base_dir).items()):
-        hardware = device_hardware(scenario, scenario.placement.drafts[name], f"placement.drafts.{name}").name
-        dtype, loaded = scenario.models.draft_models[name].dtype, deployment.models.drafts[name]
-        key = enter(shape, dtype, hardware, loaded, f"models.drafts.{name}")
-        drafts.setdefault(key, index)
-        keys.append(key)
-    return Subject(models, target, drafts, tuple(keys))
+    for index, model in enumerate(models_on_devices(scenario, base_dir), start=-1):
+        loaded = deployment.models.target if index < 0 else deployment.models.drafts[model.name]
+        keys.append(enter(model.shape, model.dtype, model.hardware.name, loaded, model.key))
+        if index >= 0:
+            drafts.setdefault(keys[-1], index)
+    return Subject(models, keys[0], drafts, tuple(keys[1:]))
 
 
 def _require_shape(shape: ModelShape, loaded: LoadedModel, key: str) -> None:

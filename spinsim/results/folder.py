@@ -10,9 +10,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from spinsim.engine.inputs import InputLog
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
+from spinsim.results import arrow
 from spinsim.results.environment import environment
 from spinsim.results.tables import write_tables
 from spinsim.results.timeline import CAP, write_timeline
@@ -45,6 +49,7 @@ def write_results(
     command: Sequence[str] | None = None,
     log: InputLog | None = None,
     extras: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    tables: Mapping[str, pa.Table] = MappingProxyType({}),
     report: Callable[[Path], object] | None = None,
 ) -> None:
     """Write every file of a results folder.
@@ -52,8 +57,9 @@ def write_results(
     They go to a hidden sibling first, which then takes the place of ``out``: a reader never meets
     half a folder. Should writing itself fail, what was written is moved into place nevertheless,
     its summary says so under ``interrupted``, and the error is raised. ``log`` holds the inputs of a
-    live run, for replay; ``extras`` are further JSON files; ``report`` writes report.html into the folder
-    that it is given. Raises InputError where ``out`` holds anything and ``force`` is not given.
+    live run, for replay; ``extras`` are further JSON files, ``tables`` further Parquet ones; ``report``
+    writes report.html into the folder that it is given. Raises InputError where ``out`` holds anything and
+    ``force`` is not given.
     """
     if (summary["mode"], summary["scenario"]) != (mode, scenario.name):
         raise ValueError(f"the summary is of {summary['mode']} {summary['scenario']!r}, not of this run")
@@ -70,6 +76,8 @@ def write_results(
         for name, content in extras.items():
             _write_json(partial / name, content)
         write_tables(partial, records, log)
+        for name, table in tables.items():
+            pq.write_table(table, partial / name, compression=arrow.COMPRESSION)
         write_timeline(partial / "timeline.json", records, cap=None if full_timeline else CAP)
         if report is not None:
             report(partial)

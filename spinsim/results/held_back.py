@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from spinsim.costs.memory import TARGET
+from spinsim.costs.for_scenario import TARGET
 from spinsim.engine.records import REJECTED, Records
 from spinsim.engine.world import NS
 from spinsim.results.columns import RequestColumns

@@ -102,17 +102,23 @@ def hindsight(
 
 
 def of_recording(
-    scenario: Scenario, base_dir: Path, records: Records, workload: Workload, predictor: Predictor
+    scenario: Scenario,
+    base_dir: Path,
+    records: Records,
+    workload: Workload,
+    predictor: Predictor,
+    field: AcceptanceField | None = None,
 ) -> tuple[Numbers, Numbers]:
     """:func:`hindsight` of a live run whose scenario names a recording of every draft's acceptance.
 
+    ``field``: the acceptance that the run was given, if it was; it is known whatever it is.
     Where there is no such recording, it does not cover the workload, or fewer than ``AGREEING`` of the rounds
     committed what it says (other prompts, other rounding), ``known`` is false and ``why`` says so.
     """
-    if not isinstance(scenario.acceptance, TraceAcceptance):
+    if field is None and not isinstance(scenario.acceptance, TraceAcceptance):
         return {"known": False, "why": "a live run sees the acceptance of the drafts that were chosen"}, {}
     try:
-        field = build_field(scenario, workload, base_dir)
+        field = field or build_field(scenario, workload, base_dir)
     except InputError as error:
         return {"known": False, "why": str(error)}, {}
     finished = {n: r.output_tokens for n, r in records.requests.items() if r.status == COMPLETED}

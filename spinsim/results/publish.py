@@ -6,14 +6,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
+
 from spinsim.engine.inputs import InputLog
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
 from spinsim.files import check_writable
+from spinsim.progress import Progress as Progress
 from spinsim.results.folder import write_results
 from spinsim.results.summary import summarise
 from spinsim.scenario_file import LoadedScenario, resolved_yaml
-from spinsim.serving import Progress as Progress
 from spinsim.workload.request import Workload
 
 Summary = dict[str, Any]
@@ -31,10 +33,12 @@ def publish(
     log: InputLog | None = None,
     notes: dict[str, Any] | None = None,
     extras: Mapping[str, Mapping[str, Any]] | None = None,
+    tables: Mapping[str, pa.Table] | None = None,
     report: Callable[[Path], object] | None = None,
 ) -> Summary:
     """Summarise a run and, with ``out``, write its folder. ``notes`` are further keys of the summary,
-    ``extras`` further files by name, and ``report`` writes report.html into a folder.
+    ``extras`` further JSON files and ``tables`` further Parquet files by name, and ``report`` writes
+    report.html into a folder.
 
     :func:`check_out` said beforehand that ``out`` may be written.
     """
@@ -59,6 +63,7 @@ def publish(
             force=True,
             log=log,
             extras=extras or {},
+            tables=tables or {},
             report=report,
         )
         if progress is not None:

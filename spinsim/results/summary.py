@@ -11,6 +11,7 @@ from spinsim.costs.base import ASSUMED, LABELS
 from spinsim.costs.prices import price_per_hour
 from spinsim.engine.records import CANCELLED, COMPLETED, REJECTED, UNFINISHED, Records
 from spinsim.engine.world import NS
+from spinsim.results import decoding as decoding  # registers its metric
 from spinsim.results.batch_means import within_run
 from spinsim.results.columns import Bools, Floats, RequestColumns, ratio, row_headers, view
 from spinsim.results.held_back import held_back
@@ -97,6 +98,8 @@ def summarise(
     summary["held_back"] = held_back(records, requests, scenario, window, summary["lanes"])
     summary["costs"] = _cost_shares(records.label_s)
     summary["acceptance"] = {"source": acceptance_source}
+    if mode == "live":
+        summary["acceptance"]["decided_by"] = scenario.live.acceptance
     summary["run"] = {
         "duration_s": records.ended_ns / NS,
         "last_arrival_s": records.last_arrival_ns / NS,

@@ -16,6 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from spinsim.packings import packing_kind
+from spinsim.packings.ragged import NAME as RAGGED
+from spinsim.packings.tables import one_each
 from spinsim.runner.graphs.buffers import ALIGN, Array
 from spinsim.runner.kv import SlotCache
 
@@ -50,15 +53,14 @@ class Pieces(NamedTuple):
 class AttentionBatch:
     """What attention needs to know in one pass; shared by all layers.
 
-    ``kind``   ``padded``, ``decomposed`` or ``ragged``
     ``write``  int64 ``[T]``, flat cache positions of the new tokens
     ``slots``, ``kv_lens`` int32 ``[R]``; ``query_starts`` int32 ``[R + 1]``
     ``rows``   the host's lists, for paths that loop over rows (None inside a captured graph)
+    ``pieces`` of K/V, by the packing; None: rows of any length, read as they are
     ``backend`` a kernel's own plan, where it has one
     """
 
     cache: SlotCache
-    kind: str
     write: torch.Tensor
     slots: torch.Tensor
     query_starts: torch.Tensor
@@ -70,32 +72,21 @@ class AttentionBatch:
     backend: Any = None
 
 
-def piece_table(kv_lens: Sequence[int], length: int) -> tuple[list[int], list[int], list[int]]:
-    """``ceil(kv / length)`` pieces a row: (row, start, first), for piece length ``length``.
+def pieces_of(
+    kind: str, kv_lens: torch.Tensor, length: torch.Tensor | int, width: int, longest: int
+) -> Pieces | None:
+    """The packing's table of ``width`` pieces of ``length`` tokens, at most ``longest``.
 
-    A row without K/V has no piece. Our reading of SPIN's request decomposition.
+    None where the packing has none: rows are read as they are.
     """
-    counts = -(-np.asarray(kv_lens, np.int64) // length)
-    first = np.concatenate(([0], counts.cumsum()))
-    row = np.repeat(np.arange(len(counts)), counts)
-    start = (np.arange(first[-1]) - first[row]) * length
-    return row.tolist(), start.tolist(), first.tolist()
+    packing = packing_kind(kind)
+    table = packing.table(kv_lens, length, width)
+    return None if table is None else Pieces(*table, longest, width, single=not packing.merged)
 
 
-def make_pieces(kv_lens: Sequence[int], length: int, device: torch.device) -> Pieces:
-    """The pieces of one pass on ``device``, in one copy. ``length`` >= 1."""
-    row, start, first = piece_table(kv_lens, length)
-    end = [begin + length for begin in start]
-    rows, starts, ends, firsts = upload([row, start, end, first], torch.int32, device)
-    return Pieces(rows, starts, ends, firsts, length, len(row))
-
-
-def padded_rows(kv_lens: torch.Tensor, length: torch.Tensor | int, longest: int = 0) -> Pieces:
-    """A piece for every row, ``length`` tokens (at most ``longest``) where it has any."""
-    at = torch.arange(len(kv_lens) + 1, dtype=torch.int32, device=kv_lens.device)
-    ends = torch.where(kv_lens > 0, length, 0).int()
-    most = length if isinstance(length, int) else longest
-    return Pieces(at[:-1], torch.zeros_like(ends), ends, at, most, len(kv_lens), single=True)
+def whole_rows(kv_lens: torch.Tensor) -> Pieces:
+    """Every row in one piece, as long as it is."""
+    return Pieces(*one_each(kv_lens, kv_lens), 0, len(kv_lens), single=True)
 
 
 def upload(
@@ -150,11 +141,11 @@ def flat_positions(rows: Rows, cache: SlotCache) -> tuple[Array, Array]:
 
 
 def build_batch(
-    cache: SlotCache, rows: Rows, kind: str, piece: int = 0
+    cache: SlotCache, rows: Rows, kind: str = RAGGED, piece: int = 0
 ) -> tuple[AttentionBatch, torch.Tensor]:
     """The batch and the positions (int64 ``[T]``) of a pass over ``rows``, on the cache's device.
 
-    ``piece`` is the piece length of the decomposed packing. For padded it is the length rows
+    ``kind`` and ``piece`` are those of the Packing. For padded rows ``piece`` is the length that they
     are padded to, at least the longest; 0 means the longest.
     """
     if rows.slots:
@@ -166,23 +157,17 @@ def build_batch(
     device = cache.device
     position_tensor, write_tensor = upload([positions, write], torch.int64, device)
     slots, kv_lens, query_starts = upload([rows.slots, rows.kv_lens, starts], torch.int32, device)
-    pieces = None
-    if kind == "decomposed":
-        pieces = make_pieces(rows.kv_lens, max(1, piece), device)
-    elif kind == "padded":
-        longest = min(max(longest, piece), cache.slot_tokens)
-        pieces = padded_rows(kv_lens, longest)
-    elif kind != "ragged":
-        raise ValueError(f"unknown packing {kind!r}; padded, decomposed or ragged")
+    packing = packing_kind(kind)
+    length = packing.length(piece, longest, cache.slot_tokens)
+    pieces = pieces_of(kind, kv_lens, length, packing.pieces(rows.kv_lens, length), length)
     batch = AttentionBatch(
         cache=cache,
-        kind=kind,
         write=write_tensor,
         slots=slots,
         query_starts=query_starts,
         kv_lens=kv_lens,
         max_query=max(rows.query_lens, default=0),
-        max_kv=longest,
+        max_kv=length if pieces is not None and pieces.single else longest,
         rows=rows,
         pieces=pieces,
     )

@@ -22,14 +22,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from spinsim.packings.ragged import NAME as RAGGED
 from spinsim.runner import randomness
 from spinsim.runner.acceptance_rule import Judged, distribution, verify_greedy, verify_sampled
 from spinsim.runner.attention.kernels import require_kernel, use_kernel
 from spinsim.runner.batch import Rows, build_batch, upload_array
 from spinsim.runner.decoder import Decoder
+from spinsim.runner.device import on
 from spinsim.runner.graphs.buffers import Array, wait
 from spinsim.runner.kv import SlotCache
-from spinsim.runner.placing import on
 from spinsim.runner.sampling import GREEDY, Sampling, choose
 
 TokenLists = Sequence[Sequence[int]]
@@ -111,7 +112,7 @@ class ModelRunner:
         self,
         tokens: torch.Tensor,
         rows: Rows,
-        kind: str = "ragged",
+        kind: str = RAGGED,
         piece: int = 0,
         chosen: torch.Tensor | None = None,
     ) -> torch.Tensor:
@@ -219,14 +220,16 @@ class ModelRunner:
         lengths: Sequence[int],
         tokens: Array,
         probabilities: torch.Tensor | None = None,
-        kind: str = "ragged",
+        kind: str = RAGGED,
         piece: int = 0,
         sampling: Sampling = GREEDY,
+        verdict: Sequence[int] | None = None,
     ) -> Verified:
         """One pass over each row's last token and its ``lengths[i]`` proposals (``tokens[i, :lengths[i]]``).
 
         ``tokens`` int64 ``[R, K]``, ``probabilities`` as in a Proposal, on any device. ``kind`` and
-        ``piece`` are those of the Packing. Rows of length 0 only decode.
+        ``piece`` are those of the Packing. Rows of length 0 only decode. ``verdict``: how many proposals
+        stand, whatever the pass found; see :func:`verified`.
         """
         width = max(lengths, default=0)
         proposals = torch.from_numpy(np.ascontiguousarray(tokens[:, :width])).to(self.device)
@@ -242,7 +245,7 @@ class ModelRunner:
         judged = self._judge(
             logits, self._index(spread), proposals, probabilities, lengths, contexts, sampling
         )
-        return read_back(judged)
+        return read_back(judged, verdict)
 
     def _judge(
         self,
@@ -299,11 +302,16 @@ def layout(lengths: Sequence[int], width: int) -> tuple[list[int], list[int]]:
     return source, spread
 
 
-def read_back(judged: Judged) -> Verified:
+def read_back(judged: Judged, verdict: Sequence[int] | None = None) -> Verified:
     """The judgement as the host's lists, in one copy."""
-    return verified(torch.cat((judged.accepted[:, None], judged.tokens), 1).tolist())
+    return verified(torch.cat((judged.accepted[:, None], judged.tokens), 1).tolist(), verdict)
 
 
-def verified(rows: Sequence[list[int]]) -> Verified:
-    """From rows of (accepted, tokens)."""
-    return Verified([row[0] for row in rows], [row[1 : row[0] + 2] for row in rows])
+def verified(rows: Sequence[list[int]], verdict: Sequence[int] | None = None) -> Verified:
+    """From rows of (accepted, tokens).
+
+    A ``verdict`` takes the place of what was accepted once everything is read. The tokens then are what the
+    pass has in their places: they are a text of the right length, and nobody's output.
+    """
+    accepted = [row[0] for row in rows] if verdict is None else list(verdict)
+    return Verified(accepted, [row[1 : count + 2] for row, count in zip(rows, accepted, strict=True)])

@@ -8,11 +8,9 @@ configuration says, then by a probe that compares our cached, packed passes with
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -177,17 +175,6 @@ def prepare(
     loaded = LoadedModel(module, module.config, name, source)
     probe(loaded, key)
     return loaded
-
-
-def read_config(path: str | Path, key: str = "") -> Any:
-    """The transformers configuration in the JSON file ``path``. Raises InputError."""
-    from transformers import AutoConfig
-
-    try:
-        data = json.loads(Path(path).read_text())
-        return AutoConfig.for_model(**data)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"cannot read {path}: {error}; a transformers config.json", key=key) from error
 
 
 def require_shared_vocabulary(

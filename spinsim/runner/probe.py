@@ -11,9 +11,9 @@ import torch
 from spinsim.errors import InputError
 from spinsim.runner.attention import over_slots
 from spinsim.runner.batch import Rows, build_batch
+from spinsim.runner.device import on
 from spinsim.runner.kv import SlotCache
 from spinsim.runner.loaded_model import LoadedModel
-from spinsim.runner.placing import on
 
 # Largest relative error of the logits (Frobenius norms): rounding, not another function.
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 1e-1}
@@ -36,7 +36,7 @@ def probe(model: LoadedModel, key: str = "") -> None:
         # Rows of unequal progress in one pass, out of slot order, in three chunks.
         for first, second in (((0, 6), (0, 2)), ((6, 7), (2, 10)), ((7, 11), (10, 11))):
             rows = Rows([1, 0], [first[1] - first[0], second[1] - second[0]], [first[1], second[1]])
-            batch, positions = build_batch(cache, rows, "ragged")
+            batch, positions = build_batch(cache, rows)
             packed = torch.cat((tokens[0, slice(*first)], tokens[1, slice(*second)]))
             with on(device):
                 logits = module(

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from spinsim.packings import kinds, packing_kind
+from spinsim.packings.ragged import NAME as RAGGED
 from spinsim.runner.attention import in_torch
 from spinsim.runner.attention.kernels import (
     FlashInferPass,
@@ -48,6 +50,7 @@ HEADS = ((32, 32, 128), (32, 8, 128), (12, 12, 64), (32, 4, 64))
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 PAGES = (None, 16, 64)
 EVERY_CASE = tuple((heads, dtype, page, LENGTHS) for heads in HEADS for dtype in DTYPES for page in PAGES)
+PIECES = {False: (0,), True: (64, 256)}  # lengths of pieces, where the packing is divided
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 2e-2}
 
 
@@ -63,16 +66,15 @@ def attention_paths(
 ) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
     """Every way this machine has to compute the rows' attention in layer 0."""
     found: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {}
-    for kind, piece in (("padded", 0), ("decomposed", 64), ("decomposed", 256), ("ragged", 0)):
+    for kind, piece in ((name, piece) for name in kinds() for piece in PIECES[packing_kind(name).divided]):
+        name = f"{kind}-{piece}" if piece else kind
         batch = use_kernel(build_batch(cache, rows, kind, piece)[0], "triton")
-        found[f"{kind}-{piece}" if piece else kind] = lambda q, b=batch: attend(q, b, 0, scale)  # type: ignore[misc]
-        if kind == "padded":
-            # A batch of its own: on CUDA the kernel's is cut into parts whose lengths the host does not know.
-            plain, _ = build_batch(cache, rows, kind, piece)
-            found["padded-torch"] = lambda q, b=plain: in_torch.attend_padded(q, b, 0, scale)  # type: ignore[misc]
-        if kind == "decomposed":
-            found[f"decomposed-{piece}-torch"] = lambda q, b=batch: in_torch.attend_decomposed(q, b, 0, scale)  # type: ignore[misc]
-    ragged, _ = build_batch(cache, rows, "ragged")
+        found[name] = lambda q, b=batch: attend(q, b, 0, scale)  # type: ignore[misc]
+        # A batch of its own: on CUDA the kernel's may be cut into parts whose lengths the host does not know.
+        plain, _ = build_batch(cache, rows, kind, piece)
+        if plain.pieces is not None:
+            found[f"{name}-torch"] = lambda q, b=plain: in_torch.attend(q, b, 0, scale)  # type: ignore[misc]
+    ragged, _ = build_batch(cache, rows)
     if flash_works(cache):
         flash = FlashPass(ragged)
         found["flash"] = lambda q: flash.attend(q, ragged, 0, scale)
@@ -122,7 +124,7 @@ def check_attention(device: torch.device, full: bool, flashinfer: bool) -> list[
         for name in names:
             begin, rows = time.perf_counter(), shapes(count)[name]
             query = torch.randn(sum(rows.query_lens), heads, dim, device=device, dtype=dtype)
-            batch, _ = build_batch(exact, rows, "ragged")
+            batch, _ = build_batch(exact, rows)
             wanted = in_torch.attend_rows(query.float(), batch, 0, dim**-0.5)
             errors: dict[str, str] = {}
             paths = attention_paths(cache, rows, heads, dim**-0.5, flashinfer)
@@ -216,9 +218,9 @@ def check_graphs(device: torch.device, full: bool, names: Sequence[str] = ()) ->
         thorough = full or name == "llama"
         for sampling in (Sampling(), sampled) if thorough else (Sampling(),):
             begin = time.perf_counter()
-            kinds = ("ragged", "padded", "decomposed") if thorough else ("ragged",)
-            ways = [("transformers", "ragged"), ("lean", "ragged"), *(("graphs", kind) for kind in kinds)]
-            ways += [("pages", kind) for kind in kinds] if thorough else []
+            packings = kinds() if thorough else (RAGGED,)
+            ways = [("transformers", RAGGED), ("lean", RAGGED), *(("graphs", kind) for kind in packings)]
+            ways += [("pages", kind) for kind in packings] if thorough else []
             outputs = []
             for path, kind in ways:
                 target, draft = (

@@ -1,29 +1,37 @@
 """What a scenario may say: one YAML for both worlds.
 
 Sections of the file as pydantic models, YAML that remembers its lines, and the wording of errors.
-Imports nothing of the package. A new key belongs in ``workload.py`` or ``sections.py``.
+Imports nothing of the package. A new key belongs in the file of its section, with ``says``:
+what it means, and its unit.
 """
 
+from spinsim.scenario.acceptance import (
+    Acceptance,
+    ConstantAcceptance,
+    LogisticAcceptance,
+    LogisticDomain,
+    TraceAcceptance,
+)
 from spinsim.scenario.base import MOST, MOST_REQUESTS, Name, Section
+from spinsim.scenario.costs import (
+    ConstantCosts,
+    Costs,
+    LinearCosts,
+    LinearPass,
+    ProfileCosts,
+    RooflineCosts,
+)
 from spinsim.scenario.hardware_sheet import Flops, HardwareSheet
 from spinsim.scenario.sections import (
     GREEDY_BELOW,
-    Acceptance,
     AnyDraft,
-    ConstantAcceptance,
-    ConstantCosts,
-    Costs,
     Deviation,
     DeviceSpec,
     DrafterChoice,
     DraftSpec,
     KvSpec,
     LimitsSpec,
-    LinearCosts,
-    LinearPass,
     LiveSpec,
-    LogisticAcceptance,
-    LogisticDomain,
     MetricsSpec,
     ModelSpec,
     ModelsSpec,
@@ -33,12 +41,9 @@ from spinsim.scenario.sections import (
     PlacementSpec,
     PoliciesSpec,
     PolicyChoice,
-    ProfileCosts,
-    RooflineCosts,
     SamplingSpec,
     Scenario,
     SloSpec,
-    TraceAcceptance,
 )
 from spinsim.scenario.workload import (
     AllAtOnce,

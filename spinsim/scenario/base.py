@@ -21,7 +21,7 @@ def _whole(value: object) -> object:
 
 
 PositiveInt = Annotated[int, Field(gt=0, le=10**9), BeforeValidator(_whole)]
-NaturalInt = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
+NaturalInt = Annotated[int, Field(ge=0, lt=1 << 63), BeforeValidator(_whole)]  # as YAML is read
 Positive = Annotated[float, Field(gt=0, le=MOST)]
 NotNegative = Annotated[float, Field(ge=0, le=MOST)]
 Rate = Annotated[float, Field(ge=1 / MOST, le=MOST)]

@@ -1,4 +1,4 @@
-"""What a scenario may say: one YAML for both worlds.
+"""A scenario as a whole, and its sections of models, policies, limits and both worlds.
 
 Pure data: building a scenario opens no file but the YAML itself. Reading, line numbers and
 overrides are in :mod:`spinsim.scenario_file`.
@@ -11,30 +11,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, PositiveFloat, Tag
 
-from spinsim.scenario.base import (
-    Factor,
-    Name,
-    NaturalInt,
-    NotNegative,
-    Positive,
-    PositiveInt,
-    Section,
-    says,
-)
+from spinsim.scenario.acceptance import Acceptance
+from spinsim.scenario.base import Name, NaturalInt, NotNegative, PositiveInt, Section, says
+from spinsim.scenario.costs import Costs
 from spinsim.scenario.hardware_sheet import HardwareSheet
 from spinsim.scenario.workload import WorkloadSpec
-
-# --- models, devices, placement ---------------------------------------------------------------
 
 
 class ModelSpec(Section):
     """A model: the shape that costs time and memory, and the weights that a live run loads."""
 
-    shape: str  # a name of spinsim.costs.sheets.shapes, or the path of a transformers config.json
-    weights: str = (
-        "random"  # "random", "embedded:<name>", or what transformers loads (local folder or hub name)
-    )
-    dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
+    shape: Annotated[str, says("A name of `spinsim list shapes`, or the path of a transformers config.json.")]
+    weights: Annotated[
+        str,
+        says("`random`, `embedded:NAME` of the family, or what transformers loads (a folder, a name)."),
+    ] = "random"
+    dtype: Annotated[Literal["bf16", "fp16", "fp32"], says("Of weights and K/V.")] = "bf16"
     quantization: Annotated[
         Literal["fp8", "int4"] | None,
         says("How the matrices of the layers are stored; null: in dtype, or as config.json says. Simulated."),
@@ -44,16 +36,22 @@ class ModelSpec(Section):
 class DraftSpec(ModelSpec):
     """A draft that is a model of its own."""
 
-    kind: Literal["model"] = Field("model", exclude=True)  # a file that does not say so means it
-    capacity: PositiveInt | None = None  # b_j: requests it may serve in one micro-batch
+    kind: Annotated[Literal["model"], says("A model; left out, it is one.")] = Field(
+        "model", exclude=True
+    )  # a file that does not say so means it
+    capacity: Annotated[
+        PositiveInt | None, says("Requests it may serve in one micro-batch (SPIN's b_j).", "requests")
+    ] = None
 
 
 class DrafterChoice(BaseModel):
     """A draft of another ``kind``: one of :mod:`spinsim.drafters`, which says what other keys it has."""
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
-    kind: str
-    capacity: PositiveInt | None = None
+    kind: Annotated[str, says("The kind: `ngram`, `suffix`, `head`, or a plugin's.")]
+    capacity: Annotated[
+        PositiveInt | None, says("Requests it may serve in one micro-batch (SPIN's b_j).", "requests")
+    ] = None
 
     @property
     def keys(self) -> dict[str, Any]:
@@ -73,8 +71,12 @@ AnyDraft = Annotated[
 
 
 class ModelsSpec(Section):
-    target: ModelSpec
-    drafts: dict[Name, AnyDraft] = Field(default_factory=dict)
+    """The models."""
+
+    target: Annotated[ModelSpec, says("The model whose output is served.")]
+    drafts: Annotated[dict[Name, AnyDraft], says("Models that propose, by the name that policies use.")] = (
+        Field(default_factory=dict)
+    )
 
     @property
     def draft_models(self) -> dict[str, DraftSpec]:
@@ -83,10 +85,18 @@ class ModelsSpec(Section):
 
 
 class DeviceSpec(Section):
-    hardware: str | HardwareSheet  # a name of spinsim.costs.sheets.hardware, "cpu" for the host; or one's own
-    memory_gib: Annotated[float, Field(gt=0, le=1e5)] | None = None  # None: from the sheet
+    """A device. Live, GPUs are numbered in the scenario's order."""
+
+    hardware: Annotated[
+        str | HardwareSheet,
+        says("A name of `spinsim list hardware`, a sheet of one's own, or the path of a YAML file with one."),
+    ]
+    memory_gib: Annotated[
+        Annotated[float, Field(gt=0, le=1e5)] | None, says("Memory; left out, the sheet's.", "GiB")
+    ] = None
     price_per_hour: Annotated[
-        NotNegative | None, says("Price of an hour, in any currency; null: the sheet's.", "currency/h")
+        NotNegative | None,
+        says("Price of an hour, in any currency; left out, the sheet's.", "currency/h"),
     ] = None
 
     @property
@@ -104,119 +114,16 @@ class DeviceSpec(Section):
 
 
 class PlacementSpec(Section):
-    target: Annotated[tuple[str, ...], Field(min_length=1)]  # several: tensor parallel
-    drafts: dict[str, str] = Field(default_factory=dict)
-    # on a GPU: a lane for each draft, or one in which its drafts take turns; a CPU has one lane for all
-    draft_lanes: Literal["own", "shared"] = "own"
+    """Which model is on which device."""
 
-
-# --- costs and acceptance -----------------------------------------------------------------------
-
-
-class ConstantCosts(Section):
-    """Every operation takes the same time whatever its shape: for teaching and closed forms."""
-
-    model: Literal["constant"]
-    prefill_s: NotNegative = 0.0
-    verify_s: NotNegative
-    draft_step_s: NotNegative | dict[str, NotNegative] = 0.0
-    catch_up_s: NotNegative = 0.0
-    transfer_s: NotNegative = 0.0
-    orchestrator_s: NotNegative = 0.0
-    hop_s: NotNegative = 0.0
-    slowdown: Factor = 1.0
-
-
-class RooflineCosts(Section):
-    """From hardware sheets and model shapes: overhead + sum of max(bytes/bandwidth, flops/rate)."""
-
-    model: Literal["roofline"]
-    efficiency: Annotated[float, Field(ge=1e-6, le=1)] | None = None  # None: the sheet's own defaults
-    graphs: bool = True  # CUDA graphs: launches cost little, shapes are bucketed
-    slowdown: Factor = 1.8  # of the target and a draft, both busy on one GPU; ours
-
-
-class ProfileCosts(Section):
-    """Measured points of this or another machine, fitted."""
-
-    model: Literal["profile"]
-    path: str
-    allow_roofline: bool = False  # beyond the profiled range: flag instead of refusing
-
-
-class LinearPass(Section):
-    """Seconds of a pass: ``base_s`` + ``token_s`` * tokens + ``kv_token_s`` * KV tokens.
-
-    Of a draft's proposal also ``pass_s`` * the longest row's tokens: it takes as many passes.
-    """
-
-    base_s: NotNegative = 0.0
-    token_s: NotNegative = 0.0
-    kv_token_s: NotNegative = 0.0
-    pass_s: Annotated[NotNegative, says("Of each pass of a proposal; drafts alone.", "s")] = 0.0
-
-
-class LinearCosts(Section):
-    """Fits that others published. A draft's pass is a whole proposal; ``step_s`` is added to every
-    verification.
-    """
-
-    model: Literal["linear"]
-    target: LinearPass
-    drafts: dict[str, LinearPass] = Field(default_factory=dict)
-    prefill: LinearPass | None = None  # None: as the target's
-    catch_up: LinearPass = LinearPass()
-    step_s: NotNegative = 0.0
-
-
-Costs = Annotated[ConstantCosts | RooflineCosts | ProfileCosts | LinearCosts, Field(discriminator="model")]
-
-
-class ConstantAcceptance(Section):
-    """Each proposed token is accepted with the same probability, independently."""
-
-    model: Literal["constant"]
-    probability: Annotated[float, Field(ge=0, le=1)] | dict[str, Annotated[float, Field(ge=0, le=1)]]
-
-
-class LogisticDomain(Section):
-    weight: PositiveFloat = 1.0
-    difficulty: float = 0.0  # added to the request's own
-    affinity: dict[str, float] = Field(default_factory=dict)  # added to a draft's strength here
-
-
-class LogisticAcceptance(Section):
-    """p = sigmoid(strength + affinity - difficulty - drift), ours.
-
-    A request's difficulty is Normal(``difficulty_mean``, ``difficulty_sd``); the drift is a
-    stationary AR(1) along the output with standard deviation ``drift_sd`` and correlation
-    length ``drift_tokens``.
-    """
-
-    model: Literal["logistic"]
-    strength: dict[str, float]
-    difficulty_mean: float = 0.0
-    difficulty_sd: Annotated[float, Field(ge=0)] = 1.0
-    drift_sd: Annotated[float, Field(ge=0)] = 0.0
-    drift_tokens: Positive = 64.0
-    domains: dict[str, LogisticDomain] = Field(default_factory=dict)
-
-
-class TraceAcceptance(Section):
-    """Recorded runs. ``drafts`` maps a draft of the scenario to a draft of the recording."""
-
-    model: Literal["trace"]
-    path: str
-    format: Literal["spinsim", "specdecode_bench"] = "spinsim"
-    drafts: dict[str, str] = Field(default_factory=dict)
-
-
-Acceptance = Annotated[
-    ConstantAcceptance | LogisticAcceptance | TraceAcceptance, Field(discriminator="model")
-]
-
-
-# --- policies, limits, metrics --------------------------------------------------------------------
+    target: Annotated[tuple[str, ...], Field(min_length=1), says("Its device; several are tensor parallel.")]
+    drafts: Annotated[dict[str, str], says("A device for each draft.")] = Field(default_factory=dict)
+    draft_lanes: Annotated[
+        Literal["own", "shared"],
+        says(
+            "On a GPU: a lane for each draft, or one in which its drafts take turns. A CPU has one for all."
+        ),
+    ] = "own"
 
 
 class PolicyChoice(BaseModel):
@@ -232,33 +139,61 @@ class PolicyChoice(BaseModel):
 
 
 class PoliciesSpec(Section):
-    selector: PolicyChoice = PolicyChoice(name="fixed")
-    length: PolicyChoice = PolicyChoice(name="fixed")
-    packing: PolicyChoice = PolicyChoice(name="ragged")
-    pipeline: PolicyChoice = PolicyChoice(name="serial")
-    composition: PolicyChoice = PolicyChoice(name="round_robin")
-    admission: PolicyChoice = PolicyChoice(name="fcfs")
-    switching: Literal["blocking", "overlapped"] = "blocking"
-    allow_none: bool = False  # is "no draft" among the arms?
+    """The policies, by name and parameters: docs/policies.md describes each."""
+
+    selector: Annotated[PolicyChoice, says("Which draft for which request.")] = PolicyChoice(name="fixed")
+    length: Annotated[PolicyChoice, says("How many tokens a proposal has.")] = PolicyChoice(name="fixed")
+    packing: Annotated[PolicyChoice, says("How a verification's rows are laid out.")] = PolicyChoice(
+        name="ragged"
+    )
+    pipeline: Annotated[PolicyChoice, says("How many micro-batches there are.")] = PolicyChoice(name="serial")
+    composition: Annotated[PolicyChoice, says("Which requests share a micro-batch.")] = PolicyChoice(
+        name="round_robin"
+    )
+    admission: Annotated[PolicyChoice, says("Which waiting request is admitted next.")] = PolicyChoice(
+        name="fcfs"
+    )
+    switching: Annotated[
+        Literal["blocking", "overlapped"],
+        says("A new draft catches up before the next round, or beside the current drafting (SPIN's way)."),
+    ] = "blocking"
+    allow_none: Annotated[bool, says("Is `no draft` among the selector's choices?")] = False
 
 
 class LimitsSpec(Section):
-    batch: PositiveInt = 32  # requests decoding at once, over all micro-batches
-    context_tokens: PositiveInt = 4096  # prompt + output; longer requests are rejected
-    prefill_chunk_tokens: PositiveInt = 512
+    """What is served at once, and how large it may be."""
+
+    batch: Annotated[
+        PositiveInt, says("Requests that decode at once, over all micro-batches.", "requests")
+    ] = 32
+    context_tokens: Annotated[
+        PositiveInt, says("Prompt and output together; longer requests are rejected.", "tokens")
+    ] = 4096
+    prefill_chunk_tokens: Annotated[PositiveInt, says("Prompt tokens of one pass.", "tokens")] = 512
     prefill: Annotated[
         Literal["apart", "merged"],
         says("Prompts' chunks have passes of their own, or go into those that verify. merged: simulated."),
     ] = "apart"
-    max_length: PositiveInt = 8  # longest proposal
+    max_length: Annotated[PositiveInt, says("The longest proposal.", "tokens")] = 8
 
 
 class KvSpec(Section):
-    reserve: Literal["full", "grow"] = "full"
-    block_tokens: PositiveInt = 16
-    memory_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
-    target_tokens: PositiveInt | None = None  # None: from memory
-    draft_tokens: PositiveInt | None = None  # per draft
+    """Memory for keys and values."""
+
+    reserve: Annotated[
+        Literal["full", "grow"],
+        says("A slot of the whole context at admission, or blocks as needed, which may preempt."),
+    ] = "full"
+    block_tokens: Annotated[PositiveInt, says("Size of a block, with `reserve: grow`.", "tokens")] = 16
+    memory_fraction: Annotated[
+        Annotated[float, Field(gt=0, le=1)], says("Share of a device's memory that may be used.")
+    ] = 0.9
+    target_tokens: Annotated[
+        PositiveInt | None, says("The target's cache; left out, what memory allows.", "tokens")
+    ] = None
+    draft_tokens: Annotated[
+        PositiveInt | None, says("Each draft's cache; left out, what memory allows.", "tokens")
+    ] = None
     prefix_cache: Annotated[
         bool, says("Do prompts that begin alike (hash_ids of a source) share their K/V? Simulated.")
     ] = False
@@ -287,12 +222,16 @@ class KvSpec(Section):
 
 
 class SloSpec(Section):
-    ttft_s: PositiveFloat | None = None
-    tpot_s: PositiveFloat | None = None
+    """Objectives that a request meets or not; at least one of them."""
+
+    ttft_s: Annotated[PositiveFloat | None, says("Time to the first token, at most.", "s")] = None
+    tpot_s: Annotated[PositiveFloat | None, says("Time per output token after it, at most.", "s")] = None
 
 
 class MetricsSpec(Section):
-    warmup_s: NotNegative = 0.0
+    """What is measured."""
+
+    warmup_s: Annotated[NotNegative, says("Metrics begin after this long.", "s")] = 0.0
 
 
 GREEDY_BELOW = 1e-5  # temperatures below are 0: a logit divided by them may exceed what float32 holds
@@ -306,10 +245,19 @@ class SamplingSpec(Section):
     target, ``ignore`` runs it without them.
     """
 
-    temperature: Annotated[float, Field(ge=0)] = 0.0  # below 1e-5: greedy
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    stop_at_end_of_text: bool = True  # live only; workloads of lengths only never stop early
-    generation_config: Literal["follow", "ignore"] = "follow"  # live only
+    temperature: Annotated[
+        Annotated[float, Field(ge=0)], says("Of the target's distribution; below 1e-5 is greedy.")
+    ] = 0.0
+    top_p: Annotated[
+        Annotated[float, Field(gt=0, le=1)], says("The most likely tokens that make up this probability.")
+    ] = 1.0
+    stop_at_end_of_text: Annotated[
+        bool, says("May text end before its output length? Workloads of lengths only never stop early.")
+    ] = True
+    generation_config: Annotated[
+        Literal["follow", "ignore"],
+        says("A target whose own settings would choose other tokens is refused, or run without them."),
+    ] = "follow"
 
     @property
     def greedy(self) -> bool:
@@ -318,9 +266,15 @@ class SamplingSpec(Section):
 
 
 class LiveSpec(Section):
-    graphs: bool = True
-    prompt_graphs: bool = True  # with graphs: prefill and catch-up too
-    widen: bool = False  # run embedded weights at the cost of ``shape`` (a cost stand-in)
+    """How models run live."""
+
+    acceptance: Annotated[
+        Literal["models", "field"],
+        says("Who says what is accepted: the models, or `acceptance`; every kernel runs all the same."),
+    ] = "models"
+    graphs: Annotated[bool, says("CUDA graphs.")] = True
+    prompt_graphs: Annotated[bool, says("With graphs: of prefill and catch-up, too.")] = True
+    widen: Annotated[bool, says("On GPUs: embedded weights as large as `shape` (a cost stand-in).")] = False
 
 
 Deviation = Annotated[float, Field(ge=0, le=10)]  # e^10: beyond it is no noise
@@ -341,26 +295,35 @@ class NoiseSpec(Section):
     with a rate of their own.
     """
 
-    per_run_sd: Deviation | dict[NoisyPart, Deviation] = 0.0
-    per_call_sd: Deviation | dict[NoisyOperation, Deviation] = 0.0
-    other_text: Annotated[float, Field(ge=0, le=1)] | None = None
+    per_run_sd: Annotated[
+        Deviation | dict[NoisyPart, Deviation], says("Of a factor per run: of all, or by operation.")
+    ] = 0.0
+    per_call_sd: Annotated[
+        Deviation | dict[NoisyOperation, Deviation], says("Of a factor per call: of all, or by operation.")
+    ] = 0.0
+    other_text: Annotated[
+        Annotated[float, Field(ge=0, le=1)] | None,
+        says("Probability, at each token, that an output departs from the recorded one."),
+    ] = None
 
 
 class Scenario(Section):
-    name: Name
-    description: str = ""
-    seed: NaturalInt = 0
-    workload: WorkloadSpec
-    models: ModelsSpec
-    devices: Annotated[dict[Name, DeviceSpec], Field(min_length=1)]
-    placement: PlacementSpec
-    costs: Costs
-    acceptance: Acceptance
-    policies: PoliciesSpec = PoliciesSpec()
-    limits: LimitsSpec = LimitsSpec()
-    kv: KvSpec = KvSpec()
-    slo: SloSpec | None = None
-    metrics: MetricsSpec = MetricsSpec()
-    sampling: SamplingSpec = SamplingSpec()
-    live: LiveSpec = LiveSpec()
-    noise: NoiseSpec = NoiseSpec()
+    """One YAML for both worlds."""
+
+    name: Annotated[Name, says("What results are called.")]
+    description: Annotated[str, says("What it shows, for people.")] = ""
+    seed: Annotated[NaturalInt, says("Of every random stream.")] = 0
+    workload: Annotated[WorkloadSpec, says("The requests.")]
+    models: Annotated[ModelsSpec, says("Target and drafts.")]
+    devices: Annotated[dict[Name, DeviceSpec], Field(min_length=1), says("Devices by name.")]
+    placement: Annotated[PlacementSpec, says("Which model is on which device.")]
+    costs: Annotated[Costs, says("What operations cost.")]
+    acceptance: Annotated[Acceptance, says("How many proposed tokens are accepted.")]
+    policies: Annotated[PoliciesSpec, says("What decides.")] = PoliciesSpec()
+    limits: Annotated[LimitsSpec, says("What is served at once, and how large it may be.")] = LimitsSpec()
+    kv: Annotated[KvSpec, says("Memory for keys and values.")] = KvSpec()
+    slo: Annotated[SloSpec | None, says("Objectives; left out, none.")] = None
+    metrics: Annotated[MetricsSpec, says("What is measured.")] = MetricsSpec()
+    sampling: Annotated[SamplingSpec, says("How the target chooses tokens.")] = SamplingSpec()
+    live: Annotated[LiveSpec, says("How models run live.")] = LiveSpec()
+    noise: Annotated[NoiseSpec, says("What predictions are multiplied by.")] = NoiseSpec()

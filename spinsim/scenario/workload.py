@@ -1,4 +1,4 @@
-"""The section ``workload``: when requests come, and how long they are."""
+"""Sections of a scenario: what requests there are, when they come, and how long they are."""
 
 from __future__ import annotations
 
@@ -10,60 +10,70 @@ from spinsim.scenario.base import NaturalInt, Positive, PositiveInt, Rate, Secti
 
 
 class Fixed(Section):
+    """Always ``value``."""
+
     distribution: Literal["fixed"] = "fixed"
-    value: Positive
+    value: Annotated[Positive, says("The value.")]
 
 
 class Uniform(Section):
     """Every integer (or real) from ``min`` to ``max`` alike."""
 
     distribution: Literal["uniform"]
-    min: Positive
-    max: Positive
+    min: Annotated[Positive, says("The least value.")]
+    max: Annotated[Positive, says("The largest value.")]
 
 
 class Lognormal(Section):
     """exp(Normal(ln median, sigma)), redrawn nowhere: values are clipped to [min, max]."""
 
     distribution: Literal["lognormal"]
-    median: Positive
-    sigma: Annotated[float, Field(ge=0)]
-    min: Positive = 1
-    max: Positive | None = None
+    median: Annotated[Positive, says("Half of the values are below it.")]
+    sigma: Annotated[Annotated[float, Field(ge=0)], says("Standard deviation of the logarithm.")]
+    min: Annotated[Positive, says("Lesser values become this.")] = 1
+    max: Annotated[Positive | None, says("Larger values become this.")] = None
 
 
 class Empirical(Section):
     """``values`` drawn with ``weights`` (equal when left out)."""
 
     distribution: Literal["empirical"]
-    values: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
+    values: Annotated[tuple[Positive, ...], Field(min_length=1), says("What is drawn from.")]
+    weights: Annotated[
+        tuple[Annotated[float, Field(ge=0)], ...] | None, says("One for each value; left out, all alike.")
+    ] = None
 
 
 Distribution = Annotated[Fixed | Uniform | Lognormal | Empirical, Field(discriminator="distribution")]
 
 
 class Poisson(Section):
+    """Independent exponential gaps: an open loop."""
+
     process: Literal["poisson"]
-    rate_per_s: Rate
+    rate_per_s: Annotated[Rate, says("Mean rate.", "requests/s")]
 
 
 class Gamma(Section):
     """Independent gamma gaps with mean 1/rate and the given coefficient of variation."""
 
     process: Literal["gamma"]
-    rate_per_s: Rate
-    cv: Annotated[float, Field(ge=1e-6, le=1e6)]
+    rate_per_s: Annotated[Rate, says("Mean rate.", "requests/s")]
+    cv: Annotated[
+        Annotated[float, Field(ge=1e-6, le=1e6)], says("Of the gaps: above 1 requests come in bursts.")
+    ]
 
 
 class ClosedLoop(Section):
     """``concurrency`` clients, each sending its next request when its last one ended."""
 
     process: Literal["closed"]
-    concurrency: PositiveInt
+    concurrency: Annotated[PositiveInt, says("How many clients.")]
 
 
 class AllAtOnce(Section):
+    """Every request at 0 s."""
+
     process: Literal["at_once"]
 
 
@@ -71,7 +81,7 @@ class Replay(Section):
     """The source's own arrival times, ``rate_scale`` times as fast."""
 
     process: Literal["replay"]
-    rate_scale: Rate = 1.0
+    rate_scale: Annotated[Rate, says("How many times as fast as recorded.")] = 1.0
 
 
 Arrivals = Annotated[Poisson | Gamma | ClosedLoop | AllAtOnce | Replay, Field(discriminator="process")]
@@ -98,38 +108,63 @@ class Columns(Section):
 class Source(Section):
     """A public trace or data set on the user's disk, or traffic of the user's own (csv, jsonl)."""
 
-    format: Literal[
-        "csv",
-        "jsonl",
-        "azure",
-        "mooncake",
-        "burstgpt",
-        "sharegpt",
-        "spec_bench",
-        "alpaca",
-        "gsm8k",
-        "prompt_csv",
-        "specdecode_bench",
-        "spinsim",  # an acceptance trace: the prompts that it was recorded over
+    format: Annotated[
+        Literal[
+            "csv",
+            "jsonl",
+            "azure",
+            "mooncake",
+            "burstgpt",
+            "sharegpt",
+            "spec_bench",
+            "alpaca",
+            "gsm8k",
+            "prompt_csv",
+            "specdecode_bench",
+            "spinsim",
+        ],
+        says("How the file is read: `spinsim list formats`; `spinsim` is a recording of `spinsim trace`."),
     ]
-    path: str  # relative to the scenario; ``$NAME`` is taken from the environment
+    path: Annotated[str, says("The file, from the scenario's folder; `$NAME` is taken from the environment.")]
     columns: Annotated[
         Columns | None, says("Of csv and jsonl: left out, columns have the names of these keys.")
     ] = None
-    skip: NaturalInt = 0
-    limit: PositiveInt | None = None
-    copies: PositiveInt = 1  # of every row, one after the other
-    resample: bool = False  # draw rows by the seed, with replacement: seeds then differ as samples would
-    start_s: Annotated[float, Field(ge=0)] | None = None
-    end_s: PositiveFloat | None = None
-    max_prompt_tokens: PositiveInt | None = None  # longer ones are cut to this
-    max_output_tokens: PositiveInt | None = None
+    skip: Annotated[NaturalInt, says("Rows left out at the beginning.", "rows")] = 0
+    limit: Annotated[PositiveInt | None, says("Rows kept at most; left out, all.", "rows")] = None
+    copies: Annotated[PositiveInt, says("How often each row is taken, one after the other.")] = 1
+    resample: Annotated[
+        bool, says("Draw rows by the seed, with replacement: seeds then differ as samples would.")
+    ] = False
+    start_s: Annotated[
+        Annotated[float, Field(ge=0)] | None, says("Rows from this time of the file on.", "s")
+    ] = None
+    end_s: Annotated[PositiveFloat | None, says("Rows before this time of the file.", "s")] = None
+    max_prompt_tokens: Annotated[PositiveInt | None, says("Longer prompts are cut to this.", "tokens")] = None
+    max_output_tokens: Annotated[PositiveInt | None, says("Longer outputs are cut to this.", "tokens")] = None
 
 
 class WorkloadSpec(Section):
-    arrivals: Arrivals
-    requests: PositiveInt | None = None  # required without a source; with one, a cap (text sources repeat)
-    prompt_tokens: Distribution | None = None  # with a source: replaces its prompt lengths
-    output_tokens: Distribution | None = None
-    source: Source | None = None
-    patience_s: Distribution | None = None  # clients give up after this long; None: never
+    """The requests. Without a source, ``requests`` and both lengths are needed."""
+
+    arrivals: Annotated[Arrivals, says("When requests come.")]
+    requests: Annotated[
+        PositiveInt | None,
+        says("How many; a source with fewer is repeated, but a replay takes it as a cap.", "requests"),
+    ] = None
+    prompt_tokens: Annotated[
+        Distribution | None, says("Prompt lengths; with a source, in place of its own.", "tokens")
+    ] = None
+    output_tokens: Annotated[
+        Distribution | None, says("Output lengths; with a source, in place of its own.", "tokens")
+    ] = None
+    source: Annotated[Source | None, says("A file of requests.")] = None
+    patience_s: Annotated[
+        Distribution | None, says("Clients give up after this long; left out, never.", "s")
+    ] = None
+    mid_flight: Annotated[
+        Distribution | None,
+        says(
+            "Tokens still to come of requests met in the middle of their outputs; left out, all begin.",
+            "tokens",
+        ),
+    ] = None

@@ -34,26 +34,32 @@ class LoadedScenario:
 
 
 def load(
-    path: Path | str | Mapping[str, Any], overrides: Sequence[str] = (), device: str | None = None
+    path: Path | str | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    device: str | None = None,
+    *,
+    folder: Path | None = None,
 ) -> LoadedScenario:
     """Read, override and validate a scenario: a file, its text, or its contents.
 
     ``path``: a Path, or a text that names a file; a text with a line break is the YAML itself, and a
-    mapping what the YAML would hold. Relative paths in the latter two start at the working directory.
+    mapping what the YAML would hold. Relative paths start at the scenario's folder; those in a text or a
+    mapping at ``folder``, which is the working directory unless it is given.
     ``overrides`` are ``key.path=value`` with values in YAML, later ones winning; naming another
     policy drops the parameters that the file gave to the old one. ``device``
     ``cpu`` places every model on one CPU; ``cuda`` asks that no model is on a CPU.
     Raises InputError, with a line per problem found.
     """
     file, given = _parsed(path)
+    base = file.parent if folder is None else folder
     document = apply_overrides(given, overrides)
     places = Places(document.places)
-    scenario = with_hardware_files(_validated(document, places), file.parent, places)
-    if found := list(problems(scenario, file.parent)):
+    scenario = with_hardware_files(_validated(document, places), base, places)
+    if found := list(problems(scenario, base)):
         raise together(places, found)
     if device is not None:
         scenario = on_device(scenario, device)
-    return LoadedScenario(scenario, file, file.parent, places)
+    return LoadedScenario(scenario, file, base, places)
 
 
 def _parsed(path: Path | str | Mapping[str, Any]) -> tuple[Path, Document]:

@@ -16,10 +16,14 @@ World = Literal["simulated", "live"]
 
 
 class OneWorld(NamedTuple):
-    """The ``world`` that a key has an effect in, and ``why`` it has none in the other."""
+    """The ``world`` that a key has an effect in, and ``why`` it has none in the other.
+
+    ``but_for_field``: where ``live.acceptance`` is ``field`` it has one in both.
+    """
 
     world: World
     why: str
+    but_for_field: bool = False
 
 
 # But for the weights of domains, which draw a request's in both. A live run reads the rest for its regret.
@@ -29,7 +33,7 @@ _NO_MODELS = "a simulation loads no models"
 
 ONE_WORLD: Mapping[str, OneWorld] = MappingProxyType(
     {
-        "acceptance": OneWorld("simulated", _MODELS_DECIDE),
+        "acceptance": OneWorld("simulated", _MODELS_DECIDE, but_for_field=True),
         "noise.per_run_sd": OneWorld("simulated", _REAL_TIME),
         "noise.per_call_sd": OneWorld("simulated", _REAL_TIME),
         "noise.other_text": OneWorld("simulated", _MODELS_DECIDE),
@@ -55,7 +59,7 @@ def not_read(scenario: Scenario, world: World) -> dict[str, str]:
     found = {}
     for key, said in ONE_WORLD.items():
         section, _, name = key.partition(".")
-        if said.world == world or not name:
+        if said.world == world or not name or (said.but_for_field and scenario.live.acceptance == "field"):
             continue
         values = getattr(scenario, section)
         if getattr(values, name) != type(values).model_fields[name].default:

@@ -76,7 +76,8 @@ def _constrain(definitions: dict[str, Schema]) -> None:
     """What :mod:`spinsim.scenario_file.checks` asks of single sections."""
     from spinsim.costs.sheets.hardware import hardware_names
     from spinsim.costs.sheets.own_hardware import NEEDED
-    from spinsim.scenario_file.checks import OWN_FORMATS, RESERVED, TIMED_FORMATS
+    from spinsim.scenario_file.checks import RESERVED
+    from spinsim.scenario_file.workload_checks import OWN_FORMATS, TIMED_FORMATS
 
     definitions["Fixed"]["required"] = ["distribution", "value"]
     workload = definitions["WorkloadSpec"]

@@ -10,12 +10,11 @@ from spinsim.costs.base import LABELS, Predictor
 from spinsim.drafters.acceptance import build_field, offers_of
 from spinsim.drafters.costs import build_predictor
 from spinsim.drafters.memory import kv_capacity
-from spinsim.engine.engine import Engine
-from spinsim.engine.processes import start
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
+from spinsim.progress import Progress
 from spinsim.scenario import Scenario
-from spinsim.serving import Progress, engine_settings, lay_out, policies_for
+from spinsim.serving import assemble
 from spinsim.simulated.noise import noise_of
 from spinsim.simulated.world import SimulatedWorld
 from spinsim.workload.for_scenario import build_workload
@@ -59,28 +58,24 @@ def simulate_scenario(
     predictor = predictor or build_predictor(scenario, base_dir)
     noise_seed = scenario.seed if noise_seed is None else noise_seed
     field = build_field(scenario, workload, base_dir, noise_seed=noise_seed)
-    layout = lay_out(scenario)
-    policies = policies_for(scenario, layout, predictor, base_dir, future=field, workload=workload)
+    capacity = kv_capacity(scenario, base_dir)
+    serving = assemble(scenario, base_dir, predictor, capacity, future=field, workload=workload)
     world = SimulatedWorld(
-        layout.lanes,
+        serving.layout.lanes,
         predictor,
         field,
-        remote=layout.remote,
+        remote=serving.layout.remote,
         noise=noise_of(scenario.noise, noise_seed),
-        score_catch_ups=policies.selector.full_information,
+        score_catch_ups=serving.policies.selector.full_information,
         offers=offers_of(scenario, workload, field),
     )
-    capacity = kv_capacity(scenario, base_dir)
-    settings = engine_settings(scenario, layout, capacity)
     total = len(workload.requests)
 
     def report(ended: int) -> None:
         if progress is not None and (ended % REPORT_EVERY == 0 or ended == total):
             progress("simulate", ended, total)
 
-    drafts = tuple(scenario.models.drafts)
-    engine = Engine(world, workload, policies, settings, drafts, ended=report, lookups=field.lookups)
-    start(engine)
+    engine = serving.start(world, workload, ended=report, lookups=field.lookups)
     try:
         world.env.run(until=engine.done)
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import simpy
 
+from spinsim.acceptance import verdicts
 from spinsim.acceptance.field import AcceptanceField, Offer
 from spinsim.costs.base import LABELS, Predictor
 from spinsim.costs.contention import Demand, Law
@@ -119,17 +120,13 @@ class SimulatedWorld:
         """Predicted seconds and their label; what comes of the operation, its kind and its rows."""
         predictor = self._predictor
         if type(operation) is Verify:
-            requests, _, _, positions, drafts, lengths, packing, chunk = operation
-            runs = self._field.runs
-            accepted = []
-            for request, draft, position, length in zip(requests, drafts, positions, lengths, strict=True):
-                run = runs(request, draft)[position] if draft >= 0 else 0
-                accepted.append(run if run < length else length)
+            accepted = verdicts.accepted(self._field, operation)
             rows = len(accepted)
-            seconds, label = predictor.verify(packing)
+            seconds, label = predictor.verify(operation.packing)
             remote = self._remote
-            if True in [remote[draft] for draft in drafts]:
-                seconds += predictor.transfer(rows, sum(lengths)).seconds
+            if True in [remote[draft] for draft in operation.drafts]:
+                seconds += predictor.transfer(rows, sum(operation.lengths)).seconds
+            chunk = operation.chunk
             if chunk is None:
                 return seconds, label, VerifyOutcome(accepted, [0] * rows), 3, rows
             # One pass for both: what a pass of one token takes (weights, launches) is paid once.
@@ -137,8 +134,8 @@ class SimulatedWorld:
                 predictor.prefill(chunk.tokens, chunk.starts).seconds - predictor.prefill([1], [0]).seconds
             )
             prompts = PrefillOutcome([False] * len(chunk.requests))
-            both = VerifyOutcome(accepted, [0] * rows, prompts)
-            return seconds + max(0.0, alone), label, both, 3, rows
+            merged = VerifyOutcome(accepted, [0] * rows, prompts)
+            return seconds + max(0.0, alone), label, merged, 3, rows
         if type(operation) is Propose:
             seconds, label = predictor.propose(operation.draft, operation.lengths, operation.contexts)
             outcome = self._offered(operation) if operation.draft in self._offers else None
@@ -171,16 +168,7 @@ class SimulatedWorld:
         return ProposeOutcome([min(length, offer(request, context)) for request, context, length in rows])
 
     def _hits(self, operation: CatchUp) -> list[bytes]:
-        if not self._score:
-            return [b""] * len(operation.requests)
-        hits = []
-        for request, prompt, start, tokens in zip(
-            operation.requests, operation.prompts, operation.starts, operation.tokens, strict=True
-        ):
-            runs = self._field.runs(request, operation.draft)
-            first = max(start - prompt, 0)
-            hits.append(bytes(run > 0 for run in runs[first : max(start - prompt + tokens, 0)]))
-        return hits
+        return verdicts.hits(self._field, operation) if self._score else [b""] * len(operation.requests)
 
 
 def _build_lanes(env: simpy.Environment, lanes: Sequence[Lane], law: Law) -> list[ExclusiveLane | SharedLane]:

@@ -18,7 +18,7 @@ from spinsim.lab.statistics import Interval, mean_interval
 from spinsim.results.few import FEW
 from spinsim.results.metrics import metric, value
 from spinsim.scenario import MOST_REQUESTS, AllAtOnce, ClosedLoop, Gamma, Poisson, Replay, Scenario
-from spinsim.scenario_file import LoadedScenario, load
+from spinsim.scenario_file import LoadedScenario, load, resolved_yaml
 from spinsim.scenario_file.variants import override, seeds_from
 from spinsim.workload.for_scenario import build_workload
 
@@ -77,6 +77,7 @@ class Capacity:
     curve: tuple[RatePoint, ...]
     notes: tuple[str, ...]
     rows: tuple[Row, ...] = field(repr=False)
+    scenarios: Mapping[str, str] = field(default_factory=dict, repr=False)  # resolved YAML by name
 
 
 def parse_slo(text: str) -> list[str]:
@@ -143,6 +144,7 @@ def capacity(wanted: CapacityPlan, lab: Lab) -> Capacity:
         tuple(points),
         (*notes, *few, *_behind(search.rows, found.estimate if found else None)),
         tuple(search.rows),
+        {scenario.name: resolved_yaml(loaded)},
     )
 
 

@@ -22,7 +22,7 @@ from spinsim.lab.statistics import (
 )
 from spinsim.results.expected_metrics import check_metrics, optional_sections
 from spinsim.results.metrics import Metric, usual_metrics, value
-from spinsim.scenario_file import LoadedScenario, load
+from spinsim.scenario_file import LoadedScenario, load, resolved_yaml
 from spinsim.scenario_file.variants import policy_overrides, said_by, seeds_from
 
 CONFIDENCE = 0.95
@@ -64,6 +64,7 @@ class Comparison:
     effects: dict[str, tuple[Effect, ...]]
     notes: tuple[str, ...]
     rows: tuple[Row, ...] = field(repr=False)
+    scenarios: Mapping[str, str] = field(default_factory=dict, repr=False)  # resolved YAML by name
 
 
 def alternatives(
@@ -161,6 +162,7 @@ def compare(
         found,
         tuple(_notes(given, loaded, rows, len(numbers), still)),
         tuple(rows),
+        {a.name: resolved_yaml(one) for a, one in zip(given, loaded, strict=True)},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ from spinsim.costs.base import Predictor
 from spinsim.costs.profiled.profile import read_profile
 from spinsim.drafters.costs import build_predictor
 from spinsim.lab.uncertainty import Uncertainty, profiled, stated
+from spinsim.progress import Progress
 from spinsim.results.metrics import metric, shown_in, value
 from spinsim.results.summary import summarise
 from spinsim.scenario import ProfileCosts, Scenario
 from spinsim.simulated.simulation import simulate_scenario
 from spinsim.workload.source import resolve
 
-Progress = Callable[[str, float, float], None]
 Interval = dict[str, float]
 
 LEVEL = 0.9
@@ -30,14 +30,20 @@ COSTS_LEFT_OUT = (
 
 
 def intervals_of(
-    scenario: Scenario, base_dir: Path, runs: int, progress: Progress | None = None
+    scenario: Scenario,
+    base_dir: Path,
+    runs: int,
+    progress: Progress | None = None,
+    *,
+    predictor: Predictor | None = None,
 ) -> dict[str, Any]:
     """``runs`` simulations of a scenario, with seeds that follow its own and noise of their own.
 
     The noise is the scenario's, or where it states none what is not known about its profile and its text
-    (:mod:`~spinsim.lab.uncertainty`). Raises InputError as a simulation does.
+    (:mod:`~spinsim.lab.uncertainty`). ``predictor`` is the scenario's, where it is known.
+    Raises InputError as a simulation does.
     """
-    predictor = build_predictor(scenario, base_dir)
+    predictor = predictor or build_predictor(scenario, base_dir)
     unknown = uncertainty_of(scenario, base_dir, predictor)
     drawn = nothing_drawn()
     for run in range(1, runs + 1):

@@ -13,6 +13,7 @@ from spinsim.lab.statistics import Interval
 from spinsim.lab.store import Store
 from spinsim.studies.capacity import Capacity
 from spinsim.studies.compare import Comparison
+from spinsim.studies.kept import Study, write_result
 from spinsim.studies.sweep import Sweep
 from spinsim.studies.tuning.tune import Tuning
 
@@ -130,17 +131,17 @@ def _cells(rows: Sequence[Row]) -> Summary:
 def finish_comparison(store: Store, c: Comparison, report: Callable[[Comparison], str]) -> Summary:
     """Write a comparison's files, ``report`` its page; returns its summary."""
     summary = comparison_summary(c)
-    return write_files(store, "comparison", c.rows, summary, lambda: report(c))
+    return _finish(store, "comparison", c, summary, lambda: report(c))
 
 
 def finish_sweep(store: Store, s: Sweep, report: Callable[[Sweep], str]) -> Summary:
     """Write a sweep's files, ``report`` its page; returns its summary."""
-    return write_files(store, "sweep", s.rows, sweep_summary(s), lambda: report(s))
+    return _finish(store, "sweep", s, sweep_summary(s), lambda: report(s))
 
 
 def finish_capacity(store: Store, c: Capacity, report: Callable[[Capacity], str]) -> Summary:
     """Write a capacity search's files, ``report`` its page; returns its summary."""
-    return write_files(store, "capacity", c.rows, capacity_summary(c), lambda: report(c))
+    return _finish(store, "capacity", c, capacity_summary(c), lambda: report(c))
 
 
 def finish_tuning(store: Store, t: Tuning, report: Callable[[Tuning], str]) -> Summary:
@@ -148,11 +149,17 @@ def finish_tuning(store: Store, t: Tuning, report: Callable[[Tuning], str]) -> S
     if store.folder is not None:
         for winner in t.winners:
             write_atomically(store.folder / f"{winner.name}.yaml", winner.yaml)
-    return write_files(store, "trials", t.rows, tuning_summary(t), lambda: report(t))
+    return _finish(store, "trials", t, tuning_summary(t), lambda: report(t))
+
+
+def _finish(store: Store, name: str, result: Study, summary: Summary, report: Callable[[], str]) -> Summary:
+    if store.folder is not None:
+        write_result(store.folder, result)
+    return write_files(store, name, result.rows, summary, report)
 
 
 def write_files(
-    store: Store, name: str, rows: Sequence[Row], summary: Summary, report: Callable[[], str] | None
+    store: Store, name: str, rows: Sequence[Row], summary: Summary, report: Callable[[], str]
 ) -> Summary:
     """NAME.parquet, environment.json, report.html and, last, summary.json, where there is a folder."""
     if store.folder is not None:
@@ -160,8 +167,7 @@ def write_files(
 
         write_table(store.folder / f"{name}.parquet", rows)
         write_atomically(store.folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
-        if report is not None:
-            write_atomically(store.folder / "report.html", report())
+        write_atomically(store.folder / "report.html", report())
         text = json.dumps(summary, indent=2, allow_nan=False)
         write_atomically(store.folder / "summary.json", text + "\n")
     return summary

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spinsim.costs.profiled.profile import PACKINGS, Profile, Repeat, read_profile, write_profile
+from spinsim.costs.profiled.profile import Profile, Repeat, read_profile, write_profile
 from spinsim.errors import InputError
 from spinsim.live.deployment import deploy
 from spinsim.live.load import other_hardware
+from spinsim.packings import kinds
 from spinsim.profiling.adaptive import fits_of, report, report_of_lanes
 from spinsim.profiling.bench import USUAL_LENGTH
 from spinsim.profiling.drift import Drift, drifted
@@ -25,10 +26,9 @@ from spinsim.profiling.session import Session
 from spinsim.profiling.sharing import beside_points, probes_of, shared_subsets, usual_rows
 from spinsim.profiling.timing import QUICK, Effort
 from spinsim.profiling.workplace import Workplace
+from spinsim.progress import Progress
 from spinsim.scenario import PolicyChoice, Scenario
 from spinsim.scenario_file import LoadedScenario
-
-Progress = Callable[[str, float, float], None]
 
 QUICK_S, FULL_S = 45.0, 300.0
 REHEARSING = 0.2  # of the time: for short runs with each selector, once the rest is known
@@ -53,7 +53,7 @@ def profile(
     resume: bool = False,
     force: bool = False,
     budget_s: float | None = None,
-    packings: tuple[str, ...] = PACKINGS,
+    packings: tuple[str, ...] | None = None,
     progress: Progress | None = None,
 ) -> Profiled:
     """Deploy the scenario's models, measure, and write the profile as it grows.
@@ -71,6 +71,7 @@ def profile(
             "exists already; --resume goes on with it, --force begins anew, --out names another file",
             file=str(path),
         )
+    packings = packings or kinds()
     deployment = deploy(scenario, loaded.base_dir, progress, packings=packings)
     path.parent.mkdir(parents=True, exist_ok=True)
     with Workplace(scenario, loaded.base_dir, deployment) as place:

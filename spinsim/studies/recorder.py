@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,12 @@ import torch
 
 from spinsim.family.record import Recorded
 from spinsim.live.deployment import Deployment
+from spinsim.progress import Progress
 from spinsim.runner.acceptance_rule import distribution
 from spinsim.runner.batch import Rows
 from spinsim.runner.eager import ModelRunner
 from spinsim.runner.sampling import Sampling
 
-Progress = Callable[[str, float, float], None]
 Scores = np.ndarray[Any, Any]  # float64 [output tokens]
 
 TAIL = 16  # tokens generated beyond an output, so that runs near its end are not cut short

@@ -14,16 +14,15 @@ import pyarrow.parquet as pq
 
 from spinsim.drafters.costs import build_predictor
 from spinsim.drafters.for_scenario import drafters_of
-from spinsim.engine.engine import Engine
 from spinsim.engine.inputs import EmptySchedule
-from spinsim.engine.processes import start
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
+from spinsim.live.field import replayed_future
 from spinsim.live.replayed_inputs import ReplayWorld
 from spinsim.results.inputs import read_inputs
 from spinsim.results.tables import write_decisions, write_rounds
 from spinsim.scenario_file import load
-from spinsim.serving import engine_settings, lay_out, policies_for, trusting
+from spinsim.serving import assemble, trusting
 from spinsim.studies.divergence import in_flight, in_prefill, in_rounds, left_out
 from spinsim.workload.for_scenario import build_workload
 from spinsim.workload.request import Request
@@ -57,27 +56,25 @@ def replay(folder: Path) -> Replayed:
     capacity = {str(model): int(tokens) for model, tokens in summary["run"]["kv_capacity_tokens"].items()}
     loaded = load(folder / "scenario.yaml", _as_laid_out(summary))
     scenario = loaded.scenario
-    drafts = tuple(scenario.models.drafts)
     log = _whole(read_inputs, folder / "inputs.parquet")
     recorded = {name: _whole(_read, folder / name) for name in COLUMNS}
     workload = build_workload(scenario, loaded.base_dir)
     workload = replace(workload, requests=_as_run(workload.requests, folder))
-    layout = lay_out(scenario)
     predictor = build_predictor(trusting(scenario), loaded.base_dir)
-    policies = policies_for(scenario, layout, predictor, loaded.base_dir)
     keeping = [name for name, drafter in drafters_of(scenario).items() if drafter.keeps_kv]
     if missing := [name for name in ("target", *keeping) if name not in capacity]:
         raise InputError(
             f"has no K/V capacity of {missing[0]}, which scenario.yaml has; both as `run` wrote them",
             file=str(folder / "summary.json"),
         )
-    world = ReplayWorld(layout.lanes, log)
-    stopped = ""
     try:
-        engine = Engine(world, workload, policies, engine_settings(scenario, layout, capacity), drafts)
+        future = replayed_future(scenario, loaded.base_dir, workload)
+        serving = assemble(scenario, loaded.base_dir, predictor, capacity, **future)
     except ValueError as error:  # K/V memory that holds no request of the scenario
         return Replayed(len(log.kind), 0, 0, f"the run cannot begin: {error}")
-    start(engine)
+    world = ReplayWorld(serving.layout.lanes, log)
+    engine = serving.start(world, workload)
+    stopped = ""
     try:
         world.env.run(until=engine.done)
     except EmptySchedule:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,13 @@ from typing import Any
 from spinsim.costs.base import Predictor
 from spinsim.drafters.costs import build_predictor
 from spinsim.drafters.for_scenario import lookups_of
-from spinsim.engine.engine import Engine
 from spinsim.engine.inputs import InputLog
-from spinsim.engine.kv import kv_pools
-from spinsim.engine.processes import start
 from spinsim.engine.records import Records
 from spinsim.live.deployment import Deployment, deploy
+from spinsim.live.field import GivenAcceptance, given_acceptance, known_future
 from spinsim.live.load import found_devices, other_hardware
 from spinsim.live.lookups import Lookups
+from spinsim.live.outputs import decoder, outputs_table
 from spinsim.live.prompts import Prompted, materialise
 from spinsim.live.quiet_interpreter import quiet
 from spinsim.live.world import LiveWorld
@@ -26,7 +25,7 @@ from spinsim.results.publish import Progress, Summary, publish
 from spinsim.scenario import Scenario
 from spinsim.scenario_file import LoadedScenario
 from spinsim.scenario_file.one_world import not_read
-from spinsim.serving import engine_settings, lay_out, policies_for, trusting
+from spinsim.serving import assemble, trusting
 from spinsim.workload.for_scenario import build_workload
 from spinsim.workload.request import Workload
 
@@ -35,16 +34,26 @@ from spinsim.workload.request import Workload
 class Ran:
     """A finished live run.
 
-    ``outputs``: each request's tokens, cut at its end. ``slots_held``: KV slots of target and
-    drafts that somebody still holds; 0 after a run that was not cut short.
+    ``prompts``: the token ids that each request was asked. ``outputs``: its answer's, cut at its end; none
+    where acceptance was ``given``, for they are no text of the models. ``slots_held``: KV slots of target and
+    drafts that somebody still holds; 0 after a run that was not cut short, as are ``blocks_held``, the blocks
+    behind them.
     """
 
     records: Records
     workload: Workload
     log: InputLog
+    prompts: Mapping[int, Sequence[int]]
     outputs: dict[int, list[int]]
     slots_held: int
     error: BaseException | None
+    given: GivenAcceptance | None = None
+    blocks_held: int = 0
+
+    @property
+    def acceptance_source(self) -> str:
+        """Where acceptances came from: the models, or a field's own source."""
+        return "models" if self.given is None else self.given.field.source
 
 
 def run_scenario(
@@ -61,21 +70,23 @@ def run_scenario(
     ``prompted`` and ``predictor`` replace what the scenario says, for repeated runs. A worker's
     failure or Ctrl-C ends the run: the records keep what there is and say why.
     """
+    target = deployment.models.target
     if prompted is None:
-        prompted = materialise(scenario, build_workload(scenario, base_dir), deployment.models.target)
-    layout = lay_out(scenario)
+        prompted = materialise(scenario, build_workload(scenario, base_dir), target)
+    given = given_acceptance(scenario, base_dir, prompted.workload, target.used_vocabulary)
     predictor = predictor or build_predictor(trusting(scenario), base_dir)
-    policies = policies_for(scenario, layout, predictor, base_dir)
-    settings = engine_settings(scenario, layout, deployment.kv_tokens)
-    pools = kv_pools(settings)
+    future = known_future(given, prompted.workload)
+    serving = assemble(scenario, base_dir, predictor, deployment.kv_tokens, **future)
+    lanes = serving.layout.lanes
     world = LiveWorld(
-        layout.lanes,
-        deployment.executor(scenario, layout.lanes),
+        lanes,
+        deployment.executor(scenario, lanes),
         prompted.prompts,
         end_of_text=prompted.end_of_text,
         stops=prompted.stops,
-        score_catch_ups=policies.selector.full_information,
-        paging=deployment.paging(pools),
+        score_catch_ups=serving.policies.selector.full_information,
+        paging=deployment.paging(serving.pools),
+        given=given,
         lookups=Lookups(lookups_of(scenario)),
     )
     total = len(prompted.workload.requests)
@@ -84,9 +95,7 @@ def run_scenario(
         if progress is not None:
             progress("run", ended, total)
 
-    drafts = tuple(scenario.models.drafts)
-    engine = Engine(world, prompted.workload, policies, settings, drafts, ended=report, pools=pools)
-    start(engine)
+    engine = serving.start(world, prompted.workload, ended=report)
     error: BaseException | None = None
     records = engine.records
     with quiet():
@@ -105,9 +114,13 @@ def run_scenario(
     outputs = {
         request: tokens[: records.requests[request].output_tokens]
         for request, tokens in world.outputs.items()
+        if given is None
     }
-    held = sum(pool.used_slots for pool in pools.every)
-    return Ran(records, prompted.workload, world.env.log, outputs, held, error)
+    held = sum(pool.used_slots for pool in serving.pools.every)
+    blocks = sum(pool.blocks - pool.free_blocks for pool in serving.pools.every)
+    return Ran(
+        records, prompted.workload, world.env.log, prompted.prompts, outputs, held, error, given, blocks
+    )
 
 
 def run(
@@ -134,18 +147,26 @@ def run(
         "kv_slots": deployment.kv_slots,
         "kv_slots_held": ran.slots_held,
     }
-    notes["regret"], curves = of_recording(scenario, loaded.base_dir, ran.records, ran.workload, predictor)
+    field = None if ran.given is None else ran.given.field
+    notes["regret"], curves = of_recording(
+        scenario, loaded.base_dir, ran.records, ran.workload, predictor, field
+    )
+    tables = {}
+    if ran.given is None:
+        decode = decoder(scenario.models.target.weights, deployment.models.target.name)
+        tables["outputs.parquet"] = outputs_table(ran.workload, ran.prompts, ran.outputs, decode)
     summary = publish(
         loaded,
         out,
         ran.records,
         ran.workload,
         mode="live",
-        acceptance_source="models",
+        acceptance_source=ran.acceptance_source,
         progress=progress,
         log=ran.log,
         notes=notes,
         extras={"regret.json": curves} if curves else None,
+        tables=tables,
         report=report,
     )
     if ran.error is not None and not isinstance(ran.error, KeyboardInterrupt):

@@ -38,7 +38,7 @@ from spinsim.studies.selector_training import train
 from spinsim.studies.simulate import simulate
 
 BATCHES = (1, 8, 32)
-SHUFFLES = 3  # orders of the requests; a figure is the mean, and its range the noise
+ORDERS = 3  # of the requests; a figure is the mean, and its range the noise
 LONGEST_OUTPUT = 2000
 LONGEST = 20  # tokens of a lookup's proposal
 MODELS_LONGEST = 3  # of a model's: a published cost holds for the proposal that it was measured at
@@ -110,9 +110,14 @@ def prepared(
 
 
 def study(
-    scenario: Path, training: Sequence[Path], judging: Sequence[Path], *, whole: bool = False
+    scenario: Path,
+    training: Sequence[Path],
+    judging: Sequence[Path],
+    *,
+    whole: bool = False,
+    orders: int = ORDERS,
 ) -> Iterator[Judged]:
-    """Every judged set, batch by batch; arguments as of :func:`prepared`.
+    """Every judged set, batch by batch; ``orders`` of its requests, and the rest as of :func:`prepared`.
 
     Raises:
         InputError: a file that is no recording, or of drafts that the scenario does not have.
@@ -121,7 +126,7 @@ def study(
         folder = Path(name)
         trained, sets = prepared(training, judging, folder, whole=whole)
         for title, trace in sets.items():
-            yield from _judged(scenario, title, trace, trained, folder)
+            yield from _judged(scenario, title, trace, trained, folder, orders)
 
 
 def our_selector(trace: Trace, trained: Path) -> dict[str, Any]:
@@ -133,9 +138,11 @@ def _longest_of_models(trace: Trace) -> dict[str, int]:
     return {draft: MODELS_LONGEST for draft, recorded in trace.drafts.items() if recorded.lookup is None}
 
 
-def _judged(scenario: Path, name: str, trace: Trace, trained: Path, folder: Path) -> Iterator[Judged]:
+def _judged(
+    scenario: Path, name: str, trace: Trace, trained: Path, folder: Path, orders: int
+) -> Iterator[Judged]:
     files = []
-    for seed in range(SHUFFLES):
+    for seed in range(orders):
         order = np.random.default_rng(seed).permutation(len(trace.keys)).tolist()
         files.append(folder / f"{name}-{seed}.npz")
         save_trace(trace.select(order), files[-1])
@@ -143,8 +150,9 @@ def _judged(scenario: Path, name: str, trace: Trace, trained: Path, folder: Path
     oracle = {**contextual, "name": "contextual_oracle"}
     for batch in BATCHES:
 
-        def rates(selector: dict[str, Any], length: dict[str, Any], *, orders: int = SHUFFLES) -> list[float]:
-            return [_rate(scenario, file, batch, selector, length) for file in files[:orders]]  # noqa: B023
+        def rates(selector: dict[str, Any], length: dict[str, Any], *, first: bool = False) -> list[float]:
+            chosen = files[:1] if first else files
+            return [_rate(scenario, file, batch, selector, length) for file in chosen]  # noqa: B023
 
         fixed = {
             f"{draft} {tokens}": ({"name": "fixed", "draft": draft}, {"name": "fixed", "tokens": tokens})
@@ -161,8 +169,8 @@ def _judged(scenario: Path, name: str, trace: Trace, trained: Path, folder: Path
             for draft in trace.drafts
             for tokens in ([models[draft]] if draft in models else [8, LONGEST])
         }
-        best = max(fixed, key=lambda each: rates(*fixed[each], orders=1)[0])
-        anchor = max(vllm, key=lambda each: rates(*vllm[each], orders=1)[0])
+        best = max(fixed, key=lambda each: rates(*fixed[each], first=True)[0])
+        anchor = max(vllm, key=lambda each: rates(*vllm[each], first=True)[0])
         yield Judged(
             name,
             batch,
@@ -227,11 +235,13 @@ def main() -> None:
     parser.add_argument("--train", type=Path, nargs="+", required=True, metavar="FILE")
     parser.add_argument("--judge", type=Path, nargs="+", required=True, metavar="FILE")
     parser.add_argument("--whole", action="store_true", help="keep the requests that are else left out")
+    parser.add_argument("--orders", type=int, default=ORDERS, help="of the requests; figures are means [3]")
     parser.add_argument("--out", type=Path, help="the figures as JSON")
     given = parser.parse_args()
     found = []
+    arguments = given.scenario, given.train, given.judge
     try:
-        for one in study(given.scenario, given.train, given.judge, whole=given.whole):
+        for one in study(*arguments, whole=given.whole, orders=given.orders):
             found.append(one)
             print(table([one]).splitlines()[-1], flush=True)
     except InputError as error:

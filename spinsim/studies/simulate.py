@@ -51,7 +51,9 @@ def simulate_and_publish(
         notes["regret"], curves = _in_hindsight(scenario, simulated)
         extras = {"regret.json": curves} if curves else {}
     if intervals and not simulated.records.interrupted:
-        notes["intervals"] = intervals_of(scenario, loaded.base_dir, intervals, progress)
+        notes["intervals"] = intervals_of(
+            scenario, loaded.base_dir, intervals, progress, predictor=simulated.predictor
+        )
     summary = publish(
         loaded,
         out,

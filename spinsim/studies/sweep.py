@@ -18,7 +18,7 @@ from spinsim.results.metrics import Metric, usual_metrics
 from spinsim.scenario import Scenario, Section
 from spinsim.scenario.messages import explain
 from spinsim.scenario.yaml_places import KeyPath, Place, parse
-from spinsim.scenario_file import load, read_text
+from spinsim.scenario_file import load, read_text, resolved_yaml
 from spinsim.scenario_file.variants import Axis, axis_of, grid, override, said_by, seeds_from
 
 
@@ -47,6 +47,7 @@ class Sweep:
     axes: tuple[str, ...]
     metrics: tuple[Metric, ...]
     rows: tuple[Row, ...] = field(repr=False)
+    scenarios: Mapping[str, str] = field(default_factory=dict, repr=False)  # resolved YAML by name
 
 
 class _File(Section):
@@ -140,4 +141,11 @@ def sweep(wanted: SweepPlan, lab: Lab) -> Sweep:
         },
     )
     rows = rows_of(cells, lab.evaluate(p.cell for p in cells))
-    return Sweep(wanted.name, tuple(axis.name for axis in wanted.axes), tuple(metrics), tuple(rows))
+    base = load(wanted.scenario, wanted.overrides)
+    return Sweep(
+        wanted.name,
+        tuple(axis.name for axis in wanted.axes),
+        tuple(metrics),
+        tuple(rows),
+        {base.scenario.name: resolved_yaml(base)},
+    )

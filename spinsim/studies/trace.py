@@ -11,7 +11,7 @@ keep its workload: its requests are then joined by their number.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from spinsim.errors import InputError
 from spinsim.family.record import to_trace
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.prompts import Prompted, materialise
+from spinsim.progress import Progress
 from spinsim.recording import Recording, Trace, save_trace
 from spinsim.results.environment import command_line, environment
 from spinsim.scenario import Scenario
@@ -31,8 +32,6 @@ from spinsim.scenario_file import LoadedScenario
 from spinsim.studies.recorder import Recorder
 from spinsim.workload.for_scenario import build_workload
 from spinsim.workload.request import Request
-
-Progress = Callable[[str, float, float], None]
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ def record_requests(
         top_p=sampling.top_p,
         command=" ".join(command_line(sys.argv)),
         notes=_notes(scenario, deployment),
-        keep_outputs=True,
+        keep_outputs=True,  # a live run that is given this acceptance feeds them
     )
     return _with_lookups(scenario, made, picked, outputs)
 

@@ -14,6 +14,7 @@ from spinsim.scenario import ClosedLoop, LogisticAcceptance, Replay, Scenario, W
 from spinsim.workload.arrivals import arrival_times
 from spinsim.workload.formats.row import Row
 from spinsim.workload.lengths import draw_labels, draw_tokens, draw_values
+from spinsim.workload.mid_flight import meet
 from spinsim.workload.request import PREFIX_BLOCK, MalformedRow, Request, Workload
 from spinsim.workload.source import load_rows, repeated
 from spinsim.workload.streams import stream
@@ -29,6 +30,10 @@ def build_workload(scenario: Scenario, base_dir: Path) -> Workload:
     drawn with replacement, and arrive when the rows in their places would have: a bootstrap over requests
     (Efron 1979), so that runs with several seeds tell of other requests than the recorded ones. Requests that
     have no domain of their own draw one by the weights of ``acceptance.domains``.
+
+    With ``mid_flight`` requests are those that a steady state holds (:func:`meet`). What
+    they have said is part of their prompts, whose text and token ids are lost, and ``mid_flight`` is how much
+    is still to come. So a short live cell has the contexts of a long run.
 
     Each purpose (arrivals, prompt lengths, output lengths, patience, domains) has its own random
     stream, and a longer workload begins with the shorter one's requests.
@@ -73,6 +78,11 @@ def _requests(
     spec, seed = scenario.workload, scenario.seed
     prompts = _prompt_tokens(spec, rows, count, seed)
     outputs = _output_tokens(spec, rows, count, seed)
+    met = None if spec.mid_flight is None else meet(outputs, seed)
+    if met is not None:
+        prompts = [prompts[one.request] + one.said for one in met]
+        outputs = _still_to_come(spec, count, seed)
+        rows = None if rows is None else [rows[one.request] for one in met]
     patience: Iterable[float] = [math.inf] * count
     if spec.patience_s is not None:
         patience = draw_values(
@@ -82,7 +92,7 @@ def _requests(
     timing = zip(range(count), arrivals.tolist(), prompts, outputs, patience, domains, strict=True)
     if rows is None:
         return tuple(Request(*fields) for fields in timing)
-    keep = spec.prompt_tokens is None
+    keep = spec.prompt_tokens is None and met is None
     return tuple(
         Request(
             i,
@@ -121,6 +131,11 @@ def _output_tokens(spec: WorkloadSpec, rows: list[Row] | None, count: int, seed:
             key="workload.output_tokens",
         )
     return known
+
+
+def _still_to_come(spec: WorkloadSpec, count: int, seed: int) -> list[int]:
+    assert spec.mid_flight is not None
+    return draw_tokens(spec.mid_flight, count, stream(seed, "still to come"), "workload.mid_flight")
 
 
 def _domains(scenario: Scenario, count: int) -> list[str]:

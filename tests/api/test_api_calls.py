@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from spinsim import api
+from spinsim.api.notebook import MOST_ROWS
 from spinsim.errors import InputError
 from tests.validation.tiny_models import DRAFT as MODEL
 
@@ -188,6 +189,9 @@ def test_profile_and_again(tiny: Path, tmp_path: Path) -> None:
     assert (done.points["seconds"] > 0).all()
     again = api.profile_again(tiny, out=path)
     assert {*again.frame["operation"], "hop", "handling"} == set(again.result.factors)
+    assert done._repr_html_().count("<tr>") == 1 + len(done.fits)
+    assert again._repr_html_().count("<tr>") == 1 + min(len(again.frame), MOST_ROWS)
+    assert repr(done) == f"Profiling({path}: {len(done.points)} points)"
     predicted = api.simulate(tiny, set={"costs": {"model": "profile", "path": str(path)}})
     assert predicted.goodput > 0
     with pytest.raises(InputError, match="--resume goes on with it"):
@@ -202,6 +206,8 @@ def test_trace_is_what_a_simulation_replays(tiny: Path, tmp_path: Path) -> None:
     done = api.trace(tiny, out=tmp_path / "new" / "trace.npz")
     assert len(done.frame) == 2 * 6
     assert done.frame["accepted"].dropna().between(0, 1).all()
+    assert done._repr_html_().count("<tr>") == 1 + 2
+    assert "6 requests" in done._repr_html_()
     replayed = api.simulate(tiny, set={"acceptance": {"model": "trace", "path": str(done.result.path)}})
     assert replayed.summary["acceptance"]["source"] == "trace"
     with pytest.raises(InputError, match="is a folder; --out takes a file"):
@@ -224,6 +230,9 @@ def test_validate_and_its_simulated_half_again(tiny: Path, tmp_path: Path) -> No
     goodput = done.frame[done.frame["metric"] == "goodput_tokens_per_s"]
     assert list(goodput["policies.length.tokens"]) == [1, 2]
     assert (goodput["simulated"] / goodput["live"] - 1).to_list() == pytest.approx(goodput["error"].to_list())
+    html = done._repr_html_()
+    assert html.count("<tr>") == 1 + 2
+    assert "goodput" in html
     again = api.validate_again(out, intervals=0, workers=0)
     kept = ["cell", "metric", "live", "simulated"]
     assert again.frame[kept].equals(done.frame[kept])

@@ -25,7 +25,7 @@ QUICKSTART = str(Path(__file__).parents[2] / "scenarios" / "quickstart.yaml")
         (["simulate", QUICKSTART, "--seed", "one"], "spinsim simulate: --seed: "),
         (["simulate", QUICKSTART, "--seed", "-1"], "spinsim simulate: --seed: "),
         (["simulate", QUICKSTART, "--device", "tpu"], "--device: 'tpu' is not one of 'cpu', 'cuda'"),
-        (["simulat", QUICKSTART], "spinsim: no such command simulat; allowed: simulate, run, "),
+        (["simulat", QUICKSTART], "spinsim: no such command simulat; allowed: init, list, "),
         (["simulat", QUICKSTART], "(did you mean simulate?)"),
         (["--nothing"], "spinsim: no such option --nothing; allowed: --version"),
         (["models", "lst"], "spinsim models: no such command lst; allowed: list, train, "),

@@ -105,7 +105,8 @@ def _parameter(parameter: inspect.Parameter) -> str:
 def plugin_names() -> dict[str, list[str]]:
     """Classes and functions that each module of ``spinsim.policies`` defines, and the registries.
 
-    Plugins import them. What builds a scenario's policies out of the registries is no plugin's business.
+    What has moved to rooms below stays where plugins import it. What builds a scenario's policies out of the
+    registries is no plugin's business.
     """
     found = {}
     for module in pkgutil.walk_packages(spinsim.policies.__path__, "spinsim.policies."):
@@ -113,7 +114,10 @@ def plugin_names() -> dict[str, list[str]]:
             continue
         members = {n: m for n, m in vars(importlib.import_module(module.name)).items() if n[0] != "_"}
         ours = [n for n, m in members.items() if inspect.isroutine(m) or inspect.isclass(m)]
-        ours = [n for n in ours if members[n].__module__ == module.name]
+        homes: tuple[str, ...] = (f"{module.name}.",)
+        if module.name.endswith((".base", ".registry")) or ".packing." in module.name:
+            homes += ("spinsim.packings.", "spinsim.registry.")
+        ours = [n for n in ours if f"{members[n].__module__}.".startswith(homes)]
         if module.name.endswith((".base", ".registry")):
             ours += [n for n in members if n.isupper() and len(n) > 1]
         found[module.name] = sorted(ours)

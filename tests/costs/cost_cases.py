@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from spinsim.costs.buckets import kv_buckets, row_buckets
+from spinsim.buckets import kv_buckets, row_buckets
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.profiled.profile import SCHEMA, Point, Profile, ProfiledModel
 from spinsim.costs.sheets.hardware import hardware_of

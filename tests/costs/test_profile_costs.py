@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spinsim.buckets import PROMPT_TOKENS, bucket_rows
 from spinsim.costs.base import INTERPOLATED, MEASURED, ROOFLINE, Predictor
-from spinsim.costs.buckets import PROMPT_TOKENS, bucket_rows
 from spinsim.costs.for_scenario import build_predictor
 from spinsim.costs.profiled.executed import PassShape, pass_shape
 from spinsim.costs.profiled.fits import fit_pass, fit_table, held_out, law_fitter

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spinsim.buckets import PROMPT_TOKENS, active_rows, bucket_rows
 from spinsim.costs.base import ROOFLINE
-from spinsim.costs.buckets import PROMPT_TOKENS, active_rows, bucket_rows
 from spinsim.costs.links import Link, link_between
 from spinsim.costs.operators import PassCosts, all_reduce_s
 from spinsim.costs.roofline import RooflinePredictor

@@ -79,9 +79,9 @@ def check(deployment: Deployment, done: Finished) -> None:
             assert record.output_tokens == request.output_tokens
             assert record.first_token_ns >= 0
     # Nobody keeps memory, and the engine and the world have forgotten everybody.
-    pools = [done.engine.target_kv, *done.engine.caches.pools]
+    pools = [done.engine.state.target_kv, *done.engine.caches.pools]
     assert all(pool.free_blocks == pool.blocks and pool.used_slots == 0 for pool in pools)
-    assert not done.engine.sessions
+    assert not done.engine.state.sessions
     assert len(done.field.forgotten) == len(set(done.field.forgotten))
     # Operations: in order on each lane, never two at once, none lost.
     ops = records.operations

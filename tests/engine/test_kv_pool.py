@@ -115,7 +115,7 @@ def test_five_hundred_long_requests_with_little_memory_lose_nothing() -> None:
     assert Counter(record.status for record in found) == {COMPLETED: 500}
     assert sum(record.preemptions for record in found) > 100
     assert [record.output_tokens for record in done.records.by_arrival()] == [n for _, n in lengths]
-    for pool in done.engine.pools.every:
+    for pool in done.engine.state.pools.every:
         assert (pool.free_blocks, pool.used_slots) == (pool.blocks, 0)
 
 
@@ -136,6 +136,6 @@ def test_drafts_never_hold_more_slots_than_there_are(reserve: str) -> None:
     most = 0
     while not engine.done.triggered:
         done.world.env.step()
-        most = max(most, *(pool.used_slots for pool in engine.pools.drafts))
-    assert 0 < most <= engine.pools.drafts[0].slots
+        most = max(most, *(pool.used_slots for pool in engine.state.pools.drafts))
+    assert 0 < most <= engine.state.pools.drafts[0].slots
     assert all(record.status == COMPLETED for record in done.records.requests.values())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spinsim.costs.buckets import PROMPT_TOKENS
+from spinsim.buckets import PROMPT_TOKENS
 from spinsim.live.clock import LiveEnvironment
 from spinsim.live.deployment import Deployment
 from spinsim.live.lanes import Job, WorkerLane

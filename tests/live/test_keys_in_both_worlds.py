@@ -78,7 +78,8 @@ CASES: dict[str, dict[str, Any]] = {
             "target": {"shape": "llama-3-8b", "weights": "embedded:target", "dtype": "fp32"},
             "drafts": {"d": {"shape": "llama-68m", "weights": "embedded:tiny", "dtype": "fp32"}},
         },
-        "workload": LENGTHS | {"arrivals": {"process": "at_once"}},
+        "workload": LENGTHS
+        | {"arrivals": {"process": "at_once"}, "mid_flight": {"distribution": "fixed", "value": 3}},
         "costs": {
             "model": "profile",
             "path": str(ROOT / "profiles/family-cpu-cpu.json"),
@@ -100,6 +101,15 @@ CASES: dict[str, dict[str, Any]] = {
                 | {"text": "asked", "domain": "kind", "id": "name"},
             },
             "arrivals": {"process": "replay"},
+        },
+    },
+    "looked up": {
+        "models": {
+            "target": {"shape": "target", "weights": "target", "dtype": "fp32"},
+            "drafts": {
+                "d": {"shape": "draft", "weights": "draft", "dtype": "fp32"},
+                "look": {"kind": "ngram", "capacity": 2},
+            },
         },
     },
     "recorded": {
@@ -222,6 +232,22 @@ def test_a_live_run_says_what_it_does_not_read(folder: Path) -> None:
     summary = run(loaded, None)
     assert list(summary["not_read"]) == ["noise.per_call_sd"]
     assert run(load(written(folder)), None)["not_read"] == {}
+
+
+def test_what_decides_in_one_world_may_decide_in_both(folder: Path) -> None:
+    """Given acceptance is read live: another one gives other rounds, and nothing is said to be unread."""
+    accepted = []
+    for probability in (0.0, 1.0):
+        acceptance = {"model": "constant", "probability": probability}
+        sections = {"live": {"acceptance": "field"}, "acceptance": acceptance}
+        workload = LENGTHS | {"arrivals": {"process": "closed", "concurrency": 2}}
+        summary = run(load(written(folder, workload=workload, **sections)), None)
+        assert summary["not_read"] == {}
+        accepted.append(summary["speculation"]["acceptance_rate"])
+    assert accepted[0] == 0
+    assert accepted[1] > 0.5
+    given = {name for name, said in ONE_WORLD.items() if said.but_for_field}
+    assert given == {"acceptance"}
 
 
 # Read is not yet obeyed: what both worlds serve is the same workload.

@@ -49,8 +49,13 @@ class Browser:
         for domain in ("Page", "Network", "Log", "Runtime"):
             self._call(f"{domain}.enable")
 
-    def visit(self, url: str, width: int = 1200) -> Visit:
-        """Load a page, wait until it and everything that it names has loaded or failed."""
+    def visit(self, url: str, width: int = 1200, scheme: str = "light") -> Visit:
+        """Load a page, wait until it and everything that it names has loaded or failed.
+
+        ``scheme``: the colours that the reader prefers, ``light`` or ``dark``.
+        """
+        prefers = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._call("Emulation.setEmulatedMedia", features=prefers)
         self._call(
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
         )

@@ -13,6 +13,8 @@ from tests.pages.chromium import Browser, browser
 
 PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 QUICKSTART = Path(__file__).parents[2] / "scenarios" / "quickstart.yaml"
+SPECIALISTS = QUICKSTART.with_name("specialists.yaml")
+VALIDATION = Path(__file__).parents[2] / "docs" / "measurements" / "h100-validation.json"
 LADDER = Path(__file__).parents[2] / "docs" / "measurements" / "h200-ladder.json"
 FEW = {"workload.requests": 8}
 # pairs of texts of one drawing whose boxes meet by more than a pixel both ways
@@ -51,6 +53,16 @@ def tuned(out: Path) -> None:
     api.tune(QUICKSTART, set=FEW, workers=0, out=out, **plan)
 
 
+def sharded(out: Path) -> None:
+    api.simulate(SPECIALISTS, set={"workload.requests": 8, "placement.target": ["gpu0", "gpu1"]}, out=out)
+
+
+def validated(out: Path) -> None:
+    out.mkdir()
+    shutil.copy(VALIDATION, out / "report.json")
+    api.report(out / "report.json")
+
+
 def climbed(out: Path) -> None:
     out.mkdir()
     shutil.copy(LADDER, out / "report.json")
@@ -64,6 +76,8 @@ REPORTS = {
     "sweep": (swept, "limits.batch"),
     "capacity": (loaded, "req/s"),
     "tuning": (tuned, "trials"),
+    "sharded target": (sharded, "gpu0+gpu1/target"),
+    "validation": (validated, "Live beside simulated"),
     "ladder": (climbed, "+ decomposition"),
 }
 
@@ -81,8 +95,8 @@ def test_a_report_renders_alone(tab: Browser, tmp_path: Path, kind: str) -> None
     make, words = REPORTS[kind]
     make(tmp_path / "out")
     page = (tmp_path / "out" / "report.html").as_uri()
-    for width in (1200, 390):
-        visit = tab.visit(page, width)
+    for width, scheme in ((1100, "light"), (1100, "dark"), (400, "light"), (400, "dark")):
+        visit = tab.visit(page, width, scheme)
         assert visit.complaints == []
         assert visit.requests == [page]
         headline = "document.querySelector('h1').getBoundingClientRect().height"
@@ -94,6 +108,40 @@ def test_a_report_renders_alone(tab: Browser, tmp_path: Path, kind: str) -> None
         assert visit.ask(SMALLEST) >= 9, f"text too small at {width} px"
         wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert visit.ask(wide) <= 0, f"scrolls sideways at {width} px"
+
+
+@pytest.fixture(scope="module")
+def run_page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    out = tmp_path_factory.mktemp("run") / "out"
+    simulated(out)
+    return (out / "report.html").as_uri()
+
+
+SHARES = """[...[...document.querySelectorAll('table')]
+  .find(t => t.tHead.textContent.startsWith('draft')).tBodies[0].rows]
+  .map(r => [r.cells[0].textContent, r.cells[6].textContent])"""
+
+
+def test_a_click_sorts_a_table_and_another_turns_it_round(tab: Browser, run_page: str) -> None:
+    visit = tab.visit(run_page)
+    click = """[...document.querySelectorAll('th')].find(h => h.textContent === '%s').click()"""
+    before = visit.ask(SHARES)
+
+    def seconds(row: list[str]) -> float:
+        number, unit = row[1].split()
+        return float(number.replace(",", "")) * {"s": 1.0, "ms": 1e-3, "us": 1e-6}[unit]
+
+    visit.ask(click % "drafting")  # times in several units
+    assert visit.ask(SHARES) == sorted(before, key=seconds, reverse=True)
+    visit.ask(click % "drafting")
+    assert visit.ask(SHARES) == sorted(before, key=seconds)
+    visit.ask(click % "draft")
+    assert [row[0] for row in visit.ask(SHARES)] == sorted(row[0] for row in before)
+
+
+def test_light_and_dark_are_both_there(tab: Browser, run_page: str) -> None:
+    paper = "getComputedStyle(document.body).backgroundColor"
+    assert tab.visit(run_page, scheme="light").ask(paper) != tab.visit(run_page, scheme="dark").ask(paper)
 
 
 @pytest.mark.parametrize(

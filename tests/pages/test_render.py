@@ -13,7 +13,7 @@ from spinsim.pages.render import Stat, page
 from tests.studies.experiment_files import write_scenario
 
 
-def study(**changes: object) -> str:
+def study(template: str = "study.html", **changes: object) -> str:
     context = {
         "title": "t",
         "kicker": "k",
@@ -22,8 +22,9 @@ def study(**changes: object) -> str:
         "behind": (),
         "notes": (),
         "failed": (),
+        "scenarios": (),
     }
-    return page("study.html", stats=(), **{**context, **changes})
+    return page(template, stats=(), **{**context, **changes})
 
 
 def test_every_value_is_escaped() -> None:
@@ -35,11 +36,27 @@ def test_every_value_is_escaped() -> None:
 
 def test_a_name_that_a_template_uses_must_be_given() -> None:
     with pytest.raises(UndefinedError, match="attainment"):
-        page("capacity.html", title="", kicker="", heading="", lede="", behind=(), stats=(), notes=())
+        page(
+            "capacity.html",
+            title="",
+            kicker="",
+            heading="",
+            lede="",
+            behind=(),
+            stats=(),
+            notes=(),
+            failed=(),
+        )
 
 
 @pytest.mark.parametrize(
-    ("value", "parts"), [("12.3 ms", ("12.3", "ms")), ("1.2x", ("1.2x", "")), ("3 of 4 ms", ("3 of 4", "ms"))]
+    ("value", "parts"),
+    [
+        ("12.3 ms", ("12.3", "ms")),
+        ("1.2x", ("1.2x", "")),
+        ("3 of 4 ms", ("3 of 4", "ms")),
+        ("3 of 4", ("3 of 4", "")),
+    ],
 )
 def test_a_unit_is_set_small(value: str, parts: tuple[str, str]) -> None:
     assert Stat(value, "", "").parts == parts

@@ -55,7 +55,7 @@ def test_every_row_of_the_design_is_there() -> None:
 @pytest.mark.parametrize(
     ("choices", "key", "words"),
     [
-        ({"selector": {"name": "spim"}}, "policies.selector.name", "choose from epsilon_greedy"),
+        ({"selector": {"name": "spim"}}, "policies.selector.name", "choose from contextual,"),
         ({"selector": {"name": "spin", "explor": 1}}, "policies.selector.explor", "explore"),
         ({"selector": {"name": "random", "seed": 1}}, "policies.selector.seed", "it has none"),
         ({"selector": {"name": "epsilon_greedy", "epsilon": 2}}, "policies.selector.epsilon", "equal to 1"),
@@ -188,6 +188,7 @@ def test_policies_cannot_see_output_lengths() -> None:
         seen[kind, name] = bool(held) or any(value is not None for value in inner)
         assert seen[kind, name] == getattr(cls, "sees_future", False)
     assert [key for key, sees in seen.items() if sees] == [
+        ("selector", "contextual_oracle"),
         ("selector", "oracle"),
         ("selector", "planned_oracle"),
     ]

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from spinsim.buckets import PROMPT_TOKENS, prompt_passes
 from spinsim.cli import app
 from spinsim.costs.base import INTERPOLATED, MEASURED
-from spinsim.costs.buckets import PROMPT_TOKENS, prompt_passes
 from spinsim.costs.contention import USUAL_LAW, Demand
 from spinsim.costs.contention_fit import fit_law, groups_of
 from spinsim.costs.for_scenario import build_predictor

@@ -9,11 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spinsim.packings.decomposed import Decomposed
 from spinsim.runner import selfcheck
 from spinsim.runner.attention.in_torch import attend_padded, attend_rows
 from spinsim.runner.attention.over_slots import attend
 from spinsim.runner.attention.parts import whole_rows
-from spinsim.runner.batch import Rows, build_batch, piece_table
+from spinsim.runner.batch import Rows, build_batch
 from spinsim.runner.kv import SlotCache
 from tests.runner.runner_driver import shuffled
 
@@ -74,7 +75,9 @@ def test_packings_equal_the_definition(rows, piece, heads, kind, page):
 
 @given(kv=st.lists(st.integers(0, 300), max_size=12), length=st.integers(1, 128))
 def test_pieces_cover_every_token_once(kv, length):
-    rows, starts, first = piece_table(kv, length)
+    width = Decomposed.pieces(kv, length)
+    table = Decomposed.table(torch.tensor(kv, dtype=torch.int32), length, width)
+    rows, starts, first = table.row.tolist(), table.start.tolist(), table.first.tolist()
     assert len(rows) == sum(math.ceil(n / length) for n in kv) == first[-1]
     for row, n in enumerate(kv):
         assert starts[first[row] : first[row + 1]] == list(range(0, n, length))

@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from spinsim.costs.buckets import PROMPT_TOKENS
+from spinsim.buckets import PROMPT_TOKENS
 from spinsim.runner.eager import ModelRunner
 from spinsim.runner.graphs.prompts import PromptGraphs
 from spinsim.runner.graphs.runner import GraphedRunner

@@ -220,6 +220,7 @@ def test_a_slow_trickle_ends_before_the_clock_does(tmp_path: Path) -> None:
 def test_the_schema_has_the_same_bounds() -> None:
     schema = Scenario.model_json_schema()["$defs"]
     assert schema["Poisson"]["properties"]["rate_per_s"] == {
-        "maximum": 1e9, "minimum": 1e-9, "title": "Rate Per S", "type": "number"
+        "maximum": 1e9, "minimum": 1e-9, "title": "Rate Per S", "type": "number",
+        "description": "Mean rate.", "unit": "requests/s",
     }  # fmt: skip
     assert MOST_REQUESTS == 10**7

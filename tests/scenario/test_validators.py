@@ -24,6 +24,7 @@ CASES = {
     "unknown choice": ("seed: 3", "seed: 3\nkv: {reserve: some}", "kv.reserve", 3),
     "too small": ("batch: 8", "batch: 0", "limits.batch", 31),
     "too large": ("seed: 3", "seed: 3\nkv: {memory_fraction: 1.5}", "kv.memory_fraction", 3),
+    "more than 63 bits, written with an exponent": ("seed: 3", "seed: 9.223372036854776e+18", "seed", 2),
     "fraction for a whole number": ("batch: 8", "batch: 8.5", "limits.batch", 31),
     "text for a number": ("rate_per_s: 4", "rate_per_s: fast", "workload.arrivals.rate_per_s", 5),
     "truth for a number": ("batch: 8", "batch: yes", "limits.batch", 31),

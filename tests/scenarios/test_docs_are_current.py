@@ -32,6 +32,29 @@ def test_the_sample_of_traffic_is_what_its_script_draws() -> None:
     assert made.FILE.read_text(encoding="utf-8") == made.sample(), "python docs/make/sample_traffic.py"
 
 
+def test_the_reference_of_scenarios_is_current() -> None:
+    made = script("scenario_reference")
+    for page, text in ((made.PAGE, made.reference()), (made.INDEX, made.index())):
+        assert page.read_text(encoding="utf-8") == text, "python docs/make/scenario_reference.py"
+
+
+def test_every_key_says_what_it_is() -> None:
+    lines = script("scenario_reference").reference().splitlines()
+    keys = [line[2:].removesuffix(" |").split(" | ") for line in lines if line.startswith("| `")]
+    silent = {"`model`", "`process`", "`distribution`"}  # they tell the members of a choice apart
+    assert len(keys) > 100
+    assert {cells[0] for cells in keys if len(cells) < 6 or len(cells[5]) < 8} <= silent
+
+
+def test_the_index_has_every_scenario() -> None:
+    index = script("scenario_reference").INDEX.read_text(encoding="utf-8")
+    for path in (DOCS.parent / "scenarios").rglob("*.yaml"):
+        (row,) = [
+            line for line in index.splitlines() if f"]({path.relative_to(DOCS.parent / 'scenarios')})" in line
+        ]
+        assert len(row.split(" | ")[-1]) > 20
+
+
 def test_readme_shows_what_the_quickstart_prints() -> None:
     made = script("selector_tables")
     text = made.README.read_text(encoding="utf-8")

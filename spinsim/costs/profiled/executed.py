@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from operator import add, mul
 from typing import TYPE_CHECKING, NamedTuple
 
+from spinsim.buckets import bucket_rows, bucket_tokens, prompt_passes, prompt_shape
 from spinsim.costs.base import Estimate
-from spinsim.costs.buckets import bucket_rows, bucket_tokens, prompt_passes, prompt_shape
 from spinsim.operations import Packing
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression, nnls
 
-from spinsim.costs.buckets import LONG_QUERY
+from spinsim.buckets import LONG_QUERY
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.profiled.executed import PassShape
 from spinsim.costs.sheets.hardware import Hardware

@@ -10,8 +10,8 @@ from itertools import compress
 import numpy as np
 from scipy.optimize import isotonic_regression, nnls
 
+from spinsim.buckets import PROMPT_TOKENS, active_rows
 from spinsim.costs.base import INTERPOLATED, MEASURED, Estimate, Predictor
-from spinsim.costs.buckets import PROMPT_TOKENS, active_rows
 from spinsim.costs.contention import NO_LOADS, USUAL_LAW, Contention, Factors, Law, Loads
 from spinsim.costs.contention_fit import Group, fit_law, groups_of
 from spinsim.costs.links import Link

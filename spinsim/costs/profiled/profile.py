@@ -40,9 +40,9 @@ from pydantic import dataclasses as checked
 from spinsim.costs.sheets.shapes import ModelShape
 from spinsim.errors import InputError
 from spinsim.operations import KINDS
+from spinsim.packings import kinds as packing_kinds
 
 SCHEMA = "spinsim-profile/1"
-PACKINGS = ("padded", "decomposed", "ragged")
 PASS_FEATURES = ("rows", "tokens", "kv_tokens", "pairs")
 OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -267,9 +267,9 @@ def _check_point(point: Point, where: str, models: Mapping[str, ProfiledModel]) 
         return _Finding(f"{where}.model", f"unknown model {point.model!r}; allowed: {known}")
     if point.model and not of_a_model and point.operation != "lane_slowdown":
         return _Finding(f"{where}.model", f"{point.operation} belongs to no model; leave it out")
-    allowed = PACKINGS if point.operation == "verify" else ("",)
+    allowed = packing_kinds() if point.operation == "verify" else ("",)
     if point.packing not in allowed:
-        choices = ", ".join(PACKINGS) if point.operation == "verify" else "none"
+        choices = ", ".join(allowed) if point.operation == "verify" else "none"
         return _Finding(f"{where}.packing", f"{point.packing!r} for {point.operation}; allowed: {choices}")
     rehearsed = point.operation in REHEARSED
     kinds = KINDS if rehearsed else ("",)

@@ -104,16 +104,19 @@ def lane_strip(run: RunFolder, colours: dict[str, str]) -> Drawn | None:
             str(s.micro_batch) if s.kind == "verify" and width > 26 else "",
         )
 
+    drawn = [Lane(*texts[i], [box(s) for s in slices if s.lane == i]) for i in indices]
     svg = fragment(
         "lanes.svg",
         width=_WIDTH,
         row=_ROW,
         gap=_GAP,
         ticks=[(left + tick * scale, f"{tick:g}" + ("" if tick else " ms")) for tick in _ticks(high - low)],
-        lanes=[Lane(*texts[i], [box(s) for s in slices if s.lane == i]) for i in indices],
+        lanes=drawn,
     )
     names = [(name, colours[name]) for name in run.arms if name in run.drafts]
-    return Drawn(svg, [*names, ("verify (number: micro-batch)", "ink"), ("prefill", "muted")])
+    used = {one.shade for lane in drawn for one in lane.boxes}
+    entries = [*names, ("verify (number: micro-batch)", "ink"), ("prefill", "muted")]
+    return Drawn(svg, [(name, shade) for name, shade in entries if shade in used])
 
 
 def _devices(run: RunFolder, lane: str) -> str:

@@ -44,9 +44,10 @@ def latency(samples: Sequence[tuple[str, Values, float | None]]) -> Markup:
                 )
             if limit is not None:
                 ax.axvline(limit * factor, color=colour("ink"), linewidth=0.7, linestyle=(0, (3, 2)))
+                near = limit * factor < 0.12 * ax.get_xlim()[1]  # where the other side is the axis
                 ax.annotate(
-                    "objective", (limit * factor, 0.03), (-3, 0), textcoords="offset points", ha="right",
-                    size=6.8, color=colour("muted"), rotation=90, va="bottom",
+                    "objective", (limit * factor, 0.03), (3 if near else -3, 0), textcoords="offset points",
+                    ha="left" if near else "right", size=6.8, color=colour("muted"), rotation=90, va="bottom",
                 )  # fmt: skip
 
     return panels("latency", draw, len(samples), columns=len(samples), height=2.05)

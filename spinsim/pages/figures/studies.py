@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from spinsim.pages.figures.canvas import colour, drawing, percent_axis, plain, shares, tidy
 from spinsim.pages.figures.canvas import panels as separate
@@ -28,12 +28,14 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Lines of one metric; ``share``: in percent, ``log``: x on a logarithmic scale."""
+    """Lines of one metric; ``share``: in percent, ``log``: x on a logarithmic scale, ``mark``: an x
+    that a line is drawn at."""
 
     title: str
     series: Sequence[Series]
     log: bool = False
     share: bool = False
+    mark: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,11 @@ def lines(name: str, panels: Sequence[Panel], x_label: str) -> Markup:
                 share = 1 - j / max(len(panel.series) - 1, 1) if len(panel.series) > 1 else 0.0
                 ax.plot(x, means, "o-", color=ink, markersize=2.4 + 2.2 * share, linewidth=1.1 + 1.5 * share)
                 tops.extend(v for v in high if np.isfinite(v))
+            if panel.mark is not None:
+                ax.axvline(panel.mark, color=colour("ink"), linewidth=0.8)
             if panel.log:
                 ax.set_xscale("log")
+                ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             elif all(float(at).is_integer() for series in panel.series for at in series.x):
                 ax.xaxis.set_major_locator(MaxNLocator(7, integer=True))
             ax.set_ylim(0, max(tops) * 1.08 or 1.0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from spinsim.pages.figures.canvas import colour, drawing, panels, plain, tidy
 
@@ -44,6 +44,8 @@ def agreement(metrics: Sequence[tuple[str, Sequence[Pair]]]) -> Markup:
                 if high > 8 * low:
                     ax.set_xscale("log")
                     ax.set_yscale("log")
+                    for axis in (ax.xaxis, ax.yaxis):
+                        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             for axis in (ax.xaxis, ax.yaxis):
                 axis.set_major_formatter(FuncFormatter(plain))
                 axis.set_minor_formatter(FuncFormatter(lambda *_: ""))

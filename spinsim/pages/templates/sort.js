@@ -5,7 +5,7 @@
     const found = text.replace(/,/g, "").match(/^\s*([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*([^\d\s]*)/i);
     return found ? parseFloat(found[1]) * (UNITS[found[2]] ?? 1) : null;
   };
-  const text = (row, column) => row.cells[column].textContent.trim();
+  const text = (row, column) => row.cells[column]?.textContent.trim() ?? ""; // a cell may span others
   document.querySelectorAll("table.sorts").forEach((table) => {
     const body = table.tBodies[0];
     const rows = [...body.rows];

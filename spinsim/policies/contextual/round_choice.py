@@ -166,6 +166,7 @@ class _Search:
         self._context = sum(contexts) // len(contexts)
         self._costs = costs
         self._none_allowed = none_allowed
+        self._known: dict[tuple[tuple[int, ...], float], Choice] = {}
         longest = max((offer.caps[-1] for offer in offers), default=1)
         self._token_s = costs.token_s(self._rows, longest, self._context)
 
@@ -196,7 +197,9 @@ class _Search:
         return (*caps[:draft], cap, *caps[draft + 1 :])
 
     def _worth(self, caps: tuple[int, ...], rate: float) -> tuple[float, Choice]:
-        choice = self.evaluate(caps, rate)
+        choice = self._known.get((caps, rate))
+        if choice is None:
+            choice = self._known[caps, rate] = self.evaluate(caps, rate)
         if not self._none_allowed and self._offers and max(caps) < 0:
             return -np.inf, choice
         return choice.tokens - rate * choice.seconds, choice
@@ -209,8 +212,8 @@ class _Search:
         if not used:
             seconds = self._costs.seconds(rows, 0, self._context, ())
             return Choice([NO_DRAFT] * rows, [0] * rows, caps, float(rows), seconds)
-        tokens = np.stack([self._offers[d].tokens[:, caps[d]] for d in used], 1)
-        lengths = np.stack([self._offers[d].lengths[:, caps[d]] for d in used], 1)
+        tokens = np.array([self._offers[d].tokens[:, caps[d]] for d in used]).T
+        lengths = np.array([self._offers[d].lengths[:, caps[d]] for d in used]).T
         net = tokens - price * lengths
         net[lengths == 0] = -np.inf
         picked = net.argmax(1)

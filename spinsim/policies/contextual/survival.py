@@ -64,6 +64,7 @@ class Survival:
         self._memory = memory
         self._reached = np.zeros((kinds, len(MATCHES) + 1, len(RECENT) + 1, longest))
         self._accepted = np.zeros_like(self._reached)
+        self._sum()
 
     def observe(
         self, context: Classes, accepted: Sequence[int], lengths: Sequence[int], weights: Array
@@ -78,13 +79,25 @@ class Survival:
         rate = np.clip(self.rates(context), SURE, 1 - SURE)
         said: Array = (np.where(stood, np.log(rate), np.log1p(-rate)) * reached).sum(2).T
         for kind, share in enumerate(weights.T):
-            where = (kind, context.matches, context.recents)
-            np.add.at(self._reached, where, reached * share[:, None])
-            np.add.at(self._accepted, where, stood * share[:, None])
-        full = self._reached[:, :, :, 0].sum((1, 2)) > self._memory
-        self._reached[full] *= 0.5
-        self._accepted[full] *= 0.5
+            seen, stayed = reached * share[:, None], stood * share[:, None]
+            np.add.at(self._reached, (kind, context.matches, context.recents), seen)
+            np.add.at(self._accepted, (kind, context.matches, context.recents), stayed)
+            np.add.at(self._reached_by_match, (kind, context.matches), seen)
+            np.add.at(self._accepted_by_match, (kind, context.matches), stayed)
+            self._reached_in_all[kind] += seen.sum(0)
+            self._accepted_in_all[kind] += stayed.sum(0)
+        full = self._reached_in_all[:, 0] > self._memory
+        if full.any():
+            self._reached[full] *= 0.5
+            self._accepted[full] *= 0.5
+            self._sum()
         return said
+
+    def _sum(self) -> None:
+        """The counts of all requests with such a match, and of all; kept, since every round asks for them."""
+        self._reached_by_match, self._accepted_by_match = self._reached.sum(2), self._accepted.sum(2)
+        self._reached_in_all = self._reached_by_match.sum(1)
+        self._accepted_in_all = self._accepted_by_match.sum(1)
 
     def probabilities(self, context: Classes, weights: Array) -> Array:
         """[row, j]: the first j + 1 tokens are all accepted; ``weights`` [row, kind]: what each row is."""
@@ -94,13 +107,12 @@ class Survival:
 
     def rates(self, context: Classes) -> Array:
         """[kind, row, j]: token j is accepted where those before it were."""
-        reached, accepted, strength = self._reached, self._accepted, self._strength
-        by_match, hits = reached.sum(2), accepted.sum(2)
-        whole = (hits.sum(1) + strength * HOPE) / (by_match.sum(1) + strength)
-        matches, recents = context
-        near = (hits[:, matches] + strength * whole[:, None]) / (by_match[:, matches] + strength)
-        rate: Array = accepted[:, matches, recents] + strength * near
-        rate /= reached[:, matches, recents] + strength
+        strength, (matches, recents) = self._strength, context
+        whole = (self._accepted_in_all + strength * HOPE) / (self._reached_in_all + strength)
+        near = self._accepted_by_match[:, matches] + strength * whole[:, None]
+        near /= self._reached_by_match[:, matches] + strength
+        rate: Array = self._accepted[:, matches, recents] + strength * near
+        rate /= self._reached[:, matches, recents] + strength
         return rate
 
     def state(self) -> dict[str, Any]:
@@ -128,3 +140,4 @@ class Survival:
         known = min(self.longest, reached.shape[3])
         self._reached[..., :known] = scale * reached[..., :known]
         self._accepted[..., :known] = scale * accepted[..., :known]
+        self._sum()

@@ -19,6 +19,7 @@ Array = np.ndarray[Any, Any]
 # Lower ends of the classes of a match's length: 1 to 6 tokens each, then 7 to 10, 11 to 20 and more.
 MATCHES = (1, 2, 3, 4, 5, 6, 7, 11, 21)
 FIRST_LOG_ODDS = 1.5  # of acceptance at every position, before anything was fitted
+MOST_LOG_ODDS = 10.0  # ours: where a position is always (or never) accepted, a Newton step knows no bounds
 REFIT_STEPS = 100
 WARM_UP_REFITS = 3  # until then a model's proposals are verified whole
 LEAST_OBSERVATIONS = 50  # of a position, for its refit
@@ -166,7 +167,8 @@ class _FittedModel:
         chances, enough = self.chances, self._reached >= LEAST_OBSERVATIONS
         curvature = np.maximum(self._reached * chances * (1 - chances), 1e-3)
         newton = (self._accepted - self._reached * chances) / curvature
-        self.log_odds = np.where(enough, self.log_odds + newton, self.log_odds)
+        fitted = np.where(enough, self.log_odds + newton, self.log_odds)
+        self.log_odds = fitted.clip(-MOST_LOG_ODDS, MOST_LOG_ODDS)
         self._reached[:] = self._accepted[:] = 0.0
         self._refits += 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from spinsim.costs.buckets import bucket_kv, bucket_rows
+from spinsim.buckets import bucket_kv, bucket_rows
 from spinsim.operations import KINDS
 from spinsim.policies.base import PackingPolicy, PolicyContext
 from spinsim.policies.beliefs import DraftingTimes, ragged

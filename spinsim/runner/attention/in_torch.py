@@ -15,6 +15,15 @@ from spinsim.runner.batch import AttentionBatch, Pieces, Rows
 NOWHERE = 1 << 40  # a position that no query sees
 
 
+def attend(query: torch.Tensor, batch: AttentionBatch, layer: int, scale: float) -> torch.Tensor:
+    """As the batch's table of pieces asks for: none, one a row, or several a row."""
+    if batch.pieces is None:
+        return attend_rows(query, batch, layer, scale)
+    if batch.pieces.single:
+        return attend_padded(query, batch, layer, scale)
+    return attend_decomposed(query, batch, layer, scale)
+
+
 def attend_rows(query: torch.Tensor, batch: AttentionBatch, layer: int, scale: float) -> torch.Tensor:
     """Ragged: every row by itself over its own K/V. Nothing is padded."""
     rows = batch.rows or Rows(
@@ -109,12 +118,14 @@ def attend_decomposed(query: torch.Tensor, batch: AttentionBatch, layer: int, sc
     Piece p yields its row maximum m_p, row sum s_p and un-normalised output n_p; a row's output is
     sum_p exp(m_p - m) n_p / sum_p exp(m_p - m) s_p with m = max_p m_p. The indicator (piece ->
     row) says which pieces are summed. Our reading of SPIN (Chen et al., INFOCOM 2025), section
-    on request decomposition.
+    on request decomposition. Raises ValueError for pieces whose length the host does not know.
     """
     assert batch.pieces is not None
     pieces = batch.pieces
     if not pieces.width:
         return torch.zeros_like(query)
+    if not pieces.length and batch.max_kv:
+        raise ValueError("rows were cut into parts for a kernel; build the batch without them")
     padded, row, column = pad_queries(query, batch)
     rows, width, heads, dim = padded.shape
     keys, values, positions = gather_pieces(batch, pieces, layer)

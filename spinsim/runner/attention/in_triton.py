@@ -20,8 +20,7 @@ import torch
 import triton
 import triton.language as tl
 
-from spinsim.runner.attention.parts import whole_rows
-from spinsim.runner.batch import AttentionBatch
+from spinsim.runner.batch import AttentionBatch, whole_rows
 
 LOG2_E = 1.4426950408889634
 # How pages are looked up: once a piece, once a tile of K/V, or for every token of a tile.

@@ -13,13 +13,11 @@ from typing import Any
 
 import torch
 
-from spinsim.costs.buckets import LONG_QUERY
+from spinsim.buckets import LONG_QUERY
 from spinsim.errors import InputError
-from spinsim.runner.attention.parts import cut_rows, plan_cut, whole_rows
-from spinsim.runner.batch import AttentionBatch, Rows
+from spinsim.runner.attention.parts import cut_rows, plan_cut
+from spinsim.runner.batch import AttentionBatch, Rows, whole_rows
 from spinsim.runner.kv import SLOT_UNIT, SlotCache, round_up
-
-RAGGED = ("auto", "triton", "flash", "flashinfer")
 
 
 def flash_works(cache: SlotCache) -> bool:
@@ -168,12 +166,17 @@ class FlashInferPass:
 
 
 def use_kernel(batch: AttentionBatch, name: str) -> AttentionBatch:
-    """Sets the batch's kernel for the ragged packing on CUDA; cuts its rows, or padded ones, into parts."""
+    """Sets the batch's kernel on CUDA; cuts rows that are in one piece each, or in none, into parts.
+
+    Kernels other than ours take rows as they are, without a table of pieces.
+    """
     cache = batch.cache
-    if batch.kind == "decomposed" or cache.device.type != "cuda" or batch.backend is not None:
+    if cache.device.type != "cuda" or batch.backend is not None:
         return batch
-    long, ragged = batch.max_query >= LONG_QUERY, batch.kind == "ragged"
-    if ragged and (name == "flash" or (name in ("auto", "flashinfer") and long and flash_works(cache))):
+    if batch.pieces is not None and not batch.pieces.single:
+        return batch  # the packing's own table
+    long, whole = batch.max_query >= LONG_QUERY, batch.pieces is None
+    if whole and (name == "flash" or (name in ("auto", "flashinfer") and long and flash_works(cache))):
         batch.backend = FlashPass(batch)
         return batch
     lengths = batch.kv_lens if batch.pieces is None else batch.pieces.end

@@ -30,11 +30,7 @@ def attend(query: torch.Tensor, batch: AttentionBatch, layer: int, scale: float)
         from spinsim.runner.attention import in_triton
 
         return in_triton.attend_pieces(query, batch, layer, scale)
-    if batch.kind == "padded":
-        return in_torch.attend_padded(query, batch, layer, scale)
-    if batch.kind == "decomposed":
-        return in_torch.attend_decomposed(query, batch, layer, scale)
-    return in_torch.attend_rows(query, batch, layer, scale)
+    return in_torch.attend(query, batch, layer, scale)
 
 
 def transformers_attention(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from spinsim.runner.batch import Pieces, padded_rows
+from spinsim.runner.batch import Pieces, whole_rows
 
 UNIT = 64  # tokens: parts are multiples of it, as tiles of K/V are
 SHORTEST, USUAL = 128, 512  # tokens of a part that fills the device, and of one that keeps it busy
@@ -34,11 +34,6 @@ def plan_cut(rows: int, groups: int, longest: int, processors: int) -> Cut:
     if longest <= SHORTEST or (longest <= BRIEF and rows >= wave):
         return Cut(rows, wave)
     return Cut(min(rows + WAVES * wave, rows * -(-longest // SHORTEST)), wave)
-
-
-def whole_rows(kv_lens: torch.Tensor) -> Pieces:
-    """Every row in one part."""
-    return padded_rows(kv_lens, kv_lens)
 
 
 def cut_rows(kv_lens: torch.Tensor, cut: Cut) -> Pieces:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from spinsim.costs.buckets import (
+from spinsim.buckets import (
     PROMPT_TOKENS,
     bucket_prompt_rows,
     bucket_prompt_tokens,
@@ -23,6 +23,7 @@ from spinsim.runner.batch import AttentionBatch, check_spans
 from spinsim.runner.decoder import Decoder
 from spinsim.runner.graphs.buffers import Array, Inbox, Outbox, wait
 from spinsim.runner.graphs.capture import Recorder, Replay
+from spinsim.runner.graphs.passes import RecordedPasses
 from spinsim.runner.graphs.token_map import spans
 from spinsim.runner.kv import SlotCache
 from spinsim.runner.sampling import Sampling, choose
@@ -39,7 +40,7 @@ class Key(NamedTuple):
     tokens: int
 
 
-class PromptGraphs:
+class PromptGraphs(RecordedPasses[Key]):
     """Calls of up to ``max_rows`` rows, in passes of up to ``limit`` new tokens in any share.
 
     Spare tokens belong to no row and write to the trash slot; spare rows have no tokens. A shape is
@@ -58,14 +59,12 @@ class PromptGraphs:
         kernel: str = "auto",
         limit: int = PROMPT_TOKENS,
     ) -> None:
-        self.decoder, self.cache, self.recorder = decoder, cache, recorder
-        self.sampling, self.kernel = sampling._replace(requests=()), kernel
-        self.max_rows, self.limit = max_rows, limit
+        super().__init__(decoder, cache, recorder, max_rows=max_rows, sampling=sampling, kernel=kernel)
+        self.limit = limit
         rows, tokens, device = bucket_prompt_rows(max_rows), bucket_prompt_tokens(limit), cache.device
         self.inbox = Inbox({"rows": (len(FIELDS), rows), "tokens": (tokens,)}, device)
         self.following, self.best = Outbox((rows,), device), Outbox((tokens,), device)
         self.nowhere = torch.zeros(0, dtype=torch.int64, device=device)
-        self.graphs: dict[Key, Replay] = {}
         self._complete: set[str] = set()  # heads of which all shapes were captured before a run
 
     def keys(self, head: str) -> list[Key]:
@@ -77,16 +76,13 @@ class PromptGraphs:
 
     def capture(self, head: str, progress: Callable[[], None]) -> None:
         """Records every shape of :meth:`keys`."""
-        for key in self.keys(head):
-            self._graph(key)
-            progress()
+        self.record(self.keys(head), progress)
         self._complete.add(head)
 
     def fits(self, head: str, rows: int, tokens: int, sampling: Sampling | None = None) -> bool:
         """Can a call of this size be replayed? ``sampling``: that of a call that chooses tokens."""
-        fits = 0 < rows <= self.max_rows and tokens > 0
-        fits = fits and (head in self._complete or not self._complete)
-        return fits and (sampling is None or sampling._replace(requests=()) == self.sampling)
+        recorded = head in self._complete or not self._complete
+        return self.takes(rows, sampling) and tokens > 0 and recorded
 
     def run(
         self,
@@ -119,7 +115,7 @@ class PromptGraphs:
     def _replay(self, head: str, fields: Array, tokens: Sequence[int]) -> None:
         """One pass, to its end, since the next one fills the same inbox; ``fields`` of its rows."""
         rows, used = fields.shape[1], len(tokens)
-        replay = self._graph(Key(head, bucket_prompt_rows(rows), bucket_prompt_tokens(used)))
+        replay = self.graph(Key(head, bucket_prompt_rows(rows), bucket_prompt_tokens(used)))
         table = self.inbox.host["rows"]
         table[:, :rows] = fields
         table[:, rows:] = 0
@@ -127,15 +123,11 @@ class PromptGraphs:
         replay()
         wait(self.cache.device)
 
-    def _graph(self, key: Key) -> Replay:
-        found = self.graphs.get(key)
-        if found is None:
-            # Recording runs the function: spare tokens alone, in no row.
-            self.inbox.host["rows"].fill(0)
-            send = {NOTHING: None, LAST: self.following.send, EVERY: self.best.send}[key.head]
-            found = self.recorder.record(self._function(key), fetch=self.inbox.fetch, send=send)
-            self.graphs[key] = found
-        return found
+    def _blank(self) -> None:
+        self.inbox.host["rows"].fill(0)  # spare tokens alone, in no row
+
+    def _send(self, key: Key) -> Replay | None:
+        return {NOTHING: None, LAST: self.following.send, EVERY: self.best.send}[key.head]
 
     def _function(self, key: Key) -> Replay:
         head, rows, total = key
@@ -146,7 +138,6 @@ class PromptGraphs:
             found = spans(slots, begins, news, total, self.cache)
             batch = AttentionBatch(
                 self.cache,
-                "ragged",
                 found.write,
                 found.slots,
                 found.starts,

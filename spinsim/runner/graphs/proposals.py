@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from spinsim.costs.buckets import bucket_rows, draft_step_shapes, row_buckets
+from spinsim.buckets import bucket_rows, draft_step_shapes, row_buckets
 from spinsim.runner import randomness
 from spinsim.runner.attention.kernels import use_kernel
 from spinsim.runner.batch import AttentionBatch, check_spans, upload_array
 from spinsim.runner.decoder import Decoder
 from spinsim.runner.graphs.buffers import Array, Inbox, Outbox, wait
 from spinsim.runner.graphs.capture import Recorder, Replay
+from spinsim.runner.graphs.passes import RecordedPasses
 from spinsim.runner.graphs.token_map import no_steps, steps, torch_steps
 from spinsim.runner.kv import SlotCache
 from spinsim.runner.sampling import Sampling, choose
@@ -21,7 +23,14 @@ from spinsim.runner.sampling import Sampling, choose
 FIELDS = ("slots", "previous", "last", "contexts", "lengths", "requests")
 
 
-class ProposalGraphs:
+class Key(NamedTuple):
+    """Is it the first step, and of how many rows?"""
+
+    first: bool
+    rows: int
+
+
+class ProposalGraphs(RecordedPasses[Key]):
     """Proposals of up to ``max_rows`` rows and ``max_length`` tokens, fed back on the device.
 
     Rows are sorted by falling length, so that those still drafting are always the first ones; a
@@ -42,9 +51,8 @@ class ProposalGraphs:
         sampling: Sampling,
         kernel: str = "auto",
     ) -> None:
-        self.decoder, self.cache, self.recorder = decoder, cache, recorder
-        self.sampling, self.kernel = sampling._replace(requests=()), kernel
-        self.rows, self.max_rows, self.length = bucket_rows(max_rows), max_rows, max_length
+        super().__init__(decoder, cache, recorder, max_rows=max_rows, sampling=sampling, kernel=kernel)
+        self.rows, self.length = bucket_rows(max_rows), max_length
         device = cache.device
 
         self.inbox = Inbox({"rows": (len(FIELDS), self.rows)}, device)
@@ -55,14 +63,11 @@ class ProposalGraphs:
         self.probabilities: torch.Tensor | None = None
         if not sampling.greedy:
             self.probabilities = torch.zeros(max_length, self.rows, vocabulary, device=device)
-        self.graphs: dict[tuple[bool, int], Replay] = {}
 
     def capture(self, progress: Callable[[], None]) -> None:
         """Records every bucket, largest first so that later graphs reuse its memory."""
-        for rows in reversed(row_buckets(self.max_rows)):
-            for first in (True, False):
-                self._graph(first, rows)
-                progress()
+        buckets = reversed(row_buckets(self.max_rows))
+        self.record([Key(first, rows) for rows in buckets for first in (True, False)], progress)
 
     @property
     def count(self) -> int:
@@ -71,23 +76,23 @@ class ProposalGraphs:
 
     def fits(self, rows: int, length: int, sampling: Sampling) -> bool:
         """Can a proposal of this size and kind be replayed?"""
-        fits = 0 < rows <= self.max_rows and 0 < length <= self.length
-        return fits and sampling._replace(requests=()) == self.sampling
+        return self.takes(rows, sampling) and 0 < length <= self.length
 
-    def _graph(self, first: bool, rows: int) -> Replay:
-        found = self.graphs.get((first, rows))
-        if found is None:
-            # Recording runs the function: without an active row, all on trash. A later step works out
-            # no places, and would run on those of the proposal before.
-            self.inbox.host["rows"].fill(0)
-            nobody = torch.zeros(self.rows, dtype=torch.int64, device=self.cache.device)
-            torch_steps(nobody, nobody, nobody, self.cache, self.plan)
-            fetch = self.inbox.fetch if first else None
-            found = self.recorder.record(self._function(first, rows), fetch=fetch, send=self.outbox.send)
-            self.graphs[first, rows] = found
-        return found
+    def _blank(self) -> None:
+        # Without an active row, all on trash. A later step works out no places, and would run on those of
+        # the proposal before.
+        self.inbox.host["rows"].fill(0)
+        nobody = torch.zeros(self.rows, dtype=torch.int64, device=self.cache.device)
+        torch_steps(nobody, nobody, nobody, self.cache, self.plan)
 
-    def _function(self, first: bool, rows: int) -> Replay:
+    def _fetch(self, key: Key) -> Replay | None:
+        return self.inbox.fetch if key.first else None
+
+    def _send(self, key: Key) -> Replay:
+        return self.outbox.send
+
+    def _function(self, key: Key) -> Replay:
+        first, rows = key
         new = 2 if first else 1
         device = self.cache.device
         starts = torch.arange(0, new * rows + 1, new, dtype=torch.int32, device=device)
@@ -107,9 +112,7 @@ class ProposalGraphs:
                 positions, write = plan.places.index_select(0, at)[0, :, :rows]
                 tokens = self.current[:rows]
             slots, kv_lens = plan.rows.index_select(0, at)[0, :, :rows]
-            batch = AttentionBatch(
-                self.cache, "ragged", write, slots, starts, kv_lens, new, self.cache.slot_tokens
-            )
+            batch = AttentionBatch(self.cache, write, slots, starts, kv_lens, new, self.cache.slot_tokens)
             logits = self.decoder(tokens, positions, use_kernel(batch, self.kernel), ends)
             requests = field["requests"][:rows]
             drawn, spread = choose(logits, self.sampling, requests, kv_lens.long(), randomness.PROPOSE)
@@ -149,7 +152,7 @@ class ProposalGraphs:
         """Fills the inbox; the row at each place of it (None: as given), and the graph of every step."""
         ends = [context + length - 1 for context, length in zip(contexts, lengths, strict=True)]
         check_spans(slots, [context - 2 for context in contexts], ends, self.cache)
-        graphs = [self._graph(step == 0, rows) for step, rows in enumerate(draft_step_shapes(lengths))]
+        graphs = [self.graph(Key(step == 0, rows)) for step, rows in enumerate(draft_step_shapes(lengths))]
         table, count = self.inbox.host["rows"], len(slots)
         values = np.array((slots, previous, last, contexts, lengths, requests or slots))
         order = None

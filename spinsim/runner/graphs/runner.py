@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from spinsim.packings.ragged import NAME as RAGGED
 from spinsim.runner.decoder import Decoder
 from spinsim.runner.eager import ModelRunner, Proposal, TokenLists, Verified, verified
 from spinsim.runner.graphs.buffers import Array
@@ -78,7 +79,7 @@ class GraphedRunner(ModelRunner):
     def capture(
         self,
         role: str,
-        kinds: Sequence[str] = ("ragged",),
+        kinds: Sequence[str] = (RAGGED,),
         progress: Progress | None = None,
         *,
         predict: bool = False,
@@ -161,16 +162,17 @@ class GraphedRunner(ModelRunner):
         lengths: Sequence[int],
         tokens: Array,
         probabilities: torch.Tensor | None = None,
-        kind: str = "ragged",
+        kind: str = RAGGED,
         piece: int = 0,
         sampling: Sampling = GREEDY,
+        verdict: Sequence[int] | None = None,
     ) -> Verified:
         """See :meth:`ModelRunner.verify`."""
         if not self.verifications.fits(len(slots), max(lengths, default=0), sampling):
             return super().verify(
-                slots, last, contexts, lengths, tokens, probabilities, kind, piece, sampling
+                slots, last, contexts, lengths, tokens, probabilities, kind, piece, sampling, verdict
             )
         judged = self.verifications.verify(
             slots, last, contexts, lengths, tokens, probabilities, kind, piece, sampling.requests
         )
-        return verified(judged.tolist())
+        return verified(judged.tolist(), verdict)

@@ -8,14 +8,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from spinsim.costs.buckets import bucket_rows, bucket_tokens, row_buckets, token_buckets
+from spinsim.buckets import bucket_rows, bucket_tokens, row_buckets, token_buckets
+from spinsim.packings import packing_kind
 from spinsim.runner import randomness
 from spinsim.runner.acceptance_rule import distribution, verify_greedy, verify_sampled
 from spinsim.runner.attention.kernels import FlashInferPass, use_kernel
-from spinsim.runner.batch import AttentionBatch, Pieces, Rows, check_spans, padded_rows
+from spinsim.runner.batch import AttentionBatch, Rows, check_spans, pieces_of
 from spinsim.runner.decoder import Decoder
 from spinsim.runner.graphs.buffers import Array, Inbox, Outbox, wait
 from spinsim.runner.graphs.capture import Recorder, Replay
+from spinsim.runner.graphs.passes import RecordedPasses
 from spinsim.runner.graphs.token_map import spans
 from spinsim.runner.kv import SlotCache
 from spinsim.runner.sampling import Sampling
@@ -30,18 +32,11 @@ class Key(NamedTuple):
     pieces: int
 
 
-class Pass(NamedTuple):
-    """A recorded verification, and FlashInfer's plan where it runs through that."""
-
-    replay: Replay
-    flashinfer: FlashInferPass | None
-
-
 FIELDS = ("slots", "last", "contexts", "lengths", "requests")
 SPARE = np.array((0, 0, 1, -1, 0))[:, None]  # of each field in a row that is not there
 
 
-class VerificationGraphs:
+class VerificationGraphs(RecordedPasses[Key]):
     """Verification of up to ``max_rows`` rows with up to ``max_length`` proposals each.
 
     From what the host says of the rows a pass works out where everything lies; its result is
@@ -63,10 +58,9 @@ class VerificationGraphs:
         scale: float,
         kernel: str = "auto",
     ) -> None:
-        self.decoder, self.cache, self.recorder = decoder, cache, recorder
-        self.sampling, self.kernel = sampling._replace(requests=()), kernel
+        super().__init__(decoder, cache, recorder, max_rows=max_rows, sampling=sampling, kernel=kernel)
         self.heads, self.scale = heads, scale
-        self.rows, self.max_rows, self.length = bucket_rows(max_rows), max_rows, max_length
+        self.rows, self.length = bucket_rows(max_rows), max_length
         shapes = {"rows": (len(FIELDS), self.rows), "proposals": (self.rows, max_length), "piece": (1,)}
         self.inbox = Inbox(shapes, cache.device)
         self.outbox = Outbox((self.rows, max_length + 2), cache.device)
@@ -74,11 +68,11 @@ class VerificationGraphs:
         if not sampling.greedy:
             shape = (self.rows, max_length, vocabulary)
             self.probabilities = torch.zeros(shape, dtype=torch.float32, device=cache.device)
-        self.passes: dict[Key, Pass] = {}
+        self.flashinfer: dict[Key, FlashInferPass] = {}  # its plans, where passes run through it
         self._workspace: torch.Tensor | None = None
 
     def keys(self, kinds: Sequence[str]) -> list[Key]:
-        """The shapes to capture before a run. Decomposed: up to two pieces a row on average."""
+        """The shapes to capture before a run, with as many pieces a row as each packing says."""
         found, below = [], 0
         for rows in row_buckets(self.max_rows):
             fewest = bucket_tokens(below + 1)
@@ -87,43 +81,37 @@ class VerificationGraphs:
                 if tokens < fewest:
                     continue
                 for kind in kinds:
-                    factors = (1, 2) if kind == "decomposed" else (1,)
-                    found += [Key(kind, rows, tokens, rows * f * (kind != "ragged")) for f in factors]
+                    found += [Key(kind, rows, tokens, rows * a_row) for a_row in packing_kind(kind).captured]
         return sorted(set(found), key=lambda key: (-key.tokens, key))
 
     def capture(self, kinds: Sequence[str], progress: Callable[[], None]) -> None:
         """Records every shape of :meth:`keys`, largest first."""
-        for key in self.keys(kinds):
-            self._pass(key)
-            progress()
+        self.record(self.keys(kinds), progress)
 
     def fits(self, rows: int, length: int, sampling: Sampling) -> bool:
         """Can a verification of this size and kind be replayed?"""
-        fits = 0 < rows <= self.max_rows and length <= self.length
-        return fits and sampling._replace(requests=()) == self.sampling
+        return self.takes(rows, sampling) and length <= self.length
 
-    def _pass(self, key: Key) -> Pass:
-        found = self.passes.get(key)
-        if found is None:
-            found = self.passes[key] = self._record(key)
-        return found
-
-    def _record(self, key: Key) -> Pass:
-        # Recording runs the pass: on no rows at all.
+    def _blank(self) -> None:
         self.inbox.host["rows"][:] = SPARE
         self.inbox.host["piece"][0] = self.cache.slot_tokens
-        flashinfer = None
-        if key.kind == "ragged" and self.kernel == "flashinfer":
-            if self._workspace is None:
-                self._workspace = FlashInferPass.workspace(self.cache.device)
-            flashinfer = FlashInferPass(
-                self.cache, self.heads, self.scale, key.rows, key.tokens, self.length + 1, self._workspace
-            )
-        function = self._function(key, flashinfer)
-        replay = self.recorder.record(function, fetch=self.inbox.fetch, send=self.outbox.send)
-        return Pass(replay, flashinfer)
 
-    def _function(self, key: Key, flashinfer: FlashInferPass | None) -> Replay:
+    def _send(self, key: Key) -> Replay:
+        return self.outbox.send
+
+    def _planned(self, key: Key) -> FlashInferPass | None:
+        """FlashInfer's plan of a new shape, where it is to run through that."""
+        if key.pieces or self.kernel != "flashinfer":
+            return None
+        if self._workspace is None:
+            self._workspace = FlashInferPass.workspace(self.cache.device)
+        self.flashinfer[key] = FlashInferPass(
+            self.cache, self.heads, self.scale, key.rows, key.tokens, self.length + 1, self._workspace
+        )
+        return self.flashinfer[key]
+
+    def _function(self, key: Key) -> Replay:
+        flashinfer = self._planned(key)
         rows, width, cache = key.rows, self.length + 1, self.cache
         table = self.inbox.device
         slots, last, contexts, lengths, requests = (field[:rows] for field in table["rows"])
@@ -136,14 +124,13 @@ class VerificationGraphs:
             packed = torch.cat((last[:, None], proposals), 1)[found.row, found.column]
             batch = AttentionBatch(
                 cache=cache,
-                kind=key.kind,
                 write=found.write,
                 slots=found.slots,
                 query_starts=found.starts,
                 kv_lens=found.kv_lens,
                 max_query=width,
                 max_kv=cache.slot_tokens,
-                pieces=device_pieces(key.kind, key.pieces, found.kv_lens, table["piece"], cache.slot_tokens),
+                pieces=pieces_of(key.kind, found.kv_lens, table["piece"], key.pieces, cache.slot_tokens),
                 backend=flashinfer,
             )
             logits = self.decoder(packed, found.positions, use_kernel(batch, self.kernel))
@@ -185,11 +172,11 @@ class VerificationGraphs:
 
         Raises ValueError where a row leaves its slot.
         """
-        found = self.prepare(slots, last, contexts, lengths, tokens, kind, piece, requests)
+        replay = self.prepare(slots, last, contexts, lengths, tokens, kind, piece, requests)
         if self.probabilities is not None and probabilities is not None:
             count, drafted = len(slots), min(probabilities.shape[1], self.length)
             self.probabilities[:count, :drafted].copy_(probabilities[:, :drafted], non_blocking=True)
-        found.replay()
+        replay()
         wait(self.cache.device)
         return self.outbox.host[: len(slots)]
 
@@ -203,16 +190,16 @@ class VerificationGraphs:
         kind: str,
         piece: int,
         requests: Sequence[int],
-    ) -> Pass:
+    ) -> Replay:
         """The pass for these rows, its inbox filled. ``tokens``: the proposals ``[R, K]``."""
         count = len(slots)
         ends = [context + length for context, length in zip(contexts, lengths, strict=True)]
         check_spans(slots, [context - 1 for context in contexts], ends, self.cache)
-        length = max(1, piece)
-        if kind == "padded":
-            length = min(max(piece, *ends), self.cache.slot_tokens)
-        key = self._key(kind, count, sum(lengths) + count, sum(-(-end // length) for end in ends))
-        found = self._pass(key)
+        packing = packing_kind(kind)
+        length = packing.length(piece, max(ends), self.cache.slot_tokens)
+        executed, pieces = bucket_rows(count), packing.pieces(ends, length)
+        key = Key(kind, executed, bucket_tokens(sum(lengths) + count), -(-pieces // executed) * executed)
+        replay = self.graph(key)
         host = self.inbox.host
         rows = host["rows"]
         rows[:, :count] = np.array((slots, last, contexts, lengths, requests or slots))
@@ -220,38 +207,8 @@ class VerificationGraphs:
         drafted = min(tokens.shape[1], self.length)
         host["proposals"][:count, :drafted] = tokens[:, :drafted]
         host["piece"][0] = length
-        if found.flashinfer is not None:
+        if (flashinfer := self.flashinfer.get(key)) is not None:
             empty = [0] * (key.rows - count)
             news = [drafted + 1 for drafted in lengths]
-            found.flashinfer.plan(Rows([*slots, *empty], [*news, *empty], [*ends, *empty]))
-        return found
-
-    def _key(self, kind: str, count: int, tokens: int, pieces: int) -> Key:
-        rows = bucket_rows(count)
-        if kind != "decomposed":
-            pieces = rows if kind == "padded" else 0
-        return Key(kind, rows, bucket_tokens(tokens), -(-pieces // rows) * rows)
-
-
-def device_pieces(
-    kind: str, width: int, kv_lens: torch.Tensor, length: torch.Tensor, slot_tokens: int
-) -> Pieces | None:
-    """The packing's table of ``width`` pieces of ``length`` (a tensor of one) tokens; None when ragged."""
-    if kind == "ragged":
-        return None
-    if kind == "padded":
-        return padded_rows(kv_lens, length, slot_tokens)
-    at = torch.arange(width, dtype=torch.int32, device=kv_lens.device)
-    until = ((kv_lens + length - 1) // length).cumsum(0)
-    first = torch.cat((until.new_zeros(1), until))
-    row = torch.searchsorted(until, at.long(), right=True)
-    real = row < len(kv_lens)
-    start = (at - first[row]) * length
-    return Pieces(
-        row.where(real, -1).int(),
-        start.where(real, 0).int(),
-        (start + length).where(real, 0).int(),
-        first.int(),
-        slot_tokens,
-        width,
-    )
+            flashinfer.plan(Rows([*slots, *empty], [*news, *empty], [*ends, *empty]))
+        return replay

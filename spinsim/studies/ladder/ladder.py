@@ -15,7 +15,7 @@ from spinsim.lab.evaluate import Lab
 from spinsim.lab.rows import Planned, Row, planned_cell, rows_of
 from spinsim.lab.statistics import Interval, mean_interval, relative_difference
 from spinsim.scenario import Scenario
-from spinsim.scenario_file import LoadedScenario, load
+from spinsim.scenario_file import LoadedScenario, load, resolved_yaml
 from spinsim.scenario_file.variants import seeds_from
 from spinsim.studies.ladder import steps as ladder_steps
 from spinsim.studies.ladder.best import best_fixed
@@ -77,6 +77,7 @@ class Ladder:
     alternative: str | None
     notes: tuple[str, ...]
     rows: tuple[Row, ...] = field(repr=False)
+    written: str = field(default="", repr=False)  # the scenario as resolved YAML
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +271,15 @@ def _result(
             )
         )
     notes = [] if len(seeds) > 1 else ["one seed has no interval; give --seeds 3 or more"]
-    return Ladder(loaded.scenario.name, tuple(seeds), tuple(found), alternative, tuple(notes), tuple(rows))
+    return Ladder(
+        loaded.scenario.name,
+        tuple(seeds),
+        tuple(found),
+        alternative,
+        tuple(notes),
+        tuple(rows),
+        resolved_yaml(loaded),
+    )
 
 
 def _ratio(rates: dict[str, dict[int, float]], name: str, to: str | None) -> Interval | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
+from spinsim.files import write_atomically
 from spinsim.lab.rows import failures
 from spinsim.lab.store import Store
 from spinsim.studies.ladder.ladder import Ladder, Step
@@ -74,7 +75,11 @@ def _binds(summaries: Sequence[dict[str, Any]]) -> str | None:
     return summaries[0]["held_back"].get("text") if summaries else None
 
 
-def finish_ladder(store: Store, found: Ladder) -> dict[str, Any]:
-    """Write a ladder's files; returns its summary."""
+def finish_ladder(
+    store: Store, found: Ladder, report: Callable[[dict[str, Any], str], str]
+) -> dict[str, Any]:
+    """Write a ladder's files, ``report`` its page from summary and scenario; returns its summary."""
     summary = ladder_summary(found)
-    return write_files(store, "ladder", found.rows, summary, None)
+    if store.folder is not None:
+        write_atomically(store.folder / "scenario.yaml", found.written)
+    return write_files(store, "ladder", found.rows, summary, lambda: report(summary, found.written))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
@@ -242,6 +243,33 @@ class Search:
             self.study.tell(trial, state=TrialState.PRUNED)
         else:
             self.study.tell(trial, state=TrialState.FAIL)
+
+    def importances(self) -> dict[str, tuple[float, ...]]:
+        """How much of the trials' differences each parameter explains, as shares by objective.
+
+        PED-ANOVA (Watanabe et al. 2023), of the parameters that every trial has; empty for too few trials.
+        """
+        from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+        found: list[dict[str, float]] = []
+        for i, objective in enumerate(self.objectives):
+            sign = 1 if objective.lower else -1
+
+            def value_of(trial: optuna.trial.FrozenTrial, i: int = i, sign: int = sign) -> float:
+                return float(sign * trial.values[i])
+
+            try:
+                with warnings.catch_warnings(
+                    action="ignore"
+                ):  # that it takes lower for better, as it is given
+                    found.append(
+                        get_param_importances(
+                            self.study, evaluator=PedAnovaImportanceEvaluator(), target=value_of
+                        )
+                    )
+            except (ValueError, RuntimeError):  # too few trials, or none that differ
+                return {}
+        return {key: tuple(shares.get(key, 0.0) for shares in found) for key in found[0]}
 
     def chosen(self) -> list[Trial]:
         """The best feasible trial; of several objectives the front, thinned to ``FRONT`` members."""

@@ -53,6 +53,8 @@ class Tuning:
     notes: tuple[str, ...]
     held_out: str
     rows: tuple[Row, ...] = field(repr=False)
+    scenarios: Mapping[str, str] = field(default_factory=dict, repr=False)  # resolved YAML by name
+    importances: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # shares by objective
 
 
 def tune(wanted: TunePlan, lab: Lab) -> Tuning:
@@ -121,6 +123,8 @@ def tune(wanted: TunePlan, lab: Lab) -> Tuning:
         tuple(notes),
         split.held_out,
         (*search.rows, *rows),
+        {loaded.scenario.name: resolved_yaml(loaded)},
+        search.importances(),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from spinsim.costs.base import Predictor
+from spinsim.live.field import is_given
 from spinsim.live.prompts import Prompted
 from spinsim.scenario import LogisticAcceptance, Scenario
 from spinsim.simulated.simulation import simulate_scenario
@@ -60,8 +61,11 @@ def predicted_s(scenario: Scenario, base_dir: Path, prompted: Prompted, predicto
 
 
 def without_domains(scenario: Scenario) -> Scenario:
-    """Synthetic acceptance alike for all requests: real prompts bring domains that it does not know."""
+    """Synthetic acceptance alike for all requests: real prompts bring domains that it does not know.
+
+    Where acceptance is given to live runs, requests keep the domains that it knows.
+    """
     acceptance = scenario.acceptance
-    if not isinstance(acceptance, LogisticAcceptance) or not acceptance.domains:
+    if is_given(scenario) or not isinstance(acceptance, LogisticAcceptance) or not acceptance.domains:
         return scenario
     return scenario.model_copy(update={"acceptance": acceptance.model_copy(update={"domains": {}})})

@@ -12,7 +12,9 @@ from typing import Any
 
 from spinsim.lab.fingerprint import file_digest
 from spinsim.live.deployment import Deployment
+from spinsim.live.field import is_given
 from spinsim.live.prompts import Prompted
+from spinsim.progress import Progress
 from spinsim.results.summary import summarise
 from spinsim.scenario import Scenario, TraceAcceptance
 from spinsim.studies.run import run_scenario
@@ -20,12 +22,10 @@ from spinsim.studies.validation.agreement import Rounds, measured, rounds_by_req
 from spinsim.studies.validation.fit_workload import first, fitting, least, shortened
 from spinsim.studies.validation.folder import Folder, LiveCell, live_key
 from spinsim.studies.validation.operations import OperationTable, operation_table
-from spinsim.studies.validation.options import Options
-from spinsim.studies.validation.plan import Cell, at_load, deployments, is_closed
+from spinsim.studies.validation.plan import Cell, Options, at_load, deployments, is_closed
 from spinsim.studies.validation.shared_deployment import Arena
 from spinsim.workload.for_scenario import build_workload
 
-Progress = Callable[[str, float, float], None]
 Numbers = dict[str, Any]
 Around = Callable[[str], AbstractContextManager[object]]
 
@@ -157,7 +157,7 @@ def _lived(arena: Arena, folder: Folder, key: str, cell: Cell, options: Options)
         workload=first(expected, count).workload,
         of=whole,
         setting=_setting(scenario),
-        recorded=isinstance(believed.acceptance, TraceAcceptance),
+        recorded=isinstance(believed.acceptance, TraceAcceptance) or is_given(believed),
         runs=tuple(runs.metrics),
         live_s=tuple(runs.seconds),
         requests_per_s=sorted(runs.requests_per_s)[len(runs.requests_per_s) // 2],
@@ -187,7 +187,7 @@ def _repeated(
         if elapsed > OVERRUN * options.seconds and count > least(scenario, prompted):
             count, runs = shortened(scenario, prompted, count, elapsed, options.seconds), _Runs()
             continue
-        summary = summarise(ran.records, scenario, mode="live", acceptance_source="models")
+        summary = summarise(ran.records, scenario, mode="live", acceptance_source=ran.acceptance_source)
         runs.metrics.append(measured(summary, ran.records))
         runs.seconds.append(elapsed)
         runs.requests_per_s.append(_served(summary))

@@ -19,6 +19,22 @@ from spinsim.studies.validation.selection import Combination, read_selection
 
 
 @dataclass(frozen=True)
+class Options:
+    """``seconds``: longest live run of a cell. ``loads``: shares of every closed cell's request rate.
+
+    ``intervals``: simulated runs behind each interval. ``workers``: processes for the simulated half (None:
+    one a core; 0: this process), which import ``plugins``.
+    """
+
+    repetitions: int = 3
+    intervals: int = 20
+    seconds: float = 8.0
+    loads: tuple[float, ...] = ()
+    workers: int | None = 0
+    plugins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Cell:
     """One scenario to run in both worlds. ``labels`` say what the grid set, by axis.
 
@@ -62,6 +78,12 @@ def plan(
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"two cells are called {name!r}; give the scenarios names of their own")
+    deciding = {cell.loaded.scenario.live.acceptance for cell in cells}
+    if len(deciding) > 1:  # one table would average errors of time alone with errors of acceptance and time
+        raise InputError(
+            "models in some cells, field in others; one of them in a validation, and another for the rest",
+            key="live.acceptance",
+        )
     return cells
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -17,10 +17,12 @@ from spinsim.costs.for_scenario import priced_alike
 from spinsim.costs.profiled.profile import read_profile
 from spinsim.drafters.costs import build_predictor
 from spinsim.live.deployment import Deployment, deploy
+from spinsim.live.field import is_given
 from spinsim.live.prompts import Prompted, materialise
 from spinsim.profiling.drift import TOLERANCE, drifted
 from spinsim.profiling.timing import QUICK, Effort
 from spinsim.profiling.workplace import Workplace
+from spinsim.progress import Progress
 from spinsim.recording import load_trace, save_trace
 from spinsim.scenario import KvSpec, ProfileCosts, Scenario, TraceAcceptance
 from spinsim.serving import trusting
@@ -31,7 +33,6 @@ from spinsim.workload.for_scenario import build_workload
 from spinsim.workload.request import Request
 from spinsim.workload.source import resolve
 
-Progress = Callable[[str, float, float], None]
 Numbers = dict[str, Any]
 
 DRIFT_POINTS = 5
@@ -131,7 +132,7 @@ class Arena:
         off.
         """
         made = self._useful(scenario)
-        if isinstance(scenario.acceptance, TraceAcceptance) or not self._lengths:
+        if _known_before(scenario) or not self._lengths:
             return made
         return first(made, self._known(scenario, made))
 
@@ -171,8 +172,8 @@ class Arena:
     def _made(self, scenario: Scenario) -> Prompted:
         target = self.deployment.models.target
         made = materialise(scenario, build_workload(scenario, self.base_dir), target)
-        if isinstance(scenario.acceptance, TraceAcceptance):
-            return made  # its keys are those of the given trace
+        if _known_before(scenario):
+            return made  # its keys are those that the acceptance knows
         limit = scenario.limits.context_tokens
         requests = tuple(
             request
@@ -192,7 +193,7 @@ class Arena:
         stops: set[int] = set()
         end_of_text: frozenset[int] = frozenset()
         for scenario in scenarios:
-            if isinstance(scenario.acceptance, TraceAcceptance):
+            if _known_before(scenario):
                 continue
             made = self._useful(scenario)
             end_of_text = made.end_of_text
@@ -234,7 +235,7 @@ class Arena:
             draft_tokens=min(drafts, default=None),
         )
         changed: dict[str, Any] = {"kv": kv}
-        if not isinstance(scenario.acceptance, TraceAcceptance) and self._lengths:
+        if not _known_before(scenario) and self._lengths:
             changed["acceptance"] = TraceAcceptance(model="trace", path=str(self._trace_path.resolve()))
             prompted = self._ended(prompted)
         return without_domains(scenario).model_copy(update=changed), prompted
@@ -250,6 +251,11 @@ class Arena:
 
         workload = prompted.workload
         return replace(prompted, workload=replace(workload, requests=tuple(map(ended, workload.requests))))
+
+
+def _known_before(scenario: Scenario) -> bool:
+    """Does the scenario say itself what is accepted, so that nothing has to be recorded?"""
+    return isinstance(scenario.acceptance, TraceAcceptance) or is_given(scenario)
 
 
 def _name(prompt: Sequence[int]) -> str:

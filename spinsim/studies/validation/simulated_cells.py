@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,6 +15,7 @@ from spinsim.drafters.costs import build_predictor
 from spinsim.errors import InputError
 from spinsim.lab.pool import cores
 from spinsim.policies.plugins import load_plugins
+from spinsim.progress import Progress
 from spinsim.results.summary import summarise
 from spinsim.scenario import ProfileCosts, RooflineCosts, Scenario
 from spinsim.simulated.simulation import simulate_scenario
@@ -29,7 +30,6 @@ from spinsim.studies.validation.agreement import (
 from spinsim.studies.validation.folder import Folder, LiveCell
 from spinsim.studies.validation.operations import compared_operations, operation_table
 
-Progress = Callable[[str, float, float], None]
 Numbers = dict[str, Any]
 Replacement = ProfileCosts | RooflineCosts | None
 

@@ -13,16 +13,15 @@ from typing import Any
 
 from spinsim.errors import InputError
 from spinsim.files import write_atomically
+from spinsim.progress import Progress
 from spinsim.results.environment import environment
 from spinsim.scenario import ProfileCosts, RooflineCosts
 from spinsim.studies.validation.agreement import overall
 from spinsim.studies.validation.folder import Folder
 from spinsim.studies.validation.operations import operation_errors
-from spinsim.studies.validation.options import Options
-from spinsim.studies.validation.plan import Cell
+from spinsim.studies.validation.plan import Cell, Options
 from spinsim.studies.validation.simulated_cells import Replacement, simulate_cells
 
-Progress = Callable[[str, float, float], None]
 Numbers = dict[str, Any]
 
 SCHEMA = "spinsim.validation/2"
@@ -106,6 +105,7 @@ def again(
     result = {
         "schema": SCHEMA,
         "options": options,
+        "acceptance": _decided_by(folder, plan["cells"]),
         "profile": "roofline" if roofline else None if profile is None else profile.name,
         "drift": [point for deployed in plan["deployments"] for point in deployed["drift"]],
         "wall_s": _sums([deployed["wall_s"] for deployed in plan["deployments"]]),
@@ -119,6 +119,12 @@ def again(
         write_atomically(out / "report.html", report(result))
     folder.finish(result)
     return result
+
+
+def _decided_by(folder: Folder, keys: Sequence[str]) -> str:
+    """What the live runs took acceptance from: ``models`` or ``field``; the plan lets no two mix."""
+    cells = (folder.get(key) for key in keys)
+    return next((cell.scenario.live.acceptance for cell in cells if cell is not None), "models")
 
 
 def _replacement(profile: Path | None, roofline: bool) -> Replacement:

@@ -1,0 +1,165 @@
+"""SPIN's request decomposition (arXiv 2503.15921): long requests are split into pieces."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
+
+from annotated_types import Ge
+
+from spinsim.buckets import bucket_kv
+from spinsim.operations import Packing
+from spinsim.packings.base import PACKINGS, PackingKind, Table
+
+if TYPE_CHECKING:
+    import torch
+
+_MOST_CACHED = 65536
+
+
+class Cost(Protocol):
+    """What a plan asks of a cost model's answer."""
+
+    @property
+    def seconds(self) -> float: ...
+
+
+class Costs(Protocol):
+    """What a plan asks of a cost model."""
+
+    def verify(self, packing: Packing) -> Cost: ...
+
+
+class Context(Protocol):
+    """What a plan asks of the policies' context."""
+
+    @property
+    def predictor(self) -> Costs: ...
+    def within(self, context: int, length: int = 0) -> int: ...
+
+
+def decompose(kv_tokens: Sequence[int], query_tokens: Sequence[int], piece: int) -> Packing:
+    """Pieces of ``piece`` KV tokens: W = sum_i ceil(l_i / L) rows, each with a copy of its request's
+    queries, all as wide as the widest (our reading: K/V cost ~ W L, query cost ~ W q)."""
+    rows = sum(-(-tokens // piece) for tokens in kv_tokens)
+    queries = rows * max(query_tokens)
+    return Packing("decomposed", rows, piece, queries, rows * piece, sum(query_tokens), sum(kv_tokens))
+
+
+def candidates(kv_tokens: Sequence[int], align: int, shortest: int) -> Iterable[int]:
+    """Piece lengths worth trying: every l_i in 1, 2, 3 ... equal parts, rounded up to ``align``, and the
+    buckets above them, since a bucket is what is executed; none longer than the longest request needs.
+
+    For a given W the shortest piece is best, and that is some l_i / p rounded up: nothing between is missed.
+    """
+    found: set[int] = set()
+    longest = -(-max(kv_tokens) // align) * align
+    for tokens in set(kv_tokens):
+        parts = 1
+        while True:
+            piece = -(-tokens // (parts * align)) * align
+            if piece < shortest:
+                break
+            found.add(piece)
+            found.add(min(bucket_kv(piece), longest))
+            # The next number of parts that changes the piece.
+            parts = -(-tokens // (piece - align)) if piece > align else tokens
+            if piece <= align:
+                break
+    if not found:
+        found.add(max(shortest, longest))
+    return sorted(found)
+
+
+@PACKINGS.register("decomposed")
+class Decomposed(PackingKind):
+    """Searches (width W, piece length L) for the least predicted verification time; ties go to less memory
+    (W L), then to fewer rows.
+
+    L is kept for batches whose sorted lengths agree to an eighth of an octave (ours); W is always exact.
+    """
+
+    rectangular: ClassVar[bool] = True
+    merged: ClassVar[bool] = True
+    divided: ClassVar[bool] = True
+    captured: ClassVar[tuple[int, ...]] = (1, 2)
+
+    @dataclass(frozen=True)
+    class Params:
+        align: Annotated[int, Ge(1)] = 16  # pieces are multiples of this many tokens
+        min_piece: Annotated[int, Ge(1)] = 64  # shorter pieces only when every request is shorter
+
+    def __init__(self, params: Params, context: Context) -> None:
+        self._align = params.align
+        self._shortest = params.min_piece
+        self._predictor = context.predictor
+        self._within = context.within
+        self._pieces: dict[tuple[int, ...], int] = {}
+
+    def plan(self, kv_tokens: Sequence[int], query_tokens: Sequence[int]) -> Packing:
+        queries = max(query_tokens)
+        levels = sorted([_level(tokens) for tokens in kv_tokens])
+        key = (queries, *levels)
+        piece = self._pieces.get(key)
+        if piece is None:
+            piece = self.search(
+                [self._within(_top(level)) for level in levels], [queries] * len(levels)
+            ).piece
+            if len(self._pieces) >= _MOST_CACHED:
+                self._pieces.clear()
+            self._pieces[key] = piece
+        return decompose(kv_tokens, query_tokens, piece)
+
+    def search(self, kv_tokens: Sequence[int], query_tokens: Sequence[int]) -> Packing:
+        """The best of all candidates, without the cache."""
+        best: tuple[float, int, int] | None = None
+        chosen: Packing | None = None
+        least = least_executed = sys.maxsize
+        # From long pieces to short ones rows only grow: a plan that reads no less than earlier ones,
+        # bucketed or not, is worse in all, and need not be predicted.
+        for piece in sorted(candidates(kv_tokens, self._align, self._shortest), reverse=True):
+            packing = decompose(kv_tokens, query_tokens, piece)
+            executed = packing.rows * bucket_kv(piece)
+            if packing.kv_tokens >= least and executed >= least_executed:
+                continue
+            least, least_executed = min(least, packing.kv_tokens), min(least_executed, executed)
+            rank = (self._predictor.verify(packing).seconds, packing.kv_tokens, packing.rows)
+            if best is None or rank < best:
+                best, chosen = rank, packing
+        assert chosen is not None
+        return chosen
+
+    @classmethod
+    def shape(cls, kv_tokens: Sequence[int], query_tokens: Sequence[int], piece: int = 0) -> Packing:
+        """In pieces of ``piece`` tokens; see :func:`decompose`."""
+        return decompose(kv_tokens, query_tokens, piece)
+
+    @staticmethod
+    def pieces(kv_tokens: Sequence[int], length: int) -> int:
+        """As many as the rows need; a row without K/V needs none."""
+        return sum(-(-tokens // length) for tokens in kv_tokens)
+
+    @staticmethod
+    def table(kv_tokens: torch.Tensor, length: torch.Tensor | int, width: int) -> Table:
+        """Pieces of ``length`` tokens, the last one of a row padded."""
+        from spinsim.packings.tables import of_length
+
+        return of_length(kv_tokens, length, width)
+
+
+def _level(tokens: int) -> int:
+    """Eighths of an octave: the exponent of ``tokens`` and its three bits below the leading one."""
+    if tokens < 16:
+        return tokens
+    shift = tokens.bit_length() - 4
+    return shift * 8 + (tokens >> shift)
+
+
+def _top(level: int) -> int:
+    """The largest number of tokens of a level."""
+    if level < 16:
+        return level
+    shift = level // 8 - 1
+    return ((level - shift * 8 + 1) << shift) - 1

@@ -1,0 +1,28 @@
+"""No padding at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from spinsim.operations import Packing
+from spinsim.packings.base import PACKINGS, PackingKind
+
+NAME = "ragged"  # also what everything but a verification runs with
+
+
+@PACKINGS.register(NAME)
+class Ragged(PackingKind):
+    """No padding: a kernel that takes rows of any length (FlashInfer, or ``seqused_k``)."""
+
+    captured: ClassVar[tuple[int, ...]] = (0,)
+
+    @classmethod
+    def shape(cls, kv_tokens: Sequence[int], query_tokens: Sequence[int], piece: int = 0) -> Packing:
+        """The rows as they are."""
+        return rows_as_they_are(len(kv_tokens), max(kv_tokens), sum(query_tokens), sum(kv_tokens))
+
+
+def rows_as_they_are(rows: int, longest: int, query_tokens: int, kv_tokens: int) -> Packing:
+    """Of so many tokens in all."""
+    return Packing(NAME, rows, longest, query_tokens, kv_tokens, query_tokens, kv_tokens)

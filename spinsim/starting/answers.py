@@ -1,0 +1,195 @@
+"""From answers to a scenario that runs, and what was assumed on the way."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spinsim.costs.sheets.hardware import Hardware
+from spinsim.costs.sheets.own_hardware import hardware_sheet
+from spinsim.costs.sheets.shapes import ModelShape, shape_names, shape_of
+from spinsim.costs.sheets.vocabulary import Vocabulary, disagreement
+from spinsim.errors import InputError
+from spinsim.lab.cell import check_fits
+from spinsim.scenario_file import load
+from spinsim.scenario_file.hardware_files import ENDINGS, read_hardware_sheet
+from spinsim.starting.placing import place, usual_drafts
+from spinsim.starting.text import scenario_text
+from spinsim.starting.traffic import drawn, from_file
+
+CONTEXT = 4096  # tokens, for drawn requests
+REFERENCE, AT_REFERENCE, A_FACTOR_E = 117e6, 0.2, 0.6  # a draft's strength by its parameters, ours
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a first scenario is made of; None and empty: assumed.
+
+    ``drafts``: shapes, or NAME=SHAPE. ``traffic``: a file. ``price``: of a GPU and hour.
+    """
+
+    name: str = "first"
+    target: str = "llama-3-8b"
+    drafts: tuple[str, ...] = ()
+    hardware: str = "h100"
+    gpus: int = 2
+    price: float | None = None
+    traffic: Path | None = None
+    form: str | None = None
+    columns: Mapping[str, str] | None = None
+    rate_per_s: float | None = None
+    clients: int | None = None
+
+
+@dataclass(frozen=True)
+class Started:
+    """The text of a scenario, and what it assumes: a sentence each."""
+
+    text: str
+    assumed: tuple[str, ...]
+
+
+def start(answers: Answers, path: Path) -> Started:
+    """The scenario for the file ``path``, which is loaded and checked as if it were there.
+
+    Raises InputError for what cannot be: an unknown shape, a model that does not fit, a file that is
+    unreadable.
+    """
+    folder = path.parent
+    target = _shape(answers.target, "--target")
+    drafts = _drafts(answers, target)
+    shapes = {name: _shape(shape, "--draft") for name, shape in drafts.items()}
+    for name, shape in shapes.items():
+        if why := disagreement(Vocabulary(target.vocab), Vocabulary(shape.vocab)):
+            raise InputError(f"{name} {why}; target and drafts must share a vocabulary", key="--draft")
+    hardware = _hardware(answers.hardware, folder)
+    placement = place(target, tuple(drafts), answers.gpus, hardware_of(answers.hardware))
+    if answers.traffic is None:
+        traffic = drawn(answers.rate_per_s, answers.clients, most_tokens=_holds((target, *shapes.values())))
+    else:
+        traffic = from_file(
+            answers.traffic,
+            answers.form,
+            answers.columns,
+            rate_per_s=answers.rate_per_s,
+            clients=answers.clients,
+            beside=folder,
+        )
+    context, cut = _context(traffic.longest_tokens, (target, *shapes.values()))
+    assumed = {**traffic.assumed, **cut}
+    if not answers.drafts:
+        assumed["models.drafts"] = f"drafts that have the target's vocabulary: {', '.join(drafts.values())}"
+    assumed |= {
+        "costs": "costs come from data sheets, and are too optimistic (docs/fidelity.md); "
+        "`spinsim profile` measures your machine",
+        "acceptance": "acceptance is modelled by a draft's size; `spinsim trace` records that of your models",
+        "slo": "objectives of 1 s to the first token and 50 ms a token after it",
+    }
+    content: dict[str, Any] = {
+        "name": _name(answers.name),
+        "workload": traffic.workload,
+        "models": {
+            "target": {"shape": _written(answers.target, folder)},
+            "drafts": {name: {"shape": _written(shape, folder)} for name, shape in drafts.items()},
+        },
+        "devices": {name: _device(hardware, answers.price) for name in placement.devices},
+        "placement": {"target": list(placement.target), "drafts": placement.drafts},
+        "acceptance": {
+            "model": "logistic",
+            "strength": {name: _strength(shape) for name, shape in shapes.items()},
+            "difficulty_sd": 0.7,
+        },
+        "selector": {"name": "joint"} if len(drafts) > 1 else {"name": "fixed", "draft": next(iter(drafts))},
+        "limits": {"batch": 32, "context_tokens": context},
+    }
+    text = scenario_text(content, assumed, str(path))
+    check_fits(load(text, folder=folder))
+    return Started(text, tuple(assumed.values()))
+
+
+def hardware_of(name: str) -> Hardware:
+    """The sheet behind a name or a file. Raises InputError."""
+    if name.lower().endswith(ENDINGS):
+        try:
+            return hardware_sheet(read_hardware_sheet(Path(name)))
+        except FileNotFoundError:
+            raise InputError(f"no such file, {name}; a hardware sheet's path", key="--hardware") from None
+    try:
+        return hardware_sheet(name)
+    except InputError as error:
+        raise InputError(error.message, key="--hardware") from None
+
+
+def _hardware(name: str, folder: Path) -> str:
+    hardware_of(name)
+    return os.path.relpath(name, folder) if name.lower().endswith(ENDINGS) else name
+
+
+def _device(hardware: str, price: float | None) -> dict[str, Any]:
+    return {"hardware": hardware, **({} if price is None else {"price_per_hour": price})}
+
+
+def _shape(name: str, option: str) -> ModelShape:
+    try:
+        return shape_of(name, Path())
+    except InputError as error:
+        raise InputError(error.message, key=option, file=error.file, line=error.line) from None
+
+
+def _written(shape: str, folder: Path) -> str:
+    """A shape's name, or its path from the scenario's folder."""
+    return shape if shape in shape_names() else os.path.relpath(shape, folder)
+
+
+def _drafts(answers: Answers, target: ModelShape) -> dict[str, str]:
+    """Shapes by the names that the scenario gives the drafts."""
+    named: dict[str, str] = {}
+    for given in answers.drafts or usual_drafts(target):
+        name, equals, shape = given.partition("=")
+        if not equals:
+            name, shape = _short(given), given
+        if name in named:
+            raise InputError(f"two drafts are called {name!r}; NAME=SHAPE gives a name", key="--draft")
+        named[name] = shape
+    return named
+
+
+def _short(shape: str) -> str:
+    """A name for a draft that goes into keys and file names."""
+    path = Path(shape)
+    known = shape in shape_names()
+    return _name(shape if known else (path.parent.name if path.suffix == ".json" else path.name))
+
+
+def _name(text: str) -> str:
+    """``text`` as a name, without what has no place in keys and file names."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-_")[:64] or "mine"
+
+
+def _strength(shape: ModelShape) -> float:
+    """Larger drafts are accepted more often: a line over the logarithm of their parameters (ours)."""
+    return round(AT_REFERENCE + A_FACTOR_E * math.log(shape.parameters() / REFERENCE), 2)
+
+
+def _holds(models: Sequence[ModelShape]) -> int:
+    """The longest context that all models were made for; ``CONTEXT`` or less."""
+    return min([CONTEXT, *(shape.context for shape in models if shape.context is not None)])
+
+
+def _context(longest: int, models: Sequence[ModelShape]) -> tuple[int, dict[str, str]]:
+    """The next power of two that holds the longest request, as far as the models go."""
+    wanted = max(CONTEXT, 2 ** math.ceil(math.log2(longest)))
+    most = min((shape.context for shape in models if shape.context is not None), default=wanted)
+    if wanted <= most:
+        return wanted, {}
+    if longest <= most:
+        return most, {}
+    return most, {
+        "limits.context_tokens": f"requests beyond {most:,} tokens are rejected: the models hold no more, "
+        f"and the longest has {longest:,}"
+    }

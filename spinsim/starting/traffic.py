@@ -1,0 +1,122 @@
+"""The workload of a first scenario: a file of the user's, or drawn requests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spinsim.errors import InputError
+from spinsim.scenario import Columns, Source
+from spinsim.starting.columns import guess_columns
+from spinsim.workload.formats import READERS
+from spinsim.workload.source import load_rows
+
+OWN = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".npz": "spinsim"}
+LENGTHS = {
+    "prompt_tokens": {"distribution": "lognormal", "median": 512, "sigma": 0.8, "min": 16, "max": 3072},
+    "output_tokens": {"distribution": "lognormal", "median": 160, "sigma": 0.6, "min": 8, "max": 1024},
+}
+REQUESTS, CLIENTS = 200, 16
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """``workload`` as the YAML has it, the longest request, and what was assumed, by key."""
+
+    workload: dict[str, Any]
+    longest_tokens: int
+    assumed: dict[str, str]
+
+
+def drawn(rate_per_s: float | None, clients: int | None, most_tokens: int) -> Traffic:
+    """Requests without a file, none longer than ``most_tokens``, prompt and output together."""
+    assumed = {"workload": "lengths are drawn: prompts of some 500 tokens, outputs of some 160; put your own"}
+    arrivals = _arrivals(rate_per_s, clients, timed=False, assumed=assumed)
+    lengths = {
+        "prompt_tokens": {**LENGTHS["prompt_tokens"], "max": most_tokens * 3 // 4},
+        "output_tokens": {**LENGTHS["output_tokens"], "max": most_tokens // 4},
+    }
+    return Traffic({"requests": REQUESTS, "arrivals": arrivals, **lengths}, most_tokens, assumed)
+
+
+def from_file(
+    path: Path,
+    form: str | None,
+    columns: Mapping[str, str] | None,
+    *,
+    rate_per_s: float | None,
+    clients: int | None,
+    beside: Path,
+) -> Traffic:
+    """Requests of a file, which is read. ``beside``: the folder that the scenario's paths start at.
+
+    Raises InputError for a file that cannot be read, a format that is unknown, or columns that are not there.
+    """
+    assumed: dict[str, str] = {}
+    form = form or _guessed(path)
+    if form not in READERS:
+        raise InputError(f"no format {form!r}; one of {', '.join(READERS)}", key="--format")
+    if form in ("csv", "jsonl") and columns is None:
+        try:
+            columns = guess_columns(path, form)
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror or error}", file=str(path)) from None
+        assumed["workload.source.columns"] = "columns were guessed by their names"
+    if columns is not None and (unknown := columns.keys() - Columns.model_fields.keys()):
+        raise InputError(
+            f"no role {min(unknown)!r}; one of {', '.join(Columns.model_fields)}", key="--columns"
+        )
+    source = Source.model_validate(
+        {"format": form, "path": str(path.resolve()), "columns": columns and Columns(**columns)}  # type: ignore[arg-type]
+    )
+    read = load_rows(source, Path())
+    outputs = [row.output_tokens for row in read.rows]
+    workload: dict[str, Any] = {
+        "arrivals": _arrivals(rate_per_s, clients, timed=read.timed, assumed=assumed),
+        "source": {"format": form, "path": os.path.relpath(path, beside)},
+    }
+    if columns is not None:
+        workload["source"]["columns"] = dict(columns)
+    longest_output = max((tokens for tokens in outputs if tokens is not None), default=0)
+    if None in outputs:
+        workload["output_tokens"] = LENGTHS["output_tokens"]
+        longest_output = int(LENGTHS["output_tokens"]["max"])  # type: ignore[call-overload]
+        assumed["workload.output_tokens"] = "the file has no output lengths: they are drawn, some 160 tokens"
+    if columns is not None and "prompt" not in columns:
+        assumed["prompts"] = "four bytes of a prompt's text are taken for a token"
+    longest = max(row.prompt_tokens for row in read.rows) + longest_output
+    if read.malformed:
+        first = read.malformed[0]
+        assumed["malformed"] = (
+            f"{len(read.malformed)} of its rows are left out, the first in line {first.line}: {first.problem}"
+        )
+    return Traffic(workload, longest, assumed)
+
+
+def _arrivals(
+    rate_per_s: float | None, clients: int | None, *, timed: bool, assumed: dict[str, str]
+) -> dict[str, Any]:
+    if rate_per_s is not None and clients is not None:
+        raise InputError("a rate and a number of clients exclude each other; give one", key="--clients")
+    if rate_per_s is not None:
+        return {"process": "poisson", "rate_per_s": rate_per_s}
+    if clients is None and timed:
+        assumed["workload.arrivals"] = "requests come when the file says"
+        return {"process": "replay"}
+    if clients is None:
+        assumed["workload.arrivals"] = (
+            f"{CLIENTS} clients, each sending its next request when its last one ended"
+        )
+    return {"process": "closed", "concurrency": clients or CLIENTS}
+
+
+def _guessed(path: Path) -> str:
+    for ending, form in OWN.items():
+        if ending in path.suffixes:
+            return form
+    raise InputError(
+        f"the format of {path.name} is not told by its name; one of {', '.join(READERS)}", key="--format"
+    )

@@ -1,0 +1,44 @@
+"""The README's five minutes: its commands, run as they stand, in a folder that has the shipped scenarios."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from spinsim.cli import app
+
+ROOT = Path(__file__).parents[2]
+
+
+def commands() -> list[list[str]]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"<!-- five minutes: begin -->(.*?)<!-- five minutes: end -->", text, re.S)
+    assert found is not None
+    lines = [shlex.split(line, comments=True) for line in found[1].strip().splitlines()]
+    assert all(line[0] == "spinsim" for line in lines)
+    return [line[1:] for line in lines]
+
+
+def test_the_five_minutes_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scenarios").symlink_to(ROOT / "scenarios")
+    ran = []
+    for command in commands():
+        here = ["--workers", "0"] if command[0] in ("compare", "capacity") else []
+        done = CliRunner().invoke(app, [*command, *here])
+        assert done.exit_code == 0, (command, done.output)
+        ran.append(command[0])
+    assert ran == ["list", "init", "simulate", "compare", "capacity", "tables"]
+    summary = json.loads((tmp_path / "results" / "mine" / "summary.json").read_text())
+    assert summary["requests"]["completed"] == 120
+    assert summary["cost"]["per_million_output_tokens"] > 0
+    with (tmp_path / "results" / "mine" / "tables" / "requests.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 120
+    for name in ("mine-compared", "mine-capacity"):
+        assert (tmp_path / "results" / name / "report.html").is_file()

@@ -1,0 +1,196 @@
+"""``init``: scenarios that run, for many answers; what it assumes; and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from spinsim import api
+from spinsim.costs.sheets.shapes import shape_names, shape_of
+from spinsim.errors import InputError
+from spinsim.starting.columns import guess_columns
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "scenarios" / "own-traffic.csv"
+FEW = {"workload.requests": 4}
+
+
+def started(folder: Path, **answers: Any) -> tuple[api.Started, dict[str, Any]]:
+    made = api.init(folder / "mine.yaml", **answers)
+    return made, yaml.safe_load(made.path.read_text(encoding="utf-8"))
+
+
+def completed(path: Path) -> int:
+    return int(api.simulate(path, set=FEW).summary["requests"]["completed"])
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {},
+        {"gpus": 1, "rate": 3.0},
+        {"target": "qwen3-32b", "hardware": "a100-80", "gpus": 4},
+        {"target": "llama-3-70b", "gpus": 8, "draft": ["llama-3-1b", "big=llama-3-8b"]},
+        {"target": "llama-7b", "hardware": "L4", "gpus": 3, "clients": 2, "price_per_hour": 0.8},
+        {"target": "llama-3-1b", "draft": "llama-3-117m", "hardware": "cpu", "gpus": 1},
+        {"traffic": SAMPLE},
+        {"traffic": SAMPLE, "columns": "text=question,output=answer_tokens", "clients": 3},
+        {"traffic": ROOT / "profiles" / "family-greedy.npz"},
+    ],
+    ids=str,
+)
+def test_what_it_writes_runs(answers: dict[str, Any], tmp_path: Path) -> None:
+    made, written = started(tmp_path, **answers)
+    assert completed(made.path) == 4
+    gpus = answers.get("gpus", 2)
+    assert len(written["devices"]) == gpus
+    assert {*written["placement"]["target"], *written["placement"]["drafts"].values()} == {
+        *written["devices"]
+    }
+
+
+def test_every_assumption_is_said_and_is_in_the_file(tmp_path: Path) -> None:
+    made, _ = started(tmp_path)
+    comment = " ".join(line.lstrip("# ") for line in made.path.read_text().splitlines() if line[:1] == "#")
+    assert all(said in comment for said in made.assumed)
+    about = " ".join(made.assumed)
+    for word in ("lengths are drawn", "16 clients", "drafts", "data sheets", "acceptance", "objectives"):
+        assert word in about
+
+
+def test_what_is_said_is_not_assumed(tmp_path: Path) -> None:
+    made, _ = started(tmp_path, draft="llama-3-3b", clients=3, traffic=SAMPLE, columns={"text": "question"})
+    about = " ".join(made.assumed)
+    assert "clients" not in about
+    assert "vocabulary" not in about
+    assert "guessed" not in about
+    assert "no output lengths" in about
+
+
+def test_traffic_of_the_user_s_is_replayed_from_a_relative_path(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text(json.dumps({"ts": 1.5, "usage": {"prompt_tokens": 9000, "completion_tokens": 5}}) + "\n")
+    made, written = started(tmp_path, traffic=log)
+    source = written["workload"]["source"]
+    assert source["path"] == "log.jsonl"
+    assert source["columns"] == {
+        "arrival": "ts",
+        "prompt": "usage.prompt_tokens",
+        "output": "usage.completion_tokens",
+    }
+    assert written["workload"]["arrivals"] == {"process": "replay"}
+    assert written["limits"]["context_tokens"] == 16384  # holds the longest request
+    assert api.simulate(made.path).summary["requests"]["completed"] == 1
+
+
+def test_own_shapes_and_sheets_are_named_from_the_scenario_s_folder(tmp_path: Path) -> None:
+    target = ROOT / "spinsim" / "family" / "checkpoints" / "target"
+    draft = ROOT / "spinsim" / "family" / "checkpoints" / "tiny" / "config.json"
+    (tmp_path / "card.yaml").write_text("base: h100\nprice_per_hour: 2\n")
+    made, written = started(
+        tmp_path, target=str(target), draft=str(draft), hardware=str(tmp_path / "card.yaml")
+    )
+    assert written["devices"]["gpu0"]["hardware"] == "card.yaml"
+    assert list(written["models"]["drafts"]) == ["tiny"]
+    assert "cost" in api.simulate(made.path, set=FEW).summary
+
+
+@pytest.mark.parametrize("name", shape_names())
+def test_usual_drafts_share_the_vocabulary_and_are_small(name: str, tmp_path: Path) -> None:
+    target = shape_of(name)
+    others = (shape_of(other) for other in shape_names())
+    if not any(o.vocab == target.vocab and 4 * o.parameters() <= target.parameters() for o in others):
+        with pytest.raises(InputError, match="name a draft"):
+            started(tmp_path, target=name)
+        return
+    _, written = started(tmp_path, target=name, gpus=2, hardware="h200")
+    for draft in written["models"]["drafts"].values():
+        shape = shape_of(draft["shape"])
+        assert shape.vocab == shape_of(name).vocab
+        assert shape.parameters() <= shape_of(name).parameters() / 4
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ({"target": "llama-9b"}, "--target: unknown model shape 'llama-9b'; allowed: llama-68m"),
+        ({"draft": "llama-68m"}, "--draft: llama-68m has 32000 tokens, the target has 128256"),
+        ({"draft": ["a=llama-3-1b", "a=llama-3-3b"]}, "--draft: two drafts are called 'a'"),
+        ({"target": "llama-3-70b", "gpus": 1}, "--gpus: llama-3-70b has 131 GiB of weights, which 1 x h100"),
+        ({"gpus": 40}, "--gpus: 40 GPUs are more than these models can use; at most 33"),
+        ({"gpus": 0}, "--gpus: 0 is not allowed; 1 or more"),
+        ({"hardware": "h10"}, "--hardware: unknown hardware 'h10'"),
+        ({"hardware": "no.yaml"}, "--hardware: no such file, no.yaml"),
+        ({"rate": 1.0, "clients": 2}, "--clients: a rate and a number of clients exclude each other"),
+        ({"rate": 0.0}, "--rate: 0 is not allowed; a rate above 0"),
+        (
+            {"traffic": "log.txt"},
+            "--format: the format of log.txt is not told by its name; one of csv",
+        ),
+        ({"traffic": "no.csv"}, "no.csv: cannot be read"),
+        ({"traffic": SAMPLE, "format": "cvs"}, "--format: no format 'cvs'; one of csv, jsonl"),
+        ({"traffic": SAMPLE, "columns": "text"}, "--columns: 'text' is no mapping; write arrival=ts"),
+        ({"traffic": SAMPLE, "columns": "prmpt=a"}, "--columns: no role 'prmpt'; one of arrival"),
+        (
+            {"traffic": SAMPLE, "columns": "text=asked"},
+            "own-traffic.csv:1: workload.source.columns: no column",
+        ),
+    ],
+)
+def test_what_it_refuses_writes_nothing(answers: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        started(tmp_path, **answers)
+    assert said in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_replaces_nothing_unless_it_is_told_to(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("mine")
+    with pytest.raises(InputError, match="is there already; force replaces it"):
+        started(tmp_path)
+    assert (tmp_path / "mine.yaml").read_text() == "mine"
+    assert started(tmp_path, force=True)[1]["name"] == "mine"
+    with pytest.raises(InputError, match="FILE: no such folder"):
+        api.init(tmp_path / "nowhere" / "mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "found"),
+    [
+        ("TIMESTAMP,ContextTokens,GeneratedTokens", "2023-11-16 18:00,3,4",
+         {"arrival": "TIMESTAMP", "prompt": "ContextTokens", "output": "GeneratedTokens"}),
+        ("prompt,output", "7,8", {"prompt": "prompt", "output": "output"}),
+        ("prompt,category", "what is it?,talk", {"text": "prompt", "domain": "category"}),
+        ("time_ms,question,prompt_tokens", "5,why?,3",
+         {"arrival": "time_ms", "prompt": "prompt_tokens", "text": "question", "arrival_unit": "ms"}),
+    ],
+)  # fmt: skip
+def test_columns_are_guessed_by_usual_names(
+    header: str, row: str, found: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(f"{header}\n{row}\n")
+    assert guess_columns(path, "csv") == found
+
+
+def test_columns_that_tell_nothing_are_not_guessed(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match=r"--columns: no column of log.csv looks like a prompt.*\(a, b\)"):
+        guess_columns(path, "csv")
+
+
+@pytest.mark.parametrize("kind", ["hardware", "shapes", "policies", "drafters", "formats"])
+def test_every_name_in_a_list_has_its_line(kind: str) -> None:
+    lines = api.catalogue(kind)
+    assert len(lines) >= 4
+    assert all(len(line) > 10 and "\n" not in line for line in lines.values())
+
+
+def test_a_list_of_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match="'gpus' is no list; one of hardware, shapes, policies, drafters"):
+        api.catalogue("gpus")
