@@ -17,6 +17,7 @@ class Flops(Section):
     bf16: Annotated[Peak | None, says("Peak in bf16.", "TFLOP/s")] = None
     fp16: Annotated[Peak | None, says("Peak in fp16.", "TFLOP/s")] = None
     fp32: Annotated[Peak | None, says("Peak in fp32.", "TFLOP/s")] = None
+    fp8: Annotated[Peak | None, says("Peak in fp8.", "TFLOP/s")] = None
 
 
 class HardwareSheet(Section):

@@ -24,11 +24,13 @@ LEARNERS = [
     "joint",
 ]
 BLIND = ["fixed", "random", "round_robin"]
+# choose lengths as well, which the oracle here is not free to do; see tests/policies for their bounds
+PLANNERS = ["contextual", "contextual_oracle", "planned", "planned_oracle"]
 LENGTH = 4
 
 
 def test_every_selector_is_covered() -> None:
-    assert {*LEARNERS, *BLIND, "oracle"} == set(SELECTORS.names())
+    assert {*LEARNERS, *BLIND, *PLANNERS, "oracle"} == set(SELECTORS.names())
 
 
 def ended_ns(given_scenario: Any) -> int:

@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import Any
 
 from spinsim.costs.sheets.hardware import GIB, Hardware, hardware_names, hardware_of
-from spinsim.costs.sheets.model_shape import DTYPE_BYTES
 from spinsim.errors import InputError
 from spinsim.scenario import HardwareSheet
 from spinsim.scenario.messages import did_you_mean
@@ -64,10 +63,10 @@ def _own(sheet: HardwareSheet) -> Hardware:
     if sheet.link_gb_per_s is not None:
         changes["link_bandwidth"] = sheet.link_gb_per_s * 1e9
     if sheet.tflops is not None:
-        peaks = {dtype: getattr(sheet.tflops, dtype) for dtype in DTYPE_BYTES}
+        peaks = dict(sheet.tflops)
         given_rates = {dtype: peak * 1e12 for dtype, peak in peaks.items() if peak is not None}
         if not given_rates:
-            raise InputError("is empty; a rate for bf16, fp16 or fp32", key="tflops")
+            raise InputError("is empty; a rate for bf16, fp16, fp32 or fp8", key="tflops")
         known = {} if sheet.base is None else dict(base.rate)
         changes["rate"] = MappingProxyType({**known, **given_rates})
     return replace(
