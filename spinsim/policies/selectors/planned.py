@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge
@@ -21,16 +21,16 @@ USUAL_ROUNDS = 64.0  # that a request is taken to last before one has ended
 CHANGED = 0.25  # a share of the requests that came or went since the plan was made calls for another
 
 
-class Planning(PerRequest["Planned.Params"]):
+class Planning(PerRequest[Any]):
     """What the planner and its oracle have in common: when to plan, and how a plan is carried out."""
 
     makes_plan = True
 
-    def __init__(self, params: Planned.Params, context: PolicyContext) -> None:
+    def __init__(self, params: Any, context: PolicyContext, repay: float) -> None:
         super().__init__(params, context)
         self.limits = context.plan or CyclePlan()
         self.times = CycleTimes(context, self.limits.packing)
-        self.search = Search(self.times, self.limits, context, self.arms, params.repay)
+        self.search = Search(self.times, self.limits, context, self.arms, repay)
         self.plan: Plan | None = None
         self._views: dict[int, RequestView] = {}
         self._choice: dict[int, Arm] = {}
@@ -64,10 +64,7 @@ class Planning(PerRequest["Planned.Params"]):
         raise NotImplementedError
 
     def _is_due(self) -> bool:
-        assert self.plan is not None
-        if self._rounds >= self.params.hold * self.plan.depth:
-            return True
-        return self._changes > CHANGED * len(self._views) + 1
+        raise NotImplementedError
 
     def _make(self, views: list[RequestView]) -> None:
         batch = self.batch(views)
@@ -142,7 +139,7 @@ class Planned(Planning):
         explore: Annotated[float, Ge(0), Tunable(0.05, 2, log=True)] = 0.3
 
     def __init__(self, params: Params, context: PolicyContext) -> None:
-        super().__init__(params, context)
+        super().__init__(params, context, params.repay)
         self.survival = Survival(len(context.drafts), context.max_length)
         self._ended_rounds = 0.0
         self._ended = 0
@@ -168,6 +165,12 @@ class Planned(Planning):
         if self.plan is not None and self.params.explore and tokens.shape[1] > 1:
             worth[:, :-1] += self._information(views, batch, deviation)
         return batch
+
+    def _is_due(self) -> bool:
+        assert self.plan is not None
+        if self._rounds >= self.params.hold * self.plan.depth:
+            return True
+        return self._changes > CHANGED * len(self._views) + 1
 
     def _information(self, views: Sequence[RequestView], batch: Batch, deviation: Array) -> Array:
         """[request, draft, length]: what a round with the draft teaches, in tokens; nothing at length 0."""
@@ -197,18 +200,20 @@ class PlannedOracle(Planning):
     """The planner, told every future acceptance: a bound for plans, not a policy to deploy (ours).
 
     It plans before every round from what each request would commit in that very round, and proposes to no
-    request more than will be accepted. It looks one round ahead, so it is a bound for plans made round by
-    round.
+    request more than will be accepted. It looks one round ahead, so a catch-up has to pay in that round
+    (``repay`` 1): an oracle that hoped for more would change drafts every round, and lose by it.
     """
 
     sees_future = True
 
-    Params = Planned.Params
+    @dataclass(frozen=True)
+    class Params:
+        repay: Annotated[float, Ge(1)] = 1.0
 
-    def __init__(self, params: Planned.Params, context: PolicyContext) -> None:
+    def __init__(self, params: Params, context: PolicyContext) -> None:
         if context.future is None or context.outputs is None:
             raise ValueError("the oracle needs the future: an acceptance field and the output lengths")
-        super().__init__(params, context)
+        super().__init__(params, context, params.repay)
         self._future = context.future
         self._outputs = context.outputs
 
