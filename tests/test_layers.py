@@ -29,6 +29,7 @@ ORDER = (
     "packings",
     "recording",
     "scenario",
+    "engines",
     "workload",
     "costs",
     "acceptance",

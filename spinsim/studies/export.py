@@ -22,10 +22,10 @@ from spinsim.scenario.messages import one_of
 from spinsim.scenario_file import LoadedScenario, load
 from spinsim.scenario_file.variants import override, seeds_from
 from spinsim.studies.compare import Effect, effects
+from spinsim.studies.export_schedule import fewest, gain_of, loss_of, one_for_all, steps_of
 
 TOKENS = (1, 2, 3, 4, 5, 7)
 NONE = "none"
-AS_GOOD = 0.01  # of goodput: below, simulated differences are of a few seeds, and fewer tokens are taken
 # What engines do with every request alike: fused rounds of all rows, first come first served.
 AS_ENGINES = (
     "policies.packing={name: ragged}",
@@ -240,7 +240,7 @@ class _Study:
             {"plan": (), **{c.told: (*base, *fixed(c.draft, c.tokens)) for c in choices}}, "plan"
         )
         best = max(choices, key=lambda choice: found[choice.told].mean.estimate)
-        return best, _gain(found[best.told])
+        return best, gain_of(found[best.told])
 
     def schedule(
         self, scenario: Scenario, chosen: _Chosen, method: Method, engine: Engine
@@ -254,17 +254,17 @@ class _Study:
             alternatives = {str(n): (*load_, *fixed(chosen.draft, n)) for n in (0, *tokens)}
             found = self._compare(alternatives, "0", {"batch": batch})
             table[batch] = {n: found[str(n)] for n in (0, *tokens)}
-        best = {batch: _fewest(row) for batch, row in table.items()}
+        best = {batch: fewest(row) for batch, row in table.items()}
         if len(set(best.values())) > 1 and method not in engine.schedules:
-            one, loss, where = _one_for_all(table)
+            one, loss, where = one_for_all(table)
             allowed = ", ".join(engine.schedules)
             refusal = Refusal(
                 "schedule",
                 f"{engine.name} has tokens by batch for {allowed} alone, not for {method}",
                 f"{one} tokens for every batch, predicted loss at most {100 * loss:.1f} % (batch {where})",
             )
-            return _steps(table, dict.fromkeys(best, one)), [refusal]
-        return _steps(table, best), []
+            return steps_of(table, dict.fromkeys(best, one)), [refusal]
+        return steps_of(table, best), []
 
     def limited(self, engine: Engine, schedule: Sequence[Step]) -> Refusal:
         """That the engine takes no such schedule, the one that it takes, and what is lost."""
@@ -272,7 +272,7 @@ class _Study:
         for step in schedule:
             for batch, row in self.table.items():
                 if step.first <= batch <= step.last:
-                    losses[batch] = _loss(row, step.tokens)
+                    losses[batch] = loss_of(row, step.tokens)
         where = max(losses, key=lambda batch: losses[batch])
         told = ", ".join(f"{step.tokens} up to batch {step.last}" for step in schedule)
         return Refusal(
@@ -330,44 +330,6 @@ def clients(scenario: Scenario, batch: int) -> tuple[str, ...]:
         f"workload.requests={requests}",
         f"limits.batch={batch}",
     )
-
-
-def _one_for_all(table: dict[int, dict[int, Effect]]) -> tuple[int, float, int]:
-    """The number of tokens whose worst loss over the batches is least; that loss, and its batch."""
-
-    def losses(tokens: int) -> dict[int, float]:
-        return {batch: _loss(row, tokens) for batch, row in table.items()}
-
-    one = min(next(iter(table.values())), key=lambda tokens: max(losses(tokens).values()))
-    worst = losses(one)
-    where = max(worst, key=lambda batch: worst[batch])
-    return one, worst[where], where
-
-
-def _fewest(row: dict[int, Effect]) -> int:
-    """The fewest tokens within :data:`AS_GOOD` of the best: more cost more where acceptance is lower."""
-    return min(tokens for tokens in row if _loss(row, tokens) <= AS_GOOD)
-
-
-def _loss(row: dict[int, Effect], tokens: int) -> float:
-    """Share of the best goodput of a batch that is lost with ``tokens``."""
-    return 1 - row[tokens].mean.estimate / max(effect.mean.estimate for effect in row.values())
-
-
-def _steps(table: dict[int, dict[int, Effect]], best: dict[int, int]) -> tuple[Step, ...]:
-    before, steps = 0, []
-    for batch, tokens in best.items():
-        gain = _gain(table[batch][tokens]) if tokens else None
-        steps.append(Step(before + 1, batch, tokens, gain))
-        before = batch
-    return merged(tuple(steps))
-
-
-def _gain(effect: Effect) -> Gain:
-    found = effect.relative
-    if found is None:
-        return Gain(0.0)
-    return Gain(found.estimate, found.low, found.high, found.confidence)
 
 
 def _drafts_used(scenario: Scenario) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,9 +27,11 @@ def test_lanes_have_streams_of_their_own_and_keep_them_from_run_to_run(
     monkeypatch.setattr(torch.cuda, "Stream", stream)
     monkeypatch.setattr(deployment, "torch_device", lambda scenario, name: devices[name])
     nothing: Any = None
-    deployed = deployment.Deployment(nothing, nothing, (), {}, {}, Sampling())
+    models = SimpleNamespace(drafts={}, target=SimpleNamespace(vocabulary=8))
+    deployed = deployment.Deployment(models, nothing, (), {}, {}, Sampling())  # type: ignore[arg-type]
+    scenario: Any = SimpleNamespace(models=models)
     lanes = [Lane("target", ("gpu",)), Lane("drafts", ("gpu",)), Lane("other", ("cpu",))]
-    runs = [[place.stream for place in deployed.executor(nothing, lanes)._lanes] for _ in range(40)]
+    runs = [[place.stream for place in deployed.executor(scenario, lanes)._lanes] for _ in range(40)]
     assert made == [devices["gpu"]] * 2
     assert all(run == runs[0] for run in runs)
     assert runs[0][0] != runs[0][1]

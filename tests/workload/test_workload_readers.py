@@ -73,7 +73,7 @@ def test_mooncake_times_are_milliseconds(tmp_path):
         good | {"output_length": True},
     )
     rows, malformed = read("mooncake", text, tmp_path)
-    assert rows == [Row("0", 10, 4, 1.5)]
+    assert rows == [Row("0", 10, 4, 1.5, blocks=(1,))]
     assert [line for line, _ in malformed] == [2, 3, 4, 5, 6]
 
 

@@ -63,7 +63,7 @@ def _own(sheet: HardwareSheet) -> Hardware:
     if sheet.link_gb_per_s is not None:
         changes["link_bandwidth"] = sheet.link_gb_per_s * 1e9
     if sheet.tflops is not None:
-        peaks = dict(sheet.tflops)
+        peaks = {dtype: getattr(sheet.tflops, dtype) for dtype in type(sheet.tflops).model_fields}
         given_rates = {dtype: peak * 1e12 for dtype, peak in peaks.items() if peak is not None}
         if not given_rates:
             raise InputError("is empty; a rate for bf16, fp16, fp32 or fp8", key="tflops")
