@@ -48,9 +48,15 @@ def test_a_lane_is_first_in_first_out() -> None:
 
 def test_no_lane_waits_for_what_another_executes() -> None:
     """One lane is held up; its neighbours begin, end and stamp what they were given all the same."""
-    release = threading.Event()
+    begun, release = threading.Event(), threading.Event()
+
+    def held_up() -> bool:
+        begun.set()
+        return release.wait(SOON)
+
     with lanes(3) as (env, made):
-        made[0].submit(Job(0, "held up", lambda: release.wait(SOON)))
+        made[0].submit(Job(0, "held up", held_up))
+        assert begun.wait(SOON)  # a thread may begin late
         made[0].submit(Job(1, "behind it", lambda: None))
         for number, lane in enumerate(made[1:], 2):
             lane.submit(Job(number, "free", lambda: None))
