@@ -67,7 +67,6 @@ class CyclePlan:
     packing: PackingPolicy | None = None
     depth: int = 1
     grouped: bool = False  # micro-batches of one draft each
-    active: int = 0  # requests that decode, as the pipeline was told last
     lengths: Sequence[int] = ()
 
 

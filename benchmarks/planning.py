@@ -1,0 +1,60 @@
+"""What the planner takes to decide: host milliseconds a round, in simulation::
+
+    python -m benchmarks.planning SCENARIO [--set KEY=VALUE ...]
+
+The scenario's selector, length, pipeline and composition become ``planned``. A round's time is that of
+choosing drafts (planning anew included, where that is due) and of learning from what came of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from spinsim.policies.selectors.planned import Planned
+from spinsim.scenario_file import load
+from spinsim.simulated.simulation import simulate_scenario
+
+PLANNED = [f"policies.{kind}={{name: planned}}" for kind in ("selector", "length", "pipeline", "composition")]
+
+
+def timed(method: Callable[..., Any], spent_s: list[float]) -> Callable[..., Any]:
+    """The method, which notes in ``spent_s`` how long each call takes."""
+
+    def call(*arguments: Any) -> Any:
+        begun = time.perf_counter()
+        result = method(*arguments)
+        spent_s.append(time.perf_counter() - begun)
+        return result
+
+    return call
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Simulate, and print the times."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("scenario", type=Path)
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+    options = parser.parse_args(arguments)
+    loaded = load(options.scenario, [*options.overrides, *PLANNED])
+    choosing: list[float] = []
+    learning: list[float] = []
+    with (
+        patch.object(Planned, "assign", timed(Planned.assign, choosing)),
+        patch.object(Planned, "observe", timed(Planned.observe, learning)),
+    ):
+        simulate_scenario(loaded.scenario, loaded.base_dir)
+    chosen, rounds = 1e3 * np.array(choosing), len(choosing)
+    mean = chosen.mean() + 1e3 * sum(learning) / rounds
+    p50, p99 = np.quantile(chosen, (0.5, 0.99))
+    print(f"{rounds} rounds: {mean:.2f} ms in the mean; choosing p50 {p50:.3f}, p99 {p99:.2f} ms")
+
+
+if __name__ == "__main__":
+    main()
