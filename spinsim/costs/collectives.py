@@ -4,8 +4,8 @@
 
 ``volume`` are the bytes that each of n devices sends, for a tensor of S bytes:
 
-``ring``      2 (n - 1) / n S. Reduce-scatter and all-gather in n - 1 steps each, as NCCL has it (Patarasuk and
-              Yuan, JPDC 69(2), 2009). Each further device adds two steps.
+``ring``      2 (n - 1) / n S. Reduce-scatter and all-gather in n - 1 steps each, as NCCL has it (Patarasuk
+              and Yuan, JPDC 69(2), 2009). Each further device adds two steps.
 ``two_shot``  2 (n - 1) / n S. The same in two steps: each device reads its part of all others' tensors and
               sums it, then every device reads the sums.
 ``one_shot``  (n - 1) S. Each device reads the others' whole tensors and sums them.
@@ -48,7 +48,7 @@ class Interconnect(NamedTuple):
     collectives: tuple[Collective, ...]
 
     def all_reduce_s(self, size: float, devices: int) -> float:
-        """Seconds until ``devices`` have the sum of their tensors of ``size`` bytes, by the fastest algorithm."""
+        """Until ``devices`` have the sum of their tensors of ``size`` bytes, by the fastest algorithm."""
         if devices == 1:
             return 0.0
         return min(

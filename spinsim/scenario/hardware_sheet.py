@@ -21,7 +21,7 @@ class Flops(Section):
 
 
 class AllReduce(Section):
-    """An all-reduce between two such devices. More devices follow the law of ``spinsim.costs.collectives``."""
+    """An all-reduce between two such devices; of more by the law of ``spinsim.costs.collectives``."""
 
     latency_s: Annotated[NotNegative, says("Of an all-reduce of nothing.", "s")]
     efficiency: Annotated[Share, says("Share of the link's bandwidth at which large tensors move.")]

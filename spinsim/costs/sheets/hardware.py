@@ -68,8 +68,8 @@ class Hardware:
 _OVERHEADS = "host overheads, efficiencies and collectives: carried over from the H200 probe, ours"
 
 # Fitted to all-reduces of 8 KiB to 16 MiB between two H200s in a CUDA graph, torch 2.11: NCCL's, and those
-# of torch's symmetric memory without NVLink multicast. The law meets the latter two within 3 %, and NCCL, which
-# changes its protocol with the size, within 34 % (tests/costs/test_collectives.py has the figures). Symmetric
+# of torch's symmetric memory without NVLink multicast. The law meets the latter two within 3 %, and NCCL,
+# which changes its protocol with the size, within 34 % (tests/costs/test_collectives.py has them). Symmetric
 # memory needs peers that read each other's memory: cards on PCIe have NCCL's ring alone, and so has the V100,
 # on which torch's kernels were never tried.
 _NCCL = Collective(RING, 17.0e-6, 0.42)
