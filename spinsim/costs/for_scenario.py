@@ -291,6 +291,7 @@ def _roofline(
             efficiency=costs.efficiency,
             quantization=model.quantization,
             kv_fp8=scenario.kv.dtype == "fp8",
+            greedy=scenario.sampling.greedy,
         )
         for model in models
     ]
