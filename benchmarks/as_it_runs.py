@@ -1,7 +1,7 @@
 """Why operations take longer within a run than on a bench: ``python -m benchmarks.as_it_runs --out FILE``.
 
-One cause at a time, on one deployment (Llama 3 8B shape with random weights, drafts of 117M and 1.2B), with the
-graphs and lanes of a run: rows of unequal length, blocks all over the cache, gaps between operations, cold
+One cause at a time, on one deployment (Llama 3 8B shape with random weights, drafts of 117M and 1.2B), with
+the graphs and lanes of a run: rows of unequal length, blocks all over the cache, gaps between operations, cold
 caches, page tables laid before every pass, what ran before, a warm GPU, the other GPU busy. Every row has the
 ratio to the first condition, which is what a bench sees: rows alike, blocks in order, back to back.
 
