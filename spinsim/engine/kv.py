@@ -61,6 +61,8 @@ class KvPool:
         self._free_blocks = FreeNumbers(self.blocks)
         self._free_slots = FreeNumbers(self.slots)
         self._held: dict[int, array[int]] = {}  # slot -> its blocks, in the order of their tokens
+        self._changes = 0
+        self._changed: dict[int, int] = {}  # slot -> which of the changes was its last
 
     @property
     def free_blocks(self) -> int:
@@ -85,6 +87,7 @@ class KvPool:
         slot = self._free_slots.take(1)[0]
         # Slots and blocks leave and enter their stacks in pairs when full: a slot has its own number's block.
         self._held[slot] = self._free_blocks.take(count)
+        self._note(slot)
         return slot
 
     def grow(self, slot: int, tokens: int) -> bool:
@@ -98,6 +101,7 @@ class KvPool:
         if more > len(self._free_blocks):
             return False
         held.extend(self._free_blocks.take(more))
+        self._note(slot)
         return True
 
     def release(self, slot: int) -> None:
@@ -110,6 +114,14 @@ class KvPool:
     def blocks_of(self, slot: int) -> array[int]:
         """The blocks behind a held slot, in the order of their tokens; the caller's own."""
         return self._held[slot][:]
+
+    def changed(self, slot: int) -> int:
+        """A number that is another one whenever the blocks behind a held slot are others than before."""
+        return self._changed[slot]
+
+    def _note(self, slot: int) -> None:
+        self._changes += 1
+        self._changed[slot] = self._changes
 
 
 class NoPool(KvPool):

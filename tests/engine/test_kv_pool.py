@@ -31,6 +31,7 @@ class Pool(RuleBasedStateMachine):
     def create(self, reserve: str, block: int, capacity: int, slots: int) -> None:
         self.pool = KvPool(capacity, SPAN, reserve=reserve, block_tokens=block, slots=slots)
         self.tokens: dict[int, int] = {}
+        self.seen: dict[tuple[int, int], list[int]] = {}  # (slot, change) -> blocks
 
     def needed(self, tokens: int) -> int:
         return 1 if self.pool.full else -(-tokens // self.pool.block_tokens)
@@ -75,6 +76,12 @@ class Pool(RuleBasedStateMachine):
         assert all(0 <= block < self.pool.blocks for block in held)
         assert len(held) + self.pool.free_blocks == self.pool.blocks
         assert self.pool.used_slots == len(self.tokens)
+
+    @invariant()
+    def blocks_that_change_are_noted(self) -> None:
+        for slot in getattr(self, "tokens", {}):
+            blocks = list(self.pool.blocks_of(slot))
+            assert self.seen.setdefault((slot, self.pool.changed(slot)), blocks) == blocks
 
     @invariant()
     def a_slot_has_room_for_its_tokens(self) -> None:
