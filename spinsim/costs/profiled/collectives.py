@@ -1,4 +1,4 @@
-"""All-reduces as a profile measured them: a law for each algorithm, and how far it is off where it did not see."""
+"""All-reduces as a profile measured them: a law for each algorithm, and its errors on what it did not see."""
 
 from __future__ import annotations
 
