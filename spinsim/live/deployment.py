@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from spinsim.engine.kv import KvPools
 from spinsim.engine.world import Lane
 from spinsim.errors import InputError
 from spinsim.live.executor import LaneDevice, TorchExecutor
-from spinsim.live.load import Models, load_models
+from spinsim.live.load import Models, load_models, placed_drafts
 from spinsim.live.paging import Paging
 from spinsim.live.places import torch_device
 from spinsim.live.several import Divided, least
@@ -23,6 +24,7 @@ from spinsim.progress import Progress
 from spinsim.runner.base import Runner
 from spinsim.runner.for_model import RunnerPlan, make_runner
 from spinsim.runner.graphs.runner import GraphedRunner
+from spinsim.runner.head import LoadedHead, make_head_runner
 from spinsim.runner.kv_capacity import Layout, free_memory, measure
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.sampling import Sampling
@@ -36,7 +38,7 @@ CPU_BUDGET_BYTES = 4 * 2**30  # K/V on a CPU: a fixed share of the host's memory
 
 @dataclass(frozen=True)
 class Deployment:
-    """``drafts`` are the runners of those that are models, in their order.
+    """``drafts`` are the runners of those that keep K/V (models and heads), in the scenario's order.
 
     ``kv_tokens`` and ``kv_slots`` (requests at once) per model, the target's under ``"target"``.
 
@@ -140,17 +142,18 @@ def _deploy(
     asked, limits, live = scenario.sampling, scenario.limits, scenario.live
     sampling = Sampling(0.0 if asked.greedy else asked.temperature, top_p=asked.top_p, seed=scenario.seed)
     plan = RunnerPlan(limits.batch, limits.max_length, sampling, live.graphs, live.prompt_graphs, kernel)
-
-    def runner(name: str) -> Runner:
-        layout = layouts[name]
+    runners: dict[str, Runner] = {}
+    for name, model in loaded.items():  # the target first: heads read what it computes
         if name == TARGET and divided is not None:
-            return divided.runner(layout, plan)
-        return make_runner(loaded[name], **asdict(layout), **asdict(plan))
-
-    runners = {name: runner(name) for name in loaded}
-    for name, each in runners.items():
-        if name != TARGET and isinstance(each, GraphedRunner):
-            each.recorder.priority = draft_priority
+            runners[name] = divided.runner(layouts[name], plan)
+            continue
+        make: Callable[..., Runner] = make_runner
+        if isinstance(model, LoadedHead):
+            make = partial(make_head_runner, target=runners[TARGET], key=f"models.drafts.{name}")
+        runners[name] = make(model, **asdict(layouts[name]), **asdict(plan))
+    for name, runner in runners.items():
+        if name != TARGET and isinstance(runner, GraphedRunner):
+            runner.recorder.priority = draft_priority
     _capture(runners, packings or executed_by(scenario.policies.packing.name), _predicts(scenario), progress)
     target = runners.pop(TARGET)
     tokens = {name: layout.tokens(limits.context_tokens) for name, layout in layouts.items()}
@@ -165,9 +168,11 @@ def _measure(
 
     ``free``: bytes left on devices of a target on several. Its cache is what the fullest of them can hold.
     """
+    places: dict[str, tuple[str, ...]] = {TARGET: scenario.placement.target}
+    places |= {name: (device,) for name, device in placed_drafts(scenario).items()}
     layouts: dict[str, list[Layout]] = {name: [] for name in loaded}
     for device in scenario.devices:
-        here = {name: loaded[name] for name in loaded if device in _places(scenario, name)}
+        here = {name: loaded[name] for name in loaded if device in places[name]}
         if not here:
             continue
         capacity = measure(
@@ -181,10 +186,6 @@ def _measure(
             given = "target_tokens" if name == TARGET else "draft_tokens"
             layouts[name].append(capacity.layout(getattr(scenario.kv, given), f"kv.{given}"))
     return {name: least(found) for name, found in layouts.items()}
-
-
-def _places(scenario: Scenario, name: str) -> tuple[str, ...]:
-    return scenario.placement.target if name == TARGET else (scenario.placement.drafts[name],)
 
 
 def _free_bytes(scenario: Scenario, device: str, models: Sequence[LoadedModel], left: int | None) -> int:

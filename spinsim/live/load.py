@@ -9,11 +9,13 @@ import torch
 
 from spinsim.costs.sheets.shapes import shape_of
 from spinsim.drafters.for_scenario import drafters_of
+from spinsim.drafters.head import HeadDrafter
 from spinsim.errors import InputError
 from spinsim.live import generation
 from spinsim.live.outlined import EMBEDDED, outline_target, require_small_on_cpu
 from spinsim.live.places import torch_device
 from spinsim.progress import Progress
+from spinsim.runner.head import random_head
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.loading import (
     DTYPES,
@@ -29,9 +31,10 @@ from spinsim.scenario import ModelSpec, Scenario
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """``notes``: what each model is, in a line, for the summary.
+    """``drafts``: those that keep K/V, models and heads, in the scenario's order.
 
-    ``outline``: of a target over several devices, whose weights are in memory nowhere yet.
+    ``notes``: what each model is, in a line, for the summary. ``outline``: of a target over several devices,
+    whose weights are in memory nowhere yet.
     """
 
     target: LoadedModel
@@ -67,8 +70,42 @@ def load_models(scenario: Scenario, base_dir: Path, progress: Progress | None = 
     target = loaded.pop("target")
     notes["target"] += _settings_note(scenario, target)
     require_shared_vocabulary(target, loaded)
-    drafted = {name: speaking_as(target, draft) for name, draft in loaded.items()}
-    return Models(target, drafted, notes, outlined)
+    speaking = {name: speaking_as(target, draft) for name, draft in loaded.items()}
+    heads = _heads(scenario, target)
+    notes |= dict.fromkeys(heads, "a head with random weights: cost stand-in")
+    both = speaking | heads
+    ordered = {name: both[name] for name in scenario.models.drafts if name in both}
+    return Models(target, ordered, notes, outlined)
+
+
+def placed_drafts(scenario: Scenario) -> dict[str, str]:
+    """The device of every draft that keeps K/V."""
+    drafters = drafters_of(scenario)
+    return {name: drafter.device(scenario) for name, drafter in drafters.items() if drafter.keeps_kv}
+
+
+def _heads(scenario: Scenario, target: LoadedModel) -> dict[str, LoadedModel]:
+    """Heads on the target, with random weights. Raises InputError where it is on several devices."""
+    found: dict[str, LoadedModel] = {}
+    for number, (name, drafter) in enumerate(drafters_of(scenario).items()):
+        if not isinstance(drafter, HeadDrafter):
+            continue
+        if target.devices > 1:
+            raise InputError(
+                "a head reads what its target computed; live, allowed is a target on one device",
+                key=drafter.key,
+            )
+        found[name] = random_head(
+            target,
+            layers=drafter.keys.layers,
+            inputs=drafter.keys.inputs,
+            parallel=drafter.keys.steps == "parallel",
+            rows=drafter.keys.vocabulary or 0,
+            context_tokens=scenario.limits.context_tokens,
+            seed=scenario.seed + 1000 + number,
+            key=drafter.key,
+        )
+    return found
 
 
 def _settings_note(scenario: Scenario, target: LoadedModel) -> str:

@@ -136,6 +136,7 @@ class LeanDecoder(WholeHead):
         """Compute with these."""
         self.weights, self.scale = weights, weights.scale
         self.device = weights.embedding.device
+        self.states: torch.Tensor | None = None  # of every place of the cache, for heads on this model
         self.ops: Any = in_torch
         if self.device.type == "cuda":
             from spinsim.runner.layers import in_triton
@@ -172,6 +173,7 @@ class LeanDecoder(WholeHead):
             inner = ops.silu_times(F.linear(x, layer.gate_up))
             following = weights.norm if index + 1 == len(layers) else layers[index + 1].input_norm
             x = ops.add_rms_norm(self.join(inner, layer.down), residual, following, epsilon)
+        self.leave(x, batch)
         if chosen is not None:
             if not chosen.numel():
                 nothing: torch.Tensor = x.new_empty(0, weights.head.shape[0])
@@ -179,7 +181,7 @@ class LeanDecoder(WholeHead):
             x = x[chosen]
         return mask_unused(F.linear(x, weights.head), weights.used)
 
-    # What a decoder over several devices does otherwise.
+    # What heads, and decoders over several devices, do otherwise.
 
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """The embeddings ``[T, hidden]`` of token ids."""
@@ -188,3 +190,8 @@ class LeanDecoder(WholeHead):
     def join(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """``x`` ``[T, width]`` back to ``[T, hidden]``, the sum over all of the layer's width."""
         return F.linear(x, weight)
+
+    def leave(self, x: torch.Tensor, batch: AttentionBatch) -> None:
+        """What the last layer says of every token, ``[T, hidden]``: kept where somebody drafts from it."""
+        if self.states is not None:
+            self.states.index_copy_(0, batch.write, x)

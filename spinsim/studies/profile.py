@@ -72,9 +72,11 @@ def profile(
             file=str(path),
         )
     packings = packings or kinds()
-    deployment = deploy(scenario, loaded.base_dir, progress, packings=packings)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with Workplace(scenario, loaded.base_dir, deployment) as place:
+    with (
+        deploy(scenario, loaded.base_dir, progress, packings=packings) as deployment,
+        Workplace(scenario, loaded.base_dir, deployment) as place,
+    ):
         begun = place.empty_profile()
         if resume and path.exists():
             begun = _continued(read_profile(path), begun, path)
@@ -96,8 +98,10 @@ def again(loaded: LoadedScenario, path: Path, progress: Progress | None = None) 
     """
     known = read_profile(path)
     _require_named_hardware(loaded.scenario)
-    deployment = deploy(loaded.scenario, loaded.base_dir, progress)
-    with Workplace(loaded.scenario, loaded.base_dir, deployment) as place:
+    with (
+        deploy(loaded.scenario, loaded.base_dir, progress) as deployment,
+        Workplace(loaded.scenario, loaded.base_dir, deployment) as place,
+    ):
         place.require_same_models(known, str(path))
         hop = place.hop()  # first, as when the profile was made
         drift = drifted(known, place.bench, place.design(quick=False).core, Effort(), per_fit=4)
@@ -171,6 +175,9 @@ def measure_host(session: Session, place: Workplace, quick: bool) -> None:
     if not known.of("matmul_rate"):
         for measured in machine_points(device, place.deployment.target.dtype, effort):
             session.add(measured())
+    if not any(point.operation == "all_reduce" for point in known.points):
+        for point in place.sums():
+            session.add(point)
     if not known.of("hop"):
         session.add(place.hop())
     if not known.of("transfer") and any(place.layout.remote):

@@ -165,10 +165,10 @@ def run(
         "kv_slots": deployment.kv_slots,
         "kv_slots_held": ran.slots_held,
     }
-    if clocks := ran.clocks.told():
-        notes["clocks"] = clocks
     if ranks:
         notes["ranks"] = ranks
+    if clocks := ran.clocks.told():
+        notes["clocks"] = clocks
     known = None if ran.given is None else ran.given.field
     notes["regret"], curves = of_recording(
         scenario, loaded.base_dir, ran.records, ran.workload, predictor, known

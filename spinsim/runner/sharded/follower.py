@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from spinsim.runner.base import Runner
-from spinsim.runner.sharded.calls import REPORT, STOP, decode, perform
+from spinsim.runner.sharded.calls import REPORT, STOP, TIME, decode, perform
+from spinsim.runner.sharded.collectives import Collectives
 from spinsim.runner.sharded.orders import Build, Load, Meeting
 from spinsim.runner.sharded.ring import Ring
 
@@ -34,7 +35,7 @@ def follow(rank: int, meeting: Meeting, pipe: Any, ring: Ring, threads: int) -> 
         build: Build = pipe.recv()
         runner = build.carry_out(share, weights, ranks)
         pipe.send((BUILT, None))
-        serve(runner, ring, rank - 1, pipe)
+        serve(runner, ranks, ring, rank - 1, pipe)
         ranks.close()
     except BaseException as error:
         pipe.send((FAILED, (time.perf_counter_ns(), f"failed: {type(error).__name__}: {error}")))
@@ -51,7 +52,7 @@ def free_bytes(device: torch.device) -> int | None:
     return free_memory(device)
 
 
-def serve(runner: Runner, ring: Ring, reader: int, pipe: Any) -> None:
+def serve(runner: Runner, ranks: Collectives, ring: Ring, reader: int, pipe: Any) -> None:
     """Calls in their order, until the one that stops it."""
     hops = array("q")  # nanoseconds from telling to receiving
     gc.collect()
@@ -65,6 +66,9 @@ def serve(runner: Runner, ring: Ring, reader: int, pipe: Any) -> None:
         if call.name == REPORT:
             pipe.send((HOPS, hops.tobytes()))
             hops = array("q")
+            continue
+        if call.name == TIME:
+            ranks.times(*call.numbers)
             continue
         hops.append(received_ns - told_ns)
         perform(runner, call)
