@@ -106,9 +106,7 @@ class CudaCollectives:
         said = self.measured[tokens] = self._times(WAYS, tokens, hidden, dtype)
         self.ways[tokens] = min(said, key=said.__getitem__)
 
-    def _times(
-        self, ways: Sequence[str], tokens: int, hidden: int, dtype: torch.dtype
-    ) -> dict[str, float]:
+    def _times(self, ways: Sequence[str], tokens: int, hidden: int, dtype: torch.dtype) -> dict[str, float]:
         times = torch.zeros(len(ways), device=self.device)
         for number, way in enumerate(ways):
             times[number] = self.time(way, tokens, hidden, dtype)

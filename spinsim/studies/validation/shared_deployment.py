@@ -69,6 +69,14 @@ class Arena:
         self._lengths: dict[str, int] = {}
         self._deployed = deployed
 
+    def __enter__(self) -> Arena:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End the deployment, unless it was there before."""
+        if self._deployed is None and "deployment" in self.__dict__:
+            self.deployment.close()
+
     @contextmanager
     def spending(self, what: str) -> Iterator[None]:
         """Counts the time within as ``what``."""
