@@ -39,7 +39,6 @@ from spinsim.engine.world import NS
 from spinsim.files import write_atomically
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.operations import KINDS
-from spinsim.packings import kinds
 from spinsim.profiling.probes import Probe
 from spinsim.profiling.session import Session
 from spinsim.profiling.timing import Effort
@@ -130,7 +129,9 @@ def operations(records: Records) -> dict[str, float]:
 # --- what comes before the live half -------------------------------------------------------------------
 
 
-def measure_profile(results: Results, whole: LoadedScenario, deployment: Deployment, effort: Effort) -> None:
+def measure_profile(
+    results: Results, part: Part, whole: LoadedScenario, deployment: Deployment, effort: Effort
+) -> None:
     """The fixed points of a profile, written beside the results."""
     with Workplace(whole.scenario, whole.base_dir, deployment) as place:
         first = next(iter(whole.scenario.models.drafts))
@@ -138,7 +139,7 @@ def measure_profile(results: Results, whole: LoadedScenario, deployment: Deploym
         selectors["fixed"] = PolicyChoice.model_validate({"name": "fixed", "draft": first})
         session = Session(place.empty_profile(), results.profile, effort, place.guess(), None)
         try:
-            measure_fixed(session, place, kinds(), selectors)
+            measure_fixed(session, place, part.packings, selectors)
         finally:
             session.write()
 
@@ -278,7 +279,7 @@ def run_part(part: Part, options: argparse.Namespace, hardware: str, until: floa
         path = written(part, Path(scratch), hardware)
         whole = loaded(path, part, size)
         began = time.monotonic()
-        deployment = deploy(whole.scenario, whole.base_dir, packings=kinds())
+        deployment = deploy(whole.scenario, whole.base_dir, packings=part.packings)
         try:
             results.data["sessions"][-1]["deploy_s"] = time.monotonic() - began
             results.data["kv_tokens"] = deployment.kv_tokens
@@ -291,28 +292,25 @@ def run_part(part: Part, options: argparse.Namespace, hardware: str, until: floa
                         results, whole, deployment, size, REHEARSED if options.quick else TIMED
                     ),
                 )
-            wanted = part.cells or part.climbs
-            if wanted and not results.data.get("profiled"):
+            if part.copies == 1 and not results.data.get("profiled"):
                 _attempt(
                     results,
                     "profile",
                     lambda: measure_profile(
-                        results, whole, deployment, REHEARSED if options.quick else EFFORT
+                        results, part, whole, deployment, REHEARSED if options.quick else EFFORT
                     ),
                 )
                 results.data["profiled"] = results.profile.exists()
                 results.write()
-            if wanted:
-                costs = {"sheet": ["costs={model: roofline}"]}
-                if results.profile.exists():
-                    given = f"{{model: profile, path: {results.profile.resolve()}, allow_roofline: true}}"
-                    costs = {"profile": [f"costs={given}"], **costs}
-                predictors = Predictors()
-                cells = plan_cells(results, part, path, size, next(iter(costs.values())), predictors)
-                tell(results, part, path, size, cells, costs, predictors)
-                first = next(iter(costs.values()))
-                live = {name: loaded(path, part, size, [*first, *given]) for name, given in cells.items()}
-                run_cells(results, size, live, deployment, until)
+            costs = {"sheet": ["costs={model: roofline}"]}
+            if results.profile.exists():
+                given = f"{{model: profile, path: {results.profile.resolve()}, allow_roofline: true}}"
+                costs = {"profile": [f"costs={given}"], **costs}
+            best, predictors = next(iter(costs.values())), Predictors()
+            cells = plan_cells(results, part, path, size, best, predictors)
+            tell(results, part, path, size, cells, costs, predictors)
+            live = {name: loaded(path, part, size, [*best, *given]) for name, given in cells.items()}
+            run_cells(results, size, live, deployment, until)
         finally:
             results.write()
             deployment.close()
