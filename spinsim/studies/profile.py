@@ -72,9 +72,11 @@ def profile(
             file=str(path),
         )
     packings = packings or kinds()
-    deployment = deploy(scenario, loaded.base_dir, progress, packings=packings)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with Workplace(scenario, loaded.base_dir, deployment) as place:
+    with (
+        deploy(scenario, loaded.base_dir, progress, packings=packings) as deployment,
+        Workplace(scenario, loaded.base_dir, deployment) as place,
+    ):
         begun = place.empty_profile()
         if resume and path.exists():
             begun = _continued(read_profile(path), begun, path)
@@ -95,8 +97,10 @@ def again(loaded: LoadedScenario, path: Path, progress: Progress | None = None) 
     """
     known = read_profile(path)
     _require_named_hardware(loaded.scenario)
-    deployment = deploy(loaded.scenario, loaded.base_dir, progress)
-    with Workplace(loaded.scenario, loaded.base_dir, deployment) as place:
+    with (
+        deploy(loaded.scenario, loaded.base_dir, progress) as deployment,
+        Workplace(loaded.scenario, loaded.base_dir, deployment) as place,
+    ):
         place.require_same_models(known, str(path))
         hop = place.hop()  # first, as when the profile was made
         drift = drifted(known, place.bench, place.design(quick=False).core, Effort(), per_fit=4)

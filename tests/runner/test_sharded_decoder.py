@@ -56,7 +56,7 @@ def test_speculates_as_on_one_device(name, ranks, sampling):
 
     def said(rank, collectives):
         build = Build(8, 160, None, None, RunnerPlan(8, 4, sampling))
-        divided = build.carry_out(*shares[rank], collectives)
+        divided = build.carry_out(shares[rank], collectives)
         return speculate(divided, [runner_of(draft)], prompts, 10, sampling=sampling)
 
     everyone = on_ranks(ranks, said)
