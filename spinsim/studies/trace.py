@@ -55,7 +55,8 @@ def trace(
     if path.exists() and not force:
         raise InputError("exists already; --force replaces it, --out names another file", file=str(path))
     with deploy(scenario, loaded.base_dir, progress) as deployment:
-        prompted = materialise(scenario, build_workload(scenario, loaded.base_dir), deployment.models.target)
+        workload = build_workload(scenario, loaded.base_dir)
+        prompted = materialise(scenario, workload, deployment.models.target)
         recorded, skipped = record_workload(scenario, deployment, prompted, progress)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_trace(recorded, path)

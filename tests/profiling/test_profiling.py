@@ -34,7 +34,7 @@ from spinsim.costs.profiled.profile import (
 )
 from spinsim.engine.world import Lane
 from spinsim.errors import InputError
-from spinsim.live import load
+from spinsim.live import places
 from spinsim.live.deployment import deploy
 from spinsim.policies.packing.decomposed import decompose
 from spinsim.profiling.adaptive import next_probes, report_of_lanes
@@ -212,7 +212,7 @@ def test_a_profile_does_not_carry_another_machines_name(
 ) -> None:
     loaded = tiny_scenario(tmp_path)
     path = tmp_path / "p.json"
-    monkeypatch.setattr(load, "found_devices", lambda _: {"cpu": "NVIDIA H100 80GB HBM3"})
+    monkeypatch.setattr(places, "found_devices", lambda _: {"cpu": "NVIDIA H100 80GB HBM3"})
     for measure in (lambda: profile(loaded, path, quick=True), lambda: experiment.again(loaded, measured[1])):
         with pytest.raises(InputError, match="NVIDIA H100 80GB HBM3; h100") as caught:
             measure()

@@ -73,9 +73,7 @@ class Arena:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """End the deployment, unless it was there before."""
-        if self._deployed is None and "deployment" in self.__dict__:
-            self.deployment.close()
+        self.close()
 
     @contextmanager
     def spending(self, what: str) -> Iterator[None]:
@@ -94,6 +92,11 @@ class Arena:
         packings = tuple(dict.fromkeys(cell.loaded.scenario.policies.packing.name for cell in self._cells))
         with self.spending("deploy"):
             return deploy(self.scenario, self.base_dir, self.progress, packings=packings)
+
+    def close(self) -> None:
+        """End what it deployed itself."""
+        if self._deployed is None and "deployment" in self.__dict__:
+            self.deployment.close()
 
     def prepare(self) -> None:
         """Everything that comes before the first run, once."""
