@@ -8,7 +8,7 @@ from pathlib import Path
 
 from spinsim.buckets import PROMPT_TOKENS
 from spinsim.costs.base import Predictor
-from spinsim.costs.for_scenario import build_profiled, build_roofline, models_on_devices
+from spinsim.costs.for_scenario import ModelOnDevices, build_profiled, build_roofline, models_on_devices
 from spinsim.costs.profiled.profile import SCHEMA, Point, Profile, ProfiledModel
 from spinsim.costs.roofline import RooflineLoads
 from spinsim.costs.sheets.shapes import ModelShape
@@ -209,26 +209,29 @@ class Workplace:
 def _subject(scenario: Scenario, base_dir: Path, deployment: Deployment) -> Subject:
     models: dict[str, ProfiledModel] = {}
 
-    def enter(shape: ModelShape, dtype: str, hardware: str, loaded: LoadedModel, key: str) -> str:
-        """The profile's name for a model; models of one shape share it."""
-        _require_shape(shape, loaded, key)
+    def enter(model: ModelOnDevices, loaded: LoadedModel) -> str:
+        """The profile's name for a model; models of one shape on as many devices share it."""
+        shape, dtype, hardware, devices = model.shape, model.dtype, model.hardware.name, len(model.devices)
+        _require_shape(shape, loaded, model.key)
         if Path(shape.source).is_file():  # a path of this machine says nothing elsewhere
             shape = replace(shape, source="config.json of the weights")
-        known = Profile(SCHEMA, hardware, "", False, {}, {}, models, ()).find_model(shape, dtype, hardware, 1)
+        profile = Profile(SCHEMA, hardware, "", False, {}, {}, models, ())
+        known = profile.find_model(shape, dtype, hardware, devices)
         if known is not None:
             return known
-        name, number = f"{shape.name}/{dtype}/{hardware}", 1
+        place = f"{dtype}/{hardware}" if devices == 1 else f"{dtype}/{hardware} x{devices}"
+        name, number = f"{shape.name}/{place}", 1
         while name in models:  # another shape of this name
             number += 1
-            name = f"{shape.name}-{number}/{dtype}/{hardware}"
-        models[name] = ProfiledModel(shape, dtype, hardware)
+            name = f"{shape.name}-{number}/{place}"
+        models[name] = ProfiledModel(shape, dtype, hardware, devices)
         return name
 
     keys: list[str] = []
     drafts: dict[str, int] = {}
     for index, model in enumerate(models_on_devices(scenario, base_dir), start=-1):
         loaded = deployment.models.target if index < 0 else deployment.models.drafts[model.name]
-        keys.append(enter(model.shape, model.dtype, model.hardware.name, loaded, model.key))
+        keys.append(enter(model, loaded))
         if index >= 0:
             drafts.setdefault(keys[-1], index)
     return Subject(models, keys[0], drafts, tuple(keys[1:]))

@@ -13,7 +13,7 @@ from spinsim.errors import InputError
 from spinsim.live.deployment import deploy
 from spinsim.live.load import other_hardware
 from spinsim.packings import kinds
-from spinsim.profiling.adaptive import fits_of, report, report_of_lanes
+from spinsim.profiling.adaptive import fits_of, report, report_of_lanes, report_of_sums
 from spinsim.profiling.bench import USUAL_LENGTH
 from spinsim.profiling.drift import Drift, drifted
 from spinsim.profiling.host import transfer_point
@@ -84,7 +84,8 @@ def profile(
             _measure(session, place, quick, budget_s or (QUICK_S if quick else FULL_S), packings)
         finally:
             session.write()
-    fits = [*report(fits_of(session.profile)), *report_of_lanes(session.profile)]
+    found = session.profile
+    fits = [*report(fits_of(found)), *report_of_lanes(found), *report_of_sums(found)]
     return Profiled(session.profile, path, fits, session.elapsed_s, len(session.profile.points) - points)
 
 

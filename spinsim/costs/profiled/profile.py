@@ -13,6 +13,8 @@ padding): the median of its repetitions, and their spread. Operations and their 
 ``orchestrator``           rows: host time for each operation submitted, where a profile has no ``handling``
 ``hop``                    from thread to thread, one way
 ``transfer``               bytes: from a draft's device to the target's
+``all_reduce``             bytes of the tensor, devices: a sum over the target's devices, within a graph where
+                           passes are; ``kind`` is its algorithm
 ``copy_bandwidth``         bytes read and written by a copy on the device
 ``matmul_rate``            flops of one large product
 ``in_run``                 rows, bench_s: an operation of ``kind`` within short runs of the engine, with the
@@ -37,6 +39,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic import dataclasses as checked
 
+from spinsim.costs.collectives import VOLUME
 from spinsim.costs.sheets.shapes import ModelShape
 from spinsim.errors import InputError
 from spinsim.operations import KINDS
@@ -55,6 +58,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "orchestrator": ("rows",),
         "hop": (),
         "transfer": ("bytes",),
+        "all_reduce": ("bytes", "devices"),
         "copy_bandwidth": ("bytes",),
         "matmul_rate": ("flops",),
         "beside": ("group", "lane", "rows", "alone_s", "kernels", "work_s"),
@@ -66,7 +70,7 @@ PROMPTS = ("prefill", "catch_up")
 REPEATED = (*MODEL_OPERATIONS, "hop", "handling")  # of which a repeat may have a factor
 REHEARSED = ("handling", "in_run")  # seen in short runs of the engine, by kind and selector
 
-_POSITIVE = ("rows", "tokens", "alone_s", "bench_s", "kernels")  # of features
+_POSITIVE = ("rows", "tokens", "alone_s", "bench_s", "kernels", "devices")  # of features
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Amount = Annotated[float, Field(ge=0)]
@@ -78,7 +82,8 @@ class Point:
     interquartile range.
 
     ``model`` is a key of the profile's models ("" for the machine's own operations); ``packing`` is set for
-    ``verify`` alone, ``kind`` and ``policy`` for what is seen in runs (:data:`REHEARSED`).
+    ``verify`` alone, ``kind`` and ``policy`` for what is seen in runs (:data:`REHEARSED`), ``kind`` for
+    ``all_reduce`` too.
     """
 
     operation: str
@@ -272,7 +277,7 @@ def _check_point(point: Point, where: str, models: Mapping[str, ProfiledModel]) 
         choices = ", ".join(allowed) if point.operation == "verify" else "none"
         return _Finding(f"{where}.packing", f"{point.packing!r} for {point.operation}; allowed: {choices}")
     rehearsed = point.operation in REHEARSED
-    kinds = KINDS if rehearsed else ("",)
+    kinds = KINDS if rehearsed else tuple(VOLUME) if point.operation == "all_reduce" else ("",)
     if point.kind not in kinds:
         return _Finding(
             f"{where}.kind",
