@@ -4,7 +4,7 @@
     python -m benchmarks.sharded_cells --gpus 4 --seconds 570 --out FOLDER          # four
     python -m benchmarks.sharded_cells --gpus 2 --quick --device cpu --out FOLDER   # rehearsed on CPU ranks
 
-Parts (``benchmarks/sharded_parts.py``) run one after the other, each in a process of its own that deploys its
+Parts (``benchmarks/sharded_deployments.py``) run one after the other, each in a process of its own that deploys its
 models once. A part measures a profile, and verifications of 1, 8 and 32 rows of 5 tokens against their floor.
 Then it simulates every cell, from that profile and from the hardware's sheet, and prints and keeps what it
 found. Then it runs them live, in turn, twice. Weights are random; what is accepted comes from the scenario's
@@ -27,7 +27,7 @@ from typing import Any, Literal
 import torch
 
 from benchmarks.gpu_state import gpu_states
-from benchmarks.sharded_parts import PARTS, QUICK, Overrides, Part, Size, loaded, written
+from benchmarks.sharded_deployments import PARTS, QUICK, Overrides, Part, Size, loaded, written
 from benchmarks.sharded_tables import shown
 from spinsim.costs.base import Predictor
 from spinsim.costs.for_scenario import TARGET, models_on_devices, priced_alike

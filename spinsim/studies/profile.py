@@ -11,7 +11,7 @@ from typing import Any
 from spinsim.costs.profiled.profile import Profile, Repeat, read_profile, write_profile
 from spinsim.errors import InputError
 from spinsim.live.deployment import deploy
-from spinsim.live.load import other_hardware
+from spinsim.live.places import other_hardware
 from spinsim.packings import kinds
 from spinsim.profiling.adaptive import fits_of, report, report_of_lanes, report_of_sums
 from spinsim.profiling.bench import USUAL_LENGTH
