@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from spinsim.costs import for_scenario as models_costs
@@ -10,6 +10,7 @@ from spinsim.costs.base import Estimate, Predictor
 from spinsim.costs.contention import Contention, Demand, Law, Loads
 from spinsim.drafters.base import DrafterCosts
 from spinsim.drafters.for_scenario import drafters_of, is_model, models_alone
+from spinsim.drafters.host import LookupCosts
 from spinsim.operations import Packing
 from spinsim.scenario import Scenario
 
@@ -55,6 +56,16 @@ class KnownPredictors:
                 del self._known[next(iter(self._known))]  # the one that nobody asked for the longest
         self._known[key] = known
         return known
+
+
+def looks(scenario: Scenario, base_dir: Path) -> dict[int, Callable[[int], float]]:
+    """By draft that looks its proposals up: seconds of one look at a context of so many tokens."""
+    found: dict[int, Callable[[int], float]] = {}
+    for number, drafter in enumerate(drafters_of(scenario).values()):
+        costs = drafter.costs(scenario, base_dir) if drafter.lookup() is not None else None
+        if isinstance(costs, LookupCosts):
+            found[number] = costs.look
+    return found
 
 
 class MixedPredictor:

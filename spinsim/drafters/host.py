@@ -62,6 +62,10 @@ class LookupCosts:
         seconds = cost.base_s + cost.row_s * len(lengths) + cost.token_s * sum(contexts)
         return Estimate(seconds if lengths else 0.0, self._label)
 
+    def look(self, context: int) -> float:
+        """Seconds of one look at a context by who is awake already: the engine, before a policy chooses."""
+        return self._cost.row_s + self._cost.token_s * context
+
     def catch_up(self, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
         """Only selectors with full information ask: a lookup for each token that is scored."""
         cost = self._cost

@@ -15,6 +15,7 @@ from spinsim.engine.records import Records
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.field import GivenAcceptance, given_acceptance, known_future
 from spinsim.live.load import found_devices, other_hardware
+from spinsim.live.looking_ahead import TABLE, LookingAhead
 from spinsim.live.lookups import Lookups
 from spinsim.live.outputs import decoder, outputs_table
 from spinsim.live.prompts import Prompted, materialise
@@ -37,7 +38,7 @@ class Ran:
     ``prompts``: the token ids that each request was asked. ``outputs``: its answer's, cut at its end; none
     where acceptance was ``given``, for they are no text of the models. ``slots_held``: KV slots of target and
     drafts that somebody still holds; 0 after a run that was not cut short, as are ``blocks_held``, the blocks
-    behind them.
+    behind them. ``looked``: what lookups found before rounds, where policies read it.
     """
 
     records: Records
@@ -49,6 +50,7 @@ class Ran:
     error: BaseException | None
     given: GivenAcceptance | None = None
     blocks_held: int = 0
+    looked: LookingAhead | None = None
 
     @property
     def acceptance_source(self) -> str:
@@ -95,7 +97,9 @@ def run_scenario(
         if progress is not None:
             progress("run", ended, total)
 
-    engine = serving.start(world, prompted.workload, ended=report)
+    makes = lookups_of(scenario)
+    ahead = world.look_ahead(len(serving.drafts)) if makes and serving.policies.read_lookups else None
+    engine = serving.start(world, prompted.workload, ended=report, lookups=ahead)
     error: BaseException | None = None
     records = engine.records
     with quiet():
@@ -119,7 +123,16 @@ def run_scenario(
     held = sum(pool.used_slots for pool in serving.pools.every)
     blocks = sum(pool.blocks - pool.free_blocks for pool in serving.pools.every)
     return Ran(
-        records, prompted.workload, world.env.log, prompted.prompts, outputs, held, error, given, blocks
+        records,
+        prompted.workload,
+        world.env.log,
+        prompted.prompts,
+        outputs,
+        held,
+        error,
+        given,
+        blocks,
+        ahead,
     )
 
 
@@ -155,6 +168,8 @@ def run(
     if ran.given is None:
         decode = decoder(scenario.models.target.weights, deployment.models.target.name)
         tables["outputs.parquet"] = outputs_table(ran.workload, ran.prompts, ran.outputs, decode)
+    if ran.looked is not None:
+        tables[TABLE] = ran.looked.table()
     summary = publish(
         loaded,
         out,
