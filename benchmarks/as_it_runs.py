@@ -1,9 +1,9 @@
 """Why operations take longer within a run than on a bench: ``python -m benchmarks.as_it_runs --out FILE``.
 
 One cause at a time, on one deployment (Llama 3 8B shape with random weights, drafts of 117M and 1.2B), with
-the graphs and lanes of a run: rows of unequal length, blocks all over the cache, gaps between operations, cold
-caches, page tables laid before every pass, what ran before, a warm GPU, the other GPU busy. Every row has the
-ratio to the first condition, which is what a bench sees: rows alike, blocks in order, back to back.
+the graphs and lanes of a run: rows of unequal length, blocks all over the cache, gaps between operations,
+cold caches, page tables laid before every pass, what ran before, a warm GPU, the other GPU busy. Every row
+has the ratio to the first condition, which is what a bench sees: rows alike, blocks in order, back to back.
 
 Then live runs. Their passes are timed where they run, and a few of them are run again on the bench, with the
 same rows, pages and tokens: what is left between the two is what a bench cannot see. Floors are taken at the

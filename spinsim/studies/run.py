@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from spinsim.engine.inputs import InputLog
 from spinsim.engine.records import Records
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.field import GivenAcceptance, given_acceptance, known_future
-from spinsim.live.load import found_devices, other_hardware
+from spinsim.live.gpu_clocks import Watch, watched
+from spinsim.live.load import found_devices, other_hardware, torch_device
 from spinsim.live.looking_ahead import TABLE, LookingAhead
 from spinsim.live.lookups import Lookups
 from spinsim.live.outputs import decoder, outputs_table
@@ -38,7 +39,8 @@ class Ran:
     ``prompts``: the token ids that each request was asked. ``outputs``: its answer's, cut at its end; none
     where acceptance was ``given``, for they are no text of the models. ``slots_held``: KV slots of target and
     drafts that somebody still holds; 0 after a run that was not cut short, as are ``blocks_held``, the blocks
-    behind them. ``looked``: what lookups found before rounds, where policies read it.
+    behind them. ``clocks``: of its GPUs while it ran. ``looked``: what lookups found before rounds, where
+    policies read it.
     """
 
     records: Records
@@ -50,6 +52,7 @@ class Ran:
     error: BaseException | None
     given: GivenAcceptance | None = None
     blocks_held: int = 0
+    clocks: Watch = field(default_factory=Watch)
     looked: LookingAhead | None = None
 
     @property
@@ -102,7 +105,9 @@ def run_scenario(
     engine = serving.start(world, prompted.workload, ended=report, lookups=ahead)
     error: BaseException | None = None
     records = engine.records
-    with quiet():
+    devices = {torch_device(scenario, name) for lane in lanes for name in lane.devices}
+    gpus = sorted(device.index for device in devices if device.type == "cuda")
+    with watched(gpus) as clocks, quiet():
         world.env.start_clock()
         try:
             world.env.run(until=engine.done)
@@ -132,6 +137,7 @@ def run_scenario(
         error,
         given,
         blocks,
+        clocks,
         ahead,
     )
 
@@ -160,9 +166,11 @@ def run(
         "kv_slots": deployment.kv_slots,
         "kv_slots_held": ran.slots_held,
     }
-    field = None if ran.given is None else ran.given.field
+    if clocks := ran.clocks.told():
+        notes["clocks"] = clocks
+    known = None if ran.given is None else ran.given.field
     notes["regret"], curves = of_recording(
-        scenario, loaded.base_dir, ran.records, ran.workload, predictor, field
+        scenario, loaded.base_dir, ran.records, ran.workload, predictor, known
     )
     tables = {}
     if ran.given is None:
