@@ -22,7 +22,11 @@ def build_predictor(scenario: Scenario, base_dir: str | Path | None = None) -> P
 
     Raises InputError as :func:`spinsim.costs.for_scenario.build_predictor`, and for what a kind cannot price.
     """
-    models = models_costs.build_predictor(models_alone(scenario), base_dir)
+    return mixed(models_costs.build_predictor(models_alone(scenario), base_dir), scenario, base_dir)
+
+
+def mixed(models: Predictor, scenario: Scenario, base_dir: str | Path | None) -> Predictor:
+    """``models``, which know the target and the drafts that are models, with the scenario's other drafts."""
     if all(is_model(spec) for spec in scenario.models.drafts.values()):
         return models
     base = None if base_dir is None else Path(base_dir)
