@@ -39,7 +39,10 @@ class Stamps(NamedTuple):
 
 
 class Bench:
-    """A deployment with the threads of its lanes. ``target_lane`` and ``draft_lanes`` as in the engine."""
+    """A deployment with the threads of its lanes. ``target_lane`` and ``draft_lanes`` as in the engine.
+
+    ``drafts`` are the runners of the scenario's drafts that are models, in their order.
+    """
 
     def __init__(
         self,
@@ -54,6 +57,8 @@ class Bench:
         self.target_lane, self.draft_lanes = target_lane, draft_lanes
         self.executor: TorchExecutor = deployment.executor(scenario, lanes)
         self.greedy = scenario.sampling.greedy
+        names = list(deployment.models.drafts)
+        self.drafts = [deployment.drafts[names.index(name)] for name in scenario.models.draft_models]
         self._env = LiveEnvironment()
         executor = self.executor
         self._workers = [
