@@ -14,7 +14,6 @@ from spinsim.lab.cell import check_fits
 from spinsim.lab.evaluate import Lab
 from spinsim.lab.rows import Planned, Row, planned_cell, rows_of
 from spinsim.lab.statistics import Interval, mean_interval, relative_difference
-from spinsim.scenario import Scenario
 from spinsim.scenario_file import LoadedScenario, load, resolved_yaml
 from spinsim.scenario_file.variants import seeds_from
 from spinsim.studies.ladder import steps as ladder_steps
@@ -110,7 +109,7 @@ def ladder(plan: LadderPlan, lab: Lab) -> Ladder:
         if name in wanted:
             work.append(_step(plan, name, _said(name, smallest, plan.tokens), overrides, numbers))
     work.extend(_best_steps(plan, lab, loaded, numbers, wanted))
-    for name, overrides in ladder_steps.planned_steps(_packing(scenario)).items():
+    for name, overrides in ladder_steps.planned_steps().items():
         if name in wanted:
             work.append(_step(plan, name, "", overrides, numbers))
     cells = [one for step in work for copies in step.cells for one in copies]
@@ -132,12 +131,6 @@ def _smallest(loaded: LoadedScenario) -> str:
             "the ladder compares ways to use drafts; name some in models.drafts", key="models.drafts"
         )
     return min(drafts, key=lambda name: shape_of(drafts[name].shape, loaded.base_dir).parameters())
-
-
-def _packing(scenario: Scenario) -> str:
-    """What the planner packs by: the scenario's own, unless that is the baseline's padding."""
-    given = scenario.policies.packing.name
-    return "ragged" if given == "padded" else given
 
 
 def _said(name: str, smallest: str, tokens: int) -> str:
