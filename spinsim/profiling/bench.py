@@ -15,6 +15,7 @@ from spinsim.live.executor import TorchExecutor
 from spinsim.live.lanes import Job, WorkerLane
 from spinsim.live.world import Proposed
 from spinsim.operations import CatchUp, Completed, Prefill, Propose, Verify
+from spinsim.packings import usual_packing
 from spinsim.profiling.probes import Probe
 from spinsim.profiling.timing import Effort, Timing, sampled, timing_of
 from spinsim.runner.base import Proposal
@@ -69,7 +70,7 @@ class Bench:
         self._usual: dict[tuple[bool, int], Timed] = {}
         self._longest = scenario.limits.context_tokens
         self._proposed = min(USUAL_LENGTH, scenario.limits.max_length)
-        self._packing = scenario.policies.packing.name
+        self._packing = usual_packing(scenario.policies.packing.name)
         for runner in (deployment.target, *deployment.drafts):
             runner.fill()
         self.share()
