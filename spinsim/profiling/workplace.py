@@ -19,7 +19,7 @@ from spinsim.live.deployment import Deployment
 from spinsim.live.field import repeated_acceptance
 from spinsim.live.quiet_interpreter import quiet
 from spinsim.packings import kinds
-from spinsim.policies.build import KINDS
+from spinsim.policies.build import KINDS, with_selector
 from spinsim.profiling.bench import Bench
 from spinsim.profiling.design import Design, Range, design
 from spinsim.profiling.host import hop_point
@@ -199,8 +199,8 @@ class Workplace:
 
     def orchestration(self, selector: PolicyChoice, predictor: Predictor) -> Orchestration:
         """The engine, serial, with the scenario's other policies; they believe in ``predictor``."""
-        changed = {"selector": selector, "pipeline": PolicyChoice(name="serial")}
-        policies = self.whole.policies.model_copy(update=changed)
+        policies = with_selector(self.whole.policies, selector)
+        policies = policies.model_copy(update={"pipeline": PolicyChoice(name="serial")})
         scenario = self.whole.model_copy(update={"policies": policies})
         return Orchestration(
             lambda: assemble(scenario, self.base_dir, predictor, self.deployment.kv_tokens),
