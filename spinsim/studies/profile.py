@@ -127,9 +127,11 @@ def _measure(
     session.report(budget_s)
     measure_host(session, place, quick)
     session.measure(place.bench, plan.core, max(0.0, budget_s - session.elapsed_s) * 0.3)
+    session.measure(place.bench, plan.stairs, max(0.0, budget_s - session.elapsed_s) * 0.3)
     session.refine(place.bench, plan.core, plan.candidates, budget_s * (1 - REHEARSING))
     measure_sharing(session, place, quick)
     rehearse_selectors(session, place, place.selectors(quick=quick), 1 if quick else 2, budget_s)
+    session.pass_over(plan.stairs)  # last: everything was measured with all of them
 
 
 def measure_fixed(
@@ -214,4 +216,5 @@ def _continued(known: Profile, begun: Profile, path: Path) -> Profile:
                 key=key,
                 file=str(path),
             )
-    return replace(known, models=begun.models | known.models)
+    every = {name: replace(model, without_rows=(), without_tokens=()) for name, model in known.models.items()}
+    return replace(known, models=begun.models | every)  # all buckets are executed while a profile is made

@@ -37,6 +37,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic import dataclasses as checked
 
+from spinsim.buckets import Buckets
 from spinsim.costs.sheets.shapes import ModelShape
 from spinsim.errors import InputError
 from spinsim.operations import KINDS
@@ -100,12 +101,22 @@ class Point:
 
 @checked.dataclass(frozen=True, config=_STRICT)
 class ProfiledModel:
-    """What was measured under a model's name: its shape and dtype, and what it ran on."""
+    """What was measured under a model's name: its shape and dtype, and what it ran on.
+
+    ``without_rows`` and ``without_tokens``: buckets that are not executed, see :attr:`buckets`.
+    """
 
     shape: ModelShape
     dtype: str
     hardware: str
     devices: Annotated[int, Field(ge=1)] = 1
+    without_rows: tuple[int, ...] = ()
+    without_tokens: tuple[int, ...] = ()
+
+    @property
+    def buckets(self) -> Buckets:
+        """What is executed of the model where costs come from this profile."""
+        return Buckets(frozenset(self.without_rows), frozenset(self.without_tokens))
 
 
 @checked.dataclass(frozen=True, config=_STRICT)
@@ -149,6 +160,13 @@ class Profile:
         return tuple(
             p for p in self.points if (p.operation, p.model, p.packing) == (operation, model, packing)
         )
+
+    def passes_over(self, operation: str, model: str, features: Mapping[str, float]) -> bool:
+        """Is it of a bucket that is not executed, since a larger one took less time?"""
+        known = self.models[model]
+        if operation == "draft_step":
+            return features["rows"] in known.without_rows
+        return operation == "verify" and features["tokens"] in known.without_tokens
 
     def find_model(self, shape: ModelShape, dtype: str, hardware: str, devices: int) -> str | None:
         """The key under which a model of these widths was measured on such devices; None if it was not."""
@@ -206,6 +224,9 @@ def write_profile(profile: Profile, path: str | Path) -> None:
     data = _ADAPTER.dump_python(profile, mode="json")
     for model in data["models"].values():
         model["shape"] = _stated(model["shape"])
+        for name in ("without_rows", "without_tokens"):
+            if not model[name]:
+                del model[name]
     points = data.pop("points")
     head = json.dumps(data, indent=2)
     lines = ",\n".join("    " + json.dumps(_brief(point)) for point in points)
