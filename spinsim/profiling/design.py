@@ -165,9 +165,10 @@ def _draft_steps(model: str, draft: int, limits: Range, count: int) -> Iterator[
     longest = limits.context - steps
     contexts = levels(longest, max(2, count - 1), low=max(2, longest // 16))
     for rows, context in product(_rows(limits.rows, count), contexts):
-        yield Probe("draft_step", model, draft, rows, 2, context)
+        edge = context == longest
+        yield Probe("draft_step", model, draft, rows, 2, context, even=edge)
         if steps > 1:
-            yield Probe("draft_step", model, draft, rows, 1, context, proposal=steps)
+            yield Probe("draft_step", model, draft, rows, 1, context, proposal=steps, even=edge)
 
 
 def _catch_up(model: str, draft: int, limits: Range, count: int, most: int) -> Iterator[Probe]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +61,11 @@ class Session:
         self._done.add(identity)
         if time.perf_counter() - self._written > WRITE_EVERY_S:
             self.write()
+
+    def note_clocks(self, at_work: Mapping[str, float]) -> None:
+        """The clocks of now, after a while of work, beside those of the start."""
+        busy = {f"busy_{name}": value for name, value in at_work.items()}
+        self.profile = replace(self.profile, clocks={**self.profile.clocks, **busy})
 
     def pass_over(self, stairs: Sequence[Probe]) -> None:
         """Note in the profile which buckets take longer than a larger one, as measured of ``stairs``."""

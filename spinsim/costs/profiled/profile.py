@@ -17,6 +17,8 @@ padding): the median of its repetitions, and their spread. Operations and their 
 ``matmul_rate``            flops of one large product
 ``in_run``                 rows, bench_s: an operation of ``kind`` within short runs of the engine, with the
                            selector ``policy``: mean time, and the mean that the other points predict for it
+``bench``                  rows, in_run_s: an operation of ``kind`` as a bench sees it, back to back and with
+                           blocks in order; in_run_s: what its own point says, measured as it runs
 ``beside``                 group, lane, rows, alone_s, kernels, work_s: what an operation of ``model`` took
                            while every ``lane`` of its ``group`` was kept busy on the same device; alone it
                            takes ``alone_s``, in so many ``kernels``, with ``work_s`` by the roofline
@@ -53,6 +55,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "verify": ("rows", "query_tokens", "tokens", "kv_tokens"),
         "handling": ("rows",),
         "in_run": ("rows", "bench_s"),
+        "bench": ("rows", "in_run_s"),
         "orchestrator": ("rows",),
         "hop": (),
         "transfer": ("bytes",),
@@ -67,7 +70,7 @@ PROMPTS = ("prefill", "catch_up")
 REPEATED = (*MODEL_OPERATIONS, "hop", "handling")  # of which a repeat may have a factor
 REHEARSED = ("handling", "in_run")  # seen in short runs of the engine, by kind and selector
 
-_POSITIVE = ("rows", "tokens", "alone_s", "bench_s", "kernels")  # of features
+_POSITIVE = ("rows", "tokens", "alone_s", "bench_s", "in_run_s", "kernels")  # of features
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Amount = Annotated[float, Field(ge=0)]
@@ -79,7 +82,8 @@ class Point:
     interquartile range.
 
     ``model`` is a key of the profile's models ("" for the machine's own operations); ``packing`` is set for
-    ``verify`` alone, ``kind`` and ``policy`` for what is seen in runs (:data:`REHEARSED`).
+    ``verify`` alone, ``kind`` and ``policy`` for what is seen in runs (:data:`REHEARSED`), ``kind`` alone
+    for ``bench``.
     """
 
     operation: str
@@ -160,6 +164,10 @@ class Profile:
         return tuple(
             p for p in self.points if (p.operation, p.model, p.packing) == (operation, model, packing)
         )
+
+    def every(self, operation: str) -> tuple[Point, ...]:
+        """The points of one operation of all models."""
+        return tuple(point for point in self.points if point.operation == operation)
 
     def passes_over(self, operation: str, model: str, features: Mapping[str, float]) -> bool:
         """Is it of a bucket that is not executed, since a larger one took less time?"""
@@ -282,7 +290,7 @@ def _check_point(point: Point, where: str, models: Mapping[str, ProfiledModel]) 
         return _Finding(
             f"{where}.features", f"{given} given; {point.operation} has {', '.join(features) or 'none'}"
         )
-    of_a_model = point.operation in (*MODEL_OPERATIONS, "in_run", "beside")
+    of_a_model = point.operation in (*MODEL_OPERATIONS, "in_run", "bench", "beside")
     if (of_a_model or point.model) and point.model not in models:
         known = ", ".join(models) or "none"
         return _Finding(f"{where}.model", f"unknown model {point.model!r}; allowed: {known}")
@@ -293,7 +301,7 @@ def _check_point(point: Point, where: str, models: Mapping[str, ProfiledModel]) 
         choices = ", ".join(allowed) if point.operation == "verify" else "none"
         return _Finding(f"{where}.packing", f"{point.packing!r} for {point.operation}; allowed: {choices}")
     rehearsed = point.operation in REHEARSED
-    kinds = KINDS if rehearsed else ("",)
+    kinds = KINDS if rehearsed or point.operation == "bench" else ("",)
     if point.kind not in kinds:
         return _Finding(
             f"{where}.kind",
