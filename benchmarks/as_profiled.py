@@ -2,8 +2,8 @@
 
 One deployment (Llama 3 8B shape, drafts of 117M and 1.2B, random weights, contexts of up to 26 thousand
 tokens) is profiled quickly, and then serves long-context cells. By cell and operation: the median time within
-the run over what the profile predicts for those very rows; likewise handovers, from the end of an operation to
-the start of the next; and the rate of decoding beside that of a simulation. FOLDER gets profile.json and
+the run over what the profile predicts for those very rows; likewise handovers, from the end of an operation
+to the start of the next; and the rate of decoding beside that of a simulation. FOLDER gets profile.json and
 as_profiled.json.
 """
 
