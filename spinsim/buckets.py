@@ -16,7 +16,6 @@ costs come from it: :class:`Buckets`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 ROW_UNIT, TOKEN_UNIT, KV_UNIT = 8, 8, 64
@@ -107,8 +106,7 @@ def prompt_token_buckets(limit: int) -> tuple[int, ...]:
     return _buckets(bucket_prompt_tokens, limit)
 
 
-@dataclass(frozen=True, slots=True)
-class Buckets:
+class Buckets(NamedTuple):
     """What one model executes: the buckets of the rule above, but for those that are passed over."""
 
     without_rows: frozenset[int] = frozenset()  # of draft steps

@@ -13,6 +13,7 @@ from spinsim.costs.constant import ConstantPredictor
 from spinsim.costs.linear import LinearPredictor
 from spinsim.costs.links import Link, link_between
 from spinsim.costs.operators import PassCosts
+from spinsim.costs.profiled.collectives import fitted_collectives
 from spinsim.costs.profiled.profile import Profile, read_profile
 from spinsim.costs.roofline import RooflineLoads, RooflinePredictor
 from spinsim.costs.sheets.hardware import UNCOMPARED, Hardware
@@ -208,7 +209,8 @@ def build_profiled(
         names.append(model or "")
         buckets.append(USUAL if model is None else profile.models[model].buckets)
     sheets = RooflineCosts(model="roofline", graphs=profile.graphs)
-    roofline = _roofline(scenario, models, sheets)  # how lanes load a device, and what lies beyond
+    # How lanes load a device, and what lies beyond.
+    roofline = _roofline(scenario, [summing_as(profile, model) for model in models], sheets)
     return ProfilePredictor(
         profile,
         operations[0],
@@ -223,22 +225,28 @@ def build_profiled(
 
 
 def buckets_of(scenario: Scenario, base_dir: str | Path | None) -> dict[str, Buckets]:
-    """What each model executes under CUDA graphs, by name: as a profile says, else by the usual rule."""
-    models = models_on_devices(scenario, base_dir)
+    """What models execute under CUDA graphs, by name, where a profile says so: else it is the usual rule."""
     if not isinstance(scenario.costs, ProfileCosts):
-        return {model.name: USUAL for model in models}
-    profile = _read(scenario.costs, base_dir)
-    found = {}
-    for model in models:
+        return {}
+    profile, found = _read(scenario.costs, base_dir), {}
+    for model in models_on_devices(scenario, base_dir):
         key = profile.find_model(model.shape, model.dtype, model.hardware.name, len(model.devices))
-        found[model.name] = USUAL if key is None else profile.models[key].buckets
+        if key is not None:
+            found[model.name] = profile.models[key].buckets
     return found
+
+
+def summing_as(profile: Profile, model: ModelOnDevices) -> ModelOnDevices:
+    """The model on devices that sum as the profile measured it, where it measured as many."""
+    laws = fitted_collectives(profile, model.hardware, len(model.devices))
+    return replace(model, hardware=replace(model.hardware, collectives=laws)) if laws else model
 
 
 def _require_hardware(profile: Profile, wanted: ModelOnDevices) -> None:
     """Raises InputError at the device where the model was profiled, but on other hardware alone."""
     sheets = sorted({model.hardware for model in profile.models.values()})
-    elsewhere = any(profile.find_model(wanted.shape, wanted.dtype, sheet, 1) for sheet in sheets)
+    devices = len(wanted.devices)
+    elsewhere = any(profile.find_model(wanted.shape, wanted.dtype, sheet, devices) for sheet in sheets)
     if wanted.hardware.name not in sheets and elsewhere:
         raise InputError(
             f"{wanted.hardware.name}, but the profile is of {', '.join(sheets)}; "
@@ -311,6 +319,7 @@ def _roofline(
             efficiency=costs.efficiency,
             quantization=model.quantization,
             kv_fp8=scenario.kv.dtype == "fp8",
+            greedy=scenario.sampling.greedy,
         )
         for model in models
     ]

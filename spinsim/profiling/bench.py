@@ -11,7 +11,7 @@ import torch
 
 from spinsim.engine.world import NS, Lane
 from spinsim.live.clock import LiveEnvironment
-from spinsim.live.deployment import Deployment
+from spinsim.live.deployment import TARGET, Deployment
 from spinsim.live.executor import TorchExecutor
 from spinsim.live.lanes import Job, WorkerLane
 from spinsim.live.world import Proposed
@@ -41,7 +41,10 @@ class Stamps(NamedTuple):
 
 
 class Bench:
-    """A deployment with the threads of its lanes. ``target_lane`` and ``draft_lanes`` as in the engine."""
+    """A deployment with the threads of its lanes. ``target_lane`` and ``draft_lanes`` as in the engine.
+
+    ``drafts`` are the runners of the scenario's drafts that are models, in their order.
+    """
 
     def __init__(
         self,
@@ -56,6 +59,8 @@ class Bench:
         self.target_lane, self.draft_lanes = target_lane, draft_lanes
         self.executor: TorchExecutor = deployment.executor(scenario, lanes)
         self.greedy = scenario.sampling.greedy
+        names = list(deployment.models.drafts)
+        self.drafts = [deployment.drafts[names.index(name)] for name in scenario.models.draft_models]
         self._env = LiveEnvironment()
         executor = self.executor
         self._workers = [
@@ -69,10 +74,15 @@ class Bench:
         self._packing = scenario.policies.packing.name
         block = scenario.kv.block_tokens if scenario.kv.reserve == "grow" else None
         runners = (deployment.target, *deployment.drafts)
-        self._laid = [
-            Laid(runner, deployment.kv_slots[name], deployment.kv_tokens[name], self._longest, block)
+        laid = {
+            name: Laid(runner, deployment.kv_slots[name], deployment.kv_tokens[name], self._longest, block)
             for runner, name in zip(runners, deployment.kv_tokens, strict=True)
-        ]
+        }
+        self._laid = tuple(laid.values())
+        self._laid_of = (
+            *(laid[name] for name in scenario.models.draft_models),
+            laid[TARGET],
+        )  # -1: the target's
         for runner in runners:
             runner.fill()
         self.share()
@@ -145,7 +155,7 @@ class Bench:
         step is (whole proposal - first step) / steps between, the two measured in turn, so that a drift of
         the clock cancels.
         """
-        lane, other, laid = self.lane_of(probe), self.before(probe), self._laid[1 + probe.draft]
+        lane, other, laid = self.lane_of(probe), self.before(probe), self._laid_of[probe.draft]
 
         def timed(execute: Callable[[], Any]) -> Callable[[], float]:
             def in_turn() -> Any:

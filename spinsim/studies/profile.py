@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spinsim.costs.profiled.profile import Profile, Repeat, read_profile, write_profile
+from spinsim.costs.profiled.profile import BESIDE_MODELS, Profile, Repeat, read_profile, write_profile
 from spinsim.errors import InputError
 from spinsim.live.deployment import deploy
-from spinsim.live.load import other_hardware
+from spinsim.live.places import other_hardware
 from spinsim.packings import kinds
-from spinsim.profiling.adaptive import fits_of, report, report_of_lanes
+from spinsim.profiling.adaptive import fits_of, report, report_of_lanes, report_of_sums
 from spinsim.profiling.bench import USUAL_LENGTH
+from spinsim.profiling.beside_models import beside_models
 from spinsim.profiling.drift import Drift, drifted
 from spinsim.profiling.host import transfer_point
 from spinsim.profiling.machine import clocks, machine_points, now_utc
@@ -74,7 +75,7 @@ def profile(
             file=str(path),
         )
     packings = packings or kinds()
-    deployment = deploy(scenario, loaded.base_dir, progress, packings=packings)
+    deployment = deploy(scenario, loaded.base_dir, progress, packings=packings, buckets={})
     path.parent.mkdir(parents=True, exist_ok=True)
     with Workplace(scenario, loaded.base_dir, deployment) as place:
         begun = place.empty_profile()
@@ -86,7 +87,8 @@ def profile(
             _measure(session, place, quick, budget_s or (QUICK_S if quick else FULL_S), packings)
         finally:
             session.write()
-    fits = [*report(fits_of(session.profile)), *report_of_lanes(session.profile)]
+    found = session.profile
+    fits = [*report(fits_of(found)), *report_of_lanes(found), *report_of_sums(found)]
     return Profiled(session.profile, path, fits, session.elapsed_s, len(session.profile.points) - points)
 
 
@@ -97,7 +99,7 @@ def again(loaded: LoadedScenario, path: Path, progress: Progress | None = None) 
     """
     known = read_profile(path)
     _require_named_hardware(loaded.scenario)
-    deployment = deploy(loaded.scenario, loaded.base_dir, progress)
+    deployment = deploy(loaded.scenario, loaded.base_dir, progress, buckets={})
     with Workplace(loaded.scenario, loaded.base_dir, deployment) as place:
         place.require_same_models(known, str(path))
         place.bench.warm_up(WARM_S)
@@ -135,6 +137,7 @@ def _measure(
     session.refine(place.bench, plan.core, plan.candidates, budget_s * (1 - REHEARSING))
     session.note_clocks(clocks(place.deployment.target.device))
     measure_sharing(session, place, quick)
+    measure_beside_models(session, place, quick)
     rehearse_selectors(session, place, place.selectors(quick=quick), 1 if quick else 2, budget_s)
     measure_on_a_bench(session, place, plan.core)
     session.pass_over(plan.stairs)  # last: everything was measured with all of them
@@ -193,6 +196,17 @@ def measure_on_a_bench(session: Session, place: Workplace, core: Sequence[Probe]
     if not session.profile.every("bench"):
         for point in bench_points(session.profile, place.bench, core, QUICK):
             session.add(point)
+
+
+def measure_beside_models(session: Session, place: Workplace, quick: bool) -> None:
+    """Lookups and heads of the scenario; kept where a resumed profile has any."""
+    if any(point.operation in BESIDE_MODELS for point in session.profile.points):
+        return
+    effort, lanes = QUICK if quick else Effort(), place.lanes_of_drafts
+    for point in beside_models(
+        place.bench, place.whole, place.base_dir, lanes.__getitem__, place.batch, effort
+    ):
+        session.add(point)
 
 
 def measure_sharing(session: Session, place: Workplace, quick: bool) -> None:

@@ -24,6 +24,7 @@ from spinsim.costs.for_scenario import build_predictor
 from spinsim.costs.profiled.executed import PassShape, causal_shape
 from spinsim.costs.profiled.predictors import EDGE, part_of
 from spinsim.costs.profiled.profile import (
+    BESIDE_MODELS,
     MODEL_OPERATIONS,
     OPERATIONS,
     REHEARSED,
@@ -37,7 +38,7 @@ from spinsim.costs.profiled.profile import (
 from spinsim.costs.sheets.shapes import shape_of
 from spinsim.engine.world import Lane
 from spinsim.errors import InputError
-from spinsim.live import load
+from spinsim.live import places
 from spinsim.live.deployment import deploy
 from spinsim.policies.packing.decomposed import decompose
 from spinsim.profiling.adaptive import next_probes, report_of_lanes
@@ -82,8 +83,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_every_operation_is_there(measured: tuple[Path, Path]) -> None:
     known = read_profile(measured[1])
-    # one CPU: nothing is transferred, and no two lanes share it; handling has the orchestrator
-    absent = {"transfer", "beside", "lane_slowdown", "orchestrator"}
+    # one CPU: nothing is transferred or summed, and no two lanes share it; handling has the orchestrator
+    absent = {"transfer", "all_reduce", "beside", "lane_slowdown", "orchestrator", *BESIDE_MODELS}
     assert {point.operation for point in known.points} == set(OPERATIONS) - absent
     ran = {(point.kind, point.model) for point in known.points if point.operation == "in_run"}
     target, draft = known.models
@@ -215,7 +216,7 @@ def test_a_profile_does_not_carry_another_machines_name(
 ) -> None:
     loaded = tiny_scenario(tmp_path)
     path = tmp_path / "p.json"
-    monkeypatch.setattr(load, "found_devices", lambda _: {"cpu": "NVIDIA H100 80GB HBM3"})
+    monkeypatch.setattr(places, "found_devices", lambda _: {"cpu": "NVIDIA H100 80GB HBM3"})
     for measure in (lambda: profile(loaded, path, quick=True), lambda: experiment.again(loaded, measured[1])):
         with pytest.raises(InputError, match="NVIDIA H100 80GB HBM3; h100") as caught:
             measure()

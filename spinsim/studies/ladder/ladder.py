@@ -313,7 +313,7 @@ def _ratio(rates: dict[str, dict[int, float]], name: str, to: str | None) -> Int
 
 def _manifest(plan: LadderPlan, seeds: Sequence[int]) -> dict[str, Any]:
     return {
-        "scenario": str(plan.scenario),
+        "scenario": plan.scenario.name,
         "overrides": list(plan.overrides),
         "seeds": list(seeds),
         "tokens": plan.tokens,
