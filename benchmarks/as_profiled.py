@@ -39,7 +39,7 @@ from spinsim.profiling.timing import QUICK as BRIEFLY
 from spinsim.profiling.workplace import Workplace
 from spinsim.scenario_file import LoadedScenario
 from spinsim.simulated.simulation import simulate_scenario
-from spinsim.studies.profile import measure_fixed
+from spinsim.studies.profile import measure_fixed, measure_on_a_bench
 from spinsim.studies.run import run_scenario
 
 CELLS = ((2048, "ragged"), (8192, "ragged"), (2048, "decomposed"), (2048, "padded"), (16384, "ragged"))
@@ -47,12 +47,16 @@ VERIFY, PROPOSE = KINDS.index("verify"), KINDS.index("propose")
 
 
 def profiled(loaded: LoadedScenario, deployment: Deployment, path: Path) -> Any:
-    """The profile of this machine: its core, host, lanes side by side and rehearsals."""
+    """The profile of this machine: its core, stairs, host, lanes side by side, rehearsals, and a bench's."""
     with Workplace(loaded.scenario, loaded.base_dir, deployment) as place:
         session = Profiling(place.empty_profile(), path, BRIEFLY, place.guess(), None)
         place.bench.warm_up(2.0)
         try:
+            plan = place.design(quick=True, packings=PACKINGS)
             measure_fixed(session, place, PACKINGS, place.selectors(quick=True))
+            session.measure(place.bench, plan.stairs)
+            measure_on_a_bench(session, place, plan.core)
+            session.pass_over(plan.stairs)
         finally:
             session.write()
     return session.profile
