@@ -54,7 +54,7 @@ def bucket_pieces(n: int) -> int:
     """Executed pieces of a row's K/V, in the mean over a pass's rows: powers of two.
 
     A spare piece is a program that ends at once. A graph recorded within a run, for a number that was not met
-    before, would take as long as some ten passes.
+    before, takes as long as some five passes.
     """
     return 1 << (n - 1).bit_length() if n > 0 else 0
 
