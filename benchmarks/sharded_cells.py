@@ -4,11 +4,12 @@
     python -m benchmarks.sharded_cells --gpus 4 --seconds 570 --out FOLDER          # four
     python -m benchmarks.sharded_cells --gpus 2 --quick --device cpu --out FOLDER   # rehearsed on CPU ranks
 
-Parts (``benchmarks/sharded_deployments.py``) run one after the other, each in a process of its own that deploys its
-models once. A part measures a profile, and verifications of 1, 8 and 32 rows of 5 tokens against their floor.
-Then it simulates every cell, from that profile and from the hardware's sheet, and prints and keeps what it
-found. Then it runs them live, in turn, twice. Weights are random; what is accepted comes from the scenario's
-field. Everything reaches FOLDER when it is known. A command that finds its FOLDER there does what is missing.
+Parts (``benchmarks/sharded_deployments.py``) run one after the other, each in a process of its own that
+deploys its models once. A part measures a profile, and verifications of 1, 8 and 32 rows of 5 tokens against
+their floor. Then it simulates every cell, from that profile and from the hardware's sheet, and prints and
+keeps what it found. Then it runs them live, in turn, twice. Weights are random; what is accepted comes from
+the scenario's field. Everything reaches FOLDER when it is known. A command that finds its FOLDER there does
+what is missing.
 """
 
 from __future__ import annotations

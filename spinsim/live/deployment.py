@@ -163,7 +163,9 @@ def _deploy(
     for name, runner in runners.items():
         if name != TARGET and isinstance(runner, GraphedRunner):
             runner.recorder.priority = draft_priority
-    _capture(runners, packings or executed_by(scenario.policies.packing.name), _predicts(scenario), progress)
+    packing = scenario.policies.packing
+    executed = packings or executed_by(packing.name, packing.params.get("among"))
+    _capture(runners, executed, _predicts(scenario), progress)
     target = runners.pop(TARGET)
     tokens = {name: layout.tokens(limits.context_tokens) for name, layout in layouts.items()}
     slots = {name: layout.slots for name, layout in layouts.items()}

@@ -16,6 +16,7 @@ from spinsim.live.executor import TorchExecutor
 from spinsim.live.lanes import Job, WorkerLane
 from spinsim.live.world import Proposed
 from spinsim.operations import CatchUp, Completed, Prefill, Propose, Verify
+from spinsim.packings import usual_packing
 from spinsim.profiling.blocks import Laid
 from spinsim.profiling.probes import Probe
 from spinsim.profiling.timing import Effort, Timing, sampled, timing_of
@@ -71,7 +72,7 @@ class Bench:
         self._usual: dict[tuple[bool, int], Timed] = {}
         self._longest, self._rows = scenario.limits.context_tokens, min(deployment.kv_slots.values())
         self._proposed = min(USUAL_LENGTH, scenario.limits.max_length)
-        self._packing = scenario.policies.packing.name
+        self._packing = usual_packing(scenario.policies.packing.name)
         block = scenario.kv.block_tokens if scenario.kv.reserve == "grow" else None
         runners = (deployment.target, *deployment.drafts)
         laid = {

@@ -37,7 +37,8 @@ from spinsim.scenario import PolicyChoice, RooflineCosts, Scenario
 from spinsim.serving import Layout, assemble, lay_out
 
 REHEARSED_TOKENS = 96  # of an output in a rehearsal
-THINKERS = ("spin", "joint")  # selectors whose thinking every full profile knows, beside one fixed draft
+# Selectors whose thinking every full profile knows, beside one fixed draft.
+THINKERS = ("spin", "joint", "planned")
 
 
 @dataclass(frozen=True)
@@ -198,8 +199,15 @@ class Workplace:
         self.bench.share()
 
     def orchestration(self, selector: PolicyChoice, predictor: Predictor) -> Orchestration:
-        """The engine, serial, with the scenario's other policies; they believe in ``predictor``."""
+        """The engine with the scenario's other policies; they believe in ``predictor``.
+
+        It is serial, so that rounds have the rows that are asked for. A selector that plans decides the
+        length, the packing and the composition too: it then thinks as much as it does in a run.
+        """
         changed = {"selector": selector, "pipeline": PolicyChoice(name="serial")}
+        if getattr(KINDS["selector"].get(selector.name), "makes_plan", False) is True:
+            followers = ("length", "packing", "composition")
+            changed |= dict.fromkeys(followers, PolicyChoice(name="planned"))
         policies = self.whole.policies.model_copy(update=changed)
         scenario = self.whole.model_copy(update={"policies": policies})
         return Orchestration(

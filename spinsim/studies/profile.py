@@ -12,7 +12,7 @@ from spinsim.costs.profiled.profile import BESIDE_MODELS, Profile, Repeat, read_
 from spinsim.errors import InputError
 from spinsim.live.deployment import deploy
 from spinsim.live.places import other_hardware
-from spinsim.packings import kinds
+from spinsim.packings import kinds, usual_packing
 from spinsim.profiling.adaptive import fits_of, report, report_of_lanes, report_of_sums
 from spinsim.profiling.bench import USUAL_LENGTH
 from spinsim.profiling.beside_models import beside_models
@@ -216,7 +216,7 @@ def measure_sharing(session: Session, place: Workplace, quick: bool) -> None:
     scenario, effort, alone = place.scenario, QUICK if quick else Effort(), dict[Probe, float]()
     length = min(USUAL_LENGTH, scenario.limits.max_length)
     context = max(2, (scenario.limits.context_tokens - length) // 2)
-    subject, packing = place.subject, scenario.policies.packing.name
+    subject, packing = place.subject, usual_packing(scenario.policies.packing.name)
     group = 0
     for rows in usual_rows(place.batch):
         probes = probes_of(subject.by_draft, subject.target, rows, context, length, packing)
