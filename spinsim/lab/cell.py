@@ -10,12 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spinsim.errors import InputError
 from spinsim.lab.fingerprint import code_digest, file_digest
 from spinsim.scenario import Scenario
 from spinsim.scenario_file import LoadedScenario, Places
 from spinsim.workload.source import resolve
+
+if TYPE_CHECKING:
+    from spinsim.drafters.costs import KnownPredictors
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +101,8 @@ def _files(path: Path) -> list[Path]:
     return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
 
 
-def run_cell(cell: Cell) -> str:
-    """Simulate a cell; its summary as JSON text.
+def run_cell(cell: Cell, predictors: KnownPredictors | None = None) -> str:
+    """Simulate a cell; its summary as JSON text. Cells that cost alike share one of ``predictors``.
 
     Raises InputError for what the scenario asks and cannot have.
     """
@@ -110,7 +114,8 @@ def run_cell(cell: Cell) -> str:
     scenario = Scenario.model_validate_json(cell.scenario)
     root = Path("/")  # every path in a cell is absolute
     try:
-        done = simulate_scenario(scenario, root)
+        predictor = predictors.of(scenario, root, cell.files) if predictors is not None else None
+        done = simulate_scenario(scenario, root, predictor=predictor)
         loaded = LoadedScenario(scenario, root, root, Places({}))
         summary = publish(
             loaded,

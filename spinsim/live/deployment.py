@@ -18,7 +18,7 @@ from spinsim.live.paging import Paging
 from spinsim.packings import executed_by
 from spinsim.policies.build import KINDS
 from spinsim.progress import Progress
-from spinsim.runner.eager import ModelRunner
+from spinsim.runner.base import Runner
 from spinsim.runner.for_model import make_runner
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.kv_capacity import Layout, free_memory, measure
@@ -41,8 +41,8 @@ class Deployment:
     """
 
     models: Models
-    target: ModelRunner
-    drafts: tuple[ModelRunner, ...]
+    target: Runner
+    drafts: tuple[Runner, ...]
     kv_tokens: dict[str, int]
     kv_slots: dict[str, int]
     sampling: Sampling
@@ -69,10 +69,10 @@ class Deployment:
         return TorchExecutor(self.target, drafts, places, self.sampling, self.models.target.vocabulary)
 
     def paging(self, pools: KvPools) -> Paging:
-        """The caches over the blocks of an engine's pools."""
+        """The runners over the blocks of an engine's pools."""
         runners = iter(self.drafts)
-        caches = [next(runners).cache if pool.keeps else None for pool in pools.drafts]
-        return Paging(pools, self.target.cache, caches)
+        drafts = [next(runners) if pool.keeps else None for pool in pools.drafts]
+        return Paging(pools, self.target, drafts)
 
 
 def deploy(
@@ -170,11 +170,9 @@ def _predicts(scenario: Scenario) -> bool:
 
 
 def _capture(
-    runners: Mapping[str, ModelRunner], packings: Sequence[str], predict: bool, progress: Progress | None
+    runners: Mapping[str, Runner], packings: Sequence[str], predict: bool, progress: Progress | None
 ) -> None:
     for name, runner in runners.items():
-        if not isinstance(runner, GraphedRunner):
-            continue
 
         def report(done: int, total: int, name: str = name) -> None:
             if progress is not None:

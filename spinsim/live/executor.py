@@ -10,7 +10,8 @@ import torch
 
 from spinsim.live.world import Proposed
 from spinsim.operations import CatchUp, Prefill, Propose, Verify
-from spinsim.runner.eager import ModelRunner, Part, Proposal, combine
+from spinsim.runner.base import Proposal, Runner
+from spinsim.runner.eager import Part, combine
 from spinsim.runner.graphs.buffers import wait
 from spinsim.runner.sampling import Sampling
 
@@ -32,8 +33,8 @@ class TorchExecutor:
 
     def __init__(
         self,
-        target: ModelRunner,
-        drafts: Sequence[ModelRunner | None],
+        target: Runner,
+        drafts: Sequence[Runner | None],
         lanes: Sequence[LaneDevice],
         sampling: Sampling,
         vocabulary: int,
@@ -103,7 +104,7 @@ class TorchExecutor:
         wait(device)  # a verification reads it on another stream
         return Proposal(tokens, spread)
 
-    def _runner(self, draft: int) -> ModelRunner:
+    def _runner(self, draft: int) -> Runner:
         runner = self._drafts[draft]
         assert runner is not None, "a draft that is no model has no runner"
         return runner
