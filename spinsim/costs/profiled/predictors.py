@@ -128,10 +128,15 @@ class Curve:
 def fit_operations(profile: Profile, model: str) -> dict[Operation, ProfiledPass]:
     """Every operation that was measured for ``model``, fitted."""
     parts: dict[Operation, list[Point]] = {}
-    for point in profile.points:
-        if point.model == model and point.operation in MODEL_OPERATIONS and not _replaced(point, profile):
+    for point in fitted_points(profile):
+        if point.model == model:
             parts.setdefault((point.operation, part_of(point)), []).append(point)
     return {key: ProfiledPass(points, profile) for key, points in parts.items()}
+
+
+def fitted_points(profile: Profile) -> list[Point]:
+    """Those of models' operations that fits are made of."""
+    return [p for p in profile.points if p.operation in MODEL_OPERATIONS and not _replaced(p, profile)]
 
 
 def _replaced(point: Point, profile: Profile) -> bool:

@@ -1,0 +1,79 @@
+"""The measurements that ship, by host: profiles, and live halves of validations.
+
+A host is one machine of one session. Live halves lie in archives (``NAME-live.tgz``), which are unpacked to
+be read. A host card of ``docs/measurements/host-cards`` holds its profile, and an archive of
+``docs/measurements/evidence`` the profiles that were measured before its cells.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spinsim.costs.profiled.profile import Profile, read_profile
+
+MEASUREMENTS = Path("docs") / "measurements"
+# The H100s of one session: live halves, and the profile that was measured on the same host in the same hour.
+CORNER = {
+    "h100-x2": ("h100-validate-live.tgz", "two-gpus-h100-x2.json"),
+    "h100-x1": ("h100-validate-one-live.tgz", "one-gpu-h100.json"),
+}
+LONG_CONTEXTS = "h200-x2-long-contexts.json"
+
+
+@dataclass(frozen=True)
+class Host:
+    """``gpu``: its sheet. ``profiles`` by file; ``live``: a validation's folder, None where nothing ran live.
+
+    ``machine``: hosts of one name may be one machine in the same hours, and are counted as one.
+    """
+
+    name: str
+    gpu: str
+    machine: str
+    profiles: dict[Path, Profile] = field(default_factory=dict)
+    live: Path | None = None
+
+
+def hosts(root: Path, scratch: Path) -> list[Host]:
+    """Every host below ``root``, the project's folder; archives are unpacked into ``scratch``."""
+    return [*_corner(root, scratch), *_cards(root, scratch), *_grid(root, scratch)]
+
+
+def _corner(root: Path, scratch: Path) -> Iterator[Host]:
+    for name, (archive, profile) in CORNER.items():
+        path = root / "profiles" / profile
+        live = unpacked(root / MEASUREMENTS / archive, scratch)
+        yield Host(name, "h100", "h100 of the corner", {path: read_profile(path)}, live)
+
+
+def _cards(root: Path, scratch: Path) -> Iterator[Host]:
+    for card in sorted((root / MEASUREMENTS / "host-cards").glob("*.json")):
+        content = json.loads(card.read_text(encoding="utf-8"))
+        path = scratch / f"{card.stem}-profile.json"
+        path.write_text(json.dumps(content["profile"]), encoding="utf-8")
+        live = unpacked(card.with_name(f"{card.stem}-live.tgz"), scratch)
+        yield Host(card.stem, content["card"]["sheet"], card.stem, {path: read_profile(path)}, live)
+
+
+def _grid(root: Path, scratch: Path) -> Iterator[Host]:
+    for archive in sorted((root / MEASUREMENTS / "evidence").glob("*-live.tgz")):
+        live = unpacked(archive, scratch)
+        told: dict[str, Any] = json.loads((live / "told.json").read_text(encoding="utf-8"))
+        found = {path: read_profile(path) for path in sorted(live.glob("profile-*.json"))}
+        name = archive.name.removesuffix("-live.tgz")
+        yield Host(name, told["machine"]["sheet"], name, found, live)
+
+
+def unpacked(archive: Path, scratch: Path) -> Path:
+    """The one folder that an archive holds, in a folder named by the archive: several hold one of one name."""
+    folder = scratch / archive.name.removesuffix(".tgz")
+    if not folder.exists():
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
+    (found,) = folder.iterdir()
+    return found
