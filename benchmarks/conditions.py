@@ -29,7 +29,7 @@ class Condition:
     """``lengths``: "" for rows alike, "lognormal", or "long" for one row of ``longest`` (0: all it can be).
 
     ``before``: what runs before each pass ("verify", "propose", "prefill", or "other", a draft's pass before
-    the target's and the other way round). ``laid``: the page table is written before each pass, as in a run.
+    the target's and the other way round). ``laid``: the page table is written before each pass.
     ``chill`` and ``flush``: the host's or the GPU's cache holds other things.
     """
 
