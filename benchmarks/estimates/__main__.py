@@ -1,7 +1,7 @@
 """What all measurements that ship come to, as data of the package.
 
-    python -m benchmarks.estimates sheets       # spinsim/costs/sheets/fitted.json; half a minute
-    python -m benchmarks.estimates intervals    # spinsim/lab/host_prior.json
+python -m benchmarks.estimates sheets       # spinsim/costs/sheets/fitted.json; half a minute
+python -m benchmarks.estimates intervals    # spinsim/lab/host_prior.json
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ Numbers = dict[str, Any]
 
 def times_of(known: Sequence[Host]) -> list[Timed]:
     """Everything timed."""
-    found = [one for host in known for profile in host.profiles.values() for one in of_profile(host.name, profile)]
+    found = [
+        one for host in known for profile in host.profiles.values() for one in of_profile(host.name, profile)
+    ]
     found += [one for host in known for one in of_live(host)]
     return [*found, *of_long_contexts(ROOT / MEASUREMENTS / LONG_CONTEXTS)]
 
@@ -70,7 +72,8 @@ def judged(known: Sequence[Host], times: Sequence[Timed], gpu: str) -> Numbers:
     passes = {name: told[name] for name in LARGE}
     kinds = errors_by([one for one in times if one.hardware == gpu], passes)
     rounded = {
-        kind: {name: round(value, 4) for name, value in asdict(found).items()} for kind, found in kinds.items()
+        kind: {name: round(value, 4) for name, value in asdict(found).items()}
+        for kind, found in kinds.items()
     }
     return {"efficiencies": told, "operations": rounded, "hosts": by_host}
 

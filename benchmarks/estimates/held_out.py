@@ -52,12 +52,14 @@ def compared_cells(host: Host, efficiencies: Mapping[str, float] | None, every: 
 def errors_of(cells: Sequence[Numbers]) -> dict[str, list[float]]:
     """Relative errors of what is measured, by cell."""
     return {
-        name: [cell["metrics"][name]["error"] for cell in cells if name in cell["metrics"]] for name in MEASURED
+        name: [cell["metrics"][name]["error"] for cell in cells if name in cell["metrics"]]
+        for name in MEASURED
     }
 
 
 def long_context_errors(path: Path, efficiencies: Mapping[str, float]) -> dict[str, list[float]]:
-    """Of the cells of ``benchmarks.long_contexts``: goodput with prefill, and the time by token while all decode.
+    """Of the cells of ``benchmarks.long_contexts``: goodput with prefill, and the time by token while all
+    decode.
 
     That is clients / decoded tokens a second, which is what TPOT is where every request decodes.
     """

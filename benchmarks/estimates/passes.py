@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.estimates.shipped import Host
 from benchmarks.long_context_cells import SECTIONS, Size, cell_of, write_scenario
 from spinsim.buckets import bucket_tokens, prompt_passes
 from spinsim.costs.for_scenario import ModelOnDevices, build_roofline, models_on_devices
@@ -30,7 +31,6 @@ from spinsim.operations import KINDS, Packing
 from spinsim.scenario import RooflineCosts, Scenario
 from spinsim.serving import trusting
 from spinsim.simulated.simulation import simulate_scenario
-from benchmarks.estimates.shipped import Host
 from spinsim.studies.validation.folder import Folder, LiveCell
 from spinsim.studies.validation.operations import OperationTable
 
@@ -208,7 +208,10 @@ def of_long_contexts(path: Path) -> Iterator[Timed]:
                     continue
                 most = max(rows for rows, _ in asked) if kind != "prefill" else 0
                 shapes = [passes for rows, passes in asked if rows >= most]
-                kept = [shapes[i] for i in np.linspace(0, len(shapes) - 1, min(MOST_SHAPES, len(shapes))).astype(int)]
+                kept = [
+                    shapes[i]
+                    for i in np.linspace(0, len(shapes) - 1, min(MOST_SHAPES, len(shapes))).astype(int)
+                ]
                 on = models[model + 1]
                 yield Timed(
                     "h200-x2 long contexts",

@@ -1,19 +1,19 @@
 """The efficiencies of hardware sheets, fitted to everything measured, and judged on a kind of GPU left out.
 
-A pass is priced by :class:`~spinsim.costs.operators.PassCosts`. Seven numbers of a sheet are shared by all GPUs:
-shares of bandwidth and rate, the same of attention, and what launches and operations cost. They are those
-that minimise
+A pass is priced by :class:`~spinsim.costs.operators.PassCosts`. Seven numbers of a sheet are shared by all
+GPUs: shares of bandwidth and rate, the same of attention, and what launches and operations cost. They are
+those that minimise
 
     sum over kinds k of share(k) * mean over groups of k of mean (log predicted - log measured)^2
     + RIDGE^2 * |log x - log LARGE|^2
 
-``share`` is how much of the live runs' time operations of a kind take, so that what matters to a run's length
-counts. A group has one source (profiles, live runs, cells at long contexts), GPU, operation and packing. The last term
-holds what the data cannot tell at what large operators reach: H100s alone, say, saw no prompt long enough to
-show what attention among its tokens costs.
+``share`` is how much of the live runs' time operations of a kind take, so that what matters to a run's
+length counts. A group has one source (profiles, live runs, cells at long contexts), GPU, operation and
+packing. The last term holds what the data cannot tell at what large operators reach: H100s alone, say, saw
+no prompt long enough to show what attention among its tokens costs.
 
-The host's three numbers are medians of hops, and a line over rows through what the profiles' rehearsals took to
-handle the end of an operation with a fixed draft.
+The host's three numbers are medians of hops, and a line over rows through what the profiles' rehearsals took
+to handle the end of an operation with a fixed draft.
 """
 
 from __future__ import annotations

@@ -70,7 +70,8 @@ def _grid(root: Path, scratch: Path) -> Iterator[Host]:
 
 
 def unpacked(archive: Path, scratch: Path) -> Path:
-    """The one folder that an archive holds, in a folder named by the archive: several hold one of one name."""
+    """The one folder that an archive holds, in a folder named by the archive: several hold one of one
+    name."""
     folder = scratch / archive.name.removesuffix(".tgz")
     if not folder.exists():
         with tarfile.open(archive) as tar:

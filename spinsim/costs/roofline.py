@@ -152,8 +152,8 @@ class RooflinePredictor(UniformHost):
 class RooflineLoads:
     """Kernels and work of operations, by the sheets and shapes of a roofline.
 
-    Implements :class:`spinsim.costs.contention.Loads`. Work is what a roofline says beyond the launches: one of
-    large operators, with which the law of contention was fitted, whatever share passes reach.
+    Implements :class:`spinsim.costs.contention.Loads`. Work is what a roofline says beyond the launches: one
+    of large operators, with which the law of contention was fitted, whatever share passes reach.
     """
 
     def __init__(self, roofline: RooflinePredictor) -> None:
