@@ -15,7 +15,6 @@ from spinsim.drafters.costs import build_predictor
 from spinsim.scenario import HardwareSheet, RooflineCosts, Scenario
 from spinsim.serving import trusting
 from spinsim.simulated.simulation import simulate_scenario
-from spinsim.studies.validation.folder import Folder
 from spinsim.studies.validation.simulated_cells import compare_cell
 
 Numbers = dict[str, Any]
@@ -39,12 +38,8 @@ def on_sheets(scenario: Scenario, efficiencies: Mapping[str, float]) -> Scenario
 
 def compared_cells(host: Host, efficiencies: Mapping[str, float] | None, every: int = 1) -> Iterator[Numbers]:
     """Every so many of a host's live cells beside their prediction; None: by the sheets as they ship."""
-    if host.live is None:
-        return
-    folder = Folder(host.live, resume=True)
-    for key in folder.plan()["cells"][::every]:
-        cell = folder.get(key)
-        assert cell is not None
+    for cell in list(host.cells())[::every]:
+        assert host.live is not None
         scenario = on_sheets(cell.scenario, efficiencies or {})
         yield compare_cell(cell, scenario, host.live, build_predictor(scenario, host.live), 0)
 
@@ -68,7 +63,7 @@ def long_context_errors(path: Path, efficiencies: Mapping[str, float]) -> dict[s
     found: dict[str, list[float]] = {name: [] for name in MEASURED}
     with TemporaryDirectory() as scratch:
         base = write_scenario(Path(scratch), size, "h200", len(data["cards"]), {"model": "roofline"})
-        for row in data["runs"]:
+        for row in (row for row in data["runs"] if row["cell"] != "decomposed"):
             loaded = cell_of(base, size, row["context"], SECTIONS[row["section"]][row["cell"]])
             scenario = trusting(on_sheets(loaded.scenario, efficiencies))
             sheets = build_roofline(scenario, loaded.base_dir, RooflineCosts(model="roofline"))

@@ -31,7 +31,7 @@ from spinsim.operations import KINDS, Packing
 from spinsim.scenario import RooflineCosts, Scenario
 from spinsim.serving import trusting
 from spinsim.simulated.simulation import simulate_scenario
-from spinsim.studies.validation.folder import Folder, LiveCell
+from spinsim.studies.validation.folder import LiveCell
 from spinsim.studies.validation.operations import OperationTable
 
 MOST_SHAPES = 12  # of a cell's operations of one kind, evenly
@@ -86,12 +86,7 @@ def of_profile(host: str, profile: Profile) -> Iterator[Timed]:
 def of_live(host: Host) -> Iterator[Timed]:
     """Means of the operations of live runs, by cell, kind, model and rows. Packings other than ragged do not
     say how many pieces they had, and are left out."""
-    if host.live is None:
-        return
-    folder = Folder(host.live, resume=True)
-    for key in folder.plan()["cells"]:
-        cell = folder.get(key)
-        assert cell is not None
+    for cell in host.cells():
         if set(cell.scenario.placement.target) & set(cell.scenario.placement.drafts.values()):
             continue  # the lanes of a GPU slow each other down
         models = models_on_devices(cell.scenario, host.live)
@@ -196,7 +191,7 @@ def of_long_contexts(path: Path) -> Iterator[Timed]:
     size = Size(**{k: tuple(v) if isinstance(v, list) else v for k, v in data["size"].items()})
     with TemporaryDirectory() as scratch:
         base = write_scenario(Path(scratch), size, "h200", len(data["cards"]), {"model": "roofline"})
-        for row in data["runs"]:
+        for row in (row for row in data["runs"] if row["cell"] != "decomposed"):
             loaded = cell_of(base, size, row["context"], SECTIONS[row["section"]][row["cell"]])
             scenario = trusting(loaded.scenario)
             sheets = _Asked(build_roofline(scenario, Path(scratch), RooflineCosts(model="roofline")))
