@@ -17,15 +17,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks.estimates import held_out
-from benchmarks.estimates.passes import Timed, of_live, of_long_contexts, of_profile
+from benchmarks.estimates.deviations import from_profiles, from_sheets
+from benchmarks.estimates.passes import Timed, handovers, of_live, of_long_contexts, of_profile
 from benchmarks.estimates.sheet_fit import LARGE, errors_by, fit, fit_host
-from benchmarks.estimates.shipped import LONG_CONTEXTS, MEASUREMENTS, Host, hosts
+from benchmarks.estimates.shipped import LONG_CONTEXTS, MEASUREMENTS, Host, hosts, measured
 from spinsim.files import write_atomically
 
 ROOT = Path(__file__).parents[2]
 SHEETS = ROOT / "spinsim" / "costs" / "sheets" / "fitted.json"
+INTERVALS = ROOT / "spinsim" / "lab" / "host_prior.json"
 EVERY = 3  # of the 49 cells of the corner, each of so many is simulated
-MOST = 12  # a host of more cells is thinned
 Numbers = dict[str, Any]
 
 
@@ -40,8 +41,10 @@ def times_of(known: Sequence[Host]) -> list[Timed]:
 
 def estimated(known: Sequence[Host], times: Sequence[Timed], without: str = "") -> dict[str, float]:
     """The sheets' numbers from everything but GPUs of one kind."""
-    seen = [profile for host in known if host.gpu != without for profile in host.profiles.values()]
-    return fit([one for one in times if one.hardware != without]) | fit_host(seen)
+    seen = [host for host in known if host.gpu != without]
+    profiles = [profile for host in seen for profile in host.profiles.values()]
+    waits = [wait for host in seen for wait in handovers(host)]
+    return fit([one for one in times if one.hardware != without]) | fit_host(profiles, waits)
 
 
 def summary(errors: Mapping[str, Sequence[float]]) -> Numbers:
@@ -85,10 +88,26 @@ def sheets() -> Numbers:
         times = times_of(known)
         return {
             "command": "python -m benchmarks.estimates sheets",
+            "measured": measured(ROOT),
             "fitted_to": sorted({one.host for one in times}),
             "efficiencies": estimated(known, times),
             "held_out": {gpu: judged(known, times, gpu) for gpu in sorted({host.gpu for host in known})},
         }
+
+
+def intervals() -> Numbers:
+    """The content of ``host_prior.json``, by the sheets as they are in ``fitted.json``."""
+    fitted = json.loads(SHEETS.read_text(encoding="utf-8"))["held_out"]
+    with TemporaryDirectory() as scratch:
+        known = hosts(ROOT, Path(scratch))
+        return {
+            "command": "python -m benchmarks.estimates intervals",
+            "measured": measured(ROOT),
+            "deviations": {"profile": from_profiles(known), "sheets": from_sheets(known, ROOT, fitted)},
+        }
+
+
+WRITTEN = {"sheets": (SHEETS, sheets), "intervals": (INTERVALS, intervals)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,10 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=("sheets",))
-    parser.parse_args(arguments)
-    write_atomically(SHEETS, json.dumps(sheets(), indent=1) + "\n")
-    print(f"{SHEETS} is written")
+    parser.add_argument("what", choices=tuple(WRITTEN))
+    path, made = WRITTEN[parser.parse_args(arguments).what]
+    write_atomically(path, json.dumps(made(), indent=1) + "\n")
+    print(f"{path} is written")
     return 0
 
 

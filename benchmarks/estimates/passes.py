@@ -32,7 +32,7 @@ from spinsim.scenario import RooflineCosts, Scenario
 from spinsim.serving import trusting
 from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies.validation.folder import LiveCell
-from spinsim.studies.validation.operations import OperationTable
+from spinsim.studies.validation.operations import OperationTable, times
 
 MOST_SHAPES = 12  # of a cell's operations of one kind, evenly
 FEWEST = 20  # operations of a group of a live cell
@@ -124,6 +124,30 @@ def _groups(
             seconds,
             float(chosen.sum()),
         )
+
+
+@dataclass(frozen=True)
+class Handover:
+    """The mean time of ``count`` operations of equal ``rows`` from what led to them to their start, where
+    their lane stood idle, on the host's side."""
+
+    hardware: str
+    rows: int
+    seconds: float
+    count: int
+
+
+def handovers(host: Host) -> Iterator[Handover]:
+    """Of the live cells with a fixed draft: no time is spent on choosing one."""
+    for cell in host.cells():
+        if cell.scenario.policies.selector.name != "fixed":
+            continue
+        for table in cell.operations[:1]:
+            rows, waited = table.columns["rows"], times(table)["handover"]
+            for count in np.unique(rows).tolist():
+                chosen = waited[(rows == count) & ~np.isnan(waited)]
+                if len(chosen) >= FEWEST:
+                    yield Handover(host.gpu, count, float(chosen.mean()), len(chosen))
 
 
 def _live_passes(

@@ -12,8 +12,8 @@ length counts. A group has one source (profiles, live runs, cells at long contex
 packing. The last term holds what the data cannot tell at what large operators reach: H100s alone, say, saw
 no prompt long enough to show what attention among its tokens costs.
 
-The host's three numbers are medians of hops, and a line over rows through what the profiles' rehearsals took
-to handle the end of an operation with a fixed draft.
+The host's three numbers are the median hop, and a line over rows through the rest of live handovers with a
+fixed draft.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares, nnls
 
-from benchmarks.estimates.passes import Timed
+from benchmarks.estimates.passes import Handover, Timed
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.profiled.profile import Profile
 from spinsim.costs.sheets.hardware import hardware_of
@@ -117,20 +117,17 @@ def fit(times: Sequence[Timed]) -> Efficiencies:
     return {name: _rounded(value) for name, value in zip(LARGE, np.exp(found.x).tolist(), strict=True)}
 
 
-def fit_host(profiles: Sequence[Profile]) -> Efficiencies:
-    """``hop_s``, ``handle_s`` and ``handle_row_s``."""
-    hops = [point.seconds for profile in profiles for point in profile.of("hop")]
-    points = [
-        point
-        for profile in profiles
-        for point in profile.of("handling")
-        if point.policy == "fixed" and point.kind in ("propose", "verify")
-    ]
-    seconds = np.array([point.seconds for point in points])
-    weight = np.sqrt([point.repetitions for point in points]) / seconds
-    matrix = np.array([[1.0, point.features["rows"]] for point in points])
-    (fixed, each), _ = nnls(matrix * weight[:, None], seconds * weight)
-    named = {"hop_s": float(np.median(hops)), "handle_s": float(fixed), "handle_row_s": float(each)}
+def fit_host(profiles: Sequence[Profile], waits: Sequence[Handover]) -> Efficiencies:
+    """``hop_s``, ``handle_s`` and ``handle_row_s``: least squares of relative errors, neither negative.
+
+    A handover is a hop and the handling of what led to it.
+    """
+    hop = float(np.median([point.seconds for profile in profiles for point in profile.of("hop")]))
+    seconds = np.array([wait.seconds for wait in waits])
+    weight = np.sqrt([wait.count for wait in waits]) / seconds
+    matrix = np.array([[1.0, float(wait.rows)] for wait in waits])
+    (fixed, each), _ = nnls(matrix * weight[:, None], (seconds - hop) * weight)
+    named = {"hop_s": hop, "handle_s": float(fixed), "handle_row_s": float(each)}
     return {name: _rounded(value) for name, value in named.items()}
 
 

@@ -11,6 +11,7 @@ import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ CORNER = {
     "h100-x1": ("h100-validate-one-live.tgz", "one-gpu-h100.json"),
 }
 LONG_CONTEXTS = "h200-x2-long-contexts.json"
-# Until commit 7e974c2 a decomposed verification of a new number of pieces recorded its graph within the run, some
-# hundred milliseconds each. Those cells are left out of what is estimated.
+# Until commit 7e974c2 a decomposed verification of a new number of pieces recorded its graph within the run,
+# some hundred milliseconds each. Those cells are left out of what is estimated.
 RECORDED_WITHIN_RUNS = frozenset(
     {
         *CORNER,
@@ -68,6 +69,20 @@ class Host:
 def hosts(root: Path, scratch: Path) -> list[Host]:
     """Every host below ``root``, the project's folder; archives are unpacked into ``scratch``."""
     return [*_corner(root, scratch), *_cards(root, scratch), *_grid(root, scratch)]
+
+
+def measured(root: Path) -> str:
+    """A digest of every file that estimates are made from: it says whether they are of what ships now."""
+    folder = root / MEASUREMENTS
+    files = [folder / LONG_CONTEXTS]
+    files += [folder / archive for archive, _ in CORNER.values()]
+    files += [root / "profiles" / profile for _, profile in CORNER.values()]
+    for name in ("host-cards", "evidence"):
+        files += [path for path in (folder / name).glob("*") if path.suffix in (".json", ".tgz")]
+    digests = sorted(
+        f"{path.relative_to(root).as_posix()} {sha256(path.read_bytes()).hexdigest()}" for path in files
+    )
+    return sha256("\n".join(digests).encode()).hexdigest()[:16]
 
 
 def _corner(root: Path, scratch: Path) -> Iterator[Host]:
