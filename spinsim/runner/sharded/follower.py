@@ -21,7 +21,7 @@ from spinsim.runner.sharded.hosted import Manner, answer_calls, own_stream
 from spinsim.runner.sharded.orders import Build, Held, Load, Meeting, Serve
 from spinsim.runner.sharded.ring import Ring
 
-FAILED, LOADED, BUILT, HOPS = "failed", "loaded", "built", "hops"  # what a rank answers
+FAILED, READY, LOADED, BUILT, HOPS = "failed", "ready", "loaded", "built", "hops"  # what a rank answers
 
 
 def follow(
@@ -41,6 +41,7 @@ def follow(
         os._exit(1)
 
     try:
+        pipe.send((READY, None))
         ranks = meeting.join(rank)
         runners = _set_up(rank, meeting, pipe, ranks)
         for number, (calls, answers) in enumerate(drafts):

@@ -86,6 +86,7 @@ class Ranks:
 
     def meet(self) -> Collectives:
         """The leading rank's collectives, once every rank is there. Raises RankError."""
+        self.answers()  # before that a rank is not waited for by a collective, which would not see it die
         try:
             return self._meeting.join(0)
         except RuntimeError as error:
