@@ -12,6 +12,7 @@ from spinsim.engine.world import Lane
 from spinsim.live.clock import NONE, Finished, LiveEnvironment
 from spinsim.live.field import GivenAcceptance
 from spinsim.live.lanes import Job, WorkerLane
+from spinsim.live.looking_ahead import LookingAhead
 from spinsim.live.lookups import NO_LOOKUPS, Lookups
 from spinsim.live.paging import Paging
 from spinsim.operations import (
@@ -113,6 +114,7 @@ class LiveWorld:
         self._score = score_catch_ups
         self._paging = paging
         self._lookups = lookups
+        self._ahead: LookingAhead | None = None
         self._ids: dict[int, array[int]] = {}  # contexts of requests whose proposals were looked up
         self._proposed: dict[int, Proposed] = {}
         self._operations = 0
@@ -134,7 +136,19 @@ class LiveWorld:
         """The request has ended."""
         self._proposed.pop(request, None)
         self._ids.pop(request, None)
-        self._lookups.ended(request, self.outputs.get(request, ()))
+        output = self.outputs.get(request, ())
+        self._lookups.ended(request, output)
+        if self._ahead is not None:
+            self._ahead.ended(request, output)
+
+    def look_ahead(self, drafts: int) -> LookingAhead:
+        """What lookups find before a round, for an engine whose policies read it; ``drafts`` in all."""
+        self._ahead = LookingAhead(
+            self._lookups.make,
+            drafts,
+            lambda request, position: self._context(request, len(self._prompts[request]) + position),
+        )
+        return self._ahead
 
     def submit(self, lane: int, operation: Operation) -> simpy.Event:
         """Queue an operation on the lane's worker."""

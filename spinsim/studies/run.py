@@ -15,6 +15,7 @@ from spinsim.engine.records import Records
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.field import GivenAcceptance, given_acceptance, known_future
 from spinsim.live.gpu_clocks import Watch, watched
+from spinsim.live.looking_ahead import TABLE, LookingAhead
 from spinsim.live.lookups import Lookups
 from spinsim.live.outputs import decoder, outputs_table
 from spinsim.live.places import found_devices, other_hardware, torch_device
@@ -40,7 +41,8 @@ class Ran:
     ``prompts``: the token ids that each request was asked. ``outputs``: its answer's, cut at its end; none
     where acceptance was ``given``, for they are no text of the models. ``slots_held``: KV slots of target and
     drafts that somebody still holds; 0 after a run that was not cut short, as are ``blocks_held``, the blocks
-    behind them. ``clocks``: of its GPUs while it ran.
+    behind them. ``clocks``: of its GPUs while it ran. ``looked``: what lookups found before rounds, where
+    policies read it.
     """
 
     records: Records
@@ -53,6 +55,7 @@ class Ran:
     given: GivenAcceptance | None = None
     blocks_held: int = 0
     clocks: Watch = field(default_factory=Watch)
+    looked: LookingAhead | None = None
 
     @property
     def acceptance_source(self) -> str:
@@ -100,7 +103,9 @@ def run_scenario(
             progress("run", ended, total)
 
     deployment.target.watch(world.fail)
-    engine = serving.start(world, prompted.workload, ended=report)
+    makes = lookups_of(scenario)
+    ahead = world.look_ahead(len(serving.drafts)) if makes and serving.policies.read_lookups else None
+    engine = serving.start(world, prompted.workload, ended=report, lookups=ahead)
     error: BaseException | None = None
     records = engine.records
     devices = {torch_device(scenario, name) for lane in lanes for name in lane.devices}
@@ -137,6 +142,7 @@ def run_scenario(
         given,
         blocks,
         clocks,
+        ahead,
     )
 
 
@@ -177,6 +183,8 @@ def run(
     if ran.given is None:
         decode = decoder(scenario.models.target.weights, deployment.models.target.name)
         tables["outputs.parquet"] = outputs_table(ran.workload, ran.prompts, ran.outputs, decode)
+    if ran.looked is not None:
+        tables[TABLE] = ran.looked.table()
     summary = publish(
         loaded,
         out,
