@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -60,6 +62,7 @@ REHEARSED = Effort(seconds=0.005, fewest=1, most=2, warm=1, passes=1)
 CHARGED = ("fixed", "spin", "round_robin")  # selectors of cells, whose host time is measured
 CLIMBING = "workload.requests={}"
 LONGEST_S = 12.0  # of a cell
+CLOSING_S = 15.0  # of a deployment
 TOKENS = 4  # of a proposal in the ladder
 Row = dict[str, Any]
 Mode = Literal["simulated", "live"]
@@ -313,8 +316,18 @@ def run_part(part: Part, options: argparse.Namespace, hardware: str, until: floa
             run_cells(results, size, live, deployment, until)
         finally:
             results.write()
-            deployment.close()
+            _close(deployment)
     return results
+
+
+def _close(deployment: Deployment) -> None:
+    """End the deployment, or this process with everything in it where that takes too long."""
+    closing = threading.Thread(target=deployment.close, daemon=True)
+    closing.start()
+    closing.join(CLOSING_S)
+    if closing.is_alive():
+        print(f"the deployment did not end within {CLOSING_S:g} s; its processes are ended", flush=True)
+        os._exit(0)
 
 
 def _attempt(results: Results, what: str, measure: Callable[[], None]) -> None:
@@ -356,14 +369,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = [word for word in (arguments if arguments is not None else sys.argv[1:]) if word != "--here"]
     failed = 0
     for part in chosen:
-        left = until - time.monotonic()
+        left = min(part.seconds, until - time.monotonic())
         if left < LONGEST_S:
             print(f"left out {part.name}: no time", flush=True)
             continue
         command = [sys.executable, "-m", "benchmarks.sharded_cells", *given, "--here"]
         command += ["--parts", part.name, "--seconds", f"{left:.0f}"]
         try:
-            failed += subprocess.run(command, timeout=left + 30).returncode != 0
+            failed += subprocess.run(command, timeout=left + LONGEST_S + CLOSING_S).returncode != 0
         except subprocess.TimeoutExpired:
             failed += 1
     print(shown(options.out))

@@ -51,7 +51,7 @@ class Part:
 
     ``climbs``: besides its ``cells`` it serves the scenario's own clients with the paper's steps and with the
     best fixed plan. One of several ``copies`` serves its part of them, with the best fixed plan alone. It is
-    not profiled: its plan and prediction are the sheet's.
+    not profiled: its plan and prediction are the sheet's. No cell begins that would end after ``seconds``.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Part:
     cells: Mapping[str, Overrides] = field(default_factory=dict)
     climbs: bool = False
     copies: int = 1
+    seconds: float = 240.0
     place: Placing = lambda scenario: ()
 
     @property
@@ -84,15 +85,15 @@ TWO, FOUR = "spin-paper/13b-two-gpus.yaml", "spin-paper/13b-four-gpus.yaml"
 PARTS: dict[int, tuple[Part, ...]] = {
     2: (
         Part("13b over two", TWO, FULL, climbs=True),
-        Part("8b over two", "llama-3-8b-two-gpus.yaml", FULL),
-        Part("13b, a copy on each", TWO, climbs=True, copies=2, place=_copies(2)),
+        Part("8b over two", "llama-3-8b-two-gpus.yaml", FULL, seconds=130.0),
+        Part("13b, a copy on each", TWO, climbs=True, copies=2, seconds=90.0, place=_copies(2)),
     ),
     4: (
         Part("30b over four", "spin-paper/30b-four-gpus.yaml", FULL, climbs=True),
         Part("13b over two, drafts on two", FOUR, FEW, climbs=True),
         Part("13b over two, drafts on one", FOUR, FEW, climbs=True, place=_three_gpus),
         Part("13b over four", FOUR, climbs=True, place=lambda scenario: sharded(scenario, gpus(scenario))),
-        Part("13b, a copy on each", FOUR, climbs=True, copies=4, place=_copies(4)),
+        Part("13b, a copy on each", FOUR, climbs=True, copies=4, seconds=90.0, place=_copies(4)),
     ),
 }
 _TINY: dict[str, Any] = {
