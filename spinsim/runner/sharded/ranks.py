@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from spinsim.policies.plugins import loaded_plugins
 from spinsim.runner.sharded import follower
 from spinsim.runner.sharded.calls import REPORT, STOP, Call, encode
 from spinsim.runner.sharded.collectives import TIMEOUT_S, Collectives
@@ -57,7 +58,10 @@ class Ranks:
         self.names = tuple(names)
         self._folder = tempfile.TemporaryDirectory(prefix="spinsim-ranks-")
         self._meeting = Meeting(
-            tuple(map(str, devices)), Path(self._folder.name) / "store", max(timeout_s, 1.0)
+            tuple(map(str, devices)),
+            Path(self._folder.name) / "store",
+            max(timeout_s, 1.0),
+            loaded_plugins(),
         )
         self._ring = Ring(context, len(names) - 1, patience_s=timeout_s)
         threads = max(1, torch.get_num_threads() // len(names))
