@@ -18,6 +18,7 @@ from spinsim.costs.profiled.profile import read_profile
 from spinsim.drafters.costs import build_predictor
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.field import is_given
+from spinsim.live.machine import this_machine
 from spinsim.live.prompts import Prompted, materialise
 from spinsim.profiling.drift import TOLERANCE, drifted
 from spinsim.profiling.timing import QUICK, Effort
@@ -86,6 +87,11 @@ class Arena:
         packings = tuple(dict.fromkeys(cell.loaded.scenario.policies.packing.name for cell in self._cells))
         with self.spending("deploy"):
             return deploy(self.scenario, self.base_dir, self.progress, packings=packings)
+
+    @cached_property
+    def machine(self) -> Numbers:
+        """Which one this is."""
+        return this_machine(self.deployment.target.device).told()
 
     def prepare(self) -> None:
         """Everything that comes before the first run, once."""
