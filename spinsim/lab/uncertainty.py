@@ -33,6 +33,7 @@ from spinsim.costs.profiled.predictors import Operation, ProfiledPass, ProfilePr
 from spinsim.costs.profiled.profile import Profile
 from spinsim.drafters.costs import MixedPredictor
 from spinsim.lab.host_prior import Basis, Scale, deviations, host_scales, updated
+from spinsim.packings import usual_packing
 from spinsim.scenario import NoiseSpec, NoisyOperation, NoisyPart, Scenario, TraceAcceptance
 
 # profiled operation: what the engine calls it
@@ -170,7 +171,7 @@ def profiled(
     return Uncertainty(
         {kind: scale.scale for kind, scale in day.items()},
         repeats,
-        model_errors(predictor, scenario.policies.packing.name),
+        model_errors(predictor, usual_packing(scenario.policies.packing.name)),
         call,
         other_text_rate(scenario),
         {kind: 1 + scale.freedom - repeats.get(kind, 0) for kind, scale in day.items() if kind in prior},

@@ -20,6 +20,7 @@ from spinsim.policies.build import (
     tunables,
     validate_choice,
     validate_policies,
+    with_selector,
 )
 from spinsim.policies.registry import Registry
 from spinsim.scenario import PoliciesSpec, PolicyChoice
@@ -72,7 +73,7 @@ def test_every_row_of_the_design_is_there() -> None:
         ({"selector": {"name": "metasd_ucb"}, "allow_none": True}, "policies.allow_none", "false"),
         ({"selector": {"name": "oracle"}, "switching": "overlapped"}, "policies.switching", "to blocking"),
         ({"pipeline": {"name": "fixed", "micro_batches": 0}}, "policies.pipeline.micro_batches", "greater"),
-        ({"packing": {"name": "tight"}}, "policies.packing.name", "decomposed, padded, ragged"),
+        ({"packing": {"name": "tight"}}, "policies.packing.name", "decomposed, padded, planned, ragged"),
         ({"composition": {"name": "x"}}, "policies.composition.name", "balanced, grouped, planned, round"),
         ({"admission": {"name": "x"}}, "policies.admission.name", "fcfs, shortest_prompt"),
     ],
@@ -216,3 +217,13 @@ def test_static_lengths_reach_the_other_policies() -> None:
         length=PolicyChoice(name="per_draft", tokens={"a": 2}, default=5),
     )
     assert build_policies(spec, within).selector.context.lengths == (2, 5, 5)  # type: ignore[attr-defined]
+
+
+def test_another_selector_takes_the_usual_place_of_a_plan_that_it_does_not_make() -> None:
+    planned = PoliciesSpec.model_validate(
+        {"selector": {"name": "contextual"}, "length": {"name": "planned"}, "allow_none": True}
+    )
+    changed = with_selector(planned, PolicyChoice(name="spin"))
+    assert (changed.selector.name, changed.length.name, changed.allow_none) == ("spin", "fixed", False)
+    validate_policies(changed, ("a", "b"), 8)
+    assert with_selector(planned, planned.selector) == planned
