@@ -17,9 +17,10 @@ from spinsim.live.executor import LaneDevice, TorchExecutor
 from spinsim.live.load import Models, load_models, placed_drafts, torch_device
 from spinsim.live.paging import Paging
 from spinsim.packings import executed_by
-from spinsim.policies.build import KINDS
+from spinsim.policies.build import KINDS, reads_entropies
 from spinsim.progress import Progress
 from spinsim.runner.base import Runner
+from spinsim.runner.eager import ModelRunner
 from spinsim.runner.for_model import make_runner
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.head import LoadedHead, make_head_runner
@@ -119,6 +120,8 @@ def deploy(
     for name, runner in runners.items():
         if name != TARGET and isinstance(runner, GraphedRunner):
             runner.recorder.priority = draft_priority
+        if name != TARGET and isinstance(runner, ModelRunner) and _stops_by_entropy(scenario):
+            runner.tell_entropies()
     _capture(runners, packings or executed_by(scenario.policies.packing.name), _predicts(scenario), progress)
     target = runners.pop(TARGET)
     tokens = {name: layout.tokens(scenario.limits.context_tokens) for name, layout in layouts.items()}
@@ -165,6 +168,11 @@ def _free_bytes(scenario: Scenario, device: str, models: Sequence[LoadedModel]) 
             key=f"devices.{device}.memory_gib",
         )
     return left if on_cpu else min(left, free_memory(models[0].module.device))
+
+
+def _stops_by_entropy(scenario: Scenario) -> bool:
+    """Do drafts have to say how sure they are?"""
+    return reads_entropies(KINDS["length"].get(scenario.policies.length.name))
 
 
 def _predicts(scenario: Scenario) -> bool:
