@@ -116,6 +116,7 @@ def _run_group(group: Sequence[Run], lived: Lived, lab: Lab, until: float | None
         outcome = lab.store.get(run.key)
         expected_s = took.get(run.step, max(took.values(), default=0.0))
         if outcome is None and until is not None and time.monotonic() + expected_s > until:
+            until = 0.0  # nor does any later one run: short steps would have more runs than long ones
             lived.left += 1
             continue
         if outcome is None:
