@@ -29,13 +29,13 @@ def simulated_ladder_report(summary: Mapping[str, Any], scenario: str) -> str:
         kicker=f"{'live' if live else 'simulated'} ladder, {times}",
         heading=summary["scenario"],
         lede="Every step serves the same requests. Goodput is that of all GPUs of a step together.",
-        stats=_stats(ran),
+        stats=stats_of(ran),
         behind=(),
         notes=summary["notes"],
         failed=summary["failed"],
         cells=summary["cells"],
         scenarios=described({summary["scenario"]: scenario} if scenario else {}),
-        goodput=Drawn(studies.bars("ladder", [("goodput, tokens/s", _spans(ran))])) if ran else None,
+        goodput=Drawn(studies.bars("ladder", [("goodput, tokens/s", spans_of(ran))])) if ran else None,
         steps=summary["steps"],
         live=live,
         ratios=_RATIOS,
@@ -43,7 +43,7 @@ def simulated_ladder_report(summary: Mapping[str, Any], scenario: str) -> str:
     )
 
 
-def _stats(ran: list[Step]) -> list[Stat]:
+def stats_of(ran: list[Step]) -> list[Stat]:
     """The best step's goodput, and what it is of the others that are compared with."""
     if not ran:
         return []
@@ -56,7 +56,7 @@ def _stats(ran: list[Step]) -> list[Stat]:
     return stats
 
 
-def _spans(ran: list[Step]) -> list[studies.Span]:
+def spans_of(ran: list[Step]) -> list[studies.Span]:
     """A bar for each step, and above it what was predicted, where it ran live."""
     found = []
     for step in ran:

@@ -125,7 +125,11 @@ class Feedback(NamedTuple):
 
 
 class Selector(Protocol):
-    """Which draft for which request, this round."""
+    """Which draft for which request, this round.
+
+    A selector or length policy whose class says ``reads_lookups`` finds ``matched`` and ``offered`` of views,
+    and ``agreed`` of feedback, filled wherever drafts look their proposals up.
+    """
 
     sees_future: bool
     full_information: bool  # wants every draft caught up every round, and ``observe_hits``

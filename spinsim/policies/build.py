@@ -54,6 +54,11 @@ class Policies:
     admission: AdmissionPolicy
     switching: str  # "blocking" or "overlapped"
 
+    @property
+    def read_lookups(self) -> bool:
+        """Does one of them choose by what lookups found? Somebody has to look before each round, then."""
+        return any(getattr(one, "reads_lookups", False) for one in (self.selector, self.length))
+
 
 def build_policies(spec: PoliciesSpec, context: PolicyContext) -> Policies:
     """Raises InputError as :func:`validate_policies` does. Only a policy whose class says

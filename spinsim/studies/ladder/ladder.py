@@ -13,6 +13,7 @@ from spinsim.errors import InputError
 from spinsim.lab.cell import check_fits
 from spinsim.lab.evaluate import Lab
 from spinsim.lab.rows import Planned, planned_cell, rows_of
+from spinsim.scenario import Scenario
 from spinsim.scenario_file import LoadedScenario, load
 from spinsim.scenario_file.variants import seeds_from
 from spinsim.studies.ladder import steps as ladder_steps
@@ -145,19 +146,23 @@ def _best_steps(
     """The best fixed plans of the scenario, of its copies, and of a sharded target."""
     scenario = loaded.scenario
     devices = gpus(scenario)
-    copies = len(devices) // len(scenario.placement.target)
+    copies = _copies(plan, scenario)
     deep = range(1, DEEPEST + 1)
+    whole = set(scenario.placement.target) == set(devices)
     found = []
     for name, depths, base, count in (
         (BEST_SERIAL, (1,), (), 1),
         (BEST, deep, (), 1),
         (REPLICAS, (1,), ladder_steps.replica(scenario, copies) if copies > 1 else None, copies),
-        (SHARDED, (1,), ladder_steps.sharded(scenario, devices) if copies > 1 else None, 1),
+        (SHARDED, (1,), None if whole else ladder_steps.sharded(scenario, devices), 1),
     ):
         if name not in wanted:
             continue
         if base is None:
-            found.append(Work(name, "", len(devices), why="the target's devices are all that there are"))
+            why = "the target's devices are all that there are"
+            if name == REPLICAS and len(devices) > 1:
+                why = "no fewer devices hold a copy"
+            found.append(Work(name, "", len(devices), why=why))
             continue
         try:
             check_fits(plan.load(base))
@@ -169,6 +174,21 @@ def _best_steps(
                 continue
             raise
     return found
+
+
+def _copies(plan: LadderPlan, scenario: Scenario) -> int:
+    """How many copies the devices make: each on as few of the target's as hold one; 1 where none fits."""
+    devices = len(gpus(scenario))
+    for each in range(1, len(scenario.placement.target) + 1):
+        copies = devices // each
+        if copies < 2 or devices % each:
+            continue
+        try:
+            check_fits(plan.load(ladder_steps.replica(scenario, copies)))
+        except InputError:
+            continue
+        return copies
+    return devices // len(scenario.placement.target)
 
 
 def _chosen(plan: LadderPlan, lab: Lab, base: Sequence[str], depths: Sequence[int], phase: str) -> FixedPlan:
@@ -192,7 +212,7 @@ def _chosen(plan: LadderPlan, lab: Lab, base: Sequence[str], depths: Sequence[in
 
 def _manifest(plan: LadderPlan, seeds: Sequence[int]) -> dict[str, Any]:
     return {
-        "scenario": str(plan.scenario),
+        "scenario": plan.scenario.name,
         "overrides": list(plan.overrides),
         "seeds": list(seeds),
         "tokens": plan.tokens,

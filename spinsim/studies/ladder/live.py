@@ -17,7 +17,7 @@ from spinsim.lab.evaluate import Lab
 from spinsim.lab.rows import Planned, Row
 from spinsim.lab.store import Outcome
 from spinsim.live.deployment import Deployment, deploy
-from spinsim.live.load import found_devices, other_hardware
+from spinsim.live.places import found_devices, other_hardware
 from spinsim.packings import executed_by
 from spinsim.results.publish import publish
 from spinsim.scenario import Scenario
