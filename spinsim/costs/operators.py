@@ -29,18 +29,6 @@ EXPERT_KERNELS = (
 )
 
 
-def all_reduce_s(size_bytes: float, devices: int, link_bandwidth: float, link_latency_s: float) -> float:
-    """Ring all-reduce: 2 (n - 1) steps, each moving size / n bytes.
-
-    Patarasuk and Yuan, JPDC 69(2), 2009; the bandwidth term is the "bus bandwidth" of NCCL's tests.
-    NCCL's trees need fewer steps for small messages on many devices: this is then an upper bound.
-    """
-    if devices == 1:
-        return 0.0
-    steps = 2 * (devices - 1)
-    return steps * (link_latency_s + size_bytes / devices / link_bandwidth)
-
-
 def experts_touched(experts: Experts, tokens: int) -> float:
     """Experts of a layer that ``tokens`` tokens are sent to, in the mean: n (1 - (1 - k/n)^tokens).
 
@@ -198,12 +186,7 @@ class PassCosts:
         elementwise = tokens * values * self._bytes / self._bandwidth
         elementwise += shape.bias_parameters() / self.devices * self._bytes / self._bandwidth
         reductions = 1 if shape.parallel else 2  # attention and MLP in parallel are summed together
-        reduce = all_reduce_s(
-            tokens * hidden * self._bytes,
-            self.devices,
-            self.hardware.link_bandwidth,
-            self.hardware.link_latency_s,
-        )
+        reduce = self.hardware.interconnect.all_reduce_s(tokens * hidden * self._bytes, self.devices)
         embedding = 2 * tokens * hidden * self._bytes / self._bandwidth
         return shape.layers * (products + elementwise + reductions * reduce) + embedding
 
@@ -241,13 +224,11 @@ class PassCosts:
     def _head(self, tokens: int) -> float:
         if not tokens:
             return 0.0
-        shape, hardware = self.shape, self.hardware
+        shape = self.shape
         seconds = self.product(tokens, shape.hidden, self._vocab)
         seconds += tokens * shape.vocab * self._bytes / self._bandwidth  # read again to choose
-        if self.devices > 1:  # ring all-gather: n - 1 steps of a shard each
-            shard = tokens * self._vocab * self._bytes
-            seconds += (self.devices - 1) * (hardware.link_latency_s + shard / hardware.link_bandwidth)
-        return seconds
+        part = tokens * self._vocab * self._bytes
+        return seconds + self.hardware.interconnect.all_gather_s(part, self.devices)
 
     def merge_s(self, pieces: int) -> float:
         """Log-sum-exp merge of ``pieces`` partial attention outputs (one a query and piece), all layers.

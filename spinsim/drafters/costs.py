@@ -13,6 +13,8 @@ from spinsim.drafters.for_scenario import drafters_of, is_model, models_alone
 from spinsim.operations import Packing
 from spinsim.scenario import Scenario
 
+KEPT = 16  # predictors at once
+
 
 def build_predictor(scenario: Scenario, base_dir: str | Path | None = None) -> Predictor:
     """The predictor that ``costs`` and the kinds of drafts describe, drafts in the scenario's order.
@@ -30,6 +32,29 @@ def build_predictor(scenario: Scenario, base_dir: str | Path | None = None) -> P
         parts.append(numbered if own is None else own)
         numbered += own is None
     return MixedPredictor(models, parts)
+
+
+class KnownPredictors:
+    """Predictors that were built already: scenarios that cost alike share one, since fitting takes a while.
+
+    Of one folder, whose files stay as they are, for as long as whoever made this keeps it.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, Sequence[object]], Predictor] = {}
+
+    def of(
+        self, scenario: Scenario, base_dir: str | Path | None = None, files: Sequence[object] = ()
+    ) -> Predictor:
+        """As :func:`build_predictor`. ``files``: hashable, and another where any file that is read is."""
+        key = models_costs.priced_alike(scenario), files
+        known = self._known.pop(key, None)
+        if known is None:
+            known = build_predictor(scenario, base_dir)
+            if len(self._known) == KEPT:
+                del self._known[next(iter(self._known))]  # the one that nobody asked for the longest
+        self._known[key] = known
+        return known
 
 
 class MixedPredictor:
@@ -118,4 +143,4 @@ class _MixedLoads:
         return part.load_of_catch_up(tokens, starts)
 
 
-__all__ = ["MixedPredictor", "Predictor", "build_predictor"]
+__all__ = ["KnownPredictors", "MixedPredictor", "Predictor", "build_predictor"]

@@ -5,8 +5,9 @@ EAGLE (Li et al., arXiv 2401.15077) and multi-token prediction (DeepSeek-V3, arX
 A head is as wide as its target. It shares the target's head over the vocabulary unless it has a smaller
 ``vocabulary`` of its own, as EAGLE-3 does (arXiv 2503.01840).
 
-Simulated only, with acceptance from the scenario's field. Ours: hidden states of a context are taken to be
-kept for the head to catch up from, and cost no memory.
+Acceptance comes from the scenario's field. That holds live, too, where its weights are random
+(:mod:`spinsim.runner.head`). Ours: the target's states of a context are kept for the head to catch up
+from, and take memory beside its K/V.
 """
 
 from __future__ import annotations
@@ -74,8 +75,12 @@ class HeadDrafter(Drafter):
             )
 
     def check_live(self, scenario: Scenario) -> None:
-        """There is no runner of heads."""
-        raise refuse_live(self, "a head has no weights that could run")
+        """Its weights are random: what they propose means nothing, and what is accepted must be given."""
+        if scenario.live.acceptance != "field":
+            why = "a head has random weights, and runs live with live.acceptance: field alone"
+            raise refuse_live(self, why)
+        if not scenario.sampling.greedy:
+            raise refuse_live(self, "a head proposes greedily, and runs live at sampling.temperature 0 alone")
 
     def shape(self, scenario: Scenario, base_dir: Path | None) -> ModelShape:
         """As wide as the target, with its own layers and vocabulary."""
@@ -100,7 +105,7 @@ class HeadDrafter(Drafter):
             key=self.key,
             devices=devices,
             weights=self.parameters(scenario, base_dir or Path()) * dtype_bytes(dtype) / len(devices),
-            kv_bytes=shape.kv_bytes_per_token(dtype) * share,
+            kv_bytes=shape.kv_bytes_per_token(dtype) * share + shape.hidden * dtype_bytes(dtype),
             workspace=0.0,
             override=scenario.kv.draft_tokens,
             override_key="kv.draft_tokens",

@@ -11,13 +11,16 @@ from copy import deepcopy
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spinsim.errors import InputError
 from spinsim.lab.fingerprint import code_digest, file_digest
 from spinsim.scenario import Scenario
 from spinsim.scenario_file import LoadedScenario, Places
 from spinsim.workload.source import resolve
+
+if TYPE_CHECKING:
+    from spinsim.drafters.costs import KnownPredictors
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +139,8 @@ def file_names(path: Path) -> dict[Path, str]:
     return {file: file.relative_to(path.parent).as_posix() for file in files}
 
 
-def run_cell(cell: Cell) -> str:
-    """Simulate a cell; its summary as JSON text.
+def run_cell(cell: Cell, predictors: KnownPredictors | None = None) -> str:
+    """Simulate a cell; its summary as JSON text. Cells that cost alike share one of ``predictors``.
 
     Raises InputError for what the scenario asks and cannot have.
     """
@@ -149,7 +152,8 @@ def run_cell(cell: Cell) -> str:
     scenario = Scenario.model_validate_json(cell.scenario)
     root = Path("/")  # every path in a cell is absolute
     try:
-        done = simulate_scenario(scenario, root)
+        predictor = predictors.of(scenario, root, cell.files) if predictors is not None else None
+        done = simulate_scenario(scenario, root, predictor=predictor)
         loaded = LoadedScenario(scenario, root, root, Places({}))
         summary = publish(
             loaded,

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -16,6 +16,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Protocol
 
+from spinsim.drafters.costs import KnownPredictors
 from spinsim.errors import InputError
 from spinsim.lab.cell import Cell, run_cell
 from spinsim.lab.ray_pool import RayCluster
@@ -47,10 +48,13 @@ class ThisProcess:
 
     slots = 1
 
+    def __init__(self) -> None:
+        self._predictors = KnownPredictors()
+
     def submit(self, cell: Cell) -> Future[str]:
         future: Future[str] = Future()
         try:
-            future.set_result(run_cell(cell))
+            future.set_result(run_cell(cell, self._predictors))
         except Exception as error:
             future.set_exception(error)
         return future
@@ -69,9 +73,8 @@ class Processes:
     process can write to, and leaves when the pipe closes.
     """
 
-    def __init__(self, workers: int, run: Callable[[Cell], str] = run_cell) -> None:
+    def __init__(self, workers: int) -> None:
         self.slots = workers
-        self._run = run
         self._start()
 
     def _start(self) -> None:
@@ -83,7 +86,7 @@ class Processes:
         )
 
     def submit(self, cell: Cell) -> Future[str]:
-        return self._executor.submit(self._run, cell)
+        return self._executor.submit(_run_in_worker, cell)
 
     def restart(self) -> None:
         """Raises InputError where none of the workers ever came to begin: the next ones would not, either."""
@@ -99,9 +102,13 @@ class Processes:
         self._executor.shutdown(wait=True, cancel_futures=True)
 
 
+_worker: list[KnownPredictors] = []  # what a worker process keeps from cell to cell, from its beginning on
+
+
 def _begin(alive: Connection, began: Event) -> None:
     """In a worker: leave Ctrl-C to the parent, and leave when the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _worker.append(KnownPredictors())
     began.set()
 
     def watch() -> None:
@@ -111,6 +118,10 @@ def _begin(alive: Connection, began: Event) -> None:
             os._exit(0)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _run_in_worker(cell: Cell) -> str:
+    return run_cell(cell, *_worker)
 
 
 def cores() -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,15 @@ from spinsim.engine.kv import KvPools
 from spinsim.engine.world import Lane
 from spinsim.errors import InputError
 from spinsim.live.executor import LaneDevice, TorchExecutor
-from spinsim.live.load import Models, load_models, torch_device
+from spinsim.live.load import Models, load_models, placed_drafts, torch_device
 from spinsim.live.paging import Paging
 from spinsim.packings import executed_by
 from spinsim.policies.build import KINDS
 from spinsim.progress import Progress
-from spinsim.runner.eager import ModelRunner
+from spinsim.runner.base import Runner
 from spinsim.runner.for_model import make_runner
 from spinsim.runner.graphs.runner import GraphedRunner
+from spinsim.runner.head import LoadedHead, make_head_runner
 from spinsim.runner.kv_capacity import Layout, free_memory, measure
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.sampling import Sampling
@@ -33,7 +35,7 @@ CPU_BUDGET_BYTES = 4 * 2**30  # K/V on a CPU: a fixed share of the host's memory
 
 @dataclass(frozen=True)
 class Deployment:
-    """``drafts`` are the runners of those that are models, in their order.
+    """``drafts`` are the runners of those that keep K/V (models and heads), in the scenario's order.
 
     ``kv_tokens`` and ``kv_slots`` (requests at once) per model, the target's under ``"target"``.
 
@@ -41,8 +43,8 @@ class Deployment:
     """
 
     models: Models
-    target: ModelRunner
-    drafts: tuple[ModelRunner, ...]
+    target: Runner
+    drafts: tuple[Runner, ...]
     kv_tokens: dict[str, int]
     kv_slots: dict[str, int]
     sampling: Sampling
@@ -69,10 +71,10 @@ class Deployment:
         return TorchExecutor(self.target, drafts, places, self.sampling, self.models.target.vocabulary)
 
     def paging(self, pools: KvPools) -> Paging:
-        """The caches over the blocks of an engine's pools."""
+        """The runners over the blocks of an engine's pools."""
         runners = iter(self.drafts)
-        caches = [next(runners).cache if pool.keeps else None for pool in pools.drafts]
-        return Paging(pools, self.target.cache, caches)
+        drafts = [next(runners) if pool.keeps else None for pool in pools.drafts]
+        return Paging(pools, self.target, drafts)
 
 
 def deploy(
@@ -96,8 +98,12 @@ def deploy(
     layouts = _measure(scenario, loaded)
     asked = scenario.sampling
     sampling = Sampling(0.0 if asked.greedy else asked.temperature, top_p=asked.top_p, seed=scenario.seed)
-    runners = {
-        name: make_runner(
+    runners: dict[str, Runner] = {}
+    for name, model in loaded.items():  # the target first: heads read what it computes
+        make: Callable[..., Runner] = make_runner
+        if isinstance(model, LoadedHead):
+            make = partial(make_head_runner, target=runners[TARGET], key=f"models.drafts.{name}")
+        runners[name] = make(
             model,
             slots=layouts[name].slots,
             slot_tokens=layouts[name].slot_tokens,
@@ -110,8 +116,6 @@ def deploy(
             prompt_graphs=scenario.live.prompt_graphs,
             kernel=kernel,
         )
-        for name, model in loaded.items()
-    }
     for name, runner in runners.items():
         if name != TARGET and isinstance(runner, GraphedRunner):
             runner.recorder.priority = draft_priority
@@ -124,7 +128,7 @@ def deploy(
 
 def _measure(scenario: Scenario, loaded: Mapping[str, LoadedModel]) -> dict[str, Layout]:
     """How each model's cache is laid out: equally large for the models of a device."""
-    places = {TARGET: scenario.placement.target[0], **scenario.placement.drafts}
+    places = {TARGET: scenario.placement.target[0], **placed_drafts(scenario)}
     layouts: dict[str, Layout] = {}
     for device in scenario.devices:
         here = {name: loaded[name] for name in loaded if places[name] == device}
@@ -170,11 +174,9 @@ def _predicts(scenario: Scenario) -> bool:
 
 
 def _capture(
-    runners: Mapping[str, ModelRunner], packings: Sequence[str], predict: bool, progress: Progress | None
+    runners: Mapping[str, Runner], packings: Sequence[str], predict: bool, progress: Progress | None
 ) -> None:
     for name, runner in runners.items():
-        if not isinstance(runner, GraphedRunner):
-            continue
 
         def report(done: int, total: int, name: str = name) -> None:
             if progress is not None:

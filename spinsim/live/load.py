@@ -11,9 +11,11 @@ from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.costs.sheets.shapes import shape_of
 from spinsim.drafters.base import HOST
 from spinsim.drafters.for_scenario import drafters_of
+from spinsim.drafters.head import HeadDrafter
 from spinsim.errors import InputError
 from spinsim.live import generation
 from spinsim.progress import Progress
+from spinsim.runner.head import random_head
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.loading import (
     DTYPES,
@@ -30,7 +32,10 @@ EMBEDDED = "embedded:"
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """``notes``: what each model is, in a line, for the summary."""
+    """``drafts``: those that keep K/V, models and heads, in the scenario's order.
+
+    ``notes``: what each model is, in a line, for the summary.
+    """
 
     target: LoadedModel
     drafts: dict[str, LoadedModel]
@@ -106,7 +111,35 @@ def load_models(scenario: Scenario, base_dir: Path, progress: Progress | None = 
     target = loaded.pop("target")
     notes["target"] += _settings_note(scenario, target)
     require_shared_vocabulary(target, loaded)
-    return Models(target, {name: speaking_as(target, draft) for name, draft in loaded.items()}, notes)
+    speaking = {name: speaking_as(target, draft) for name, draft in loaded.items()}
+    heads = _heads(scenario, target)
+    notes |= dict.fromkeys(heads, "a head with random weights: cost stand-in")
+    both = speaking | heads
+    return Models(target, {name: both[name] for name in scenario.models.drafts if name in both}, notes)
+
+
+def placed_drafts(scenario: Scenario) -> dict[str, str]:
+    """The device of every draft that keeps K/V."""
+    drafters = drafters_of(scenario)
+    return {name: drafter.device(scenario) for name, drafter in drafters.items() if drafter.keeps_kv}
+
+
+def _heads(scenario: Scenario, target: LoadedModel) -> dict[str, LoadedModel]:
+    """Heads on the target, with random weights."""
+    return {
+        name: random_head(
+            target,
+            layers=drafter.keys.layers,
+            inputs=drafter.keys.inputs,
+            parallel=drafter.keys.steps == "parallel",
+            rows=drafter.keys.vocabulary or 0,
+            context_tokens=scenario.limits.context_tokens,
+            seed=scenario.seed + 1000 + number,
+            key=drafter.key,
+        )
+        for number, (name, drafter) in enumerate(drafters_of(scenario).items())
+        if isinstance(drafter, HeadDrafter)
+    }
 
 
 def _settings_note(scenario: Scenario, target: LoadedModel) -> str:

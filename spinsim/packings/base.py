@@ -46,7 +46,8 @@ class PackingKind:
     merged: ClassVar[bool] = False  # a row may have several pieces; merging their results has a cost
     divided: ClassVar[bool] = False  # the plan chooses the length of pieces; profiles measure several
     copied: ClassVar[bool] = False  # memory: attention reads a padded copy of K/V beside the cache
-    captured: ClassVar[tuple[int, ...]] = (1,)  # pieces a row for which graphs are captured; 0: no table
+    # Pieces a row for which graphs are captured, buckets of :func:`bucket_pieces`; 0: there is no table.
+    captured: ClassVar[tuple[int, ...]] = (1,)
 
     @dataclass(frozen=True)
     class Params:

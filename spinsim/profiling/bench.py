@@ -17,7 +17,7 @@ from spinsim.live.world import Proposed
 from spinsim.operations import CatchUp, Completed, Prefill, Propose, Verify
 from spinsim.profiling.probes import Probe
 from spinsim.profiling.timing import Effort, Timing, sampled, timing_of
-from spinsim.runner.eager import Proposal
+from spinsim.runner.base import Proposal
 from spinsim.scenario import Scenario
 
 USUAL_LENGTH, PIECE = 4, 128  # of proposals and of a decomposed verification between probes
@@ -66,22 +66,19 @@ class Bench:
         self._proposed = min(USUAL_LENGTH, scenario.limits.max_length)
         self._packing = scenario.policies.packing.name
         for runner in (deployment.target, *deployment.drafts):
-            # Data, not zeros: those draw less power and run faster.
-            runner.cache.keys.normal_()
-            runner.cache.values.normal_()
+            runner.fill()
         self.share()
 
     def share(self) -> None:
         """Any row may be as long as there are contexts, whatever the K/V memory: an engine has none here."""
         for runner in (self.deployment.target, *self.deployment.drafts):
-            runner.cache.table.share()
+            runner.share()
         self.settle()
 
     def settle(self) -> None:
         """Wait for what this thread has put on any GPU: the lanes' streams do not."""
         for runner in (self.deployment.target, *self.deployment.drafts):
-            if runner.device.type == "cuda":
-                torch.cuda.synchronize(runner.device)
+            runner.settle()
 
     def close(self) -> None:
         """End the lanes' threads."""

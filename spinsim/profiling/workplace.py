@@ -31,7 +31,6 @@ from spinsim.profiling.rehearsal import (
     in_run_points,
     rehearse,
 )
-from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.scenario import PolicyChoice, RooflineCosts, Scenario
 from spinsim.serving import Layout, assemble, lay_out
@@ -74,14 +73,12 @@ class Workplace:
     @property
     def graphs(self) -> bool:
         """Does the target replay CUDA graphs?"""
-        runner = self.deployment.target
-        return isinstance(runner, GraphedRunner) and runner.device.type == "cuda"
+        return self.deployment.target.graphs
 
     @property
     def prompt_graphs(self) -> bool:
         """Does it so for prefill, and drafts for catch-up?"""
-        runner = self.deployment.target
-        return self.graphs and isinstance(runner, GraphedRunner) and runner.prompts is not None
+        return self.deployment.target.prompt_graphs
 
     def empty_profile(self) -> Profile:
         """A profile of this machine without points."""

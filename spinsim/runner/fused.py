@@ -97,6 +97,7 @@ class LeanDecoder:
         # float32 in: the tables keep full precision, whatever the model's own dtype
         cosines, sines = inner.rotary_emb(torch.zeros(1, device=self.device), positions[None])
         self.rotary = (cosines[0, :, :half].contiguous(), sines[0, :, :half].contiguous())
+        self.states: torch.Tensor | None = None  # of every place of the cache, for heads on this model
         self.ops: Any = in_torch
         if self.device.type == "cuda":
             from spinsim.runner.layers import in_triton
@@ -111,7 +112,7 @@ class LeanDecoder:
         chosen: torch.Tensor | None = None,
     ) -> torch.Tensor:
         ops = self.ops
-        residual = F.embedding(tokens, self.embedding)
+        residual = self.embed(tokens)
         x = ops.add_rms_norm(None, residual, self.layers[0].input_norm, self.epsilon)
         for index, layer in enumerate(self.layers):
             keys, values = batch.cache.layer(index)
@@ -133,9 +134,19 @@ class LeanDecoder:
             last = index + 1 == len(self.layers)
             weight = self.norm if last else self.layers[index + 1].input_norm
             x = ops.add_rms_norm(F.linear(inner, layer.down), residual, weight, self.epsilon)
+        self.leave(x, batch)
         if chosen is not None:
             if not chosen.numel():
                 nothing: torch.Tensor = x.new_empty(0, self.head.shape[0])
                 return nothing
             x = x[chosen]
         return mask_unused(F.linear(x, self.head), self.used)
+
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The embeddings ``[T, hidden]`` of token ids."""
+        return F.embedding(tokens, self.embedding)
+
+    def leave(self, x: torch.Tensor, batch: AttentionBatch) -> None:
+        """What the last layer says of every token, ``[T, hidden]``: kept where somebody drafts from it."""
+        if self.states is not None:
+            self.states.index_copy_(0, batch.write, x)

@@ -35,6 +35,11 @@ class LoadedModel:
         return int(getattr(self.config, "head_dim", None) or self.config.hidden_size // self.heads)
 
     @property
+    def state_width(self) -> int:
+        """Numbers beside K and V that are kept of every token; 0 but for heads."""
+        return 0
+
+    @property
     def vocabulary(self) -> int:
         """Rows of the output head."""
         return int(self.module.config.vocab_size)

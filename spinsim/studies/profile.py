@@ -168,7 +168,7 @@ def measure_host(session: Session, place: Workplace, quick: bool) -> None:
     effort = QUICK if quick else Effort()
     device = place.deployment.target.device
     if not known.of("matmul_rate"):
-        for measured in machine_points(device, place.deployment.target.cache.dtype, effort):
+        for measured in machine_points(device, place.deployment.target.dtype, effort):
             session.add(measured())
     if not known.of("hop"):
         session.add(place.hop())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from spinsim.engine.inputs import InputLog
 from spinsim.engine.records import Records
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.field import GivenAcceptance, given_acceptance, known_future
-from spinsim.live.load import found_devices, other_hardware
+from spinsim.live.gpu_clocks import Watch, watched
+from spinsim.live.load import found_devices, other_hardware, torch_device
 from spinsim.live.lookups import Lookups
 from spinsim.live.outputs import decoder, outputs_table
 from spinsim.live.prompts import Prompted, materialise
@@ -37,7 +38,7 @@ class Ran:
     ``prompts``: the token ids that each request was asked. ``outputs``: its answer's, cut at its end; none
     where acceptance was ``given``, for they are no text of the models. ``slots_held``: KV slots of target and
     drafts that somebody still holds; 0 after a run that was not cut short, as are ``blocks_held``, the blocks
-    behind them.
+    behind them. ``clocks``: of its GPUs while it ran.
     """
 
     records: Records
@@ -49,6 +50,7 @@ class Ran:
     error: BaseException | None
     given: GivenAcceptance | None = None
     blocks_held: int = 0
+    clocks: Watch = field(default_factory=Watch)
 
     @property
     def acceptance_source(self) -> str:
@@ -98,7 +100,9 @@ def run_scenario(
     engine = serving.start(world, prompted.workload, ended=report)
     error: BaseException | None = None
     records = engine.records
-    with quiet():
+    devices = {torch_device(scenario, name) for lane in lanes for name in lane.devices}
+    gpus = sorted(device.index for device in devices if device.type == "cuda")
+    with watched(gpus) as clocks, quiet():
         world.env.start_clock()
         try:
             world.env.run(until=engine.done)
@@ -119,7 +123,16 @@ def run_scenario(
     held = sum(pool.used_slots for pool in serving.pools.every)
     blocks = sum(pool.blocks - pool.free_blocks for pool in serving.pools.every)
     return Ran(
-        records, prompted.workload, world.env.log, prompted.prompts, outputs, held, error, given, blocks
+        records,
+        prompted.workload,
+        world.env.log,
+        prompted.prompts,
+        outputs,
+        held,
+        error,
+        given,
+        blocks,
+        clocks,
     )
 
 
@@ -147,9 +160,11 @@ def run(
         "kv_slots": deployment.kv_slots,
         "kv_slots_held": ran.slots_held,
     }
-    field = None if ran.given is None else ran.given.field
+    if clocks := ran.clocks.told():
+        notes["clocks"] = clocks
+    known = None if ran.given is None else ran.given.field
     notes["regret"], curves = of_recording(
-        scenario, loaded.base_dir, ran.records, ran.workload, predictor, field
+        scenario, loaded.base_dir, ran.records, ran.workload, predictor, known
     )
     tables = {}
     if ran.given is None:

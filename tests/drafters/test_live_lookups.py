@@ -8,7 +8,6 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from spinsim.errors import InputError
 from spinsim.live.deployment import deploy
 from spinsim.scenario_file import LoadedScenario, load
 from spinsim.studies.replay import replay
@@ -112,11 +111,3 @@ def test_simulated_and_live_agree_in_every_round(tmp_path: Path) -> None:
 
     assert rounds(made.records) == rounds(ran.records)
     assert any(drafted for _, _, draft, drafted, _ in rounds(ran.records) if draft == 0)
-
-
-def test_a_head_is_refused_before_anything_runs(tmp_path: Path) -> None:
-    models = {**MIXED, "drafts": {"head": {"kind": "head"}}}
-    loaded = scenario_file(tmp_path, models=models, placement={"target": ["cpu"]})
-    with pytest.raises(InputError, match="no weights that could run") as caught:
-        deploy(loaded.scenario, loaded.base_dir)
-    assert caught.value.key == "models.drafts.head"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression, nnls
 
 from spinsim.buckets import LONG_QUERY
+from spinsim.costs.collectives import RING, Collective
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.profiled.executed import PassShape
 from spinsim.costs.sheets.hardware import Hardware
@@ -118,6 +119,7 @@ def _unit_costs(shape: ModelShape, dtype: str, devices: int, ratio: float) -> Pa
         copy_latency_s=0.0,
         reserved_bytes=0,
         graphs=True,
+        collectives=(Collective(RING, 0.0, 1.0),),
         source="",
     )
     return PassCosts(shape, dtype, unit, devices=devices)
@@ -126,28 +128,36 @@ def _unit_costs(shape: ModelShape, dtype: str, devices: int, ratio: float) -> Pa
 def law_fitter(shape: ModelShape, dtype: str, devices: int = 1, *, waits: bool = False) -> Fitter:
     """Fits :class:`Law` by nonnegative least squares on relative errors, for the best of many ratios."""
     candidates = [(ratio, _unit_costs(shape, dtype, devices, ratio)) for ratio in RATIOS]
-    columns: dict[tuple[float, PassShape], list[float]] = {}
+    known: dict[PassShape, Array] = {}  # a point's row of the matrix of every candidate
 
-    def column(ratio: float, costs: PassCosts, point: PassShape) -> list[float]:
-        known = columns.get((ratio, point))
-        if known is None:
-            work = costs.body(int(point.tokens)) + costs.output(int(point.head))
-            attention = costs.attention.seconds(point.kv_tokens, point.queries, point.pairs)
+    def rows(point: PassShape) -> Array:
+        found = known.get(point)
+        if found is None:
             context = waited_for(point, waits)
-            known = columns[ratio, point] = [1.0, work, attention, point.tokens, point.rows, context]
-        return known
+            features = []
+            for _, costs in candidates:
+                work = costs.body(int(point.tokens)) + costs.output(int(point.head))
+                attention = costs.attention.seconds(point.kv_tokens, point.queries, point.pairs)
+                features.append([1.0, work, attention, point.tokens, point.rows, context])
+            found = known[point] = np.array(features)
+        return found
 
     def fit(points: Sequence[PassShape], seconds: Array) -> PassFit:
-        best: tuple[float, float, PassCosts, Array] | None = None
-        for ratio, costs in candidates:
-            matrix = np.array([column(ratio, costs, point) for point in points])
-            scale = matrix.max(axis=0)
-            scale[scale == 0] = 1.0
-            found, residual = nnls(matrix / scale / seconds[:, None], np.ones(len(points)))
+        matrices = np.stack([rows(point) for point in points], axis=1)
+        scales = matrices.max(axis=1)
+        scales[scales == 0] = 1.0
+        matrices /= scales[:, None]
+        matrices /= seconds[:, None]
+        ones = np.ones(len(points))
+        best: tuple[float, int, Array] | None = None
+        for index, matrix in enumerate(matrices):
+            found, residual = nnls(matrix, ones)
             if best is None or residual < best[0]:
-                best = (float(residual), ratio, costs, found / scale)
+                best = float(residual), index, found
         assert best is not None
-        return Law(best[2], best[1], best[3].tolist(), waits)
+        _, index, found = best
+        ratio, costs = candidates[index]
+        return Law(costs, ratio, (found / scales[index]).tolist(), waits)
 
     return fit
 
@@ -204,7 +214,7 @@ def fit_table(points: Sequence[PassShape], seconds: Array) -> PassFit:
     curves = []
     for token in tokens:
         kv = np.array(sorted(groups[token]))
-        values = np.array([float(np.mean(groups[token][k])) for k in kv])
+        values = np.array([_mean(groups[token][k]) for k in kv])
         curves.append((kv, np.asarray(isotonic_regression(values).x, dtype=np.float64)))
     slope = _shared_slope(curves)
     table = np.empty((len(tokens), len(knots)))
@@ -217,6 +227,10 @@ def fit_table(points: Sequence[PassShape], seconds: Array) -> PassFit:
     rising = np.maximum.accumulate(table, axis=0)
     falling = np.minimum.accumulate(table[::-1], axis=0)[::-1]
     return MonotoneTable(tokens, knots.tolist(), (rising + falling) / 2)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return values[0] if len(values) == 1 else float(np.mean(values))  # mostly one, where numpy takes long
 
 
 def _shared_slope(curves: Sequence[tuple[Array, Array]]) -> float:

@@ -183,19 +183,23 @@ def _best_steps(
     """The best fixed plans of the scenario, of its copies, and of a sharded target."""
     scenario = loaded.scenario
     devices = gpus(scenario)
-    copies = len(devices) // len(scenario.placement.target)
+    copies = _copies(plan, scenario)
     deep = range(1, DEEPEST + 1)
+    whole = set(scenario.placement.target) == set(devices)
     found = []
     for name, depths, base, count in (
         (BEST_SERIAL, (1,), (), 1),
         (BEST, deep, (), 1),
         (REPLICAS, (1,), ladder_steps.replica(scenario, copies) if copies > 1 else None, copies),
-        (SHARDED, (1,), ladder_steps.sharded(scenario, devices) if copies > 1 else None, 1),
+        (SHARDED, (1,), None if whole else ladder_steps.sharded(scenario, devices), 1),
     ):
         if name not in wanted:
             continue
         if base is None:
-            found.append(_Work(name, "", len(devices), why="the target's devices are all that there are"))
+            why = "the target's devices are all that there are"
+            if name == REPLICAS and len(devices) > 1:
+                why = "no fewer devices hold a copy"
+            found.append(_Work(name, "", len(devices), why=why))
             continue
         try:
             check_fits(load(plan.scenario, [*plan.overrides, *base]))
@@ -207,6 +211,21 @@ def _best_steps(
                 continue
             raise
     return found
+
+
+def _copies(plan: LadderPlan, scenario: Scenario) -> int:
+    """How many copies the devices make: each on as few of the target's as hold one; 1 where none fits."""
+    devices = len(gpus(scenario))
+    for each in range(1, len(scenario.placement.target) + 1):
+        copies = devices // each
+        if copies < 2 or devices % each:
+            continue
+        try:
+            check_fits(load(plan.scenario, [*plan.overrides, *ladder_steps.replica(scenario, copies)]))
+        except InputError:
+            continue
+        return copies
+    return devices // len(scenario.placement.target)
 
 
 def _chosen(plan: LadderPlan, lab: Lab, base: Sequence[str], depths: Sequence[int], phase: str) -> FixedPlan:

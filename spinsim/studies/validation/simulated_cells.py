@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from spinsim.costs.base import Predictor
-from spinsim.costs.for_scenario import priced_alike
-from spinsim.drafters.costs import build_predictor
+from spinsim.drafters.costs import KnownPredictors
 from spinsim.errors import InputError
 from spinsim.lab.pool import cores
 from spinsim.policies.plugins import load_plugins
@@ -79,17 +78,15 @@ def _compared_cells(
     root: Path, keys: Sequence[str], intervals: int, costs: Replacement
 ) -> Iterator[tuple[str, Numbers]]:
     folder = Folder(root, resume=True)
-    predictors: dict[str, Predictor] = {}
+    predictors = KnownPredictors()
     for key in keys:
         cell = folder.get(key)
         if cell is None:  # the plan lists what is finished
             raise RuntimeError(f"{root} has lost its cell {key}")
         scenario = with_costs(cell.scenario, costs)
-        priced = priced_alike(scenario)
-        if priced not in predictors:
-            predictors[priced] = build_predictor(scenario, root)
+        predictor = predictors.of(scenario, root)
         try:
-            yield key, compare_cell(cell, scenario, root, predictors[priced], intervals)
+            yield key, compare_cell(cell, scenario, root, predictor, intervals)
         except InputError as error:
             yield key, {"name": cell.name, "error": str(error)}
 
@@ -134,6 +131,7 @@ def compare_cell(
         "coverage": covered(cell.runs, drawn["metrics"]) if drawn else None,
         "live_s": list(cell.live_s),
         "requests_per_s": cell.requests_per_s,
+        "clocks": list(cell.clocks),
         "simulated_cpu_s": cpu_s,
         "speedup": sorted(cell.live_s)[len(cell.live_s) // 2] / cpu_s if cpu_s else None,
     }
