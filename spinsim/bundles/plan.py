@@ -115,10 +115,16 @@ def read_study(path: Path, commands: Mapping[str, PartCommand]) -> StudyPlan:
     them, hold for every part whose command takes them and that does not say otherwise; of ``set``, a part's
     keys come after. Raises InputError with a line for each key that is wrong; no scenario is read.
     """
+    if not path.is_file():
+        raise InputError("no such file; give the path of a study's YAML", file=str(path))
     document = parse(read_text(path), str(path))
     places = Places(document.places)
-    if not isinstance(document.data, Mapping):
+    if not isinstance(document.data, Mapping) or not {"parts", "name"} & document.data.keys():
         raise places.error((), "is no study; a mapping with at least name and parts")
+    if "workload" in document.data:
+        raise places.error(
+            "workload", "of a scenario, not of a study, which has parts; `spinsim simulate` takes it"
+        )
     try:
         content = StudyFile.model_validate(document.data, strict=True)
     except ValidationError as error:

@@ -56,12 +56,12 @@ def study_index(folder: Path, manifest: Record) -> str:
     """The whole page."""
     study, parts = manifest["study"], manifest["parts"]
     done = sum(part["state"] == DONE for part in parts.values())
-    unfinished = f" {done} of them finished." if done < len(parts) else ""
+    count = f"study of {len(parts)} part{'s' if len(parts) > 1 else ''}"
     live = [f"{name}, {LIVE}" for name, part in parts.items() if part["live"]]
     return page(
         "study_index.html",
         title=study["name"],
-        kicker=f"study of {len(parts)} parts.{unfinished}" if unfinished else f"study of {len(parts)} parts",
+        kicker=count if done == len(parts) else f"{count}, {done} finished",
         heading=study["name"],
         lede=study["description"],
         contents=[_line(folder, name, part) for name, part in parts.items()],

@@ -14,10 +14,13 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from spinsim import api
+from spinsim.api.study_files import COMMANDS, OF_THE_STUDY, part_commands
+from spinsim.bundles.plan import read_study
 from spinsim.cli import app
 from spinsim.cli.signatures import parameters
 from tests.studies.experiment_files import write_plugin, write_scenario
 
+ROOT = Path(__file__).parents[2]
 LONGER = {"length": {"name": "fixed", "tokens": 4}}
 PARTS: dict[str, Any] = {
     "alone": {"command": "simulate"},
@@ -254,12 +257,27 @@ def test_what_answers_another_question_is_not_replaced(bundle: Path, tmp_path: P
     assert manifest(out) == manifest(bundle)
     assert "no part 'lenghts'; one of alone, lengths or longer" in spinsim(file, "--only", "lenghts").stderr
     assert "holds no study; a folder that" in spinsim(file, "--check", tmp_path).stderr
+    assert "of a scenario, not of a study" in spinsim(tmp_path / "small.yaml").stderr
+    assert "no such file; give the path of a study's YAML" in spinsim(tmp_path / "no.yaml").stderr
     assert "holds something else" in spinsim(file, "--out", tmp_path).stderr
 
 
-def test_a_part_s_options_are_its_command_s() -> None:
-    from spinsim.api.study_files import COMMANDS, OF_THE_STUDY, _commands
+@pytest.mark.parametrize("shown", ["shipped", "in the docs"])
+def test_studies_that_readers_begin_with_are_accepted(shown: str, tmp_path: Path) -> None:
+    file = ROOT / "scenarios" / "studies" / "draft-selection.yaml"
+    if shown == "in the docs":
+        text = (ROOT / "docs" / "studies.md").read_text().split("```yaml\n")[1].split("```")[0]
+        assert "../quickstart.yaml" in text
+        file = tmp_path / "study.yaml"
+        file.write_text(text.replace("..", str(ROOT / "scenarios")))
+    commands = part_commands()
+    plan = read_study(file, commands)
+    for each in plan.parts:
+        commands[each.command].check(**each.options)
+    assert len(plan.parts) > 1
 
-    for name, command in _commands().items():
+
+def test_a_part_s_options_are_its_command_s() -> None:
+    for name, command in part_commands().items():
         assert set(command.keys) == set(parameters(getattr(api, name))) - set(OF_THE_STUDY)
     assert set(COMMANDS) == {"simulate", "compare", "sweep", "tune", "capacity", "ladder", "validate"}
