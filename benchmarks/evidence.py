@@ -4,9 +4,9 @@
     python -m benchmarks.evidence --quick --device cpu --out /tmp/evidence         # a rehearsal: tiny models
 
 The cells are those of scenarios/evidence: validate-two-gpus.yaml where there are two GPUs, then
-validate-one-gpu.yaml. Each is run live once. Before that it is simulated, from the sheets, and from the profile
-where one was measured. told.json keeps what that came to. ``--profile`` measures a host card's points for each
-deployment first.
+validate-one-gpu.yaml. Each is run live once. Before that it is simulated, from the sheets, and from the
+profile where one was measured. told.json keeps what that came to. ``--profile`` measures a host card's points
+for each deployment first.
 
 Every cell is kept when it ends. What fails is noted and left out. What does not fit into ``--seconds`` is
 left for the next call on the same machine. The folder is one of `spinsim validate`, whose ``--again`` judges

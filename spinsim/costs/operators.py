@@ -23,6 +23,7 @@ from spinsim.costs.sheets.shapes import ModelShape, dtype_bytes
 # residual. Eagerly, as transformers writes it: unfused norms, rotary and residuals, three projections.
 GRAPH_KERNELS_PER_LAYER = 12
 EAGER_KERNELS_PER_LAYER = 36
+BEST_BYTES = 8  # of a device's most likely token: its logit in fp32, and its id
 EXTRA_KERNELS = 4  # embedding, last norm, head, argmax or sampling
 EXPERT_KERNELS = (
     4  # of a layer of experts besides: router, choice of experts, sort by expert, weighted sum; ours
@@ -63,7 +64,8 @@ class PassCosts:
 
     ``graphs``: replayed CUDA graphs rather than eager launches. ``efficiency`` replaces the
     sheet's bandwidth and compute efficiencies. ``quantization`` ("fp8" or "int4") is how the layers'
-    matrices are stored, else the shape's own; ``kv_fp8``: K and V are kept in a byte.
+    matrices are stored, else the shape's own; ``kv_fp8``: K and V are kept in a byte. ``greedy``: of several
+    devices each tells the others its most likely token, else its part of the logits.
     """
 
     def __init__(
@@ -77,8 +79,10 @@ class PassCosts:
         efficiency: float | None = None,
         quantization: str = "",
         kv_fp8: bool = False,
+        greedy: bool = False,
     ) -> None:
         self.shape, self.hardware, self.devices = shape, hardware, devices
+        self._greedy = greedy
         self.graphs = graphs and hardware.graphs
         method = quantization or shape.quantization
         self._bytes = dtype_bytes(dtype)
@@ -187,7 +191,8 @@ class PassCosts:
         elementwise += shape.bias_parameters() / self.devices * self._bytes / self._bandwidth
         reductions = 1 if shape.parallel else 2  # attention and MLP in parallel are summed together
         reduce = self.hardware.interconnect.all_reduce_s(tokens * hidden * self._bytes, self.devices)
-        embedding = 2 * tokens * hidden * self._bytes / self._bandwidth
+        # The table of embeddings is split by tokens: what one device finds, the others have to be told.
+        embedding = 2 * tokens * hidden * self._bytes / self._bandwidth + reduce
         return shape.layers * (products + elementwise + reductions * reduce) + embedding
 
     def _projections(self, tokens: int, hidden: int, q: int, kv: int) -> float:
@@ -215,7 +220,7 @@ class PassCosts:
         return seconds
 
     def output(self, tokens: int) -> float:
-        """Head and choice of a token at ``tokens`` positions; tensor parallelism gathers the logits."""
+        """Head and choice of a token at ``tokens`` positions; several devices gather what they found."""
         cached = self._output.get(tokens)
         if cached is None:
             cached = self._output[tokens] = self._head(tokens)
@@ -226,9 +231,9 @@ class PassCosts:
             return 0.0
         shape = self.shape
         seconds = self.product(tokens, shape.hidden, self._vocab)
-        seconds += tokens * shape.vocab * self._bytes / self._bandwidth  # read again to choose
-        part = tokens * self._vocab * self._bytes
-        return seconds + self.hardware.interconnect.all_gather_s(part, self.devices)
+        read, told = (self._vocab, BEST_BYTES) if self._greedy else (shape.vocab, self._vocab * self._bytes)
+        seconds += tokens * read * self._bytes / self._bandwidth  # logits are read again to choose
+        return seconds + self.hardware.interconnect.all_gather_s(tokens * told, self.devices)
 
     def merge_s(self, pieces: int) -> float:
         """Log-sum-exp merge of ``pieces`` partial attention outputs (one a query and piece), all layers.

@@ -18,15 +18,19 @@ from itertools import compress
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from spinsim.buckets import bucket_tokens
 from spinsim.costs.base import ASSUMED, CONSTANT, INTERPOLATED, ROOFLINE, Estimate
 from spinsim.costs.for_scenario import target_hardware, target_shape
 from spinsim.costs.memory import Placed
 from spinsim.costs.operators import PassCosts
+from spinsim.costs.profiled.profile import Point
 from spinsim.costs.roofline import RooflineLoads, RooflinePredictor
 from spinsim.costs.sheets.hardware import Hardware
 from spinsim.costs.sheets.shapes import ModelShape, dtype_bytes
 from spinsim.drafters.base import Drafter, DrafterCosts, refuse_live, stated_fit, stated_step
+from spinsim.drafters.measured import law, points_of
 from spinsim.drafters.registry import register
 from spinsim.errors import InputError
 from spinsim.scenario import ConstantCosts, RooflineCosts, Scenario, Section
@@ -112,7 +116,7 @@ class HeadDrafter(Drafter):
         )
 
     def costs(self, scenario: Scenario, base_dir: Path | None) -> DrafterCosts:
-        """Its fit, or a constant a step where costs are constant, or a roofline."""
+        """Its fit, or a constant a step where costs are constant; what the profile has; or a roofline."""
         steps: Steps = self.keys.steps
         if self.keys.fit is not None:
             return FittedHead(self.keys.fit, steps)
@@ -122,6 +126,10 @@ class HeadDrafter(Drafter):
             if each is None:
                 each = 0.0 if isinstance(costs.draft_step_s, dict) else costs.draft_step_s
             return ConstantHead(each, costs.catch_up_s, steps)
+        points = points_of(scenario, base_dir, "head", self.measured_as(scenario, base_dir))
+        if points:
+            fed = points_of(scenario, base_dir, "head_catch_up", self.measured_as(scenario, base_dir))
+            return MeasuredHead(points, fed, steps)
         sheets = costs if isinstance(costs, RooflineCosts) else RooflineCosts(model="roofline")
         passes = HeadPasses(
             self._priced_shape(scenario, base_dir),
@@ -133,6 +141,12 @@ class HeadDrafter(Drafter):
             efficiency=sheets.efficiency,
         )
         return RooflineHead(passes, steps)
+
+    def measured_as(self, scenario: Scenario, base_dir: Path | None) -> str:
+        """The ``kind`` of its points in a profile: all that its cost depends on."""
+        shape, keys = self.shape(scenario, base_dir), self.keys
+        own = f"vocabulary {shape.vocab}, {keys.layers} layers, {keys.inputs} inputs, {keys.steps}"
+        return f"{target_shape(scenario, base_dir).name}/{scenario.models.target.dtype}: {own}"
 
     def _priced_shape(self, scenario: Scenario, base_dir: Path | None) -> ModelShape:
         """Raises InputError where passes of this shape have no cost model."""
@@ -190,6 +204,41 @@ class FittedHead(ConstantHead):
         passes = self._fit.length if self._steps == "sequential" else 1
         each = (self._fit.base_s + self._fit.kv_token_s * (sum(starts) + sum(tokens))) / passes
         return Estimate(each + self._fit.token_s * sum(tokens), ASSUMED)
+
+
+class MeasuredHead(ConstantHead):
+    """By points of a profile: a proposal is linear in its passes, and these in rows and contexts."""
+
+    def __init__(self, proposals: Sequence[Point], catch_ups: Sequence[Point], steps: Steps) -> None:
+        super().__init__(0.0, 0.0, steps)
+        self._proposal = law(proposals, [self._terms(**point.features) for point in proposals])
+        self._fed = law(catch_ups, [_fed(**point.features) for point in catch_ups]) if catch_ups else None
+
+    def propose(self, lengths: Sequence[int], contexts: Sequence[int]) -> Estimate:
+        """Within what was measured and beyond, by the law."""
+        longest, rows = max(lengths, default=0), sum(length > 0 for length in lengths)
+        if not longest:
+            return Estimate(0.0, INTERPOLATED)
+        terms = self._terms(rows, longest, sum(compress(contexts, lengths)))
+        return Estimate(float(np.dot(self._proposal, terms)), INTERPOLATED)
+
+    def catch_up(self, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
+        """Likewise; a pass of its steps where catch-ups were not measured."""
+        if not any(tokens):
+            return Estimate(0.0, INTERPOLATED)
+        if self._fed is None:
+            return Estimate(self.propose([1] * len(tokens), starts).seconds, ASSUMED)
+        read = sum(starts) + sum(tokens)
+        return Estimate(float(np.dot(self._fed, _fed(len(tokens), sum(tokens), read))), INTERPOLATED)
+
+    def _terms(self, rows: float, steps: float, kv_tokens: float) -> list[float]:
+        passes = steps if self._steps == "sequential" else 1.0
+        more = [] if self._steps == "sequential" else [rows * steps]
+        return [1.0, passes, passes * rows, passes * kv_tokens, *more]
+
+
+def _fed(rows: float, tokens: float, kv_tokens: float) -> list[float]:
+    return [1.0, rows, tokens, kv_tokens]
 
 
 class HeadPasses(PassCosts):

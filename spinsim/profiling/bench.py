@@ -15,6 +15,7 @@ from spinsim.live.executor import TorchExecutor
 from spinsim.live.lanes import Job, WorkerLane
 from spinsim.live.world import Proposed
 from spinsim.operations import CatchUp, Completed, Prefill, Propose, Verify
+from spinsim.packings import usual_packing
 from spinsim.profiling.probes import Probe
 from spinsim.profiling.timing import Effort, Timing, sampled, timing_of
 from spinsim.runner.base import Proposal
@@ -39,7 +40,10 @@ class Stamps(NamedTuple):
 
 
 class Bench:
-    """A deployment with the threads of its lanes. ``target_lane`` and ``draft_lanes`` as in the engine."""
+    """A deployment with the threads of its lanes. ``target_lane`` and ``draft_lanes`` as in the engine.
+
+    ``drafts`` are the runners of the scenario's drafts that are models, in their order.
+    """
 
     def __init__(
         self,
@@ -54,6 +58,8 @@ class Bench:
         self.target_lane, self.draft_lanes = target_lane, draft_lanes
         self.executor: TorchExecutor = deployment.executor(scenario, lanes)
         self.greedy = scenario.sampling.greedy
+        names = list(deployment.models.drafts)
+        self.drafts = [deployment.drafts[names.index(name)] for name in scenario.models.draft_models]
         self._env = LiveEnvironment()
         executor = self.executor
         self._workers = [
@@ -64,7 +70,7 @@ class Bench:
         self._usual: dict[tuple[bool, int], Timed] = {}
         self._longest = scenario.limits.context_tokens
         self._proposed = min(USUAL_LENGTH, scenario.limits.max_length)
-        self._packing = scenario.policies.packing.name
+        self._packing = usual_packing(scenario.policies.packing.name)
         for runner in (deployment.target, *deployment.drafts):
             runner.fill()
         self.share()

@@ -87,8 +87,12 @@ def test_a_pass_over_two_devices_is_half_the_work_and_two_sums_a_layer() -> None
     """13B at one token: every product is bound by its weights, of which each device reads half."""
     shape = shape_of("llama-13b")
     one, two = (PassCosts(shape, "bf16", H200, devices=devices) for devices in (1, 2))
-    sums = 2 * shape.layers * H200.interconnect.all_reduce_s(shape.hidden * 2, 2)
+    sums = (2 * shape.layers + 1) * H200.interconnect.all_reduce_s(shape.hidden * 2, 2)
     matrices = shape.parameters() - 2 * shape.vocab * shape.hidden
     weights = matrices * 2 / H200.achieved_bandwidth()
     assert one.body(1) - (two.body(1) - sums) == pytest.approx(weights / 2, rel=1e-3)
-    assert sums == pytest.approx(80 * 6.23e-6, rel=0.01)  # half a millisecond of latency a pass
+    assert sums == pytest.approx(81 * 6.23e-6, rel=0.01)  # half a millisecond of latency a pass
+    sampled, greedy = (PassCosts(shape, "bf16", H200, devices=2, greedy=greedy) for greedy in (False, True))
+    told = [H200.interconnect.all_gather_s(5 * size, 2) for size in (shape.vocab / 2 * 2, 8)]
+    read = 5 * shape.vocab / 2 * 2 / H200.achieved_bandwidth()  # the other device's logits, to choose
+    assert sampled.output(5) - greedy.output(5) == pytest.approx(told[0] - told[1] + read)

@@ -73,6 +73,14 @@ def test_full_information_scores_what_is_looked_up(tmp_path: Path) -> None:
     assert replay(tmp_path / "out").difference == ""
 
 
+def test_a_run_that_looks_before_it_chooses_is_replayed(tmp_path: Path) -> None:
+    """The engine looks in the text that the models write."""
+    loaded = mixed(tmp_path, selector="contextual")
+    run(loaded, tmp_path / "out")
+    assert (tmp_path / "out" / "lookups.parquet").exists()
+    assert replay(tmp_path / "out").difference == ""
+
+
 def test_sampled_outputs_complete(tmp_path: Path) -> None:
     loaded = mixed(tmp_path, sampling={"temperature": 0.8})
     deployment = deploy(loaded.scenario, loaded.base_dir)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
+from spinsim.drafters.acceptance import build_field
 from spinsim.errors import InputError
 from spinsim.live.deployment import deploy
 from spinsim.runner.head import HeadRunner
@@ -25,10 +28,18 @@ KEPT = {
 }
 
 
+@cache
+def recording() -> bytes:
+    """What two tiny models accept, with token ids."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "recorded.npz"
+        trace(tiny_scenario(Path(folder), "models"), path)
+        return path.read_bytes()
+
+
 def mixed(folder: Path, steps: str = "sequential", **sections: Any) -> LoadedScenario:
     """Head, n-gram lookup, model and none in turn, accepted as recorded from two models."""
-    recorded = tiny_scenario(folder, "models")
-    trace(recorded, folder / "recorded.npz")
+    (folder / "recorded.npz").write_bytes(recording())
     drafts = {
         "head": {"kind": "head", "steps": steps},
         "ngram": {"kind": "ngram", "max_size": 2, "min_size": 1},
@@ -79,6 +90,50 @@ def test_a_replay_of_a_mixed_run_is_bit_equal(tmp_path: Path) -> None:
     again = replay(tmp_path / "out")
     assert again.difference == ""
     assert again.decisions > 20
+
+
+CONTEXTUAL = {"selector": {"name": "contextual"}, "length": {"name": "planned"}, "allow_none": True}
+
+
+def test_what_lookups_find_is_known_before_a_round(tmp_path: Path) -> None:
+    """A live run looks in its own tokens; where they are recorded ones, it finds what the field says."""
+    loaded = mixed(tmp_path, policies=CONTEXTUAL)
+    deployment = deploy(loaded.scenario, loaded.base_dir)
+    ran = run_scenario(loaded.scenario, loaded.base_dir, deployment)
+    assert ran.error is None
+    assert ran.looked is not None
+    known = build_field(loaded.scenario, ran.workload, loaded.base_dir).lookups
+    assert known is not None
+    rounds = ran.records.rounds
+    assert len(ran.looked.said) == len(rounds.request)
+    for request, position, committed in zip(rounds.request, rounds.position, rounds.committed, strict=True):
+        matched, offered, agreed = ran.looked.said[request, position]
+        assert (matched, offered) == known.at(request, position)
+        assert agreed == known.agreed(request, position, committed)
+    assert any(found.matched[1] > 0 for found in ran.looked.said.values())
+
+
+def test_what_was_found_is_replayed(tmp_path: Path) -> None:
+    run(mixed(tmp_path, policies=CONTEXTUAL), tmp_path / "out")
+    again = replay(tmp_path / "out")
+    assert again.difference == ""
+    assert again.decisions > 20
+
+
+def test_looking_takes_the_hosts_time(tmp_path: Path) -> None:
+    """Once a request and round, whoever drafts then; a policy that does not read it looks nothing up."""
+    path = mixed(tmp_path, policies=CONTEXTUAL).path
+
+    def host_s(*overrides: str) -> tuple[float, int]:
+        loaded = load(path, overrides)
+        records = simulate_scenario(loaded.scenario, loaded.base_dir).records
+        return records.orchestrator_s, len(records.rounds.request)
+
+    dear, unread = "models.drafts.ngram.cost={row_s: 1.0}", "policies.length={name: fixed, tokens: 3}"
+    seconds, rounds = host_s(dear)
+    assert seconds == pytest.approx(rounds, abs=0.1)
+    fixed = "policies.selector={name: fixed, draft: a}"
+    assert host_s(unread, fixed, dear) == host_s(unread, fixed)
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_every_step_is_a_scenario(small: Path) -> None:
     scenario = load(small).scenario
     steps = {
         **paper_steps(scenario, "little", 4),
-        **planned_steps("ragged"),
+        **planned_steps(),
         REPLICAS: replica(scenario, 2),
         SHARDED: sharded(scenario, gpus(scenario)),
         BEST: FixedPlan("big", 3, "decomposed", 2, "balanced").overrides(),

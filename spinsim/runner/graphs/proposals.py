@@ -115,7 +115,9 @@ class ProposalGraphs(RecordedPasses[Key]):
             batch = AttentionBatch(self.cache, write, slots, starts, kv_lens, new, self.cache.slot_tokens)
             logits = self._logits(key, tokens, positions, use_kernel(batch, self.kernel), ends)
             requests = field["requests"][:rows]
-            drawn, spread = choose(logits, self.sampling, requests, kv_lens.long(), randomness.PROPOSE)
+            drawn, spread = choose(
+                self.decoder, logits, self.sampling, requests, kv_lens.long(), randomness.PROPOSE
+            )
             self.current[:rows] = drawn
             self.outbox.device[:, :rows].index_copy_(0, at, drawn[None])
             if spread is not None:

@@ -146,10 +146,12 @@ class VerificationGraphs(RecordedPasses[Key]):
             spread = found.starts[:-1, None] + torch.minimum(columns, lengths[:, None].clamp_min(0))
             spread = spread.clamp_max(key.tokens - 1).flatten()
             if self.sampling.greedy:
-                judged = verify_greedy(logits.argmax(-1)[spread].view(rows, width), proposals, lengths)
+                best = self.decoder.likeliest(logits)
+                judged = verify_greedy(best[spread].view(rows, width), proposals, lengths)
             else:
                 assert self.probabilities is not None
-                target = distribution(logits, self.sampling.temperature, self.sampling.top_p)
+                whole = self.decoder.whole(logits)
+                target = distribution(whole, self.sampling.temperature, self.sampling.top_p)
                 at = contexts[:, None] + columns
                 seed, who = self.sampling.seed, requests[:, None]
                 judged = verify_sampled(

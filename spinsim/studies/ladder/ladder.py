@@ -110,7 +110,7 @@ def ladder(plan: LadderPlan, lab: Lab) -> Ladder:
         if name in wanted:
             work.append(_step(plan, name, _said(name, smallest, plan.tokens), overrides, numbers))
     work.extend(_best_steps(plan, lab, loaded, numbers, wanted))
-    for name, overrides in ladder_steps.planned_steps(_packing(scenario)).items():
+    for name, overrides in ladder_steps.planned_steps().items():
         if name in wanted:
             work.append(_step(plan, name, "", overrides, numbers))
     cells = [one for step in work for copies in step.cells for one in copies]
@@ -132,12 +132,6 @@ def _smallest(loaded: LoadedScenario) -> str:
             "the ladder compares ways to use drafts; name some in models.drafts", key="models.drafts"
         )
     return min(drafts, key=lambda name: shape_of(drafts[name].shape, loaded.base_dir).parameters())
-
-
-def _packing(scenario: Scenario) -> str:
-    """What the planner packs by: the scenario's own, unless that is the baseline's padding."""
-    given = scenario.policies.packing.name
-    return "ragged" if given == "padded" else given
 
 
 def _said(name: str, smallest: str, tokens: int) -> str:

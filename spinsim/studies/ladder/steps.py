@@ -88,12 +88,12 @@ def paper_steps(scenario: Scenario, smallest: str, tokens: int) -> dict[str, tup
     }
 
 
-def planned_steps(packing: str) -> dict[str, tuple[str, ...]]:
+def planned_steps() -> dict[str, tuple[str, ...]]:
     """The planner, and the bound of what it could do if it knew every acceptance."""
-    length = {"name": "planned"}
+    follows = {"name": "planned"}
     return {
-        PLANNED: policies({"name": "planned"}, length, packing, length, "planned"),
-        ORACLE: policies({"name": "planned_oracle"}, length, packing, length, "planned"),
+        name: policies({"name": selector}, follows, "planned", follows, "planned")
+        for name, selector in ((PLANNED, "planned"), (ORACLE, "planned_oracle"))
     }
 
 
