@@ -158,6 +158,19 @@ def test_an_interrupted_study_goes_on_and_ends_the_same(bundle: Path, tmp_path: 
     assert ends[0] == ends[1]
 
 
+def test_an_interruption_counts_though_no_page_can_be_written(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(folder: Path) -> Path:
+        raise ImportError("half of a module")
+
+    monkeypatch.setattr("spinsim.api.reports.of_study", broken)
+    file, out = bundle.parent / "here" / "study.yaml", tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        api.study(file, out, only="longer", workers=0, progress=stopping("longer: cells", 1))
+    assert json.loads((out / "summary.json").read_text())["parts"]["longer"]["state"] == "begun"
+
+
 def test_a_bundle_is_checked_from_another_place(bundle: Path, tmp_path: Path) -> None:
     file, theirs = write_study(tmp_path / "elsewhere" / "deeper"), tmp_path / "theirs"
     shutil.copytree(bundle, theirs)
