@@ -261,7 +261,7 @@ def in_the_file(error: InputError, plan: StudyPlan, part: Part, keys: Mapping[st
     flags = {key.flag: name for name, key in keys.items()} | {"grid": "grid", "slo": "slo"}
     name = flags.get(flag)
     if name is None and error.file:  # of a file that the part names, which is the place to look at
-        return error
+        return InputError(f"{error.message} (part {part.name})", error.key, error.file, error.line)
     if name is None:
         return plan.error(part, f"{error.key}: {error.message}" if error.key else error.message)
     inner = text.partition("=")[0].strip()
