@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from spinsim.buckets import USUAL, Buckets
+from spinsim.costs.for_scenario import buckets_of
 from spinsim.engine.kv import KvPools
 from spinsim.engine.world import Lane
 from spinsim.errors import InputError
@@ -108,17 +110,22 @@ def deploy(
     packings: Sequence[str] | None = None,
     kernel: str = "auto",
     draft_priority: int = 0,
+    buckets: Mapping[str, Buckets] | None = None,
 ) -> Deployment:
     """Load the models, give each a KV cache, capture graphs.
 
     ``packings``: those that runs will use; by default the scenario's. ``draft_priority``: of drafts' kernels
-    beside the target's (as of CUDA streams: -1 goes first). Raises InputError for what
-    a live run cannot do, before anything runs.
+    beside the target's (as of CUDA streams: -1 goes first). ``buckets`` of rows and tokens by model, the
+    target's under ``"target"``; by default those that the scenario's costs are charged for. Raises InputError
+    for what a live run cannot do, before anything runs.
     """
     refuse_simulated_only(scenario)
+    if buckets is None:
+        captured = scenario.live.graphs and not all(device.on_cpu for device in scenario.devices.values())
+        buckets = buckets_of(scenario, base_dir) if captured else {}
     divided = Divided(scenario) if len(scenario.placement.target) > 1 else None
     try:
-        return _deploy(scenario, base_dir, progress, divided, packings, kernel, draft_priority)
+        return _deploy(scenario, base_dir, progress, divided, packings, kernel, draft_priority, buckets)
     except BaseException:
         if divided is not None:
             divided.close()
@@ -133,6 +140,7 @@ def _deploy(
     packings: Sequence[str] | None,
     kernel: str,
     draft_priority: int,
+    buckets: Mapping[str, Buckets],
 ) -> Deployment:
     models = load_models(scenario, base_dir, progress)
     if divided is not None and models.outline is not None:
@@ -144,6 +152,7 @@ def _deploy(
     plan = RunnerPlan(limits.batch, limits.max_length, sampling, live.graphs, live.prompt_graphs, kernel)
     runners: dict[str, Runner] = {}
     for name, model in loaded.items():  # the target first: heads read what it computes
+        plan = replace(plan, buckets=buckets.get(name, USUAL))
         if name == TARGET and divided is not None:
             runners[name] = divided.runner(layouts[name], plan)
             continue
