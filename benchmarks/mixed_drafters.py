@@ -151,7 +151,7 @@ def captured_alike(deployment: Deployment, rows: int, length: int) -> float:
         parallel=head.parallel,
         max_rows=rows,
         max_length=length,
-        vocabulary=head.decoder.head.shape[0],
+        vocabulary=head.decoder.weights.head.shape[0],
         heads=1,
         scale=head.decoder.scale,
         kernel=head.kernel,

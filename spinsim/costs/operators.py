@@ -12,8 +12,9 @@ compared with a machine.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
-from spinsim.costs.sheets.hardware import Hardware
+from spinsim.costs.sheets.hardware import Hardware, of_large_operators
 from spinsim.costs.sheets.model_shape import Experts, LatentAttention
 from spinsim.costs.sheets.quantization import WEIGHT_BYTES
 from spinsim.costs.sheets.shapes import ModelShape, dtype_bytes
@@ -23,22 +24,11 @@ from spinsim.costs.sheets.shapes import ModelShape, dtype_bytes
 # residual. Eagerly, as transformers writes it: unfused norms, rotary and residuals, three projections.
 GRAPH_KERNELS_PER_LAYER = 12
 EAGER_KERNELS_PER_LAYER = 36
+BEST_BYTES = 8  # of a device's most likely token: its logit in fp32, and its id
 EXTRA_KERNELS = 4  # embedding, last norm, head, argmax or sampling
 EXPERT_KERNELS = (
     4  # of a layer of experts besides: router, choice of experts, sort by expert, weighted sum; ours
 )
-
-
-def all_reduce_s(size_bytes: float, devices: int, link_bandwidth: float, link_latency_s: float) -> float:
-    """Ring all-reduce: 2 (n - 1) steps, each moving size / n bytes.
-
-    Patarasuk and Yuan, JPDC 69(2), 2009; the bandwidth term is the "bus bandwidth" of NCCL's tests.
-    NCCL's trees need fewer steps for small messages on many devices: this is then an upper bound.
-    """
-    if devices == 1:
-        return 0.0
-    steps = 2 * (devices - 1)
-    return steps * (link_latency_s + size_bytes / devices / link_bandwidth)
 
 
 def experts_touched(experts: Experts, tokens: int) -> float:
@@ -75,7 +65,8 @@ class PassCosts:
 
     ``graphs``: replayed CUDA graphs rather than eager launches. ``efficiency`` replaces the
     sheet's bandwidth and compute efficiencies. ``quantization`` ("fp8" or "int4") is how the layers'
-    matrices are stored, else the shape's own; ``kv_fp8``: K and V are kept in a byte.
+    matrices are stored, else the shape's own; ``kv_fp8``: K and V are kept in a byte. ``greedy``: of several
+    devices each tells the others its most likely token, else its part of the logits.
     """
 
     def __init__(
@@ -89,15 +80,30 @@ class PassCosts:
         efficiency: float | None = None,
         quantization: str = "",
         kv_fp8: bool = False,
+        greedy: bool = False,
     ) -> None:
         self.shape, self.hardware, self.devices = shape, hardware, devices
+        self._greedy = greedy
+        self._on = partial(
+            PassCosts,
+            shape,
+            dtype,
+            devices=devices,
+            graphs=graphs,
+            efficiency=efficiency,
+            quantization=quantization,
+            kv_fp8=kv_fp8,
+            greedy=greedy,
+        )
         self.graphs = graphs and hardware.graphs
         method = quantization or shape.quantization
         self._bytes = dtype_bytes(dtype)
         self._weight_bytes = WEIGHT_BYTES.get(method, self._bytes)
         self._kv_bytes = 1 if kv_fp8 else self._bytes
         self._bandwidth = hardware.achieved_bandwidth(efficiency)
+        self._kv_bandwidth = hardware.achieved_bandwidth(efficiency or hardware.kv_efficiency)
         self._rate = hardware.achieved_rate(dtype, efficiency)
+        self._prompt_rate = hardware.achieved_rate(dtype, efficiency or hardware.prompt_attention_efficiency)
         # int4 weights are multiplied in the dtype; fp8 at its own rate, where the device has one.
         fast = method == "fp8" and "fp8" in hardware.rate
         self._layer_rate = hardware.achieved_rate("fp8", efficiency) if fast else self._rate
@@ -110,7 +116,8 @@ class PassCosts:
         self._window = shape.window.tokens if shape.window is not None else 0
         self.overhead_s = self._overhead()
         self.attention = self._attention()
-        self.prompt_attention = self.attention if shape.latent is None else self._latent_prompts(shape.latent)
+        self.operation_s = hardware.operation_s if self.graphs else 0.0
+        self.prompt_attention = self._prompt_attention()
         self._bodies: dict[int, float] = {}
         self._output: dict[int, float] = {}
 
@@ -120,6 +127,10 @@ class PassCosts:
         each = GRAPH_KERNELS_PER_LAYER if self.graphs else EAGER_KERNELS_PER_LAYER
         mixtures = self.shape.experts.layers if self.shape.experts is not None else 0
         return self.shape.layers * each + mixtures * EXPERT_KERNELS + EXTRA_KERNELS
+
+    def of_large_operators(self) -> PassCosts:
+        """The same model on the same devices, as if every operator reached what large ones do."""
+        return self._on(of_large_operators(self.hardware))
 
     @property
     def windowed(self) -> bool:
@@ -143,7 +154,7 @@ class PassCosts:
         if latent is not None:
             return self._latent_steps(latent)
         return AttentionLaw(
-            kv_s=layers * 2 * self._kv_heads * dim * self._kv_bytes / self._bandwidth,
+            kv_s=layers * 2 * self._kv_heads * dim * self._kv_bytes / self._kv_bandwidth,
             query_s=layers * (2 * self._heads + 2 * self._kv_heads) * dim * size / self._bandwidth,
             pair_s=layers * 4 * self._heads * dim / self._rate,
         )
@@ -153,15 +164,17 @@ class PassCosts:
         layers, wide = self.shape.layers, latent.kv_rank + latent.rope
         values = self._heads * (wide + latent.kv_rank) + wide
         return AttentionLaw(
-            kv_s=layers * wide * self._kv_bytes / self._bandwidth,
+            kv_s=layers * wide * self._kv_bytes / self._kv_bandwidth,
             query_s=layers * values * self._bytes / self._bandwidth,
             pair_s=layers * 2 * self._heads * (wide + latent.kv_rank) / self._rate,
         )
 
-    def _latent_prompts(self, latent: LatentAttention) -> AttentionLaw:
-        """Long prompts multiply in the heads' own widths: keys and values are made from the latents first."""
-        key = latent.nope + latent.rope
-        pair_s = self.shape.layers * 2 * self._heads * (key + latent.value) / self._rate
+    def _prompt_attention(self) -> AttentionLaw:
+        """Of many new tokens. Latent attention multiplies them in the heads' own widths: keys and values are
+        made from the latents first."""
+        shape, latent = self.shape, self.shape.latent
+        widths = 2 * shape.head_dim if latent is None else latent.nope + latent.rope + latent.value
+        pair_s = shape.layers * 2 * self._heads * widths / self._prompt_rate
         return AttentionLaw(self.attention.kv_s, self.attention.query_s, pair_s)
 
     def product(self, tokens: int, wide: int, narrow: int) -> float:
@@ -198,13 +211,9 @@ class PassCosts:
         elementwise = tokens * values * self._bytes / self._bandwidth
         elementwise += shape.bias_parameters() / self.devices * self._bytes / self._bandwidth
         reductions = 1 if shape.parallel else 2  # attention and MLP in parallel are summed together
-        reduce = all_reduce_s(
-            tokens * hidden * self._bytes,
-            self.devices,
-            self.hardware.link_bandwidth,
-            self.hardware.link_latency_s,
-        )
-        embedding = 2 * tokens * hidden * self._bytes / self._bandwidth
+        reduce = self.hardware.interconnect.all_reduce_s(tokens * hidden * self._bytes, self.devices)
+        # The table of embeddings is split by tokens: what one device finds, the others have to be told.
+        embedding = 2 * tokens * hidden * self._bytes / self._bandwidth + reduce
         return shape.layers * (products + elementwise + reductions * reduce) + embedding
 
     def _projections(self, tokens: int, hidden: int, q: int, kv: int) -> float:
@@ -232,7 +241,7 @@ class PassCosts:
         return seconds
 
     def output(self, tokens: int) -> float:
-        """Head and choice of a token at ``tokens`` positions; tensor parallelism gathers the logits."""
+        """Head and choice of a token at ``tokens`` positions; several devices gather what they found."""
         cached = self._output.get(tokens)
         if cached is None:
             cached = self._output[tokens] = self._head(tokens)
@@ -241,13 +250,11 @@ class PassCosts:
     def _head(self, tokens: int) -> float:
         if not tokens:
             return 0.0
-        shape, hardware = self.shape, self.hardware
+        shape = self.shape
         seconds = self.product(tokens, shape.hidden, self._vocab)
-        seconds += tokens * shape.vocab * self._bytes / self._bandwidth  # read again to choose
-        if self.devices > 1:  # ring all-gather: n - 1 steps of a shard each
-            shard = tokens * self._vocab * self._bytes
-            seconds += (self.devices - 1) * (hardware.link_latency_s + shard / hardware.link_bandwidth)
-        return seconds
+        read, told = (self._vocab, BEST_BYTES) if self._greedy else (shape.vocab, self._vocab * self._bytes)
+        seconds += tokens * read * self._bytes / self._bandwidth  # logits are read again to choose
+        return seconds + self.hardware.interconnect.all_gather_s(tokens * told, self.devices)
 
     def merge_s(self, pieces: int) -> float:
         """Log-sum-exp merge of ``pieces`` partial attention outputs (one a query and piece), all layers.

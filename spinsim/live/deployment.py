@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from spinsim.buckets import USUAL, Buckets
+from spinsim.costs.for_scenario import buckets_of
 from spinsim.engine.kv import KvPools
 from spinsim.engine.world import Lane
 from spinsim.errors import InputError
 from spinsim.live.executor import LaneDevice, TorchExecutor
-from spinsim.live.load import Models, load_models, placed_drafts, torch_device
+from spinsim.live.load import Models, load_models, placed_drafts
 from spinsim.live.paging import Paging
+from spinsim.live.places import torch_device
+from spinsim.live.several import Divided, least
 from spinsim.packings import executed_by
 from spinsim.policies.build import KINDS, reads_entropies
 from spinsim.progress import Progress
 from spinsim.runner.base import Runner
 from spinsim.runner.eager import ModelRunner
-from spinsim.runner.for_model import make_runner
+from spinsim.runner.for_model import RunnerPlan, make_runner
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.head import LoadedHead, make_head_runner
 from spinsim.runner.kv_capacity import Layout, free_memory, measure
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.sampling import Sampling
+from spinsim.runner.sharded.leader import ShardedRunner
 from spinsim.scenario import Scenario
 from spinsim.scenario_file.one_world import refuse_simulated_only
 
@@ -51,17 +56,38 @@ class Deployment:
     sampling: Sampling
     _streams: dict[tuple[int, torch.device], torch.cuda.Stream] = field(default_factory=dict)
 
+    def __enter__(self) -> Deployment:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes of a target over several devices. The deployment serves no run afterwards."""
+        for runner in (self.target, *self.drafts):
+            runner.close()
+
+    def ranks(self) -> dict[str, dict[str, float]]:
+        """By device of the target but its first: how calls travelled there since this was last asked.
+
+        ``calls``, and ``mean_s``, ``p50_s``, ``p99_s`` from telling one to receiving it. No run is going on.
+        """
+        if not isinstance(self.target, ShardedRunner):
+            return {}
+        return {name: hops._asdict() for name, hops in self.target.ranks.hops().items()}
+
     def executor(self, scenario: Scenario, lanes: Sequence[Lane]) -> TorchExecutor:
         """An executor whose lanes have streams of their own, the same ones in every run.
 
         torch hands out 32 streams a device in turn: after enough runs a lane's would be the one that
-        another lane's graphs are captured on. Memory is cached by stream besides.
+        another lane's graphs are captured on. Memory is cached by stream besides. A lane of drafts beside
+        another rank's share has none: that rank's process does.
         """
         places = []
         for number, lane in enumerate(lanes):
             device = torch_device(scenario, lane.devices[0])
             stream = None
-            if device.type == "cuda":
+            if device.type == "cuda" and lane.devices[0] not in scenario.placement.target[1:]:
                 if (number, device) not in self._streams:
                     stream_of: Any = torch.cuda.Stream
                     self._streams[number, device] = stream_of(device)
@@ -86,55 +112,87 @@ def deploy(
     packings: Sequence[str] | None = None,
     kernel: str = "auto",
     draft_priority: int = 0,
+    buckets: Mapping[str, Buckets] | None = None,
 ) -> Deployment:
     """Load the models, give each a KV cache, capture graphs.
 
     ``packings``: those that runs will use; by default the scenario's. ``draft_priority``: of drafts' kernels
-    beside the target's (as of CUDA streams: -1 goes first). Raises InputError for what
-    a live run cannot do, before anything runs.
+    beside the target's (as of CUDA streams: -1 goes first). ``buckets`` of rows and tokens by model, the
+    target's under ``"target"``; by default those that the scenario's costs are charged for. Raises InputError
+    for what a live run cannot do, before anything runs.
     """
     refuse_simulated_only(scenario)
+    if buckets is None:
+        captured = scenario.live.graphs and not all(device.on_cpu for device in scenario.devices.values())
+        buckets = buckets_of(scenario, base_dir) if captured else {}
+    divided = Divided(scenario) if len(scenario.placement.target) > 1 else None
+    try:
+        return _deploy(scenario, base_dir, progress, divided, packings, kernel, draft_priority, buckets)
+    except BaseException:
+        if divided is not None:
+            divided.close()
+        raise
+
+
+def _deploy(
+    scenario: Scenario,
+    base_dir: Path,
+    progress: Progress | None,
+    divided: Divided | None,
+    packings: Sequence[str] | None,
+    kernel: str,
+    draft_priority: int,
+    buckets: Mapping[str, Buckets],
+) -> Deployment:
     models = load_models(scenario, base_dir, progress)
+    if divided is not None:
+        divided.load(models.outlines[TARGET], models.outlines)
     loaded = {TARGET: models.target, **models.drafts}
-    layouts = _measure(scenario, loaded)
-    asked = scenario.sampling
+    layouts = _measure(scenario, loaded, {} if divided is None else divided.free)
+    asked, limits, live = scenario.sampling, scenario.limits, scenario.live
     sampling = Sampling(0.0 if asked.greedy else asked.temperature, top_p=asked.top_p, seed=scenario.seed)
+    plan = RunnerPlan(limits.batch, limits.max_length, sampling, live.graphs, live.prompt_graphs, kernel)
     runners: dict[str, Runner] = {}
     for name, model in loaded.items():  # the target first: heads read what it computes
+        plan = replace(plan, buckets=buckets.get(name, USUAL))
+        if name == TARGET and divided is not None:
+            runners[name] = divided.runner(layouts[name], plan)
+            continue
+        if divided is not None and name in divided.hosted:
+            runners[name] = divided.hosted_runner(name, layouts[name], plan)
+            continue
         make: Callable[..., Runner] = make_runner
         if isinstance(model, LoadedHead):
             make = partial(make_head_runner, target=runners[TARGET], key=f"models.drafts.{name}")
-        runners[name] = make(
-            model,
-            slots=layouts[name].slots,
-            slot_tokens=layouts[name].slot_tokens,
-            page_tokens=layouts[name].page_tokens,
-            pages=layouts[name].pages,
-            max_rows=scenario.limits.batch,
-            max_length=scenario.limits.max_length,
-            sampling=sampling,
-            graphs=scenario.live.graphs,
-            prompt_graphs=scenario.live.prompt_graphs,
-            kernel=kernel,
-        )
+        runners[name] = make(model, **asdict(layouts[name]), **asdict(plan))
     for name, runner in runners.items():
         if name != TARGET and isinstance(runner, GraphedRunner):
             runner.recorder.priority = draft_priority
-        if name != TARGET and isinstance(runner, ModelRunner) and _stops_by_entropy(scenario):
-            runner.tell_entropies()
-    _capture(runners, packings or executed_by(scenario.policies.packing.name), _predicts(scenario), progress)
+        if name != TARGET and reads_entropies(KINDS["length"].get(scenario.policies.length.name)):
+            _tell_entropies(name, runner)
+    if divided is not None:
+        divided.serve()
+    packing = scenario.policies.packing
+    executed = packings or executed_by(packing.name, packing.params.get("among"))
+    _capture(runners, executed, _predicts(scenario), progress)
     target = runners.pop(TARGET)
-    tokens = {name: layout.tokens(scenario.limits.context_tokens) for name, layout in layouts.items()}
+    tokens = {name: layout.tokens(limits.context_tokens) for name, layout in layouts.items()}
     slots = {name: layout.slots for name, layout in layouts.items()}
     return Deployment(models, target, tuple(runners.values()), tokens, slots, sampling)
 
 
-def _measure(scenario: Scenario, loaded: Mapping[str, LoadedModel]) -> dict[str, Layout]:
-    """How each model's cache is laid out: equally large for the models of a device."""
-    places = {TARGET: scenario.placement.target[0], **placed_drafts(scenario)}
-    layouts: dict[str, Layout] = {}
+def _measure(
+    scenario: Scenario, loaded: Mapping[str, LoadedModel], free: Mapping[str, int]
+) -> dict[str, Layout]:
+    """How each model's cache is laid out: equally large for the models of a device.
+
+    ``free``: bytes left on devices of a target on several. Its cache is what the fullest of them can hold.
+    """
+    places: dict[str, tuple[str, ...]] = {TARGET: scenario.placement.target}
+    places |= {name: (device,) for name, device in placed_drafts(scenario).items()}
+    layouts: dict[str, list[Layout]] = {name: [] for name in loaded}
     for device in scenario.devices:
-        here = {name: loaded[name] for name in loaded if places[name] == device}
+        here = {name: loaded[name] for name in loaded if device in places[name]}
         if not here:
             continue
         capacity = measure(
@@ -142,37 +200,46 @@ def _measure(scenario: Scenario, loaded: Mapping[str, LoadedModel]) -> dict[str,
             scenario.limits,
             page_tokens=scenario.kv.block_tokens if scenario.kv.reserve == "grow" else None,
             fraction=scenario.kv.memory_fraction,
-            budget=_free_bytes(scenario, device, list(here.values())),
+            budget=_free_bytes(scenario, device, list(here.values()), free.get(device)),
         )
         for name in here:
             given = "target_tokens" if name == TARGET else "draft_tokens"
-            layouts[name] = capacity.layout(getattr(scenario.kv, given), f"kv.{given}")
-    return {name: layouts[name] for name in loaded}
+            layouts[name].append(capacity.layout(getattr(scenario.kv, given), f"kv.{given}"))
+    return {name: least(found) for name, found in layouts.items()}
 
 
-def _free_bytes(scenario: Scenario, device: str, models: Sequence[LoadedModel]) -> int | None:
-    """What is left beside the models of a device; None: as much as is found free on it.
+def _free_bytes(scenario: Scenario, device: str, models: Sequence[LoadedModel], left: int | None) -> int:
+    """What is free beside the models of a device; ``left``: as its rank found it.
 
     Raises InputError where the scenario's ``memory_gib`` does not hold their weights.
     """
     spec = scenario.devices[device]
-    on_cpu = spec.on_cpu
+    if spec.on_cpu:
+        found = CPU_BUDGET_BYTES
+    else:
+        found = free_memory(torch_device(scenario, device)) if left is None else left
     if spec.memory_gib is None:
-        return CPU_BUDGET_BYTES if on_cpu else None
-    weights = sum(model.weight_bytes for model in models)
-    left = int(spec.memory_gib * 2**30) - weights
-    if left <= 0:
+        return found
+    weights = sum(model.held_bytes for model in models)
+    room = int(spec.memory_gib * 2**30) - weights
+    if room <= 0:
         raise InputError(
             f"{spec.memory_gib:g} GiB do not hold the weights placed there, {weights / 2**30:.2f} GiB; "
             "more, or fewer models",
             key=f"devices.{device}.memory_gib",
         )
-    return left if on_cpu else min(left, free_memory(models[0].module.device))
+    return room if spec.on_cpu else min(room, found)
 
 
-def _stops_by_entropy(scenario: Scenario) -> bool:
-    """Do drafts have to say how sure they are?"""
-    return reads_entropies(KINDS["length"].get(scenario.policies.length.name))
+def _tell_entropies(name: str, draft: Runner) -> None:
+    """The draft says from now on how sure it is. Raises InputError for one in another process."""
+    if not isinstance(draft, ModelRunner):
+        raise InputError(
+            f"ends proposals by entropies, which draft {name!r} beside a share of the target does not tell; "
+            "another length policy, or the draft on another device",
+            key="policies.length.name",
+        )
+    draft.tell_entropies()
 
 
 def _predicts(scenario: Scenario) -> bool:

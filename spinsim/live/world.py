@@ -10,7 +10,7 @@ import simpy
 
 from spinsim.acceptance.entropies import below
 from spinsim.engine.world import Lane
-from spinsim.live.clock import LiveEnvironment
+from spinsim.live.clock import NONE, Finished, LiveEnvironment
 from spinsim.live.field import GivenAcceptance
 from spinsim.live.lanes import Job, WorkerLane
 from spinsim.live.looking_ahead import LookingAhead
@@ -124,10 +124,14 @@ class LiveWorld:
             for i, lane in enumerate(lanes)
         ]
 
-    def close(self) -> None:
-        """End the lanes' threads, after what they still have queued."""
+    def close(self, patience_s: float | None = None) -> None:
+        """End the lanes' threads, after what they still have queued; see :meth:`WorkerLane.close`."""
         for worker in self._workers:
-            worker.close()
+            worker.close(patience_s)
+
+    def fail(self, error: Exception) -> None:
+        """End the run with an error that no operation reports; from any thread."""
+        self.env.completions.put(Finished(NONE, self.env.wall_ns(), None, error))
 
     def release(self, request: int) -> None:
         """The request has ended."""

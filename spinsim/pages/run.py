@@ -50,7 +50,7 @@ def render(run: RunFolder) -> str:
         run=run,
         colours=colours,
         kicker=f"{s['mode']} run on {_devices(run)}, seed {s['seed']}, {acceptance(s)}",
-        stats=_stats(s),
+        stats=stats_of(s),
         limits=_limits(s),
         confidence=confidence(s),
         correlated=CORRELATED,
@@ -82,7 +82,7 @@ def _devices(run: RunFolder) -> str:
     return " and ".join(f"{n} {name}" if n > 1 else str(name) for name, n in counts.items())
 
 
-def _stats(s: dict[str, Any]) -> list[Stat]:
+def stats_of(s: dict[str, Any]) -> list[Stat]:
     return [
         Stat(
             f"{told(m, value(s, m))}{f' {m.unit}' if m.unit.endswith('/s') else ''}",

@@ -39,13 +39,13 @@ def validation_report(done: Numbers) -> str:
         lede=f"{len(done['cells'])} cells, each run live {done['options']['repetitions']} times, "
         "and simulated with the same requests. "
         "Error = (simulated - live) / live; live is the median of the repetitions.",
-        stats=_stats(done),
+        stats=stats_of(done),
         behind=(),
         notes=tuple(filter(None, (given_note(done), moved_clocks_note(done)))),
         failed=(),
         scenarios=(),
         done=done,
-        agreement=_agreement(done),
+        agreement=agreement_of(done),
         effects=_effects(done),
         operations=(OPERATION_HEAD, [operation_cells(row) for row in done["operations"]]),
         cells=(
@@ -56,7 +56,7 @@ def validation_report(done: Numbers) -> str:
     )
 
 
-def _stats(done: Numbers) -> list[Stat]:
+def stats_of(done: Numbers) -> list[Stat]:
     errors, ranking, coverage = done["errors"], done["ranking"], done["intervals"]
     stats = [
         Stat(
@@ -76,7 +76,7 @@ def _stats(done: Numbers) -> list[Stat]:
     return stats
 
 
-def _agreement(done: Numbers) -> Drawn | None:
+def agreement_of(done: Numbers) -> Drawn | None:
     """Every compared metric of every cell; None where nothing was compared."""
     panels = []
     for metric in compared_metrics(done):

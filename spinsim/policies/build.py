@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from spinsim.errors import InputError
+from spinsim.packings import kinds
 from spinsim.policies import registry
 from spinsim.policies.base import (
     AdmissionPolicy,
@@ -90,7 +91,8 @@ def build_policies(spec: PoliciesSpec, context: PolicyContext) -> Policies:
             replace(blind, lengths=plan.fixed_lengths),
             replace(context, lengths=plan.fixed_lengths),
         )
-    plan.packing, plan.most_depth = packing, pipeline.max_depth
+    plan.packings = getattr(packing, "choices", {spec.packing.name: packing})
+    plan.most_depth = pipeline.max_depth
     if not getattr(pipeline, "needs_plan", False):
         plan.pipeline = pipeline
     return Policies(
@@ -131,6 +133,7 @@ def validate_policies(spec: PoliciesSpec, drafts: Sequence[str], max_length: int
     params = {kind: validate_choice(kind, getattr(spec, kind)) for kind in KINDS}
     for kind, values in params.items():
         _check_drafts(kind, values, drafts)
+    _check_packings(params["packing"])
     for name, tokens in _given_lengths(spec.length):
         if tokens > max_length:
             raise InputError(
@@ -207,6 +210,15 @@ def _check_drafts(kind: str, params: Any, drafts: Sequence[str]) -> None:
         if name not in drafts:
             choices = ", ".join(drafts) if drafts else "none is defined in models.drafts"
             raise InputError(f"no draft is called {name!r}; {choices}", key=f"policies.{kind}.{parameter}")
+
+
+def _check_packings(params: Any) -> None:
+    for name in getattr(params, "among", None) or ():
+        if name not in kinds():
+            raise InputError(
+                f"no packing is called {name!r}; choose from {', '.join(kinds())}",
+                key="policies.packing.among",
+            )
 
 
 def _check_no_draft(spec: PoliciesSpec, params: Any) -> None:

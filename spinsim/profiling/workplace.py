@@ -8,7 +8,7 @@ from pathlib import Path
 
 from spinsim.buckets import PROMPT_TOKENS
 from spinsim.costs.base import Predictor
-from spinsim.costs.for_scenario import build_profiled, build_roofline, models_on_devices
+from spinsim.costs.for_scenario import ModelOnDevices, build_profiled, build_roofline, models_on_devices
 from spinsim.costs.profiled.profile import SCHEMA, Point, Profile, ProfiledModel
 from spinsim.costs.roofline import RooflineLoads
 from spinsim.costs.sheets.shapes import ModelShape
@@ -37,7 +37,8 @@ from spinsim.scenario import PolicyChoice, RooflineCosts, Scenario
 from spinsim.serving import Layout, assemble, lay_out
 
 REHEARSED_TOKENS = 96  # of an output in a rehearsal
-THINKERS = ("spin", "joint")  # selectors whose thinking every full profile knows, beside one fixed draft
+# Selectors whose thinking every full profile knows, beside one fixed draft.
+THINKERS = ("spin", "joint", "planned")
 
 
 @dataclass(frozen=True)
@@ -198,9 +199,16 @@ class Workplace:
         self.bench.share()
 
     def orchestration(self, selector: PolicyChoice, predictor: Predictor) -> Orchestration:
-        """The engine, serial, with the scenario's other policies; they believe in ``predictor``."""
-        policies = with_selector(self.whole.policies, selector)
-        policies = policies.model_copy(update={"pipeline": PolicyChoice(name="serial")})
+        """The engine with the scenario's other policies; they believe in ``predictor``.
+
+        It is serial, so that rounds have the rows that are asked for. A selector that plans decides the
+        length, the packing and the composition too: it then thinks as much as it does in a run.
+        """
+        changed = {"pipeline": PolicyChoice(name="serial")}
+        if getattr(KINDS["selector"].get(selector.name), "makes_plan", False) is True:
+            followers = ("length", "packing", "composition")
+            changed |= dict.fromkeys(followers, PolicyChoice(name="planned"))
+        policies = with_selector(self.whole.policies, selector).model_copy(update=changed)
         scenario = self.whole.model_copy(update={"policies": policies})
         return Orchestration(
             lambda: assemble(scenario, self.base_dir, predictor, self.deployment.kv_tokens),
@@ -224,26 +232,29 @@ def _of_models(scenario: Scenario) -> Layout:
 def _subject(scenario: Scenario, base_dir: Path, deployment: Deployment) -> Subject:
     models: dict[str, ProfiledModel] = {}
 
-    def enter(shape: ModelShape, dtype: str, hardware: str, loaded: LoadedModel, key: str) -> str:
-        """The profile's name for a model; models of one shape share it."""
-        _require_shape(shape, loaded, key)
+    def enter(model: ModelOnDevices, loaded: LoadedModel) -> str:
+        """The profile's name for a model; models of one shape on as many devices share it."""
+        shape, dtype, hardware, devices = model.shape, model.dtype, model.hardware.name, len(model.devices)
+        _require_shape(shape, loaded, model.key)
         if Path(shape.source).is_file():  # a path of this machine says nothing elsewhere
             shape = replace(shape, source="config.json of the weights")
-        known = Profile(SCHEMA, hardware, "", False, {}, {}, models, ()).find_model(shape, dtype, hardware, 1)
+        profile = Profile(SCHEMA, hardware, "", False, {}, {}, models, ())
+        known = profile.find_model(shape, dtype, hardware, devices)
         if known is not None:
             return known
-        name, number = f"{shape.name}/{dtype}/{hardware}", 1
+        place = f"{dtype}/{hardware}" if devices == 1 else f"{dtype}/{hardware} x{devices}"
+        name, number = f"{shape.name}/{place}", 1
         while name in models:  # another shape of this name
             number += 1
-            name = f"{shape.name}-{number}/{dtype}/{hardware}"
-        models[name] = ProfiledModel(shape, dtype, hardware)
+            name = f"{shape.name}-{number}/{place}"
+        models[name] = ProfiledModel(shape, dtype, hardware, devices)
         return name
 
     keys: list[str] = []
     drafts: dict[str, int] = {}
     for index, model in enumerate(models_on_devices(scenario, base_dir), start=-1):
         loaded = deployment.models.target if index < 0 else deployment.models.drafts[model.name]
-        keys.append(enter(model.shape, model.dtype, model.hardware.name, loaded, model.key))
+        keys.append(enter(model, loaded))
         if index >= 0:
             drafts.setdefault(keys[-1], index)
     return Subject(models, keys[0], drafts, tuple(keys[1:]))

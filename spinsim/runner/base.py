@@ -167,6 +167,10 @@ class Runner(Protocol):
         """
         ...
 
+    def watch(self, report: Callable[[Exception], None]) -> None:
+        """Call ``report`` from another thread, once, if a device of the model is lost; the last one given."""
+        ...
+
     def close(self) -> None:
         """End what the runner started, if anything. It is of no use afterwards."""
         ...

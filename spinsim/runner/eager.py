@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, chain
 from typing import NamedTuple
 
@@ -118,6 +118,9 @@ class ModelRunner:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
+    def watch(self, report: Callable[[Exception], None]) -> None:
+        """There is nothing that could die unseen."""
+
     def close(self) -> None:
         """Nothing was started."""
 
@@ -183,7 +186,7 @@ class ModelRunner:
             self.forward(tokens, rows, chosen=nowhere)
             wait(self.device)
             return host(nowhere)
-        return host(self.forward(tokens, rows).argmax(-1))
+        return host(self.decoder.likeliest(self.forward(tokens, rows)))
 
     @torch.inference_mode()
     def propose(
@@ -279,8 +282,9 @@ class ModelRunner:
         count, width = proposals.shape
         limit = self._index(lengths)
         if sampling.greedy:
-            return verify_greedy(logits.argmax(-1)[spread].view(count, width + 1), proposals, limit)
-        target = distribution(logits, sampling.temperature, sampling.top_p)
+            best = self.decoder.likeliest(logits)
+            return verify_greedy(best[spread].view(count, width + 1), proposals, limit)
+        target = distribution(self.decoder.whole(logits), sampling.temperature, sampling.top_p)
         target = target[spread].view(count, width + 1, -1)
         if probabilities is None:
             draft = target.new_zeros(count, width, target.shape[2])
@@ -296,8 +300,9 @@ class ModelRunner:
         self, logits: torch.Tensor, sampling: Sampling, positions: Sequence[int], purpose: int
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         if sampling.greedy:
-            return choose(logits, sampling, None, logits, purpose)
-        return choose(logits, sampling, self._index(sampling.requests), self._index(positions), purpose)
+            return choose(self.decoder, logits, sampling, None, logits, purpose)
+        requests, places = self._index(sampling.requests), self._index(positions)
+        return choose(self.decoder, logits, sampling, requests, places, purpose)
 
 
 def host(tensor: torch.Tensor) -> Array:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from spinsim.buckets import USUAL, Buckets
 from spinsim.runner.decoder import Decoder, TransformersDecoder
 from spinsim.runner.eager import ModelRunner
 from spinsim.runner.fused import LeanDecoder, is_lean
@@ -9,6 +12,19 @@ from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.kv import SlotCache
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.sampling import GREEDY, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerPlan:
+    """What a runner is to be able to do, whatever its model; see :func:`make_runner`."""
+
+    max_rows: int
+    max_length: int
+    sampling: Sampling = GREEDY
+    graphs: bool = True
+    prompt_graphs: bool = True
+    kernel: str = "auto"
+    buckets: Buckets = USUAL
 
 
 def make_runner(
@@ -24,6 +40,7 @@ def make_runner(
     graphs: bool = True,
     kernel: str = "auto",
     prompt_graphs: bool = True,
+    buckets: Buckets = USUAL,
     lean: bool | None = None,
     consume: bool = False,
 ) -> ModelRunner:
@@ -31,8 +48,8 @@ def make_runner(
 
     ``page_tokens``, ``pages``: see :class:`~spinsim.runner.kv.SlotCache`; by default slots are whole.
     ``max_rows`` rows in one call at most, ``max_length`` proposed tokens a row. ``graphs`` counts
-    on CUDA alone, and ``prompt_graphs`` (prefill, catch-up) with it alone. ``lean`` None: the fused
-    decoder wherever it computes the architecture exactly.
+    on CUDA alone, on ``buckets``, and ``prompt_graphs`` (prefill, catch-up) with it alone. ``lean`` None: the
+    fused decoder wherever it computes the architecture exactly.
     ``consume``: see :class:`~spinsim.runner.fused.LeanDecoder`. Raises InputError for a kernel
     that cannot run here.
     """
@@ -57,17 +74,26 @@ def make_runner(
         scale = decoder.scale
     else:
         decoder = TransformersDecoder(model)
-    if not graphs or cache.device.type != "cuda":
-        return ModelRunner(decoder, cache, kernel=kernel)
+    plan = RunnerPlan(max_rows, max_length, sampling, graphs, prompt_graphs, kernel, buckets)
+    return runner_over(decoder, cache, plan, vocabulary=vocabulary, heads=heads, scale=scale)
+
+
+def runner_over(
+    decoder: Decoder, cache: SlotCache, plan: RunnerPlan, *, vocabulary: int, heads: int, scale: float
+) -> ModelRunner:
+    """A runner of any decoder. ``heads`` query heads are on its device; ``scale`` is that of its scores."""
+    if not plan.graphs or cache.device.type != "cuda":
+        return ModelRunner(decoder, cache, kernel=plan.kernel)
     return GraphedRunner(
         decoder,
         cache,
-        max_rows=max_rows,
-        max_length=max_length,
+        max_rows=plan.max_rows,
+        max_length=plan.max_length,
         vocabulary=vocabulary,
         heads=heads,
         scale=scale,
-        sampling=sampling,
-        kernel=kernel,
-        prompt_graphs=prompt_graphs,
+        sampling=plan.sampling,
+        kernel=plan.kernel,
+        prompt_graphs=plan.prompt_graphs,
+        buckets=plan.buckets,
     )

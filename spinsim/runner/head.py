@@ -87,7 +87,7 @@ def random_head(
         name=f"{target.name} head",
         key=key,
     )
-    return LoadedHead(made.module, made.config, made.name, "", inputs, parallel, rows)
+    return LoadedHead(made.module, made.config, made.name, inputs=inputs, parallel=parallel, rows=rows)
 
 
 class HeadDecoder(LeanDecoder):
@@ -102,10 +102,11 @@ class HeadDecoder(LeanDecoder):
     ) -> None:
         """``target`` keeps its states from now on, for the tokens in its ``cache``."""
         super().__init__(head, context_tokens, consume=True)
+        weights, known = self.weights, target.weights
         if not head.rows:
-            self.head, self.used = target.head, target.used
-        self.embedding = target.embedding
-        hidden, made = self.embedding.shape[1], self.norm
+            weights.head, weights.used = known.head, known.used
+        weights.embedding = known.embedding
+        hidden, made = weights.embedding.shape[1], weights.norm
         if target.states is None:
             places = (cache.pages + 1) * cache.page_tokens
             target.states = made.new_zeros(places, hidden)
@@ -158,7 +159,7 @@ class HeadProposals(ProposalGraphs):
 
     def __init__(self, decoder: HeadDecoder, cache: SlotCache, *arguments: Any, **named: Any) -> None:
         super().__init__(decoder, cache, *arguments, **named)
-        self.states = decoder.norm.new_zeros(self.rows, decoder.norm.shape[0])
+        self.states = decoder.weights.norm.new_zeros(self.rows, decoder.weights.norm.shape[0])
 
     def _logits(
         self,
@@ -281,7 +282,7 @@ def make_head_runner(
         decoder,
         cache,
         parallel=head.parallel,
-        vocabulary=decoder.head.shape[0],
+        vocabulary=decoder.weights.head.shape[0],
         heads=head.heads,
         scale=decoder.scale,
         **named,

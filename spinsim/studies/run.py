@@ -15,10 +15,10 @@ from spinsim.engine.records import Records
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.field import GivenAcceptance, given_acceptance, known_future
 from spinsim.live.gpu_clocks import Watch, watched
-from spinsim.live.load import found_devices, other_hardware, torch_device
 from spinsim.live.looking_ahead import TABLE, LookingAhead
 from spinsim.live.lookups import Lookups
 from spinsim.live.outputs import decoder, outputs_table
+from spinsim.live.places import found_devices, other_hardware, torch_device
 from spinsim.live.prompts import Prompted, materialise
 from spinsim.live.quiet_interpreter import quiet
 from spinsim.live.world import LiveWorld
@@ -30,6 +30,8 @@ from spinsim.scenario_file.one_world import not_read
 from spinsim.serving import assemble, trusting
 from spinsim.workload.for_scenario import build_workload
 from spinsim.workload.request import Workload
+
+LOST_LANE_S = 10.0  # how long a run that failed waits for its lanes
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def run_scenario(
         if progress is not None:
             progress("run", ended, total)
 
+    deployment.target.watch(world.fail)
     makes = lookups_of(scenario)
     ahead = world.look_ahead(len(serving.drafts)) if makes and serving.policies.read_lookups else None
     engine = serving.start(world, prompted.workload, ended=report, lookups=ahead)
@@ -116,7 +119,8 @@ def run_scenario(
             records.interrupted = "interrupted" if isinstance(caught, KeyboardInterrupt) else str(caught)
             records.ended_ns = int(world.env.now)
         elapsed_ns = world.env.wall_ns()
-    world.close()
+    # A lane that waits for a device which is gone may wait for ever.
+    world.close(None if error is None else LOST_LANE_S)
     records.kv_capacity_tokens = deployment.kv_tokens
     records.orchestrator_s = (elapsed_ns - world.env.waited_ns) * 1e-9
     records.idle_caused_s = records.idle_caused_ns() * 1e-9
@@ -156,8 +160,9 @@ def run(
     """
     scenario = loaded.scenario
     predictor = build_predictor(trusting(scenario), loaded.base_dir)
-    deployment = deploy(scenario, loaded.base_dir, progress)
-    ran = run_scenario(scenario, loaded.base_dir, deployment, progress, predictor=predictor)
+    with deploy(scenario, loaded.base_dir, progress) as deployment:
+        ran = run_scenario(scenario, loaded.base_dir, deployment, progress, predictor=predictor)
+        ranks = deployment.ranks() if ran.error is None else {}
     notes: dict[str, Any] = {
         "models": deployment.models.notes,
         "found_devices": found_devices(scenario),
@@ -166,6 +171,8 @@ def run(
         "kv_slots": deployment.kv_slots,
         "kv_slots_held": ran.slots_held,
     }
+    if ranks:
+        notes["ranks"] = ranks
     if clocks := ran.clocks.told():
         notes["clocks"] = clocks
     known = None if ran.given is None else ran.given.field

@@ -100,7 +100,7 @@ def test_the_target_keeps_what_its_own_head_reads() -> None:
         states_before(target, slot, len(text) + 1)[1:] for slot, text in zip(TARGET_SLOTS, fed, strict=True)
     ]
     assert isinstance(target.decoder, LeanDecoder)
-    assert F.linear(torch.cat(kept), target.decoder.head).argmax(-1).tolist() == said.tolist()
+    assert F.linear(torch.cat(kept), target.decoder.weights.head).argmax(-1).tolist() == said.tolist()
 
 
 def test_a_vocabulary_of_its_own_bounds_what_it_says() -> None:

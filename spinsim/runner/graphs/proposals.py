@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from spinsim.buckets import bucket_rows, draft_step_shapes, row_buckets
+from spinsim.buckets import USUAL, Buckets, draft_step_shapes
 from spinsim.runner import randomness
 from spinsim.runner.attention.kernels import use_kernel
 from spinsim.runner.base import Proposal
@@ -51,9 +51,11 @@ class ProposalGraphs(RecordedPasses[Key]):
         vocabulary: int,
         sampling: Sampling,
         kernel: str = "auto",
+        buckets: Buckets = USUAL,
     ) -> None:
         super().__init__(decoder, cache, recorder, max_rows=max_rows, sampling=sampling, kernel=kernel)
-        self.rows, self.length = bucket_rows(max_rows), max_length
+        self.buckets = buckets
+        self.rows, self.length = buckets.rows(max_rows), max_length
         device = cache.device
 
         self.inbox = Inbox({"rows": (len(FIELDS), self.rows)}, device)
@@ -73,13 +75,13 @@ class ProposalGraphs(RecordedPasses[Key]):
 
     def capture(self, progress: Callable[[], None]) -> None:
         """Records every bucket, largest first so that later graphs reuse its memory."""
-        buckets = reversed(row_buckets(self.max_rows))
+        buckets = reversed(self.buckets.row_buckets(self.max_rows))
         self.record([Key(first, rows) for rows in buckets for first in (True, False)], progress)
 
     @property
     def count(self) -> int:
         """Graphs that :meth:`capture` records."""
-        return 2 * len(row_buckets(self.max_rows))
+        return 2 * len(self.buckets.row_buckets(self.max_rows))
 
     def fits(self, rows: int, length: int, sampling: Sampling) -> bool:
         """Can a proposal of this size and kind be replayed?"""
@@ -124,7 +126,9 @@ class ProposalGraphs(RecordedPasses[Key]):
             batch = AttentionBatch(self.cache, write, slots, starts, kv_lens, new, self.cache.slot_tokens)
             logits = self._logits(key, tokens, positions, use_kernel(batch, self.kernel), ends)
             requests = field["requests"][:rows]
-            drawn, spread = choose(logits, self.sampling, requests, kv_lens.long(), randomness.PROPOSE)
+            drawn, spread = choose(
+                self.decoder, logits, self.sampling, requests, kv_lens.long(), randomness.PROPOSE
+            )
             self.current[:rows] = drawn
             self.outbox.device[:, :rows].index_copy_(0, at, drawn[None])
             if self.entropies is not None:
@@ -174,7 +178,8 @@ class ProposalGraphs(RecordedPasses[Key]):
         """Fills the inbox; the row at each place of it (None: as given), and the graph of every step."""
         ends = [context + length - 1 for context, length in zip(contexts, lengths, strict=True)]
         check_spans(slots, [context - 2 for context in contexts], ends, self.cache)
-        graphs = [self.graph(Key(step == 0, rows)) for step, rows in enumerate(draft_step_shapes(lengths))]
+        shapes = draft_step_shapes(lengths, self.buckets)
+        graphs = [self.graph(Key(step == 0, rows)) for step, rows in enumerate(shapes)]
         table, count = self.inbox.host["rows"], len(slots)
         values = np.array((slots, previous, last, contexts, lengths, requests or slots))
         order = None
