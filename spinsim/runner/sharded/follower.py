@@ -41,6 +41,10 @@ def follow(
         os._exit(1)
 
     try:
+        if meeting.plugins:
+            from spinsim.policies.plugins import load_plugins
+
+            load_plugins(meeting.plugins)
         pipe.send((READY, None))
         ranks = meeting.join(rank)
         runners = _set_up(rank, meeting, pipe, ranks)
