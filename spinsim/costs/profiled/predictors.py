@@ -178,8 +178,8 @@ class ProfilePredictor:
         self._handling = handling_of(profile, selector)
         self._handled: dict[tuple[str, int], Estimate] = {}
         self._transfer = _curve(profile, "transfer", "bytes")
-        hops = [point.seconds for point in profile.of("hop")]
-        self._hop = Estimate(float(np.median(hops)), MEASURED) if hops else None
+        hop_s = hop_of(profile)
+        self._hop = None if hop_s is None else Estimate(hop_s, MEASURED)
         self._contention = Contention(self._law(groups_of(profile)), loads)
         self._names = tuple(names)
         self._slowdowns = {
@@ -374,6 +374,23 @@ def handling_of(profile: Profile, selector: str) -> dict[str, tuple[float, float
         (fixed, each), _ = nnls(matrix * weight[:, None], seconds * weight)
         found[kind] = float(fixed), float(each)
     return found
+
+
+def hop_of(profile: Profile) -> float | None:
+    """Seconds from thread to thread, one way.
+
+    Of a handover within a run it is half of what handling does not explain: the engine's thread goes on after
+    it has submitted, and holds up the worker. Alone, as older profiles have it, a hop is shorter.
+    """
+    seen = profile.of_operation("handover")
+    if not seen:
+        hops = [point.seconds for point in profile.of("hop")]
+        return float(np.median(hops)) if hops else None
+    halves = np.array([(point.seconds - point.features["handled_s"]) / 2 for point in seen])
+    weights = np.array([point.repetitions for point in seen])
+    order = np.argsort(halves)
+    middle = np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)
+    return max(0.0, float(halves[order][middle]))
 
 
 def _slowdown(profile: Profile, draft: str, target_lane: bool) -> float | None:
