@@ -19,13 +19,8 @@ from spinsim.costs.base import INTERPOLATED, MEASURED, ROOFLINE, Predictor
 from spinsim.costs.for_scenario import buckets_of, build_predictor
 from spinsim.costs.profiled.executed import PassShape, pass_shape, verify_shape
 from spinsim.costs.profiled.fits import fit_pass, fit_table, held_out, law_fitter
-from spinsim.costs.profiled.predictors import (
-    Curve,
-    ProfilePredictor,
-    fit_operations,
-    handling_of,
-    hop_of,
-)
+from spinsim.costs.profiled.host import handling_of, hop_of
+from spinsim.costs.profiled.predictors import Curve, ProfilePredictor, fit_operations
 from spinsim.costs.profiled.profile import SCHEMA, Point, Profile, read_profile, write_profile
 from spinsim.costs.sheets.shapes import shape_of
 from spinsim.errors import InputError
