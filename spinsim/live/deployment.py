@@ -79,13 +79,14 @@ class Deployment:
         """An executor whose lanes have streams of their own, the same ones in every run.
 
         torch hands out 32 streams a device in turn: after enough runs a lane's would be the one that
-        another lane's graphs are captured on. Memory is cached by stream besides.
+        another lane's graphs are captured on. Memory is cached by stream besides. A lane of drafts beside
+        another rank's share has none: that rank's process does.
         """
         places = []
         for number, lane in enumerate(lanes):
             device = torch_device(scenario, lane.devices[0])
             stream = None
-            if device.type == "cuda":
+            if device.type == "cuda" and lane.devices[0] not in scenario.placement.target[1:]:
                 if (number, device) not in self._streams:
                     stream_of: Any = torch.cuda.Stream
                     self._streams[number, device] = stream_of(device)
@@ -143,8 +144,8 @@ def _deploy(
     buckets: Mapping[str, Buckets],
 ) -> Deployment:
     models = load_models(scenario, base_dir, progress)
-    if divided is not None and models.outline is not None:
-        divided.load(models.outline)
+    if divided is not None:
+        divided.load(models.outlines[TARGET], models.outlines)
     loaded = {TARGET: models.target, **models.drafts}
     layouts = _measure(scenario, loaded, {} if divided is None else divided.free)
     asked, limits, live = scenario.sampling, scenario.limits, scenario.live
@@ -156,6 +157,9 @@ def _deploy(
         if name == TARGET and divided is not None:
             runners[name] = divided.runner(layouts[name], plan)
             continue
+        if divided is not None and name in divided.hosted:
+            runners[name] = divided.hosted_runner(name, layouts[name], plan)
+            continue
         make: Callable[..., Runner] = make_runner
         if isinstance(model, LoadedHead):
             make = partial(make_head_runner, target=runners[TARGET], key=f"models.drafts.{name}")
@@ -163,6 +167,8 @@ def _deploy(
     for name, runner in runners.items():
         if name != TARGET and isinstance(runner, GraphedRunner):
             runner.recorder.priority = draft_priority
+    if divided is not None:
+        divided.serve()
     packing = scenario.policies.packing
     executed = packings or executed_by(packing.name, packing.params.get("among"))
     _capture(runners, executed, _predicts(scenario), progress)

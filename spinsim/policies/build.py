@@ -242,6 +242,20 @@ def _check_plan(spec: PoliciesSpec) -> None:
             )
 
 
+def with_selector(spec: PoliciesSpec, selector: PolicyChoice) -> PoliciesSpec:
+    """The policies with another selector: what follows a plan that it does not make is as by default, and so
+    is "no draft" for it."""
+    planned, usual = _planned_by(selector.name), type(spec)()
+    changed: dict[str, Any] = {
+        kind: getattr(usual, kind)
+        for kind, policies in KINDS.items()
+        if kind not in planned and getattr(policies.get(getattr(spec, kind).name), "needs_plan", False)
+    }
+    if selector != spec.selector:
+        changed["allow_none"] = usual.allow_none
+    return spec.model_copy(update={**changed, "selector": selector})
+
+
 def _planned_by(selector: str) -> Collection[str]:
     """The kinds of policy that a selector decides for: all of them, some, or none."""
     made = getattr(KINDS["selector"].get(selector), "makes_plan", False)

@@ -75,9 +75,11 @@ def profile(
             file=str(path),
         )
     packings = packings or kinds()
-    deployment = deploy(scenario, loaded.base_dir, progress, packings=packings, buckets={})
     path.parent.mkdir(parents=True, exist_ok=True)
-    with Workplace(scenario, loaded.base_dir, deployment) as place:
+    with (
+        deploy(scenario, loaded.base_dir, progress, packings=packings, buckets={}) as deployment,
+        Workplace(scenario, loaded.base_dir, deployment) as place,
+    ):
         begun = place.empty_profile()
         if resume and path.exists():
             begun = _continued(read_profile(path), begun, path)
@@ -99,8 +101,10 @@ def again(loaded: LoadedScenario, path: Path, progress: Progress | None = None) 
     """
     known = read_profile(path)
     _require_named_hardware(loaded.scenario)
-    deployment = deploy(loaded.scenario, loaded.base_dir, progress, buckets={})
-    with Workplace(loaded.scenario, loaded.base_dir, deployment) as place:
+    with (
+        deploy(loaded.scenario, loaded.base_dir, progress, buckets={}) as deployment,
+        Workplace(loaded.scenario, loaded.base_dir, deployment) as place,
+    ):
         place.require_same_models(known, str(path))
         place.bench.warm_up(WARM_S)
         hop = place.hop()  # first, as when the profile was made

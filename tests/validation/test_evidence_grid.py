@@ -38,18 +38,20 @@ def test_the_axes_are_those_that_are_stated() -> None:
     assert {len(cell.loaded.scenario.devices) for cell in cells} == {1, 2}
     assert any(cell.loads for cell in cells)
     assert {d.hardware for cell in cells for d in cell.loaded.scenario.devices.values()} == {"h200"}
-    assert len(deployments(cells)) == 4
+    assert len(deployments(cells)) == 5
 
 
 def test_a_machine_of_one_gpu_runs_the_cells_of_one() -> None:
-    assert [len(cell.loaded.scenario.devices) for cell in evidence.cells_of(1, "h100")] == [1, 1, 1]
+    cells = evidence.cells_of(1, "h100")
+    assert {len(cell.loaded.scenario.devices) for cell in cells} == {1}
+    assert len(names(cells)) == 15
 
 
 def test_predictions_are_kept_before_a_cell_runs_and_what_does_not_fit_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The live half is a stand-in, which looks at what was told when it begins."""
-    cells = evidence.cells_of(1, "h100")
+    cells = evidence.cells_of(1, "h100", ["7B multi-head"])
     session = evidence.Session(tmp_path / "grid", {"name": "a card"}, seconds=1000.0)
     ran: list[str] = []
 

@@ -129,13 +129,21 @@ class Curve:
 def fit_operations(profile: Profile, model: str) -> dict[Operation, ProfiledPass]:
     """Every operation that was measured for ``model``, fitted."""
     parts: dict[Operation, list[Point]] = {}
-    for point in profile.points:
-        if point.model != model or point.operation not in MODEL_OPERATIONS:
-            continue
-        passed_over = profile.passes_over(point.operation, model, point.features)
-        if not passed_over and not _replaced(point, profile):
+    for point in fitted_points(profile):
+        if point.model == model:
             parts.setdefault((point.operation, part_of(point)), []).append(point)
     return {key: ProfiledPass(points, profile) for key, points in parts.items()}
+
+
+def fitted_points(profile: Profile) -> list[Point]:
+    """Those of models' operations that fits are made of."""
+    return [
+        point
+        for point in profile.points
+        if point.operation in MODEL_OPERATIONS
+        and not profile.passes_over(point.operation, point.model, point.features)
+        and not _replaced(point, profile)
+    ]
 
 
 def _replaced(point: Point, profile: Profile) -> bool:

@@ -97,6 +97,7 @@ def run_live(
                 plan["failed"].append({"name": failed.name, "error": str(failed.error)})
                 errors.append(failed.error)
                 folder.write_plan(plan)
+        arena.close()
     if errors and not plan["cells"]:
         raise errors[0]
 

@@ -90,6 +90,11 @@ class Arena:
         with self.spending("deploy"):
             return deploy(self.scenario, self.base_dir, self.progress, packings=packings)
 
+    def close(self) -> None:
+        """End what it deployed itself."""
+        if self._deployed is None and "deployment" in self.__dict__:
+            self.deployment.close()
+
     def prepare(self) -> None:
         """Everything that comes before the first run, once."""
         if self.drift is not None:
