@@ -21,9 +21,10 @@ from spinsim.live.paging import Paging
 from spinsim.live.places import torch_device
 from spinsim.live.several import Divided, least
 from spinsim.packings import executed_by
-from spinsim.policies.build import KINDS
+from spinsim.policies.build import KINDS, reads_entropies
 from spinsim.progress import Progress
 from spinsim.runner.base import Runner
+from spinsim.runner.eager import ModelRunner
 from spinsim.runner.for_model import RunnerPlan, make_runner
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.head import LoadedHead, make_head_runner
@@ -167,6 +168,8 @@ def _deploy(
     for name, runner in runners.items():
         if name != TARGET and isinstance(runner, GraphedRunner):
             runner.recorder.priority = draft_priority
+        if name != TARGET and isinstance(runner, ModelRunner) and _stops_by_entropy(scenario):
+            runner.tell_entropies()
     if divided is not None:
         divided.serve()
     packing = scenario.policies.packing
@@ -226,6 +229,11 @@ def _free_bytes(scenario: Scenario, device: str, models: Sequence[LoadedModel], 
             key=f"devices.{device}.memory_gib",
         )
     return room if spec.on_cpu else min(room, found)
+
+
+def _stops_by_entropy(scenario: Scenario) -> bool:
+    """Do drafts have to say how sure they are?"""
+    return reads_entropies(KINDS["length"].get(scenario.policies.length.name))
 
 
 def _predicts(scenario: Scenario) -> bool:
