@@ -29,6 +29,7 @@ from spinsim.profiling.rehearsal import (
     Orchestration,
     Rehearsed,
     handling_points,
+    handover_points,
     in_run_points,
     rehearse,
 )
@@ -198,11 +199,14 @@ class Workplace:
         for number, (name, selector) in enumerate(selectors.items()):
             left(1 - number / len(selectors))
             setup = self.orchestration(selector, predictor)
-            shown = Rehearsed([], [])
+            shown = Rehearsed([], [], [])
             for rows in sorted({1, max(1, self.batch // 4), self.batch}):
                 once = rehearse(setup, executor, vocabulary, rows, runs, profile.rehearsed_tokens, predictor)
-                shown = Rehearsed(shown.handled + once.handled, shown.ran + once.ran)
+                shown = Rehearsed(
+                    shown.handled + once.handled, shown.ran + once.ran, shown.handed_over + once.handed_over
+                )
             yield from in_run_points(shown.ran, name, models)
+            yield from handover_points(shown.handed_over, name)
             yield from handling_points(shown.handled, name)  # last: a resumed profile asks for these
         self.bench.share()
 
