@@ -33,6 +33,7 @@ from spinsim.profiling.rehearsal import (
     in_run_points,
     rehearse,
 )
+from spinsim.profiling.sums import sum_points
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.scenario import PolicyChoice, RooflineCosts, Scenario
 from spinsim.serving import Layout, assemble, lay_out
@@ -163,6 +164,13 @@ class Workplace:
     def batch(self) -> int:
         """Rows that a run can have at once."""
         return min(self.scenario.limits.batch, *self.deployment.kv_slots.values())
+
+    def sums(self) -> Iterator[Point]:
+        """All-reduces of the target's hidden states, up to those of a chunk of prompts."""
+        hidden, limits = int(self.deployment.models.target.config.hidden_size), self.scenario.limits
+        devices = len(self.scenario.placement.target)
+        most = min(PROMPT_TOKENS, limits.prefill_chunk_tokens)
+        return sum_points(self.deployment.target, devices, hidden, most)
 
     def hop(self) -> Point:
         """Between the engine's thread and a lane's, in rounds of middling size."""

@@ -185,6 +185,9 @@ def measure_host(session: Session, place: Workplace, quick: bool) -> None:
     if not known.of("matmul_rate"):
         for measured in machine_points(device, place.deployment.target.dtype, effort):
             session.add(measured())
+    if not any(point.operation == "all_reduce" for point in known.points):
+        for point in place.sums():
+            session.add(point)
     if not known.of("hop"):
         session.add(place.hop())
     if not known.of("transfer") and any(place.layout.remote):

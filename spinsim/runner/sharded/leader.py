@@ -140,6 +140,11 @@ class ShardedRunner:
                 slots, last, contexts, lengths, tokens, probabilities, kind, piece, sampling, verdict
             )
 
+    def sum_times(self, tokens: int) -> dict[str, float]:
+        """Seconds of a sum of so many tokens' hidden states over the ranks, by each way that they have."""
+        with self._all(Call(calls.TIME, [tokens])):
+            return self.collectives.times(tokens)
+
     def watch(self, report: Callable[[Exception], None]) -> None:
         """Once a rank dies, whether or not a call is under way."""
         self.ranks.watch(report)

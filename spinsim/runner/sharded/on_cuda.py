@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ class CudaCollectives:
         self._distributed: Any = distributed
         self._group: Any = distributed.group.WORLD
         self._buffer: torch.Tensor | None = None
+        self._hidden, self._dtype = 0, torch.float32
         self.why_not = ""
         self.ways: dict[int, str] = {}  # the fastest by tokens, ascending
         self.measured: dict[int, dict[str, float]] = {}  # seconds of a sum, by tokens and way
@@ -70,6 +71,7 @@ class CudaCollectives:
 
     def prepare(self, hidden: int, dtype: torch.dtype) -> None:
         """Symmetric memory for sums of up to ``MOST_TOKENS`` rows, and the fastest way by their number."""
+        self._hidden, self._dtype = hidden, dtype
         self._open(hidden, dtype)
         if self._buffer is not None:
             tokens = 1
@@ -103,14 +105,21 @@ class CudaCollectives:
                 raise RuntimeError(f"{way} over symmetric memory gave a wrong sum")
 
     def _measure(self, tokens: int, hidden: int, dtype: torch.dtype) -> None:
-        times = torch.zeros(len(WAYS), device=self.device)
-        for number, way in enumerate(WAYS):
+        said = self.measured[tokens] = self._times(WAYS, tokens, hidden, dtype)
+        self.ways[tokens] = min(said, key=said.__getitem__)
+
+    def _times(self, ways: Sequence[str], tokens: int, hidden: int, dtype: torch.dtype) -> dict[str, float]:
+        times = torch.zeros(len(ways), device=self.device)
+        for number, way in enumerate(ways):
             times[number] = self.time(way, tokens, hidden, dtype)
         # The slowest rank's time counts, and all ranks decide by the same.
         self._distributed.all_reduce(times, op=self._distributed.ReduceOp.MAX)
-        said = dict(zip(WAYS, times.tolist(), strict=True))
-        self.measured[tokens] = said
-        self.ways[tokens] = min(said, key=said.__getitem__)
+        return dict(zip(ways, times.tolist(), strict=True))
+
+    def times(self, tokens: int) -> dict[str, float]:
+        """See :class:`~spinsim.runner.sharded.collectives.Collectives`; measured before where it was."""
+        ways = WAYS if self.symmetric and tokens <= MOST_TOKENS else (NCCL,)
+        return self.measured.get(tokens) or self._times(ways, tokens, self._hidden, self._dtype)
 
     def time(self, way: str, tokens: int, hidden: int, dtype: torch.dtype) -> float:
         """Seconds of one sum ``[tokens, hidden]`` within a graph of many. All ranks call it."""
