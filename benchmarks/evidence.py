@@ -163,6 +163,20 @@ def run_deployment(
     whole = replace(first, scenario=deployed_scenario(group))
     with session.part(f"deploy {number}"):
         deployment = deploy(whole.scenario, whole.base_dir, packings=kinds())
+    with deployment:
+        _run_cells(session, whole, deployment, group, before, options, number)
+
+
+def _run_cells(
+    session: Session,
+    whole: LoadedScenario,
+    deployment: Deployment,
+    group: Sequence[Cell],
+    before: Sequence[Cell],
+    options: argparse.Namespace,
+    number: int,
+) -> None:
+    finished = session.finished()
     profile = session.folder.root / f"profile-{number}.json"
     if options.profile and not profile.exists():
         _profile(session, whole, deployment, profile, options.quick)

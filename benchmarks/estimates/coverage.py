@@ -1,6 +1,6 @@
 """Do 90 % intervals hold 90 % of live values on hosts that had no part in them?
 
-    python -m benchmarks.estimates.coverage --runs 24 --out coverage.json      # half an hour of one core
+    python -m benchmarks.estimates.coverage --runs 39 --out coverage.json      # half an hour of one core
 
 Each host is left out of the prior in turn, and its live cells are predicted in three ways: from its own
 profile (another process, the same hour), from the profiles of other hosts with that kind of GPU, and from
@@ -32,7 +32,7 @@ from spinsim.studies.validation.folder import LiveCell
 from spinsim.studies.validation.simulated_cells import intervals_of_cell
 
 Numbers = dict[str, Any]
-MOST = 4  # cells of a host, evenly
+MOST = 3  # cells of a host, evenly
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--runs", type=int, default=24, help="simulated runs behind each interval")
+    parser.add_argument("--runs", type=int, default=19, help="simulated runs behind each interval")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     fitted = json.loads(SHEETS.read_text(encoding="utf-8"))["held_out"]

@@ -83,13 +83,18 @@ def collect(drawn: Mapping[str, list[float]], summary: Mapping[str, Any]) -> Non
 
 
 def bounds(drawn: Mapping[str, Iterable[float]]) -> dict[str, Interval]:
-    """By metric, the quantiles that hold ``LEVEL`` of the runs between them, and the median."""
+    """By metric, where a further run lies with a chance of ``LEVEL``, and the median.
+
+    The k-th smallest of n runs exceeds a further one with a chance of k / (n + 1), so that 19 runs are the
+    fewest of which smallest and largest hold 90 % (Weibull's plotting position). Fewer hold (n - 1) / (n +
+    1).
+    """
     tail = (1 - LEVEL) / 2
     found: dict[str, Interval] = {}
     for name, values in drawn.items():
         numbers = list(values)
         if numbers:
-            low, middle, high = np.quantile(numbers, (tail, 0.5, 1 - tail))
+            low, middle, high = np.quantile(numbers, (tail, 0.5, 1 - tail), method="weibull")
             found[name] = {"low": float(low), "median": float(middle), "high": float(high)}
     return found
 

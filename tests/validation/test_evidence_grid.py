@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -65,7 +66,7 @@ def test_predictions_are_kept_before_a_cell_runs_and_what_does_not_fit_is_left(
                 session._until = 0.0  # the time is over
 
     monkeypatch.setattr(evidence, "run_live", run_live)
-    monkeypatch.setattr(evidence, "deploy", lambda *_, **__: SimpleNamespace())
+    monkeypatch.setattr(evidence, "deploy", lambda *_, **__: nullcontext())
     monkeypatch.setattr(evidence, "gpu_states", list)
     assert evidence.run_all(session, cells, SimpleNamespace(profile=False, quick=False)) == 0  # type: ignore[arg-type]
     assert ran == [cell.name for cell in cells[:2]]
