@@ -1,9 +1,9 @@
 """What can be configured, what a simulation covers, and how accurate it was measured to be.
 
 ``python docs/make/evidence_table.py`` writes three tables of docs/fidelity.md between their markers. Live
-cells of every host that ships are predicted anew: from the profile of the same host where there is one that has
-the models, and from sheets that were fitted without that kind of GPU. It takes some minutes. ``--fast`` writes
-the other two alone: the sheets' errors by host, from fitted.json, and the coverage of intervals.
+cells of every host that ships are predicted anew: from the profile of the same host where there is one that
+has the models, and from sheets that were fitted without that kind of GPU. It takes some minutes. ``--fast``
+writes the other two alone: the sheets' errors by host, from fitted.json, and the coverage of intervals.
 """
 
 from __future__ import annotations
