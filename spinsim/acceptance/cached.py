@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from spinsim.acceptance.entropies import Entropies, Runs
 from spinsim.acceptance.lookups import RecordedLookups
 
 Draw = Callable[[int], list[list[int]]]
@@ -15,6 +16,7 @@ class CachedField:
 
     ``draw`` must be pure: a request forgotten and asked for again has the same runs. ``offers(request)`` says
     of each draft how many tokens it has to propose at each position, None where as many as it is asked for.
+    ``entropies``: how sure drafts are, made for this field; None where nobody knows.
     """
 
     def __init__(
@@ -24,8 +26,10 @@ class CachedField:
         joined: str = "",
         lookups: RecordedLookups | None = None,
         offers: Offers | None = None,
+        entropies: Callable[[Runs], Entropies] | None = None,
     ) -> None:
         self.source = source
+        self.entropies = None if entropies is None else entropies(self)
         self.lookups = lookups  # where lookup drafters were recorded
         self.joined = joined  # how recordings were assigned to requests; empty where there are none
         self._draw, self._offers = draw, offers
@@ -45,5 +49,7 @@ class CachedField:
     def forget(self, request: int) -> None:
         """Release a request's runs; unknown requests are ignored."""
         self._known.pop(request, None)
+        if self.entropies is not None:
+            self.entropies.forget(request)
         if self.lookups is not None:
             self.lookups.forget(request)

@@ -23,6 +23,7 @@ from spinsim.policies.base import (
     PackingPolicy,
     PipelinePolicy,
     PolicyContext,
+    RequestView,
     Selector,
     Tunable,
 )
@@ -58,6 +59,16 @@ class Policies:
     def read_lookups(self) -> bool:
         """Does one of them choose by what lookups found? Somebody has to look before each round, then."""
         return any(getattr(one, "reads_lookups", False) for one in (self.selector, self.length))
+
+    def ceilings(self, batch: Sequence[RequestView], drafts: Sequence[int]) -> list[float] | None:
+        """By row, the entropy at which the length policy ends proposals; None where it does not."""
+        said = getattr(self.length, "ceilings", None)
+        return None if said is None else said(batch, drafts)
+
+
+def reads_entropies(length: object) -> bool:
+    """Does a length policy, or a class of them, say where proposals end by their entropy?"""
+    return hasattr(length, "ceilings")
 
 
 def build_policies(spec: PoliciesSpec, context: PolicyContext) -> Policies:

@@ -81,6 +81,11 @@ class GraphedRunner(ModelRunner):
                     decoder, cache, recorder, max_rows=max_rows, sampling=sampling, kernel=kernel
                 )
 
+    def tell_entropies(self) -> None:
+        """See :meth:`ModelRunner.tell_entropies`."""
+        super().tell_entropies()
+        self.proposals.tell_entropies()
+
     @torch.inference_mode()
     def capture(
         self,
@@ -157,7 +162,7 @@ class GraphedRunner(ModelRunner):
         """See :meth:`ModelRunner.propose`."""
         if not self.proposals.fits(len(slots), max(lengths, default=0), sampling):
             return super().propose(slots, previous, last, contexts, lengths, sampling)
-        return Proposal(*self.proposals.propose(slots, previous, last, contexts, lengths, sampling.requests))
+        return self.proposals.propose(slots, previous, last, contexts, lengths, sampling.requests)
 
     @torch.inference_mode()
     def verify(

@@ -8,7 +8,8 @@ before the parts are gathered (``two_shot``). Which is fastest is measured at th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ WAYS = (NCCL, ONE_SHOT, TWO_SHOT)
 MOST_TOKENS = 1024  # that go through symmetric memory; its buffer has room for so many
 REPEATS = 20  # of a sum in the graph that is timed
 ROUNDS = 5  # of that graph; the fastest counts
+END_S = 5.0  # for NCCL to end
 
 ENVIRONMENT = {
     # Multicast over NVLink is left alone: not every machine with NVLink lends it.
@@ -57,6 +59,7 @@ class CudaCollectives:
         self._distributed: Any = distributed
         self._group: Any = distributed.group.WORLD
         self._buffer: torch.Tensor | None = None
+        self._hidden, self._dtype = 0, torch.float32
         self.why_not = ""
         self.ways: dict[int, str] = {}  # the fastest by tokens, ascending
         self.measured: dict[int, dict[str, float]] = {}  # seconds of a sum, by tokens and way
@@ -68,6 +71,7 @@ class CudaCollectives:
 
     def prepare(self, hidden: int, dtype: torch.dtype) -> None:
         """Symmetric memory for sums of up to ``MOST_TOKENS`` rows, and the fastest way by their number."""
+        self._hidden, self._dtype = hidden, dtype
         self._open(hidden, dtype)
         if self._buffer is not None:
             tokens = 1
@@ -101,14 +105,21 @@ class CudaCollectives:
                 raise RuntimeError(f"{way} over symmetric memory gave a wrong sum")
 
     def _measure(self, tokens: int, hidden: int, dtype: torch.dtype) -> None:
-        times = torch.zeros(len(WAYS), device=self.device)
-        for number, way in enumerate(WAYS):
+        said = self.measured[tokens] = self._times(WAYS, tokens, hidden, dtype)
+        self.ways[tokens] = min(said, key=said.__getitem__)
+
+    def _times(self, ways: Sequence[str], tokens: int, hidden: int, dtype: torch.dtype) -> dict[str, float]:
+        times = torch.zeros(len(ways), device=self.device)
+        for number, way in enumerate(ways):
             times[number] = self.time(way, tokens, hidden, dtype)
         # The slowest rank's time counts, and all ranks decide by the same.
         self._distributed.all_reduce(times, op=self._distributed.ReduceOp.MAX)
-        said = dict(zip(WAYS, times.tolist(), strict=True))
-        self.measured[tokens] = said
-        self.ways[tokens] = min(said, key=said.__getitem__)
+        return dict(zip(ways, times.tolist(), strict=True))
+
+    def times(self, tokens: int) -> dict[str, float]:
+        """See :class:`~spinsim.runner.sharded.collectives.Collectives`; measured before where it was."""
+        ways = WAYS if self.symmetric and tokens <= MOST_TOKENS else (NCCL,)
+        return self.measured.get(tokens) or self._times(ways, tokens, self._hidden, self._dtype)
 
     def time(self, way: str, tokens: int, hidden: int, dtype: torch.dtype) -> float:
         """Seconds of one sum ``[tokens, hidden]`` within a graph of many. All ranks call it."""
@@ -183,9 +194,15 @@ class CudaCollectives:
         return found
 
     def close(self) -> None:
-        """See :class:`~spinsim.runner.sharded.collectives.Collectives`."""
+        """See :class:`~spinsim.runner.sharded.collectives.Collectives`.
+
+        NCCL waits until no graph holds its calls any more: whoever has graphs lets go of them before. It is
+        not waited for longer than ``END_S``.
+        """
         self._buffer = None
-        self._distributed.destroy_process_group()
+        end = threading.Thread(target=self._distributed.destroy_process_group, daemon=True)
+        end.start()
+        end.join(END_S)
 
     def abort(self) -> None:
         """See :class:`~spinsim.runner.sharded.collectives.Collectives`."""
