@@ -14,7 +14,6 @@ from benchmarks.estimates.held_out import compared_cells, errors_of
 from benchmarks.estimates.shipped import CORNER, hosts
 from spinsim.studies.validation.agreement import ranking
 
-
 pytestmark = pytest.mark.slow
 
 
