@@ -104,7 +104,7 @@ Is = Callable[[Judged], bool]
 
 def rows() -> list[tuple[str, str, str, Is | None]]:
     """Group, value, whether a simulation covers it, and which cells measured it (None: none did)."""
-    selectors = ", ".join(f"`{name}`" for name in KINDS["selector"])
+    selectors = ", ".join(f"`{name}`" for name in KINDS["selector"].names())
     others = ", ".join(name for name in hardware_names() if name not in ("h100", "h200", "cpu"))
 
     def at(low: int, high: int) -> Is:
