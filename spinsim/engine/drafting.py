@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 import simpy
 
 from spinsim.engine import records as rec
 from spinsim.engine.engine import Engine
+from spinsim.engine.log import Noted
 from spinsim.engine.session import Session
 from spinsim.operations import CatchUp, CatchUpOutcome, Completed, Propose
 from spinsim.policies.base import NO_DRAFT, Feedback
@@ -16,8 +17,8 @@ CATCH_UP = rec.KINDS.index("catch_up")
 PROPOSE = rec.KINDS.index("propose")
 
 
-# A proposal in flight: its event, its operation's id, and the rows of the batch it serves.
-Proposal = tuple[simpy.Event, int, Sequence[int]]
+# A proposal: its event while it is in flight, what was noted of it, and the rows of the batch it serves.
+Proposal = tuple[simpy.Event | Completed, Noted, Sequence[int]]
 
 
 def settle_drafts(engine: Engine, index: int, batch: list[Session], wanted: list[int]) -> list[int]:
@@ -103,20 +104,22 @@ def speculate(
             catch_up_tokens[row] = missing
     proposals: list[Proposal] = []
     lanes = engine.settings.draft_lanes
-    for propose, rows in _by_draft(requests, slots, contexts, drafts, lengths):
+    asked = _by_draft(requests, slots, contexts, drafts, lengths)
+    submit = engine.settle if len(asked) == 1 else engine.submit  # of several, each is waited for in turn
+    for propose, rows in asked:
         draft = propose.draft
         if draft in behind:
             _submit_catch_up(engine, index, *behind[draft])
-        event, op = engine.submit(
+        done, noted = submit(
             lanes[draft], propose, PROPOSE, draft, index, len(rows), max(propose.lengths)
         )
-        proposals.append((event, op, rows))
+        proposals.append((done, noted, rows))
     return proposals, catch_up_tokens
 
 
 def _by_draft(
     requests: list[int], slots: list[int], contexts: list[int], drafts: list[int], lengths: list[int]
-) -> Iterable[tuple[Propose, Sequence[int]]]:
+) -> Collection[tuple[Propose, Sequence[int]]]:
     """One proposal for each draft, in order of first use, and the rows of the batch it serves."""
     first = drafts[0]
     if first >= 0 and drafts.count(first) == len(drafts):
@@ -170,7 +173,7 @@ def _add_catch_up(operation: CatchUp, session: Session, slot: int, missing: int)
 
 def _submit_catch_up(engine: Engine, index: int, operation: CatchUp, sessions: list[Session]) -> None:
     draft = operation.draft
-    event, op = engine.submit(
+    event, noted = engine.submit(
         engine.settings.draft_lanes[draft],
         operation,
         CATCH_UP,
@@ -185,7 +188,7 @@ def _submit_catch_up(engine: Engine, index: int, operation: CatchUp, sessions: l
             return
         completed = event.value
         assert isinstance(completed, Completed)
-        engine.completed(op, completed)
+        engine.completed(noted, completed)
         outcome = completed.outcome
         assert isinstance(outcome, CatchUpOutcome)
         for row, session in enumerate(sessions):
@@ -219,7 +222,7 @@ def observe_own_hits(engine: Engine, feedback: Feedback) -> None:
 
 def score_other_drafts(engine: Engine, sessions: list[Session]) -> None:
     """Full information: every other draft reads the tokens just committed, and is scored on them."""
-    for draft in range(len(engine.records.drafts)):
+    for draft in range(len(engine.drafts)):
         others = [s for s in sessions if s.view.draft != draft]
         if others:
             catch_up_beside(engine, -1, draft, others)

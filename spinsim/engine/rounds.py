@@ -17,7 +17,7 @@ from spinsim.engine.engine import Engine
 from spinsim.engine.preemption import reserve_memory
 from spinsim.engine.prefill import commit_chunk, next_chunk
 from spinsim.engine.session import READY, Session
-from spinsim.operations import Completed, Packing, Prefill, ProposeOutcome, Verify, VerifyOutcome
+from spinsim.operations import Completed, Prefill, ProposeOutcome, Verify, VerifyOutcome
 from spinsim.policies.base import Feedback, RequestView
 
 VERIFY = rec.KINDS.index("verify")
@@ -65,9 +65,9 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
     proposals, catch_up_tokens = speculate(engine, index, batch, requests, contexts, drafts, lengths)
     draft_s = [0.0] * len(batch)
     # Backwards: a lane ends its last proposal last, and who waited for it finds the others there.
-    for event, op, rows in reversed(proposals):
-        done: Completed = yield event
-        engine.completed(op, done)
+    for proposed, noted, rows in reversed(proposals):
+        done = proposed if isinstance(proposed, Completed) else (yield proposed)
+        engine.completed(noted, done)
         seconds = (done.finished_ns - done.started_ns) * 1e-9
         for row in rows:
             draft_s[row] = seconds
@@ -82,16 +82,18 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
     sessions, chunk = _prompts_beside(engine, packing.query_tokens)
     operation = Verify(requests, slots, contexts, positions, drafts, lengths, packing, chunk)
     tokens = packing.query_tokens + (sum(chunk.tokens) if chunk is not None else 0)
-    event, op = engine.submit(engine.settings.target_lane, operation, VERIFY, -1, index, len(batch), tokens)
-    done = yield event
-    engine.completed(op, done)
+    done, noted = engine.settle(engine.settings.target_lane, operation, VERIFY, -1, index, len(batch), tokens)
+    if not isinstance(done, Completed):
+        done = yield done
+    engine.completed(noted, done)
 
     now_ns = int(engine.env.now)
     accepted, committed = commit(batch, drafts, lengths, contexts, done)
-    record_round(
-        engine.records.rounds, index, depth, (assigned_ns, drafted_ns, done.started_ns, now_ns), packing,
+    engine.log.round(
+        (index, depth, len(batch), assigned_ns, drafted_ns, done.started_ns, now_ns),
+        packing,
         (requests, positions, drafts, lengths, accepted, committed, catch_up_tokens),
-    )  # fmt: skip
+    )
     round_s = (now_ns - assigned_ns) * 1e-9
     feedback = Feedback(views, drafts, lengths, accepted, committed, draft_s, round_s)
     if engine.lookups is not None:
@@ -182,39 +184,3 @@ def learn(engine: Engine, batch: list[Session], feedback: Feedback, now_ns: int)
     policies.pipeline.observe(now_ns, sum(feedback.committed), engine.state.decoding)
     if full_information:
         score_other_drafts(engine, staying)
-
-
-def record_round(
-    rounds: rec.Rounds,
-    index: int,
-    depth: int,
-    times: tuple[int, int, int, int],
-    packing: Packing,
-    columns: tuple[list[int], list[int], list[int], list[int], list[int], list[int], list[int]],
-) -> None:
-    """Append one round to the columns of the records."""
-    rounds.micro_batch.append(index)
-    rounds.depth.append(depth)
-    rounds.size.append(len(columns[0]))
-    assigned_ns, drafted_ns, verify_started_ns, committed_ns = times
-    rounds.assigned_ns.append(assigned_ns)
-    rounds.drafted_ns.append(drafted_ns)
-    rounds.verify_started_ns.append(verify_started_ns)
-    rounds.committed_ns.append(committed_ns)
-    kind, rows, piece, query_tokens, kv_tokens, real_query_tokens, real_kv_tokens = packing
-    rounds.packing.append(kind)
-    rounds.rows.append(rows)
-    rounds.piece.append(piece)
-    rounds.query_tokens.append(query_tokens)
-    rounds.kv_tokens.append(kv_tokens)
-    rounds.real_query_tokens.append(real_query_tokens)
-    rounds.real_kv_tokens.append(real_kv_tokens)
-    # Twice as fast as extend, and a list is what they are.
-    request, position, draft, drafted, accepted, committed, catch_up_tokens = columns
-    rounds.request.fromlist(request)
-    rounds.position.fromlist(position)
-    rounds.draft.fromlist(draft)
-    rounds.drafted.fromlist(drafted)
-    rounds.accepted.fromlist(accepted)
-    rounds.committed.fromlist(committed)
-    rounds.catch_up_tokens.fromlist(catch_up_tokens)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from spinsim.costs.constant import ConstantPredictor
 from spinsim.engine.engine import Engine
@@ -161,7 +161,7 @@ def run(deployment: Deployment) -> Finished:
     start(finished.engine)
     finished.world.env.run(until=finished.engine.done)
     finished.world.env.run()  # whatever is still in flight
-    return finished
+    return replace(finished, records=finished.engine.records)
 
 
 def policies(**choices: object) -> PoliciesSpec:
