@@ -9,7 +9,7 @@ from typing import Any
 from spinsim.engine.records import Operations, Records, Rounds
 from spinsim.operations import Packing
 
-BLOCK = 4096  # rounds
+BLOCK = 512  # rounds
 
 # An operation as it is noted, in the order of the columns of Operations; the last two are -1 until it has run.
 Noted = list[int]

@@ -46,22 +46,20 @@ def micro_batch(engine: Engine, index: int) -> Generator[simpy.Event, Any, None]
 
 def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[simpy.Event, Any, None]:
     """One round of one micro-batch."""
-    policies = engine.policies
+    policies, lookups = engine.policies, engine.lookups
     assigned_ns = int(engine.env.now)
     depth = policies.pipeline.depth()
     views = [session.view for session in batch]
-    requests, positions, contexts = [], [], []
-    for view in views:
-        requests.append(view.id)
-        positions.append(view.generated)
-        contexts.append(view.prompt_tokens + view.generated)
+    requests = [view.id for view in views]
+    positions = [view.generated for view in views]
+    contexts = [view.prompt_tokens + view.generated for view in views]
 
-    if engine.lookups is not None:
+    if lookups is not None:
         for view in views:
-            view.matched, view.offered = engine.lookups.at(view.id, view.generated)
+            view.matched, view.offered = lookups.at(view.id, view.generated)
     drafts = settle_drafts(engine, index, batch, policies.selector.assign(views))
     lengths = policies.length.lengths(views, drafts)
-    chosen = drafts if engine.lookups is None else drafts.copy()
+    chosen = drafts if lookups is None else drafts.copy()
     proposals, catch_up_tokens = speculate(engine, index, batch, requests, contexts, drafts, lengths)
     draft_s = [0.0] * len(batch)
     # Backwards: a lane ends its last proposal last, and who waited for it finds the others there.
@@ -71,7 +69,8 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
         seconds = (done.finished_ns - done.started_ns) * 1e-9
         for row in rows:
             draft_s[row] = seconds
-        if isinstance(done.outcome, ProposeOutcome):
+        if done.outcome is not None:
+            assert isinstance(done.outcome, ProposeOutcome)
             lengths = lengths.copy()  # the operation keeps what was asked for
             for row, offered in zip(rows, done.outcome.lengths, strict=True):
                 lengths[row] = offered
@@ -96,8 +95,8 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
     )
     round_s = (now_ns - assigned_ns) * 1e-9
     feedback = Feedback(views, drafts, lengths, accepted, committed, draft_s, round_s)
-    if engine.lookups is not None:
-        agreed = map(engine.lookups.agreed, requests, positions, committed)
+    if lookups is not None:
+        agreed = map(lookups.agreed, requests, positions, committed)
         feedback = feedback._replace(agreed=list(agreed), drafts=credited(views, chosen, drafts))
     learn(engine, batch, feedback, now_ns)
     if chunk is not None:
@@ -138,14 +137,15 @@ def commit(
     for session, draft, length, context, hits, stand in rows:
         view = session.view
         record = session.record
-        remaining = session.output_tokens - view.generated
+        generated = view.generated
+        remaining = session.output_tokens - generated
         if stand and stand < remaining:
             # End of text: what the model wanted to say is all there is.
-            session.output_tokens = view.generated + stand
+            session.output_tokens = generated + stand
             remaining = stand
         if draft >= 0:
             # The cache holds the context and the proposals fed back (all but the last).
-            view.cached[draft] = context + (hits if hits < length else max(length - 1, 0))
+            view.cached[draft] = context + (hits if hits < length else length - 1 if length else 0)
             if view.draft != draft:
                 if view.draft >= 0:
                     record.switches += 1
@@ -154,7 +154,7 @@ def commit(
             tokens = hits + 1
         else:
             hits = tokens = remaining
-        view.generated += tokens
+        view.generated = generated + tokens
         view.rounds += 1
         record.rounds += 1
         record.drafted += length
@@ -172,14 +172,13 @@ def learn(engine: Engine, batch: list[Session], feedback: Feedback, now_ns: int)
     full_information = policies.selector.full_information
     if full_information:
         observe_own_hits(engine, feedback)
-    staying: list[Session] = []
-    for session in batch:
-        if session.view.generated >= session.output_tokens:
-            engine.finish(session, rec.COMPLETED)
-        elif session.cancelled:
-            engine.finish(session, rec.CANCELLED)
-        else:
-            staying.append(session)
+    staying = [s for s in batch if s.view.generated < s.output_tokens and not s.cancelled]
+    if len(staying) < len(batch):
+        for session in batch:
+            if session.view.generated >= session.output_tokens:
+                engine.finish(session, rec.COMPLETED)
+            elif session.cancelled:
+                engine.finish(session, rec.CANCELLED)
     engine.state.put_back(staying)
     policies.pipeline.observe(now_ns, sum(feedback.committed), engine.state.decoding)
     if full_information:

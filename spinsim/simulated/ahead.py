@@ -13,16 +13,15 @@ import simpy
 
 
 class SteppingEnvironment(simpy.Environment):
-    """A clock of integer nanoseconds. ``ahead``: may :meth:`step_to` move it?"""
+    """A clock of integer nanoseconds that may be set where nothing is due before."""
 
-    def __init__(self, *, ahead: bool = True) -> None:
+    def __init__(self) -> None:
         super().__init__(initial_time=0)
-        self._ahead = ahead
 
     def step_to(self, time_ns: int) -> bool:
-        """Move the clock to ``time_ns`` unless anything is due before or then. Did it move?"""
+        """Set the clock to ``time_ns``, unless anything is due before or then. Was it set?"""
         queue = self._queue
-        if not self._ahead or (queue and queue[0][0] <= time_ns):
+        if queue and queue[0][0] <= time_ns:
             return False
         self._now = time_ns
         return True

@@ -19,13 +19,12 @@ class ExclusiveLane:
         self.env = env
         self.free_ns = 0
 
-    def ahead(self, now_ns: int, ready_ns: int, work_ns: int) -> tuple[int, int] | None:
-        """When work runs that is submitted now, unless something happens before: (start, end)."""
-        start = self.free_ns if self.free_ns > ready_ns else ready_ns
-        return start, start + work_ns
+    def begins(self, now_ns: int, ready_ns: int) -> int:
+        """When work begins that is submitted now; it takes as long as it takes alone."""
+        return self.free_ns if self.free_ns > ready_ns else ready_ns
 
-    def take(self, end_ns: int) -> None:
-        """Such work was done, and nothing has happened."""
+    def worked_until(self, end_ns: int) -> None:
+        """Such work is done already, without :meth:`submit`."""
         self.free_ns = end_ns
 
     def submit(
@@ -106,21 +105,20 @@ class SharedLane:
         found = dict.fromkeys(lane for device in self._devices for lane in device.lanes)
         return [lane for lane in found if lane is not self]
 
-    def ahead(self, now_ns: int, ready_ns: int, work_ns: int) -> tuple[int, int] | None:
-        """When work runs that is submitted now, unless something happens before: (start, end).
+    def begins(self, now_ns: int, ready_ns: int) -> int:
+        """When work begins that is submitted now; it takes as long as alone unless something happens before.
 
-        None where this lane or a neighbour has work already.
+        -1 where this lane or a neighbour has work already.
         """
         if self.running is not None or self._queue:
-            return None
+            return -1
         for neighbour in self.neighbours:
             if neighbour.running is not None or neighbour._queue:
-                return None
-        start = ready_ns if ready_ns > now_ns else now_ns
-        return start, start + work_ns
+                return -1
+        return ready_ns if ready_ns > now_ns else now_ns
 
-    def take(self, end_ns: int) -> None:
-        """Such work was done, and nothing has happened: it leaves nothing behind."""
+    def worked_until(self, end_ns: int) -> None:
+        """Such work is done already, without :meth:`submit`: it leaves nothing behind."""
 
     def submit(
         self, now_ns: int, ready_ns: int, work_ns: int, outcome: Outcome, demand: Callable[[], Demand]

@@ -31,8 +31,6 @@ from spinsim.simulated.ahead import SteppingEnvironment
 from spinsim.simulated.lanes import ExclusiveLane, SharedDevice, SharedLane
 from spinsim.simulated.noise import Noise
 
-# Seconds alone, outcome, kind and rows of an operation, and when its lane may begin.
-Begun = tuple[float, Outcome, int, int, int]
 NO_OFFERS: Mapping[int, Offer] = MappingProxyType({})
 
 
@@ -44,7 +42,7 @@ class SimulatedWorld:
     ``remote[d]``: draft d is on another device than the target, so its proposals are transferred.
     ``score_catch_ups``: tell which output tokens a draft would have proposed, for selectors with
     full information. ``offers``: of drafts that may have less to propose than they are asked for, how much.
-    ``ahead``: may :meth:`settle` step ahead? The results are the same, and take longer without.
+    ``ahead``: may :meth:`settle` let time come? Results are the same without, and take longer.
     """
 
     def __init__(
@@ -59,7 +57,8 @@ class SimulatedWorld:
         offers: Mapping[int, Offer] = NO_OFFERS,
         ahead: bool = True,
     ) -> None:
-        self.env = SteppingEnvironment(ahead=ahead)
+        self.env = SteppingEnvironment()
+        self._ahead = ahead
         self.lanes = lanes
         self.label_s = [0.0] * len(LABELS)
         self.orchestrator_s = 0.0
@@ -84,25 +83,18 @@ class SimulatedWorld:
 
     def submit(self, lane: int, operation: Operation) -> simpy.Event:
         """Queue an operation for its predicted time."""
-        return self._queue(self._lanes[lane], operation, *self._begin(operation))
+        event = self._submit(lane, operation, False)
+        assert isinstance(event, simpy.Event)
+        return event
 
     def settle(self, lane: int, operation: Operation) -> simpy.Event | Completed:
         """As :meth:`submit`, for who waits for this operation and nothing else.
 
         Where nothing is due before it ends, that time has come, and this is what came of it.
         """
-        where = self._lanes[lane]
-        begun = seconds, outcome, kind, rows, ready_ns = self._begin(operation)
-        span = where.ahead(self.env._now, ready_ns, round(seconds * NS))
-        if span is None or not self.env.step_to(span[1]):
-            return self._queue(where, operation, *begun)
-        where.take(span[1])
-        if self._handles:
-            self._ended = kind, rows
-        return Completed(outcome, *span)
+        return self._submit(lane, operation, self._ahead)
 
-    def _begin(self, operation: Operation) -> Begun:
-        """Let the orchestrator submit the operation."""
+    def _submit(self, lane: int, operation: Operation, ahead: bool) -> simpy.Event | Completed:
         seconds, label, outcome, kind, rows = self._carry_out(operation)
         if self._noise is not None:
             seconds *= self._noise.factor(kind)
@@ -114,26 +106,20 @@ class SimulatedWorld:
             host_s, host_ns = host_s + handling_s, host_ns + round(handling_s * NS)
             self._ended = None
         self.orchestrator_s += host_s
-        free: int = self.env._now + self._hop_ns  # type: ignore[assignment]
+        env = self.env
+        now: int = env._now  # type: ignore[assignment]  # env.now is a call
+        free = now + self._hop_ns
         if self._host_free_ns > free:
             free = self._host_free_ns
         self._host_free_ns = free = free + host_ns
-        return seconds, outcome, kind, rows, free + self._hop_ns
-
-    def _queue(
-        self,
-        where: ExclusiveLane | SharedLane,
-        operation: Operation,
-        seconds: float,
-        outcome: Outcome,
-        kind: int,
-        rows: int,
-        ready_ns: int,
-    ) -> simpy.Event:
-        now: int = self.env._now  # type: ignore[assignment]
-        event = where.submit(
-            now, ready_ns, round(seconds * NS), outcome, partial(self._demand, operation, seconds)
-        )
+        ready, work_ns = free + self._hop_ns, round(seconds * NS)
+        where = self._lanes[lane]
+        if ahead and (start := where.begins(now, ready)) >= 0 and env.step_to(end := start + work_ns):
+            where.worked_until(end)
+            if self._handles:
+                self._ended = kind, rows
+            return Completed(outcome, start, end)
+        event = where.submit(now, ready, work_ns, outcome, partial(self._demand, operation, seconds))
         if self._handles:
             assert event.callbacks is not None
             event.callbacks.append(lambda _: self._end(kind, rows))
