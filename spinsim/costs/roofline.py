@@ -20,7 +20,7 @@ from spinsim.costs.contention import USUAL_LAW, Contention, Factors
 from spinsim.costs.links import Link
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.profiled.executed import in_passes
-from spinsim.operations import Packing
+from spinsim.operations import Packing, named
 from spinsim.packings import packing_kind
 
 ORCHESTRATE_S = 45e-6  # a completion queue under simpy was seen to add 45 us at the median
@@ -92,7 +92,7 @@ class RooflinePredictor(UniformHost):
 
     def propose(self, draft: int, lengths: Sequence[int], contexts: Sequence[int]) -> Estimate:
         """max(lengths) steps; the first takes in up to two tokens a row, the others one."""
-        return Estimate(self._drafts[draft].propose(lengths, contexts), ROOFLINE)
+        return named(Estimate, (self._drafts[draft].propose(lengths, contexts), ROOFLINE))
 
     def verify(self, packing: Packing) -> Estimate:
         """One pass of the target over the packing's executed query tokens and KV tokens."""
@@ -115,7 +115,7 @@ class RooflinePredictor(UniformHost):
         seconds = fixed + (memory if memory > compute else compute)
         if packed.merged and queries > real_queries:
             seconds += target.merge_s(queries)
-        return Estimate(seconds, ROOFLINE)
+        return named(Estimate, (seconds, ROOFLINE))
 
     def _verify_fixed(self, queries: int) -> float:
         target = self._target

@@ -10,7 +10,7 @@ from spinsim.engine import records as rec
 from spinsim.engine.engine import Engine
 from spinsim.engine.log import Noted
 from spinsim.engine.session import Session
-from spinsim.operations import CatchUp, CatchUpOutcome, Completed, Propose
+from spinsim.operations import CatchUp, CatchUpOutcome, Completed, Propose, named
 from spinsim.policies.base import NO_DRAFT, Feedback
 
 CATCH_UP = rec.KINDS.index("catch_up")
@@ -66,17 +66,10 @@ def speculate(
     a lookup has on offer, and a row whose draft has nothing to propose, or no memory left for it, only
     decodes.
     """
+    at_once = _one_draft_for_all(engine, index, batch, requests, contexts, drafts, lengths)
+    if at_once is not None:
+        return [at_once], [0] * len(batch)
     limit = engine.settings.context_tokens
-    draft, rows = drafts[0], len(batch)
-    if draft >= 0 and drafts.count(draft) == rows and engine.lookups is None:
-        # The usual round, by a shorter way: one draft for all that is ready to propose.
-        if 0 < min(lengths) and max(lengths) <= limit - max(contexts):
-            slots = engine.caches.up_to_date(batch, draft, contexts)
-            if slots is not None:
-                propose = Propose(draft, requests, slots, contexts, lengths)
-                lane = engine.settings.draft_lanes[draft]
-                done, noted = engine.settle(lane, propose, PROPOSE, draft, index, rows, max(lengths))
-                return [(done, noted, range(rows))], [0] * rows
     place, keeps = engine.caches.place, engine.caches.keeps
     catch_up_tokens = [0] * len(batch)
     slots: list[int] = []
@@ -120,11 +113,32 @@ def speculate(
         draft = propose.draft
         if draft in behind:
             _submit_catch_up(engine, index, *behind[draft])
-        done, noted = submit(
-            lanes[draft], propose, PROPOSE, draft, index, len(rows), max(propose.lengths)
-        )
+        done, noted = submit(lanes[draft], propose, PROPOSE, draft, index, len(rows), max(propose.lengths))
         proposals.append((done, noted, rows))
     return proposals, catch_up_tokens
+
+
+def _one_draft_for_all(
+    engine: Engine,
+    index: int,
+    batch: list[Session],
+    requests: list[int],
+    contexts: list[int],
+    drafts: list[int],
+    lengths: list[int],
+) -> Proposal | None:
+    """The usual round by a shorter way: one draft for all, which is up to date. None where it is not so."""
+    draft, rows = drafts[0], len(batch)
+    if draft < 0 or drafts.count(draft) < rows or engine.lookups is not None:
+        return None
+    if min(lengths) <= 0 or max(lengths) > engine.settings.context_tokens - max(contexts):
+        return None
+    slots = engine.caches.up_to_date(batch, draft, contexts)
+    if slots is None:
+        return None
+    propose = named(Propose, (draft, requests, slots, contexts, lengths))
+    lane = engine.settings.draft_lanes[draft]
+    return *engine.settle(lane, propose, PROPOSE, draft, index, rows, max(lengths)), range(rows)
 
 
 def _by_draft(

@@ -11,7 +11,7 @@ from spinsim.operations import Packing
 
 BLOCK = 512  # rounds
 
-# An operation as it is noted, in the order of the columns of Operations; the last two are -1 until it has run.
+# An operation as it is noted, in the order of Operations' columns; the last two are -1 until it has run.
 Noted = list[int]
 # A round: its header up to ``committed_ns``, its packing, and its rows' columns, in the order of Rounds.
 Header = tuple[int, int, int, int, int, int, int]

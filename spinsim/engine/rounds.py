@@ -17,7 +17,7 @@ from spinsim.engine.engine import Engine
 from spinsim.engine.preemption import reserve_memory
 from spinsim.engine.prefill import commit_chunk, next_chunk
 from spinsim.engine.session import READY, Session
-from spinsim.operations import Completed, Prefill, ProposeOutcome, Verify, VerifyOutcome
+from spinsim.operations import Completed, Prefill, ProposeOutcome, Verify, VerifyOutcome, named
 from spinsim.policies.base import Feedback, RequestView
 
 VERIFY = rec.KINDS.index("verify")
@@ -46,7 +46,7 @@ def micro_batch(engine: Engine, index: int) -> Generator[simpy.Event, Any, None]
 
 def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[simpy.Event, Any, None]:
     """One round of one micro-batch."""
-    policies, lookups = engine.policies, engine.lookups
+    policies, lookups, merged = engine.policies, engine.lookups, engine.settings.merged_prefill
     assigned_ns = int(engine.env.now)
     depth = policies.pipeline.depth()
     views = [session.view for session in batch]
@@ -78,8 +78,9 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
 
     packing = policies.packing.plan(list(map(add, contexts, lengths)), [length + 1 for length in lengths])
     slots = [view.slot for view in views]
-    sessions, chunk = _prompts_beside(engine, packing.query_tokens)
-    operation = Verify(requests, slots, contexts, positions, drafts, lengths, packing, chunk)
+    sessions, chunk = _prompts_beside(engine, packing.query_tokens) if merged else ([], None)
+    asked = requests, slots, contexts, positions, drafts, lengths, packing, chunk
+    operation = named(Verify, asked)
     tokens = packing.query_tokens + (sum(chunk.tokens) if chunk is not None else 0)
     done, noted = engine.settle(engine.settings.target_lane, operation, VERIFY, -1, index, len(batch), tokens)
     if not isinstance(done, Completed):
@@ -94,7 +95,7 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
         (requests, positions, drafts, lengths, accepted, committed, catch_up_tokens),
     )
     round_s = (now_ns - assigned_ns) * 1e-9
-    feedback = Feedback(views, drafts, lengths, accepted, committed, draft_s, round_s)
+    feedback = named(Feedback, (views, drafts, lengths, accepted, committed, draft_s, round_s, ()))
     if lookups is not None:
         agreed = map(lookups.agreed, requests, positions, committed)
         feedback = feedback._replace(agreed=list(agreed), drafts=credited(views, chosen, drafts))
@@ -108,7 +109,7 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
 def _prompts_beside(engine: Engine, queries: int) -> tuple[list[Session], Prefill | None]:
     """Prompts' chunk that goes into the pass, which has ``prefill_chunk_tokens`` for both."""
     budget = engine.settings.prefill_chunk_tokens - queries
-    if not engine.settings.merged_prefill or not engine.state.prompts or budget <= 0:
+    if not engine.state.prompts or budget <= 0:
         return [], None
     return next_chunk(engine, budget)
 

@@ -37,10 +37,10 @@ class World(Protocol):
     ``env`` keeps an integer clock of nanoseconds since the run began. ``submit`` queues an
     operation on a lane (first in, first out) and returns an event that succeeds with
     :class:`~spinsim.operations.Completed`, or fails with the worker's exception.
-    Submitted work is never withdrawn. ``settle`` submits an operation for who waits for its end and for nothing
-    else: where a world knows that nothing happens before, it lets that time come, and returns the outcome
-    itself. ``release`` says that a request has ended and that no
-    operation, in flight or to come, will name it.
+    Submitted work is never withdrawn. ``settle`` submits an operation for who waits for its end, and for
+    nothing else: where a world knows that nothing happens before, it lets that time come and returns the
+    outcome itself. ``release`` says that a request has ended and that no operation, in flight or to come,
+    will name it.
     """
 
     @property

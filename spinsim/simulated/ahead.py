@@ -1,10 +1,10 @@
 """Time that moves on without an event, where nobody could tell the difference.
 
-simpy handles what is due in the order (time, priority, number), and numbers grow. Who submits an operation and
-waits for nothing else would get an event for its end. If everything in the queue is due later than that end,
-this event would be the next to be handled, and until then nothing changes: no request comes, no other operation
-ends, no lane's pace changes. So the clock may be set to the end at once. What is due at the very same time was
-numbered earlier and goes first, so then, too, an event is needed.
+simpy handles what is due in the order (time, priority, number), and numbers grow. Who submits an operation
+and waits for nothing else gets an event for its end. If everything in the queue is due later than that end,
+this event would be handled next, and nothing changes until then: no request comes, no other operation ends,
+no lane's pace changes. So the clock may be set to the end at once. What is due at the very same time was
+numbered earlier and goes first; then an event is needed.
 """
 
 from __future__ import annotations

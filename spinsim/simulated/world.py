@@ -26,6 +26,7 @@ from spinsim.operations import (
     ProposeOutcome,
     Verify,
     VerifyOutcome,
+    named,
 )
 from spinsim.simulated.ahead import SteppingEnvironment
 from spinsim.simulated.lanes import ExclusiveLane, SharedDevice, SharedLane
@@ -65,6 +66,7 @@ class SimulatedWorld:
         self._predictor = predictor
         self._field = field
         self._remote = (*remote, False)  # the last entry is NO_DRAFT's
+        self._any_remote = any(remote)
         self._noise = noise
         self._score = score_catch_ups
         self._offers = offers
@@ -118,7 +120,7 @@ class SimulatedWorld:
             where.worked_until(end)
             if self._handles:
                 self._ended = kind, rows
-            return Completed(outcome, start, end)
+            return named(Completed, (outcome, start, end))
         event = where.submit(now, ready, work_ns, outcome, partial(self._demand, operation, seconds))
         if self._handles:
             assert event.callbacks is not None
@@ -143,12 +145,11 @@ class SimulatedWorld:
             accepted = verdicts.accepted(self._field, operation)
             rows = len(accepted)
             seconds, label = predictor.verify(operation.packing)
-            remote = self._remote
-            if True in [remote[draft] for draft in operation.drafts]:
+            if self._any_remote and any(map(self._remote.__getitem__, operation.drafts)):
                 seconds += predictor.transfer(rows, sum(operation.lengths)).seconds
             chunk = operation.chunk
             if chunk is None:
-                return seconds, label, VerifyOutcome(accepted, [0] * rows), 3, rows
+                return seconds, label, named(VerifyOutcome, (accepted, [0] * rows, None)), 3, rows
             # One pass for both: what a pass of one token takes (weights, launches) is paid once.
             alone = (
                 predictor.prefill(chunk.tokens, chunk.starts).seconds - predictor.prefill([1], [0]).seconds

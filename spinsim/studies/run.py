@@ -97,17 +97,18 @@ def run_scenario(
 
     engine = serving.start(world, prompted.workload, ended=report)
     error: BaseException | None = None
-    records = engine.records
     with quiet():
         world.env.start_clock()
         try:
             world.env.run(until=engine.done)
         except (KeyboardInterrupt, Exception) as caught:
             error = caught
-            records.interrupted = "interrupted" if isinstance(caught, KeyboardInterrupt) else str(caught)
-            records.ended_ns = int(world.env.now)
         elapsed_ns = world.env.wall_ns()
     world.close()
+    records = engine.records
+    if error is not None:
+        records.interrupted = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+        records.ended_ns = int(world.env.now)
     records.kv_capacity_tokens = deployment.kv_tokens
     records.orchestrator_s = (elapsed_ns - world.env.waited_ns) * 1e-9
     records.idle_caused_s = records.idle_caused_ns() * 1e-9
