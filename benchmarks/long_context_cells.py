@@ -51,7 +51,7 @@ OVER = {  # each figure of a section that is a ratio: (cell, the cell that it is
     "pipelining": (("two micro-batches", "serial"),),
     "lanes": (("a lane for each", "drafts in turn"),),
 }
-_TINY: Content = {
+TINY_CONFIG: Content = {
     "model_type": "llama",
     "vocab_size": 96,
     "hidden_size": 32,
@@ -97,8 +97,8 @@ def write_scenario(folder: Path, size: Size, hardware: str, gpus: int, costs: Co
     """The scenario that every cell varies. Drafts are on the last device. ``hardware`` cpu: tiny models."""
     shapes, dtype = dict(SHAPES), "bf16"
     if hardware == "cpu":
-        (folder / "tiny.json").write_text(json.dumps(_TINY))
-        (folder / "target.json").write_text(json.dumps(_TINY | {"num_hidden_layers": 2}))
+        (folder / "tiny.json").write_text(json.dumps(TINY_CONFIG))
+        (folder / "target.json").write_text(json.dumps(TINY_CONFIG | {"num_hidden_layers": 2}))
         shapes = {name: "target.json" if name == "target" else "tiny.json" for name in SHAPES}
         dtype = "fp32"
     models = {name: {"shape": shape, "dtype": dtype} for name, shape in shapes.items()}

@@ -46,6 +46,15 @@ def bucket_kv(n: int) -> int:
     return _round_up(n, KV_UNIT, 2) if n > 0 else 0
 
 
+def bucket_pieces(n: int) -> int:
+    """Executed pieces of a row's K/V, in the mean over a pass's rows: powers of two.
+
+    A spare piece is a program that ends at once. A graph recorded within a run, for a number that was not met
+    before, would take as long as some ten passes.
+    """
+    return 1 << (n - 1).bit_length() if n > 0 else 0
+
+
 def bucket_prompt_tokens(n: int) -> int:
     """Executed new tokens of a prefill or catch-up, up to ``PROMPT_TOKENS``: 16, 32, 48, 64, 96, 128, 192 ...
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from spinsim.errors import InputError
 
 Lines = dict[str, str]
+EXAMPLES = 4  # names that the list of kinds gives of each
 
 
 def hardware() -> Lines:
@@ -72,11 +73,20 @@ KINDS: Mapping[str, Callable[[], Lines]] = MappingProxyType(
 )
 
 
-def catalogue(kind: str) -> Lines:
-    """A line for each name of a kind of ``KINDS``. Raises InputError for another kind."""
+def catalogue(kind: str = "") -> Lines:
+    """A line for each name of a kind of ``KINDS``, or for each kind. Raises InputError for another kind."""
+    if not kind:
+        return {name: _in_short(names) for name, names in KINDS.items()}
     if kind not in KINDS:
         raise InputError(f"{kind!r} is no list; one of {', '.join(KINDS)}", key="KIND")
     return KINDS[kind]()
+
+
+def _in_short(names: Callable[[], Lines]) -> str:
+    """What a kind's list holds: what they are, how many, and some of them."""
+    found = list(names())
+    more = ", ..." if found[EXAMPLES:] else ""
+    return f"{_first_sentence(names)} {len(found)}: {', '.join(found[:EXAMPLES])}{more}"
 
 
 def _first_sentence(thing: object) -> str:

@@ -48,6 +48,7 @@ ORDER = (
     "lab",
     "starting",
     "studies",
+    "bundles",
     "pages",
     "api",
     "cli",

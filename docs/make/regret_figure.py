@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from io import StringIO
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
+from compared_selectors import SELECTORS as COMPARED
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -37,20 +37,9 @@ TRAFFIC = {
     ],
     "Mixed: three domains, easy and hard requests": [],
 }  # fmt: skip
-SELECTORS: dict[str, dict[str, Any]] = {
-    "random": {"name": "random"},
-    "round robin": {"name": "round_robin"},
-    "greedy": {"name": "greedy"},
-    "ε-greedy": {"name": "epsilon_greedy"},
-    "UCB1": {"name": "ucb1"},
-    "Thompson": {"name": "thompson"},
-    "UCBSpec": {"name": "ucbspec"},
-    "EXP3Spec": {"name": "exp3spec"},
-    "HedgeSpec": {"name": "hedgespec"},
-    "MetaSD-UCB": {"name": "metasd_ucb"},
-    "SPIN": {"name": "spin"},
+SELECTORS = COMPARED | {
     "SPIN, shared prior": {"name": "spin", "explore": 0.1, "share": "prior", "prior_weight": 2},
-    "joint": {"name": "joint"},
+    "contextual": {"name": "contextual"},
 }
 BEST = "best fixed draft"
 INK, QUIET = "#24292f", "#57606a"
@@ -59,6 +48,7 @@ COLOURS = {  # greys choose blindly, greens are textbook bandits, warm ones were
     "greedy": "#1a7f37", "ε-greedy": "#57ab5a", "UCB1": "#0f8b8d", "Thompson": "#6b8e00",
     "UCBSpec": "#7d4e00", "EXP3Spec": "#bc8c00", "HedgeSpec": "#cf222e", "MetaSD-UCB": "#bf3989",
     "SPIN": "#218bff", "SPIN, shared prior": "#0550ae", "joint": "#8250df",
+    "planned": "#0a3069", "contextual": "#e16f24",
 }  # fmt: skip
 STYLE = {"font.size": 8.5, "svg.fonttype": "none", "svg.hashsalt": "regret", "axes.spines.top": False,
          "axes.spines.right": False, "axes.titlelocation": "left", "axes.titlesize": 9.5}  # fmt: skip

@@ -196,7 +196,7 @@ def _command(path: Path) -> str:
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     if "cells" in content or path.stem.startswith("validate-"):
         return "`validate`"
-    if "studies" in content:
+    if "parts" in content:
         return "`study`"
     return "`sweep`" if "scenario" in content else "`simulate`"
 

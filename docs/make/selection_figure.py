@@ -16,6 +16,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from compared_selectors import SELECTORS as COMPARED
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -35,19 +36,8 @@ TOKENS = 240  # of an output; the curves are of requests with at least so many
 SELECTORS: dict[str, dict[str, Any]] = {
     "EAGLE for all": {"name": "fixed", "draft": "eagle"},
     "n-gram for all": {"name": "fixed", "draft": "ngram"},
-    "random": {"name": "random"},
-    "round robin": {"name": "round_robin"},
-    "greedy": {"name": "greedy"},
-    "ε-greedy": {"name": "epsilon_greedy"},
-    "UCB1": {"name": "ucb1"},
-    "Thompson": {"name": "thompson"},
-    "UCBSpec": {"name": "ucbspec"},
-    "EXP3Spec": {"name": "exp3spec"},
-    "HedgeSpec": {"name": "hedgespec"},
-    "MetaSD-UCB": {"name": "metasd_ucb"},
-    "SPIN": {"name": "spin"},
+    **COMPARED,
     "SPIN, round's reward": {"name": "spin", "reward": "tokens_per_round_second", "share": "prior"},
-    "joint": {"name": "joint"},
 }
 OURS, BOUND = "contextual", "clairvoyant in lengths, too"
 INK, QUIET, ACCENT = "#24292f", "#8b949e", "#8250df"

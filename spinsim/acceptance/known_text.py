@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from spinsim.acceptance.lookups import Known, Replays
 from spinsim.acceptance.other_text import OtherText
 from spinsim.recording import Trace
 from spinsim.workload.request import Request
+
+EVERYTHING = 10**9  # tokens asked for: as many as a drafter ever proposes
 
 
 class Text(NamedTuple):
@@ -40,6 +42,51 @@ class Replayed(NamedTuple):
     runs: list[int]
     offered: list[int]
     matched: list[int]
+
+
+class Lookup(Protocol):
+    """Proposals out of token ids (arrays of type code "i"), on the host. One serves a run, on one thread.
+
+    A request's contexts come in order: each begins with the one before. ``matched``: tokens at the end of the
+    last context that decided what was proposed; 0 where nothing was found.
+    """
+
+    matched: int
+
+    def propose(self, request: int, context: array[int], most: int) -> list[int]:
+        """At most ``most`` tokens after ``context`` (prompt and output so far); none if nothing is found."""
+        ...
+
+    def ended(self, request: int, output: Sequence[int]) -> None:
+        """The request has ended with this output, and may be forgotten or learned from."""
+        ...
+
+
+def replay(lookup: Lookup, text: Text, positions: int, most: int, request: int = 0) -> Replayed:
+    """What ``lookup`` does at output positions 0 to ``positions`` - 1; 0 where the text ends before.
+
+    At position p it knows the prompt and p tokens of the output. Nothing is proposed at position 0, which
+    prefill yields. That a proposal stands, where token ids are known, depends on no model: also when
+    sampling, since of a certain proposal exactly the token that was drawn is accepted.
+    """
+    whole = text.prompt + text.output
+    start, count = len(text.prompt), min(positions, len(text.output))
+    runs, offered, matched = [0] * positions, [0] * positions, [0] * positions
+    for position in range(1, count):
+        end = start + position
+        found = lookup.propose(request, whole[:end], most)
+        offered[position], matched[position] = len(found), lookup.matched
+        runs[position] = _agreeing(found, whole[end : end + len(found)])
+    return Replayed(runs, offered, matched)
+
+
+def _agreeing(proposed: Sequence[int], said: Sequence[int]) -> int:
+    count = 0
+    for one, other in zip(proposed, said, strict=False):
+        if one != other:
+            break
+        count += 1
+    return count
 
 
 class Texts:
@@ -123,4 +170,15 @@ def _ids(values: NDArray[np.generic]) -> array[int]:
     return ids
 
 
-__all__ = ["NO_READERS", "Reads", "Replayed", "Text", "Texts", "offered_by_other", "read_texts"]
+__all__ = [
+    "EVERYTHING",
+    "NO_READERS",
+    "Lookup",
+    "Reads",
+    "Replayed",
+    "Text",
+    "Texts",
+    "offered_by_other",
+    "read_texts",
+    "replay",
+]

@@ -1,83 +1,66 @@
-"""Prompt lookup replayed over recorded token ids: what it would have proposed, and how much of it was right.
+"""Prompt lookup: what followed the last tokens of a context where they stood before is proposed.
 
-Where the last n tokens of the context were seen earlier in it, the tokens that followed them there are
-proposed (Saxena, prompt lookup decoding, 2023; ``ngram`` in vLLM). Nothing but token ids decides that, so
-that a recording which keeps them says exactly what such a drafter would have done at every position.
+The longest suffix of the context that also occurs earlier decides, and of its occurrences the earliest or the
+latest. Source: prompt lookup decoding (Saxena 2023), as vLLM's n-gram drafter has it. Nothing but token ids
+decides, so that a recording which keeps them says exactly what such a drafter would have done.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
+SIZE = array("i").itemsize
 LONGEST_MATCH = 64  # a longer match is told as this: nothing more follows from it
 
 
-@dataclass(frozen=True, slots=True)
 class PromptLookup:
-    """``smallest`` to ``largest`` suffix sizes are tried, the largest first; its earliest occurrence counts.
+    """Suffix sizes ``max_size`` down to ``min_size``, proposals of at most ``longest`` tokens.
 
-    ``longest``: tokens of a proposal. The defaults are those of SpecDecode-Bench's recording: with them the
-    replay has the recorded length at 99.98 % (gsm8k) and 99.95 % (instructcoder) of all positions, and
-    differs only where the recorded run reaches past the end of the output.
+    The context is searched anew for every proposal: memory is fast enough, and nothing has to be kept.
     """
 
-    smallest: int = 3
-    largest: int = 7
-    longest: int = 20
+    def __init__(self, max_size: int, min_size: int, longest: int, *, latest: bool) -> None:
+        self._sizes = range(max_size, min_size - 1, -1)
+        self._longest = longest
+        self._find = _latest if latest else _earliest
+        self.matched = 0
+
+    def propose(self, request: int, context: array[int], most: int) -> list[int]:
+        """See :class:`spinsim.acceptance.known_text.Lookup`."""
+        data, find = context.tobytes(), self._find
+        end = len(data) - SIZE  # a match is followed by a token of the context
+        for size in self._sizes:
+            at = find(data, data[-size * SIZE :], end) if size * SIZE <= end else -1
+            if at >= 0:
+                first = at // SIZE + size
+                self.matched = _extended(context, first, size)
+                return context[first : first + min(most, self._longest)].tolist()
+        self.matched = 0
+        return []
+
+    def ended(self, request: int, output: Sequence[int]) -> None:
+        """Nothing is kept."""
 
 
-class Looked(NamedTuple):
-    """By output position: length of the suffix that was found, tokens on offer, and how many were right."""
-
-    matched: list[int]
-    offered: list[int]
-    runs: list[int]
-
-
-def look_up(prompt: Sequence[int], output: Sequence[int], settings: PromptLookup) -> Looked:
-    """Replay the drafter at every position of ``output``, after ``prompt``.
-
-    A match is extended backwards beyond ``largest``, as far as both contexts agree: how long it is says how
-    much it can be relied on. Proposals are not compared past the end of the output.
-    """
-    tokens = [*prompt, *output]
-    sizes = range(settings.smallest, settings.largest + 1)
-    first: dict[tuple[int, ...], int] = {}  # where the first occurrence of an n-gram ends
-    looked = Looked([], [], [])
-    for end in range(1, len(tokens)):
-        if end >= len(prompt):
-            size, at = _longest(tokens, end, first, settings)
-            offered = min(settings.longest, end - at) if size else 0
-            looked.matched.append(_extended(tokens, at, end, size) if size else 0)
-            looked.offered.append(offered)
-            looked.runs.append(_agreeing(tokens, at, end, offered))
-        for size in sizes:
-            if size <= end:
-                first.setdefault(tuple(tokens[end - size : end]), end)
-    return looked
-
-
-def _longest(
-    tokens: Sequence[int], end: int, first: dict[tuple[int, ...], int], settings: PromptLookup
-) -> tuple[int, int]:
-    """Size of the longest suffix of ``tokens[:end]`` that is known, and where its first occurrence ends."""
-    for size in range(min(settings.largest, end), settings.smallest - 1, -1):
-        at = first.get(tuple(tokens[end - size : end]))
-        if at is not None:
-            return size, at
-    return 0, 0
-
-
-def _extended(tokens: Sequence[int], at: int, end: int, size: int) -> int:
-    while size < min(LONGEST_MATCH, at) and tokens[at - size - 1] == tokens[end - size - 1]:
+def _extended(context: array[int], first: int, size: int) -> int:
+    """How long the match is that ends before ``first``, at most ``LONGEST_MATCH`` tokens."""
+    end = len(context)
+    while size < min(LONGEST_MATCH, first) and context[first - size - 1] == context[end - size - 1]:
         size += 1
     return size
 
 
-def _agreeing(tokens: Sequence[int], at: int, end: int, offered: int) -> int:
-    run = 0
-    while run < offered and end + run < len(tokens) and tokens[at + run] == tokens[end + run]:
-        run += 1
-    return run
+def _earliest(data: bytes, wanted: bytes, end: int) -> int:
+    """Where ``wanted`` first stands at a token's edge before ``end``; -1 for nowhere."""
+    at = data.find(wanted, 0, end)
+    while at >= 0 and at % SIZE:
+        at = data.find(wanted, at + 1, end)
+    return at
+
+
+def _latest(data: bytes, wanted: bytes, end: int) -> int:
+    at = data.rfind(wanted, 0, end)
+    while at >= 0 and at % SIZE:
+        at = data.rfind(wanted, 0, at + len(wanted) - 1)
+    return at

@@ -13,6 +13,7 @@
 | profile, validate ``--again`` | ``profile_again``, ``validate_again`` |
 | compare, sweep, tune, capacity | ``compare``, ``sweep``, ``tune``, ``capacity`` |
 | ladder | ``ladder`` |
+| study, study ``--check`` | ``study``, ``check_study`` |
 | models | ``models.members``, ``models.inspect``, ``models.train``, ``models.widen``, ``models.evaluate`` |
 | report, tables, schema | ``report``, ``tables``, ``schema``; ``load`` reads and checks a scenario |
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from spinsim.api.runs import Results, open_results, replay, report, run, schema, simulate, tables
     from spinsim.api.search import Capacity, Tuning, capacity, tune
     from spinsim.api.starting import Started, catalogue, init
+    from spinsim.api.study_files import Study, check_study, study
     from spinsim.errors import InputError
     from spinsim.scenario_file import load
     from spinsim.studies.failed import CellsFailed
@@ -63,6 +65,7 @@ __all__ = [
     "Remeasured",
     "Results",
     "Started",
+    "Study",
     "Sweep",
     "Tracing",
     "Tuning",
@@ -71,6 +74,7 @@ __all__ = [
     "calibrate",
     "capacity",
     "catalogue",
+    "check_study",
     "compare",
     "export",
     "import_trace",
@@ -86,6 +90,7 @@ __all__ = [
     "run",
     "schema",
     "simulate",
+    "study",
     "sweep",
     "tables",
     "trace",
@@ -121,6 +126,7 @@ _HOMES = {
     ),
     "spinsim.api.search": ("Capacity", "Tuning", "capacity", "tune"),
     "spinsim.api.starting": ("Started", "catalogue", "init"),
+    "spinsim.api.study_files": ("Study", "check_study", "study"),
     "spinsim.errors": ("InputError",),
     "spinsim.studies.failed": ("CellsFailed",),
     "spinsim.scenario_file": ("load",),

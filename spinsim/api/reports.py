@@ -55,6 +55,13 @@ def of_validation(found: Mapping[str, Any]) -> str:
     return validation_report(found)
 
 
+def of_study(folder: Path) -> Path:
+    """Write the report.html of a folder of parts; its path."""
+    from spinsim.pages.study_index import write_study_index
+
+    return write_study_index(folder)
+
+
 def of_ladder(summary: dict[str, Any], scenario: str) -> str:
     """The page of a ladder, from its summary and its scenario as resolved YAML."""
     from spinsim.pages.simulated_ladder import simulated_ladder_report

@@ -215,16 +215,19 @@ def report(
 ) -> Path:
     """Write a results folder's report.html again.
 
-    It is made from the other files of a run's, a study's or a validation's folder. Returns its path. A file
-    is taken for a validation's or a live ladder's JSON, and its page goes beside it. A ``cell`` is simulated
-    once more, with the ``plugins`` that the study had, and the study's page links to it. Raises InputError
-    for what has no page.
+    It is made from the other files of a run's, an experiment's, a study's or a validation's folder. Returns
+    its path. A file is taken for a validation's or a live ladder's JSON, and its page goes beside it. A
+    ``cell`` is simulated once more, with the ``plugins`` that its experiment had, and the experiment's page
+    links to it. Raises InputError for what has no page.
     """
+    from spinsim.bundles.manifest import read_manifest
     from spinsim.lab.store import experiment_kind
     from spinsim.pages.run import write_report
     from spinsim.pages.saved import is_saved, write_saved, write_study
 
     path = Path(folder)
+    if read_manifest(path) is not None and cell is None:
+        return reports.of_study(path)
     study = experiment_kind(path) is not None
     if cell is not None:
         if not study:

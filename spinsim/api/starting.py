@@ -94,14 +94,16 @@ def init(
 
 
 def catalogue(
-    kind: Annotated[str, Argument("hardware, shapes, policies, drafters or formats.", metavar="KIND")],
+    kind: Annotated[
+        str, Argument("hardware, shapes, policies, drafters or formats [these kinds].", metavar="KIND")
+    ] = "",
     *,
     plugins: options.Plugins = (),
 ) -> dict[str, str]:
     """List what a scenario may name, with a line each.
 
-    ``kind``: hardware, shapes, policies and drafters (with those of ``plugins``), or formats (of traffic).
-    Raises InputError for another.
+    ``kind``: hardware, shapes, policies and drafters (with those of ``plugins``), or formats (of traffic);
+    without one, the kinds and what each holds. Raises InputError for another.
     """
     imported(plugins)
     return lists.catalogue(kind)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from spinsim.cli.signatures import REQUIRED, Parameter, parameters, typed
+from spinsim.cli.signatures import REQUIRED, Parameter, for_typer, parameters, typed
 from spinsim.cli.support import despite_failures, exit_codes, keeping, progress_bar
 from spinsim.errors import InputError
 
@@ -81,7 +81,7 @@ class Command:
         flags = {each.name: flag for flag, each in takes.items()}
         needed = {flag for flag in takes if first.needs(flag) and (second is None or second.needs(flag))}
         ordered = sorted(takes, key=lambda flag: flag != "--out")  # first what is wanted most
-        options = [takes[flag].for_typer(required=flag in needed) for flag in ordered]
+        options = [for_typer(takes[flag], required=flag in needed) for flag in ordered]
         if self.instead is not None and self.instead.flag not in takes:
             name = self.instead.flag.removeprefix("--")
             flags[name] = self.instead.flag

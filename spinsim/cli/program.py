@@ -49,6 +49,12 @@ COMMANDS = (
     Command("tune", studies.show_tuning, folder=studies.folder("tuning")),
     Command("capacity", studies.show_capacity, folder=studies.folder("capacity")),
     Command("ladder", studies.show_ladder, folder=studies.folder("ladder")),
+    Command(
+        "study",
+        studies.show_study,
+        folder=studies.folder("study"),
+        instead=Instead("--check", "check_study", studies.show_check),
+    ),
     Command("export", exports.show_export),
     Command("calibrate", exports.show_calibration),
     Command("report", runs.show_report, switches=("quiet",)),

@@ -59,3 +59,5 @@ def show_list(lines: Mapping[str, str], shown: Shown) -> None:
     width = max(map(len, lines), default=0)
     for name, line in lines.items():
         typer.echo(f"{name:<{width}}  {line}")
+    if not shown.given.get("kind"):
+        typer.echo("spinsim list KIND has a line for each name of a kind")

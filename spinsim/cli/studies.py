@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +13,16 @@ from spinsim.cli.command import Shown
 from spinsim.cli.support import FAILED, print_json
 
 if TYPE_CHECKING:
-    from spinsim.api import Capacity, Comparison, Ladder, Sweep, Tuning
+    from spinsim.api import Capacity, Comparison, Ladder, Study, Sweep, Tuning
+    from spinsim.bundles.check import StudyCheck
 
 
 def folder(study: str) -> Callable[[Mapping[str, Any]], Path]:
     """``results/FILE-STUDY``, of the name of the scenario's file."""
 
     def of(given: Mapping[str, Any]) -> Path:
-        first = given["scenario"] if "scenario" in given else next(iter(given["scenarios"]), Path())
+        named = next(given[key] for key in ("scenario", "scenarios", "file") if key in given)
+        first = named if isinstance(named, Path) else next(iter(named), Path())
         return Path("results") / f"{first.stem}-{study}"
 
     return of
@@ -58,6 +61,40 @@ def show_ladder(done: Ladder, shown: Shown) -> None:
     from spinsim.pages.ladder_terminal import print_ladder
 
     _show(done, shown, print_ladder)
+
+
+def show_study(done: Study, shown: Shown) -> None:
+    """What each part found. Exit code 1 where simulations or parts failed."""
+    if shown.json:
+        print_json(done.summary)
+    elif not shown.quiet:
+        from rich.console import Console
+
+        from spinsim.pages.study_index_terminal import print_study
+
+        print_study(done.folder, done.summary, Console())
+        typer.echo(f"\nresults in {done.folder}, its page {done.folder / 'report.html'}")
+    if failed := done.summary["failed"]:
+        first = f"{failed[0]['labels']['part']}: {failed[0]['error']}"
+        typer.echo(f"{len(failed)} of {done.summary['cells']} cells failed, the first: {first}", err=True)
+        raise typer.Exit(FAILED)
+
+
+def show_check(done: StudyCheck, shown: Shown) -> None:
+    """A line each difference, and exit code 1 where there is one."""
+    if shown.json:
+        print_json(asdict(done))
+    elif not shown.quiet:
+        for line in done.differences:
+            typer.echo(line)
+        for name, why in done.left_out.items():
+            typer.echo(f"not compared: {name} ({why})")
+        if not done.differences:
+            typer.echo(f"the same, byte for byte: {done.compared:,} files")
+    if done.differences:
+        notes = f"; other here: {', '.join(done.notes)}" if done.notes else ""
+        typer.echo(f"{len(done.differences)} differences, {done.compared:,} files compared{notes}", err=True)
+        raise typer.Exit(FAILED)
 
 
 def _show(done: Any, shown: Shown, print_it: Callable[[Any, Any], None]) -> None:

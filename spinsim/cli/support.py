@@ -114,8 +114,11 @@ def keeping(out: Path | None) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        kept = out is not None and any((out / "cells").glob("*.json"))
-        where = f"; finished cells are in {out}, --resume goes on with them" if kept else ""
+        where = ""
+        if out is not None and any((out / "cells").glob("*.json")):
+            where = f"; finished cells are in {out}, --resume goes on with them"
+        elif out is not None and any(out.glob("*/cells/*.json")):
+            where = f"; finished parts and cells are in {out}, the same command goes on with them"
         typer.echo(f"interrupted{where}", err=True)
         raise typer.Exit(INTERRUPTED) from None
     except Exception as error:

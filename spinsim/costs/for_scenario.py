@@ -12,6 +12,7 @@ from spinsim.costs.constant import ConstantPredictor
 from spinsim.costs.linear import LinearPredictor
 from spinsim.costs.links import Link, link_between
 from spinsim.costs.operators import PassCosts
+from spinsim.costs.profiled.collectives import fitted_collectives
 from spinsim.costs.profiled.profile import Profile, read_profile
 from spinsim.costs.roofline import RooflineLoads, RooflinePredictor
 from spinsim.costs.sheets.hardware import UNCOMPARED, Hardware
@@ -202,7 +203,8 @@ def build_profiled(
         operations.append({} if model is None else fitted[model])
         names.append(model or "")
     sheets = RooflineCosts(model="roofline", graphs=profile.graphs)
-    roofline = _roofline(scenario, models, sheets)  # how lanes load a device, and what lies beyond
+    # How lanes load a device, and what lies beyond.
+    roofline = _roofline(scenario, [summing_as(profile, model) for model in models], sheets)
     return ProfilePredictor(
         profile,
         operations[0],
@@ -215,10 +217,17 @@ def build_profiled(
     )
 
 
+def summing_as(profile: Profile, model: ModelOnDevices) -> ModelOnDevices:
+    """The model on devices that sum as the profile measured it, where it measured as many."""
+    laws = fitted_collectives(profile, model.hardware, len(model.devices))
+    return replace(model, hardware=replace(model.hardware, collectives=laws)) if laws else model
+
+
 def _require_hardware(profile: Profile, wanted: ModelOnDevices) -> None:
     """Raises InputError at the device where the model was profiled, but on other hardware alone."""
     sheets = sorted({model.hardware for model in profile.models.values()})
-    elsewhere = any(profile.find_model(wanted.shape, wanted.dtype, sheet, 1) for sheet in sheets)
+    devices = len(wanted.devices)
+    elsewhere = any(profile.find_model(wanted.shape, wanted.dtype, sheet, devices) for sheet in sheets)
     if wanted.hardware.name not in sheets and elsewhere:
         raise InputError(
             f"{wanted.hardware.name}, but the profile is of {', '.join(sheets)}; "
@@ -291,6 +300,7 @@ def _roofline(
             efficiency=costs.efficiency,
             quantization=model.quantization,
             kv_fp8=scenario.kv.dtype == "fp8",
+            greedy=scenario.sampling.greedy,
         )
         for model in models
     ]

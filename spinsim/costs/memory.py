@@ -170,8 +170,10 @@ def _share(scenario: Scenario, device: str, here: list[Placed]) -> dict[str, int
 
 def _copied(scenario: Scenario) -> bool:
     """Does the target's attention read a padded copy of K/V?"""
-    name = scenario.policies.packing.name
-    return name in kinds() and packing_kind(name).copied
+    packing = scenario.policies.packing
+    # A policy that plans packings has to name (``among``) those that need a copy.
+    executed = [packing.name, *(packing.params.get("among") or ())]
+    return any(packing_kind(name).copied for name in executed if name in kinds())
 
 
 def _claim(model: Placed, free: float, scenario: Scenario, numbers: str) -> float:

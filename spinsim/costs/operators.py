@@ -23,22 +23,11 @@ from spinsim.costs.sheets.shapes import ModelShape, dtype_bytes
 # residual. Eagerly, as transformers writes it: unfused norms, rotary and residuals, three projections.
 GRAPH_KERNELS_PER_LAYER = 12
 EAGER_KERNELS_PER_LAYER = 36
+BEST_BYTES = 8  # of a device's most likely token: its logit in fp32, and its id
 EXTRA_KERNELS = 4  # embedding, last norm, head, argmax or sampling
 EXPERT_KERNELS = (
     4  # of a layer of experts besides: router, choice of experts, sort by expert, weighted sum; ours
 )
-
-
-def all_reduce_s(size_bytes: float, devices: int, link_bandwidth: float, link_latency_s: float) -> float:
-    """Ring all-reduce: 2 (n - 1) steps, each moving size / n bytes.
-
-    Patarasuk and Yuan, JPDC 69(2), 2009; the bandwidth term is the "bus bandwidth" of NCCL's tests.
-    NCCL's trees need fewer steps for small messages on many devices: this is then an upper bound.
-    """
-    if devices == 1:
-        return 0.0
-    steps = 2 * (devices - 1)
-    return steps * (link_latency_s + size_bytes / devices / link_bandwidth)
 
 
 def experts_touched(experts: Experts, tokens: int) -> float:
@@ -75,7 +64,8 @@ class PassCosts:
 
     ``graphs``: replayed CUDA graphs rather than eager launches. ``efficiency`` replaces the
     sheet's bandwidth and compute efficiencies. ``quantization`` ("fp8" or "int4") is how the layers'
-    matrices are stored, else the shape's own; ``kv_fp8``: K and V are kept in a byte.
+    matrices are stored, else the shape's own; ``kv_fp8``: K and V are kept in a byte. ``greedy``: of several
+    devices each tells the others its most likely token, else its part of the logits.
     """
 
     def __init__(
@@ -89,8 +79,10 @@ class PassCosts:
         efficiency: float | None = None,
         quantization: str = "",
         kv_fp8: bool = False,
+        greedy: bool = False,
     ) -> None:
         self.shape, self.hardware, self.devices = shape, hardware, devices
+        self._greedy = greedy
         self.graphs = graphs and hardware.graphs
         method = quantization or shape.quantization
         self._bytes = dtype_bytes(dtype)
@@ -198,13 +190,9 @@ class PassCosts:
         elementwise = tokens * values * self._bytes / self._bandwidth
         elementwise += shape.bias_parameters() / self.devices * self._bytes / self._bandwidth
         reductions = 1 if shape.parallel else 2  # attention and MLP in parallel are summed together
-        reduce = all_reduce_s(
-            tokens * hidden * self._bytes,
-            self.devices,
-            self.hardware.link_bandwidth,
-            self.hardware.link_latency_s,
-        )
-        embedding = 2 * tokens * hidden * self._bytes / self._bandwidth
+        reduce = self.hardware.interconnect.all_reduce_s(tokens * hidden * self._bytes, self.devices)
+        # The table of embeddings is split by tokens: what one device finds, the others have to be told.
+        embedding = 2 * tokens * hidden * self._bytes / self._bandwidth + reduce
         return shape.layers * (products + elementwise + reductions * reduce) + embedding
 
     def _projections(self, tokens: int, hidden: int, q: int, kv: int) -> float:
@@ -232,7 +220,7 @@ class PassCosts:
         return seconds
 
     def output(self, tokens: int) -> float:
-        """Head and choice of a token at ``tokens`` positions; tensor parallelism gathers the logits."""
+        """Head and choice of a token at ``tokens`` positions; several devices gather what they found."""
         cached = self._output.get(tokens)
         if cached is None:
             cached = self._output[tokens] = self._head(tokens)
@@ -241,13 +229,11 @@ class PassCosts:
     def _head(self, tokens: int) -> float:
         if not tokens:
             return 0.0
-        shape, hardware = self.shape, self.hardware
+        shape = self.shape
         seconds = self.product(tokens, shape.hidden, self._vocab)
-        seconds += tokens * shape.vocab * self._bytes / self._bandwidth  # read again to choose
-        if self.devices > 1:  # ring all-gather: n - 1 steps of a shard each
-            shard = tokens * self._vocab * self._bytes
-            seconds += (self.devices - 1) * (hardware.link_latency_s + shard / hardware.link_bandwidth)
-        return seconds
+        read, told = (self._vocab, BEST_BYTES) if self._greedy else (shape.vocab, self._vocab * self._bytes)
+        seconds += tokens * read * self._bytes / self._bandwidth  # logits are read again to choose
+        return seconds + self.hardware.interconnect.all_gather_s(tokens * told, self.devices)
 
     def merge_s(self, pieces: int) -> float:
         """Log-sum-exp merge of ``pieces`` partial attention outputs (one a query and piece), all layers.

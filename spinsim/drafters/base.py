@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
+from spinsim.acceptance.known_text import Lookup as Lookup
 from spinsim.costs.base import Estimate
 from spinsim.costs.memory import Placed
 from spinsim.errors import InputError
@@ -28,24 +28,6 @@ class DrafterCosts(Protocol):
         ...
 
     def load_of_catch_up(self, tokens: Sequence[int], starts: Sequence[int]) -> tuple[float, float]: ...
-
-
-class Lookup(Protocol):
-    """Proposals out of token ids (arrays of type code "i"), on the host. One serves a run, on one thread.
-
-    A request's contexts come in order: each begins with the one before. ``matched``: tokens at the end of the
-    last context that decided what was proposed; 0 where nothing was found.
-    """
-
-    matched: int
-
-    def propose(self, request: int, context: array[int], most: int) -> list[int]:
-        """At most ``most`` tokens after ``context`` (prompt and output so far); none if nothing is found."""
-        ...
-
-    def ended(self, request: int, output: Sequence[int]) -> None:
-        """The request has ended with this output, and may be forgotten or learned from."""
-        ...
 
 
 class Drafter:

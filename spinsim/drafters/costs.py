@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from spinsim.costs import for_scenario as models_costs
@@ -10,6 +10,7 @@ from spinsim.costs.base import Estimate, Predictor
 from spinsim.costs.contention import Contention, Demand, Law, Loads
 from spinsim.drafters.base import DrafterCosts
 from spinsim.drafters.for_scenario import drafters_of, is_model, models_alone
+from spinsim.drafters.host import LookupCosts
 from spinsim.operations import Packing
 from spinsim.scenario import Scenario
 
@@ -21,7 +22,11 @@ def build_predictor(scenario: Scenario, base_dir: str | Path | None = None) -> P
 
     Raises InputError as :func:`spinsim.costs.for_scenario.build_predictor`, and for what a kind cannot price.
     """
-    models = models_costs.build_predictor(models_alone(scenario), base_dir)
+    return mixed(models_costs.build_predictor(models_alone(scenario), base_dir), scenario, base_dir)
+
+
+def mixed(models: Predictor, scenario: Scenario, base_dir: str | Path | None) -> Predictor:
+    """``models``, which know the target and the drafts that are models, with the scenario's other drafts."""
     if all(is_model(spec) for spec in scenario.models.drafts.values()):
         return models
     base = None if base_dir is None else Path(base_dir)
@@ -55,6 +60,16 @@ class KnownPredictors:
                 del self._known[next(iter(self._known))]  # the one that nobody asked for the longest
         self._known[key] = known
         return known
+
+
+def looks(scenario: Scenario, base_dir: Path) -> dict[int, Callable[[int], float]]:
+    """By draft that looks its proposals up: seconds of one look at a context of so many tokens."""
+    found: dict[int, Callable[[int], float]] = {}
+    for number, drafter in enumerate(drafters_of(scenario).values()):
+        costs = drafter.costs(scenario, base_dir) if drafter.lookup() is not None else None
+        if isinstance(costs, LookupCosts):
+            found[number] = costs.look
+    return found
 
 
 class MixedPredictor:

@@ -5,8 +5,9 @@ EAGLE (Li et al., arXiv 2401.15077) and multi-token prediction (DeepSeek-V3, arX
 A head is as wide as its target. It shares the target's head over the vocabulary unless it has a smaller
 ``vocabulary`` of its own, as EAGLE-3 does (arXiv 2503.01840).
 
-Simulated only, with acceptance from the scenario's field. Ours: hidden states of a context are taken to be
-kept for the head to catch up from, and cost no memory.
+Acceptance comes from the scenario's field. That holds live, too, where its weights are random
+(:mod:`spinsim.runner.head`). Ours: the target's states of a context are kept for the head to catch up
+from, and take memory beside its K/V.
 """
 
 from __future__ import annotations
@@ -17,15 +18,19 @@ from itertools import compress
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from spinsim.buckets import bucket_tokens
 from spinsim.costs.base import ASSUMED, CONSTANT, INTERPOLATED, ROOFLINE, Estimate
 from spinsim.costs.for_scenario import target_hardware, target_shape
 from spinsim.costs.memory import Placed
 from spinsim.costs.operators import PassCosts
+from spinsim.costs.profiled.profile import Point
 from spinsim.costs.roofline import RooflineLoads, RooflinePredictor
 from spinsim.costs.sheets.hardware import Hardware
 from spinsim.costs.sheets.shapes import ModelShape, dtype_bytes
 from spinsim.drafters.base import Drafter, DrafterCosts, refuse_live, stated_fit, stated_step
+from spinsim.drafters.measured import law, points_of
 from spinsim.drafters.registry import register
 from spinsim.errors import InputError
 from spinsim.scenario import ConstantCosts, RooflineCosts, Scenario, Section
@@ -74,8 +79,12 @@ class HeadDrafter(Drafter):
             )
 
     def check_live(self, scenario: Scenario) -> None:
-        """There is no runner of heads."""
-        raise refuse_live(self, "a head has no weights that could run")
+        """Its weights are random: what they propose means nothing, and what is accepted must be given."""
+        if scenario.live.acceptance != "field":
+            why = "a head has random weights, and runs live with live.acceptance: field alone"
+            raise refuse_live(self, why)
+        if not scenario.sampling.greedy:
+            raise refuse_live(self, "a head proposes greedily, and runs live at sampling.temperature 0 alone")
 
     def shape(self, scenario: Scenario, base_dir: Path | None) -> ModelShape:
         """As wide as the target, with its own layers and vocabulary."""
@@ -100,14 +109,14 @@ class HeadDrafter(Drafter):
             key=self.key,
             devices=devices,
             weights=self.parameters(scenario, base_dir or Path()) * dtype_bytes(dtype) / len(devices),
-            kv_bytes=shape.kv_bytes_per_token(dtype) * share,
+            kv_bytes=shape.kv_bytes_per_token(dtype) * share + shape.hidden * dtype_bytes(dtype),
             workspace=0.0,
             override=scenario.kv.draft_tokens,
             override_key="kv.draft_tokens",
         )
 
     def costs(self, scenario: Scenario, base_dir: Path | None) -> DrafterCosts:
-        """Its fit, or a constant a step where costs are constant, or a roofline."""
+        """Its fit, or a constant a step where costs are constant; what the profile has; or a roofline."""
         steps: Steps = self.keys.steps
         if self.keys.fit is not None:
             return FittedHead(self.keys.fit, steps)
@@ -117,6 +126,10 @@ class HeadDrafter(Drafter):
             if each is None:
                 each = 0.0 if isinstance(costs.draft_step_s, dict) else costs.draft_step_s
             return ConstantHead(each, costs.catch_up_s, steps)
+        points = points_of(scenario, base_dir, "head", self.measured_as(scenario, base_dir))
+        if points:
+            fed = points_of(scenario, base_dir, "head_catch_up", self.measured_as(scenario, base_dir))
+            return MeasuredHead(points, fed, steps)
         sheets = costs if isinstance(costs, RooflineCosts) else RooflineCosts(model="roofline")
         passes = HeadPasses(
             self._priced_shape(scenario, base_dir),
@@ -128,6 +141,12 @@ class HeadDrafter(Drafter):
             efficiency=sheets.efficiency,
         )
         return RooflineHead(passes, steps)
+
+    def measured_as(self, scenario: Scenario, base_dir: Path | None) -> str:
+        """The ``kind`` of its points in a profile: all that its cost depends on."""
+        shape, keys = self.shape(scenario, base_dir), self.keys
+        own = f"vocabulary {shape.vocab}, {keys.layers} layers, {keys.inputs} inputs, {keys.steps}"
+        return f"{target_shape(scenario, base_dir).name}/{scenario.models.target.dtype}: {own}"
 
     def _priced_shape(self, scenario: Scenario, base_dir: Path | None) -> ModelShape:
         """Raises InputError where passes of this shape have no cost model."""
@@ -185,6 +204,41 @@ class FittedHead(ConstantHead):
         passes = self._fit.length if self._steps == "sequential" else 1
         each = (self._fit.base_s + self._fit.kv_token_s * (sum(starts) + sum(tokens))) / passes
         return Estimate(each + self._fit.token_s * sum(tokens), ASSUMED)
+
+
+class MeasuredHead(ConstantHead):
+    """By points of a profile: a proposal is linear in its passes, and these in rows and contexts."""
+
+    def __init__(self, proposals: Sequence[Point], catch_ups: Sequence[Point], steps: Steps) -> None:
+        super().__init__(0.0, 0.0, steps)
+        self._proposal = law(proposals, [self._terms(**point.features) for point in proposals])
+        self._fed = law(catch_ups, [_fed(**point.features) for point in catch_ups]) if catch_ups else None
+
+    def propose(self, lengths: Sequence[int], contexts: Sequence[int]) -> Estimate:
+        """Within what was measured and beyond, by the law."""
+        longest, rows = max(lengths, default=0), sum(length > 0 for length in lengths)
+        if not longest:
+            return Estimate(0.0, INTERPOLATED)
+        terms = self._terms(rows, longest, sum(compress(contexts, lengths)))
+        return Estimate(float(np.dot(self._proposal, terms)), INTERPOLATED)
+
+    def catch_up(self, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
+        """Likewise; a pass of its steps where catch-ups were not measured."""
+        if not any(tokens):
+            return Estimate(0.0, INTERPOLATED)
+        if self._fed is None:
+            return Estimate(self.propose([1] * len(tokens), starts).seconds, ASSUMED)
+        read = sum(starts) + sum(tokens)
+        return Estimate(float(np.dot(self._fed, _fed(len(tokens), sum(tokens), read))), INTERPOLATED)
+
+    def _terms(self, rows: float, steps: float, kv_tokens: float) -> list[float]:
+        passes = steps if self._steps == "sequential" else 1.0
+        more = [] if self._steps == "sequential" else [rows * steps]
+        return [1.0, passes, passes * rows, passes * kv_tokens, *more]
+
+
+def _fed(rows: float, tokens: float, kv_tokens: float) -> list[float]:
+    return [1.0, rows, tokens, kv_tokens]
 
 
 class HeadPasses(PassCosts):

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from spinsim.costs.base import ASSUMED, CONSTANT, INTERPOLATED, Estimate
 from spinsim.drafters.base import Drafter, DrafterCosts, Lookup, stated_fit, stated_step
+from spinsim.drafters.measured import law, points_of
 from spinsim.scenario import LinearPass, Scenario, Section
 from spinsim.scenario.base import NotNegative, PositiveInt
 
@@ -21,7 +22,7 @@ class LookupCost(Section):
 
 
 class LookupKeys(Section):
-    """Keys that every such kind has. ``cost`` None: what was measured on the machine that the file names."""
+    """Keys that every such kind has. ``cost`` None: the profile's, else what the kind's file says."""
 
     longest: PositiveInt = 20  # tokens proposed at most, where the length policy asks for more
     cost: LookupCost | None = None
@@ -36,14 +37,23 @@ class HostDrafter(Drafter):
     usual_cost: ClassVar[LookupCost] = LookupCost()
 
     def costs(self, scenario: Scenario, base_dir: Path | None) -> DrafterCosts:
-        """Stated by ``costs`` for this draft, by its own ``cost``, or the kind's usual one, an assumption."""
+        """Stated by ``costs`` for this draft or by its own ``cost``; else measured by the scenario's profile;
+        else the kind's usual one, an assumption."""
         step, fit = stated_step(scenario, self.name), stated_fit(scenario, self.name)
         if step is not None:
             return LookupCosts(LookupCost(base_s=step), CONSTANT)
         if fit is not None:
             return FittedLookup(fit)
         own: LookupCost | None = self.keys.cost
-        return LookupCosts(self.usual_cost, ASSUMED) if own is None else LookupCosts(own, CONSTANT)
+        if own is not None:
+            return LookupCosts(own, CONSTANT)
+        points = points_of(scenario, base_dir, "lookup", self.kind)
+        if points:
+            rows = [[1.0, point.features["rows"], point.features["kv_tokens"]] for point in points]
+            base_s, row_s, token_s = law(points, rows)
+            measured = LookupCost(base_s=base_s, row_s=row_s, token_s=token_s)
+            return LookupCosts(measured, INTERPOLATED, rehearsed=True)
+        return LookupCosts(self.usual_cost, ASSUMED)
 
     def lookup(self) -> Lookup:
         """A new one, which knows no request."""
@@ -51,16 +61,28 @@ class HostDrafter(Drafter):
 
 
 class LookupCosts:
-    """Implements :class:`~spinsim.drafters.base.DrafterCosts` for lookups, with one label for all."""
+    """Implements :class:`~spinsim.drafters.base.DrafterCosts` for lookups, with one label for all.
 
-    def __init__(self, cost: LookupCost, label: int) -> None:
-        self._cost, self._label = cost, label
+    ``rehearsed``: what the host takes in runs was measured with these lookups; see :meth:`look`.
+    """
+
+    def __init__(self, cost: LookupCost, label: int, *, rehearsed: bool = False) -> None:
+        self._cost, self._label, self._rehearsed = cost, label, rehearsed
 
     def propose(self, lengths: Sequence[int], contexts: Sequence[int]) -> Estimate:
         """A lookup a row, however many tokens it finds."""
         cost = self._cost
         seconds = cost.base_s + cost.row_s * len(lengths) + cost.token_s * sum(contexts)
         return Estimate(seconds if lengths else 0.0, self._label)
+
+    def look(self, context: int) -> float:
+        """Seconds of one look at a context by who is awake already: the engine, before a policy chooses.
+
+        0 where the profile's short runs looked ahead, too: their handling has it.
+        """
+        if self._rehearsed:
+            return 0.0
+        return self._cost.row_s + self._cost.token_s * context
 
     def catch_up(self, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
         """Only selectors with full information ask: a lookup for each token that is scored."""

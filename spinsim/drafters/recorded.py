@@ -16,11 +16,10 @@ from typing import Any
 
 import yaml
 
-from spinsim.acceptance.known_text import Text
+from spinsim.acceptance.known_text import EVERYTHING, Text, replay
 from spinsim.acceptance.specdecode_bench import load_specdecode_bench
 from spinsim.drafters.base import Drafter
 from spinsim.drafters.for_scenario import drafter_of
-from spinsim.drafters.replay import EVERYTHING, replay
 from spinsim.errors import InputError
 from spinsim.recording import Trace
 from spinsim.scenario import DrafterChoice

@@ -1,41 +1,11 @@
-"""Lookups over known texts: what they offer at every output position, and how much of it stands."""
+"""Drafters that look proposals up, as parts of an acceptance field, and scored token by token."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
 
-from spinsim.acceptance.known_text import Reads, Replayed, Text, Texts
-from spinsim.drafters.base import Drafter, Lookup
-
-EVERYTHING = 10**9  # tokens asked for: as many as a drafter ever proposes
-
-
-def replay(lookup: Lookup, text: Text, positions: int, most: int, request: int = 0) -> Replayed:
-    """What ``lookup`` does at output positions 0 to ``positions`` - 1; 0 where the text ends before.
-
-    At position p it knows the prompt and p tokens of the output. Nothing is proposed at position 0, which
-    prefill yields. That a proposal stands, where token ids are known, depends on no model: also when
-    sampling, since of a certain proposal exactly the token that was drawn is accepted.
-    """
-    whole = text.prompt + text.output
-    start, count = len(text.prompt), min(positions, len(text.output))
-    runs, offered, matched = [0] * positions, [0] * positions, [0] * positions
-    for position in range(1, count):
-        end = start + position
-        found = lookup.propose(request, whole[:end], most)
-        offered[position], matched[position] = len(found), lookup.matched
-        runs[position] = _agreeing(found, whole[end : end + len(found)])
-    return Replayed(runs, offered, matched)
-
-
-def _agreeing(proposed: Sequence[int], said: Sequence[int]) -> int:
-    count = 0
-    for one, other in zip(proposed, said, strict=False):
-        if one != other:
-            break
-        count += 1
-    return count
+from spinsim.acceptance.known_text import EVERYTHING, Lookup, Reads, Replayed, Texts, replay
+from spinsim.drafters.base import Drafter
 
 
 def guesses(lookup: Lookup, request: int, context: array[int], start: int) -> list[int]:

@@ -9,6 +9,37 @@ from dataclasses import dataclass
 from spinsim.engine.settings import EngineSettings
 
 
+class FreeNumbers:
+    """A stack of the numbers below ``count``: what was given back last is taken first, then 0, 1, 2, ...
+
+    Numbers that nobody took yet are counted, not stored: a small draft on a large GPU has millions of blocks.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._untouched = 0  # the lowest number that nobody took yet
+        self._returned = array("i")
+
+    def __len__(self) -> int:
+        return len(self._returned) + self._count - self._untouched
+
+    def take(self, count: int) -> array[int]:
+        """The next ``count`` numbers, at most as many as there are."""
+        again = min(count, len(self._returned))
+        taken = self._returned[len(self._returned) - again :]
+        del self._returned[len(self._returned) - again :]
+        taken.reverse()
+        fresh = count - again
+        if fresh:
+            taken.extend(range(self._untouched, self._untouched + fresh))
+            self._untouched += fresh
+        return taken
+
+    def give_back(self, numbers: array[int]) -> None:
+        """The last of ``numbers`` is the next to be taken."""
+        self._returned.extend(numbers)
+
+
 class KvPool:
     """Slots of a KV cache, made of blocks of tokens: numbers below ``blocks``, each in one slot or free.
 
@@ -27,10 +58,11 @@ class KvPool:
         self.slot_tokens = slot_tokens
         self.blocks = capacity_tokens // self.block_tokens
         self.slots = self.blocks if self.full else min(slots, self.blocks)
-        # Stacks: what was given back last is taken first.
-        self._free_blocks = array("i", range(self.blocks - 1, -1, -1))
-        self._free_slots = array("i", range(self.slots - 1, -1, -1))
+        self._free_blocks = FreeNumbers(self.blocks)
+        self._free_slots = FreeNumbers(self.slots)
         self._held: dict[int, array[int]] = {}  # slot -> its blocks, in the order of their tokens
+        self._changes = 0
+        self._changed: dict[int, int] = {}  # slot -> which of the changes was its last
 
     @property
     def free_blocks(self) -> int:
@@ -50,11 +82,12 @@ class KvPool:
     def acquire(self, tokens: int) -> int:
         """A slot with room for ``tokens``; -1 when memory or slots are short."""
         count = 1 if self.full else -(-tokens // self.block_tokens)
-        if count > len(self._free_blocks) or not self._free_slots:
+        if count > len(self._free_blocks) or not len(self._free_slots):
             return -1
-        slot = self._free_slots.pop()
+        slot = self._free_slots.take(1)[0]
         # Slots and blocks leave and enter their stacks in pairs when full: a slot has its own number's block.
-        self._held[slot] = self._take(count)
+        self._held[slot] = self._free_blocks.take(count)
+        self._note(slot)
         return slot
 
     def grow(self, slot: int, tokens: int) -> bool:
@@ -67,27 +100,28 @@ class KvPool:
             return True
         if more > len(self._free_blocks):
             return False
-        held.extend(self._take(more))
+        held.extend(self._free_blocks.take(more))
+        self._note(slot)
         return True
 
     def release(self, slot: int) -> None:
         """Give a held slot back."""
         held = self._held.pop(slot)
         held.reverse()
-        self._free_blocks.extend(held)
-        self._free_slots.append(slot)
+        self._free_blocks.give_back(held)
+        self._free_slots.give_back(array("i", (slot,)))
 
     def blocks_of(self, slot: int) -> array[int]:
         """The blocks behind a held slot, in the order of their tokens; the caller's own."""
         return self._held[slot][:]
 
-    def _take(self, count: int) -> array[int]:
-        if not count:
-            return array("i")
-        taken = self._free_blocks[-count:]
-        del self._free_blocks[-count:]
-        taken.reverse()
-        return taken
+    def changed(self, slot: int) -> int:
+        """A number that is another one whenever the blocks behind a held slot are others than before."""
+        return self._changed[slot]
+
+    def _note(self, slot: int) -> None:
+        self._changes += 1
+        self._changed[slot] = self._changes
 
 
 class NoPool(KvPool):

@@ -57,10 +57,16 @@ def empty_llama(config: Any, dtype: torch.dtype, device: torch.device | str) -> 
 def fill_random(model: Any, *, seed: int, sd: float = 0.02) -> None:
     """Normal(0, sd) for matrices and ones for norms, drawn on the model's device."""
     for index, weight in enumerate(model.parameters()):
-        if weight.ndim == 1:
-            weight.fill_(1.0)
-        else:
-            weight.normal_(0.0, sd, generator=_generator(weight.device, seed, index))
+        fill_weight(weight, index, seed=seed, sd=sd)
+
+
+@torch.no_grad()
+def fill_weight(weight: torch.Tensor, index: int, *, seed: int, sd: float) -> None:
+    """One weight of :func:`fill_random`, the ``index``-th of its model."""
+    if weight.ndim == 1:
+        weight.fill_(1.0)
+    else:
+        weight.normal_(0.0, sd, generator=_generator(weight.device, seed, index))
 
 
 def _generator(device: torch.device, seed: int, index: int) -> torch.Generator:

@@ -30,13 +30,13 @@ from spinsim.family.llama_modules import config_of, empty_llama, fill_random
 from spinsim.runner import checkpoint
 
 TINY = 1e-20  # below rounding beside any real value, in bf16 and fp32, and still no zero
-_SPREAD = 0.02  # standard deviation of the inner weights that are added
+SPREAD = 0.02  # standard deviation of the inner weights that are added
 
 State = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class _Small:
+class Small:
     """What widening needs to know of the small model."""
 
     hidden: int
@@ -50,7 +50,7 @@ class _Small:
     theta: float
 
     @classmethod
-    def of(cls, config: Any) -> _Small:
+    def of(cls, config: Any) -> Small:
         rope = getattr(config, "rope_parameters", None) or {
             "rope_theta": getattr(config, "rope_theta", 10000.0)
         }
@@ -103,7 +103,7 @@ def place_heads(heads: int, kv_heads: int, large_heads: int, large_kv_heads: int
     return Placement(tuple(queries), tuple(keys))
 
 
-def _check(small: _Small, shape: ModelShape) -> None:
+def _check(small: Small, shape: ModelShape) -> None:
     for what, have, room in (
         ("hidden width", small.hidden, shape.hidden),
         ("MLP width", small.units, shape.intermediate),
@@ -128,12 +128,17 @@ def rotary_rows(head_dim: int, large_head_dim: int) -> list[int]:
     return [i * ratio for i in range(half)] + [large_half + i * ratio for i in range(half)]
 
 
-class _Writer:
-    """Writes the small weights into a large module that already holds random ones."""
+class Writer:
+    """Writes the small weights into a large module that already holds random ones.
 
-    def __init__(self, state: State, small: _Small, shape: ModelShape, model: Any, seed: int) -> None:
+    Its parts may be on ``device`` one at a time, if they are written in order: embeddings, then layers.
+    """
+
+    def __init__(
+        self, state: State, small: Small, shape: ModelShape, model: Any, device: torch.device, seed: int
+    ) -> None:
         self.state, self.small, self.shape, self.model = state, small, shape, model
-        self.device = model.lm_head.weight.device
+        self.device = device
         self.noise = torch.Generator(self.device).manual_seed(seed)
         self.norm_scale = math.sqrt(small.hidden / shape.hidden)
         self.place = place_heads(small.heads, small.kv_heads, shape.heads, shape.kv_heads)
@@ -156,6 +161,8 @@ class _Writer:
         head = self.model.lm_head.weight
         name = "lm_head.weight" if "lm_head.weight" in self.state else "model.embed_tokens.weight"  # tied
         head[:v, :d] = self._source(name)[:v].to(head.dtype)
+
+    def last_norm(self) -> None:
         self.norm(self.model.model.norm.weight, "model.norm.weight")
 
     def attention(self, block: Any, prefix: str) -> None:
@@ -188,17 +195,17 @@ class _Writer:
             block.down_proj.weight.dtype
         )
 
-    def layers(self) -> None:
-        for index, layer in enumerate(self.model.model.layers):
-            if index >= self.small.layers:
-                layer.self_attn.o_proj.weight.normal_(0.0, TINY, generator=self.noise)
-                layer.mlp.down_proj.weight.normal_(0.0, TINY, generator=self.noise)
-                continue
-            prefix = f"model.layers.{index}"
-            self.norm(layer.input_layernorm.weight, f"{prefix}.input_layernorm.weight")
-            self.norm(layer.post_attention_layernorm.weight, f"{prefix}.post_attention_layernorm.weight")
-            self.attention(layer.self_attn, f"{prefix}.self_attn")
-            self.mlp(layer.mlp, f"{prefix}.mlp")
+    def layer(self, index: int) -> None:
+        layer = self.model.model.layers[index]
+        if index >= self.small.layers:
+            layer.self_attn.o_proj.weight.normal_(0.0, TINY, generator=self.noise)
+            layer.mlp.down_proj.weight.normal_(0.0, TINY, generator=self.noise)
+            return
+        prefix = f"model.layers.{index}"
+        self.norm(layer.input_layernorm.weight, f"{prefix}.input_layernorm.weight")
+        self.norm(layer.post_attention_layernorm.weight, f"{prefix}.post_attention_layernorm.weight")
+        self.attention(layer.self_attn, f"{prefix}.self_attn")
+        self.mlp(layer.mlp, f"{prefix}.mlp")
 
 
 @torch.no_grad()
@@ -217,12 +224,32 @@ def widen(
     ``config.used_vocab_size`` upwards must be masked by whoever reads the logits. Saved to
     ``out`` when given. Raises InputError when the model does not fit into the shape.
     """
+    config, settings, state = read_small(model)
+    small = Small.of(config)
+    wide = wide_config(model, config, small, shape, dtype, seed)
+    place = torch.device(device)
+    large = empty_llama(wide, dtype, place)
+    fill_random(large, seed=seed, sd=SPREAD)
+    writer = Writer(state, small, shape, large, place, seed)
+    writer.embeddings()
+    for index in range(shape.layers):
+        writer.layer(index)
+    writer.last_norm()
+    if settings is not None:  # where its text ends
+        large.generation_config = copy.deepcopy(settings)
+    if out is not None:
+        large.save_pretrained(out)
+    return large
+
+
+def wide_config(
+    model: Any, config: Any, small: Small, shape: ModelShape, dtype: torch.dtype, seed: int
+) -> Any:
+    """Of the widened model. Raises InputError when the small one does not fit into the shape."""
     if dtype not in (torch.bfloat16, torch.float32):
         raise InputError(f"{dtype} cannot hold {TINY}, which widening needs; allowed: bf16, fp32")
-    config, settings, state = _read(model)
-    small = _Small.of(config)
     _check(small, shape)
-    wide = config_of(
+    return config_of(
         shape,
         rms_norm_eps=small.epsilon * small.hidden / shape.hidden,
         rope_theta=small.theta,
@@ -240,19 +267,9 @@ def widen(
             "seed": seed,
         },
     )
-    large = empty_llama(wide, dtype, device)
-    fill_random(large, seed=seed, sd=_SPREAD)
-    writer = _Writer(state, small, shape, large, seed)
-    writer.embeddings()
-    writer.layers()
-    if settings is not None:  # where its text ends
-        large.generation_config = copy.deepcopy(settings)
-    if out is not None:
-        large.save_pretrained(out)
-    return large
 
 
-def _read(model: Any) -> tuple[Any, Any, State]:
+def read_small(model: Any) -> tuple[Any, Any, State]:
     """Configuration, generation settings (None where a folder has none) and weights."""
     if not isinstance(model, str | Path):
         return model.config, model.generation_config, model.state_dict()

@@ -6,11 +6,12 @@ So it may run in any process of any machine, and gives the same bytes in each.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spinsim.errors import InputError
 from spinsim.lab.fingerprint import code_digest, file_digest
@@ -36,32 +37,22 @@ class Cell:
 def cell_of(loaded: LoadedScenario, plugins: Sequence[str] = ()) -> Cell:
     """The cell that simulates ``loaded``. Raises InputError for a file that cannot be read.
 
-    Two scenarios that differ in name or description alone are two cells: a summary holds the name.
+    Two scenarios that differ in name or description alone are two cells: a summary holds the name. Where
+    files lie makes no difference: the key holds their names and contents, so that another checkout has the
+    same.
     """
     values = loaded.scenario.model_dump(mode="json")
-    base = loaded.base_dir.resolve()
-    files: list[str] = []
-    for section, key in (
-        (values["workload"]["source"], "workload.source.path"),
-        (values["costs"], "costs.path"),
-        (values["acceptance"], "acceptance.path"),
-    ):
-        if section and section.get("path"):
-            path = resolve(section["path"], base, key)
-            section["path"] = str(path)
-            if path.exists():  # what is missing is reported by the part that reads it, with its key
-                files.extend(str(p) for p in _files(path))
-    for model in (values["models"]["target"], *values["models"]["drafts"].values()):
-        if "shape" not in model:  # a draft that is no model
-            continue
-        path = base / model["shape"]
-        if path.exists() and not Path(model["shape"]).is_absolute():
-            model["shape"] = str(path)
-        if path.exists():
-            files.extend(str(p) for p in ([path / "config.json"] if path.is_dir() else [path]) if p.is_file())
-    read = [(path, file_digest(path)) for path in sorted(set(files))]
+    named = _with_absolute_paths(values, loaded.base_dir.resolve())
+    roots = {str(path): file_names(path) for path in named}
+    names = {str(file): name for files in roots.values() for file, name in files.items()}
+    read = [(file, file_digest(file)) for file in sorted(names)]
     imported = [(path, file_digest(path)) for path in plugins]
-    content = {"scenario": values, "code": code_digest(), "files": read, "plugins": imported}
+    content = {
+        "scenario": _without_places(values, roots),
+        "code": code_digest(),
+        "files": sorted([names[file], digest] for file, digest in read),
+        "plugins": [[Path(path).name, digest] for path, digest in imported],
+    }
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return Cell(
         key=sha256(text.encode()).hexdigest()[:24],
@@ -70,6 +61,46 @@ def cell_of(loaded: LoadedScenario, plugins: Sequence[str] = ()) -> Cell:
         files=(*read, *imported),
         plugins=tuple(plugins),
     )
+
+
+def files_read(scenario: Mapping[str, Any]) -> list[Path]:
+    """The files that a cell's scenario (plain values, every path absolute) reads, those in folders too."""
+    found = _with_absolute_paths(deepcopy(dict(scenario)), Path("/"))
+    return sorted({file for path in found for file in file_names(path)})
+
+
+def _with_absolute_paths(values: dict[str, Any], base: Path) -> list[Path]:
+    """Make every path in a scenario's plain ``values`` absolute; those that exist.
+
+    What is missing is reported by the part that reads it, with its key.
+    """
+    found: list[Path] = []
+    for section, key in (
+        (values["workload"]["source"], "workload.source.path"),
+        (values["costs"], "costs.path"),
+        (values["acceptance"], "acceptance.path"),
+    ):
+        if section and section.get("path"):
+            path = resolve(section["path"], base, key)
+            section["path"] = str(path)
+            found.append(path)
+    for model in (values["models"]["target"], *values["models"]["drafts"].values()):
+        if "shape" not in model:  # a draft that is no model
+            continue
+        path = base / model["shape"]
+        if path.exists():
+            model["shape"] = str(path)
+            found.append(path)
+    return [path for path in found if path.exists()]
+
+
+def _without_places(values: Any, roots: Mapping[str, object]) -> Any:
+    """``values`` with the bare names of the files and folders ``roots``."""
+    if isinstance(values, dict):
+        return {key: _without_places(value, roots) for key, value in values.items()}
+    if isinstance(values, list):
+        return [_without_places(value, roots) for value in values]
+    return Path(values).name if isinstance(values, str) and values in roots else values
 
 
 def check_files(loaded: LoadedScenario) -> None:
@@ -97,8 +128,15 @@ def check_fits(loaded: LoadedScenario) -> None:
         raise loaded.places.locate(error) from None
 
 
-def _files(path: Path) -> list[Path]:
-    return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+def file_names(path: Path) -> dict[Path, str]:
+    """The files at ``path``, a file or a folder, with their names from its parent.
+
+    Of a model's folder the ``config.json`` alone, where it has one: a simulation reads no weights.
+    """
+    if path.is_dir() and (path / "config.json").is_file():
+        return {path / "config.json": f"{path.name}/config.json"}
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    return {file: file.relative_to(path.parent).as_posix() for file in files}
 
 
 def run_cell(cell: Cell, predictors: KnownPredictors | None = None) -> str:

@@ -27,6 +27,7 @@ from spinsim.costs.base import Predictor
 from spinsim.costs.profiled.predictors import Operation, ProfiledPass, ProfilePredictor
 from spinsim.costs.profiled.profile import Profile
 from spinsim.drafters.costs import MixedPredictor
+from spinsim.packings import usual_packing
 from spinsim.scenario import NoiseSpec, NoisyOperation, NoisyPart, Scenario, TraceAcceptance
 
 # profiled operation: what the engine calls it
@@ -132,7 +133,7 @@ def profiled(profile: Profile, predictor: Predictor, scenario: Scenario) -> Unce
         ]
         if spreads:
             call[kind] = float(np.median(spreads))
-    model = model_errors(predictor, scenario.policies.packing.name)
+    model = model_errors(predictor, usual_packing(scenario.policies.packing.name))
     return Uncertainty(day, repeats, model, call, other_text_rate(scenario))
 
 

@@ -12,9 +12,14 @@ import simpy
 from spinsim.engine.inputs import EmptySchedule, InputDrivenEnvironment, InputLog
 from spinsim.operations import Completed, Outcome
 
+NONE = -1  # no operation
+
 
 class Finished(NamedTuple):
-    """What a worker reports. Exactly one of ``done`` and ``error`` is set."""
+    """What a worker reports. Exactly one of ``done`` and ``error`` is set.
+
+    ``operation`` is :data:`NONE` where something failed that was not about any.
+    """
 
     operation: int
     stamp_ns: int
@@ -60,9 +65,9 @@ class LiveEnvironment(InputDrivenEnvironment):
             self.log.timer(int(next_timer_ns))
             self.ring()
             return
-        event, interpret = self.in_flight.pop(finished.operation)
         if finished.error is not None:
             raise finished.error
+        event, interpret = self.in_flight.pop(finished.operation)
         assert finished.done is not None
         done = finished.done._replace(outcome=interpret(finished.done.outcome))
         self.handle(event, finished.stamp_ns, done)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,21 @@ from spinsim.engine.kv import KvPools
 from spinsim.engine.world import Lane
 from spinsim.errors import InputError
 from spinsim.live.executor import LaneDevice, TorchExecutor
-from spinsim.live.load import Models, load_models, torch_device
+from spinsim.live.load import Models, load_models, placed_drafts
 from spinsim.live.paging import Paging
+from spinsim.live.places import torch_device
+from spinsim.live.several import Divided, least
 from spinsim.packings import executed_by
 from spinsim.policies.build import KINDS
 from spinsim.progress import Progress
-from spinsim.runner.eager import ModelRunner
-from spinsim.runner.for_model import make_runner
+from spinsim.runner.base import Runner
+from spinsim.runner.for_model import RunnerPlan, make_runner
 from spinsim.runner.graphs.runner import GraphedRunner
+from spinsim.runner.head import LoadedHead, make_head_runner
 from spinsim.runner.kv_capacity import Layout, free_memory, measure
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.sampling import Sampling
+from spinsim.runner.sharded.leader import ShardedRunner
 from spinsim.scenario import Scenario
 from spinsim.scenario_file.one_world import refuse_simulated_only
 
@@ -33,7 +38,7 @@ CPU_BUDGET_BYTES = 4 * 2**30  # K/V on a CPU: a fixed share of the host's memory
 
 @dataclass(frozen=True)
 class Deployment:
-    """``drafts`` are the runners of those that are models, in their order.
+    """``drafts`` are the runners of those that keep K/V (models and heads), in the scenario's order.
 
     ``kv_tokens`` and ``kv_slots`` (requests at once) per model, the target's under ``"target"``.
 
@@ -41,12 +46,32 @@ class Deployment:
     """
 
     models: Models
-    target: ModelRunner
-    drafts: tuple[ModelRunner, ...]
+    target: Runner
+    drafts: tuple[Runner, ...]
     kv_tokens: dict[str, int]
     kv_slots: dict[str, int]
     sampling: Sampling
     _streams: dict[tuple[int, torch.device], torch.cuda.Stream] = field(default_factory=dict)
+
+    def __enter__(self) -> Deployment:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes of a target over several devices. The deployment serves no run afterwards."""
+        for runner in (self.target, *self.drafts):
+            runner.close()
+
+    def ranks(self) -> dict[str, dict[str, float]]:
+        """By device of the target but its first: how calls travelled there since this was last asked.
+
+        ``calls``, and ``mean_s``, ``p50_s``, ``p99_s`` from telling one to receiving it. No run is going on.
+        """
+        if not isinstance(self.target, ShardedRunner):
+            return {}
+        return {name: hops._asdict() for name, hops in self.target.ranks.hops().items()}
 
     def executor(self, scenario: Scenario, lanes: Sequence[Lane]) -> TorchExecutor:
         """An executor whose lanes have streams of their own, the same ones in every run.
@@ -69,10 +94,10 @@ class Deployment:
         return TorchExecutor(self.target, drafts, places, self.sampling, self.models.target.vocabulary)
 
     def paging(self, pools: KvPools) -> Paging:
-        """The caches over the blocks of an engine's pools."""
+        """The runners over the blocks of an engine's pools."""
         runners = iter(self.drafts)
-        caches = [next(runners).cache if pool.keeps else None for pool in pools.drafts]
-        return Paging(pools, self.target.cache, caches)
+        drafts = [next(runners) if pool.keeps else None for pool in pools.drafts]
+        return Paging(pools, self.target, drafts)
 
 
 def deploy(
@@ -91,43 +116,65 @@ def deploy(
     a live run cannot do, before anything runs.
     """
     refuse_simulated_only(scenario)
+    divided = Divided(scenario) if len(scenario.placement.target) > 1 else None
+    try:
+        return _deploy(scenario, base_dir, progress, divided, packings, kernel, draft_priority)
+    except BaseException:
+        if divided is not None:
+            divided.close()
+        raise
+
+
+def _deploy(
+    scenario: Scenario,
+    base_dir: Path,
+    progress: Progress | None,
+    divided: Divided | None,
+    packings: Sequence[str] | None,
+    kernel: str,
+    draft_priority: int,
+) -> Deployment:
     models = load_models(scenario, base_dir, progress)
+    if divided is not None and models.outline is not None:
+        divided.load(models.outline)
     loaded = {TARGET: models.target, **models.drafts}
-    layouts = _measure(scenario, loaded)
-    asked = scenario.sampling
+    layouts = _measure(scenario, loaded, {} if divided is None else divided.free)
+    asked, limits, live = scenario.sampling, scenario.limits, scenario.live
     sampling = Sampling(0.0 if asked.greedy else asked.temperature, top_p=asked.top_p, seed=scenario.seed)
-    runners = {
-        name: make_runner(
-            model,
-            slots=layouts[name].slots,
-            slot_tokens=layouts[name].slot_tokens,
-            page_tokens=layouts[name].page_tokens,
-            pages=layouts[name].pages,
-            max_rows=scenario.limits.batch,
-            max_length=scenario.limits.max_length,
-            sampling=sampling,
-            graphs=scenario.live.graphs,
-            prompt_graphs=scenario.live.prompt_graphs,
-            kernel=kernel,
-        )
-        for name, model in loaded.items()
-    }
+    plan = RunnerPlan(limits.batch, limits.max_length, sampling, live.graphs, live.prompt_graphs, kernel)
+    runners: dict[str, Runner] = {}
+    for name, model in loaded.items():  # the target first: heads read what it computes
+        if name == TARGET and divided is not None:
+            runners[name] = divided.runner(layouts[name], plan)
+            continue
+        make: Callable[..., Runner] = make_runner
+        if isinstance(model, LoadedHead):
+            make = partial(make_head_runner, target=runners[TARGET], key=f"models.drafts.{name}")
+        runners[name] = make(model, **asdict(layouts[name]), **asdict(plan))
     for name, runner in runners.items():
         if name != TARGET and isinstance(runner, GraphedRunner):
             runner.recorder.priority = draft_priority
-    _capture(runners, packings or executed_by(scenario.policies.packing.name), _predicts(scenario), progress)
+    packing = scenario.policies.packing
+    executed = packings or executed_by(packing.name, packing.params.get("among"))
+    _capture(runners, executed, _predicts(scenario), progress)
     target = runners.pop(TARGET)
-    tokens = {name: layout.tokens(scenario.limits.context_tokens) for name, layout in layouts.items()}
+    tokens = {name: layout.tokens(limits.context_tokens) for name, layout in layouts.items()}
     slots = {name: layout.slots for name, layout in layouts.items()}
     return Deployment(models, target, tuple(runners.values()), tokens, slots, sampling)
 
 
-def _measure(scenario: Scenario, loaded: Mapping[str, LoadedModel]) -> dict[str, Layout]:
-    """How each model's cache is laid out: equally large for the models of a device."""
-    places = {TARGET: scenario.placement.target[0], **scenario.placement.drafts}
-    layouts: dict[str, Layout] = {}
+def _measure(
+    scenario: Scenario, loaded: Mapping[str, LoadedModel], free: Mapping[str, int]
+) -> dict[str, Layout]:
+    """How each model's cache is laid out: equally large for the models of a device.
+
+    ``free``: bytes left on devices of a target on several. Its cache is what the fullest of them can hold.
+    """
+    places: dict[str, tuple[str, ...]] = {TARGET: scenario.placement.target}
+    places |= {name: (device,) for name, device in placed_drafts(scenario).items()}
+    layouts: dict[str, list[Layout]] = {name: [] for name in loaded}
     for device in scenario.devices:
-        here = {name: loaded[name] for name in loaded if places[name] == device}
+        here = {name: loaded[name] for name in loaded if device in places[name]}
         if not here:
             continue
         capacity = measure(
@@ -135,32 +182,35 @@ def _measure(scenario: Scenario, loaded: Mapping[str, LoadedModel]) -> dict[str,
             scenario.limits,
             page_tokens=scenario.kv.block_tokens if scenario.kv.reserve == "grow" else None,
             fraction=scenario.kv.memory_fraction,
-            budget=_free_bytes(scenario, device, list(here.values())),
+            budget=_free_bytes(scenario, device, list(here.values()), free.get(device)),
         )
         for name in here:
             given = "target_tokens" if name == TARGET else "draft_tokens"
-            layouts[name] = capacity.layout(getattr(scenario.kv, given), f"kv.{given}")
-    return {name: layouts[name] for name in loaded}
+            layouts[name].append(capacity.layout(getattr(scenario.kv, given), f"kv.{given}"))
+    return {name: least(found) for name, found in layouts.items()}
 
 
-def _free_bytes(scenario: Scenario, device: str, models: Sequence[LoadedModel]) -> int | None:
-    """What is left beside the models of a device; None: as much as is found free on it.
+def _free_bytes(scenario: Scenario, device: str, models: Sequence[LoadedModel], left: int | None) -> int:
+    """What is free beside the models of a device; ``left``: as its rank found it.
 
     Raises InputError where the scenario's ``memory_gib`` does not hold their weights.
     """
     spec = scenario.devices[device]
-    on_cpu = spec.on_cpu
+    if spec.on_cpu:
+        found = CPU_BUDGET_BYTES
+    else:
+        found = free_memory(torch_device(scenario, device)) if left is None else left
     if spec.memory_gib is None:
-        return CPU_BUDGET_BYTES if on_cpu else None
-    weights = sum(model.weight_bytes for model in models)
-    left = int(spec.memory_gib * 2**30) - weights
-    if left <= 0:
+        return found
+    weights = sum(model.held_bytes for model in models)
+    room = int(spec.memory_gib * 2**30) - weights
+    if room <= 0:
         raise InputError(
             f"{spec.memory_gib:g} GiB do not hold the weights placed there, {weights / 2**30:.2f} GiB; "
             "more, or fewer models",
             key=f"devices.{device}.memory_gib",
         )
-    return left if on_cpu else min(left, free_memory(models[0].module.device))
+    return room if spec.on_cpu else min(room, found)
 
 
 def _predicts(scenario: Scenario) -> bool:
@@ -170,11 +220,9 @@ def _predicts(scenario: Scenario) -> bool:
 
 
 def _capture(
-    runners: Mapping[str, ModelRunner], packings: Sequence[str], predict: bool, progress: Progress | None
+    runners: Mapping[str, Runner], packings: Sequence[str], predict: bool, progress: Progress | None
 ) -> None:
     for name, runner in runners.items():
-        if not isinstance(runner, GraphedRunner):
-            continue
 
         def report(done: int, total: int, name: str = name) -> None:
             if progress is not None:

@@ -10,8 +10,10 @@ import torch
 
 from spinsim.live.world import Proposed
 from spinsim.operations import CatchUp, Prefill, Propose, Verify
-from spinsim.runner.eager import ModelRunner, Part, Proposal, combine
+from spinsim.runner.base import Proposal, Runner
+from spinsim.runner.eager import Part, combine
 from spinsim.runner.graphs.buffers import wait
+from spinsim.runner.head import HeadRunner
 from spinsim.runner.sampling import Sampling
 
 
@@ -26,14 +28,14 @@ class TorchExecutor:
     """Implements :class:`spinsim.live.world.Executor` with one runner for each model.
 
     Every method returns when its work is done on the device, so that the lane's time stamp is the
-    operation's end. ``drafts[d]`` is None for a draft that is no model. ``sampling`` carries temperature,
-    top-p and seed; its rows are filled in here.
+    operation's end. ``drafts[d]`` is None for a draft that looks its proposals up. ``sampling`` carries
+    temperature, top-p and seed; its rows are filled in here.
     """
 
     def __init__(
         self,
-        target: ModelRunner,
-        drafts: Sequence[ModelRunner | None],
+        target: Runner,
+        drafts: Sequence[Runner | None],
         lanes: Sequence[LaneDevice],
         sampling: Sampling,
         vocabulary: int,
@@ -43,6 +45,7 @@ class TorchExecutor:
         self._lanes = lanes
         self._sampling = sampling
         self._vocabulary = vocabulary
+        self._target_slots: dict[int, int] = {}  # by request; read and written in the target's lane alone
 
     def set_up(self, lane: int) -> None:
         """Choose the lane's device and stream for the calling thread."""
@@ -56,6 +59,7 @@ class TorchExecutor:
 
     def prefill(self, operation: Prefill, tokens: Sequence[Sequence[int]]) -> list[int]:
         """See :class:`spinsim.live.world.Executor`."""
+        self._target_slots.update(zip(operation.requests, operation.slots, strict=True))
         following = self._target.prefill(
             operation.slots, operation.starts, tokens, self._keyed(operation.requests)
         )
@@ -65,7 +69,7 @@ class TorchExecutor:
         self, operation: CatchUp, starts: Sequence[int], tokens: Sequence[Sequence[int]], predict: bool
     ) -> list[list[int]]:
         """See :class:`spinsim.live.world.Executor`."""
-        packed = self._runner(operation.draft).catch_up(operation.slots, starts, tokens, predict)
+        packed = self._ready(operation).catch_up(operation.slots, starts, tokens, predict)
         if not predict:
             return []
         predicted = [int(token) for token in packed.tolist()]
@@ -80,8 +84,7 @@ class TorchExecutor:
         self, operation: Propose, positions: Sequence[int], tails: Sequence[tuple[int, int]]
     ) -> Proposal:
         """See :class:`spinsim.live.world.Executor`."""
-        runner = self._runner(operation.draft)
-        return runner.propose(
+        return self._ready(operation).propose(
             operation.slots,
             [previous for previous, _ in tails],
             [last for _, last in tails],
@@ -103,9 +106,13 @@ class TorchExecutor:
         wait(device)  # a verification reads it on another stream
         return Proposal(tokens, spread)
 
-    def _runner(self, draft: int) -> ModelRunner:
-        runner = self._drafts[draft]
-        assert runner is not None, "a draft that is no model has no runner"
+    def _ready(self, operation: Propose | CatchUp) -> Runner:
+        """The draft's runner. A head is told where the target keeps what it drafts from."""
+        runner = self._drafts[operation.draft]
+        assert runner is not None, "a draft that is looked up has no runner"
+        if isinstance(runner, HeadRunner):
+            slots = [self._target_slots[request] for request in operation.requests]
+            runner.follow(operation.slots, slots)
         return runner
 
     def verify(

@@ -15,7 +15,8 @@ from typing import TypedDict
 
 from spinsim.acceptance import verdicts
 from spinsim.acceptance.field import AcceptanceField
-from spinsim.acceptance.for_scenario import build_field, recorded_outputs
+from spinsim.acceptance.for_scenario import recorded_outputs
+from spinsim.drafters.acceptance import build_field
 from spinsim.errors import InputError
 from spinsim.operations import CatchUp, Verify
 from spinsim.policies.build import KINDS

@@ -42,10 +42,10 @@ class WorkerLane:
         """Queue a job."""
         self._jobs.put(job)
 
-    def close(self) -> None:
-        """Finish what is queued and end the thread."""
+    def close(self, patience_s: float | None = None) -> None:
+        """Finish what is queued and end the thread, or leave it behind after ``patience_s``."""
         self._jobs.put(None)
-        self._thread.join()
+        self._thread.join(patience_s)
 
     def _work(self) -> None:
         env = self._env

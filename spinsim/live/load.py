@@ -7,13 +7,15 @@ from pathlib import Path
 
 import torch
 
-from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.costs.sheets.shapes import shape_of
-from spinsim.drafters.base import HOST
 from spinsim.drafters.for_scenario import drafters_of
+from spinsim.drafters.head import HeadDrafter
 from spinsim.errors import InputError
 from spinsim.live import generation
+from spinsim.live.outlined import EMBEDDED, outline_target, require_small_on_cpu
+from spinsim.live.places import torch_device
 from spinsim.progress import Progress
+from spinsim.runner.head import random_head
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.loading import (
     DTYPES,
@@ -23,69 +25,26 @@ from spinsim.runner.loading import (
     require_shared_vocabulary,
     speaking_as,
 )
+from spinsim.runner.sharded.outline import Outline
 from spinsim.scenario import ModelSpec, Scenario
-
-EMBEDDED = "embedded:"
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """``notes``: what each model is, in a line, for the summary."""
+    """``drafts``: those that keep K/V, models and heads, in the scenario's order.
+
+    ``notes``: what each model is, in a line, for the summary. ``outline``: of a target over several devices,
+    whose weights are in memory nowhere yet.
+    """
 
     target: LoadedModel
     drafts: dict[str, LoadedModel]
     notes: dict[str, str]
-
-
-def torch_device(scenario: Scenario, device: str) -> torch.device:
-    """The torch device behind a device of the scenario: GPUs are numbered in the scenario's order.
-
-    Raises InputError where this machine has no such GPU.
-    """
-    if device == HOST or scenario.devices[device].on_cpu:
-        return torch.device("cpu")
-    gpus = [name for name, spec in scenario.devices.items() if not spec.on_cpu]
-    index = gpus.index(device)
-    if index >= torch.cuda.device_count():
-        raise InputError(
-            f"GPU {index} is not on this machine, which has {torch.cuda.device_count()}; "
-            "place the models on what there is, or use --device cpu",
-            key=f"devices.{device}",
-        )
-    return torch.device("cuda", index)
-
-
-def found_devices(scenario: Scenario) -> dict[str, str]:
-    """What each device with a model is called on this machine: the driver's word for a GPU, or "cpu"."""
-    used = dict.fromkeys((*scenario.placement.target, *scenario.placement.drafts.values()))
-    places = {name: torch_device(scenario, name) for name in used}
-    return {
-        name: torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-        for name, device in places.items()
-    }
-
-
-def other_hardware(scenario: Scenario) -> dict[str, str]:
-    """By device: why it is not the hardware that the scenario names.
-
-    Devices without a sheet, and those that the scenario describes itself, are let be.
-    """
-    return {
-        name: f"{scenario.devices[name].hardware}, but this machine has a {found}; {sheet}"
-        for name, found in found_devices(scenario).items()
-        if isinstance(scenario.devices[name].hardware, str)
-        and (sheet := sheet_of_device(found)) not in (None, scenario.devices[name].hardware_name)
-    }
+    outline: Outline | None = None
 
 
 def load_models(scenario: Scenario, base_dir: Path, progress: Progress | None = None) -> Models:
     """Load target and draft models. Raises InputError for what cannot be run, before anything runs."""
-    if len(scenario.placement.target) > 1:
-        raise InputError(
-            "several devices for one target; a live run places it on one: "
-            "tensor parallelism is simulated only",
-            key="placement.target",
-        )
     for drafter in drafters_of(scenario).values():
         drafter.check_live(scenario)
     drafts = scenario.models.draft_models
@@ -95,9 +54,14 @@ def load_models(scenario: Scenario, base_dir: Path, progress: Progress | None = 
     ]
     loaded: dict[str, LoadedModel] = {}
     notes: dict[str, str] = {}
+    outlined: Outline | None = None
     for done, (name, key, spec, device) in enumerate(specs):
         if progress is not None:
             progress(f"load {name}", done, len(specs))
+        if done == 0 and len(scenario.placement.target) > 1:
+            outlined, notes[name] = outline_target(scenario, base_dir)
+            loaded[name] = outlined.model
+            continue
         loaded[name], notes[name] = _load(
             scenario, base_dir, spec, torch_device(scenario, device), key, seed=scenario.seed + done
         )
@@ -106,7 +70,42 @@ def load_models(scenario: Scenario, base_dir: Path, progress: Progress | None = 
     target = loaded.pop("target")
     notes["target"] += _settings_note(scenario, target)
     require_shared_vocabulary(target, loaded)
-    return Models(target, {name: speaking_as(target, draft) for name, draft in loaded.items()}, notes)
+    speaking = {name: speaking_as(target, draft) for name, draft in loaded.items()}
+    heads = _heads(scenario, target)
+    notes |= dict.fromkeys(heads, "a head with random weights: cost stand-in")
+    both = speaking | heads
+    ordered = {name: both[name] for name in scenario.models.drafts if name in both}
+    return Models(target, ordered, notes, outlined)
+
+
+def placed_drafts(scenario: Scenario) -> dict[str, str]:
+    """The device of every draft that keeps K/V."""
+    drafters = drafters_of(scenario)
+    return {name: drafter.device(scenario) for name, drafter in drafters.items() if drafter.keeps_kv}
+
+
+def _heads(scenario: Scenario, target: LoadedModel) -> dict[str, LoadedModel]:
+    """Heads on the target, with random weights. Raises InputError where it is on several devices."""
+    found: dict[str, LoadedModel] = {}
+    for number, (name, drafter) in enumerate(drafters_of(scenario).items()):
+        if not isinstance(drafter, HeadDrafter):
+            continue
+        if target.devices > 1:
+            raise InputError(
+                "a head reads what its target computed; live, allowed is a target on one device",
+                key=drafter.key,
+            )
+        found[name] = random_head(
+            target,
+            layers=drafter.keys.layers,
+            inputs=drafter.keys.inputs,
+            parallel=drafter.keys.steps == "parallel",
+            rows=drafter.keys.vocabulary or 0,
+            context_tokens=scenario.limits.context_tokens,
+            seed=scenario.seed + 1000 + number,
+            key=drafter.key,
+        )
+    return found
 
 
 def _settings_note(scenario: Scenario, target: LoadedModel) -> str:
@@ -158,12 +157,7 @@ def _load(
 
         shape = shape_of(spec.shape, base_dir)
         config = config_of(shape, max_position_embeddings=max(context, 4096))
-        if device.type == "cpu" and shape.weight_bytes(spec.dtype) > 2**31:
-            raise InputError(
-                f"random weights of {shape.name} take {shape.weight_bytes(spec.dtype) / 2**30:.1f} GiB; "
-                "on a CPU at most 2 GiB: use embedded weights or a small config.json as the shape",
-                key=f"{key}.weights",
-            )
+        require_small_on_cpu(shape, spec.dtype, device, key)
         model_of = random_model(
             config, seed, context_tokens=context, dtype=dtype, device=device, name="random", key=key
         )

@@ -17,6 +17,7 @@ class Lookups:
     """The lookups of a run by draft. ``make[draft]()`` gives a new one."""
 
     def __init__(self, make: Mapping[int, Callable[[], Lookup]]) -> None:
+        self.make = make
         self._proposing = {draft: new() for draft, new in make.items()}
         # Tokens are scored after they were proposed for: who scores reads a request's context by itself.
         self._scoring = {draft: new() for draft, new in make.items()}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pyarrow as pa
 
-from spinsim.live.load import EMBEDDED
+from spinsim.live.outlined import EMBEDDED
 from spinsim.workload.request import Workload
 
 OUTPUTS = pa.schema(

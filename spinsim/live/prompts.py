@@ -9,7 +9,7 @@ from pathlib import Path
 
 from spinsim.errors import InputError
 from spinsim.live.generation import end_of_text
-from spinsim.live.load import EMBEDDED
+from spinsim.live.outlined import EMBEDDED
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.scenario import Scenario
 from spinsim.workload.request import Request, Workload

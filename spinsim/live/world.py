@@ -9,9 +9,10 @@ from typing import Any, NamedTuple, Protocol
 import simpy
 
 from spinsim.engine.world import Lane
-from spinsim.live.clock import LiveEnvironment
+from spinsim.live.clock import NONE, Finished, LiveEnvironment
 from spinsim.live.field import GivenAcceptance
 from spinsim.live.lanes import Job, WorkerLane
+from spinsim.live.looking_ahead import LookingAhead
 from spinsim.live.lookups import NO_LOOKUPS, Lookups
 from spinsim.live.paging import Paging
 from spinsim.operations import (
@@ -114,6 +115,7 @@ class LiveWorld:
         self._score = score_catch_ups
         self._paging = paging
         self._lookups = lookups
+        self._ahead: LookingAhead | None = None
         self._ids: dict[int, array[int]] = {}  # contexts of requests whose proposals were looked up
         self._proposed: dict[int, Proposed] = {}
         self._operations = 0
@@ -122,16 +124,32 @@ class LiveWorld:
             for i, lane in enumerate(lanes)
         ]
 
-    def close(self) -> None:
-        """End the lanes' threads, after what they still have queued."""
+    def close(self, patience_s: float | None = None) -> None:
+        """End the lanes' threads, after what they still have queued; see :meth:`WorkerLane.close`."""
         for worker in self._workers:
-            worker.close()
+            worker.close(patience_s)
+
+    def fail(self, error: Exception) -> None:
+        """End the run with an error that no operation reports; from any thread."""
+        self.env.completions.put(Finished(NONE, self.env.wall_ns(), None, error))
 
     def release(self, request: int) -> None:
         """The request has ended."""
         self._proposed.pop(request, None)
         self._ids.pop(request, None)
-        self._lookups.ended(request, self.outputs.get(request, ()))
+        output = self.outputs.get(request, ())
+        self._lookups.ended(request, output)
+        if self._ahead is not None:
+            self._ahead.ended(request, output)
+
+    def look_ahead(self, drafts: int) -> LookingAhead:
+        """What lookups find before a round, for an engine whose policies read it; ``drafts`` in all."""
+        self._ahead = LookingAhead(
+            self._lookups.make,
+            drafts,
+            lambda request, position: self._context(request, len(self._prompts[request]) + position),
+        )
+        return self._ahead
 
     def submit(self, lane: int, operation: Operation) -> simpy.Event:
         """Queue an operation on the lane's worker."""

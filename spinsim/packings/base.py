@@ -46,7 +46,8 @@ class PackingKind:
     merged: ClassVar[bool] = False  # a row may have several pieces; merging their results has a cost
     divided: ClassVar[bool] = False  # the plan chooses the length of pieces; profiles measure several
     copied: ClassVar[bool] = False  # memory: attention reads a padded copy of K/V beside the cache
-    captured: ClassVar[tuple[int, ...]] = (1,)  # pieces a row for which graphs are captured; 0: no table
+    # Pieces a row for which graphs are captured, buckets of :func:`bucket_pieces`; 0: there is no table.
+    captured: ClassVar[tuple[int, ...]] = (1,)
 
     @dataclass(frozen=True)
     class Params:
@@ -100,9 +101,14 @@ def packing_kind(name: str) -> type[PackingKind]:
     return found
 
 
-def executed_by(policy: str) -> tuple[str, ...]:
-    """The packings that a policy may plan: itself, or any where it is no packing of its own."""
-    return (policy,) if _is_kind(PACKINGS.get(policy)) else kinds()
+def executed_by(policy: str, among: Sequence[str] | None = None) -> tuple[str, ...]:
+    """The packings that a policy may plan: itself; or, where it plans others, those ``among``, or any."""
+    return (policy,) if _is_kind(PACKINGS.get(policy)) else tuple(among or kinds())
+
+
+def usual_packing(policy: str) -> str:
+    """The packing that stands for a policy where one verification has to: its own, or ``ragged``."""
+    return policy if policy in kinds() else "ragged"
 
 
 def _is_kind(cls: Any) -> bool:

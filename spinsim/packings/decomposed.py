@@ -84,7 +84,7 @@ class Decomposed(PackingKind):
     rectangular: ClassVar[bool] = True
     merged: ClassVar[bool] = True
     divided: ClassVar[bool] = True
-    captured: ClassVar[tuple[int, ...]] = (1, 2)
+    captured: ClassVar[tuple[int, ...]] = (1, 2, 4, 8)
 
     @dataclass(frozen=True)
     class Params:

@@ -28,15 +28,15 @@ def capacity_report(c: Capacity) -> str:
         kicker="capacity",
         heading=c.scenario,
         lede=wanted_text(c),
-        stats=_stats(c),
+        stats=stats_of(c),
         notes=c.notes,
-        attainment=_attainment(c),
+        attainment=attainment_of(c),
         by_rate=_by_rate(c),
         curve=c.curve,
     )
 
 
-def _stats(c: Capacity) -> list[Stat]:
+def stats_of(c: Capacity) -> list[Stat]:
     if c.rate is None:
         return []
     stats = [Stat(f"{number(c.rate.estimate, 4)} req/s", "capacity", bounds_text(c.rate))]
@@ -69,7 +69,7 @@ def _rate(c: Capacity) -> float | None:
     return None if c.rate is None else c.rate.estimate
 
 
-def _attainment(c: Capacity) -> Drawn:
+def attainment_of(c: Capacity) -> Drawn:
     span = None if c.rate is None else studies.Span("capacity", c.rate.estimate, c.rate.low, c.rate.high)
     svg = studies.attainment(
         [p.rate for p in c.curve],

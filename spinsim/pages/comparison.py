@@ -44,10 +44,10 @@ def comparison_report(c: Comparison) -> str:
         kicker=f"comparison over seeds {c.seeds[0]} to {c.seeds[-1]}",
         heading=_title(names),
         lede=lede,
-        stats=_verdicts(c, others),
+        stats=verdicts(c, others),
         notes=c.notes,
         first=capitalised(c.metrics[0].title),
-        means=Drawn(studies.bars("means", [(c.metrics[0].title, _means(c, names, 0))])),
+        means=Drawn(studies.bars("means", [(c.metrics[0].title, means_of(c, names, 0))])),
         tables=[
             (metric.title, [_cells(name, c.effects[name][i], name == c.baseline) for name in names])
             for i, metric in enumerate(c.metrics)
@@ -72,7 +72,7 @@ def _trade_off(c: Comparison, names: Sequence[str]) -> dict[str, Any]:
         return {"trade_off": None}
     points = [
         Point(name, x, y, x.shade)
-        for name, x, y in zip(names, *(_means(c, names, i) for i in found), strict=True)
+        for name, x, y in zip(names, *(means_of(c, names, i) for i in found), strict=True)
     ]
     across, up = (c.metrics[i].title for i in found)
     few = len(points) <= MOST_NAMED
@@ -81,7 +81,7 @@ def _trade_off(c: Comparison, names: Sequence[str]) -> dict[str, Any]:
     return {"trade_off": Drawn(svg, legend), "trade_off_title": against(up, across)}
 
 
-def _means(c: Comparison, names: Sequence[str], metric: int) -> list[studies.Span]:
+def means_of(c: Comparison, names: Sequence[str], metric: int) -> list[studies.Span]:
     spans = []
     for i, name in enumerate(names):
         effect = c.effects[name][metric]
@@ -120,7 +120,7 @@ def _panels(c: Comparison, others: Sequence[str]) -> list[tuple[str, list[studie
     return panels
 
 
-def _verdicts(c: Comparison, others: Sequence[str]) -> list[Stat]:
+def verdicts(c: Comparison, others: Sequence[str]) -> list[Stat]:
     stats = []
     for name in others:
         effect = c.effects[name][0]

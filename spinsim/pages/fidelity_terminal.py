@@ -170,6 +170,12 @@ def given_note(done: Mapping[str, Any]) -> str:
     return GIVEN if done.get("acceptance") == "field" else ""
 
 
+def moved_clocks_note(done: Mapping[str, Any]) -> str:
+    """Which cells' GPUs changed their clock while a live run was at work; empty where none did."""
+    moved = [cell["name"] for cell in done["cells"] if any(run["moved"] for run in cell.get("clocks", ()))]
+    return f"The GPUs' clocks moved during live runs of: {', '.join(short_names(moved))}." if moved else ""
+
+
 def compared_metrics(done: Mapping[str, Any]) -> list[Metric]:
     """The metrics by which a validation is introduced: of those registered for it, what its cells have."""
     errors = done["errors"]
@@ -209,6 +215,8 @@ def print_validation(done: dict[str, Any], folder: Path, console: Console | None
     facts.add_column(overflow="fold")
     if note := given_note(done):
         facts.add_row("acceptance", note)
+    if note := moved_clocks_note(done):
+        facts.add_row("clocks", note)
     for name, error in done["errors"].items():
         if error["mean"] is not None:
             facts.add_row(name, f"mean {percent(error['mean'])}, worst {percent(error['worst'])}")

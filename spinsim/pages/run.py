@@ -19,7 +19,7 @@ from spinsim.pages.figures.lanes import lane_strip
 from spinsim.pages.palette import colours_of
 from spinsim.pages.regret import regret
 from spinsim.pages.render import Drawn, Stat, page
-from spinsim.pages.run_terminal import LATENCIES, acceptance, detail, lost_rows, tiles, told
+from spinsim.pages.run_terminal import LATENCIES, acceptance, detail, lost_rows, moved_clocks, tiles, told
 from spinsim.pages.scenario_text import described_run, hardware_named
 from spinsim.results.few import few_requests
 from spinsim.results.metrics import value
@@ -50,7 +50,7 @@ def render(run: RunFolder) -> str:
         run=run,
         colours=colours,
         kicker=f"{s['mode']} run on {_devices(run)}, seed {s['seed']}, {acceptance(s)}",
-        stats=_stats(s),
+        stats=stats_of(s),
         limits=_limits(s),
         confidence=confidence(s),
         correlated=CORRELATED,
@@ -82,7 +82,7 @@ def _devices(run: RunFolder) -> str:
     return " and ".join(f"{n} {name}" if n > 1 else str(name) for name, n in counts.items())
 
 
-def _stats(s: dict[str, Any]) -> list[Stat]:
+def stats_of(s: dict[str, Any]) -> list[Stat]:
     return [
         Stat(
             f"{told(m, value(s, m))}{f' {m.unit}' if m.unit.endswith('/s') else ''}",
@@ -100,6 +100,7 @@ def _limits(s: dict[str, Any]) -> Sequence[str]:
         ("Held back", held["text"] if held else ""),
         ("Workload", lost_rows(s)),
         ("Few requests", few_requests(s)),
+        ("Clocks", moved_clocks(s)),
     )
     return [f"{name}: {text}" for name, text in said if text]
 

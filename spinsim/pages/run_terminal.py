@@ -264,6 +264,18 @@ def _without_folder(place: str) -> str:
     return file.rpartition("/")[2] + colon + rest
 
 
+def moved_clocks(s: Summary) -> str:
+    """GPUs whose clock moved while a live run was at work, with how far; empty where none did."""
+    clocks = s.get("clocks") or {}
+    if not clocks.get("moved"):
+        return ""
+    ranges = (
+        f"GPU {gpu['index']} {gpu['sm_mhz']['low']:,} to {gpu['sm_mhz']['high']:,} MHz"
+        for gpu in clocks["gpus"]
+    )
+    return f"they moved during the run: {', '.join(ranges)}; its times are of no one clock"
+
+
 def _facts(s: Summary) -> Table:
     table = Table.grid(padding=(0, 3))
     table.add_column(style="dim", min_width=12)
@@ -285,6 +297,8 @@ def _facts(s: Summary) -> Table:
         table.add_row("held back", Text(held["text"]))
     for device, why in (s.get("other_hardware") or {}).items():
         table.add_row("hardware", f"{device} is called {why} would be right")
+    if moved := moved_clocks(s):
+        table.add_row("clocks", moved)
     for key, why in (s.get("not_read") or {}).items():
         table.add_row("not read", f"{key}: {why}")
     states = ("completed", "rejected", "preempted", "cancelled", "unfinished")

@@ -27,20 +27,20 @@ def simulated_ladder_report(summary: Mapping[str, Any], scenario: str) -> str:
         kicker=f"simulated ladder, {len(summary['seeds'])} seeds",
         heading=summary["scenario"],
         lede="Every step serves the same requests. Goodput is that of all GPUs of a step together.",
-        stats=_stats(ran),
+        stats=stats_of(ran),
         behind=(),
         notes=summary["notes"],
         failed=summary["failed"],
         cells=summary["cells"],
         scenarios=described({summary["scenario"]: scenario} if scenario else {}),
-        goodput=Drawn(studies.bars("ladder", [("goodput, tokens/s", _spans(ran))])) if ran else None,
+        goodput=Drawn(studies.bars("ladder", [("goodput, tokens/s", spans_of(ran))])) if ran else None,
         steps=summary["steps"],
         ratios=_RATIOS,
         definitions=summary["definitions"],
     )
 
 
-def _stats(ran: list[Step]) -> list[Stat]:
+def stats_of(ran: list[Step]) -> list[Stat]:
     """The best step's goodput, and what it is of the others that are compared with."""
     if not ran:
         return []
@@ -53,6 +53,6 @@ def _stats(ran: list[Step]) -> list[Stat]:
     return stats
 
 
-def _spans(ran: list[Step]) -> list[studies.Span]:
+def spans_of(ran: list[Step]) -> list[studies.Span]:
     found = [(step["name"], step["goodput"]) for step in ran]
     return [studies.Span(name, mean["estimate"], mean["low"], mean["high"]) for name, mean in found]

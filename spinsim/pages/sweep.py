@@ -48,8 +48,8 @@ def sweep_report(s: Sweep, opened: Collection[str] = ()) -> str:
         lede=lede + (f", {seeds} seeds each" if seeds > 1 else ""),
         stats=(),
         notes=(),
-        best=_best(s, good),
-        **_figures(s, good),
+        best=best_and_worst(s, good),
+        **figures_of(s, good),
         **_trade_off(s, good),
         **_table(s, good, opened),
     )
@@ -66,7 +66,7 @@ def x_axis(axes: Sequence[str], rows: Sequence[Row]) -> str | None:
     return max(numeric, key=lambda name: len(seen[name]), default=None)
 
 
-def _figures(s: Sweep, rows: Sequence[Row]) -> dict[str, Any]:
+def figures_of(s: Sweep, rows: Sequence[Row]) -> dict[str, Any]:
     """The figure of the metrics and its caption: lines over a numeric axis, or bars; neither for too many."""
     x = x_axis(s.axes, rows)
     rest = [name for name in s.axes if name != x]
@@ -112,7 +112,7 @@ def _named(axes: Sequence[str], key: Sequence[Any]) -> str:
     )
 
 
-def _best(s: Sweep, rows: Sequence[Row]) -> list[Stat]:
+def best_and_worst(s: Sweep, rows: Sequence[Row]) -> list[Stat]:
     """The best combination by the first metric, and the worst; nothing where there is but one."""
     metric = s.metrics[0]
     means = {

@@ -23,12 +23,10 @@ def tuning_report(t: Tuning) -> str:
         kicker="tuning",
         heading=t.scenario,
         lede=trials_text(t),
-        stats=[
-            Stat(changed(winner.gain[0]), _label(t, winner), _detail(t, winner)) for winner in t.winners[:6]
-        ],
+        stats=gains(t),
         notes=t.notes,
         samples=t.baseline[0].mean.samples,
-        held_out=_held_out(t),
+        held_out=held_out_rows(t),
         search=_single(t) if len(t.objectives) == 1 else _front(t),
         better=[("left" if m.lower else "right", "down" if m.lower else "up") for m in t.objectives],
         importances=_importances(t),
@@ -39,6 +37,11 @@ def tuning_report(t: Tuning) -> str:
         ],
         trials=_trials(t),
     )
+
+
+def gains(t: Tuning) -> list[Stat]:
+    """The headline: what each of the first winners gained."""
+    return [Stat(changed(winner.gain[0]), _label(t, winner), _detail(t, winner)) for winner in t.winners[:6]]
 
 
 def _detail(t: Tuning, winner: Winner) -> str:
@@ -54,7 +57,7 @@ def _label(t: Tuning, winner: Winner) -> str:
     return winner.name if len(t.objectives) == 1 else f"{winner.name}: {bare(t.objectives[0])}"
 
 
-def _held_out(t: Tuning) -> list[list[str]]:
+def held_out_rows(t: Tuning) -> list[list[str]]:
     """By objective, the scenario as written and every winner."""
     rows = []
     for i, base in enumerate(t.baseline):

@@ -10,6 +10,7 @@ from spinsim.pages.fidelity_terminal import (
     compared_metrics,
     error_of,
     given_note,
+    moved_clocks_note,
     operation_cells,
     percent,
     short_names,
@@ -38,13 +39,13 @@ def validation_report(done: Numbers) -> str:
         lede=f"{len(done['cells'])} cells, each run live {done['options']['repetitions']} times, "
         "and simulated with the same requests. "
         "Error = (simulated - live) / live; live is the median of the repetitions.",
-        stats=_stats(done),
+        stats=stats_of(done),
         behind=(),
-        notes=tuple(filter(None, (given_note(done),))),
+        notes=tuple(filter(None, (given_note(done), moved_clocks_note(done)))),
         failed=(),
         scenarios=(),
         done=done,
-        agreement=_agreement(done),
+        agreement=agreement_of(done),
         effects=_effects(done),
         operations=(OPERATION_HEAD, [operation_cells(row) for row in done["operations"]]),
         cells=(
@@ -55,7 +56,7 @@ def validation_report(done: Numbers) -> str:
     )
 
 
-def _stats(done: Numbers) -> list[Stat]:
+def stats_of(done: Numbers) -> list[Stat]:
     errors, ranking, coverage = done["errors"], done["ranking"], done["intervals"]
     stats = [
         Stat(
@@ -75,7 +76,7 @@ def _stats(done: Numbers) -> list[Stat]:
     return stats
 
 
-def _agreement(done: Numbers) -> Drawn | None:
+def agreement_of(done: Numbers) -> Drawn | None:
     """Every compared metric of every cell; None where nothing was compared."""
     panels = []
     for metric in compared_metrics(done):

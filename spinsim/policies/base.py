@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from spinsim.acceptance.field import AcceptanceField
@@ -58,13 +58,14 @@ class CyclePlan:
     """What a planning selector decides for the other policies called ``planned``, which only read it.
 
     ``lengths`` are of the rows that the selector assigned last. The fields up to
-    ``packing`` are what the scenario's other policies leave to the plan; they are set once.
+    ``packings`` are what the scenario's other policies leave to the plan; they are set once.
     """
 
     most_depth: int = 1  # micro-batches
     pipeline: PipelinePolicy | None = None  # one that is not planned, and decides the depth itself
     fixed_lengths: tuple[int, ...] | None = None  # by draft, of a length policy that is not planned
-    packing: PackingPolicy | None = None
+    packings: Mapping[str, PackingPolicy] = field(default_factory=dict)  # those that verifications may have
+    packing: str = ""  # which of them; "": the first
     depth: int = 1
     grouped: bool = False  # micro-batches of one draft each
     lengths: Sequence[int] = ()
@@ -124,7 +125,11 @@ class Feedback(NamedTuple):
 
 
 class Selector(Protocol):
-    """Which draft for which request, this round."""
+    """Which draft for which request, this round.
+
+    A selector or length policy whose class says ``reads_lookups`` finds ``matched`` and ``offered`` of views,
+    and ``agreed`` of feedback, filled wherever drafts look their proposals up.
+    """
 
     sees_future: bool
     full_information: bool  # wants every draft caught up every round, and ``observe_hits``

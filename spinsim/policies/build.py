@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from spinsim.errors import InputError
+from spinsim.packings import kinds
 from spinsim.policies import registry
 from spinsim.policies.base import (
     AdmissionPolicy,
@@ -53,6 +54,11 @@ class Policies:
     admission: AdmissionPolicy
     switching: str  # "blocking" or "overlapped"
 
+    @property
+    def read_lookups(self) -> bool:
+        """Does one of them choose by what lookups found? Somebody has to look before each round, then."""
+        return any(getattr(one, "reads_lookups", False) for one in (self.selector, self.length))
+
 
 def build_policies(spec: PoliciesSpec, context: PolicyContext) -> Policies:
     """Raises InputError as :func:`validate_policies` does. Only a policy whose class says
@@ -74,7 +80,8 @@ def build_policies(spec: PoliciesSpec, context: PolicyContext) -> Policies:
             replace(blind, lengths=plan.fixed_lengths),
             replace(context, lengths=plan.fixed_lengths),
         )
-    plan.packing, plan.most_depth = packing, pipeline.max_depth
+    plan.packings = getattr(packing, "choices", {spec.packing.name: packing})
+    plan.most_depth = pipeline.max_depth
     if not getattr(pipeline, "needs_plan", False):
         plan.pipeline = pipeline
     return Policies(
@@ -115,6 +122,7 @@ def validate_policies(spec: PoliciesSpec, drafts: Sequence[str], max_length: int
     params = {kind: validate_choice(kind, getattr(spec, kind)) for kind in KINDS}
     for kind, values in params.items():
         _check_drafts(kind, values, drafts)
+    _check_packings(params["packing"])
     for name, tokens in _given_lengths(spec.length):
         if tokens > max_length:
             raise InputError(
@@ -191,6 +199,15 @@ def _check_drafts(kind: str, params: Any, drafts: Sequence[str]) -> None:
         if name not in drafts:
             choices = ", ".join(drafts) if drafts else "none is defined in models.drafts"
             raise InputError(f"no draft is called {name!r}; {choices}", key=f"policies.{kind}.{parameter}")
+
+
+def _check_packings(params: Any) -> None:
+    for name in getattr(params, "among", None) or ():
+        if name not in kinds():
+            raise InputError(
+                f"no packing is called {name!r}; choose from {', '.join(kinds())}",
+                key="policies.packing.among",
+            )
 
 
 def _check_no_draft(spec: PoliciesSpec, params: Any) -> None:

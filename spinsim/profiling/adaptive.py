@@ -6,8 +6,10 @@ import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from spinsim.costs.contention_fit import groups_of, held_out
+from spinsim.costs.profiled.collectives import held_out_sums, measured_sums
 from spinsim.costs.profiled.executed import PassShape
 from spinsim.costs.profiled.fits import ChosenFit
 from spinsim.costs.profiled.predictors import ProfiledPass, fit_operations
@@ -79,18 +81,32 @@ def _octaves(a: PassShape, b: PassShape) -> float:
 def report_of_lanes(profile: Profile) -> list[dict[str, object]]:
     """As :func:`report`, of what lanes of one device do to each other; each subset of lanes is held out."""
     groups = groups_of(profile)
-    wrong = np.abs(held_out(groups))
+    points = sum(len(group.seconds) for group in groups)
+    return [_of_the_machine("beside", "", points, held_out(groups))] if groups else []
+
+
+def report_of_sums(profile: Profile) -> list[dict[str, object]]:
+    """As :func:`report`, of all-reduces: a row for each number of devices and algorithm."""
+    devices = sorted({int(p.features["devices"]) for p in profile.points if p.operation == "all_reduce"})
+    return [
+        _of_the_machine("all_reduce", algorithm, len(sums), held_out_sums(sums, algorithm, count))
+        for count in devices
+        for algorithm, sums in measured_sums(profile, count).items()
+    ]
+
+
+def _of_the_machine(operation: str, part: str, points: int, errors: ArrayLike) -> dict[str, object]:
+    wrong = np.abs(np.asarray(errors, np.float64))
     known = len(wrong) > 0
-    row: dict[str, object] = {
+    return {
         "model": "",
-        "operation": "beside",
-        "part": "",
+        "operation": operation,
+        "part": part,
         "fit": "law",
-        "points": sum(len(group.seconds) for group in groups),
+        "points": points,
         "median_error": float(np.quantile(wrong, 0.5)) if known else None,
         "p95_error": float(np.quantile(wrong, 0.95)) if known else None,
     }
-    return [row] if groups else []
 
 
 def report(fits: Mapping[Fitted, ProfiledPass]) -> list[dict[str, object]]:

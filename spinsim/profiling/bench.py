@@ -15,9 +15,10 @@ from spinsim.live.executor import TorchExecutor
 from spinsim.live.lanes import Job, WorkerLane
 from spinsim.live.world import Proposed
 from spinsim.operations import CatchUp, Completed, Prefill, Propose, Verify
+from spinsim.packings import usual_packing
 from spinsim.profiling.probes import Probe
 from spinsim.profiling.timing import Effort, Timing, sampled, timing_of
-from spinsim.runner.eager import Proposal
+from spinsim.runner.base import Proposal
 from spinsim.scenario import Scenario
 
 USUAL_LENGTH, PIECE = 4, 128  # of proposals and of a decomposed verification between probes
@@ -39,7 +40,10 @@ class Stamps(NamedTuple):
 
 
 class Bench:
-    """A deployment with the threads of its lanes. ``target_lane`` and ``draft_lanes`` as in the engine."""
+    """A deployment with the threads of its lanes. ``target_lane`` and ``draft_lanes`` as in the engine.
+
+    ``drafts`` are the runners of the scenario's drafts that are models, in their order.
+    """
 
     def __init__(
         self,
@@ -54,6 +58,8 @@ class Bench:
         self.target_lane, self.draft_lanes = target_lane, draft_lanes
         self.executor: TorchExecutor = deployment.executor(scenario, lanes)
         self.greedy = scenario.sampling.greedy
+        names = list(deployment.models.drafts)
+        self.drafts = [deployment.drafts[names.index(name)] for name in scenario.models.draft_models]
         self._env = LiveEnvironment()
         executor = self.executor
         self._workers = [
@@ -64,24 +70,21 @@ class Bench:
         self._usual: dict[tuple[bool, int], Timed] = {}
         self._longest = scenario.limits.context_tokens
         self._proposed = min(USUAL_LENGTH, scenario.limits.max_length)
-        self._packing = scenario.policies.packing.name
+        self._packing = usual_packing(scenario.policies.packing.name)
         for runner in (deployment.target, *deployment.drafts):
-            # Data, not zeros: those draw less power and run faster.
-            runner.cache.keys.normal_()
-            runner.cache.values.normal_()
+            runner.fill()
         self.share()
 
     def share(self) -> None:
         """Any row may be as long as there are contexts, whatever the K/V memory: an engine has none here."""
         for runner in (self.deployment.target, *self.deployment.drafts):
-            runner.cache.table.share()
+            runner.share()
         self.settle()
 
     def settle(self) -> None:
         """Wait for what this thread has put on any GPU: the lanes' streams do not."""
         for runner in (self.deployment.target, *self.deployment.drafts):
-            if runner.device.type == "cuda":
-                torch.cuda.synchronize(runner.device)
+            runner.settle()
 
     def close(self) -> None:
         """End the lanes' threads."""

@@ -42,7 +42,7 @@ def transfer_point(bench: Bench, draft: int, rows: int, length: int, effort: Eff
     On a single device that is nothing, and the point says so with the resolution of the clock.
     """
     home = bench.deployment.target.device
-    away = bench.deployment.drafts[draft].device
+    away = bench.drafts[draft].device
     lane = bench.target_lane
     sides = []
     for device in (away, home):

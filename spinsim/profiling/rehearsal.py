@@ -8,13 +8,15 @@ where nothing else goes on.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 import simpy
 
+from spinsim.acceptance.known_text import Lookup
 from spinsim.costs.base import INTERPOLATED, Estimate, Predictor
 from spinsim.costs.profiled.profile import Point
 from spinsim.engine.kv import KvPools
@@ -22,6 +24,7 @@ from spinsim.engine.records import Records
 from spinsim.engine.world import NS, Lane
 from spinsim.live.clock import Finished, LiveEnvironment
 from spinsim.live.field import GivenAcceptance
+from spinsim.live.lookups import Lookups
 from spinsim.live.paging import Paging
 from spinsim.live.quiet_interpreter import quiet
 from spinsim.live.world import Executor, LiveWorld
@@ -38,13 +41,15 @@ FEWEST = 3  # samples behind a point of handling
 class Orchestration(NamedTuple):
     """``serving`` makes the engine's side of a run anew; ``paging`` lays its blocks into the caches.
 
-    ``given``: what is accepted of outputs of so many tokens; None where the models decide.
+    ``given``: what is accepted of outputs of so many tokens; None where the models decide. ``lookups`` makes
+    those of drafts that look their proposals up.
     """
 
     serving: Callable[[], Serving]
     paging: Callable[[KvPools], Paging]
     context_tokens: int
     given: Callable[[int], GivenAcceptance | None] = lambda _: None
+    lookups: Mapping[int, Callable[[], Lookup]] = MappingProxyType({})
 
 
 class Handled(NamedTuple):
@@ -109,9 +114,17 @@ class _WatchedWorld(LiveWorld):
         score_catch_ups: bool,
         paging: Paging,
         given: GivenAcceptance | None,
+        lookups: Lookups,
     ) -> None:
         super().__init__(
-            lanes, executor, prompts, score_catch_ups=score_catch_ups, env=env, paging=paging, given=given
+            lanes,
+            executor,
+            prompts,
+            score_catch_ups=score_catch_ups,
+            env=env,
+            paging=paging,
+            given=given,
+            lookups=lookups,
         )
         self.watched = env
         self.given: list[Operation] = []
@@ -153,8 +166,11 @@ def rehearse(
         serving = setup.serving()
         env = _WatchedEnvironment()
         scores, paging = serving.policies.selector.full_information, setup.paging(serving.pools)
-        world = _WatchedWorld(env, serving.layout.lanes, executor, prompts, scores, paging, given)
-        engine = serving.start(world, workload)
+        lookups = Lookups(setup.lookups)
+        world = _WatchedWorld(env, serving.layout.lanes, executor, prompts, scores, paging, given, lookups)
+        looks = bool(setup.lookups) and serving.policies.read_lookups
+        ahead = world.look_ahead(len(serving.drafts)) if looks else None
+        engine = serving.start(world, workload, lookups=ahead)
         with quiet():
             env.start_clock()
             env.run(until=engine.done)
@@ -211,10 +227,12 @@ def _on_the_bench(operation: Operation, predictor: Predictor) -> Estimate:
 def in_run_points(ran: Iterable[Ran], selector: str, models: Sequence[str]) -> list[Point]:
     """One for each kind, model and power of two of rows: the mean time, and the mean time on the bench.
 
-    ``models`` names the drafts', and last the target's.
+    ``models`` names the drafts' ("" for one that is no model), and last the target's.
     """
     groups: dict[tuple[str, str, int], list[Ran]] = {}
     for one in ran:
+        if not models[one.draft]:  # a lookup or a head, which is measured by itself
+            continue
         groups.setdefault((one.kind, models[one.draft], one.rows.bit_length()), []).append(one)
     return [
         _seen("in_run", group, kind, selector, model, bench_s=float(np.mean([one.bench_s for one in group])))

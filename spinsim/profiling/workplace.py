@@ -8,11 +8,12 @@ from pathlib import Path
 
 from spinsim.buckets import PROMPT_TOKENS
 from spinsim.costs.base import Predictor
-from spinsim.costs.for_scenario import build_profiled, build_roofline, models_on_devices
+from spinsim.costs.for_scenario import ModelOnDevices, build_profiled, build_roofline, models_on_devices
 from spinsim.costs.profiled.profile import SCHEMA, Point, Profile, ProfiledModel
 from spinsim.costs.roofline import RooflineLoads
 from spinsim.costs.sheets.shapes import ModelShape
-from spinsim.drafters.for_scenario import models_alone
+from spinsim.drafters.costs import mixed
+from spinsim.drafters.for_scenario import lookups_of, models_alone
 from spinsim.errors import InputError
 from spinsim.live.deployment import Deployment
 from spinsim.live.field import repeated_acceptance
@@ -31,13 +32,13 @@ from spinsim.profiling.rehearsal import (
     in_run_points,
     rehearse,
 )
-from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.scenario import PolicyChoice, RooflineCosts, Scenario
 from spinsim.serving import Layout, assemble, lay_out
 
 REHEARSED_TOKENS = 96  # of an output in a rehearsal
-THINKERS = ("spin", "joint")  # selectors whose thinking every full profile knows, beside one fixed draft
+# Selectors whose thinking every full profile knows, beside one fixed draft.
+THINKERS = ("spin", "joint", "planned")
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,11 @@ class Workplace:
     """A deployment on the bench, and what the scenario says about it."""
 
     def __init__(self, scenario: Scenario, base_dir: Path, deployment: Deployment) -> None:
-        scenario = models_alone(scenario)  # what is looked up has no pass to measure
+        self.whole = scenario
+        scenario = models_alone(scenario)  # the others are measured by themselves, and in short runs
         self.scenario, self.base_dir, self.deployment = scenario, base_dir, deployment
-        self.layout: Layout = lay_out(scenario)
+        self.lanes_of_drafts = lay_out(self.whole).draft_lanes
+        self.layout: Layout = _of_models(self.whole)
         self.subject = _subject(scenario, base_dir, deployment)
         self.bench = Bench(
             scenario, deployment, self.layout.lanes, self.layout.target_lane, self.layout.draft_lanes
@@ -74,14 +77,12 @@ class Workplace:
     @property
     def graphs(self) -> bool:
         """Does the target replay CUDA graphs?"""
-        runner = self.deployment.target
-        return isinstance(runner, GraphedRunner) and runner.device.type == "cuda"
+        return self.deployment.target.graphs
 
     @property
     def prompt_graphs(self) -> bool:
         """Does it so for prefill, and drafts for catch-up?"""
-        runner = self.deployment.target
-        return self.graphs and isinstance(runner, GraphedRunner) and runner.prompts is not None
+        return self.deployment.target.prompt_graphs
 
     def empty_profile(self) -> Profile:
         """A profile of this machine without points."""
@@ -148,10 +149,10 @@ class Workplace:
 
     def selectors(self, *, quick: bool) -> dict[str, PolicyChoice]:
         """Those whose thinking is measured: the scenario's, and unless it is to be quick :data:`THINKERS`."""
-        drafts = list(self.scenario.models.drafts)
+        drafts = [*self.scenario.models.drafts, *self.whole.models.drafts]
         if not drafts:
             return {"fixed": PolicyChoice.model_validate({"name": "fixed", "draft": "none"})}
-        given = self.scenario.policies.selector
+        given = self.whole.policies.selector
         one = PolicyChoice.model_validate({"name": "fixed", "draft": drafts[0]})
         own = one if getattr(KINDS["selector"].get(given.name), "sees_future", False) else given
         others = [] if quick else [one, *(PolicyChoice(name=name) for name in THINKERS)]
@@ -180,58 +181,80 @@ class Workplace:
         """
         if not selectors:
             return
-        predictor = build_profiled(self.scenario, self.base_dir, profile, allow_roofline=True)
+        models_predictor = build_profiled(self.scenario, self.base_dir, profile, allow_roofline=True)
+        predictor = mixed(models_predictor, self.whole, self.base_dir)
+        executor = self.deployment.executor(self.whole, self.layout.lanes)
         vocabulary = self.deployment.models.target.used_vocabulary
-        models = (*self.subject.by_draft, self.subject.target)
+        by_name = dict(zip(self.scenario.models.drafts, self.subject.by_draft, strict=True))
+        models = (*(by_name.get(name, "") for name in self.whole.models.drafts), self.subject.target)
         for number, (name, selector) in enumerate(selectors.items()):
             left(1 - number / len(selectors))
             setup = self.orchestration(selector, predictor)
             shown = Rehearsed([], [])
             for rows in sorted({1, max(1, self.batch // 4), self.batch}):
-                once = rehearse(
-                    setup, self.bench.executor, vocabulary, rows, runs, profile.rehearsed_tokens, predictor
-                )
+                once = rehearse(setup, executor, vocabulary, rows, runs, profile.rehearsed_tokens, predictor)
                 shown = Rehearsed(shown.handled + once.handled, shown.ran + once.ran)
             yield from in_run_points(shown.ran, name, models)
             yield from handling_points(shown.handled, name)  # last: a resumed profile asks for these
         self.bench.share()
 
     def orchestration(self, selector: PolicyChoice, predictor: Predictor) -> Orchestration:
-        """The engine, serial, with the scenario's other policies; they believe in ``predictor``."""
+        """The engine with the scenario's other policies; they believe in ``predictor``.
+
+        It is serial, so that rounds have the rows that are asked for. A selector that plans decides the
+        length, the packing and the composition too: it then thinks as much as it does in a run.
+        """
         changed = {"selector": selector, "pipeline": PolicyChoice(name="serial")}
-        policies = self.scenario.policies.model_copy(update=changed)
-        scenario = self.scenario.model_copy(update={"policies": policies})
+        if getattr(KINDS["selector"].get(selector.name), "makes_plan", False) is True:
+            followers = ("length", "packing", "composition")
+            changed |= dict.fromkeys(followers, PolicyChoice(name="planned"))
+        policies = self.whole.policies.model_copy(update=changed)
+        scenario = self.whole.model_copy(update={"policies": policies})
         return Orchestration(
             lambda: assemble(scenario, self.base_dir, predictor, self.deployment.kv_tokens),
             self.deployment.paging,
             scenario.limits.context_tokens,
             lambda positions: repeated_acceptance(scenario, self.base_dir, positions),
+            lookups_of(scenario),
         )
+
+
+def _of_models(scenario: Scenario) -> Layout:
+    """All lanes of the scenario, and which of them its models run on."""
+    layout, alone = lay_out(scenario), models_alone(scenario).models.drafts
+    at = [number for number, name in enumerate(scenario.models.drafts) if name in alone]
+    return layout._replace(
+        draft_lanes=tuple(layout.draft_lanes[number] for number in at),
+        remote=tuple(layout.remote[number] for number in at),
+    )
 
 
 def _subject(scenario: Scenario, base_dir: Path, deployment: Deployment) -> Subject:
     models: dict[str, ProfiledModel] = {}
 
-    def enter(shape: ModelShape, dtype: str, hardware: str, loaded: LoadedModel, key: str) -> str:
-        """The profile's name for a model; models of one shape share it."""
-        _require_shape(shape, loaded, key)
+    def enter(model: ModelOnDevices, loaded: LoadedModel) -> str:
+        """The profile's name for a model; models of one shape on as many devices share it."""
+        shape, dtype, hardware, devices = model.shape, model.dtype, model.hardware.name, len(model.devices)
+        _require_shape(shape, loaded, model.key)
         if Path(shape.source).is_file():  # a path of this machine says nothing elsewhere
             shape = replace(shape, source="config.json of the weights")
-        known = Profile(SCHEMA, hardware, "", False, {}, {}, models, ()).find_model(shape, dtype, hardware, 1)
+        profile = Profile(SCHEMA, hardware, "", False, {}, {}, models, ())
+        known = profile.find_model(shape, dtype, hardware, devices)
         if known is not None:
             return known
-        name, number = f"{shape.name}/{dtype}/{hardware}", 1
+        place = f"{dtype}/{hardware}" if devices == 1 else f"{dtype}/{hardware} x{devices}"
+        name, number = f"{shape.name}/{place}", 1
         while name in models:  # another shape of this name
             number += 1
-            name = f"{shape.name}-{number}/{dtype}/{hardware}"
-        models[name] = ProfiledModel(shape, dtype, hardware)
+            name = f"{shape.name}-{number}/{place}"
+        models[name] = ProfiledModel(shape, dtype, hardware, devices)
         return name
 
     keys: list[str] = []
     drafts: dict[str, int] = {}
     for index, model in enumerate(models_on_devices(scenario, base_dir), start=-1):
         loaded = deployment.models.target if index < 0 else deployment.models.drafts[model.name]
-        keys.append(enter(model.shape, model.dtype, model.hardware.name, loaded, model.key))
+        keys.append(enter(model, loaded))
         if index >= 0:
             drafts.setdefault(keys[-1], index)
     return Subject(models, keys[0], drafts, tuple(keys[1:]))

@@ -15,7 +15,8 @@ class Decoder(Protocol):
     """``tokens`` and ``positions`` int64 ``[T]``; logits ``[len(chosen), V]``, or ``[T, V]`` for None.
 
     An empty ``chosen`` leaves K/V in the cache and nothing else, and need not reach the head.
-    Logits beyond the used vocabulary are -inf.
+    Logits beyond the used vocabulary are -inf. Where the head is divided over devices, logits are those of
+    this device's part of the vocabulary: read them by :meth:`likeliest` and :meth:`whole` alone.
     """
 
     device: torch.device
@@ -28,6 +29,26 @@ class Decoder(Protocol):
         chosen: torch.Tensor | None = None,
     ) -> torch.Tensor: ...
 
+    def likeliest(self, logits: torch.Tensor) -> torch.Tensor:
+        """Token ids (int64) of the largest logits; of equal ones the first."""
+        ...
+
+    def whole(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits of the whole vocabulary, ``[..., V]``."""
+        ...
+
+
+class WholeHead:
+    """Of a :class:`Decoder` whose logits are those of the whole vocabulary."""
+
+    def likeliest(self, logits: torch.Tensor) -> torch.Tensor:
+        """See :class:`Decoder`."""
+        return logits.argmax(-1)
+
+    def whole(self, logits: torch.Tensor) -> torch.Tensor:
+        """See :class:`Decoder`."""
+        return logits
+
 
 def mask_unused(logits: torch.Tensor, used: int) -> torch.Tensor:
     """Forbids tokens from ``used`` on, in place."""
@@ -36,7 +57,7 @@ def mask_unused(logits: torch.Tensor, used: int) -> torch.Tensor:
     return logits
 
 
-class TransformersDecoder:
+class TransformersDecoder(WholeHead):
     """Any supported architecture, through transformers' own modules."""
 
     def __init__(self, model: LoadedModel) -> None:

@@ -1,21 +1,8 @@
-"""The runner of one model: prefill, catch-up, proposal and verification over its slot cache.
-
-The live world makes one :class:`ModelRunner` per model and calls, from the lane's thread::
-
-    runner = ModelRunner(TransformersDecoder(model), cache)      # or make_runner(...) of build.py
-    first  = runner.prefill(slots, starts, token_lists, sampling)        # int64 [R]
-    best   = runner.catch_up(slots, starts, token_lists, predict)        # int64 [sum of tokens]
-    ahead  = runner.propose(slots, previous, last, contexts, lengths, sampling)
-    done   = runner.verify(slots, last, contexts, lengths, tokens, probabilities, kind, piece, sampling)
-
-Every call returns when its device has done it, and what it returns is the host's, but for the
-probabilities of sampled proposals. ``contexts`` count prompt plus committed output, whose last token is
-in no cache yet. Rolling back is not a call: the next call states the length it builds on.
-"""
+"""The runner of one model on one device, pass by pass: :class:`spinsim.runner.base.Runner` without graphs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, chain
 from typing import NamedTuple
 
@@ -26,31 +13,14 @@ from spinsim.packings.ragged import NAME as RAGGED
 from spinsim.runner import randomness
 from spinsim.runner.acceptance_rule import Judged, distribution, verify_greedy, verify_sampled
 from spinsim.runner.attention.kernels import require_kernel, use_kernel
+from spinsim.runner.base import Progress, Proposal, TokenLists, Verified
 from spinsim.runner.batch import Rows, build_batch, upload_array
 from spinsim.runner.decoder import Decoder
 from spinsim.runner.device import on
 from spinsim.runner.graphs.buffers import Array, wait
 from spinsim.runner.kv import SlotCache
+from spinsim.runner.pages import Blocks
 from spinsim.runner.sampling import GREEDY, Sampling, choose
-
-TokenLists = Sequence[Sequence[int]]
-
-
-class Proposal(NamedTuple):
-    """``tokens`` int64 ``[R, K]``, K the longest length; columns past a row's length mean nothing.
-
-    ``probabilities`` float32 ``[R, K, V]`` on the draft's device when sampling, else None.
-    """
-
-    tokens: Array
-    probabilities: torch.Tensor | None
-
-
-class Verified(NamedTuple):
-    """``tokens[i]``: the ``accepted[i]`` proposals that stand and one token of the target's own."""
-
-    accepted: list[int]
-    tokens: list[list[int]]
 
 
 class Part(NamedTuple):
@@ -95,7 +65,12 @@ def _combine_spreads(
 
 
 class ModelRunner:
-    """Runs one model eagerly, on any device. One thread at a time."""
+    """Runs one model eagerly, on any device. One thread at a time.
+
+    Implements :class:`~spinsim.runner.base.Runner`.
+    """
+
+    graphs = prompt_graphs = False
 
     def __init__(self, decoder: Decoder, cache: SlotCache, *, kernel: str = "auto") -> None:
         """``kernel`` computes the ragged packing on CUDA: a name of :mod:`kernels`."""
@@ -103,7 +78,46 @@ class ModelRunner:
         self.kernel = kernel
         self.decoder = decoder
         self.cache = cache
-        self.device = cache.device
+        self.device, self.dtype, self.slot_tokens = cache.device, cache.dtype, cache.slot_tokens
+
+    def capture(
+        self,
+        role: str,
+        kinds: Sequence[str] = (RAGGED,),
+        progress: Progress | None = None,
+        *,
+        predict: bool = False,
+    ) -> int:
+        """See :class:`~spinsim.runner.base.Runner`: there is nothing to record."""
+        return 0
+
+    def hold(self, slots: Sequence[int], blocks: Sequence[Blocks]) -> None:
+        """See :meth:`~spinsim.runner.pages.PageTable.hold`."""
+        self.cache.table.hold(slots, blocks)
+
+    def apart(self) -> int:
+        """See :class:`~spinsim.runner.base.Runner`."""
+        return self.cache.table.apart()
+
+    def share(self) -> None:
+        """See :class:`~spinsim.runner.base.Runner`."""
+        self.cache.table.share()
+
+    def fill(self) -> None:
+        """See :class:`~spinsim.runner.base.Runner`."""
+        self.cache.keys.normal_()
+        self.cache.values.normal_()
+
+    def settle(self) -> None:
+        """See :class:`~spinsim.runner.base.Runner`."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def watch(self, report: Callable[[Exception], None]) -> None:
+        """There is nothing that could die unseen."""
+
+    def close(self) -> None:
+        """Nothing was started."""
 
     def _index(self, values: Sequence[int]) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.int64).to(self.device, non_blocking=True)
@@ -167,7 +181,7 @@ class ModelRunner:
             self.forward(tokens, rows, chosen=nowhere)
             wait(self.device)
             return host(nowhere)
-        return host(self.forward(tokens, rows).argmax(-1))
+        return host(self.decoder.likeliest(self.forward(tokens, rows)))
 
     @torch.inference_mode()
     def propose(
@@ -260,8 +274,9 @@ class ModelRunner:
         count, width = proposals.shape
         limit = self._index(lengths)
         if sampling.greedy:
-            return verify_greedy(logits.argmax(-1)[spread].view(count, width + 1), proposals, limit)
-        target = distribution(logits, sampling.temperature, sampling.top_p)
+            best = self.decoder.likeliest(logits)
+            return verify_greedy(best[spread].view(count, width + 1), proposals, limit)
+        target = distribution(self.decoder.whole(logits), sampling.temperature, sampling.top_p)
         target = target[spread].view(count, width + 1, -1)
         if probabilities is None:
             draft = target.new_zeros(count, width, target.shape[2])
@@ -277,8 +292,9 @@ class ModelRunner:
         self, logits: torch.Tensor, sampling: Sampling, positions: Sequence[int], purpose: int
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         if sampling.greedy:
-            return choose(logits, sampling, None, logits, purpose)
-        return choose(logits, sampling, self._index(sampling.requests), self._index(positions), purpose)
+            return choose(self.decoder, logits, sampling, None, logits, purpose)
+        requests, places = self._index(sampling.requests), self._index(positions)
+        return choose(self.decoder, logits, sampling, requests, places, purpose)
 
 
 def host(tensor: torch.Tensor) -> Array:

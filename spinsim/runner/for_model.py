@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from spinsim.runner.decoder import Decoder, TransformersDecoder
 from spinsim.runner.eager import ModelRunner
 from spinsim.runner.fused import LeanDecoder, is_lean
@@ -9,6 +11,18 @@ from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.kv import SlotCache
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.sampling import GREEDY, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerPlan:
+    """What a runner is to be able to do, whatever its model; see :func:`make_runner`."""
+
+    max_rows: int
+    max_length: int
+    sampling: Sampling = GREEDY
+    graphs: bool = True
+    prompt_graphs: bool = True
+    kernel: str = "auto"
 
 
 def make_runner(
@@ -57,17 +71,25 @@ def make_runner(
         scale = decoder.scale
     else:
         decoder = TransformersDecoder(model)
-    if not graphs or cache.device.type != "cuda":
-        return ModelRunner(decoder, cache, kernel=kernel)
+    plan = RunnerPlan(max_rows, max_length, sampling, graphs, prompt_graphs, kernel)
+    return runner_over(decoder, cache, plan, vocabulary=vocabulary, heads=heads, scale=scale)
+
+
+def runner_over(
+    decoder: Decoder, cache: SlotCache, plan: RunnerPlan, *, vocabulary: int, heads: int, scale: float
+) -> ModelRunner:
+    """A runner of any decoder. ``heads`` query heads are on its device; ``scale`` is that of its scores."""
+    if not plan.graphs or cache.device.type != "cuda":
+        return ModelRunner(decoder, cache, kernel=plan.kernel)
     return GraphedRunner(
         decoder,
         cache,
-        max_rows=max_rows,
-        max_length=max_length,
+        max_rows=plan.max_rows,
+        max_length=plan.max_length,
         vocabulary=vocabulary,
         heads=heads,
         scale=scale,
-        sampling=sampling,
-        kernel=kernel,
-        prompt_graphs=prompt_graphs,
+        sampling=plan.sampling,
+        kernel=plan.kernel,
+        prompt_graphs=plan.prompt_graphs,
     )

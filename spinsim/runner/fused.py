@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from spinsim.runner.attention.over_slots import attend
 from spinsim.runner.batch import AttentionBatch
-from spinsim.runner.decoder import mask_unused
+from spinsim.runner.decoder import WholeHead, mask_unused
 from spinsim.runner.layers import in_torch
 from spinsim.runner.loaded_model import LoadedModel
 
@@ -68,7 +68,59 @@ def _fuse(layer: Any) -> Layer:
     )
 
 
-class LeanDecoder:
+@dataclass(slots=True)
+class LeanWeights:
+    """What a lean decoder computes with, on its device: a whole model, or a device's share of one.
+
+    ``heads`` query heads are here, and ``head`` has the rows of the vocabulary that are. ``rotary``: cosines
+    and sines, float32 ``[positions, head_dim / 2]``. ``used``: rows of ``head`` that may be emitted.
+    """
+
+    embedding: torch.Tensor
+    layers: list[Layer]
+    norm: torch.Tensor
+    head: torch.Tensor
+    rotary: tuple[torch.Tensor, torch.Tensor]
+    heads: int
+    scale: float
+    epsilon: float
+    used: int
+
+
+def lean_weights(model: LoadedModel, context_tokens: int, *, consume: bool = False) -> LeanWeights:
+    """Those of a whole model in memory; see :class:`LeanDecoder`."""
+    inner = model.module.model
+    scale = float(inner.layers[0].self_attn.scaling)
+    layers = []
+    for index in range(len(inner.layers)):
+        layers.append(_fuse(inner.layers[index]))
+        if consume:
+            inner.layers[index] = torch.nn.Identity()
+    return LeanWeights(
+        embedding=inner.embed_tokens.weight.data,
+        layers=layers,
+        norm=inner.norm.weight.data,
+        head=model.module.lm_head.weight.data,
+        rotary=rotary_tables(inner.rotary_emb, context_tokens, model.head_dim, model.module.device),
+        heads=model.heads,
+        scale=scale,
+        epsilon=float(model.config.rms_norm_eps),
+        used=model.used_vocabulary,
+    )
+
+
+def rotary_tables(
+    embedding: Any, positions: int, head_dim: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosines and sines ``[positions, head_dim / 2]`` of a transformers rotary embedding on ``device``."""
+    half = head_dim // 2
+    # float32 in: the tables keep full precision, whatever the model's own dtype
+    at = torch.arange(positions, device=device)[None]
+    cosines, sines = embedding(torch.zeros(1, device=device), at)
+    return cosines[0, :, :half].contiguous(), sines[0, :, :half].contiguous()
+
+
+class LeanDecoder(WholeHead):
     """Implements :class:`decoder.Decoder`. ``context_tokens`` bounds the positions it will see.
 
     With ``consume`` the transformers module gives up its layers as they are fused, so that a
@@ -78,25 +130,13 @@ class LeanDecoder:
     def __init__(self, model: LoadedModel, context_tokens: int, *, consume: bool = False) -> None:
         if not is_lean(model):
             raise ValueError(f"{model.name} is not of the LLaMA family; use TransformersDecoder")
-        inner = model.module.model
-        self.device: torch.device = model.module.device
-        self.heads = model.heads
-        self.scale = float(inner.layers[0].self_attn.scaling)
-        self.epsilon = float(model.config.rms_norm_eps)
-        self.used = model.used_vocabulary
-        self.embedding = inner.embed_tokens.weight.data
-        self.norm = inner.norm.weight.data
-        self.head = model.module.lm_head.weight.data
-        self.layers: list[Layer] = []
-        for index in range(len(inner.layers)):
-            self.layers.append(_fuse(inner.layers[index]))
-            if consume:
-                inner.layers[index] = torch.nn.Identity()
-        positions = torch.arange(context_tokens, device=self.device)
-        half = model.head_dim // 2
-        # float32 in: the tables keep full precision, whatever the model's own dtype
-        cosines, sines = inner.rotary_emb(torch.zeros(1, device=self.device), positions[None])
-        self.rotary = (cosines[0, :, :half].contiguous(), sines[0, :, :half].contiguous())
+        self.take(lean_weights(model, context_tokens, consume=consume))
+
+    def take(self, weights: LeanWeights) -> None:
+        """Compute with these."""
+        self.weights, self.scale = weights, weights.scale
+        self.device = weights.embedding.device
+        self.states: torch.Tensor | None = None  # of every place of the cache, for heads on this model
         self.ops: Any = in_torch
         if self.device.type == "cuda":
             from spinsim.runner.layers import in_triton
@@ -110,32 +150,48 @@ class LeanDecoder:
         batch: AttentionBatch,
         chosen: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        ops = self.ops
-        residual = F.embedding(tokens, self.embedding)
-        x = ops.add_rms_norm(None, residual, self.layers[0].input_norm, self.epsilon)
-        for index, layer in enumerate(self.layers):
+        ops, weights = self.ops, self.weights
+        layers, epsilon = weights.layers, weights.epsilon
+        residual = self.embed(tokens)
+        x = ops.add_rms_norm(None, residual, layers[0].input_norm, epsilon)
+        for index, layer in enumerate(layers):
             keys, values = batch.cache.layer(index)
             qkv = F.linear(x, layer.qkv, layer.qkv_bias)
             query = ops.rotate_and_store(
                 qkv,
-                self.rotary,
+                weights.rotary,
                 positions,
                 batch.write,
                 layer.head_norms,
-                self.epsilon,
+                epsilon,
                 keys,
                 values,
-                self.heads,
+                weights.heads,
             )
-            mixed = attend(query, batch, index, self.scale).flatten(1)
-            x = ops.add_rms_norm(F.linear(mixed, layer.out), residual, layer.output_norm, self.epsilon)
+            mixed = attend(query, batch, index, weights.scale).flatten(1)
+            x = ops.add_rms_norm(self.join(mixed, layer.out), residual, layer.output_norm, epsilon)
             inner = ops.silu_times(F.linear(x, layer.gate_up))
-            last = index + 1 == len(self.layers)
-            weight = self.norm if last else self.layers[index + 1].input_norm
-            x = ops.add_rms_norm(F.linear(inner, layer.down), residual, weight, self.epsilon)
+            following = weights.norm if index + 1 == len(layers) else layers[index + 1].input_norm
+            x = ops.add_rms_norm(self.join(inner, layer.down), residual, following, epsilon)
+        self.leave(x, batch)
         if chosen is not None:
             if not chosen.numel():
-                nothing: torch.Tensor = x.new_empty(0, self.head.shape[0])
+                nothing: torch.Tensor = x.new_empty(0, weights.head.shape[0])
                 return nothing
             x = x[chosen]
-        return mask_unused(F.linear(x, self.head), self.used)
+        return mask_unused(F.linear(x, weights.head), weights.used)
+
+    # What heads, and decoders over several devices, do otherwise.
+
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The embeddings ``[T, hidden]`` of token ids."""
+        return F.embedding(tokens, self.weights.embedding)
+
+    def join(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """``x`` ``[T, width]`` back to ``[T, hidden]``, the sum over all of the layer's width."""
+        return F.linear(x, weight)
+
+    def leave(self, x: torch.Tensor, batch: AttentionBatch) -> None:
+        """What the last layer says of every token, ``[T, hidden]``: kept where somebody drafts from it."""
+        if self.states is not None:
+            self.states.index_copy_(0, batch.write, x)

@@ -61,9 +61,9 @@ def slot_tokens(context_tokens: int, max_length: int) -> int:
 
 
 def kv_bytes_per_token(model: LoadedModel, dtype: torch.dtype | None = None) -> int:
-    """Bytes of K and V that one token takes, over all layers."""
+    """Bytes that one token takes on each of the model's devices: K and V, and what a head has kept of it."""
     size = torch.empty((), dtype=dtype or model.module.dtype).element_size()
-    return 2 * model.layers * model.kv_heads * model.head_dim * size
+    return (2 * model.layers * model.held_kv_heads * model.head_dim + model.state_width) * size
 
 
 def free_memory(device: torch.device | str) -> int:

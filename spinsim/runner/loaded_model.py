@@ -11,12 +11,14 @@ class LoadedModel:
     """A causal language model whose attention goes through our slot cache.
 
     ``config`` is the checkpoint's own. A draft's ``module`` may have the target's number of rows instead.
+    ``devices`` hold it together, each a share; the module of one that is divided has no weights in it.
     """
 
     module: Any  # a transformers PreTrainedModel
     config: Any
     name: str
     source: str = ""  # the folder or hub repository of its tokenizer and settings; "" for weights without any
+    devices: int = 1
 
     @property
     def layers(self) -> int:
@@ -31,8 +33,18 @@ class LoadedModel:
         return int(getattr(self.config, "num_key_value_heads", None) or self.heads)
 
     @property
+    def held_kv_heads(self) -> int:
+        """K/V heads on each of its devices."""
+        return max(1, self.kv_heads // self.devices)
+
+    @property
     def head_dim(self) -> int:
         return int(getattr(self.config, "head_dim", None) or self.config.hidden_size // self.heads)
+
+    @property
+    def state_width(self) -> int:
+        """Numbers beside K and V that are kept of every token; 0 but for heads."""
+        return 0
 
     @property
     def vocabulary(self) -> int:
@@ -51,4 +63,10 @@ class LoadedModel:
 
     @property
     def weight_bytes(self) -> int:
+        """Of all its devices together."""
         return sum(p.numel() * p.element_size() for p in self.module.parameters())
+
+    @property
+    def held_bytes(self) -> int:
+        """Of weights on each of its devices, about: a little is on all of them."""
+        return -(-self.weight_bytes // self.devices)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from spinsim.runner import randomness
 from spinsim.runner.acceptance_rule import distribution, draw
 from spinsim.scenario import GREEDY_BELOW
+
+if TYPE_CHECKING:
+    from spinsim.runner.decoder import Decoder
 
 
 class Sampling(NamedTuple):
@@ -33,18 +36,19 @@ GREEDY = Sampling()
 
 
 def choose(
+    decoder: Decoder,
     logits: torch.Tensor,
     sampling: Sampling,
     requests: torch.Tensor | None,
     positions: torch.Tensor,
     purpose: int,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Next tokens ``[R]`` (int64) from ``[R, V]`` logits, and their distribution when sampling.
+    """Next tokens ``[R]`` (int64) from a decoder's logits ``[R, V]``, and their distribution when sampling.
 
     ``requests`` and ``positions`` int64 ``[R]``: whose token it is, and which of its context.
     """
     if sampling.greedy:
-        return logits.argmax(-1), None
+        return decoder.likeliest(logits), None
     assert requests is not None
-    probabilities = distribution(logits, sampling.temperature, sampling.top_p)
+    probabilities = distribution(decoder.whole(logits), sampling.temperature, sampling.top_p)
     return draw(probabilities, randomness.uniform(sampling.seed, requests, positions, purpose)), probabilities

@@ -20,6 +20,21 @@ class Flops(Section):
     fp8: Annotated[Peak | None, says("Peak in fp8.", "TFLOP/s")] = None
 
 
+class AllReduce(Section):
+    """An all-reduce between two such devices; of more by the law of ``spinsim.costs.collectives``."""
+
+    latency_s: Annotated[NotNegative, says("Of an all-reduce of nothing.", "s")]
+    efficiency: Annotated[Share, says("Share of the link's bandwidth at which large tensors move.")]
+
+
+class Collectives(Section):
+    """The algorithms that a model over several devices can take; the fastest for a size is charged."""
+
+    ring: Annotated[AllReduce | None, says("As NCCL's ring.")] = None
+    one_shot: Annotated[AllReduce | None, says("Each device reads the others' whole tensors.")] = None
+    two_shot: Annotated[AllReduce | None, says("Each device sums a part, then reads the others'.")] = None
+
+
 class HardwareSheet(Section):
     """A hardware sheet. What it leaves out is taken from the shipped sheet that ``base`` names.
 
@@ -48,7 +63,12 @@ class HardwareSheet(Section):
     ] = None
     graph_launch_s: Annotated[NotNegative | None, says("Replay of a CUDA graph.", "s")] = None
     link_gb_per_s: Annotated[Peak | None, says("Interconnect to a neighbour, one direction.", "GB/s")] = None
-    link_latency_s: Annotated[NotNegative | None, says("One step of a collective over the link.", "s")] = None
+    link_latency_s: Annotated[
+        NotNegative | None, says("A step of a ring over the link, beyond the first two.", "s")
+    ] = None
+    collectives: Annotated[
+        Collectives | None, says("All-reduces of a target over several devices; in place of the base's.")
+    ] = None
     copy_latency_s: Annotated[
         NotNegative | None, says("A small copy to a neighbour, issued from the host.", "s")
     ] = None

@@ -110,7 +110,8 @@ def _constrain(definitions: dict[str, Schema]) -> None:
     sheet = definitions["HardwareSheet"]
     sheet["properties"]["base"]["enum"] = [*shipped["enum"], None]
     sheet["anyOf"] = [_given(["base"]), _given(NEEDED)]
-    definitions["Flops"]["anyOf"] = [_given([dtype]) for dtype in definitions["Flops"]["properties"]]
+    for section in ("Flops", "Collectives"):  # one of theirs at least
+        definitions[section]["anyOf"] = [_given([name]) for name in definitions[section]["properties"]]
     definitions["PlacementSpec"]["properties"]["target"]["uniqueItems"] = True
     drafts = definitions["ModelsSpec"]["properties"]["drafts"]
     drafts["propertyNames"] = {"not": {"enum": list(RESERVED)}}

@@ -11,13 +11,15 @@ from pathlib import Path
 from spinsim.acceptance.field import AcceptanceField
 from spinsim.costs.base import LABELS, Predictor
 from spinsim.drafters.acceptance import build_field, offers_of
-from spinsim.drafters.costs import build_predictor
+from spinsim.drafters.costs import build_predictor, looks
 from spinsim.drafters.memory import kv_capacity
 from spinsim.engine.records import Records
+from spinsim.engine.world import Lookups
 from spinsim.errors import InputError
 from spinsim.progress import Progress
 from spinsim.scenario import Scenario
 from spinsim.serving import assemble
+from spinsim.simulated.looking_ahead import ChargedLookups
 from spinsim.simulated.noise import noise_of
 from spinsim.simulated.world import SimulatedWorld
 from spinsim.workload.for_scenario import build_workload
@@ -92,7 +94,12 @@ def simulate_scenario(
         if progress is not None and (ended % REPORT_EVERY == 0 or ended == total):
             progress("simulate", ended, total)
 
-    engine = serving.start(world, workload, ended=report, lookups=field.lookups)
+    lookups: Lookups | None = field.lookups
+    looking = looks(scenario, base_dir) if lookups and serving.policies.read_lookups else None
+    if lookups is not None and looking:
+        prompts = [request.prompt_tokens for request in workload.requests]
+        lookups = ChargedLookups(lookups, looking, prompts, world.spend)
+    engine = serving.start(world, workload, ended=report, lookups=lookups)
     try:
         with rare_collections():
             world.env.run(until=engine.done)

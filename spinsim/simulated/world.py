@@ -78,10 +78,15 @@ class SimulatedWorld:
         self._slow = noise.handling if noise else 1.0  # the orchestrator's time, over what is predicted
         self._handles = any(predictor.handle(kind, 1).seconds for kind in KINDS)
         self._ended: tuple[int, int] | None = None  # kind and rows of what ended, not yet handled
+        self._spent_s = 0.0  # by the orchestrator since it submitted last
 
     def release(self, request: int) -> None:
         """The request has ended."""
         self._field.forget(request)
+
+    def spend(self, seconds: float) -> None:
+        """The orchestrator has worked so long, and submits the later for it."""
+        self._spent_s += self._slow * seconds
 
     def submit(self, lane: int, operation: Operation) -> simpy.Event:
         """Queue an operation for its predicted time."""
@@ -107,6 +112,9 @@ class SimulatedWorld:
             handling_s = self._slow * self._predictor.handle(KINDS[self._ended[0]], self._ended[1]).seconds
             host_s, host_ns = host_s + handling_s, host_ns + round(handling_s * NS)
             self._ended = None
+        if self._spent_s:
+            host_s, host_ns = host_s + self._spent_s, host_ns + round(self._spent_s * NS)
+            self._spent_s = 0.0
         self.orchestrator_s += host_s
         env = self.env
         now: int = env._now  # type: ignore[assignment]  # env.now is a call

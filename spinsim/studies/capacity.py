@@ -286,7 +286,8 @@ def _rate_of(loaded: LoadedScenario) -> tuple[str, float, float]:
     assert isinstance(arrivals, ClosedLoop | AllAtOnce)
     raise loaded.places.error(
         "workload.arrivals.process",
-        f"{arrivals.process} has no arrival rate; poisson, gamma or replay",
+        f"{arrivals.process} has no arrival rate; poisson, gamma or replay, such as "
+        "--set 'workload.arrivals={process: poisson, rate_per_s: 1}'",
     )
 
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spinsim.costs.profiled.profile import Profile, Repeat, read_profile, write_profile
+from spinsim.costs.profiled.profile import BESIDE_MODELS, Profile, Repeat, read_profile, write_profile
 from spinsim.errors import InputError
 from spinsim.live.deployment import deploy
-from spinsim.live.load import other_hardware
-from spinsim.packings import kinds
-from spinsim.profiling.adaptive import fits_of, report, report_of_lanes
+from spinsim.live.places import other_hardware
+from spinsim.packings import kinds, usual_packing
+from spinsim.profiling.adaptive import fits_of, report, report_of_lanes, report_of_sums
 from spinsim.profiling.bench import USUAL_LENGTH
+from spinsim.profiling.beside_models import beside_models
 from spinsim.profiling.drift import Drift, drifted
 from spinsim.profiling.host import transfer_point
 from spinsim.profiling.machine import machine_points, now_utc
@@ -84,7 +85,8 @@ def profile(
             _measure(session, place, quick, budget_s or (QUICK_S if quick else FULL_S), packings)
         finally:
             session.write()
-    fits = [*report(fits_of(session.profile)), *report_of_lanes(session.profile)]
+    found = session.profile
+    fits = [*report(fits_of(found)), *report_of_lanes(found), *report_of_sums(found)]
     return Profiled(session.profile, path, fits, session.elapsed_s, len(session.profile.points) - points)
 
 
@@ -129,6 +131,7 @@ def _measure(
     session.measure(place.bench, plan.core, max(0.0, budget_s - session.elapsed_s) * 0.3)
     session.refine(place.bench, plan.core, plan.candidates, budget_s * (1 - REHEARSING))
     measure_sharing(session, place, quick)
+    measure_beside_models(session, place, quick)
     rehearse_selectors(session, place, place.selectors(quick=quick), 1 if quick else 2, budget_s)
 
 
@@ -168,7 +171,7 @@ def measure_host(session: Session, place: Workplace, quick: bool) -> None:
     effort = QUICK if quick else Effort()
     device = place.deployment.target.device
     if not known.of("matmul_rate"):
-        for measured in machine_points(device, place.deployment.target.cache.dtype, effort):
+        for measured in machine_points(device, place.deployment.target.dtype, effort):
             session.add(measured())
     if not known.of("hop"):
         session.add(place.hop())
@@ -180,6 +183,17 @@ def measure_host(session: Session, place: Workplace, quick: bool) -> None:
             session.add(transfer_point(place.bench, draft, rows, min(length, limits.max_length), effort))
 
 
+def measure_beside_models(session: Session, place: Workplace, quick: bool) -> None:
+    """Lookups and heads of the scenario; kept where a resumed profile has any."""
+    if any(point.operation in BESIDE_MODELS for point in session.profile.points):
+        return
+    effort, lanes = QUICK if quick else Effort(), place.lanes_of_drafts
+    for point in beside_models(
+        place.bench, place.whole, place.base_dir, lanes.__getitem__, place.batch, effort
+    ):
+        session.add(point)
+
+
 def measure_sharing(session: Session, place: Workplace, quick: bool) -> None:
     """What lanes of one device do to each other; kept where a resumed profile has it."""
     if any(point.operation == "beside" for point in session.profile.points):
@@ -187,7 +201,7 @@ def measure_sharing(session: Session, place: Workplace, quick: bool) -> None:
     scenario, effort, alone = place.scenario, QUICK if quick else Effort(), dict[Probe, float]()
     length = min(USUAL_LENGTH, scenario.limits.max_length)
     context = max(2, (scenario.limits.context_tokens - length) // 2)
-    subject, packing = place.subject, scenario.policies.packing.name
+    subject, packing = place.subject, usual_packing(scenario.policies.packing.name)
     group = 0
     for rows in usual_rows(place.batch):
         probes = probes_of(subject.by_draft, subject.target, rows, context, length, packing)

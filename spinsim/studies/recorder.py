@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from spinsim.errors import InputError
 from spinsim.family.record import Recorded
 from spinsim.live.deployment import Deployment
 from spinsim.progress import Progress
 from spinsim.runner.acceptance_rule import distribution
+from spinsim.runner.base import Runner
 from spinsim.runner.batch import Rows
 from spinsim.runner.eager import ModelRunner
 from spinsim.runner.sampling import Sampling
@@ -39,9 +41,9 @@ class Recorder:
         self._target = deployment.target
         self._drafts = dict(zip(deployment.models.drafts, deployment.drafts, strict=True))
         self._sampling = deployment.sampling
-        caches = [runner.cache for runner in (deployment.target, *deployment.drafts)]
-        self._rows = min(cache.table.apart() for cache in caches)
-        self._span = min(cache.slot_tokens for cache in caches)
+        runners: tuple[Runner, ...] = (deployment.target, *deployment.drafts)
+        self._rows = min(runner.apart() for runner in runners)
+        self._span = min(runner.slot_tokens for runner in runners)
         self._vocabulary = deployment.models.target.vocabulary
         self._progress = progress
 
@@ -117,13 +119,13 @@ class Recorder:
             ]
         return scores
 
-    def _agreement(self, runner: ModelRunner, texts: Sequence[_Text]) -> list[Scores]:
+    def _agreement(self, runner: Runner, texts: Sequence[_Text]) -> list[Scores]:
         return [
             (logits.argmax(-1).cpu() == torch.tensor(text.tokens[text.prompt :])).double().numpy()
             for text, logits in _logits(runner, texts, self._vocabulary)
         ]
 
-    def _probability(self, runner: ModelRunner, texts: Sequence[_Text]) -> list[torch.Tensor]:
+    def _probability(self, runner: Runner, texts: Sequence[_Text]) -> list[torch.Tensor]:
         """Of each output token, after temperature and top-p: float64, on the host."""
         found = []
         for text, logits in _logits(runner, texts, self._vocabulary):
@@ -133,13 +135,18 @@ class Recorder:
         return found
 
 
-def _logits(
-    runner: ModelRunner, texts: Sequence[_Text], vocabulary: int
-) -> Iterator[tuple[_Text, torch.Tensor]]:
+def _logits(runner: Runner, texts: Sequence[_Text], vocabulary: int) -> Iterator[tuple[_Text, torch.Tensor]]:
     """Of each text, logits ``[output tokens, V]`` for every token behind its prompt, in order.
 
-    Several texts are read in one pass, as many as bounded memory allows; text i is in slot i.
+    Several texts are read in one pass, as many as bounded memory allows; text i is in slot i. Raises
+    InputError for a model that is not whole on one device: its logits are nowhere together.
     """
+    if not isinstance(runner, ModelRunner):
+        raise InputError(
+            "sampled acceptance is recorded from a target's probabilities, and those of one on several "
+            "devices are nowhere together; allowed: one device, or greedy sampling",
+            key="placement.target",
+        )
     most = max(1, LOGIT_BYTES // (8 * vocabulary))
     first = 0
     while first < len(texts):

@@ -18,6 +18,7 @@ from spinsim.engine.inputs import EmptySchedule
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
 from spinsim.live.field import replayed_future
+from spinsim.live.looking_ahead import TABLE, LookedUp
 from spinsim.live.replayed_inputs import ReplayWorld
 from spinsim.results.inputs import read_inputs
 from spinsim.results.tables import write_decisions, write_rounds
@@ -73,7 +74,10 @@ def replay(folder: Path) -> Replayed:
     except ValueError as error:  # K/V memory that holds no request of the scenario
         return Replayed(len(log.kind), 0, 0, f"the run cannot begin: {error}")
     world = ReplayWorld(serving.layout.lanes, log)
-    engine = serving.start(world, workload)
+    looked = None
+    if serving.policies.read_lookups and (folder / TABLE).exists():
+        looked = _whole(LookedUp, folder / TABLE)
+    engine = serving.start(world, workload, lookups=looked)
     stopped = ""
     try:
         world.env.run(until=engine.done)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from spinsim.engine.inputs import InputLog
 from spinsim.engine.records import Records
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.field import GivenAcceptance, given_acceptance, known_future
-from spinsim.live.load import found_devices, other_hardware
+from spinsim.live.gpu_clocks import Watch, watched
+from spinsim.live.looking_ahead import TABLE, LookingAhead
 from spinsim.live.lookups import Lookups
 from spinsim.live.outputs import decoder, outputs_table
+from spinsim.live.places import found_devices, other_hardware, torch_device
 from spinsim.live.prompts import Prompted, materialise
 from spinsim.live.quiet_interpreter import quiet
 from spinsim.live.world import LiveWorld
@@ -29,6 +31,8 @@ from spinsim.serving import assemble, trusting
 from spinsim.workload.for_scenario import build_workload
 from spinsim.workload.request import Workload
 
+LOST_LANE_S = 10.0  # how long a run that failed waits for its lanes
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -37,7 +41,8 @@ class Ran:
     ``prompts``: the token ids that each request was asked. ``outputs``: its answer's, cut at its end; none
     where acceptance was ``given``, for they are no text of the models. ``slots_held``: KV slots of target and
     drafts that somebody still holds; 0 after a run that was not cut short, as are ``blocks_held``, the blocks
-    behind them.
+    behind them. ``clocks``: of its GPUs while it ran. ``looked``: what lookups found before rounds, where
+    policies read it.
     """
 
     records: Records
@@ -49,6 +54,8 @@ class Ran:
     error: BaseException | None
     given: GivenAcceptance | None = None
     blocks_held: int = 0
+    clocks: Watch = field(default_factory=Watch)
+    looked: LookingAhead | None = None
 
     @property
     def acceptance_source(self) -> str:
@@ -95,16 +102,22 @@ def run_scenario(
         if progress is not None:
             progress("run", ended, total)
 
-    engine = serving.start(world, prompted.workload, ended=report)
+    deployment.target.watch(world.fail)
+    makes = lookups_of(scenario)
+    ahead = world.look_ahead(len(serving.drafts)) if makes and serving.policies.read_lookups else None
+    engine = serving.start(world, prompted.workload, ended=report, lookups=ahead)
     error: BaseException | None = None
-    with quiet():
+    devices = {torch_device(scenario, name) for lane in lanes for name in lane.devices}
+    gpus = sorted(device.index for device in devices if device.type == "cuda")
+    with watched(gpus) as clocks, quiet():
         world.env.start_clock()
         try:
             world.env.run(until=engine.done)
         except (KeyboardInterrupt, Exception) as caught:
             error = caught
         elapsed_ns = world.env.wall_ns()
-    world.close()
+    # A lane that waits for a device which is gone may wait for ever.
+    world.close(None if error is None else LOST_LANE_S)
     records = engine.records
     if error is not None:
         records.interrupted = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
@@ -120,7 +133,17 @@ def run_scenario(
     held = sum(pool.used_slots for pool in serving.pools.every)
     blocks = sum(pool.blocks - pool.free_blocks for pool in serving.pools.every)
     return Ran(
-        records, prompted.workload, world.env.log, prompted.prompts, outputs, held, error, given, blocks
+        records,
+        prompted.workload,
+        world.env.log,
+        prompted.prompts,
+        outputs,
+        held,
+        error,
+        given,
+        blocks,
+        clocks,
+        ahead,
     )
 
 
@@ -138,8 +161,9 @@ def run(
     """
     scenario = loaded.scenario
     predictor = build_predictor(trusting(scenario), loaded.base_dir)
-    deployment = deploy(scenario, loaded.base_dir, progress)
-    ran = run_scenario(scenario, loaded.base_dir, deployment, progress, predictor=predictor)
+    with deploy(scenario, loaded.base_dir, progress) as deployment:
+        ran = run_scenario(scenario, loaded.base_dir, deployment, progress, predictor=predictor)
+        ranks = deployment.ranks() if ran.error is None else {}
     notes: dict[str, Any] = {
         "models": deployment.models.notes,
         "found_devices": found_devices(scenario),
@@ -148,14 +172,20 @@ def run(
         "kv_slots": deployment.kv_slots,
         "kv_slots_held": ran.slots_held,
     }
-    field = None if ran.given is None else ran.given.field
+    if ranks:
+        notes["ranks"] = ranks
+    if clocks := ran.clocks.told():
+        notes["clocks"] = clocks
+    known = None if ran.given is None else ran.given.field
     notes["regret"], curves = of_recording(
-        scenario, loaded.base_dir, ran.records, ran.workload, predictor, field
+        scenario, loaded.base_dir, ran.records, ran.workload, predictor, known
     )
     tables = {}
     if ran.given is None:
         decode = decoder(scenario.models.target.weights, deployment.models.target.name)
         tables["outputs.parquet"] = outputs_table(ran.workload, ran.prompts, ran.outputs, decode)
+    if ran.looked is not None:
+        tables[TABLE] = ran.looked.table()
     summary = publish(
         loaded,
         out,

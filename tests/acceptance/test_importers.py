@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from array import array
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from typer.testing import CliRunner
 
 from spinsim import api
 from spinsim.acceptance.chains import UNKNOWN, LengthSchedule, probabilities, rebuild
-from spinsim.acceptance.prompt_lookup import PromptLookup, look_up
+from spinsim.acceptance.known_text import EVERYTHING, Text, replay
+from spinsim.acceptance.prompt_lookup import PromptLookup
 from spinsim.cli import app
 from spinsim.errors import InputError
 from spinsim.recording import PROBABILITY_STEPS, load_trace
@@ -83,13 +85,13 @@ def test_schedules_that_are_none(text):
 # --- prompt lookup ------------------------------------------------------------------------------
 
 
-def by_hand(tokens: list[int], end: int, settings: PromptLookup) -> tuple[int, list[int]]:
+def by_hand(tokens: list[int], end: int, sizes: tuple[int, int], longest: int) -> tuple[int, list[int]]:
     """The size of the suffix found, and the proposal, the slow way."""
-    for size in range(min(settings.largest, end), settings.smallest - 1, -1):
+    for size in range(min(sizes[1], end), sizes[0] - 1, -1):
         suffix = tokens[end - size : end]
         for at in range(size, end):
             if tokens[at - size : at] == suffix:
-                return size, tokens[at : min(end, at + settings.longest)]
+                return size, tokens[at : min(end, at + longest)]
     return 0, []
 
 
@@ -100,12 +102,14 @@ def by_hand(tokens: list[int], end: int, settings: PromptLookup) -> tuple[int, l
     longest=st.integers(1, 6),
 )
 def test_lookup_proposes_what_the_definition_says(prompt, output, sizes, longest):
-    settings = PromptLookup(sizes[0], sizes[0] + sizes[1], longest)
-    looked, tokens = look_up(prompt, output, settings), [*prompt, *output]
+    sizes = sizes[0], sizes[0] + sizes[1]
+    rule = PromptLookup(sizes[1], sizes[0], longest, latest=False)
+    tokens = [*prompt, *output]
+    looked = replay(rule, Text(array("i", prompt), array("i", output)), len(output), EVERYTHING)
     assert len(looked.runs) == len(output)
-    for position in range(len(output)):
+    for position in range(1, len(output)):  # the first token is prefill's
         end = len(prompt) + position
-        size, proposal = by_hand(tokens, end, settings)
+        size, proposal = by_hand(tokens, end, sizes, longest)
         right = 0
         while right < len(proposal) and tokens[end + right : end + right + 1] == proposal[right : right + 1]:
             right += 1
@@ -113,7 +117,7 @@ def test_lookup_proposes_what_the_definition_says(prompt, output, sizes, longest
         matched = looked.matched[position]
         assert matched >= size
         assert (matched > 0) == (size > 0)
-        assert matched == size or size == settings.largest  # only the largest is extended
+        assert matched == size or size == sizes[1]  # only the largest is extended
 
 
 # --- files --------------------------------------------------------------------------------------

@@ -51,6 +51,19 @@ def test_lists_have_a_line_each(kind: str) -> None:
     assert [line.split("  ")[0] for line in lines] == list(names)
 
 
+def test_without_a_kind_the_kinds_are_listed() -> None:
+    done = runner.invoke(app, ["list"])
+    assert done.exit_code == 0
+    *lines, hint = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["hardware", "shapes", "policies", "drafters", "formats"]
+    for line in lines:
+        count, names = line.rpartition(". ")[2].split(": ")
+        listed = json.loads(runner.invoke(app, ["list", line.split()[0], "--json"]).stdout)
+        assert int(count) == len(listed)
+        assert set(names.removesuffix(", ...").split(", ")) <= set(listed)
+    assert hint == "spinsim list KIND has a line for each name of a kind"
+
+
 def test_a_terminal_is_asked_and_an_empty_answer_takes_what_is_usual(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "spinsim", "init", str(tmp_path / "mine.yaml")]

@@ -33,8 +33,11 @@ def scenario_of(**sections: Any) -> Scenario:
 class Truth:
     """A known law that synthetic profiles are drawn from: an H200 sheet with other efficiencies."""
 
-    def __init__(self, shape: str) -> None:
-        self.costs = PassCosts(shape_of(shape), "bf16", hardware_of("h200"), efficiency=0.6)
+    def __init__(self, shape: str, devices: int = 1) -> None:
+        hardware = hardware_of("h200")
+        self.costs = PassCosts(
+            shape_of(shape), "bf16", hardware, devices=devices, efficiency=0.6, greedy=devices > 1
+        )
 
     def seconds(self, tokens: int, head: int, queries: int, kv: int, pairs: float) -> float:
         costs = self.costs
@@ -46,8 +49,11 @@ class Truth:
         )
 
 
-def synthetic_profile(noise: float = 0.0, seed: int = 0) -> Profile:
-    """Points on buckets, for a target and a draft, from :class:`Truth` plus relative noise."""
+def synthetic_profile(noise: float = 0.0, seed: int = 0, devices: int = 1) -> Profile:
+    """Points on buckets, for a target and a draft, from :class:`Truth` plus relative noise.
+
+    The target is on so many ``devices``.
+    """
     rng = np.random.default_rng(seed)
     points: list[Point] = []
 
@@ -67,7 +73,7 @@ def synthetic_profile(noise: float = 0.0, seed: int = 0) -> Profile:
             )
         )
 
-    target, draft = Truth(TARGET), Truth(DRAFT)
+    target, draft = Truth(TARGET, devices), Truth(DRAFT)
     contexts = [k for k in kv_buckets(2048) if k in (64, 256, 512, 1024, 2048)]
     for rows in [r for r in row_buckets(64) if r in (1, 2, 4, 8, 16, 32, 64)]:
         for context in contexts:
@@ -101,8 +107,8 @@ def synthetic_profile(noise: float = 0.0, seed: int = 0) -> Profile:
         versions={"torch": "2.11.0"},
         clocks={"sm": 1980.0},
         models={
-            "target": ProfiledModel(shape=shape_of(TARGET), dtype="bf16", hardware="h200"),
-            "draft": ProfiledModel(shape=shape_of(DRAFT), dtype="bf16", hardware="h200"),
+            "target": ProfiledModel(shape_of(TARGET), "bf16", "h200", devices),
+            "draft": ProfiledModel(shape_of(DRAFT), "bf16", "h200"),
         },
         points=tuple(points),
     )

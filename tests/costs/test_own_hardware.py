@@ -39,6 +39,10 @@ def spelled_out(name: str) -> dict[str, Any]:
         "graph_launch_s": known.graph_launch_s,
         "link_gb_per_s": known.link_bandwidth / 1e9,
         "link_latency_s": known.link_latency_s,
+        "collectives": {
+            one.algorithm: {"latency_s": one.latency_s, "efficiency": one.efficiency}
+            for one in known.collectives
+        },
         "copy_latency_s": known.copy_latency_s,
         "reserved_gib": known.reserved_bytes / 2**30,
         "graphs": known.graphs,
@@ -53,6 +57,7 @@ def test_a_sheet_that_says_what_a_shipped_one_says_is_that_one(name: str) -> Non
         assert getattr(ours, field) == getattr(known, field)
     assert ours.bandwidth == pytest.approx(known.bandwidth)
     assert dict(ours.rate) == pytest.approx(dict(known.rate))
+    assert set(ours.collectives) == set(known.collectives)
     assert ours.link_bandwidth == pytest.approx(known.link_bandwidth)
     assert hardware_sheet(HardwareSheet(base=name.upper())).rate == known.rate
 
@@ -113,6 +118,7 @@ def test_the_device_s_price_is_before_the_sheet_s_and_without_any_there_is_no_co
         ({"memory_gib": 24}, "gpu0.hardware.bandwidth_gb_per_s: missing; a figure, or a base: v100-16"),
         ({"base": "h10"}, "gpu0.hardware.base: no sheet 'h10'.*did you mean 'h100'"),
         ({"base": "h100", "tflops": {}}, "gpu0.hardware.tflops: is empty; a rate for bf16"),
+        ({"base": "h100", "collectives": {}}, "gpu0.hardware.collectives: is empty; a law for ring"),
         (
             {"base": "h100", "tflops": {"bf16": 0}},
             "hardware.tflops.bf16: 0 is not allowed; must be a number",

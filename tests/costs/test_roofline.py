@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from spinsim.buckets import PROMPT_TOKENS, active_rows, bucket_rows
 from spinsim.costs.base import ROOFLINE
 from spinsim.costs.links import Link, link_between
-from spinsim.costs.operators import PassCosts, all_reduce_s
+from spinsim.costs.operators import PassCosts
 from spinsim.costs.roofline import RooflinePredictor
 from spinsim.costs.sheets.hardware import UNCOMPARED, hardware_names, hardware_of, sheet_of_device
 from spinsim.costs.sheets.shapes import shape_of
@@ -134,13 +134,6 @@ def test_tensor_parallelism_pays_for_large_models_and_not_for_tiny_ones() -> Non
     assert step("llama-3-70b", 4) < 0.5 * step("llama-3-70b", 1)
     assert step("llama-30b", 2) < step("llama-30b", 1)
     assert step("llama-68m", 4) > step("llama-68m", 1)
-
-
-def test_ring_all_reduce() -> None:
-    assert all_reduce_s(1e9, 1, 450e9, 3e-6) == 0
-    assert all_reduce_s(0, 4, 450e9, 3e-6) == pytest.approx(18e-6)
-    # Large messages: bus bandwidth = size / time * 2 (n - 1) / n.
-    assert 4.5e9 / all_reduce_s(4.5e9, 4, 450e9, 3e-6) * 1.5 == pytest.approx(450e9, rel=0.01)
 
 
 def test_tensor_parallelism_splits_attention_and_replicates_few_kv_heads() -> None:
@@ -343,7 +336,7 @@ def test_parallel_attention_is_an_all_reduce_less() -> None:
     tensor = {"devices": 4}
     serial = PassCosts(LLAMA, "bf16", H200, **tensor)
     parallel = PassCosts(replace(LLAMA, parallel=True), "bf16", H200, **tensor)
-    once = all_reduce_s(8 * LLAMA.hidden * 2, 4, H200.link_bandwidth, H200.link_latency_s)
+    once = H200.interconnect.all_reduce_s(8 * LLAMA.hidden * 2, 4)
     assert serial.body(8) - parallel.body(8) == pytest.approx(LLAMA.layers * once)
     assert PassCosts(replace(LLAMA, parallel=True), "bf16", H200).body(8) == TARGET.body(8)
 

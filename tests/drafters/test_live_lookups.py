@@ -8,7 +8,6 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from spinsim.errors import InputError
 from spinsim.live.deployment import deploy
 from spinsim.scenario_file import LoadedScenario, load
 from spinsim.studies.replay import replay
@@ -74,6 +73,14 @@ def test_full_information_scores_what_is_looked_up(tmp_path: Path) -> None:
     assert replay(tmp_path / "out").difference == ""
 
 
+def test_a_run_that_looks_before_it_chooses_is_replayed(tmp_path: Path) -> None:
+    """The engine looks in the text that the models write."""
+    loaded = mixed(tmp_path, selector="contextual")
+    run(loaded, tmp_path / "out")
+    assert (tmp_path / "out" / "lookups.parquet").exists()
+    assert replay(tmp_path / "out").difference == ""
+
+
 def test_sampled_outputs_complete(tmp_path: Path) -> None:
     loaded = mixed(tmp_path, sampling={"temperature": 0.8})
     deployment = deploy(loaded.scenario, loaded.base_dir)
@@ -112,11 +119,3 @@ def test_simulated_and_live_agree_in_every_round(tmp_path: Path) -> None:
 
     assert rounds(made.records) == rounds(ran.records)
     assert any(drafted for _, _, draft, drafted, _ in rounds(ran.records) if draft == 0)
-
-
-def test_a_head_is_refused_before_anything_runs(tmp_path: Path) -> None:
-    models = {**MIXED, "drafts": {"head": {"kind": "head"}}}
-    loaded = scenario_file(tmp_path, models=models, placement={"target": ["cpu"]})
-    with pytest.raises(InputError, match="no weights that could run") as caught:
-        deploy(loaded.scenario, loaded.base_dir)
-    assert caught.value.key == "models.drafts.head"

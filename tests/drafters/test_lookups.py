@@ -13,14 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spinsim.acceptance.known_text import Text
-from spinsim.acceptance.prompt_lookup import PromptLookup, look_up
+from spinsim.acceptance.known_text import EVERYTHING, Text, replay
 from spinsim.acceptance.specdecode_bench import load_specdecode_bench
 from spinsim.drafters.automaton import SuffixAutomaton
 from spinsim.drafters.base import Drafter, Lookup
 from spinsim.drafters.for_scenario import drafter_of
 from spinsim.drafters.recorded import agreement
-from spinsim.drafters.replay import EVERYTHING, replay
 from spinsim.drafters.suffix import EDGE
 from spinsim.scenario import DrafterChoice
 
@@ -116,10 +114,6 @@ def test_an_automaton_is_small(tokens: list[int]) -> None:
 def test_a_replay_counts_what_stands(prompt: list[int], output: list[int]) -> None:
     text = Text(array("i", prompt), array("i", output))
     made = replay(lookup("ngram", max_size=3, min_size=1, longest=5), text, len(output), EVERYTHING)
-    known = look_up(prompt, output, PromptLookup(1, 3, 5))
-    assert made.runs[1:] == known.runs[1 : len(output)]
-    assert made.offered[1:] == known.offered[1 : len(output)]
-    assert made.matched[1:] == known.matched[1 : len(output)]
     for position in range(1, len(output)):
         run, offered = made.runs[position], made.offered[position]
         assert 0 <= run <= min(offered, len(output) - position)

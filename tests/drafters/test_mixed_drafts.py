@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from spinsim.acceptance.known_text import Text
+from spinsim.acceptance.known_text import EVERYTHING, Text, replay
 from spinsim.api import simulate
 from spinsim.costs.base import ASSUMED, CONSTANT, INTERPOLATED, ROOFLINE
 from spinsim.drafters.costs import build_predictor
 from spinsim.drafters.for_scenario import drafter_of
 from spinsim.drafters.memory import kv_capacity
-from spinsim.drafters.replay import EVERYTHING, replay
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
 from spinsim.scenario import DrafterChoice

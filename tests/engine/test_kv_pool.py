@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
+from array import array
 from collections import Counter
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from spinsim.engine.kv import KvPool
+from spinsim.engine.kv import FreeNumbers, KvPool
 from spinsim.engine.processes import start
 from spinsim.engine.records import COMPLETED
 from tests.engine.harness import Deployment, build, policies, requests
@@ -30,6 +31,7 @@ class Pool(RuleBasedStateMachine):
     def create(self, reserve: str, block: int, capacity: int, slots: int) -> None:
         self.pool = KvPool(capacity, SPAN, reserve=reserve, block_tokens=block, slots=slots)
         self.tokens: dict[int, int] = {}
+        self.seen: dict[tuple[int, int], list[int]] = {}  # (slot, change) -> blocks
 
     def needed(self, tokens: int) -> int:
         return 1 if self.pool.full else -(-tokens // self.pool.block_tokens)
@@ -74,6 +76,12 @@ class Pool(RuleBasedStateMachine):
         assert all(0 <= block < self.pool.blocks for block in held)
         assert len(held) + self.pool.free_blocks == self.pool.blocks
         assert self.pool.used_slots == len(self.tokens)
+
+    @invariant()
+    def blocks_that_change_are_noted(self) -> None:
+        for slot in getattr(self, "tokens", {}):
+            blocks = list(self.pool.blocks_of(slot))
+            assert self.seen.setdefault((slot, self.pool.changed(slot)), blocks) == blocks
 
     @invariant()
     def a_slot_has_room_for_its_tokens(self) -> None:
@@ -139,3 +147,26 @@ def test_drafts_never_hold_more_slots_than_there_are(reserve: str) -> None:
         most = max(most, *(pool.used_slots for pool in engine.state.pools.drafts))
     assert 0 < most <= engine.state.pools.drafts[0].slots
     assert all(record.status == COMPLETED for record in done.records.requests.values())
+
+
+@given(moves=st.lists(st.integers(-12, 12), max_size=40))
+def test_free_numbers_are_a_stack(moves: list[int]) -> None:
+    """Beside one that stores every number: what was given back last is taken first, then 0, 1, 2, ..."""
+    free, stored = FreeNumbers(60), list(range(59, -1, -1))
+    held: list[int] = []
+    for move in moves:
+        if move >= 0:
+            count = min(move, len(free))
+            taken = list(free.take(count))
+            assert taken == [stored.pop() for _ in range(count)]
+            held += taken
+        else:
+            back, held = held[move:], held[:move]
+            free.give_back(array("i", back))
+            stored += back
+        assert len(free) == len(stored)
+
+
+def test_blocks_that_nobody_took_cost_nothing() -> None:
+    pool = KvPool(10**12, 4, reserve="full", block_tokens=4, slots=1)
+    assert (pool.acquire(4), pool.acquire(4), pool.free_blocks) == (0, 1, 10**12 // 4 - 2)

@@ -27,18 +27,19 @@ def save_checkpoint(
     folder: Path, *, seed: int = 1, rows: int = len(TOKENS), like: Path | None = None, **config: Any
 ) -> Path:
     """A random LLaMA of ``rows`` rows; ``like``: another one's weights, disturbed, where shapes agree."""
-    shape = LlamaConfig(
-        vocab_size=rows,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        initializer_range=0.3,
-        bos_token_id=0,
-        **{"eos_token_id": 1, "tie_word_embeddings": False, **config},
-    )
+    keys: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 256,
+        "initializer_range": 0.3,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "tie_word_embeddings": False,
+    }
+    shape = LlamaConfig(vocab_size=rows, **(keys | config))
     torch.manual_seed(seed)
     model = LlamaForCausalLM(shape)
     if like is not None:

@@ -72,7 +72,7 @@ def test_every_row_of_the_design_is_there() -> None:
         ({"selector": {"name": "metasd_ucb"}, "allow_none": True}, "policies.allow_none", "false"),
         ({"selector": {"name": "oracle"}, "switching": "overlapped"}, "policies.switching", "to blocking"),
         ({"pipeline": {"name": "fixed", "micro_batches": 0}}, "policies.pipeline.micro_batches", "greater"),
-        ({"packing": {"name": "tight"}}, "policies.packing.name", "decomposed, padded, ragged"),
+        ({"packing": {"name": "tight"}}, "policies.packing.name", "decomposed, padded, planned, ragged"),
         ({"composition": {"name": "x"}}, "policies.composition.name", "balanced, grouped, planned, round"),
         ({"admission": {"name": "x"}}, "policies.admission.name", "fcfs, shortest_prompt"),
     ],

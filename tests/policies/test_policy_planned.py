@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from spinsim.costs.base import CONSTANT, Estimate
 from spinsim.errors import InputError
+from spinsim.operations import Packing
+from spinsim.packings.padded import Padded
+from spinsim.packings.ragged import Ragged
 from spinsim.policies.base import NO_DRAFT, CyclePlan, Feedback, PolicyContext
 from spinsim.policies.build import build_policies
-from spinsim.policies.packing.simple import Padded
 from spinsim.policies.pipeline.static import FixedDepth
 from spinsim.policies.planning.cycle import Contexts, CycleTimes, contexts_of
 from spinsim.policies.planning.information import expected_gain, information
@@ -26,7 +30,8 @@ from spinsim.simulated.simulation import simulate_scenario
 from tests.policies.policy_world import LinearCosts, context, feedback, views
 
 ROOT = Path(__file__).parents[2]
-PLANNED = {kind: {"name": "planned"} for kind in ("selector", "length", "pipeline", "composition")}
+KINDS = ("selector", "length", "packing", "pipeline", "composition")
+PLANNED = {kind: {"name": "planned"} for kind in KINDS}
 
 
 # --- what a proposal yields --------------------------------------------------------------------------
@@ -113,8 +118,8 @@ def test_information_falls_with_evidence_and_with_the_price() -> None:
 # --- the cycle ---------------------------------------------------------------------------------------
 
 
-def times(costs: LinearCosts, packing: Any = None, **changes: Any) -> CycleTimes:
-    return CycleTimes(context(3, costs, **changes), packing)
+def times(costs: LinearCosts, packings: dict[str, Any] | None = None, **changes: Any) -> CycleTimes:
+    return CycleTimes(context(3, costs, **changes), packings or {})
 
 
 @pytest.mark.parametrize(
@@ -161,11 +166,11 @@ def test_a_draft_beside_the_target_takes_its_time_away() -> None:
 def test_padding_is_paid_for_as_it_is_executed() -> None:
     costs = LinearCosts(verify_s=0, verify_kv_s=1e-6)
     shapes = Contexts(mean=512, longest=1024)
-    ragged = times(costs).verify_s(8, 3, shapes)
-    padded = times(costs, Padded(Padded.Params(), context())).verify_s(8, 3, shapes)
-    assert padded == pytest.approx(8 * 1027e-6)
+    ragged = times(costs).verify_s(8, 3, 3, shapes, "")
+    padded = times(costs, {"padded": Padded(Padded.Params(), context())}).verify_s(8, 2, 3, shapes, "padded")
+    assert padded == pytest.approx(8 * 1027e-6)  # every row has as many queries as the longest
     assert ragged == pytest.approx(8 * 515e-6)
-    assert times(costs).verify_s(8, 2.5, shapes) == pytest.approx(8 * 514.5e-6)
+    assert times(costs).verify_s(8, 2.5, 4, shapes, "") == pytest.approx(8 * 514.5e-6)
 
 
 # --- the search --------------------------------------------------------------------------------------
@@ -181,7 +186,7 @@ def cases(seed: int) -> tuple[Search, CycleTimes, Batch, PolicyContext]:
     )
     given = context(3, costs, max_length=4, allow_none=True)
     limits = CyclePlan(most_depth=3)
-    kept = CycleTimes(given, None)
+    kept = CycleTimes(given, {})
     rates = stream.uniform(0.2, 0.95, (6, 3, 1))
     worth = np.ones((6, 4, 5))
     worth[:, :3, 1:] += np.cumsum(np.cumprod(np.repeat(rates, 4, 2), 2), 2)
@@ -197,7 +202,7 @@ def brute_force(search: Search, batch: Batch) -> float:
         for chosen in itertools.combinations(arms, size):
             if len({arm.draft for arm in chosen}) == size:
                 worth = np.stack([batch.worth[:, arm.draft, arm.length] for arm in chosen])
-                best = max(best, search._plan(batch, depth, chosen, worth.argmax(0)).rate)
+                best = max(best, search._plan(batch, depth, chosen, worth.argmax(0), "").rate)
     return best
 
 
@@ -213,13 +218,55 @@ def test_plans_are_near_the_best_of_all() -> None:
     assert float(np.mean(reached)) > 0.98
 
 
+def test_steps_of_a_search_only_improve_and_end_with_the_best() -> None:
+    search, _, batch, _ = cases(2)
+    steps = list(search.steps(batch))
+    rates = [plan.rate for plan in steps]
+    assert rates == sorted(rates)
+    assert steps[-1].rate == search.best(batch).rate
+
+
+def test_everybody_alike_takes_the_time_of_the_cycle() -> None:
+    _, kept, batch, _ = cases(7)
+    late_s = np.array([0.0, 2e-3, 0.0, 0.0])
+    for depth in (1, 3):
+        rows = -(-6 // depth)
+        alike = kept.alike_s(depth, rows, late_s, batch.contexts, "")
+        for draft, length in itertools.product(range(3), range(1, 5)):
+            verify = kept.verify_s(rows, length, length, batch.contexts, "")
+            drafting = kept.draft_s(draft, rows, length, batch.contexts.mean)
+            cycle = kept.cycle_s(depth, rows, verify, {draft: drafting}, late_s[draft])
+            assert alike[draft, length] == pytest.approx(cycle)
+        none = kept.cycle_s(depth, rows, kept.verify_s(rows, 0, 0, batch.contexts, ""), {})
+        assert alike[-1, 0] == pytest.approx(none)
+
+
+def test_the_plan_has_the_packing_that_is_the_fastest_for_it() -> None:
+    """Padding is cheap by the token here, and rows of one length have none."""
+    _, _, batch, given = cases(8)
+    dear = {"ragged": 3e-6, "padded": 2e-6}
+
+    class Costs(LinearCosts):
+        def verify(self, packing: Packing) -> Estimate:
+            return Estimate(1e-3 + dear[packing.kind] * packing.kv_tokens, CONSTANT)
+
+    chosen = {}
+    for uneven in (False, True):
+        contexts = Contexts(512, 2048 if uneven else 512)
+        within = replace(given, predictor=Costs())
+        packings = {"ragged": Ragged(None, within), "padded": Padded(None, within)}
+        search = Search(CycleTimes(within, packings), CyclePlan(most_depth=2), within, (0, 1, 2), 16.0)
+        chosen[uneven] = search.best(replace(batch, contexts=contexts)).packing
+    assert chosen == {False: "padded", True: "ragged"}
+
+
 def test_a_single_draft_gets_its_best_depth_and_length() -> None:
     _, kept, batch, given = cases(3)
     alone = Search(kept, CyclePlan(most_depth=3), given, (1,), 16.0)
     plan = alone.best(batch)
     rates = {}
     for depth, length in itertools.product((1, 2, 3), range(1, 5)):
-        rates[depth, length] = alone._plan(batch, depth, [Arm(1, length)], np.zeros(6, int)).rate
+        rates[depth, length] = alone._plan(batch, depth, [Arm(1, length)], np.zeros(6, int), "").rate
     assert (plan.depth, plan.arms[0].length) == max(rates, key=lambda key: rates[key])
 
 
@@ -245,7 +292,7 @@ def test_capacities_hold_for_every_micro_batch() -> None:
 
 
 def test_followers_need_a_plan() -> None:
-    for kind in ("length", "pipeline", "composition"):
+    for kind in ("length", "packing", "pipeline", "composition"):
         spec = PoliciesSpec(selector=PolicyChoice(name="joint"), **{kind: PolicyChoice(name="planned")})
         with pytest.raises(InputError, match=rf"policies.{kind}.name: .*planned or planned_oracle"):
             build_policies(spec, context())
@@ -283,7 +330,7 @@ def test_rate_of_a_plan_is_tokens_over_the_cycle() -> None:
     search, kept, batch, _ = cases(6)
     plan = search.best(batch)
     assert isinstance(plan, Plan)
-    one = search._plan(batch, 1, [Arm(0, 2)], np.zeros(6, int))
-    verify = kept.verify_s(6, 2, batch.contexts)
+    one = search._plan(batch, 1, [Arm(0, 2)], np.zeros(6, int), "")
+    verify = kept.verify_s(6, 2, 2, batch.contexts, "")
     draft = kept.draft_s(0, 6, 2, batch.contexts.mean)
     assert one.rate == pytest.approx(batch.worth[:, 0, 2].sum() / (verify + draft))

@@ -24,6 +24,7 @@ from spinsim.costs.for_scenario import build_predictor
 from spinsim.costs.profiled.executed import PassShape, causal_shape
 from spinsim.costs.profiled.predictors import EDGE, part_of
 from spinsim.costs.profiled.profile import (
+    BESIDE_MODELS,
     MODEL_OPERATIONS,
     OPERATIONS,
     REHEARSED,
@@ -79,8 +80,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_every_operation_is_there(measured: tuple[Path, Path]) -> None:
     known = read_profile(measured[1])
-    # one CPU: nothing is transferred, and no two lanes share it; handling has the orchestrator
-    absent = {"transfer", "beside", "lane_slowdown", "orchestrator"}
+    # one CPU: nothing is transferred or summed, and no two lanes share it; handling has the orchestrator
+    absent = {"transfer", "all_reduce", "beside", "lane_slowdown", "orchestrator", *BESIDE_MODELS}
     assert {point.operation for point in known.points} == set(OPERATIONS) - absent
     ran = {(point.kind, point.model) for point in known.points if point.operation == "in_run"}
     target, draft = known.models

@@ -35,7 +35,7 @@ def test_capture_covers_every_shape_of_a_run():
         ones, contexts = [1] * rows, [source.randint(2, 30) for _ in range(rows)]
         found = runner.propose(slots, ones, ones, contexts, [max(1, n) for n in lengths])
         tokens = np.pad(found.tokens, ((0, 0), (0, 4 - found.tokens.shape[1])))
-        for kind, piece in (("ragged", 0), ("padded", 0), ("decomposed", 20)):
+        for kind, piece in (("ragged", 0), ("padded", 0), ("decomposed", 20), ("decomposed", 10)):
             runner.verify(slots, ones, contexts, lengths, tokens, None, kind, piece)
     assert runner.recorder.captured == captured
 

@@ -97,6 +97,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
                     "bandwidth_efficiency": 0.8, "compute_efficiency": 0.7, "launch_s": 1e-5,
                     "graph_kernel_s": 1e-6, "graph_launch_s": 1e-5, "link_gb_per_s": 100,
                     "link_latency_s": 1e-6, "copy_latency_s": 1e-5, "reserved_gib": 0.5,
+                    "collectives": {name: {"latency_s": 1e-5, "efficiency": 0.5}
+                                    for name in ("ring", "one_shot", "two_shot")},
                 },
                 "price_per_hour": 2.5,
             }

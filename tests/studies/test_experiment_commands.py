@@ -308,7 +308,10 @@ def test_a_front_is_not_dominated_and_each_member_is_written(tmp_path: Path) -> 
         (["tune", "--range", "limits.batch=1:inf"], "--range limits.batch=1:inf: not a range"),
         (["tune", "--holdout-set", "nope=1"], "--holdout-set nope=1: nope: unknown key"),
         (["tune", "--require", "attainment>=nan"], "--require attainment>=nan: not a bound"),
-        (["capacity", "--slo", "ttft_s=1"], "workload.arrivals.process: closed has no arrival rate"),
+        (
+            ["capacity", "--slo", "ttft_s=1"],
+            "gamma or replay, such as --set 'workload.arrivals={process: poisson, rate_per_s: 1}'",
+        ),
         (["capacity", "--slo", "ttft_s=nan"], "--slo ttft_s=nan: 'ttft_s=nan' is no objective"),
         (["capacity", *POISSON, "--duration", "nan"], "--duration: nan is not allowed"),
         (["capacity", *POISSON, "--duration", "1e12"], "--duration: 1e+12 s of traffic have 5e+12"),

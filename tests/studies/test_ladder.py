@@ -64,7 +64,7 @@ def test_every_step_is_a_scenario(small: Path) -> None:
     scenario = load(small).scenario
     steps = {
         **paper_steps(scenario, "little", 4),
-        **planned_steps("ragged"),
+        **planned_steps(),
         REPLICAS: replica(scenario, 2),
         SHARDED: sharded(scenario, gpus(scenario)),
         BEST: FixedPlan("big", 3, "decomposed", 2, "balanced").overrides(),
@@ -161,12 +161,24 @@ def test_every_seed_serves_the_same_requests_in_every_step(small: Path) -> None:
     assert found.summary["notes"] == ["one seed has no interval; give --seeds 3 or more"]
 
 
-def test_a_step_that_cannot_be_says_why_and_the_others_go_on(small: Path) -> None:
-    everything = {"placement.target": ["gpu0", "gpu1"]}
-    found = api.ladder(small, seeds=1, workers=0, steps=[VANILLA, REPLICAS, SHARDED], set=everything)
+BOTH = ["placement={target: [gpu0, gpu1], drafts: {little: gpu0, big: gpu1}}"]
+
+
+def test_a_target_over_all_devices_is_held_against_copies_on_as_few_as_hold_one(small: Path) -> None:
+    assert gpus(load(small, [*BOTH, *replica(load(small, BOTH).scenario, 2)]).scenario) == ["gpu0"]
+    found = api.ladder(small, seeds=1, workers=0, steps=[VANILLA, REPLICAS, SHARDED], set=BOTH)
     steps = {step["name"]: step for step in found.summary["steps"]}
-    assert steps[REPLICAS]["goodput_tokens_per_s"] is None
-    assert "all that there are" in steps[REPLICAS]["why"]
+    assert steps[REPLICAS]["gpus"] == 2
+    assert steps[REPLICAS]["goodput_tokens_per_s"] > 0
+    assert steps[SHARDED]["goodput_tokens_per_s"] is None
+    assert "all that there are" in steps[SHARDED]["why"]
+
+
+def test_a_step_that_cannot_be_says_why_and_the_others_go_on(small: Path) -> None:
+    tight = [*BOTH, "devices.gpu0.memory_gib=13", "devices.gpu1.memory_gib=13"]  # for 12.6 GiB of weights
+    found = api.ladder(small, seeds=1, workers=0, steps=[VANILLA, REPLICAS], set=tight)
+    steps = {step["name"]: step for step in found.summary["steps"]}
+    assert steps[REPLICAS]["why"] == "no fewer devices hold a copy"
     assert steps[VANILLA]["goodput_tokens_per_s"] > 0
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from array import array
 from pathlib import Path
 
 import numpy as np
 
 from spinsim.acceptance.importers.base import Imported, Importer, ImportOptions, counts, json_lines
-from spinsim.acceptance.prompt_lookup import Looked, PromptLookup, look_up
+from spinsim.acceptance.known_text import EVERYTHING, Replayed, Text, replay
+from spinsim.acceptance.prompt_lookup import PromptLookup
 from spinsim.acceptance.specdecode_bench import load_specdecode_bench
 from spinsim.errors import InputError
 from spinsim.recording import Lookup, Ragged, Recording, Trace
 
+MAX_SIZE, MIN_SIZE, LONGEST = 7, 3, 20  # of the recorded drafter: suffixes, and tokens of a proposal
 LOOKED_UP = "ngram"  # the drafter of the recording that needs nothing but token ids
 EXPECTED = "JSON Lines with id, prompt_token_ids, generated_token_ids and acc_<drafter>.acc_len"
 
@@ -34,12 +37,13 @@ def read(path: Path, options: ImportOptions) -> Imported:
         if other:
             notes.append(f"{name} has another length than the text in {other} of {len(outputs)} requests")
     if LOOKED_UP in drafts:
-        settings = PromptLookup()
-        looked = [look_up(p, o, settings) for p, o in zip(prompts, outputs, strict=True)]
+        rule = PromptLookup(MAX_SIZE, MIN_SIZE, LONGEST, latest=False)
+        texts = [Text(array("i", p), array("i", o)) for p, o in zip(prompts, outputs, strict=True)]
+        looked = [replay(rule, text, len(text.output), EVERYTHING) for text in texts]
         recorded = drafts[LOOKED_UP]
         lookup = Lookup.of((one.matched for one in looked), (one.offered for one in looked))
         drafts[LOOKED_UP] = Recording(recorded.kind, recorded.rows, lookup)
-        notes.append(_agreement(recorded, looked, settings))
+        notes.append(_agreement(recorded, looked))
     whole = Trace(
         target="Llama-3.1-8B-Instruct",
         keys=trace.keys,
@@ -63,7 +67,7 @@ def _token_ids(path: Path) -> tuple[list[list[int]], list[list[int]]]:
     return prompts, outputs
 
 
-def _agreement(recorded: Recording, looked: list[Looked], settings: PromptLookup) -> str:
+def _agreement(recorded: Recording, looked: list[Replayed]) -> str:
     """How well prompt lookup with these settings reproduces what was recorded of it."""
     alike = positions = 0
     for row, one in enumerate(looked):
@@ -74,8 +78,8 @@ def _agreement(recorded: Recording, looked: list[Looked], settings: PromptLookup
         positions += len(said)
     share = alike / positions if positions else 1.0
     return (
-        f"{LOOKED_UP}: suffixes of {settings.largest} to {settings.smallest} tokens, the earliest match and "
-        f"{settings.longest} tokens reproduce {100 * share:.2f} % of {positions} positions"
+        f"{LOOKED_UP}: suffixes of {MAX_SIZE} to {MIN_SIZE} tokens, the earliest match and "
+        f"{LONGEST} tokens reproduce {100 * share:.2f} % of {positions} positions"
     )
 
 

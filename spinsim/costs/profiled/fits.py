@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression, nnls
 
 from spinsim.buckets import LONG_QUERY
+from spinsim.costs.collectives import RING, Collective
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.profiled.executed import PassShape
 from spinsim.costs.sheets.hardware import Hardware
@@ -118,6 +119,7 @@ def _unit_costs(shape: ModelShape, dtype: str, devices: int, ratio: float) -> Pa
         copy_latency_s=0.0,
         reserved_bytes=0,
         graphs=True,
+        collectives=(Collective(RING, 0.0, 1.0),),
         source="",
     )
     return PassCosts(shape, dtype, unit, devices=devices)

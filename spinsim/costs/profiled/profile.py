@@ -13,6 +13,8 @@ padding): the median of its repetitions, and their spread. Operations and their 
 ``orchestrator``           rows: host time for each operation submitted, where a profile has no ``handling``
 ``hop``                    from thread to thread, one way
 ``transfer``               bytes: from a draft's device to the target's
+``all_reduce``             bytes of the tensor, devices: a sum over the target's devices, within a graph where
+                           passes are; ``kind`` is its algorithm
 ``copy_bandwidth``         bytes read and written by a copy on the device
 ``matmul_rate``            flops of one large product
 ``in_run``                 rows, bench_s: an operation of ``kind`` within short runs of the engine, with the
@@ -20,6 +22,10 @@ padding): the median of its repetitions, and their spread. Operations and their 
 ``beside``                 group, lane, rows, alone_s, kernels, work_s: what an operation of ``model`` took
                            while every ``lane`` of its ``group`` was kept busy on the same device; alone it
                            takes ``alone_s``, in so many ``kernels``, with ``work_s`` by the roofline
+``lookup``                 rows, kv_tokens (contexts): one operation of a drafter that looks its proposals up,
+                           of ``kind``, on the host
+``head``                   rows, steps, kv_tokens: a proposal of a head of ``kind`` on the target
+``head_catch_up``          rows, tokens, kv_tokens: tokens that are new to it
 ``lane_slowdown``          of older profiles, in place of that.
                            target_lane (1 or 0), alone_s: ``seconds`` is what the target's work, or that of
                            the draft ``model``, took beside the other's on one device
@@ -37,6 +43,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic import dataclasses as checked
 
+from spinsim.costs.collectives import VOLUME
 from spinsim.costs.sheets.shapes import ModelShape
 from spinsim.errors import InputError
 from spinsim.operations import KINDS
@@ -55,18 +62,23 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "orchestrator": ("rows",),
         "hop": (),
         "transfer": ("bytes",),
+        "all_reduce": ("bytes", "devices"),
         "copy_bandwidth": ("bytes",),
         "matmul_rate": ("flops",),
         "beside": ("group", "lane", "rows", "alone_s", "kernels", "work_s"),
         "lane_slowdown": ("target_lane", "alone_s"),
+        "lookup": ("rows", "kv_tokens"),
+        "head": ("rows", "steps", "kv_tokens"),
+        "head_catch_up": ("rows", "tokens", "kv_tokens"),
     }
 )
 MODEL_OPERATIONS = ("prefill", "catch_up", "draft_step", "verify")
 PROMPTS = ("prefill", "catch_up")
 REPEATED = (*MODEL_OPERATIONS, "hop", "handling")  # of which a repeat may have a factor
+BESIDE_MODELS = ("lookup", "head", "head_catch_up")  # of drafters of other kinds; ``kind`` says which
 REHEARSED = ("handling", "in_run")  # seen in short runs of the engine, by kind and selector
 
-_POSITIVE = ("rows", "tokens", "alone_s", "bench_s", "kernels")  # of features
+_POSITIVE = ("rows", "steps", "tokens", "alone_s", "bench_s", "kernels", "devices")  # of features
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Amount = Annotated[float, Field(ge=0)]
@@ -78,7 +90,8 @@ class Point:
     interquartile range.
 
     ``model`` is a key of the profile's models ("" for the machine's own operations); ``packing`` is set for
-    ``verify`` alone, ``kind`` and ``policy`` for what is seen in runs (:data:`REHEARSED`).
+    ``verify`` alone, ``kind`` and ``policy`` for what is seen in runs (:data:`REHEARSED`), ``kind`` also for
+    ``all_reduce``, and the drafter for :data:`BESIDE_MODELS`.
     """
 
     operation: str
@@ -272,8 +285,11 @@ def _check_point(point: Point, where: str, models: Mapping[str, ProfiledModel]) 
         choices = ", ".join(allowed) if point.operation == "verify" else "none"
         return _Finding(f"{where}.packing", f"{point.packing!r} for {point.operation}; allowed: {choices}")
     rehearsed = point.operation in REHEARSED
-    kinds = KINDS if rehearsed else ("",)
-    if point.kind not in kinds:
+    kinds = KINDS if rehearsed else tuple(VOLUME) if point.operation == "all_reduce" else ("",)
+    if point.operation in BESIDE_MODELS:
+        if not point.kind:
+            return _Finding(f"{where}.kind", f"'' for {point.operation}; the drafter that was measured")
+    elif point.kind not in kinds:
         return _Finding(
             f"{where}.kind",
             f"{point.kind!r} for {point.operation}; allowed: {', '.join(kinds) or 'none'}",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
 
+from spinsim.costs.collectives import ONE_SHOT, RING, TWO_SHOT, Collective, Interconnect
 from spinsim.errors import InputError
 
 MIB = 1 << 20
@@ -22,8 +23,9 @@ class Hardware:
     large operators reach. ``launch_s`` is what the host pays to launch one kernel eagerly through
     Python, ``graph_kernel_s`` the gap that one kernel costs inside a replayed CUDA graph, and
     ``graph_launch_s`` the replay itself. ``link_bandwidth`` is the interconnect to a neighbour in one
-    direction, ``link_latency_s`` one step of a collective over it, and ``copy_latency_s`` a small copy
-    issued from the host. ``reserved_bytes`` is what a process takes before it holds any tensor.
+    direction, ``link_latency_s`` one further step of a ring over it, and ``copy_latency_s`` a small copy
+    issued from the host. ``collectives``: the all-reduces that equal devices have, of which the fastest is
+    taken. ``reserved_bytes`` is what a process takes before it holds any tensor.
     """
 
     name: str
@@ -40,7 +42,13 @@ class Hardware:
     copy_latency_s: float
     reserved_bytes: int
     graphs: bool
+    collectives: tuple[Collective, ...]
     source: str
+
+    @property
+    def interconnect(self) -> Interconnect:
+        """What a model over several such devices sums and gathers across."""
+        return Interconnect(self.link_bandwidth, self.link_latency_s, self.collectives)
 
     def achieved_bandwidth(self, efficiency: float | None = None) -> float:
         """Bytes/s that large operators reach; ``efficiency`` replaces the sheet's own."""
@@ -57,7 +65,15 @@ class Hardware:
 # 7B through transformers at batch 1 takes 23 ms, 20 us for each of about 36 kernels a layer). The gap
 # of a kernel in a graph is set so that an H100 sheet meets the published fit of vLLM's 8B step (5.9 ms
 # before any token); both carry over to the other CUDA sheets as ours.
-_OVERHEADS = "host overheads and efficiencies: carried over from the H200 probe, ours"
+_OVERHEADS = "host overheads, efficiencies and collectives: carried over from the H200 probe, ours"
+
+# Fitted to all-reduces of 8 KiB to 16 MiB between two H200s in a CUDA graph, torch 2.11: NCCL's, and those
+# of torch's symmetric memory without NVLink multicast. The law meets the latter two within 3 %, and NCCL,
+# which changes its protocol with the size, within 34 % (tests/costs/test_collectives.py has them). Symmetric
+# memory needs peers that read each other's memory: cards on PCIe have NCCL's ring alone, and so has the V100,
+# on which torch's kernels were never tried.
+_NCCL = Collective(RING, 17.0e-6, 0.42)
+_PEERS = (_NCCL, Collective(ONE_SHOT, 6.4e-6, 0.40), Collective(TWO_SHOT, 6.2e-6, 0.71))
 
 
 def _gpu(
@@ -73,6 +89,7 @@ def _gpu(
     fp8: float | None = None,
     bandwidth_efficiency: float = 0.9,
     compute_efficiency: float = 0.8,
+    collectives: tuple[Collective, ...] = (_NCCL,),
 ) -> Hardware:
     rates = {"bf16": half if bf16 else single, "fp16": half, "fp32": single}
     return Hardware(
@@ -90,6 +107,7 @@ def _gpu(
         copy_latency_s=31e-6,
         reserved_bytes=GIB // 2,
         graphs=True,
+        collectives=collectives,
         source=source,
     )
 
@@ -109,7 +127,8 @@ _H100 = (
 _H200 = (
     "NVIDIA H200 SXM data sheet: 4.8 TB/s, 989 TFLOP/s bf16 and fp16 dense, 1979 fp8 dense, 67 fp32, "
     "NVLink 900 GB/s both ways; memory as nvidia-smi reports it; measured with torch 2.11: 4.3 TB/s and "
-    "790 TFLOP/s bf16 achieved, 31 us to copy 64 token ids to the other GPU, 20 us a kernel launched eagerly"
+    "790 TFLOP/s bf16 achieved, 31 us to copy 64 token ids to the other GPU, 20 us a kernel launched "
+    "eagerly, 6 us for the smallest all-reduce of two, 15 us by NCCL"
 )
 _L4 = (
     "NVIDIA L4 data sheet: 300 GB/s, 121 TFLOP/s bf16 and fp16 dense, 242 fp8 dense, 30.3 fp32, "
@@ -153,9 +172,11 @@ _CPU = Hardware(
     copy_latency_s=10e-6,
     reserved_bytes=GIB // 2,
     graphs=False,
+    collectives=(Collective(RING, 400e-6, 0.07),),
     source=(
         "a host of two cores, ours: torch 2.13 on two vCPUs of an AMD EPYC gave 120 GFLOP/s bf16, 60 fp32, "
-        "1 fp16 (not native), copies at 20 GB/s and 5 us an operation; profile your own machine instead"
+        "1 fp16 (not native), copies at 20 GB/s and 5 us an operation; gloo between two processes there took "
+        "0.4 to 0.6 ms to sum up to 128 KiB, 3.2 ms for 4 MiB; profile your own machine instead"
     ),
 )
 
@@ -165,9 +186,9 @@ _SHEETS: Mapping[str, Hardware] = MappingProxyType(
         for sheet in (
             _gpu("v100-16", 16160, 900e9, 125e12, 15.7e12, 150e9, _V100, bf16=False),
             _gpu("v100-32", 32510, 900e9, 125e12, 15.7e12, 150e9, _V100, bf16=False),
-            _gpu("a100-40", 40536, 1555e9, 312e12, 19.5e12, 300e9, _A100),
-            _gpu("a100-80", 81251, 2039e9, 312e12, 19.5e12, 300e9, _A100),
-            _gpu("h100", 81559, 3.35e12, 989e12, 67e12, 450e9, _H100, fp8=1979e12),
+            _gpu("a100-40", 40536, 1555e9, 312e12, 19.5e12, 300e9, _A100, collectives=_PEERS),
+            _gpu("a100-80", 81251, 2039e9, 312e12, 19.5e12, 300e9, _A100, collectives=_PEERS),
+            _gpu("h100", 81559, 3.35e12, 989e12, 67e12, 450e9, _H100, fp8=1979e12, collectives=_PEERS),
             _gpu(
                 "h200",
                 143771,
@@ -179,9 +200,10 @@ _SHEETS: Mapping[str, Hardware] = MappingProxyType(
                 fp8=1979e12,
                 bandwidth_efficiency=4.3 / 4.8,
                 compute_efficiency=790 / 989,
+                collectives=_PEERS,
             ),
             _gpu("l4", 23034, 300e9, 121e12, 30.3e12, 32e9, _L4, fp8=242e12),
-            _gpu("b200", 183359, 8e12, 2250e12, 75e12, 900e9, _B200, fp8=4500e12),
+            _gpu("b200", 183359, 8e12, 2250e12, 75e12, 900e9, _B200, fp8=4500e12, collectives=_PEERS),
             _gpu("l40s", 46068, 864e9, 362e12, 91.6e12, 32e9, _L40S, fp8=733e12),
             _gpu("a10", 23028, 600e9, 125e12, 31.2e12, 32e9, _A10),
             _gpu("rtx4090", 24564, 1008e9, 165.2e12, 82.6e12, 32e9, _RTX_4090, fp8=330.3e12),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
+from spinsim.costs.collectives import VOLUME, Collective
 from spinsim.costs.sheets.hardware import GIB, Hardware, hardware_names, hardware_of
 from spinsim.errors import InputError
 from spinsim.scenario import HardwareSheet
@@ -69,6 +70,12 @@ def _own(sheet: HardwareSheet) -> Hardware:
             raise InputError("is empty; a rate for bf16, fp16, fp32 or fp8", key="tflops")
         known = {} if sheet.base is None else dict(base.rate)
         changes["rate"] = MappingProxyType({**known, **given_rates})
+    if sheet.collectives is not None:
+        laws = {name: getattr(sheet.collectives, name) for name in VOLUME}
+        known_laws = [Collective(name, law.latency_s, law.efficiency) for name, law in laws.items() if law]
+        if not known_laws:
+            raise InputError(f"is empty; a law for {', '.join(VOLUME)}", key="collectives")
+        changes["collectives"] = tuple(known_laws)
     return replace(
         base,
         name=sheet.name or sheet.base or "own",

@@ -48,6 +48,7 @@ class AdaptiveVerification:
     """
 
     sees_future = False
+    reads_lookups = True
 
     @dataclass(frozen=True)
     class Params:

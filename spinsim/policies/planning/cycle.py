@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from spinsim.buckets import bucket_kv, bucket_rows
 from spinsim.operations import KINDS
 from spinsim.policies.base import PackingPolicy, PolicyContext
 from spinsim.policies.beliefs import DraftingTimes, ragged
+
+Array = np.ndarray[Any, Any]
 
 
 class Contexts(NamedTuple):
@@ -23,20 +27,31 @@ def contexts_of(tokens: Sequence[int]) -> Contexts:
     return Contexts(bucket_kv(sum(tokens) // len(tokens)), bucket_kv(max(tokens)))
 
 
+class _Everybody(NamedTuple):
+    """Seconds of a round in which everybody has the same arm, by draft (the last: none) and length.
+
+    ``verify`` [length], ``draft`` [draft, length], ``host`` and ``hops`` [draft, 1].
+    """
+
+    verify: Array
+    draft: Array
+    host: Array
+    hops: Array
+
+
 class CycleTimes:
     """Answers of the cost model for plans, kept by rounded shapes.
 
-    ``packing``: of the scenario, so that a plan pays for the padding that will be executed; None: ragged.
+    ``packings``: those that a plan may choose of, by name, so that it pays for the padding that will be
+    executed; none: ragged.
     """
 
-    def __init__(self, context: PolicyContext, packing: PackingPolicy | None) -> None:
+    def __init__(self, context: PolicyContext, packings: Mapping[str, PackingPolicy]) -> None:
         self._context = context
         self._predictor = predictor = context.predictor
-        self._packing = packing
-        # Does every row of a verification get as many queries as the longest proposal asks for?
-        self.pads = packing is not None and packing.plan([8, 8], [1, 3]).query_tokens > 4
+        self._packings = {name: _Packed(packing) for name, packing in packings.items()} or {"": _Packed(None)}
         self._drafting = DraftingTimes(context)
-        self._verify: dict[tuple[int, int, Contexts], float] = {}
+        self._everybody: dict[tuple[int, Contexts, str], _Everybody] = {}
         self._draft: dict[tuple[int, int, int], tuple[float, float]] = {}
         self._catch_up: dict[tuple[int, int, int], float] = {}
         self._host: dict[tuple[int, int], float] = {}
@@ -44,13 +59,26 @@ class CycleTimes:
         devices = enumerate(context.draft_devices)
         self._beside_target = {draft for draft, device in devices if device in context.target_devices}
 
-    def verify_s(self, rows: int, tokens: float, contexts: Contexts) -> float:
-        """One verification of ``rows`` with ``tokens`` proposed on average; a line between whole numbers."""
+    @property
+    def packings(self) -> tuple[str, ...]:
+        """The packings to choose of."""
+        return tuple(self._packings)
+
+    def verify_s(self, rows: int, tokens: float, longest: int, contexts: Contexts, packing: str) -> float:
+        """One verification of ``rows`` with ``tokens`` proposed on average and ``longest`` at most; a line
+        between whole numbers."""
+        packed = self._packings[packing]
+        if packed.pads:
+            tokens = longest
         whole = int(tokens)
-        seconds = self._verify_whole(rows, whole, contexts)
+        seconds = self._verify_whole(packed, rows, whole, contexts)
         if tokens > whole:
-            seconds += (tokens - whole) * (self._verify_whole(rows, whole + 1, contexts) - seconds)
+            seconds += (tokens - whole) * (self._verify_whole(packed, rows, whole + 1, contexts) - seconds)
         return seconds
+
+    def pads(self, packing: str) -> bool:
+        """Does every row get as many queries as the longest proposal asks for?"""
+        return self._packings[packing].pads
 
     def draft_s(self, draft: int, rows: int, length: int, context: int) -> float:
         """A proposal of ``length`` tokens for each of ``rows``: a first step, and equal ones after it."""
@@ -117,6 +145,40 @@ class CycleTimes:
             busiest = max(busiest, depth * self._together(slowest, verify_s, by_draft[slowest]))
         return max(busiest, chain)
 
+    def alike_s(self, depth: int, rows: int, late_s: Array, contexts: Contexts, packing: str) -> Array:
+        """Seconds of :meth:`cycle_s` where everybody has the same arm, [draft, length].
+
+        The last draft is none; to the others a length of 0 means nothing. ``late_s`` by draft."""
+        key = rows, contexts, packing
+        known = self._everybody.get(key)
+        if known is None:
+            known = self._everybody[key] = self._all_alike(rows, contexts, packing)
+        verify, draft, host, hops = known
+        draft = draft + late_s[:, None]
+        chain: Array = verify + draft + host + hops
+        if depth == 1:
+            return chain
+        busiest = depth * np.maximum(np.maximum(verify, draft), host)
+        for beside in self._beside_target:
+            together = [self._together(beside, v, d) for v, d in zip(verify, draft[beside], strict=True)]
+            busiest[beside] = np.maximum(busiest[beside], depth * np.array(together))
+        cycle: Array = np.maximum(busiest, chain)
+        return cycle
+
+    def _all_alike(self, rows: int, contexts: Contexts, packing: str) -> _Everybody:
+        lengths = range(self._context.max_length + 1)
+        verify = [self.verify_s(rows, length, length, contexts, packing) for length in lengths]
+        drafts = range(len(self._context.drafts))
+        draft = [[self.draft_s(at, rows, length, contexts.mean) for length in lengths] for at in drafts]
+        host = [self.host_s(rows, 1)] * len(drafts) + [self.host_s(rows, 0)]
+        hops = [4 * self._hop_s] * len(drafts) + [2 * self._hop_s]
+        return _Everybody(
+            np.array(verify),
+            np.array([*draft, [0.0] * len(lengths)]),
+            np.array(host)[:, None],
+            np.array(hops)[:, None],
+        )
+
     def grouped_s(
         self, depth: int, rows: int, verify_s: float, groups: Mapping[int, tuple[int, float]]
     ) -> float:
@@ -147,19 +209,28 @@ class CycleTimes:
             return verify_s + draft_s * own * (1 - 1 / target)
         return draft_s + verify_s * target * (1 - 1 / own)
 
-    def _verify_whole(self, rows: int, tokens: int, contexts: Contexts) -> float:
+    def _verify_whole(self, packed: _Packed, rows: int, tokens: int, contexts: Contexts) -> float:
         key = rows, tokens, contexts
-        seconds = self._verify.get(key)
+        seconds = packed.known.get(key)
         if seconds is None:
             within = self._context.within
             longest, mean = within(contexts.longest, tokens), within(contexts.mean, tokens)
-            if self._packing is None:
+            if packed.policy is None:
                 packing = ragged(rows, rows * (mean + tokens), rows * (tokens + 1))
             else:
                 kv = [held + tokens for held in _spread(rows, mean, longest)]
-                packing = self._packing.plan(kv, [tokens + 1] * rows)
-            seconds = self._verify[key] = self._predictor.verify(packing).seconds
+                packing = packed.policy.plan(kv, [tokens + 1] * rows)
+            seconds = packed.known[key] = self._predictor.verify(packing).seconds
         return seconds
+
+
+class _Packed:
+    """A packing that may be chosen, and the verifications that are known in it."""
+
+    def __init__(self, policy: PackingPolicy | None) -> None:
+        self.policy = policy
+        self.pads = policy is not None and policy.plan([8, 8], [1, 3]).query_tokens > 4
+        self.known: dict[tuple[int, int, Contexts], float] = {}
 
 
 def _spread(rows: int, mean: int, longest: int) -> list[int]:

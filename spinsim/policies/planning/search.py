@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ Array = np.ndarray[Any, Any]
 
 USUAL_LENGTH = 4  # of a further draft's proposals where the plan has none yet
 NEAR = 0.9  # a depth whose best single arm is below this share of the best is not pursued, nor deeper ones
+LEAST_GAIN = 0.002  # of the value: a further arm that would add less, were it free, is not tried
 
 
 class Arm(NamedTuple):
@@ -27,13 +29,17 @@ class Arm(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What to do until the next plan. ``rate``: value (tokens) per second of the cycle."""
+    """What to do until the next plan. ``rate``: value (tokens) per second of the cycle.
+
+    ``of``: index into ``arms``, by request. ``packing`` of verifications; "" where there is no choice.
+    """
 
     rate: float
     depth: int
     grouped: bool
     arms: tuple[Arm, ...]
-    of: tuple[int, ...]  # index into ``arms``, by request
+    of: Array
+    packing: str = ""
 
 
 class Cycle(NamedTuple):
@@ -59,10 +65,36 @@ class Batch:
     rows: int
 
     @cached_property
+    def flat(self) -> Array:
+        """``worth`` as [request, column], a column for each draft and length."""
+        return np.ascontiguousarray(self.worth.reshape(len(self.worth), -1))
+
+    @cached_property
+    def ranked(self) -> Array:
+        """``flat``, a little less where the draft would have to read first: of equals, the draft at hand."""
+        found: Array = self.flat - np.repeat(1e-9 * self.behind, self.worth.shape[2], 1)
+        return found
+
+    @cached_property
     def behind(self) -> Array:
         """[request, draft]: 1.0 where the draft would have to read first."""
         found: Array = (self.missing > 0).astype(float)
         return found
+
+    @cached_property
+    def is_late(self) -> bool:
+        """Would anybody have to read first?"""
+        return bool(self.behind.any())
+
+    @cached_property
+    def requests(self) -> Array:
+        """0, 1, 2 ...: a row of ``worth`` each."""
+        return np.arange(len(self.worth))
+
+    def columns(self, arms: Sequence[Arm]) -> list[int]:
+        """Where the arms are in ``flat``."""
+        drafts, lengths = self.worth.shape[1:]
+        return [draft % drafts * lengths + length for draft, length in arms]
 
 
 class Search:
@@ -70,8 +102,8 @@ class Search:
 
     For every depth the best single arm is found among all drafts, and lengths as long as they pay. To the
     best of these sets, arms of other drafts are added while the rate grows. Every request takes the arm of
-    the set that is worth most to it, less what its proposal costs a verification. Drafts of one lane take
-    turns, so a plan pays for every draft that it uses, and seldom has more than three.
+    the set that is worth most to it. Drafts of one lane take turns, so a plan pays for every draft that it
+    uses, and seldom has more than three.
     """
 
     def __init__(
@@ -85,30 +117,65 @@ class Search:
         self._drafts = [draft for draft in arms if draft != NO_DRAFT]
         self._may_decode = NO_DRAFT in arms
         self._repay = repay
+        self._allowed = self._alone()
 
-    def best(self, batch: Batch) -> Plan:
+    def best(self, batch: Batch, last: Plan | None = None) -> Plan:
         """The plan of the highest rate; the shallower, and the one with fewer drafts, of equals."""
-        singles = self._singles(batch)
-        found = max(singles, key=lambda plan: plan.rate)
-        for plan in singles:
-            if plan.rate > NEAR * found.rate:
-                grown = self._grown(batch, plan)
+        return deque(self.steps(batch, last), maxlen=1).pop()
+
+    def steps(self, batch: Batch, last: Plan | None = None) -> Iterator[Plan]:
+        """The search in steps of like effort, the best plan so far after each.
+
+        Verifications have the packing of the ``last`` plan until a plan is found; then the fastest for it.
+        """
+        packing = self._times.packings[0] if last is None else last.packing
+        singles: list[Plan] = []
+        found: Plan | None = None
+        for plan in self._singles(batch, packing):
+            singles.append(plan)
+            if found is None or plan.rate > found.rate * (1 + 1e-9):
+                found = plan
+            yield found
+        assert found is not None
+        starts = [plan for plan in singles if plan.rate > NEAR * found.rate]
+        for start in starts:
+            for grown in self._grown(batch, start):
                 if grown.rate > found.rate * (1 + 1e-9):
                     found = grown
+                yield found
+        yield self._packed(batch, found)
+
+    def prices(self, batch: Batch, plan: Plan) -> list[float]:
+        """By draft, the tokens that each of its requests costs the batch by the time that the draft adds to
+        the cycle of the plan's first arm, if an even share of the requests uses it. Nothing for that arm's.
+        """
+        times, context, depth = self._times, batch.contexts.mean, plan.depth
+        first = plan.arms[0]
+        rows = -(-batch.rows // depth)
+        share = max(1, rows // (len(self._drafts) + 1))
+        usual = first.length or USUAL_LENGTH
+        verify_s = times.verify_s(rows, usual, usual, batch.contexts, plan.packing)
+        alone = {first.draft: times.draft_s(first.draft, rows, usual, context)} if first.length else {}
+        before = times.cycle_s(depth, rows, verify_s, alone)
+        found = [0.0] * (batch.worth.shape[1] - 1)
+        for draft in self._drafts:
+            if draft != first.draft:
+                arm = self._arm(draft, usual)
+                by_draft = {**alone, draft: times.draft_s(draft, share, arm.length, context)}
+                added_s = times.cycle_s(depth, rows, verify_s, by_draft) - before
+                found[draft] = max(0.0, added_s) * plan.rate / (depth * share)
         return found
 
-    def price(self, batch: Batch, plan: Plan, draft: int) -> float:
-        """Tokens that each request of ``draft`` costs the batch by the time that it adds to the cycle, if an
-        even share of the requests uses it beside the plan's drafts. Nothing where the plan uses it anyway."""
-        if any(arm.draft == draft for arm in plan.arms):
-            return 0.0
-        arm = self._arm(draft, plan.arms[0].length or USUAL_LENGTH)
-        share = max(1, len(batch.worth) // (len(self._drafts) + 1))
-        choice = np.array(plan.of)
-        before = self._cycle(batch, plan.depth, plan.arms, choice)
-        choice[:share] = len(plan.arms)
-        after = self._cycle(batch, plan.depth, (*plan.arms, arm), choice)
-        return max(0.0, after.seconds - before.seconds) * plan.rate * len(batch.worth) / (batch.rows * share)
+    def _alone(self) -> Array:
+        """[draft, length]: which arms everybody may have; the last draft is none."""
+        fixed = self._limits.fixed_lengths
+        found = np.zeros((len(self._capacities) + 1, self._most + 1), bool)
+        for draft in self._drafts:
+            found[draft, 1:] = fixed is None
+            if fixed is not None:
+                found[draft, fixed[draft]] = True
+        found[-1, 0] = self._may_decode or not self._drafts
+        return found
 
     def _depths(self, rows: int) -> range:
         if self._limits.pipeline is not None:
@@ -116,59 +183,89 @@ class Search:
             return range(given, given + 1)
         return range(1, max(1, min(self._limits.most_depth, rows)) + 1)
 
-    def _lengths(self, draft: int) -> Sequence[int]:
-        fixed = self._limits.fixed_lengths
-        return range(1, self._most + 1) if fixed is None else (fixed[draft],)
-
-    def _singles(self, batch: Batch) -> list[Plan]:
-        """The best plan of one arm for each depth."""
-        totals = batch.worth.sum(0).tolist()
-        known = len(batch.worth)
-        late = [int(tokens) for tokens in batch.missing.sum(0)]
-        behind = [int(rows) for rows in (batch.missing > 0).sum(0)]
-        share = batch.rows / known
-        found = []
+    def _singles(self, batch: Batch, packing: str) -> Iterator[Plan]:
+        """The best plan of one arm for each depth, until a depth is much worse than the best."""
+        worth = batch.worth.sum(0) * (batch.rows / len(batch.worth))
+        late = batch.missing.sum(0).tolist()
+        behind = batch.behind.sum(0).tolist()
+        everybody = np.zeros(len(batch.worth), int)
+        best = 0.0
         for depth in self._depths(batch.rows):
             rows = -(-batch.rows // depth)
-            best, arm = -1.0, Arm(NO_DRAFT, 0)
-            if self._may_decode or not self._drafts:
-                seconds = self._times.verify_s(rows, 0, batch.contexts)
-                best = batch.rows / max(self._times.cycle_s(depth, rows, seconds, {}), 1e-12)
-            for draft in self._drafts:
-                catch_up = self._late_s(draft, behind[draft], late[draft], depth)
-                before = 0.0
-                for length in self._lengths(draft):
-                    verify = self._times.verify_s(rows, length, batch.contexts)
-                    alone = self._times.draft_s(draft, rows, length, batch.contexts.mean)
-                    seconds = self._times.cycle_s(depth, rows, verify, {draft: alone}, catch_up)
-                    rate = totals[draft][length] * share / max(seconds, 1e-12)
-                    if rate > best * (1 + 1e-9):
-                        best, arm = rate, Arm(draft, length)
-                    if rate < before:  # each further token is worth less, and costs as much
-                        break
-                    before = rate
-            plan = Plan(best, depth, False, (arm,), (0,) * known)
+            late_s = np.array(
+                [self._late_s(at, int(n), int(late[at]), depth) for at, n in enumerate(behind[:-1])] + [0.0]
+            )
+            seconds = self._times.alike_s(depth, rows, late_s, batch.contexts, packing)
+            rates = np.where(self._allowed, worth / np.maximum(seconds, 1e-12), -1.0)
+            draft, length = divmod(int(rates.argmax()), rates.shape[1])
+            arm = Arm(NO_DRAFT, 0) if draft == len(rates) - 1 else Arm(draft, length)
+            plan = Plan(float(rates[draft, length]), depth, False, (arm,), everybody, packing)
             if self._limited and arm.draft != NO_DRAFT:  # who finds no room decodes
-                plan = self._with(batch, plan._replace(rate=0.0), (arm, Arm(NO_DRAFT, 0)))
-            found.append(plan)
-            if plan.rate < NEAR * max(plan.rate for plan in found):
+                plan = self._with(batch, depth, (arm, Arm(NO_DRAFT, 0)), packing)
+            best = max(best, plan.rate)
+            yield plan
+            if plan.rate < NEAR * best:
                 break
-        return found
 
-    def _grown(self, batch: Batch, plan: Plan) -> Plan:
+    def _grown(self, batch: Batch, plan: Plan) -> Iterator[Plan]:
         """The plan with further arms while each adds to the rate, and with lengths that fit together."""
+        known: dict[tuple[Arm, ...], Plan] = {}
+
+        def best_of(plan: Plan, sets: Iterable[tuple[Arm, ...]]) -> Plan:
+            best = plan
+            for arms in sets:
+                tried = known.get(arms)
+                if tried is None:
+                    tried = known[arms] = self._with(batch, plan.depth, arms, plan.packing)
+                if tried.rate > best.rate * (1 + 1e-9):
+                    best = tried
+            return best
+
         while True:
-            used = {arm.draft for arm in plan.arms}
-            usual = plan.arms[0].length or USUAL_LENGTH
-            more = [arm for draft in self._drafts if draft not in used for arm in self._further(draft, usual)]
-            if self._may_decode and NO_DRAFT not in used:
-                more.append(Arm(NO_DRAFT, 0))
-            best = self._best_of(batch, plan, [(*plan.arms, arm) for arm in more])
-            if best is not plan or len(plan.arms) > 1:
-                best = self._best_of(batch, best, self._changed(best.arms))
+            best = best_of(plan, [(*plan.arms, arm) for arm in self._further(batch, plan)])
+            yield best
+            if best is plan and len(plan.arms) > 1:
+                best = best_of(plan, self._changed(plan.arms))
+                yield best
             if best is plan:
-                return plan
+                return
             plan = best
+
+    def _packed(self, batch: Batch, plan: Plan) -> Plan:
+        """The plan in the packing that is the fastest for it; the first of equals."""
+        names = self._times.packings
+        if len(names) == 1:
+            return plan
+        cycles = {name: self._cycle(batch, plan.depth, plan.arms, plan.of, name) for name in names}
+        name = min(names, key=lambda name: cycles[name].seconds)
+        faster = cycles[plan.packing].seconds / max(cycles[name].seconds, 1e-12)
+        return plan._replace(rate=plan.rate * faster, grouped=cycles[name].grouped, packing=name)
+
+    def _further(self, batch: Batch, plan: Plan) -> list[Arm]:
+        """Arms of further drafts that are worth a try.
+
+        A draft is tried with proposals like the others', and with the shortest. Those that would win the
+        batch next to nothing, even if they took no time, are left out.
+        """
+        used = {arm.draft for arm in plan.arms}
+        usual = plan.arms[0].length or USUAL_LENGTH
+        arms = [
+            arm
+            for draft in self._drafts
+            if draft not in used
+            for arm in dict.fromkeys((self._arm(draft, usual), self._arm(draft, 1)))
+        ]
+        if self._limited:
+            decode = [Arm(NO_DRAFT, 0)] if self._may_decode and NO_DRAFT not in used else []
+            return [*arms, *decode]
+        if not arms:
+            return []
+        now = batch.ranked.take(batch.columns(plan.arms), 1).max(1)
+        then = batch.ranked.take(batch.columns(arms), 1)
+        gains = np.maximum(then - now[:, None], 0.0).sum(0).tolist()
+        least = LEAST_GAIN * float(now.sum())
+        best = sorted(zip(gains, arms, strict=True), reverse=True)[:4]
+        return [arm for gain, arm in best if gain > least]
 
     def _changed(self, arms: Sequence[Arm]) -> Iterator[tuple[Arm, ...]]:
         """The sets that differ by a token of one arm, or lack it."""
@@ -181,62 +278,45 @@ class Search:
                     if 1 <= other <= self._most:
                         yield (*arms[:at], Arm(draft, other), *arms[at + 1 :])
 
-    def _best_of(self, batch: Batch, plan: Plan, sets: Iterable[tuple[Arm, ...]]) -> Plan:
-        """The plan, or that of the set of arms which is best, where that is better."""
-        best = plan
-        for arms in sets:
-            tried = self._with(batch, plan, arms)
-            if tried.rate > best.rate * (1 + 1e-9):
-                best = tried
-        return best
-
     def _arm(self, draft: int, length: int) -> Arm:
         fixed = self._limits.fixed_lengths
         return Arm(draft, min(length, self._most) if fixed is None else fixed[draft])
 
-    def _further(self, draft: int, usual: int) -> set[Arm]:
-        """A further draft is tried with proposals like the others', and with the shortest."""
-        return {self._arm(draft, usual), self._arm(draft, 1)}
-
-    def _with(self, batch: Batch, plan: Plan, arms: tuple[Arm, ...]) -> Plan:
-        """The plan of a set of arms at the depth of another plan: each request takes what is worth most."""
-        # Among equals the draft at hand; the offset is below any real difference.
-        worth = np.array([batch.worth[:, arm.draft, arm.length] for arm in arms])
-        worth -= 1e-9 * np.array([batch.behind[:, arm.draft] for arm in arms])
-        return self._plan(batch, plan.depth, arms, self._choose(worth, arms, plan.depth, batch.rows))
+    def _with(self, batch: Batch, depth: int, arms: tuple[Arm, ...], packing: str) -> Plan:
+        """The plan of a set of arms at a depth: each request takes what is worth most to it."""
+        worth = batch.ranked.take(batch.columns(arms), 1)
+        choice = self._choose(worth, arms, depth, batch.rows) if self._limited else worth.argmax(1)
+        return self._plan(batch, depth, arms, choice, packing)
 
     def _choose(self, worth: Array, arms: Sequence[Arm], depth: int, rows: int) -> Array:
         """The best arm for each request, or the next one that has room, in the order of the requests;
-        ``worth`` [arm, request]."""
-        if not self._limited:
-            best: Array = worth.argmax(0)
-            return best
-        share = depth * worth.shape[1] / rows
+        ``worth`` [request, arm]."""
+        share = depth * len(worth) / rows
         limits = [None if draft == NO_DRAFT else self._capacities[draft] for draft, _ in arms]
-        room = [worth.shape[1] if limit is None else limit * share for limit in limits]
+        room = [len(worth) if limit is None else limit * share for limit in limits]
         choice = []
-        for order in np.argsort(-worth.T, axis=1, kind="stable").tolist():
+        for order in np.argsort(-worth, axis=1, kind="stable").tolist():
             at = next(at for at in order if room[at] >= 1)
             room[at] -= 1
             choice.append(at)
         return np.array(choice)
 
-    def _plan(self, batch: Batch, depth: int, arms: Sequence[Arm], choice: Array) -> Plan:
+    def _plan(self, batch: Batch, depth: int, arms: Sequence[Arm], choice: Array, packing: str) -> Plan:
         """The rate of a set of arms and a choice among them."""
-        value = 0.0
-        for index, (draft, length) in enumerate(arms):
-            value += float((choice == index) @ batch.worth[:, draft, length])
-        cycle = self._cycle(batch, depth, arms, choice)
+        columns = np.array(batch.columns(arms))
+        value = float(batch.flat[batch.requests, columns[choice]].sum())
+        cycle = self._cycle(batch, depth, arms, choice, packing)
         rate = value * batch.rows / len(choice) / max(cycle.seconds, 1e-12)
-        return Plan(rate, depth, cycle.grouped, tuple(arms), tuple(choice.tolist()))
+        return Plan(rate, depth, cycle.grouped, tuple(arms), choice, packing)
 
-    def _cycle(self, batch: Batch, depth: int, arms: Sequence[Arm], choice: Array) -> Cycle:
+    def _cycle(self, batch: Batch, depth: int, arms: Sequence[Arm], choice: Array, packing: str) -> Cycle:
         """Seconds of the cycle with micro-batches mixed or grouped, whichever is faster."""
         times, contexts = self._times, batch.contexts
-        known = len(batch.worth)
+        known = len(choice)
         share = batch.rows / known
         rows = -(-batch.rows // depth)
         counts = np.bincount(choice, minlength=len(arms)).tolist()
+        behind, missing = self._reading(batch, arms, choice)
         tokens, longest, late_s = 0, 0, 0.0
         by_draft: dict[int, float] = {}
         groups: dict[int, tuple[int, float]] = {}
@@ -246,21 +326,31 @@ class Search:
                 continue
             tokens += count * length
             longest = max(longest, length)
-            mine = choice == index
-            rows_behind = int(mine @ batch.behind[:, draft])
-            if rows_behind:
-                late_s += self._late_s(draft, rows_behind, int(mine @ batch.missing[:, draft]), depth)
+            if behind[index]:
+                late_s += self._late_s(draft, int(behind[index]), int(missing[index]), depth)
             all_rows = max(1, round(count * share))
             by_draft[draft] = times.draft_s(draft, -(-all_rows // depth), length, contexts.mean)
-            alone = times.draft_s(draft, min(rows, all_rows), length, contexts.mean)
-            groups[draft] = -(-all_rows // rows), alone
-        verify_s = times.verify_s(rows, longest if times.pads else tokens / known, contexts)
+            if depth > 1:
+                alone = times.draft_s(draft, min(rows, all_rows), length, contexts.mean)
+                groups[draft] = -(-all_rows // rows), alone
+        verify_s = times.verify_s(rows, tokens / known, longest, contexts, packing)
         seconds = times.cycle_s(depth, rows, verify_s, by_draft, late_s)
-        if depth > 1 and len(groups) > 1 and sum(count for count, _ in groups.values()) <= depth:
+        if len(groups) > 1 and sum(count for count, _ in groups.values()) <= depth:
             apart = times.grouped_s(depth, rows, verify_s, groups) + late_s
             if apart < seconds:
                 return Cycle(apart, True)
         return Cycle(seconds, False)
+
+    def _reading(self, batch: Batch, arms: Sequence[Arm], choice: Array) -> tuple[list[float], list[float]]:
+        """By arm, the requests that would have to be read first, and their tokens."""
+        if not batch.is_late:
+            return [0.0] * len(arms), [0.0] * len(arms)
+        drafts = np.array([arm.draft for arm in arms])
+        missing = batch.missing[batch.requests, drafts[choice]]
+        return (
+            np.bincount(choice, missing > 0, len(arms)).tolist(),
+            np.bincount(choice, missing, len(arms)).tolist(),
+        )
 
     def _late_s(self, draft: int, rows: int, tokens: int, depth: int) -> float:
         """What catching up adds to each round of a micro-batch, over the rounds that it is to pay."""

@@ -44,28 +44,25 @@ class Survival:
 
     def observe(self, feedback: Feedback) -> None:
         """Count what a round tried."""
-        accepted_at, tried_at = self._all
-        accepted_own, tried_own = self._own
-        rows = zip(
-            feedback.requests,
-            feedback.drafts,
-            feedback.lengths,
-            feedback.accepted,
-            feedback.committed,
-            strict=True,
-        )
-        for view, draft, length, accepted, committed in rows:
-            if draft < 0 or not length:
-                continue
-            tried = accepted + (accepted < length and committed > accepted)
-            accepted_at[draft, :accepted] += 1.0
-            tried_at[draft, :tried] += 1.0
-            row = self._rows.get(view.id)
-            if row is None:
-                row = self._row(view.id)
-                accepted_own, tried_own = self._own
-            accepted_own[row, draft] += accepted
-            tried_own[row, draft] += tried
+        drafts, lengths = np.array(feedback.drafts), np.array(feedback.lengths)
+        drafted = (drafts >= 0) & (lengths > 0)
+        if not drafted.any():
+            return
+        rows = np.array([self._row(view.id) for view in feedback.requests])
+        accepted, committed = np.array(feedback.accepted), np.array(feedback.committed)
+        tried = accepted + ((accepted < lengths) & (committed > accepted))
+        if not drafted.all():
+            rows, drafts, accepted, tried = rows[drafted], drafts[drafted], accepted[drafted], tried[drafted]
+        for kept, own, reached in zip(self._all, self._own, (accepted, tried), strict=True):
+            kept += self._by_position(drafts, reached)
+            own[rows, drafts] += reached  # a request has one row
+
+    def _by_position(self, drafts: Array, reached: Array) -> Array:
+        """[draft, position]: how many of the rows reached beyond the position."""
+        wide = self._most + 1
+        ends = np.bincount(drafts * wide + reached, minlength=len(self.strength) * wide)
+        found: Array = ends.reshape(-1, wide)[:, :0:-1].cumsum(1)[:, ::-1]
+        return found
 
     def forget(self, request: int) -> None:
         """The request has ended; how it differed from others is kept."""

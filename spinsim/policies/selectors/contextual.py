@@ -50,6 +50,7 @@ class Contextual(PerRequest["Contextual.Params"]):
     """
 
     makes_plan: bool | tuple[str, ...] = ("length",)
+    reads_lookups = True
 
     @dataclass(frozen=True)
     class Params:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -18,6 +18,9 @@ from spinsim.policies.registry import SELECTORS
 from spinsim.policies.selectors.arms import PerRequest
 
 USUAL_ROUNDS = 64.0  # that a request is taken to last before one has ended
+OFTEN = 4  # the first plans each learn anew how much requests differ, later ones once in so many
+MOVED = 0.1  # a plan that gives no more of the requests another draft is held twice as long as the last one,
+STEADIEST = 4  # and at most so many times as long as ``hold`` says
 CHANGED = 0.25  # a share of the requests that came or went since the plan was made calls for another
 
 
@@ -25,18 +28,21 @@ class Planning(PerRequest[Any]):
     """What the planner and its oracle have in common: when to plan, and how a plan is carried out."""
 
     makes_plan = True
+    pace: int | None = None  # steps of making a plan that a round waits for; None: all
 
     def __init__(self, params: Any, context: PolicyContext, repay: float) -> None:
         super().__init__(params, context)
         self.limits = context.plan or CyclePlan()
-        self.times = CycleTimes(context, self.limits.packing)
+        self.times = CycleTimes(context, self.limits.packings)
         self.search = Search(self.times, self.limits, context, self.arms, repay)
         self.plan: Plan | None = None
+        self._making: Iterator[None] | None = None  # the next plan, in the making
         self._views: dict[int, RequestView] = {}
         self._choice: dict[int, Arm] = {}
         self._usual = Arm(NO_DRAFT, 0)  # of requests that came after the plan
-        self._rounds = 0  # of micro-batches since the plan
-        self._changes = 0  # requests that came or went since
+        self._rounds = 0  # of micro-batches since the plan was begun
+        self.steady = 1  # times ``hold`` that the plan is to be held
+        self._changes = 0  # requests that came or went since then
 
     def assign(self, batch: Sequence[RequestView]) -> list[int]:
         views = self._views
@@ -44,9 +50,12 @@ class Planning(PerRequest[Any]):
             if view.id not in views:
                 views[view.id] = view
                 self._changes += 1
-        if self.plan is None or self._is_due():
-            self._make(list(views.values()))
         self._rounds += 1
+        if self._making is None and (self.plan is None or self._is_due()):
+            self._making = self._made(list(views.values()))
+            self._rounds = self._changes = 0
+        if self._making is not None:
+            self._go_on(self._making)
         known, usual = self._choice, self._usual
         arms = [known.get(view.id, usual) for view in batch]
         if len(batch) > self.unlimited_rows:
@@ -66,18 +75,40 @@ class Planning(PerRequest[Any]):
     def _is_due(self) -> bool:
         raise NotImplementedError
 
-    def _make(self, views: list[RequestView]) -> None:
+    def _go_on(self, making: Iterator[None]) -> None:
+        """Some steps of the plan in the making; all of it where there is no plan to go by meanwhile."""
+        for steps, _ in enumerate(making, start=1):
+            if steps == self.pace and self.plan is not None:
+                return
+        self._making = None
+
+    def _made(self, views: list[RequestView]) -> Iterator[None]:
+        """Makes the next plan in steps of like effort, and puts it into force with the last one."""
         batch = self.batch(views)
-        plan = self.plan = self.search.best(batch)
+        yield
+        plan = self.plan
+        for found in self.search.steps(batch, self.plan):
+            plan = found
+            yield
+        assert plan is not None
+        self._put_in_force(views, batch, plan)
+
+    def _put_in_force(self, views: Sequence[RequestView], batch: Batch, plan: Plan) -> None:
+        self.plan = plan
         counts = [0] * len(plan.arms)
         lengths = self._trimmed(batch, plan)
-        for view, at, length in zip(views, plan.of, lengths, strict=True):
-            self._choice[view.id] = plan.arms[at] if length < 0 else Arm(plan.arms[at].draft, length)
+        moved = 0  # requests that have another draft now
+        for view, at, length in zip(views, plan.of.tolist(), lengths, strict=True):
             counts[at] += 1
+            if view.id in self._views:  # it has not ended meanwhile
+                arm = plan.arms[at]
+                moved += self._choice.get(view.id, self._usual).draft != arm.draft
+                self._choice[view.id] = arm if length < 0 else Arm(arm.draft, length)
+        self.steady = min(2 * self.steady, STEADIEST) if moved <= MOVED * len(views) else 1
         self._usual = plan.arms[max(range(len(counts)), key=counts.__getitem__)]
         self.limits.depth = plan.depth
         self.limits.grouped = plan.grouped
-        self._rounds = self._changes = 0
+        self.limits.packing = plan.packing
 
     def _trimmed(self, batch: Batch, plan: Plan) -> list[int]:
         """Proposal lengths by request, -1 for the plan's.
@@ -87,18 +118,15 @@ class Planning(PerRequest[Any]):
         """
         rows = -(-batch.rows // plan.depth)
         longest = max(arm.length for arm in plan.arms)
-        if self.times.pads or longest < 2 or self.limits.fixed_lengths is not None:
+        if self.times.pads(plan.packing) or longest < 2 or self.limits.fixed_lengths is not None:
             return [-1] * len(plan.of)
-        dear = self.times.verify_s(rows, longest, batch.contexts)
-        dear -= self.times.verify_s(rows, 1, batch.contexts)
+        dear = self.times.verify_s(rows, longest, longest, batch.contexts, plan.packing)
+        dear -= self.times.verify_s(rows, 1, 1, batch.contexts, plan.packing)
         price = plan.rate * max(dear, 0.0) / (rows * (longest - 1))
-        lengths = []
-        for row, at in enumerate(plan.of):
-            draft, length = plan.arms[at]
-            if draft != NO_DRAFT:
-                gains = np.diff(batch.worth[row, draft, 1 : length + 1])
-                length = 1 + int((gains >= price).sum())
-            lengths.append(length)
+        gains = np.diff(batch.worth[:, :, 1 : longest + 1], axis=2) >= price
+        drafts, most = np.array(plan.arms)[plan.of].T
+        kept = np.cumprod(gains[batch.requests, drafts], 1).sum(1)
+        lengths: list[int] = np.minimum(1 + kept, most).tolist()
         return lengths
 
     def _within_capacity(self, arms: list[Arm]) -> list[Arm]:
@@ -138,10 +166,13 @@ class Planned(Planning):
         repay: Annotated[float, Ge(1), Tunable(1, 64, log=True)] = 16.0
         explore: Annotated[float, Ge(0), Tunable(0.05, 2, log=True)] = 0.3
 
+    pace = 4
+
     def __init__(self, params: Params, context: PolicyContext) -> None:
         super().__init__(params, context, params.repay)
         self.survival = Survival(len(context.drafts), context.max_length)
         self._ended_rounds = 0.0
+        self._made_plans = 0
         self._ended = 0
 
     def observe(self, feedback: Feedback) -> None:
@@ -156,7 +187,9 @@ class Planned(Planning):
         self.survival.forget(request)
 
     def batch(self, views: Sequence[RequestView]) -> Batch:
-        self.survival.learn_strength()
+        if self._made_plans < OFTEN or self._made_plans % OFTEN == 0:
+            self.survival.learn_strength()
+        self._made_plans += 1
         tokens, deviation = self.survival.yields([view.id for view in views])
         contexts = contexts_of([view.context for view in views])
         worth = np.ones((len(views), tokens.shape[1] + 1, tokens.shape[2]))
@@ -168,7 +201,7 @@ class Planned(Planning):
 
     def _is_due(self) -> bool:
         assert self.plan is not None
-        if self._rounds >= self.params.hold * self.plan.depth:
+        if self._rounds >= self.params.hold * self.steady * self.plan.depth:
             return True
         return self._changes > CHANGED * len(self._views) + 1
 
@@ -181,8 +214,7 @@ class Planned(Planning):
         surviving = np.diff(tokens[:, :, : usual + 1], axis=2)
         rate = np.maximum(surviving[:, :, 0], 1e-6)
         slope = (surviving * np.arange(1, usual + 1)).sum(2) / rate  # d tokens / d rate
-        held = Plan(plan.rate, plan.depth, False, plan.arms[:1], (0,) * len(tokens))
-        price = np.array([self.search.price(batch, held, draft) for draft in range(tokens.shape[1])])
+        price = np.array(self.search.prices(batch, plan))
         evidence = np.maximum(rate * (1 - rate) / np.maximum(deviation**2, 1e-9) - 1, 1.0)
         tries = self.params.hold * min(usual, 1 / max(1e-6, 1 - float(rate.mean())))
         won = information(tokens[:, :, usual], deviation * slope, evidence, price, max(1, round(tries)))

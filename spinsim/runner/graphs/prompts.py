@@ -150,9 +150,9 @@ class PromptGraphs(RecordedPasses[Key]):
             logits = self.decoder(tokens, found.positions, use_kernel(batch, self.kernel), chosen)
             if head == LAST:
                 contexts = found.kv_lens.long()
-                drawn, _ = choose(logits, self.sampling, requests, contexts, randomness.EMIT)
+                drawn, _ = choose(self.decoder, logits, self.sampling, requests, contexts, randomness.EMIT)
                 self.following.device[:rows] = drawn
             elif head == EVERY:
-                self.best.device[:total] = logits.argmax(-1)
+                self.best.device[:total] = self.decoder.likeliest(logits)
 
         return run

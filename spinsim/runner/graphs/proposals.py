@@ -113,9 +113,11 @@ class ProposalGraphs(RecordedPasses[Key]):
                 tokens = self.current[:rows]
             slots, kv_lens = plan.rows.index_select(0, at)[0, :, :rows]
             batch = AttentionBatch(self.cache, write, slots, starts, kv_lens, new, self.cache.slot_tokens)
-            logits = self.decoder(tokens, positions, use_kernel(batch, self.kernel), ends)
+            logits = self._logits(key, tokens, positions, use_kernel(batch, self.kernel), ends)
             requests = field["requests"][:rows]
-            drawn, spread = choose(logits, self.sampling, requests, kv_lens.long(), randomness.PROPOSE)
+            drawn, spread = choose(
+                self.decoder, logits, self.sampling, requests, kv_lens.long(), randomness.PROPOSE
+            )
             self.current[:rows] = drawn
             self.outbox.device[:, :rows].index_copy_(0, at, drawn[None])
             if spread is not None:
@@ -124,6 +126,17 @@ class ProposalGraphs(RecordedPasses[Key]):
             self.counter.add_(1)
 
         return run
+
+    def _logits(
+        self,
+        key: Key,
+        tokens: torch.Tensor,
+        positions: torch.Tensor,
+        batch: AttentionBatch,
+        ends: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Of each row's last token, ``[rows, V]``; ``ends`` says which those are in a first step."""
+        return self.decoder(tokens, positions, batch, ends)
 
     def propose(
         self,

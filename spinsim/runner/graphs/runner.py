@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 
 from spinsim.packings.ragged import NAME as RAGGED
+from spinsim.runner.base import Progress, Proposal, TokenLists, Verified
 from spinsim.runner.decoder import Decoder
-from spinsim.runner.eager import ModelRunner, Proposal, TokenLists, Verified, verified
+from spinsim.runner.eager import ModelRunner, verified
 from spinsim.runner.graphs.buffers import Array
 from spinsim.runner.graphs.capture import Recorder
 from spinsim.runner.graphs.prompts import EVERY, LAST, NOTHING, PromptGraphs
@@ -16,8 +17,6 @@ from spinsim.runner.graphs.proposals import ProposalGraphs
 from spinsim.runner.graphs.verifications import VerificationGraphs
 from spinsim.runner.kv import SlotCache
 from spinsim.runner.sampling import GREEDY, Sampling
-
-Progress = Callable[[int, int], None]  # (graphs captured, graphs to capture)
 
 
 class GraphedRunner(ModelRunner):
@@ -46,6 +45,8 @@ class GraphedRunner(ModelRunner):
         super().__init__(decoder, cache, kernel=kernel)
         recorder = Recorder(cache.device)
         self.recorder = recorder
+        self.graphs = cache.device.type == "cuda"
+        self.prompt_graphs = self.graphs and prompt_graphs
         with torch.inference_mode():
             self.proposals = ProposalGraphs(
                 decoder,

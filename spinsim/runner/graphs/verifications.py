@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from spinsim.buckets import bucket_rows, bucket_tokens, row_buckets, token_buckets
+from spinsim.buckets import bucket_pieces, bucket_rows, bucket_tokens, row_buckets, token_buckets
 from spinsim.packings import packing_kind
 from spinsim.runner import randomness
 from spinsim.runner.acceptance_rule import distribution, verify_greedy, verify_sampled
@@ -19,7 +19,7 @@ from spinsim.runner.graphs.buffers import Array, Inbox, Outbox, wait
 from spinsim.runner.graphs.capture import Recorder, Replay
 from spinsim.runner.graphs.passes import RecordedPasses
 from spinsim.runner.graphs.token_map import spans
-from spinsim.runner.kv import SlotCache
+from spinsim.runner.kv import SLOT_UNIT, SlotCache
 from spinsim.runner.sampling import Sampling
 
 
@@ -72,8 +72,12 @@ class VerificationGraphs(RecordedPasses[Key]):
         self._workspace: torch.Tensor | None = None
 
     def keys(self, kinds: Sequence[str]) -> list[Key]:
-        """The shapes to capture before a run, with as many pieces a row as each packing says."""
+        """The shapes to capture before a run, with as many pieces a row as each packing says.
+
+        None of so many pieces that each were shorter than :data:`SLOT_UNIT`.
+        """
         found, below = [], 0
+        most = max(1, self.cache.slot_tokens // SLOT_UNIT)
         for rows in row_buckets(self.max_rows):
             fewest = bucket_tokens(below + 1)
             below = rows
@@ -81,7 +85,11 @@ class VerificationGraphs(RecordedPasses[Key]):
                 if tokens < fewest:
                     continue
                 for kind in kinds:
-                    found += [Key(kind, rows, tokens, rows * a_row) for a_row in packing_kind(kind).captured]
+                    found += [
+                        Key(kind, rows, tokens, rows * a_row)
+                        for a_row in packing_kind(kind).captured
+                        if a_row <= most
+                    ]
         return sorted(set(found), key=lambda key: (-key.tokens, key))
 
     def capture(self, kinds: Sequence[str], progress: Callable[[], None]) -> None:
@@ -138,10 +146,12 @@ class VerificationGraphs(RecordedPasses[Key]):
             spread = found.starts[:-1, None] + torch.minimum(columns, lengths[:, None].clamp_min(0))
             spread = spread.clamp_max(key.tokens - 1).flatten()
             if self.sampling.greedy:
-                judged = verify_greedy(logits.argmax(-1)[spread].view(rows, width), proposals, lengths)
+                best = self.decoder.likeliest(logits)
+                judged = verify_greedy(best[spread].view(rows, width), proposals, lengths)
             else:
                 assert self.probabilities is not None
-                target = distribution(logits, self.sampling.temperature, self.sampling.top_p)
+                whole = self.decoder.whole(logits)
+                target = distribution(whole, self.sampling.temperature, self.sampling.top_p)
                 at = contexts[:, None] + columns
                 seed, who = self.sampling.seed, requests[:, None]
                 judged = verify_sampled(
@@ -198,7 +208,8 @@ class VerificationGraphs(RecordedPasses[Key]):
         packing = packing_kind(kind)
         length = packing.length(piece, max(ends), self.cache.slot_tokens)
         executed, pieces = bucket_rows(count), packing.pieces(ends, length)
-        key = Key(kind, executed, bucket_tokens(sum(lengths) + count), -(-pieces // executed) * executed)
+        a_row = bucket_pieces(-(-pieces // executed))
+        key = Key(kind, executed, bucket_tokens(sum(lengths) + count), a_row * executed)
         replay = self.graph(key)
         host = self.inbox.host
         rows = host["rows"]

@@ -110,7 +110,7 @@ def ladder(plan: LadderPlan, lab: Lab) -> Ladder:
         if name in wanted:
             work.append(_step(plan, name, _said(name, smallest, plan.tokens), overrides, numbers))
     work.extend(_best_steps(plan, lab, loaded, numbers, wanted))
-    for name, overrides in ladder_steps.planned_steps(_packing(scenario)).items():
+    for name, overrides in ladder_steps.planned_steps().items():
         if name in wanted:
             work.append(_step(plan, name, "", overrides, numbers))
     cells = [one for step in work for copies in step.cells for one in copies]
@@ -132,12 +132,6 @@ def _smallest(loaded: LoadedScenario) -> str:
             "the ladder compares ways to use drafts; name some in models.drafts", key="models.drafts"
         )
     return min(drafts, key=lambda name: shape_of(drafts[name].shape, loaded.base_dir).parameters())
-
-
-def _packing(scenario: Scenario) -> str:
-    """What the planner packs by: the scenario's own, unless that is the baseline's padding."""
-    given = scenario.policies.packing.name
-    return "ragged" if given == "padded" else given
 
 
 def _said(name: str, smallest: str, tokens: int) -> str:
@@ -183,19 +177,23 @@ def _best_steps(
     """The best fixed plans of the scenario, of its copies, and of a sharded target."""
     scenario = loaded.scenario
     devices = gpus(scenario)
-    copies = len(devices) // len(scenario.placement.target)
+    copies = _copies(plan, scenario)
     deep = range(1, DEEPEST + 1)
+    whole = set(scenario.placement.target) == set(devices)
     found = []
     for name, depths, base, count in (
         (BEST_SERIAL, (1,), (), 1),
         (BEST, deep, (), 1),
         (REPLICAS, (1,), ladder_steps.replica(scenario, copies) if copies > 1 else None, copies),
-        (SHARDED, (1,), ladder_steps.sharded(scenario, devices) if copies > 1 else None, 1),
+        (SHARDED, (1,), None if whole else ladder_steps.sharded(scenario, devices), 1),
     ):
         if name not in wanted:
             continue
         if base is None:
-            found.append(_Work(name, "", len(devices), why="the target's devices are all that there are"))
+            why = "the target's devices are all that there are"
+            if name == REPLICAS and len(devices) > 1:
+                why = "no fewer devices hold a copy"
+            found.append(_Work(name, "", len(devices), why=why))
             continue
         try:
             check_fits(load(plan.scenario, [*plan.overrides, *base]))
@@ -207,6 +205,21 @@ def _best_steps(
                 continue
             raise
     return found
+
+
+def _copies(plan: LadderPlan, scenario: Scenario) -> int:
+    """How many copies the devices make: each on as few of the target's as hold one; 1 where none fits."""
+    devices = len(gpus(scenario))
+    for each in range(1, len(scenario.placement.target) + 1):
+        copies = devices // each
+        if copies < 2 or devices % each:
+            continue
+        try:
+            check_fits(load(plan.scenario, [*plan.overrides, *ladder_steps.replica(scenario, copies)]))
+        except InputError:
+            continue
+        return copies
+    return devices // len(scenario.placement.target)
 
 
 def _chosen(plan: LadderPlan, lab: Lab, base: Sequence[str], depths: Sequence[int], phase: str) -> FixedPlan:
@@ -294,7 +307,7 @@ def _ratio(rates: dict[str, dict[int, float]], name: str, to: str | None) -> Int
 
 def _manifest(plan: LadderPlan, seeds: Sequence[int]) -> dict[str, Any]:
     return {
-        "scenario": str(plan.scenario),
+        "scenario": plan.scenario.name,
         "overrides": list(plan.overrides),
         "seeds": list(seeds),
         "tokens": plan.tokens,

@@ -88,12 +88,12 @@ def paper_steps(scenario: Scenario, smallest: str, tokens: int) -> dict[str, tup
     }
 
 
-def planned_steps(packing: str) -> dict[str, tuple[str, ...]]:
+def planned_steps() -> dict[str, tuple[str, ...]]:
     """The planner, and the bound of what it could do if it knew every acceptance."""
-    length = {"name": "planned"}
+    follows = {"name": "planned"}
     return {
-        PLANNED: policies({"name": "planned"}, length, packing, length, "planned"),
-        ORACLE: policies({"name": "planned_oracle"}, length, packing, length, "planned"),
+        name: policies({"name": selector}, follows, "planned", follows, "planned")
+        for name, selector in ((PLANNED, "planned"), (ORACLE, "planned_oracle"))
     }
 
 
@@ -104,16 +104,16 @@ def gpus(scenario: Scenario) -> list[str]:
 
 
 def replica(scenario: Scenario, copies: int) -> tuple[str, ...]:
-    """One of ``copies``: target and drafts on the target's own devices, with its part of the traffic.
+    """One of ``copies``: target and drafts on its share of the devices, with its part of the traffic.
 
+    Its devices are the target's first ones, as many as each copy gets; drafts are spread over them in turn.
     Every copy has the same limits and reservation of K/V, and a part of the clients (rounded up), of the
     requests and of the batch.
     """
-    home = list(scenario.placement.target)
-    placed = dict.fromkeys(scenario.models.drafts, home[0])
+    home = list(scenario.placement.target)[: max(1, len(gpus(scenario)) // copies)]
     given = [
         override("devices", {name: scenario.devices[name].model_dump(mode="json") for name in home}),
-        override("placement.drafts", placed),
+        *sharded(scenario, home),
         override("limits.batch", -(-scenario.limits.batch // copies)),
     ]
     if scenario.workload.requests is not None:

@@ -45,6 +45,7 @@ class LiveCell:
 
     ``runs``: the metrics of each repetition; ``rounds``: of the first, by request; ``recorded``: acceptance
     was recorded from the same models over the same requests. ``of``: requests that the scenario has in all.
+    ``clocks``: of the GPUs during each repetition, where they were read.
     """
 
     key: str
@@ -60,6 +61,7 @@ class LiveCell:
     requests_per_s: float
     operations: tuple[OperationTable, ...]
     rounds: Rounds
+    clocks: tuple[Numbers, ...] = ()
 
 
 class Folder:
@@ -128,6 +130,7 @@ class Folder:
             "live_s": cell.live_s,
             "requests_per_s": cell.requests_per_s,
             "files": {path.name: _digest(path) for path in files},
+            "clocks": cell.clocks,
         }
         write_atomically(folder / "cell.json", json.dumps(content, indent=1) + "\n")
 
@@ -161,6 +164,7 @@ class Folder:
             requests_per_s=content["requests_per_s"],
             operations=tuple(read_operations(folder / name) for name in tables),
             rounds=_read_rounds(folder / "rounds.parquet"),
+            clocks=tuple(content.get("clocks", ())),  # folders from before have none
         )
 
     def write_plan(self, plan: Numbers) -> None:

@@ -40,6 +40,7 @@ class _Runs:
     seconds: list[float] = field(default_factory=list)
     requests_per_s: list[float] = field(default_factory=list)
     operations: list[OperationTable] = field(default_factory=list)
+    clocks: list[Numbers] = field(default_factory=list)
     rounds: Rounds | None = None
 
 
@@ -163,6 +164,7 @@ def _lived(arena: Arena, folder: Folder, key: str, cell: Cell, options: Options)
         requests_per_s=sorted(runs.requests_per_s)[len(runs.requests_per_s) // 2],
         operations=tuple(runs.operations),
         rounds=runs.rounds or {},
+        clocks=tuple(runs.clocks),
     )
 
 
@@ -192,6 +194,8 @@ def _repeated(
         runs.seconds.append(elapsed)
         runs.requests_per_s.append(_served(summary))
         runs.operations.append(operation_table(ran.records))
+        if clocks := ran.clocks.told():
+            runs.clocks.append(clocks)
         runs.rounds = runs.rounds or rounds_by_request(ran.records)
     return runs, count
 

@@ -19,6 +19,7 @@ from spinsim.drafters.costs import build_predictor
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.field import is_given
 from spinsim.live.prompts import Prompted, materialise
+from spinsim.packings import executed_by
 from spinsim.profiling.drift import TOLERANCE, drifted
 from spinsim.profiling.timing import QUICK, Effort
 from spinsim.profiling.workplace import Workplace
@@ -83,7 +84,9 @@ class Arena:
         """The models of all cells."""
         if self._deployed is not None:
             return self._deployed
-        packings = tuple(dict.fromkeys(cell.loaded.scenario.policies.packing.name for cell in self._cells))
+        planned = [cell.loaded.scenario.policies.packing for cell in self._cells]
+        executed = [name for one in planned for name in executed_by(one.name, one.params.get("among"))]
+        packings = tuple(dict.fromkeys(executed))
         with self.spending("deploy"):
             return deploy(self.scenario, self.base_dir, self.progress, packings=packings)
 

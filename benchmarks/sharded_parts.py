@@ -1,0 +1,299 @@
+"""The parts of :mod:`benchmarks.sharded`: each takes its file, and whether shapes are small."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.kernel_session import PROPOSED, Plan, Session, measure_machine, verification_floor
+from benchmarks.paged_live import PACKINGS, packed, scenario_of
+from spinsim.costs.sheets.hardware import sheet_of_device
+from spinsim.costs.sheets.shapes import ModelShape, shape_of
+from spinsim.family import family
+from spinsim.family.llama_modules import config_of, random_llama
+from spinsim.live.deployment import Deployment, deploy
+from spinsim.live.prompts import materialise
+from spinsim.runner.base import Runner
+from spinsim.runner.for_model import RunnerPlan, make_runner
+from spinsim.runner.loading import prepare
+from spinsim.runner.sharded.leader import ShardedRunner
+from spinsim.runner.sharded.orders import Build
+from spinsim.runner.sharded.outline import drawn
+from spinsim.runner.sharded.ranks import Ranks
+from spinsim.scenario_file import LoadedScenario
+from spinsim.studies.run import run_scenario
+from spinsim.workload.for_scenario import build_workload
+
+BATCHES, CONTEXT, RANKS = (1, 8, 32), 1000, 2
+TOKENS = (1, 2, 4, 8, 16, 32, 48, 64, 128, 160, 240, 320, 448, 512, 1024, 2048)
+Figures = dict[str, Any]
+
+
+class Kept:
+    """Rows of a part, in its file as they are measured."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.rows, self.begun = path, [], time.perf_counter()  # type: ignore[var-annotated]
+        self.machine: Figures = {"torch": torch.__version__, "device": device_name()}
+
+    def add(self, **row: Any) -> None:
+        """Keep, save and print a row."""
+        self.rows.append(row)
+        whole = {"schema": 1, "machine": self.machine, "rows": self.rows}
+        self.path.write_text(json.dumps(whole, indent=1) + "\n")
+        said = "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
+        print(f"[{time.perf_counter() - self.begun:5.1f} s] {self.path.stem}: {said}", flush=True)
+
+
+def on_gpus() -> bool:
+    """Are there as many GPUs as ranks?"""
+    return torch.cuda.is_available() and torch.cuda.device_count() >= RANKS
+
+
+def device_name() -> str:
+    """Of the first GPU, or "cpu"."""
+    return torch.cuda.get_device_name(0) if on_gpus() else "cpu"
+
+
+def devices() -> list[torch.device]:
+    """Of the ranks."""
+    return [torch.device("cuda", rank) if on_gpus() else torch.device("cpu") for rank in range(RANKS)]
+
+
+@contextmanager
+def divided(shape: ModelShape, dtype: torch.dtype, *, rows: int, slot_tokens: int) -> Iterator[ShardedRunner]:
+    """A runner of random weights over all ranks, its cache full of random K and V."""
+    ranks = Ranks([f"gpu{rank}" for rank in range(RANKS)], devices())
+    try:
+        config = config_of(shape, max_position_embeddings=max(4096, slot_tokens))
+        order = drawn(config, 1, context_tokens=slot_tokens - 16, dtype=dtype).load(slot_tokens)
+        collectives = ranks.meet()
+        ranks.order(order)
+        share, weights = order.carry_out(0, tuple(map(str, devices())))
+        ranks.answers()
+        build = Build(rows, slot_tokens, None, None, RunnerPlan(rows, PROPOSED))
+        ranks.order(build)
+        local = build.carry_out(share, weights, collectives)
+        ranks.answers()
+        runner = ShardedRunner(local, ranks, collectives)
+        with torch.inference_mode():
+            runner.fill()
+        yield runner
+    finally:
+        ranks.close()
+
+
+def collectives(path: Path, tiny: bool) -> None:
+    """Microseconds of a sum, by tokens and way, as :meth:`CudaCollectives.time` takes them on both GPUs."""
+    kept = Kept(path)
+    if not on_gpus():
+        kept.add(skipped="no two GPUs")
+        return
+    for hidden, name in ((4096, "llama-3-8b"), (5120, "llama-13b")):
+        shape = dataclasses.replace(shape_of(name), layers=1, intermediate=128, vocab=256)
+        with divided(shape, torch.bfloat16, rows=1, slot_tokens=64) as runner:
+            found: Any = runner.collectives
+            kept.add(hidden=hidden, symmetric=found.symmetric, why_not=found.why_not)
+            for tokens, ways in found.measured.items():
+                in_us = {way: seconds * 1e6 for way, seconds in ways.items()}
+                kept.add(hidden=hidden, tokens=tokens, chosen=found.ways[tokens], **in_us)
+
+
+def scenario(kv: Figures, requests: int, concurrency: int) -> LoadedScenario:
+    """The embedded family in fp32: the target over both devices, a draft on each of them."""
+    names = [f"gpu{rank}" for rank in range(RANKS)]
+    sheet = (sheet_of_device(device_name()) or "h100") if on_gpus() else "cpu"
+    shapes = {"target": "llama-3-8b", "tiny": "llama-68m", "small": "llama-265m"}
+    models = {
+        name: {"shape": shape, "weights": f"embedded:{name}", "dtype": "fp32"}
+        for name, shape in shapes.items()
+    }
+    target = models.pop("target")
+    return scenario_of(
+        {
+            "name": "sharded",
+            "seed": 1,
+            "workload": {
+                "requests": requests,
+                "arrivals": {"process": "closed", "concurrency": concurrency},
+                "prompt_tokens": {"distribution": "uniform", "min": 20, "max": 120},
+                "output_tokens": {"distribution": "uniform", "min": 20, "max": 60},
+            },
+            "models": {"target": target, "drafts": models},
+            "devices": {name: {"hardware": sheet} for name in names},
+            "placement": {"target": names, "drafts": dict(zip(models, names, strict=True))},
+            "costs": {"model": "roofline"},
+            "acceptance": {"model": "constant", "probability": 0.5},
+            "policies": {
+                "selector": {"name": "random"},
+                "length": {"name": "fixed", "tokens": 4},
+                "pipeline": {"name": "fixed", "micro_batches": 2},
+                "switching": "overlapped",
+            },
+            "limits": {"batch": 8, "context_tokens": 256, "prefill_chunk_tokens": 128, "max_length": 4},
+            "kv": kv,
+            "sampling": {"stop_at_end_of_text": False},
+            "live": {"widen": False},
+        }
+    )
+
+
+def correct(path: Path, tiny: bool) -> None:
+    """Outputs against ``generate``, with every packing, in whole slots and in pages that are preempted."""
+    kept = Kept(path)
+    pages = {"reserve": "grow", "block_tokens": 16, "target_tokens": 896, "draft_tokens": 800}
+    wanted: dict[int, list[int]] = {}
+    for kv in ({"reserve": "full"}, pages):
+        loaded = scenario(kv, 4 if tiny else 16, 8)
+        begun = time.perf_counter()
+        with deploy(loaded.scenario, loaded.base_dir, packings=PACKINGS) as deployment:
+            kept.add(kv=kv["reserve"], deployed_s=time.perf_counter() - begun)
+            wanted = wanted or said_by_generate(loaded, deployment)
+            for packing in PACKINGS:
+                ran = run_scenario(packed(loaded, packing), loaded.base_dir, deployment)
+                kept.add(
+                    kv=kv["reserve"],
+                    packing=packing,
+                    requests=len(wanted),
+                    alike=sum(ran.outputs.get(request) == tokens for request, tokens in wanted.items()),
+                    accepted=sum(ran.records.rounds.accepted),
+                    preempted=sum(record.preemptions for record in ran.records.requests.values()),
+                    slots_held=ran.slots_held,
+                    error=str(ran.error or ""),
+                    hops=deployment.ranks() if ran.error is None else {},
+                )
+    if any(row["alike"] < row["requests"] or row["error"] for row in kept.rows if "alike" in row):
+        raise SystemExit("outputs differ")
+
+
+def said_by_generate(loaded: LoadedScenario, deployment: Deployment) -> dict[int, list[int]]:
+    """What transformers' greedy generation says to the same prompts, on the CPU."""
+    reference = family.load("target", dtype=torch.float32)
+    workload = build_workload(loaded.scenario, loaded.base_dir)
+    prompted = materialise(loaded.scenario, workload, deployment.models.target)
+    tokens = {}
+    for request in prompted.workload.requests:
+        ids = torch.tensor([list(prompted.prompts[request.id])])
+        out = reference.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=request.output_tokens,
+            min_new_tokens=request.output_tokens,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=0,
+        )
+        tokens[request.id] = out[0, ids.shape[1] :].tolist()
+    return tokens
+
+
+def soak(path: Path, tiny: bool) -> None:
+    """Drafts of both GPUs propose while the target verifies on both: no deadlock, and none is lost."""
+    kept = Kept(path)
+    requests = 12 if tiny else 400
+    loaded = scenario({"reserve": "grow", "block_tokens": 16}, requests, 8)
+    with deploy(loaded.scenario, loaded.base_dir) as deployment:
+        begun = time.perf_counter()
+        ran = run_scenario(loaded.scenario, loaded.base_dir, deployment)
+        statuses = [record.status for record in ran.records.requests.values()]
+        kept.add(
+            requests=requests,
+            completed=statuses.count("completed"),
+            wall_s=time.perf_counter() - begun,
+            tokens=sum(map(len, ran.outputs.values())),
+            verifications=len(ran.records.rounds.size),
+            slots_held=ran.slots_held,
+            error=str(ran.error or ""),
+            hops=deployment.ranks() if ran.error is None else {},
+        )
+    if kept.rows[-1]["completed"] < requests:
+        raise SystemExit("requests were lost")
+
+
+def verification_of(name: str) -> Callable[[Path, bool], None]:
+    """The part that verifies with a shape."""
+
+    def measure(path: Path, tiny: bool) -> None:
+        verification(path, shape_of(name), tiny)
+
+    return measure
+
+
+def verification(path: Path, shape: ModelShape, tiny: bool) -> None:
+    """Wall milliseconds of a call of ``verify``: over both devices, on one, and the floor of two."""
+    kept = Kept(path)
+    context, dtype = (24, torch.float32) if tiny else (CONTEXT, torch.bfloat16)
+    if tiny:
+        shape = dataclasses.replace(
+            shape, layers=2, hidden=128, heads=4, kv_heads=2, head_dim=32, intermediate=192, vocab=256
+        )
+    session = Session(Plan((shape,), (), BATCHES, 1, context, context, context, 12), devices()[0], 1e9, None)
+    measure_machine(session)
+    kept.machine |= session.machine
+    rows, slot_tokens = max(BATCHES), context + 16
+    with divided(shape, dtype, rows=rows, slot_tokens=slot_tokens) as runner:
+        sums: dict[int, dict[str, float]] = getattr(runner.collectives, "measured", {})
+        kept.add(symmetric=getattr(runner.collectives, "symmetric", False), sums=sums)
+        two = {batch: timed(runner, batch, context) for batch in BATCHES}
+        for batch, seconds in two.items():
+            kept.add(batch=batch, two_ms=seconds * 1e3)
+        kept.add(hops={name: hops._asdict() for name, hops in runner.ranks.hops().items()})
+    del runner  # or its weights and graphs would stay beside those of the whole model
+    gc.collect()
+    if on_gpus():
+        torch.cuda.empty_cache()
+    module = random_llama(shape, dtype=dtype, device=devices()[0])
+    model = prepare(module, shape.name, device=devices()[0])
+    single = make_runner(
+        model, slots=rows, slot_tokens=slot_tokens, max_rows=rows, max_length=PROPOSED, consume=True
+    )
+    with torch.inference_mode():
+        single.fill()
+    for batch in BATCHES:
+        one = timed(single, batch, context)
+        tokens = batch * (PROPOSED + 1)
+        floor = verification_floor(session.costs(shape), [context] * batch)
+        fastest = [min(ways.values()) for most, ways in sums.items() if most >= tokens]
+        between = (2 * shape.layers + 1) * (fastest[0] if fastest else 0.0)
+        kept.add(
+            batch=batch,
+            one_ms=one * 1e3,
+            two_ms=two[batch] * 1e3,
+            speed_up=one / two[batch],
+            floor_one_ms=floor * 1e3,
+            sums_ms=between * 1e3,
+            floor_two_ms=(floor / RANKS + between) * 1e3,
+            ratio_one=one / floor,
+            ratio_two=two[batch] / (floor / RANKS + between),
+        )
+
+
+def timed(runner: Runner, rows: int, context: int, repeats: int = 30) -> float:
+    """Median wall seconds of a verification; K/V are full of random numbers."""
+    tokens = np.ones((rows, PROPOSED), np.int64)
+    spans = []
+    for _ in range(repeats + 5):
+        begin = time.perf_counter()
+        runner.verify(
+            list(range(rows)), [1] * rows, [context] * rows, [PROPOSED] * rows, tokens, kind="ragged"
+        )
+        spans.append(time.perf_counter() - begin)
+    return float(np.median(spans[5:]))
+
+
+PARTS: Mapping[str, Callable[[Path, bool], None]] = {
+    "collectives": collectives,
+    "correct": correct,
+    "soak": soak,
+    "llama-3-8b": verification_of("llama-3-8b"),
+    "llama-13b": verification_of("llama-13b"),
+}

@@ -1,0 +1,111 @@
+"""What it takes equal devices to sum or gather a tensor: a latency, and bytes over their link.
+
+    seconds = latency_s + 2 (n - 2) step_s [ring alone] + volume / (efficiency * link bandwidth)
+
+``volume`` are the bytes that each of n devices sends, for a tensor of S bytes:
+
+``ring``      2 (n - 1) / n S. Reduce-scatter and all-gather in n - 1 steps each, as NCCL has it (Patarasuk
+              and Yuan, JPDC 69(2), 2009). Each further device adds two steps.
+``two_shot``  2 (n - 1) / n S. The same in two steps: each device reads its part of all others' tensors and
+              sums it, then every device reads the sums.
+``one_shot``  (n - 1) S. Each device reads the others' whole tensors and sums them.
+
+``latency_s`` and ``efficiency`` are measured on two devices. That they hold for more is an assumption: each
+device reads the others at its link's full rate through a switch, one- and two-shot signal all others at once,
+and a ring's further steps cost ``link_latency_s`` of the sheet each. NCCL's trees need fewer steps for small
+messages on many devices. A gather is half of an all-reduce, (n - 1) parts and n - 1 steps. It was not
+measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+RING, ONE_SHOT, TWO_SHOT = "ring", "one_shot", "two_shot"
+
+
+class Collective(NamedTuple):
+    """One algorithm on one kind of device. ``latency_s``: of an all-reduce of nothing, on two devices.
+
+    ``efficiency``: the share of the link's bandwidth (one direction) at which large tensors move.
+    """
+
+    algorithm: str
+    latency_s: float
+    efficiency: float
+
+
+class Interconnect(NamedTuple):
+    """What collectives cross: ``bandwidth`` in bytes/s, one direction.
+
+    ``step_s``: of a ring, beyond its first two steps.
+    """
+
+    bandwidth: float
+    step_s: float
+    collectives: tuple[Collective, ...]
+
+    def all_reduce_s(self, size: float, devices: int) -> float:
+        """Until ``devices`` have the sum of their tensors of ``size`` bytes, by the fastest algorithm."""
+        if devices == 1:
+            return 0.0
+        return min(
+            one.latency_s
+            + _ring_steps(one, 2 * (devices - 1)) * self.step_s
+            + VOLUME[one.algorithm](devices) * size / (one.efficiency * self.bandwidth)
+            for one in self.collectives
+        )
+
+    def all_gather_s(self, part: float, devices: int) -> float:
+        """Seconds until all have every device's part of ``part`` bytes."""
+        if devices == 1:
+            return 0.0
+        return min(
+            max(0.0, one.latency_s + _ring_steps(one, devices - 1) * self.step_s)
+            + (devices - 1) * part / (one.efficiency * self.bandwidth)
+            for one in self.collectives
+        )
+
+
+VOLUME: Mapping[str, Callable[[int], float]] = MappingProxyType(
+    {  # bytes that a device sends in an all-reduce, for each byte of the tensor
+        RING: lambda devices: 2 * (devices - 1) / devices,
+        TWO_SHOT: lambda devices: 2 * (devices - 1) / devices,
+        ONE_SHOT: lambda devices: devices - 1.0,
+    }
+)
+
+
+def _ring_steps(collective: Collective, steps: int) -> int:
+    """Steps beyond the two that ``latency_s`` holds; of a ring alone."""
+    return steps - 2 if collective.algorithm == RING else 0
+
+
+def fitted(
+    algorithm: str, points: Sequence[tuple[float, float]], devices: int, bandwidth: float, step_s: float
+) -> Collective:
+    """The law through measured (bytes, seconds) of all-reduces over ``devices``, by relative least squares.
+
+    Raises ValueError without points of two sizes.
+    """
+    # Fitting needs scipy: loaded only here, so that other costs start fast.
+    import numpy as np
+    from scipy.optimize import nnls
+
+    largest = max((size for size, _ in points), default=0.0)
+    if len({size for size, _ in points}) < 2:
+        raise ValueError("a latency and a bandwidth need all-reduces of two sizes")
+    matrix = np.array([[1.0 / seconds, size / largest / seconds] for size, seconds in points])
+    # Columns of one scale: seconds are small.
+    scale = matrix.max(axis=0)
+    found, _ = nnls(matrix / scale, np.ones(len(points)))
+    latency, whole = (float(value) for value in found / scale)
+    one = Collective(algorithm, latency, 1.0)
+    moved = VOLUME[algorithm](devices) * largest
+    return Collective(
+        algorithm,
+        max(0.0, latency - _ring_steps(one, 2 * (devices - 1)) * step_s),
+        moved / (whole * bandwidth) if whole > 0 else 1.0,
+    )

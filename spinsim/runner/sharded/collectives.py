@@ -1,0 +1,84 @@
+"""What the devices of a divided decoder tell each other: sums and gatherings, in the same order on all."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+
+TIMEOUT_S = 120.0  # after which a device that waits for another gives up
+
+
+class Collectives(Protocol):
+    """Each method is called by all ``ranks``, in the same order, with tensors of the same shape."""
+
+    ranks: int
+
+    def prepare(self, hidden: int, dtype: torch.dtype) -> None:
+        """Before the first sum: make ready for sums of vectors of ``hidden`` numbers."""
+        ...
+
+    def sum_of(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """``x @ weight.T``, summed over the ranks. The result may be overwritten by the next call."""
+        ...
+
+    def sum(self, x: torch.Tensor) -> torch.Tensor:
+        """``x`` summed over the ranks, in its place or in a new tensor."""
+        ...
+
+    def gather(self, x: torch.Tensor) -> torch.Tensor:
+        """Every rank's ``x``: ``[ranks, *x.shape]``."""
+        ...
+
+    def close(self) -> None:
+        """End it, as all ranks do at this time. No call follows."""
+        ...
+
+    def abort(self) -> None:
+        """End it where another rank is gone."""
+        ...
+
+
+class Gloo:
+    """On CPUs, through torch's gloo. Ranks meet by a ``store``, a file; over the loopback interface."""
+
+    def __init__(self, rank: int, ranks: int, store: Path, timeout_s: float = TIMEOUT_S) -> None:
+
+        from torch import distributed
+
+        c10d: Any = distributed
+        group = c10d.ProcessGroupGloo
+        options = group._Options()
+        options._devices = [group.create_device(hostname="127.0.0.1", lazy_init=False)]
+        options._timeout = timedelta(seconds=timeout_s)
+        options._threads = 1
+        self.ranks = ranks
+        # The group itself: torch's default one, which is global, is left to whoever embeds this.
+        self._group = group(c10d.FileStore(str(store), ranks), rank, ranks, options)
+
+    def prepare(self, hidden: int, dtype: torch.dtype) -> None:
+        """See :class:`Collectives`."""
+
+    def sum_of(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """See :class:`Collectives`."""
+        return self.sum(F.linear(x, weight))
+
+    def sum(self, x: torch.Tensor) -> torch.Tensor:
+        """See :class:`Collectives`."""
+        self._group.allreduce([x]).wait()
+        return x
+
+    def gather(self, x: torch.Tensor) -> torch.Tensor:
+        """See :class:`Collectives`."""
+        parts = [torch.empty_like(x) for _ in range(self.ranks)]
+        self._group.allgather([parts], [x.contiguous()]).wait()
+        return torch.stack(parts)
+
+    def close(self) -> None:
+        """See :class:`Collectives`."""
+
+    def abort(self) -> None:
+        """See :class:`Collectives`: its sockets end with the processes."""

@@ -1,0 +1,163 @@
+"""The runner of a divided model as a lane sees it: rank 0 computes here, and tells the others to."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from spinsim.packings.ragged import NAME as RAGGED
+from spinsim.runner.base import Progress, Proposal, Runner, TokenLists, Verified
+from spinsim.runner.graphs.buffers import Array
+from spinsim.runner.pages import Blocks
+from spinsim.runner.sampling import GREEDY, Sampling
+from spinsim.runner.sharded import calls
+from spinsim.runner.sharded.calls import Call
+from spinsim.runner.sharded.collectives import Collectives
+from spinsim.runner.sharded.ranks import Ranks
+
+
+class ShardedRunner:
+    """Implements :class:`~spinsim.runner.base.Runner` over several devices.
+
+    Calls come from one lane, so that all ranks make them, and the collectives within them, in one order.
+    Every method raises RankError where another rank failed or died.
+    """
+
+    def __init__(self, local: Runner, ranks: Ranks, collectives: Collectives) -> None:
+        """``local``: the runner of rank 0's share, whose decoder meets the others in ``collectives``."""
+        self.local, self.ranks, self.collectives = local, ranks, collectives
+        self.device, self.dtype, self.slot_tokens = local.device, local.dtype, local.slot_tokens
+        self.graphs, self.prompt_graphs = local.graphs, local.prompt_graphs
+
+    @contextmanager
+    def _all(self, call: Call) -> Iterator[None]:
+        """Tell the others, then do one's own part within."""
+        self.ranks.tell(call)
+        self.ranks.since = time.monotonic()
+        try:
+            yield
+        except RuntimeError as error:  # a collective whose other end is gone
+            raise self.ranks.cause(error) from error
+        finally:
+            self.ranks.since = None
+
+    def capture(
+        self,
+        role: str,
+        kinds: Sequence[str] = (RAGGED,),
+        progress: Progress | None = None,
+        *,
+        predict: bool = False,
+    ) -> int:
+        """See :class:`~spinsim.runner.base.Runner`, as for all that follow."""
+        with self._all(calls.capture(role, kinds, predict)):
+            return self.local.capture(role, kinds, progress, predict=predict)
+
+    def hold(self, slots: Sequence[int], blocks: Sequence[Blocks]) -> None:
+        """Every rank has the same pages."""
+        with self._all(calls.hold(slots, blocks)):
+            self.local.hold(slots, blocks)
+
+    def apart(self) -> int:
+        """On every rank."""
+        with self._all(Call("apart")):
+            return self.local.apart()
+
+    def share(self) -> None:
+        """On every rank."""
+        with self._all(Call("share")):
+            self.local.share()
+
+    def fill(self) -> None:
+        """On every rank."""
+        with self._all(Call("fill")):
+            self.local.fill()
+
+    def settle(self) -> None:
+        """On every rank, each for itself."""
+        with self._all(Call("settle")):
+            self.local.settle()
+
+    def prefill(
+        self,
+        slots: Sequence[int],
+        starts: Sequence[int],
+        token_lists: TokenLists,
+        sampling: Sampling = GREEDY,
+    ) -> Array:
+        """A pass on all ranks."""
+        with self._all(calls.prefill(slots, starts, token_lists, sampling)):
+            return self.local.prefill(slots, starts, token_lists, sampling)
+
+    def catch_up(
+        self,
+        slots: Sequence[int],
+        starts: Sequence[int],
+        token_lists: TokenLists,
+        predict: bool = True,
+    ) -> Array:
+        """A pass on all ranks."""
+        with self._all(calls.catch_up(slots, starts, token_lists, predict)):
+            return self.local.catch_up(slots, starts, token_lists, predict)
+
+    def propose(
+        self,
+        slots: Sequence[int],
+        previous: Sequence[int],
+        last: Sequence[int],
+        contexts: Sequence[int],
+        lengths: Sequence[int],
+        sampling: Sampling = GREEDY,
+    ) -> Proposal:
+        """Passes on all ranks, each of which draws the same tokens."""
+        with self._all(calls.propose(slots, previous, last, contexts, lengths, sampling)):
+            return self.local.propose(slots, previous, last, contexts, lengths, sampling)
+
+    def verify(
+        self,
+        slots: Sequence[int],
+        last: Sequence[int],
+        contexts: Sequence[int],
+        lengths: Sequence[int],
+        tokens: Array,
+        probabilities: torch.Tensor | None = None,
+        kind: str = RAGGED,
+        piece: int = 0,
+        sampling: Sampling = GREEDY,
+        verdict: Sequence[int] | None = None,
+    ) -> Verified:
+        """A pass on all ranks; this one judges."""
+        with self._all(calls.verify(slots, last, contexts, lengths, tokens, kind, piece, sampling)):
+            return self.local.verify(
+                slots, last, contexts, lengths, tokens, probabilities, kind, piece, sampling, verdict
+            )
+
+    def watch(self, report: Callable[[Exception], None]) -> None:
+        """Once a rank dies, whether or not a call is under way."""
+        self.ranks.watch(report)
+
+    def close(self) -> None:
+        """End the other ranks' processes, and the collectives with them."""
+        if self.ranks.stop():
+            self.collectives.close()
+        else:
+            self.collectives.abort()
+            if self.device.type == "cuda":
+                atexit.register(_leave)
+        self.ranks.close()
+
+
+def _leave() -> None:
+    """End a process whose GPU waits for one that is lost.
+
+    Such a kernel over symmetric memory never ends, and what CUDA does as a process ends would wait for it.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)

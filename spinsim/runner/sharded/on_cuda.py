@@ -1,0 +1,193 @@
+"""Sums and gatherings between the GPUs of one machine, within CUDA graphs or outside.
+
+A sum goes one of three ways. NCCL's all-reduce is for prompts. The two over symmetric memory are for the few
+tokens of a round: every GPU reads the others' buffers itself, all of them (``one_shot``), or its part of them
+before the parts are gathered (``two_shot``). Which is fastest is measured at the start, by tokens.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+NCCL, ONE_SHOT, TWO_SHOT = "nccl", "one_shot", "two_shot"
+WAYS = (NCCL, ONE_SHOT, TWO_SHOT)
+MOST_TOKENS = 1024  # that go through symmetric memory; its buffer has room for so many
+REPEATS = 20  # of a sum in the graph that is timed
+ROUNDS = 5  # of that graph; the fastest counts
+
+ENVIRONMENT = {
+    # Multicast over NVLink is left alone: not every machine with NVLink lends it.
+    "NCCL_NVLS_ENABLE": "0",
+    "TORCH_SYMM_MEM_DISABLE_MULTICAST": "1",
+    # torch would end the process where a collective fails, and with it what a run has to tell.
+    "TORCH_NCCL_ASYNC_ERROR_HANDLING": "0",
+    "TORCH_NCCL_ENABLE_MONITORING": "0",
+}
+
+
+class CudaCollectives:
+    """Implements :class:`~spinsim.runner.sharded.collectives.Collectives` on GPUs.
+
+    :meth:`prepare` comes before the first sum. Until then, and where symmetric memory is not to be had
+    (``symmetric`` False, and ``why_not``), all goes through NCCL.
+    """
+
+    def __init__(self, rank: int, ranks: int, device: torch.device, store: Path, timeout_s: float) -> None:
+        os.environ.update(ENVIRONMENT)
+        from torch import distributed
+
+        self.rank, self.ranks, self.device = rank, ranks, device
+        torch.cuda.set_device(device)
+        # The default group, since symmetric memory finds a group by its name alone.
+        distributed.init_process_group(
+            "nccl",
+            store=distributed.FileStore(str(store), ranks),  # type: ignore[attr-defined]
+            rank=rank,
+            world_size=ranks,
+            timeout=timedelta(seconds=timeout_s),
+            device_id=device,
+        )
+        self._distributed: Any = distributed
+        self._group: Any = distributed.group.WORLD
+        self._buffer: torch.Tensor | None = None
+        self.why_not = ""
+        self.ways: dict[int, str] = {}  # the fastest by tokens, ascending
+        self.measured: dict[int, dict[str, float]] = {}  # seconds of a sum, by tokens and way
+
+    @property
+    def symmetric(self) -> bool:
+        """Is there symmetric memory between the GPUs?"""
+        return self._buffer is not None
+
+    def prepare(self, hidden: int, dtype: torch.dtype) -> None:
+        """Symmetric memory for sums of up to ``MOST_TOKENS`` rows, and the fastest way by their number."""
+        self._open(hidden, dtype)
+        if self._buffer is not None:
+            tokens = 1
+            while tokens <= MOST_TOKENS:
+                self._measure(tokens, hidden, dtype)
+                tokens *= 2
+
+    def _open(self, hidden: int, dtype: torch.dtype) -> None:
+        try:
+            import torch.distributed._symmetric_memory as symmetric_memory
+
+            memory: Any = symmetric_memory
+            buffer = memory.empty(MOST_TOKENS * hidden, dtype=dtype, device=self.device)
+            memory.rendezvous(buffer, self._group)
+            self._buffer = buffer
+            self._try(hidden, dtype)
+        except (ImportError, RuntimeError, AttributeError) as error:
+            self.why_not = " ".join(str(error).split())[:200] or type(error).__name__
+            self._buffer = None
+        # All or none: a rank that went another way would wait for ever.
+        have = torch.tensor([int(self.symmetric)], device=self.device)
+        self._distributed.all_reduce(have, op=self._distributed.ReduceOp.MIN)
+        if not int(have.item()):
+            self._buffer = None
+
+    def _try(self, hidden: int, dtype: torch.dtype) -> None:
+        """Raises RuntimeError where a sum over symmetric memory fails, or is wrong."""
+        for way in (ONE_SHOT, TWO_SHOT):
+            found = self._sum(way, torch.ones(2, hidden, dtype=dtype, device=self.device))
+            if not bool((found == self.ranks).all()):
+                raise RuntimeError(f"{way} over symmetric memory gave a wrong sum")
+
+    def _measure(self, tokens: int, hidden: int, dtype: torch.dtype) -> None:
+        times = torch.zeros(len(WAYS), device=self.device)
+        for number, way in enumerate(WAYS):
+            times[number] = self.time(way, tokens, hidden, dtype)
+        # The slowest rank's time counts, and all ranks decide by the same.
+        self._distributed.all_reduce(times, op=self._distributed.ReduceOp.MAX)
+        said = dict(zip(WAYS, times.tolist(), strict=True))
+        self.measured[tokens] = said
+        self.ways[tokens] = min(said, key=said.__getitem__)
+
+    def time(self, way: str, tokens: int, hidden: int, dtype: torch.dtype) -> float:
+        """Seconds of one sum ``[tokens, hidden]`` within a graph of many. All ranks call it."""
+        x = torch.zeros(tokens, hidden, dtype=dtype, device=self.device)
+
+        def sums() -> None:
+            for _ in range(REPEATS):
+                self._sum(way, x)
+
+        cuda: Any = torch.cuda
+        graph, stream = cuda.CUDAGraph(), cuda.Stream(self.device)
+        with torch.inference_mode(), torch.cuda.stream(stream):
+            sums()
+            stream.synchronize()
+            graph.capture_begin(capture_error_mode="thread_local")
+            sums()
+            graph.capture_end()
+            graph.replay()
+            stream.synchronize()
+            best = float("inf")
+            for _ in range(ROUNDS):
+                begin, end = (cuda.Event(enable_timing=True) for _ in range(2))
+                begin.record(stream)
+                graph.replay()
+                end.record(stream)
+                end.synchronize()
+                best = min(best, begin.elapsed_time(end) * 1e-3)
+        return best / REPEATS
+
+    def way_of(self, tokens: int) -> str:
+        """How a sum over so many tokens goes: as the next larger number that was measured."""
+        return next((way for most, way in self.ways.items() if tokens <= most), NCCL)
+
+    def sum_of(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """See :class:`~spinsim.runner.sharded.collectives.Collectives`."""
+        way = self.way_of(x.shape[0])
+        if way == NCCL:
+            return self._sum(NCCL, F.linear(x, weight))
+        part = self._part((x.shape[0], weight.shape[0]))
+        torch.mm(x, weight.t(), out=part)  # into the buffer that the others read: no copy
+        return self._join(way, part)
+
+    def sum(self, x: torch.Tensor) -> torch.Tensor:
+        """See :class:`~spinsim.runner.sharded.collectives.Collectives`."""
+        way = self.way_of(x.shape[0])
+        found = self._sum(way, x)
+        return found.clone() if way == TWO_SHOT else found
+
+    def _sum(self, way: str, x: torch.Tensor) -> torch.Tensor:
+        if way == NCCL:
+            self._distributed.all_reduce(x)
+            return x
+        part = self._part(x.shape)
+        part.copy_(x)
+        return self._join(way, part)
+
+    def _part(self, shape: tuple[int, ...]) -> torch.Tensor:
+        assert self._buffer is not None
+        return self._buffer[: shape[0] * shape[1]].view(shape)
+
+    def _join(self, way: str, part: torch.Tensor) -> torch.Tensor:
+        operators: Any = torch.ops.symm_mem
+        join: Callable[..., torch.Tensor] = (
+            operators.one_shot_all_reduce if way == ONE_SHOT else operators.two_shot_all_reduce_
+        )
+        return join(part, "sum", self._group.group_name)
+
+    def gather(self, x: torch.Tensor) -> torch.Tensor:
+        """See :class:`~spinsim.runner.sharded.collectives.Collectives`."""
+        found = x.new_empty(self.ranks, *x.shape)
+        self._distributed.all_gather_into_tensor(found.flatten(0, 1), x.contiguous())
+        return found
+
+    def close(self) -> None:
+        """See :class:`~spinsim.runner.sharded.collectives.Collectives`."""
+        self._buffer = None
+        self._distributed.destroy_process_group()
+
+    def abort(self) -> None:
+        """See :class:`~spinsim.runner.sharded.collectives.Collectives`."""
+        self._buffer = None
+        self._distributed.distributed_c10d._abort_process_group()

@@ -1,0 +1,90 @@
+"""What a rank is told when it is started, and before it serves calls. Plain data: it crosses processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from spinsim.runner.eager import ModelRunner
+from spinsim.runner.for_model import RunnerPlan, runner_over
+from spinsim.runner.fused import LeanWeights
+from spinsim.runner.kv import SlotCache
+from spinsim.runner.sharded.collectives import Collectives, Gloo
+from spinsim.runner.sharded.decoder import ShardedDecoder
+from spinsim.runner.sharded.shape import LeanShape, Share
+from spinsim.runner.sharded.weights import Source, read_share
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """How the ranks find each other: through the file ``store``, which is not there yet.
+
+    ``devices``: of every rank, all CPUs or all GPUs of this machine. ``timeout_s``: how long one waits.
+    """
+
+    devices: tuple[str, ...]
+    store: Path
+    timeout_s: float
+
+    def join(self, rank: int) -> Collectives:
+        """Meet the others; returns when all are there."""
+        device = torch.device(self.devices[rank])
+        if device.type == "cuda":
+            from spinsim.runner.sharded.on_cuda import CudaCollectives
+
+            return CudaCollectives(rank, len(self.devices), device, self.store, self.timeout_s)
+        return Gloo(rank, len(self.devices), self.store, self.timeout_s)
+
+
+@dataclass(frozen=True)
+class Load:
+    """Read or make the rank's share of a model's weights."""
+
+    shape: LeanShape
+    source: Source
+    rotary: tuple[torch.Tensor, torch.Tensor]
+    dtype: torch.dtype
+
+    def carry_out(self, rank: int, devices: tuple[str, ...]) -> tuple[Share, LeanWeights]:
+        """The share of ``rank``, on its device."""
+        share = Share(rank, len(devices), self.shape)
+        weights = read_share(self.source, share, self.rotary, self.dtype, torch.device(devices[rank]))
+        return share, weights
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A runner over the share, with its part of the K/V cache: the same slots and pages on every rank."""
+
+    slots: int
+    slot_tokens: int
+    page_tokens: int | None
+    pages: int | None
+    plan: RunnerPlan
+
+    def carry_out(self, share: Share, weights: LeanWeights, ranks: Collectives) -> ModelRunner:
+        """The rank's runner, eager or graphed."""
+        device = weights.embedding.device
+        cache = SlotCache(
+            share.shape.layers,
+            self.slots,
+            self.slot_tokens,
+            share.kv_heads,
+            share.shape.head_dim,
+            page_tokens=self.page_tokens,
+            pages=self.pages,
+            device=device,
+            dtype=weights.embedding.dtype,
+        )
+        ranks.prepare(share.shape.hidden, cache.dtype)
+        decoder = ShardedDecoder(weights, share, ranks)
+        return runner_over(
+            decoder,
+            cache,
+            self.plan,
+            vocabulary=share.shape.vocabulary,
+            heads=share.heads,
+            scale=share.shape.scale,
+        )

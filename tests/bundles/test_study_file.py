@@ -1,0 +1,265 @@
+"""A study's file: parts that are their commands, going on, bundles, checks, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from spinsim import api
+from spinsim.cli import app
+from spinsim.cli.signatures import parameters
+from tests.studies.experiment_files import write_plugin, write_scenario
+
+LONGER = {"length": {"name": "fixed", "tokens": 4}}
+PARTS: dict[str, Any] = {
+    "alone": {"command": "simulate"},
+    "lengths": {"command": "sweep", "grid": {"policies.length.tokens": [1, 4]}},
+    "longer": {
+        "command": "compare",
+        "title": "Longer proposals",
+        "policies": {"longer": LONGER},
+        "seeds": 2,
+    },
+}
+
+
+def write_study(folder: Path, parts: dict[str, Any] = PARTS, **more: Any) -> Path:
+    """A study of the small scenario, whose requests come from a file, and its files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    requests = "".join(f"{0.01 * i},{16 + i % 3},{8 + i % 5}\n" for i in range(12))
+    (folder / "requests.csv").write_text(f"arrival,prompt,output\n{requests}", encoding="utf-8")
+    columns = {"arrival": "arrival", "prompt": "prompt", "output": "output"}
+    workload = {
+        "arrivals": {"process": "replay"},
+        "source": {"format": "csv", "path": "requests.csv", "columns": columns},
+    }
+    write_scenario(folder, workload=workload)
+    path = folder / "study.yaml"
+    content = {"name": "mine", "scenario": "small.yaml", "metrics": ["goodput"], "parts": parts} | more
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def spinsim(*words: str | Path) -> Result:
+    return CliRunner().invoke(app, ["study", *map(str, words), "--workers", "0"])
+
+
+def manifest(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "manifest.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished study; its file is ``here/study.yaml`` beside it."""
+    folder = tmp_path_factory.mktemp("study")
+    api.study(write_study(folder / "here"), folder / "out", workers=0)
+    return folder / "out"
+
+
+def test_parts_are_what_their_commands_leave(bundle: Path, tmp_path: Path) -> None:
+    scenario = bundle.parent / "here" / "small.yaml"
+    api.sweep(scenario, {"policies.length.tokens": [1, 4]}, metrics="goodput", workers=0, out=tmp_path / "s")
+    api.simulate(scenario, out=tmp_path / "r")
+    for alone, part in ((tmp_path / "s", "lengths"), (tmp_path / "r", "alone")):
+        files = [path.relative_to(alone) for path in alone.rglob("*") if path.is_file()]
+        assert {path.relative_to(bundle / part) for path in (bundle / part).rglob("*") if path.is_file()} == {
+            *files
+        }
+        for name in files:
+            if name.name != "environment.json":
+                assert (bundle / part / name).read_bytes() == (alone / name).read_bytes(), name
+
+
+def test_the_manifest_holds_every_file_and_what_it_was_made_of(bundle: Path) -> None:
+    found = manifest(bundle)
+    assert list(found["parts"]) == list(PARTS)
+    assert found["parts"]["longer"]["seeds"] == [1, 2]
+    assert found["parts"]["longer"]["title"] == "Longer proposals"
+    assert found["environment"]["packages"]["numpy"]
+    for name, record in found["parts"].items():
+        files = {
+            p.relative_to(bundle / name).as_posix(): p for p in (bundle / name).rglob("*") if p.is_file()
+        }
+        assert record["outputs"] == {k: sha256(p.read_bytes()).hexdigest() for k, p in files.items()}
+        read = {one["name"]: one["sha256"] for one in record["inputs"]}
+        here = bundle.parent / "here"
+        assert read == {
+            n: sha256((here / n).read_bytes()).hexdigest() for n in ("requests.csv", "small.yaml")
+        }
+
+
+def test_one_page_has_a_figure_of_each_part_and_leads_to_its_page(bundle: Path) -> None:
+    page = (bundle / "report.html").read_text()
+    for name in PARTS:
+        section = page.split(f'<section id="{name}">')[1].split("</section>")[0]
+        assert "<svg" in section
+        assert f'href="{name}/report.html"' in section
+        assert (bundle / name / "report.html").is_file()
+    ids = [word.split('"')[0] for word in page.split(' id="')[1:]]
+    assert len(ids) == len(set(ids))
+    before = page
+    assert api.report(bundle) == bundle / "report.html"
+    assert (bundle / "report.html").read_text() == before
+
+
+def test_called_again_it_keeps_what_is_done(bundle: Path, tmp_path: Path) -> None:
+    out, file = tmp_path / "out", bundle.parent / "here" / "study.yaml"
+    shutil.copytree(bundle, out)
+    made = {path: path.stat().st_mtime_ns for path in (out / "lengths").rglob("*")}
+    done = spinsim(file, "--out", out, "--json")
+    assert done.exit_code == 0, done.output
+    summary = json.loads(done.stdout)
+    assert summary == json.loads((out / "summary.json").read_text())
+    assert [part["state"] for part in summary["parts"].values()] == ["done"] * 3
+    assert (summary["cells"], summary["failed"]) == (1 + 2 + 4, [])
+    assert {path: path.stat().st_mtime_ns for path in (out / "lengths").rglob("*")} == made
+    assert spinsim(file, "--out", out, "--only", "lengths", "--force", "-q").exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in (out / "lengths").rglob("*")} != made
+    assert manifest(out)["parts"]["longer"] == manifest(bundle)["parts"]["longer"]
+
+
+def stopping(at: str, count: int) -> Callable[[str, float, float], None]:
+    """A progress that is interrupted when ``count`` cells of a phase are done."""
+
+    def progress(phase: str, done: float, total: float) -> None:
+        if phase == at and done == count:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_an_interrupted_study_goes_on_and_ends_the_same(bundle: Path, tmp_path: Path) -> None:
+    file, out = bundle.parent / "here" / "study.yaml", tmp_path / "out"
+    wanted = ("lengths", "longer")
+    with pytest.raises(KeyboardInterrupt):
+        api.study(file, out, only=wanted, workers=0, progress=stopping("longer: cells", 3))
+    states = {name: record["state"] for name, record in manifest(out)["parts"].items()}
+    assert states == {"lengths": "done", "longer": "begun"}
+    assert "Not finished" in (out / "report.html").read_text()
+    kept = {path: path.stat().st_mtime_ns for path in (out / "longer" / "cells").iterdir()}
+    assert len(kept) == 3
+    assert repr(api.study(file, out, only=wanted, workers=0)) == "Study(mine: 1 not run, 2 done)"
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept  # not simulated again
+    ends = [[dict(manifest(folder)["parts"][name]["outputs"]) for name in wanted] for folder in (out, bundle)]
+    for files in (files for end in ends for files in end):
+        del files["environment.json"]
+    assert ends[0] == ends[1]
+
+
+def test_a_bundle_is_checked_from_another_place(bundle: Path, tmp_path: Path) -> None:
+    file, theirs = write_study(tmp_path / "elsewhere" / "deeper"), tmp_path / "theirs"
+    shutil.copytree(bundle, theirs)
+    found = api.check_study(file, theirs, workers=0)
+    assert found.differences == ()
+    assert found.compared == 26
+    assert list(found.left_out) == ["*/environment.json"]
+    done = spinsim(file, "--check", theirs, "--only", "lengths")
+    assert done.exit_code == 0, done.output
+    assert "the same, byte for byte: " in done.stdout
+
+    summary = theirs / "lengths" / "summary.json"
+    summary.write_text(summary.read_text().replace('"cells": 2', '"cells": 3'))
+    requests = file.parent / "requests.csv"
+    requests.write_text(requests.read_text().replace("0.05,", "0.06,", 1))
+    done = spinsim(file, "--check", theirs, "--only", "lengths", "--out", tmp_path / "fresh")
+    assert done.exit_code == 1
+    lines = done.stdout.splitlines()
+    assert "lengths/summary.json: was changed later; its SHA-256 is not the manifest's" in lines
+    assert "lengths: input requests.csv: is another file than the bundle's" in lines
+    assert "lengths/summary.json: cells: 2 here, 3 in the bundle" in lines
+    assert any(line.startswith("lengths/sweep.parquet: column ") for line in lines)
+
+
+def test_another_version_compares_figures_and_other_options_are_told(bundle: Path, tmp_path: Path) -> None:
+    parts = {"lengths": {**PARTS["lengths"], "seed": 5}}
+    file, theirs = write_study(tmp_path / "here", parts), tmp_path / "theirs"
+    shutil.copytree(bundle, theirs)
+    content = manifest(theirs)
+    content["parts"]["lengths"]["asked"]["code"] = "another"
+    (theirs / "manifest.json").write_text(json.dumps(content))
+    found = api.check_study(file, theirs, workers=0)
+    assert found.differences[0].startswith("code: the bundle was made by spinsim")
+    assert "lengths: seed: 5 here, null in the bundle" in found.differences
+    assert found.compared == 2  # the summary and the table
+
+
+def test_a_part_that_fails_leaves_the_others(tmp_path: Path) -> None:
+    plugin = write_plugin(tmp_path, "failing-part")
+    bad = {"command": "sweep", "grid": {"seed": [1, 2]}, "plugins": [plugin.name]}
+    bad["set"] = {"policies.selector": {"name": "failing-part"}}
+    file = write_study(tmp_path, {"bad": bad, "lengths": PARTS["lengths"]})
+    done = spinsim(file, "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "1 of 4 cells failed, the first: bad: ValueError: this seed is bad" in done.stderr
+    states = {name: record["state"] for name, record in manifest(tmp_path / "out")["parts"].items()}
+    assert states == {"bad": "failed", "lengths": "done"}
+
+
+def part(**keys: Any) -> dict[str, Any]:
+    return {"parts": {"a": {"command": "compare", "policies": {"longer": LONGER}, **keys}}}
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "said"),
+    [
+        ({"parts": {}}, 3, "parts: is empty; give at least one"),
+        ({"part": {}}, 11, "part: unknown key; allowed: name, description, scenario, set"),
+        ({"scenario": None}, 3, "parts.a.scenarios: missing; must be the path of a file, or a list of such"),
+        ({"scenario": "no.yaml"}, 2, "no.yaml: no such file; give the path of a scenario's YAML"),
+        (part(command="comapre"), 5, "parts.a.command: 'comapre' is no part; one of simulate, compare"),
+        (part(metric="goodput"), 11, "parts.a.metric: unknown key of compare; allowed: command, title"),
+        (part(out="x"), 11, "parts.a.out: unknown key of compare"),
+        (part(seeds=0), 11, "parts.a.seeds: 0 is not allowed; must be a whole number of at least 1"),
+        (part(seeds="two"), 11, "parts.a.seeds: 'two' is not allowed; must be a whole number"),
+        (part(metrics=["goodputt"]), 11, "parts.a.metrics: no number of a summary"),
+        (part(baseline="smal"), 11, "parts.a.baseline: 'smal' is no alternative; choose from small, longer"),
+        (part(set={"limits.bach": 4}), 12, "parts.a.set.limits.bach: unknown key; allowed: "),
+        (part(policies={"x": {"selector": {"name": "nobody"}}}), 7, "parts.a.policies.x: "),
+        ({"set": {"limits.batch": 0}}, 12, "set.limits.batch: 0 is not allowed; must be"),
+        (part(policies={}), 4, "parts.a: compare: nothing to compare with"),
+    ],
+)
+def test_bad_input_is_a_line_and_nothing_is_written(
+    content: dict[str, Any], line: int, said: str, tmp_path: Path
+) -> None:
+    given = {"scenario": "small.yaml", "metrics": None, **part(), **content}
+    file = write_study(tmp_path)
+    plain = {"name": "mine"} | {key: value for key, value in given.items() if value is not None}
+    file.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+    done = spinsim(file, "--out", tmp_path / "out")
+    assert done.exit_code == 2, done.output
+    assert f"{file}:{line}: " in done.stderr
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_answers_another_question_is_not_replaced(bundle: Path, tmp_path: Path) -> None:
+    changed = {**PARTS, "lengths": {**PARTS["lengths"], "seeds": 2}}
+    file, out = write_study(tmp_path, changed), tmp_path / "out"
+    shutil.copytree(bundle, out)
+    done = spinsim(file, "--out", out)
+    assert done.exit_code == 2
+    assert "parts.lengths: " in done.stderr
+    assert "was made with other options: seeds; --force makes it anew" in done.stderr
+    assert manifest(out) == manifest(bundle)
+    assert "no part 'lenghts'; one of alone, lengths or longer" in spinsim(file, "--only", "lenghts").stderr
+    assert "holds no study; a folder that" in spinsim(file, "--check", tmp_path).stderr
+    assert "holds something else" in spinsim(file, "--out", tmp_path).stderr
+
+
+def test_a_part_s_options_are_its_command_s() -> None:
+    from spinsim.api.study_files import COMMANDS, OF_THE_STUDY, _commands
+
+    for name, command in _commands().items():
+        assert set(command.keys) == set(parameters(getattr(api, name))) - set(OF_THE_STUDY)
+    assert set(COMMANDS) == {"simulate", "compare", "sweep", "tune", "capacity", "ladder", "validate"}

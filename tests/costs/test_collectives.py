@@ -1,0 +1,98 @@
+"""All-reduces and gathers between equal devices: the law, its closed forms, and what it was fitted to."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spinsim.costs.collectives import ONE_SHOT, RING, TWO_SHOT, VOLUME, Collective, Interconnect, fitted
+from spinsim.costs.operators import PassCosts
+from spinsim.costs.sheets.hardware import hardware_of
+from spinsim.costs.sheets.shapes import shape_of
+
+H200 = hardware_of("h200")
+ROW = 4096 * 2  # bytes of a token's hidden state in bf16
+# Microseconds of an all-reduce of so many tokens between two H200s, 64 in one CUDA graph, torch 2.11.
+MEASURED = {
+    RING: {1: 15.4, 48: 18.2, 240: 41.3, 448: 42.1, 2048: 92.0},
+    ONE_SHOT: {1: 6.3, 48: 8.8, 240: 17.7, 448: 27.1, 2048: 97.0},
+    TWO_SHOT: {1: 6.2, 48: 7.5, 240: 12.4, 448: 17.8, 2048: 58.0},
+}
+
+
+def alone(algorithm: str, *, step_s: float = 3e-6) -> Interconnect:
+    """Two of the sheet's figures, one algorithm."""
+    (one,) = (c for c in H200.collectives if c.algorithm == algorithm)
+    return Interconnect(H200.link_bandwidth, step_s, (one,))
+
+
+@pytest.mark.parametrize(("algorithm", "within"), [(RING, 0.35), (ONE_SHOT, 0.035), (TWO_SHOT, 0.02)])
+def test_two_h200s_took_what_the_sheet_says(algorithm: str, within: float) -> None:
+    link = alone(algorithm)
+    for tokens, microseconds in MEASURED[algorithm].items():
+        assert link.all_reduce_s(tokens * ROW, 2) == pytest.approx(microseconds * 1e-6, rel=within)
+
+
+@pytest.mark.parametrize("algorithm", list(VOLUME))
+def test_the_sheet_s_figures_are_the_fit_of_what_was_measured(algorithm: str) -> None:
+    points = [(tokens * ROW, microseconds * 1e-6) for tokens, microseconds in MEASURED[algorithm].items()]
+    found = fitted(algorithm, points, 2, H200.link_bandwidth, H200.link_latency_s)
+    (sheet,) = alone(algorithm).collectives
+    assert found.latency_s == pytest.approx(sheet.latency_s, rel=0.01)
+    assert found.efficiency == pytest.approx(sheet.efficiency, rel=0.01)
+
+
+def test_closed_forms() -> None:
+    size, devices, bandwidth, step = 8e6, 4, 1e11, 2e-6
+
+    def seconds(algorithm: str) -> float:
+        return Interconnect(bandwidth, step, (Collective(algorithm, 1e-5, 0.5),)).all_reduce_s(size, devices)
+
+    # 5e10 bytes/s are reached: 1.5 tensors leave each device by ring and two-shot, 3 by one-shot.
+    assert seconds(TWO_SHOT) == pytest.approx(1e-5 + 12e6 / 5e10)
+    assert seconds(ONE_SHOT) == pytest.approx(1e-5 + 24e6 / 5e10)
+    assert seconds(RING) == pytest.approx(1e-5 + 4 * step + 12e6 / 5e10)  # 6 steps, of which 2 were measured
+    # The bus bandwidth of NCCL's tests: size / time * 2 (n - 1) / n.
+    large = Interconnect(bandwidth, step, (Collective(RING, 1e-5, 0.5),)).all_reduce_s(1e12, devices)
+    assert 1e12 / large * 1.5 == pytest.approx(5e10, rel=1e-3)
+
+
+def test_a_gather_is_half_an_all_reduce_of_all_parts() -> None:
+    link = Interconnect(1e11, 0.0, (Collective(TWO_SHOT, 0.0, 0.5),))
+    for devices in (2, 4, 8):
+        assert link.all_gather_s(1e6, devices) == pytest.approx(link.all_reduce_s(devices * 1e6, devices) / 2)
+
+
+@given(st.floats(0, 1e9), st.integers(1, 16), st.sampled_from(("h200", "l4", "v100-32", "cpu")))
+def test_one_device_has_nothing_to_sum_and_more_never_wait_less(size: float, devices: int, name: str) -> None:
+    link = hardware_of(name).interconnect
+    assert link.all_reduce_s(size, 1) == link.all_gather_s(size, 1) == 0
+    assert 0 <= link.all_reduce_s(size, devices) <= link.all_reduce_s(size, devices + 1)
+    assert link.all_reduce_s(size, devices) <= link.all_reduce_s(size + 1e6, devices)
+    each = [Interconnect(link.bandwidth, link.step_s, (one,)) for one in link.collectives]
+    assert link.all_reduce_s(size, devices) == min(one.all_reduce_s(size, devices) for one in each)
+
+
+def test_more_devices_measured_give_back_the_law_of_two() -> None:
+    law = Collective(RING, 2e-5, 0.4)
+    link = Interconnect(1e11, 3e-6, (law,))
+    points = [(size, link.all_reduce_s(size, 4)) for size in (1e4, 1e6, 1e7)]
+    assert fitted(RING, points, 4, 1e11, 3e-6)[1:] == pytest.approx(law[1:])
+    with pytest.raises(ValueError, match="two sizes"):
+        fitted(RING, points[:1], 4, 1e11, 3e-6)
+
+
+def test_a_pass_over_two_devices_is_half_the_work_and_two_sums_a_layer() -> None:
+    """13B at one token: every product is bound by its weights, of which each device reads half."""
+    shape = shape_of("llama-13b")
+    one, two = (PassCosts(shape, "bf16", H200, devices=devices) for devices in (1, 2))
+    sums = (2 * shape.layers + 1) * H200.interconnect.all_reduce_s(shape.hidden * 2, 2)
+    matrices = shape.parameters() - 2 * shape.vocab * shape.hidden
+    weights = matrices * 2 / H200.achieved_bandwidth()
+    assert one.body(1) - (two.body(1) - sums) == pytest.approx(weights / 2, rel=1e-3)
+    assert sums == pytest.approx(81 * 6.23e-6, rel=0.01)  # half a millisecond of latency a pass
+    sampled, greedy = (PassCosts(shape, "bf16", H200, devices=2, greedy=greedy) for greedy in (False, True))
+    told = [H200.interconnect.all_gather_s(5 * size, 2) for size in (shape.vocab / 2 * 2, 8)]
+    read = 5 * shape.vocab / 2 * 2 / H200.achieved_bandwidth()  # the other device's logits, to choose
+    assert sampled.output(5) - greedy.output(5) == pytest.approx(told[0] - told[1] + read)
