@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spinsim.acceptance.cached import CachedField, Offers
+from spinsim.acceptance.cached import BLOCK, CachedField, Offers
 from spinsim.acceptance.counter import counters, item_key, normals, purpose_key
 from spinsim.acceptance.known_text import NO_READERS, Reads, Texts, offered_by_other, read_texts
 from spinsim.acceptance.lookups import RecordedLookups, Replays
 from spinsim.acceptance.other_text import other_text, other_texts
 from spinsim.acceptance.replay import join, recorded_runs
 from spinsim.acceptance.specdecode_bench import load_specdecode_bench
-from spinsim.acceptance.synthetic import constant_runs, logistic_runs
+from spinsim.acceptance.synthetic import constant_runs, logistic_block, logistic_runs
 from spinsim.errors import InputError
 from spinsim.recording import Recording, Trace, load_trace
 from spinsim.scenario import (
@@ -99,7 +99,8 @@ def _logistic(
         strengths = strength + np.array(affinity, np.float64).reshape(len(names), len(drafts))[index]
         difficulties += np.array([domain.difficulty for domain in spec.domains.values()])[index]
     draw = logistic_runs(strengths, difficulties, spec.drift_sd, spec.drift_tokens, positions, seed)
-    return CachedField("synthetic", draw)
+    block = None if spec.drift_sd else logistic_block(strengths, difficulties, positions, seed, BLOCK)
+    return CachedField("synthetic", draw, draw_block=block)
 
 
 def recorded_outputs(scenario: Scenario, workload: Workload, base_dir: Path) -> dict[int, list[int]]:
