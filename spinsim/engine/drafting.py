@@ -66,6 +66,9 @@ def speculate(
     a lookup has on offer, and a row whose draft has nothing to propose, or no memory left for it, only
     decodes.
     """
+    if max(drafts) < 0:  # nobody drafts
+        lengths[:] = [0] * len(batch)
+        return [], lengths[:]
     at_once = _one_draft_for_all(engine, index, batch, requests, contexts, drafts, lengths)
     if at_once is not None:
         return [at_once], [0] * len(batch)
