@@ -26,7 +26,7 @@ from spinsim.runner.base import Runner
 from spinsim.runner.for_model import RunnerPlan, make_runner
 from spinsim.runner.loading import prepare
 from spinsim.runner.sharded.leader import ShardedRunner
-from spinsim.runner.sharded.orders import Build
+from spinsim.runner.sharded.orders import Build, Serve
 from spinsim.runner.sharded.outline import drawn
 from spinsim.runner.sharded.ranks import Ranks
 from spinsim.scenario_file import LoadedScenario
@@ -78,12 +78,13 @@ def divided(shape: ModelShape, dtype: torch.dtype, *, rows: int, slot_tokens: in
         order = drawn(config, 1, context_tokens=slot_tokens - 16, dtype=dtype).load(slot_tokens)
         collectives = ranks.meet()
         ranks.order(order)
-        share, weights = order.carry_out(0, tuple(map(str, devices())))
+        held = order.carry_out(0, tuple(map(str, devices())))
         ranks.answers()
         build = Build(rows, slot_tokens, None, None, RunnerPlan(rows, PROPOSED))
         ranks.order(build)
-        local = build.carry_out(share, weights, collectives)
+        local = build.carry_out(held, collectives)
         ranks.answers()
+        ranks.order(Serve())
         runner = ShardedRunner(local, ranks, collectives)
         with torch.inference_mode():
             runner.fill()

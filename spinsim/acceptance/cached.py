@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from spinsim.acceptance.entropies import Entropies, Runs
 from spinsim.acceptance.lookups import RecordedLookups
 
 BLOCK = 64  # requests that are drawn together
@@ -21,6 +22,7 @@ class CachedField:
     of each draft how many tokens it has to propose at each position, None where as many as it is asked for.
     ``draw_block(block, draft)``, where there is one, gives the same runs of one draft alone, for the
     ``BLOCK`` requests of a block: numpy takes nearly as long for one of them.
+    ``entropies``: how sure drafts are, made for this field; None where nobody knows.
     """
 
     def __init__(
@@ -30,9 +32,11 @@ class CachedField:
         joined: str = "",
         lookups: RecordedLookups | None = None,
         offers: Offers | None = None,
+        entropies: Callable[[Runs], Entropies] | None = None,
         draw_block: DrawBlock | None = None,
     ) -> None:
         self.source = source
+        self.entropies = None if entropies is None else entropies(self)
         self.lookups = lookups  # where lookup drafters were recorded
         self.joined = joined  # how recordings were assigned to requests; empty where there are none
         self._draw, self._offers = draw, offers
@@ -67,5 +71,7 @@ class CachedField:
     def forget(self, request: int) -> None:
         """Release a request's runs; unknown requests are ignored."""
         self._known.pop(request, None)
+        if self.entropies is not None:
+            self.entropies.forget(request)
         if self.lookups is not None:
             self.lookups.forget(request)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
@@ -11,18 +12,19 @@ from spinsim.api import options, reports
 from spinsim.api.common import Where, at_least, imported, lab, overrides, texts, whole
 from spinsim.api.frames import frame
 from spinsim.api.options import Argument, Option, PathLike, Texts
+from spinsim.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from spinsim.studies.ladder import ladder as _ladder
+    from spinsim.studies.ladder import result as _result
 
 
 @dataclass(frozen=True, repr=False)
 class Ladder:
-    """``result.steps`` in order, from autoregressive to the oracle."""
+    """``result.steps`` in order, from autoregressive to the oracle; live ones where it ran live."""
 
-    result: _ladder.Ladder
+    result: _result.Ladder
     summary: dict[str, Any]
 
     def __repr__(self) -> str:
@@ -62,27 +64,58 @@ def ladder(
         Option("vanilla, planned, ...: one of the steps [all]; repeatable.", flag="--step", metavar="NAME"),
     ] = (),
     set: options.Set = (),
-    seeds: Annotated[int, Option("Simulations of each step.", min=1)] = 3,
+    live: Annotated[bool, Option("Runs the steps on real devices, once they are predicted.")] = False,
+    seeds: Annotated[int, Option("Simulations of each step; with --live also its runs.", min=1)] = 3,
     seed: options.FirstSeed = None,
     tokens: Annotated[int, Option("Length of the paper's proposals.", min=1)] = 4,
+    seconds: Annotated[
+        float | None, Option("Cuts the workload to runs of vanilla of about so long.", min=0.1)
+    ] = None,
+    minutes: Annotated[
+        float | None, Option("With --live: bounds the runs and the loading; --resume goes on.", min=0.1)
+    ] = None,
+    device: options.Device = None,
     plugins: options.Plugins = (),
     **where: Unpack[Where],
 ) -> Ladder:
     """What each mechanism gains on a scenario, and what the same GPUs give when used otherwise.
 
     The paper's steps propose ``tokens`` each. The best fixed plans are chosen on another seed. ``steps`` are
-    some of :data:`spinsim.studies.ladder.steps.ORDER`, all by default. ``where``: see
-    :class:`spinsim.api.Where`. Raises InputError before anything runs.
+    some of :data:`spinsim.studies.ladder.steps.ORDER`, all by default. With ``live`` the steps then run on
+    real devices, in turn, once for each seed; what was predicted is kept in ``prediction.json`` before.
+    ``seconds`` cuts the workload: requests are left out, or start in mid-flight. ``minutes`` bound what is
+    live, and ``resume`` goes on with it. ``where``: see :class:`spinsim.api.Where`. Raises InputError before
+    anything runs.
     """
     at_least(1, seeds=seeds, tokens=tokens)
+    for name, value in (("seconds", seconds), ("minutes", minutes)):
+        if value is not None and not 0 < value < inf:
+            raise InputError(f"{value} is not allowed; above 0", key=f"--{name}")
+    if minutes is not None and not live:
+        raise InputError("bounds live runs; give --live as well", key="--minutes")
     loaded_plugins = imported(plugins)
     from spinsim.studies.ladder import ladder as _ladder
-    from spinsim.studies.ladder.summary import finish_ladder
+    from spinsim.studies.ladder import summary as _summary
 
     plan = _ladder.LadderPlan(
-        Path(scenario), overrides(set), seeds, seed, tokens, texts(steps), loaded_plugins
+        Path(scenario), overrides(set), seeds, seed, tokens, texts(steps), loaded_plugins, device
     )
     with lab("ladder", **where) as place:
-        result = _ladder.ladder(plan, place)
-    summary = finish_ladder(place.store, result, reports.of_ladder)
+        notes: tuple[str, ...] = ()
+        if seconds is not None:
+            from spinsim.studies.ladder.shorter import shortened
+
+            plan, note = shortened(plan, seconds, place)
+            notes = (note,) if note else ()
+        ready = _ladder.prepared(plan, place)
+        result = replace(found := _ladder.simulated(ready, place), notes=(*found.notes, *notes))
+        if not live:
+            summary = _summary.finish_ladder(place.store, result, reports.of_ladder)
+            return whole(Ladder(result, summary), summary)
+        predicted = _summary.keep_prediction(place.store, result)
+        from spinsim.studies.ladder.live import run_ladder
+
+        result, about = run_ladder(plan, ready, result, place, minutes)
+    summary = _summary.live_summary(result, predicted, about)
+    _summary.finish_live(place.store, result, summary, reports.of_ladder)
     return whole(Ladder(result, summary), summary)

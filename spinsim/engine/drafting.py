@@ -58,6 +58,7 @@ def speculate(
     contexts: list[int],
     drafts: list[int],
     lengths: list[int],
+    ceilings: list[float] | None,
 ) -> tuple[list[Proposal], list[int]]:
     """Submit catch-ups and proposals; returns the proposals and each row's catch-up tokens.
 
@@ -68,8 +69,8 @@ def speculate(
     """
     if max(drafts) < 0:  # nobody drafts
         lengths[:] = [0] * len(batch)
-        return [], lengths[:]
-    at_once = _one_draft_for_all(engine, index, batch, requests, contexts, drafts, lengths)
+        return [], [0] * len(batch)
+    at_once = _one_draft_for_all(engine, index, batch, requests, contexts, drafts, lengths, ceilings)
     if at_once is not None:
         return [at_once], [0] * len(batch)
     limit = engine.settings.context_tokens
@@ -110,7 +111,7 @@ def speculate(
             catch_up_tokens[row] = missing
     proposals: list[Proposal] = []
     lanes = engine.settings.draft_lanes
-    asked = _by_draft(requests, slots, contexts, drafts, lengths)
+    asked = _by_draft(requests, slots, contexts, drafts, lengths, ceilings)
     submit = engine.settle if len(asked) == 1 else engine.submit  # of several, each is waited for in turn
     for propose, rows in asked:
         draft = propose.draft
@@ -129,6 +130,7 @@ def _one_draft_for_all(
     contexts: list[int],
     drafts: list[int],
     lengths: list[int],
+    ceilings: list[float] | None,
 ) -> Proposal | None:
     """The usual round by a shorter way: one draft for all, which is up to date. None where it is not so."""
     draft, rows = drafts[0], len(batch)
@@ -139,32 +141,40 @@ def _one_draft_for_all(
     slots = engine.caches.up_to_date(batch, draft, contexts)
     if slots is None:
         return None
-    propose = named(Propose, (draft, requests, slots, contexts, lengths))
+    propose = named(Propose, (draft, requests, slots, contexts, lengths, ceilings))
     lane = engine.settings.draft_lanes[draft]
     return *engine.settle(lane, propose, PROPOSE, draft, index, rows, max(lengths)), range(rows)
 
 
 def _by_draft(
-    requests: list[int], slots: list[int], contexts: list[int], drafts: list[int], lengths: list[int]
+    requests: list[int],
+    slots: list[int],
+    contexts: list[int],
+    drafts: list[int],
+    lengths: list[int],
+    ceilings: list[float] | None,
 ) -> Collection[tuple[Propose, Sequence[int]]]:
     """One proposal for each draft, in order of first use, and the rows of the batch it serves."""
     first = drafts[0]
     if first >= 0 and drafts.count(first) == len(drafts):
-        return ((Propose(first, requests, slots, contexts, lengths), range(len(drafts))),)
+        return ((Propose(first, requests, slots, contexts, lengths, ceilings), range(len(drafts))),)
     groups: dict[int, tuple[Propose, list[int]]] = {}
     for row, draft in enumerate(drafts):
         if draft < 0:
             continue
         group = groups.get(draft)
         if group is None:
-            propose = Propose(draft, [requests[row]], [slots[row]], [contexts[row]], [lengths[row]])
+            own = None if ceilings is None else [ceilings[row]]
+            propose = Propose(draft, [requests[row]], [slots[row]], [contexts[row]], [lengths[row]], own)
             groups[draft] = (propose, [row])
             continue
-        (_, its_requests, its_slots, its_contexts, its_lengths), rows = group
+        (_, its_requests, its_slots, its_contexts, its_lengths, its_ceilings), rows = group
         its_requests.append(requests[row])
         its_slots.append(slots[row])
         its_contexts.append(contexts[row])
         its_lengths.append(lengths[row])
+        if ceilings is not None and its_ceilings is not None:
+            its_ceilings.append(ceilings[row])
         rows.append(row)
     return groups.values()
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TypedDict
 
 from spinsim.acceptance import verdicts
+from spinsim.acceptance.entropies import Stops
 from spinsim.acceptance.field import AcceptanceField
 from spinsim.acceptance.for_scenario import recorded_outputs
-from spinsim.drafters.acceptance import build_field
+from spinsim.drafters.acceptance import build_field, stops_of
 from spinsim.errors import InputError
 from spinsim.operations import CatchUp, Verify
-from spinsim.policies.build import KINDS
+from spinsim.policies.build import KINDS, reads_entropies
 from spinsim.scenario import Scenario
 from spinsim.workload.for_scenario import build_workload
 from spinsim.workload.request import Workload
@@ -29,12 +30,15 @@ from spinsim.workload.request import Workload
 class GivenAcceptance:
     """What is accepted, known before the run. ``texts``: recorded output tokens by request, where any are.
 
+    ``stops``: where proposals end by their entropy; None: where the models' own says so.
+
     Nothing is forgotten when a request ends, and everything is drawn beforehand: a live run's engine thread
     has no time for it.
     """
 
     field: AcceptanceField
     texts: Mapping[int, Sequence[int]]
+    stops: Stops | None = None
 
     def accepted(self, operation: Verify) -> list[int]:
         """How many proposals of each row stand."""
@@ -77,7 +81,8 @@ def given_acceptance(
     if scenario.models.drafts:
         for request in workload.requests:
             known.runs(request.id, 0)  # draws those of all drafts
-    return GivenAcceptance(known, texts)
+    reads = reads_entropies(KINDS["length"].get(scenario.policies.length.name))
+    return GivenAcceptance(known, texts, stops_of(known, workload) if reads else None)
 
 
 class Future(TypedDict, total=False):

@@ -8,18 +8,22 @@ from rich.text import Text
 
 from spinsim.lab.statistics import Interval
 from spinsim.pages.run_terminal import NOTHING, number
-from spinsim.studies.ladder.ladder import Ladder, Step
+from spinsim.studies.ladder.result import Ladder, Step
 
 HEADER = ("step", "tokens/s", "per GPU", "/ vanilla", "/ serial", "/ other use", "plan")
 
 
 def print_ladder(found: Ladder, console: Console) -> None:
     """A row for each step; the plans that were chosen, and why a step could not run."""
+    live = any(step.predicted for step in found.steps)
+    header = (HEADER[0], "predicted", *HEADER[1:]) if live else HEADER
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for at, name in enumerate(HEADER):
-        table.add_column(name, justify="left" if at in (0, len(HEADER) - 1) else "right", no_wrap=at == 0)
+    for at, name in enumerate(header):
+        table.add_column(name, justify="left" if at in (0, len(header) - 1) else "right", no_wrap=at == 0)
     for step in found.steps:
-        table.add_row(*cells(step), style="" if step.goodput else "dim")
+        name, *figures = cells(step)
+        told = [number(step.predicted.estimate, 4) if step.predicted else NOTHING] if live else []
+        table.add_row(name, *told, *figures, style="" if step.goodput else "dim")
     console.print(table)
     console.print(Text("ratios: to vanilla, to the best fixed serial plan, and", style="dim"), end=" ")
     console.print(

@@ -1,4 +1,4 @@
-"""The page of a ladder of one's own scenario, from its summary.json."""
+"""The page of a ladder of one's own scenario, simulated or live, from its summary.json."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ _RATIOS = {
 def simulated_ladder_report(summary: Mapping[str, Any], scenario: str) -> str:
     """The page. ``summary``: of schema ``spinsim.ladder/1``; ``scenario``: resolved YAML, or nothing."""
     ran = [step for step in summary["steps"] if step["goodput"] is not None]
+    live = summary.get("world") == "live"
+    times = f"{len(summary['seeds'])} runs" if live else f"{len(summary['seeds'])} seeds"
     return page(
         "simulated_ladder.html",
         title=f"ladder of {summary['scenario']}",
-        kicker=f"simulated ladder, {len(summary['seeds'])} seeds",
+        kicker=f"{'live' if live else 'simulated'} ladder, {times}",
         heading=summary["scenario"],
         lede="Every step serves the same requests. Goodput is that of all GPUs of a step together.",
         stats=stats_of(ran),
@@ -35,6 +37,7 @@ def simulated_ladder_report(summary: Mapping[str, Any], scenario: str) -> str:
         scenarios=described({summary["scenario"]: scenario} if scenario else {}),
         goodput=Drawn(studies.bars("ladder", [("goodput, tokens/s", spans_of(ran))])) if ran else None,
         steps=summary["steps"],
+        live=live,
         ratios=_RATIOS,
         definitions=summary["definitions"],
     )
@@ -54,5 +57,11 @@ def stats_of(ran: list[Step]) -> list[Stat]:
 
 
 def spans_of(ran: list[Step]) -> list[studies.Span]:
-    found = [(step["name"], step["goodput"]) for step in ran]
-    return [studies.Span(name, mean["estimate"], mean["low"], mean["high"]) for name, mean in found]
+    """A bar for each step, and above it what was predicted, where it ran live."""
+    found = []
+    for step in ran:
+        mean, told = step["goodput"], (step.get("predicted") or {}).get("goodput_tokens_per_s")
+        if told:
+            found.append(studies.Span(f"{step['name']}, predicted", told, None, None, "none"))
+        found.append(studies.Span(step["name"], mean["estimate"], mean["low"], mean["high"]))
+    return found

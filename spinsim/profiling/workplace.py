@@ -19,7 +19,7 @@ from spinsim.live.deployment import Deployment
 from spinsim.live.field import repeated_acceptance
 from spinsim.live.quiet_interpreter import quiet
 from spinsim.packings import kinds
-from spinsim.policies.build import KINDS
+from spinsim.policies.build import KINDS, with_selector
 from spinsim.profiling.bench import Bench
 from spinsim.profiling.design import Design, Range, design
 from spinsim.profiling.host import hop_point
@@ -204,11 +204,11 @@ class Workplace:
         It is serial, so that rounds have the rows that are asked for. A selector that plans decides the
         length, the packing and the composition too: it then thinks as much as it does in a run.
         """
-        changed = {"selector": selector, "pipeline": PolicyChoice(name="serial")}
+        changed = {"pipeline": PolicyChoice(name="serial")}
         if getattr(KINDS["selector"].get(selector.name), "makes_plan", False) is True:
             followers = ("length", "packing", "composition")
             changed |= dict.fromkeys(followers, PolicyChoice(name="planned"))
-        policies = self.whole.policies.model_copy(update=changed)
+        policies = with_selector(self.whole.policies, selector).model_copy(update=changed)
         scenario = self.whole.model_copy(update={"policies": policies})
         return Orchestration(
             lambda: assemble(scenario, self.base_dir, predictor, self.deployment.kv_tokens),

@@ -62,6 +62,10 @@ class TraceAcceptance(Section):
     drafts: Annotated[
         dict[str, str], says("The recording's drafts by those of the scenario, where names differ.")
     ] = Field(default_factory=dict)
+    entropies: Annotated[
+        Literal["recorded", "modelled"],
+        says("How sure drafts were, for the length `adaedl`. `modelled`: drawn with what was accepted."),
+    ] = "recorded"
 
 
 Acceptance = Annotated[

@@ -5,14 +5,16 @@ from __future__ import annotations
 import random
 
 import pytest
+import torch
 
 from spinsim.errors import InputError
 from spinsim.runner.for_model import RunnerPlan
 from spinsim.runner.loading import random_model
 from spinsim.runner.sampling import Sampling
 from spinsim.runner.sharded.orders import Build
-from spinsim.runner.sharded.outline import Outline
-from spinsim.runner.sharded.shape import Share, cut, require_divisible
+from spinsim.runner.sharded.outline import Outline, drawn
+from spinsim.runner.sharded.shape import LeanShape, Share, cut, require_divisible
+from spinsim.runner.sharded.weights import names_and_shapes
 from tests.runner.ranks_in_threads import on_ranks
 from tests.runner.runner_configs import CONFIGS, VOCABULARY
 from tests.runner.runner_driver import runner_of, speculate
@@ -56,7 +58,7 @@ def test_speculates_as_on_one_device(name, ranks, sampling):
 
     def said(rank, collectives):
         build = Build(8, 160, None, None, RunnerPlan(8, 4, sampling))
-        divided = build.carry_out(*shares[rank], collectives)
+        divided = build.carry_out(shares[rank], collectives)
         return speculate(divided, [runner_of(draft)], prompts, 10, sampling=sampling)
 
     everyone = on_ranks(ranks, said)
@@ -88,3 +90,16 @@ def test_refuses_what_does_not_divide():
     gelu = random_model(CONFIGS["llama"](hidden_act="gelu"), 1, context_tokens=160)
     with pytest.raises(InputError, match="stay on one device"):
         require_divisible(gelu, 2)
+
+
+def test_random_shares_are_parts_of_one_model():
+    config = CONFIGS["qwen2"]()
+    made = drawn(config, 3, context_tokens=160, dtype=torch.float32)
+    shape, cpu = LeanShape.of(made.model), torch.device("cpu")
+    for name in names_and_shapes(made.model.module):
+        whole = made.source.take(name, Share(0, 1, shape), torch.float32, cpu)
+        parts = [made.source.take(name, Share(rank, 2, shape), torch.float32, cpu) for rank in range(2)]
+        rows, columns = Share(0, 2, shape).part(name)
+        along = 0 if rows != slice(None) else 1 if columns != slice(None) else None
+        assert torch.equal(whole, parts[1] if along is None else torch.cat(parts, along)), name
+    assert 0.25 < float(made.source.whole("lm_head.weight", torch.float32, cpu).std()) < 0.35

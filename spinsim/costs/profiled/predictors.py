@@ -10,7 +10,7 @@ from itertools import compress
 import numpy as np
 from scipy.optimize import isotonic_regression, nnls
 
-from spinsim.buckets import PROMPT_TOKENS, active_rows
+from spinsim.buckets import PROMPT_TOKENS, USUAL, Buckets, active_rows
 from spinsim.costs.base import INTERPOLATED, MEASURED, Estimate, Predictor
 from spinsim.costs.contention import NO_LOADS, USUAL_LAW, Contention, Factors, Law, Loads
 from spinsim.costs.contention_fit import Group, fit_law, groups_of
@@ -128,10 +128,21 @@ class Curve:
 def fit_operations(profile: Profile, model: str) -> dict[Operation, ProfiledPass]:
     """Every operation that was measured for ``model``, fitted."""
     parts: dict[Operation, list[Point]] = {}
-    for point in profile.points:
-        if point.model == model and point.operation in MODEL_OPERATIONS and not _replaced(point, profile):
+    for point in fitted_points(profile):
+        if point.model == model:
             parts.setdefault((point.operation, part_of(point)), []).append(point)
     return {key: ProfiledPass(points, profile) for key, points in parts.items()}
+
+
+def fitted_points(profile: Profile) -> list[Point]:
+    """Those of models' operations that fits are made of."""
+    return [
+        point
+        for point in profile.points
+        if point.operation in MODEL_OPERATIONS
+        and not profile.passes_over(point.operation, point.model, point.features)
+        and not _replaced(point, profile)
+    ]
 
 
 def _replaced(point: Point, profile: Profile) -> bool:
@@ -148,9 +159,10 @@ class ProfilePredictor:
     """Answers from ``profile``; beyond its range from ``fallback``, or InputError without one.
 
     ``target`` and ``drafts`` hold each model's fitted operations, ``names`` what the profile calls the
-    drafts; ``link`` is None when proposals cross no device. Labels: measured at a profiled point,
-    interpolated inside the range, else the fallback's. ``selector``: whose thinking is charged; that of the
-    profile's first one where it was not measured. ``loads``: what operations ask of a device that they share.
+    drafts; ``link`` is None when proposals cross no device. ``buckets``: the target's, then the drafts'.
+    Labels: measured at a profiled point, interpolated inside the range, else the fallback's. ``selector``:
+    whose thinking is charged; that of the profile's first one where it was not measured. ``loads``: what
+    operations ask of a device that they share.
     """
 
     def __init__(
@@ -164,8 +176,10 @@ class ProfilePredictor:
         fallback: Predictor | None,
         selector: str = "",
         loads: Loads = NO_LOADS,
+        buckets: Sequence[Buckets] = (),
     ) -> None:
         self.target, self.drafts = target, tuple(drafts)
+        self._buckets, *self._draft_buckets = buckets or [USUAL] * (1 + len(self.drafts))
         self._graphs, self._prompt_graphs = profile.graphs, profile.prompt_graphs
         self._link, self._fallback = link, fallback
         self._host = _curve(profile, "orchestrator", "rows")
@@ -211,24 +225,31 @@ class ProfilePredictor:
         """
         known = self.drafts[draft].get(("draft_step", "first"))
         later = self.drafts[draft].get(("draft_step", "later"))
+        buckets = self._draft_buckets[draft]
         rows = len(lengths)
         steps = max(lengths, default=0)
         if not steps:
             return Estimate(0.0, MEASURED)
         if lengths.count(steps) == rows:
-            found = known and self._alike(known, later, rows, steps, sum(contexts))
+            executed = step_rows(rows, self._graphs, buckets)
+            found = known and self._alike(known, later, executed, rows, steps, sum(contexts))
         else:
-            found = known and self._unlike(known, later, lengths, contexts)
+            found = known and self._unlike(known, later, buckets, lengths, contexts)
         if found:
             return found
-        executed = step_rows(rows, self._graphs)
+        executed = step_rows(rows, self._graphs, buckets)
         shape = step_shape(executed, 2 * executed, sum(contexts) + rows * (steps - 1))
         return self._beyond("draft_step", known, shape).propose(draft, lengths, contexts)
 
     def _alike(
-        self, known: ProfiledPass, later: ProfiledPass | None, rows: int, steps: int, cached: int
+        self,
+        known: ProfiledPass,
+        later: ProfiledPass | None,
+        executed: int,
+        rows: int,
+        steps: int,
+        cached: int,
     ) -> Estimate | None:
-        executed = step_rows(rows, self._graphs)
         first = known.estimate(step_shape(executed, 2 * executed, cached))
         if steps == 1 or first is None:
             return first
@@ -244,13 +265,14 @@ class ProfilePredictor:
         self,
         known: ProfiledPass,
         later: ProfiledPass | None,
+        buckets: Buckets,
         lengths: Sequence[int],
         contexts: Sequence[int],
     ) -> Estimate | None:
         seconds, label = 0.0, MEASURED
         for step, rows in enumerate(active_rows(lengths)):
             kv = sum(compress(contexts, map(step.__lt__, lengths))) + step * rows
-            executed = step_rows(rows, self._graphs)
+            executed = step_rows(rows, self._graphs, buckets)
             fit = later if step else known
             shape = step_shape(executed, executed if step else 2 * executed, kv)
             found = None if fit is None else fit.estimate(shape)
@@ -266,7 +288,7 @@ class ProfilePredictor:
         if not packing.rows:
             return Estimate(0.0, MEASURED)
         known = self.target.get(("verify", kind))
-        shape = verify_shape(packing, self._graphs)
+        shape = verify_shape(packing, self._graphs, self._buckets)
         found = known and known.estimate(shape)
         return found or self._beyond(f"verify ({kind})", known, shape).verify(packing)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import sys
 import time
@@ -33,6 +34,7 @@ class ShardedRunner:
         """``local``: the runner of rank 0's share, whose decoder meets the others in ``collectives``."""
         self.local, self.ranks, self.collectives = local, ranks, collectives
         self.device, self.dtype, self.slot_tokens = local.device, local.dtype, local.slot_tokens
+        self._closed = False
         self.graphs, self.prompt_graphs = local.graphs, local.prompt_graphs
 
     @contextmanager
@@ -143,8 +145,13 @@ class ShardedRunner:
         self.ranks.watch(report)
 
     def close(self) -> None:
-        """End the other ranks' processes, and the collectives with them."""
+        """End the other ranks' processes, and the collectives with them. Closing twice is harmless."""
+        if self._closed:
+            return
+        self._closed = True
         if self.ranks.stop():
+            del self.local  # and its graphs, which hold on to the collectives
+            gc.collect()
             self.collectives.close()
         else:
             self.collectives.abort()

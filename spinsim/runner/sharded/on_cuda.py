@@ -8,6 +8,7 @@ before the parts are gathered (``two_shot``). Which is fastest is measured at th
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ WAYS = (NCCL, ONE_SHOT, TWO_SHOT)
 MOST_TOKENS = 1024  # that go through symmetric memory; its buffer has room for so many
 REPEATS = 20  # of a sum in the graph that is timed
 ROUNDS = 5  # of that graph; the fastest counts
+END_S = 5.0  # for NCCL to end
 
 ENVIRONMENT = {
     # Multicast over NVLink is left alone: not every machine with NVLink lends it.
@@ -183,9 +185,15 @@ class CudaCollectives:
         return found
 
     def close(self) -> None:
-        """See :class:`~spinsim.runner.sharded.collectives.Collectives`."""
+        """See :class:`~spinsim.runner.sharded.collectives.Collectives`.
+
+        NCCL waits until no graph holds its calls any more: whoever has graphs lets go of them before. It is
+        not waited for longer than ``END_S``.
+        """
         self._buffer = None
-        self._distributed.destroy_process_group()
+        end = threading.Thread(target=self._distributed.destroy_process_group, daemon=True)
+        end.start()
+        end.join(END_S)
 
     def abort(self) -> None:
         """See :class:`~spinsim.runner.sharded.collectives.Collectives`."""

@@ -42,11 +42,16 @@ class Hops(NamedTuple):
 class Ranks:
     """Ranks 1 and up of one model, on ``devices[1:]``; the calling process is rank 0.
 
-    ``names`` of the devices, for messages. The processes are started at once; :meth:`meet` waits for them.
+    ``names`` of the devices, for messages. ``drafts``: how many drafts each rank has besides (rank 0 none).
+    The processes are started at once; :meth:`meet` waits for them.
     """
 
     def __init__(
-        self, names: Sequence[str], devices: Sequence[torch.device], timeout_s: float = TIMEOUT_S
+        self,
+        names: Sequence[str],
+        devices: Sequence[torch.device],
+        drafts: Sequence[int] = (),
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         context: Any = torch.multiprocessing.get_context("spawn")
         self.names = tuple(names)
@@ -56,7 +61,7 @@ class Ranks:
         )
         self._ring = Ring(context, len(names) - 1, patience_s=timeout_s)
         threads = max(1, torch.get_num_threads() // len(names))
-        self._pipes, self._processes = [], []
+        self._pipes, self._processes, self._hosted = [], [], []
         self._closing, self._stopped, self._failure = False, False, ""
         self.since: float | None = None  # when the call under way began, of :func:`time.monotonic`
         self._lock = threading.Lock()
@@ -64,29 +69,37 @@ class Ranks:
         self._report: Callable[[Exception], None] | None = None
         for rank in range(1, len(names)):
             ours, theirs = context.Pipe()
-            arguments = (rank, self._meeting, theirs, self._ring, threads)
+            hosted = [
+                (Ring(context, 1, patience_s=timeout_s), *context.Pipe())
+                for _ in range(drafts[rank] if drafts else 0)
+            ]
+            told = [(ring, end) for ring, _, end in hosted]
+            arguments = (rank, self._meeting, theirs, self._ring, told, threads)
             name = f"spinsim rank {rank} ({names[rank]})"
             process = context.Process(target=follower.follow, args=arguments, name=name, daemon=True)
             process.start()
-            theirs.close()
+            for end in (theirs, *(end for _, end in told)):
+                end.close()
+            self._hosted.append([(ring, near) for ring, near, _ in hosted])
             self._pipes.append(ours)
             self._processes.append(process)
 
     def meet(self) -> Collectives:
         """The leading rank's collectives, once every rank is there. Raises RankError."""
+        self.answers()  # before that a rank is not waited for by a collective, which would not see it die
         try:
             return self._meeting.join(0)
         except RuntimeError as error:
             raise self.cause(error) from error
 
-    def order(self, order: object) -> None:
-        """Have every rank do this."""
-        for pipe in self._pipes:
-            pipe.send(order)
+    def order(self, order: object, ranks: Sequence[int] = ()) -> None:
+        """Have these ranks do this; all of them by default."""
+        for rank in ranks or range(1, len(self.names)):
+            self._pipes[rank - 1].send(order)
 
-    def answers(self) -> list[Any]:
-        """What every rank says of its last order. Raises RankError for one that failed, died or is silent."""
-        return [self._answer(rank) for rank in range(1, len(self.names))]
+    def answers(self, ranks: Sequence[int] = ()) -> list[Any]:
+        """What ranks say of their last order. Raises RankError for one that failed, died or is silent."""
+        return [self._answer(rank) for rank in ranks or range(1, len(self.names))]
 
     def _answer(self, rank: int) -> Any:
         pipe, process = self._pipes[rank - 1], self._processes[rank - 1]
@@ -112,6 +125,20 @@ class Ranks:
         try:
             self._ring.write(encode(call))
         except Behind as error:
+            raise self.cause(error) from error
+
+    def ask(self, rank: int, draft: int, call: Call, answered: bool) -> Any:
+        """Have a rank's draft make a call; what it answers, if it does. One thread at a time for each draft.
+
+        Raises RankError.
+        """
+        if self._failure:
+            raise RankError(self._failure)
+        ring, pipe = self._hosted[rank - 1][draft]
+        try:
+            ring.write(encode(call))
+            return pipe.recv() if answered else None
+        except (Behind, EOFError, OSError) as error:
             raise self.cause(error) from error
 
     def cause(self, error: BaseException) -> RankError:
@@ -181,7 +208,8 @@ class Ranks:
             return False
         self._closing = self._stopped = True
         try:
-            self._ring.write(encode(Call(STOP)))
+            for ring in (self._ring, *(ring for hosted in self._hosted for ring, _ in hosted)):
+                ring.write(encode(Call(STOP)))
         except Behind:
             self._stopped = False
         return self._stopped
@@ -195,7 +223,7 @@ class Ranks:
                 process.kill()
                 process.join()
             process.close()
-        for pipe in self._pipes:
+        for pipe in (*self._pipes, *(pipe for hosted in self._hosted for _, pipe in hosted)):
             pipe.close()
         self._processes.clear()
         self._pipes.clear()

@@ -1,10 +1,10 @@
-"""Running the ladder: steps, the best fixed plans, copies and a sharded target, on the same seeds."""
+"""Planning the ladder and simulating it: steps, best fixed plans, copies and a sharded target, on one set
+of seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,13 @@ from spinsim.costs.sheets.shapes import shape_of
 from spinsim.errors import InputError
 from spinsim.lab.cell import check_fits
 from spinsim.lab.evaluate import Lab
-from spinsim.lab.rows import Planned, Row, planned_cell, rows_of
-from spinsim.lab.statistics import Interval, mean_interval, relative_difference
+from spinsim.lab.rows import Planned, planned_cell, rows_of
 from spinsim.scenario import Scenario
-from spinsim.scenario_file import LoadedScenario, load, resolved_yaml
+from spinsim.scenario_file import LoadedScenario, load
 from spinsim.scenario_file.variants import seeds_from
 from spinsim.studies.ladder import steps as ladder_steps
 from spinsim.studies.ladder.best import best_fixed
+from spinsim.studies.ladder.result import Ladder, Prepared, Work, climbed, rate_of
 from spinsim.studies.ladder.steps import (
     BEST,
     BEST_SERIAL,
@@ -30,7 +30,6 @@ from spinsim.studies.ladder.steps import (
     gpus,
 )
 
-CONFIDENCE = 0.95
 DEEPEST = 4  # micro-batches of a fixed plan
 TUNING_SEED = 1_000_003  # added to the first seed: plans are chosen on requests that no step serves
 
@@ -46,66 +45,39 @@ class LadderPlan:
     tokens: int  # a proposal of the paper's steps
     steps: tuple[str, ...]
     plugins: tuple[str, ...]
+    device: str | None = None  # puts every model on the CPU, or on GPUs
 
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step. ``goodput`` in tokens/s of all GPUs together, ``None`` where it could not run (``why``).
-
-    ``to_vanilla`` and ``to_best_serial``: mean ratios over pairs of seeds, with intervals.
-    ``summaries``: of its runs, by seed; of ``replicas``, one of the copies.
-    """
-
-    name: str
-    what: str
-    gpus: int
-    goodput: Interval | None
-    to_vanilla: Interval | None = None
-    to_best_serial: Interval | None = None
-    to_best_alternative: Interval | None = None
-    why: str = ""
-    summaries: tuple[dict[str, Any], ...] = field(default=(), repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Ladder:
-    """Every step, in order; ``alternative`` names the better of replicas and sharded, if there is one."""
-
-    scenario: str
-    seeds: tuple[int, ...]
-    steps: tuple[Step, ...]
-    alternative: str | None
-    notes: tuple[str, ...]
-    rows: tuple[Row, ...] = field(repr=False)
-    written: str = field(default="", repr=False)  # the scenario as resolved YAML
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """A step as cells: for each seed one, or one for each copy, whose goodputs add up."""
-
-    name: str
-    what: str
-    gpus: int
-    cells: tuple[tuple[Planned, ...], ...] = ()
-    why: str = ""
+    def load(self, overrides: Iterable[str] = ()) -> LoadedScenario:
+        """The scenario with further overrides. Raises InputError."""
+        return load(self.scenario, [*self.overrides, *overrides], self.device)
 
 
 def ladder(plan: LadderPlan, lab: Lab) -> Ladder:
     """Simulate every step with the same seeds. Raises InputError before anything runs.
 
-    Best plans are chosen on another seed, for the scenario's placement, for a copy and for a sharded target
-    each. A step that the scenario does not allow (a model that fits no single copy, costs that know no
+    A step that the scenario does not allow (a model that fits no single copy, costs that know no
     sharded target) says why, and the others go on.
     """
-    loaded = load(plan.scenario, plan.overrides)
+    return simulated(prepared(plan, lab), lab)
+
+
+def simulated(ready: Prepared, lab: Lab) -> Ladder:
+    """The steps that are planned, simulated."""
+    cells = [one for step in ready.work for copies in step.cells for one in copies]
+    return climbed(ready, rows_of(cells, lab.evaluate([one.cell for one in cells], "steps")))
+
+
+def prepared(plan: LadderPlan, lab: Lab) -> Prepared:
+    """The steps of a ladder. Best plans are chosen on another seed, for the scenario's placement, for a copy
+    and for a sharded target each."""
+    loaded = plan.load()
     check_fits(loaded)
     scenario = loaded.scenario
     wanted = _wanted(plan.steps)
     numbers = seeds_from(scenario.seed if plan.seed is None else plan.seed, plan.seeds)
     lab.store.write_manifest("ladder", _manifest(plan, numbers))
-    smallest = _smallest(loaded)
-    work: list[_Work] = []
+    smallest = smallest_draft(loaded)
+    work: list[Work] = []
     for name, overrides in ladder_steps.paper_steps(scenario, smallest, plan.tokens).items():
         if name in wanted:
             work.append(_step(plan, name, _said(name, smallest, plan.tokens), overrides, numbers))
@@ -113,9 +85,7 @@ def ladder(plan: LadderPlan, lab: Lab) -> Ladder:
     for name, overrides in ladder_steps.planned_steps().items():
         if name in wanted:
             work.append(_step(plan, name, "", overrides, numbers))
-    cells = [one for step in work for copies in step.cells for one in copies]
-    rows = rows_of(cells, lab.evaluate([one.cell for one in cells], "steps"))
-    return _result(plan, loaded, work, rows, numbers)
+    return Prepared(loaded, tuple(work), tuple(numbers))
 
 
 def _wanted(names: Sequence[str]) -> set[str]:
@@ -125,7 +95,8 @@ def _wanted(names: Sequence[str]) -> set[str]:
     return set(names or ORDER)
 
 
-def _smallest(loaded: LoadedScenario) -> str:
+def smallest_draft(loaded: LoadedScenario) -> str:
+    """The name of the smallest draft. Raises InputError where there is none."""
     drafts = loaded.scenario.models.draft_models
     if not drafts:
         raise InputError(
@@ -152,28 +123,26 @@ def _step(
     seeds: Sequence[int],
     *,
     copies: int = 1,
-) -> _Work:
-    given = [*plan.overrides, *overrides]
-    first = load(plan.scenario, given)
+) -> Work:
+    given = tuple(overrides)
+    first = plan.load(given)
     cells = tuple(
         tuple(
             Planned(
                 {"step": name, "copy": copy},
                 seed,
-                planned_cell(
-                    load(plan.scenario, [*given, f"seed={seed + copy * TUNING_SEED}"]), plan.plugins
-                ),
+                planned_cell(plan.load([*given, f"seed={seed + copy * TUNING_SEED}"]), plan.plugins),
             )
             for copy in range(copies)
         )
         for seed in seeds
     )
-    return _Work(name, what, copies * len(gpus(first.scenario)), cells)
+    return Work(name, what, copies * len(gpus(first.scenario)), cells, overrides=given)
 
 
 def _best_steps(
     plan: LadderPlan, lab: Lab, loaded: LoadedScenario, seeds: Sequence[int], wanted: set[str]
-) -> list[_Work]:
+) -> list[Work]:
     """The best fixed plans of the scenario, of its copies, and of a sharded target."""
     scenario = loaded.scenario
     devices = gpus(scenario)
@@ -193,15 +162,15 @@ def _best_steps(
             why = "the target's devices are all that there are"
             if name == REPLICAS and len(devices) > 1:
                 why = "no fewer devices hold a copy"
-            found.append(_Work(name, "", len(devices), why=why))
+            found.append(Work(name, "", len(devices), why=why))
             continue
         try:
-            check_fits(load(plan.scenario, [*plan.overrides, *base]))
+            check_fits(plan.load(base))
             best = _chosen(plan, lab, base, depths, f"choosing {name}")
             found.append(_step(plan, name, str(best), (*base, *best.overrides()), seeds, copies=count))
         except InputError as error:
             if base:
-                found.append(_Work(name, "", len(devices), why=error.message))
+                found.append(Work(name, "", len(devices), why=error.message))
                 continue
             raise
     return found
@@ -215,7 +184,7 @@ def _copies(plan: LadderPlan, scenario: Scenario) -> int:
         if copies < 2 or devices % each:
             continue
         try:
-            check_fits(load(plan.scenario, [*plan.overrides, *ladder_steps.replica(scenario, copies)]))
+            check_fits(plan.load(ladder_steps.replica(scenario, copies)))
         except InputError:
             continue
         return copies
@@ -223,86 +192,22 @@ def _copies(plan: LadderPlan, scenario: Scenario) -> int:
 
 
 def _chosen(plan: LadderPlan, lab: Lab, base: Sequence[str], depths: Sequence[int], phase: str) -> FixedPlan:
-    given = [*plan.overrides, *base]
-    scenario = load(plan.scenario, given).scenario
+    scenario = plan.load(base).scenario
     seed = f"seed={(scenario.seed if plan.seed is None else plan.seed) + TUNING_SEED}"
 
     def rates(plans: Sequence[FixedPlan]) -> dict[FixedPlan, float]:
-        cells = [
-            planned_cell(load(plan.scenario, [*given, *one.overrides(), seed]), plan.plugins) for one in plans
-        ]
+        cells = [planned_cell(plan.load([*base, *one.overrides(), seed]), plan.plugins) for one in plans]
         outcomes = lab.evaluate(cells, phase)
         found = {}
         for one, cell in zip(plans, cells, strict=True):
             summary = outcomes[cell.key].summary
-            found[one] = _goodput(summary) if summary else 0.0
+            found[one] = rate_of(scenario, summary) if summary else 0.0
         if not any(found.values()):
             raise InputError(outcomes[cells[0].key].error or "no plan of this step could be simulated")
         return found
 
     drafts = list(scenario.models.drafts)
     return best_fixed(rates, drafts, scenario.limits.max_length, depths=depths)[0]
-
-
-def _goodput(summary: Mapping[str, Any]) -> float:
-    return float(summary["goodput_tokens_per_s"] or 0.0)
-
-
-def _result(
-    plan: LadderPlan, loaded: LoadedScenario, work: Sequence[_Work], rows: Sequence[Row], seeds: Sequence[int]
-) -> Ladder:
-    by_step: dict[str, dict[int, list[Row]]] = {}
-    for row in rows:
-        by_step.setdefault(row.labels["step"], {}).setdefault(row.seed, []).append(row)
-    rates: dict[str, dict[int, float]] = {}
-    for step in work:
-        ended = by_step.get(step.name, {})
-        rates[step.name] = {
-            seed: sum(_goodput(row.summary) for row in copies if row.summary is not None)
-            for seed, copies in ended.items()
-            if all(row.summary is not None for row in copies)
-        }
-    alternatives = [name for name in (REPLICAS, SHARDED) if rates.get(name)]
-    mean = {name: sum(values.values()) / len(values) for name, values in rates.items() if values}
-    alternative = max(alternatives, key=mean.__getitem__, default=None)
-    ratio = partial(_ratio, rates)
-    found = []
-    for step in sorted(work, key=lambda one: ORDER.index(one.name)):
-        values = list(rates[step.name].values())
-        failed = [row.error for row in rows if row.labels["step"] == step.name and row.summary is None]
-        found.append(
-            Step(
-                step.name,
-                step.what,
-                step.gpus,
-                mean_interval(values, CONFIDENCE) if values else None,
-                ratio(step.name, VANILLA),
-                ratio(step.name, BEST_SERIAL),
-                ratio(step.name, alternative),
-                step.why or (failed[0] if failed else ""),
-                tuple(dict(row.summary) for row in rows if row.labels["step"] == step.name and row.summary),
-            )
-        )
-    notes = [] if len(seeds) > 1 else ["one seed has no interval; give --seeds 3 or more"]
-    return Ladder(
-        loaded.scenario.name,
-        tuple(seeds),
-        tuple(found),
-        alternative,
-        tuple(notes),
-        tuple(rows),
-        resolved_yaml(loaded),
-    )
-
-
-def _ratio(rates: dict[str, dict[int, float]], name: str, to: str | None) -> Interval | None:
-    base, other = rates.get(to or "", {}), rates.get(name, {})
-    pairs = [(base[seed], other[seed]) for seed in other if base.get(seed)]
-    if not pairs:
-        return None
-    one = relative_difference([a for a, _ in pairs], [b for _, b in pairs], CONFIDENCE)
-    low, high = (None if bound is None else 1 + bound for bound in (one.low, one.high))
-    return Interval(1 + one.estimate, low, high, one.confidence, one.samples)
 
 
 def _manifest(plan: LadderPlan, seeds: Sequence[int]) -> dict[str, Any]:

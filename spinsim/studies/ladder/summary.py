@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from spinsim.files import write_atomically
 from spinsim.lab.rows import failures
 from spinsim.lab.store import Store
-from spinsim.studies.ladder.ladder import Ladder, Step
+from spinsim.studies.ladder.result import Ladder, Step
 from spinsim.studies.outcome import interval, write_files
 
+PREDICTION = "prediction.json"
 DEFINITIONS = {
-    "goodput_tokens_per_s": "output tokens per second of the window, of all GPUs of the step together",
+    "goodput_tokens_per_s": "output tokens per second of the window, of all GPUs of the step together; of "
+    "decoding alone where requests start in mid-flight",
     "ratio_to_vanilla": "mean goodput over that of vanilla; a seed draws the same requests for both",
     "ratio_to_best_serial": "the same over the best fixed plan of one micro-batch, chosen on another seed",
     "ratio_to_best_alternative": "the same over the better of replicas and sharded, on the same GPUs",
     "binds": "the lane that works most of the time",
 }
+
+LIVE_DEFINITIONS = {
+    "predicted": "what the simulation gave for the step; it was kept before the first live run",
+    "predicted_over_live": "its goodput over the live one",
+}
+PREDICTED = (
+    "goodput_tokens_per_s", "goodput_per_gpu", "ratio_to_vanilla", "ratio_to_best_serial",
+    "ratio_to_best_alternative", "ttft_s", "tpot_s", "acceptance_length", "binds",
+)  # fmt: skip
 
 
 def ladder_summary(found: Ladder) -> dict[str, Any]:
@@ -26,6 +38,8 @@ def ladder_summary(found: Ladder) -> dict[str, Any]:
     return {
         "schema": "spinsim.ladder/1",
         "scenario": found.scenario,
+        "world": "simulated",
+        "measured": found.measured,
         "seeds": list(found.seeds),
         "best_alternative": found.alternative,
         "steps": [_step(step) for step in found.steps],
@@ -33,6 +47,25 @@ def ladder_summary(found: Ladder) -> dict[str, Any]:
         "definitions": DEFINITIONS,
         "cells": len(found.rows),
         "failed": failures(found.rows),
+    }
+
+
+def live_summary(found: Ladder, predicted: dict[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
+    """As of :func:`ladder_summary`, of live runs; ``predicted`` is the summary that was kept before them.
+
+    Each step has the prediction beside it. ``about`` says what ran, and on which devices.
+    """
+    summary = ladder_summary(found)
+    foretold = {step["name"]: step for step in predicted["steps"]}
+    for step in summary["steps"]:
+        said = foretold[step["name"]]
+        step["predicted"] = {key: said[key] for key in PREDICTED}
+        live, simulated = step["goodput_tokens_per_s"], said["goodput_tokens_per_s"]
+        step["predicted_over_live"] = simulated / live if live and simulated else None
+    return summary | {
+        "world": "live",
+        **about,
+        "definitions": DEFINITIONS | LIVE_DEFINITIONS,
     }
 
 
@@ -79,7 +112,27 @@ def finish_ladder(
     store: Store, found: Ladder, report: Callable[[dict[str, Any], str], str]
 ) -> dict[str, Any]:
     """Write a ladder's files, ``report`` its page from summary and scenario; returns its summary."""
+    return _finish(store, found, ladder_summary(found), report)
+
+
+def keep_prediction(store: Store, found: Ladder) -> dict[str, Any]:
+    """Write ``prediction.json``, what was simulated before anything ran; returns it."""
     summary = ladder_summary(found)
+    if store.folder is not None:
+        write_atomically(store.folder / PREDICTION, json.dumps(summary, indent=1) + "\n")
+    return summary
+
+
+def finish_live(
+    store: Store, found: Ladder, summary: dict[str, Any], report: Callable[[dict[str, Any], str], str]
+) -> dict[str, Any]:
+    """Write a live ladder's files; returns ``summary``."""
+    return _finish(store, found, summary, report)
+
+
+def _finish(
+    store: Store, found: Ladder, summary: dict[str, Any], report: Callable[[dict[str, Any], str], str]
+) -> dict[str, Any]:
     if store.folder is not None:
         write_atomically(store.folder / "scenario.yaml", found.written)
     return write_files(store, "ladder", found.rows, summary, lambda: report(summary, found.written))

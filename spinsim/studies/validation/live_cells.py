@@ -79,6 +79,8 @@ def run_live(
             # Where every cell was finished before, nothing was deployed now.
             noted["drift"] = known.get("drift", []) if arena.drift is None else arena.drift
             noted["wall_s"] = arena.wall_s or known.get("wall_s", {})
+            if machine := known.get("machine", {}) if arena.drift is None else arena.machine:
+                noted["machine"] = machine
             folder.write_plan(plan)
             if progress is not None:
                 progress("cells", len(plan["cells"]), total)
@@ -97,6 +99,7 @@ def run_live(
                 plan["failed"].append({"name": failed.name, "error": str(failed.error)})
                 errors.append(failed.error)
                 folder.write_plan(plan)
+        arena.close()
     if errors and not plan["cells"]:
         raise errors[0]
 

@@ -1,0 +1,191 @@
+"""The ladder's steps on real devices: simulated first, then run in turn, each run kept when it ends."""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from spinsim.drafters.costs import build_predictor
+from spinsim.errors import InputError
+from spinsim.lab.evaluate import Lab
+from spinsim.lab.rows import Planned, Row
+from spinsim.lab.store import Outcome
+from spinsim.live.deployment import Deployment, deploy
+from spinsim.live.places import found_devices, other_hardware
+from spinsim.packings import executed_by
+from spinsim.results.publish import publish
+from spinsim.scenario import Scenario
+from spinsim.scenario_file import LoadedScenario
+from spinsim.serving import trusting
+from spinsim.studies.ladder.ladder import LadderPlan
+from spinsim.studies.ladder.result import Ladder, Prepared, climbed
+from spinsim.studies.run import run_scenario
+
+NO_TIME = "found no time; --resume goes on with it"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One live run: a step, its planned cell, and how many copies of it stand for the step."""
+
+    step: str
+    planned: Planned
+    loaded: LoadedScenario
+    copies: int
+
+    @property
+    def key(self) -> str:
+        """Of the store: all that decides a simulated run decides a live one."""
+        return f"live-{self.planned.cell.key}"
+
+
+@dataclass
+class Lived:
+    """What live runs gave so far; ``left``: runs that found no time."""
+
+    rows: list[Row] = field(default_factory=list)
+    models: dict[str, str] = field(default_factory=dict)
+    devices: dict[str, Any] = field(default_factory=dict)
+    left: int = 0
+
+
+def run_ladder(
+    plan: LadderPlan, ready: Prepared, predicted: Ladder, lab: Lab, minutes: float | None = None
+) -> tuple[Ladder, dict[str, Any]]:
+    """Run every step that is planned, once a seed; what the store has is not run again.
+
+    Returns the ladder, with what was ``predicted`` beside each step, and what ran on which devices.
+
+    Steps take turns: all of them with the first seed, then with the next. Steps of another placement (a copy)
+    have a deployment of their own, and come after the others. Of ``replicas`` one copy runs, with its part of
+    the clients, and counts as often as there are copies. ``minutes`` bound the runs and the loading: what is
+    predicted to end later is left out. A run that fails is a failed row, and the others go on.
+    """
+    until = None if minutes is None else time.monotonic() + 60 * minutes
+    lived, runs = Lived(), list(_runs(plan, ready))
+    for group in _groups(runs):
+        _run_group(group, lived, lab, until)
+    found = climbed(ready, lived.rows)
+    started = {row.labels["step"] for row in lived.rows}
+    foretold = {step.name: step.goodput for step in predicted.steps}
+    steps = tuple(
+        replace(
+            step,
+            predicted=foretold[step.name],
+            why=step.why or ("" if step.name in started else NO_TIME),
+        )
+        for step in found.steps
+    )
+    notes = [*found.notes, *predicted.notes]
+    if lived.left:
+        notes.append(f"{lived.left} of {len(runs)} live runs found no time; --resume goes on with them")
+    about = {"models": lived.models, "devices": lived.devices}
+    return replace(found, steps=steps, notes=tuple(dict.fromkeys(notes))), about
+
+
+def _runs(plan: LadderPlan, ready: Prepared) -> Iterator[Run]:
+    """Seed by seed, and the steps in their order within a seed."""
+    for at, seed in enumerate(ready.seeds):
+        for step in ready.work:
+            if step.cells:
+                copies = step.cells[at]
+                loaded = plan.load([*step.overrides, f"seed={seed}"])
+                yield Run(step.name, copies[0], loaded, len(copies))
+
+
+def _groups(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs that one deployment serves, together, in the order of their first."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        scenario = run.loaded.scenario
+        values = scenario.model_dump(mode="json", include={"models", "devices", "placement", "kv", "live"})
+        groups.setdefault(json.dumps(values, sort_keys=True), []).append(run)
+    return list(groups.values())
+
+
+def _run_group(group: Sequence[Run], lived: Lived, lab: Lab, until: float | None) -> None:
+    deployment: Deployment | None = None
+    took: dict[str, float] = {}
+    for at, run in enumerate(group):
+        outcome = lab.store.get(run.key)
+        expected_s = took.get(run.step, max(took.values(), default=0.0))
+        if outcome is None and until is not None and time.monotonic() + expected_s > until:
+            until = 0.0  # nor does any later one run: short steps would have more runs than long ones
+            lived.left += 1
+            continue
+        if outcome is None:
+            if deployment is None:
+                deployment = _deployed(group, lab)
+                lived.models = deployment.models.notes
+                lived.devices = found_devices(run.loaded.scenario)
+            began = time.monotonic()
+            outcome = _lived(run, deployment)
+            took[run.step] = time.monotonic() - began
+            lab.store.put(outcome)
+        if lab.progress is not None:
+            lab.progress("live runs", at + 1, len(group))
+        seed, labels = run.planned.seed, run.planned.labels
+        for copy in range(run.copies):
+            lived.rows.append(
+                Row({**labels, "copy": copy, "world": "live"}, seed, run.key, outcome.summary, outcome.error)
+            )
+    del deployment  # its memory is the next one's
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _deployed(group: Sequence[Run], lab: Lab) -> Deployment:
+    """The models of a group, with room for its largest batch and graphs for its packings."""
+    scenarios = [run.loaded.scenario for run in group]
+    first = scenarios[0]
+    limits = first.limits.model_copy(
+        update={
+            "batch": max(scenario.limits.batch for scenario in scenarios),
+            "max_length": max(scenario.limits.max_length for scenario in scenarios),
+        }
+    )
+    chosen = [scenario.policies.packing for scenario in scenarios]
+    names = (name for one in chosen for name in executed_by(one.name, one.params.get("among")))
+    scenario = first.model_copy(update={"limits": limits})
+    return deploy(scenario, group[0].loaded.base_dir, lab.progress, packings=tuple(dict.fromkeys(names)))
+
+
+def _lived(run: Run, deployment: Deployment) -> Outcome:
+    loaded = run.loaded
+    scenario: Scenario = loaded.scenario
+    try:
+        ran = run_scenario(
+            scenario,
+            loaded.base_dir,
+            deployment,
+            predictor=build_predictor(trusting(scenario), loaded.base_dir),
+        )
+        if isinstance(ran.error, KeyboardInterrupt):
+            raise ran.error
+        if ran.error is not None:
+            raise RuntimeError(str(ran.error)) from ran.error
+        if ran.slots_held:
+            raise RuntimeError(f"{ran.slots_held} K/V slots are held after the run")
+    except InputError as error:
+        return Outcome(run.key, None, error.message)
+    except Exception as error:  # a failed row: the other steps go on
+        return Outcome(run.key, None, f"{type(error).__name__}: {error}")
+    notes = {"found_devices": found_devices(scenario), "other_hardware": other_hardware(scenario)}
+    summary = publish(
+        loaded,
+        None,
+        ran.records,
+        ran.workload,
+        mode="live",
+        acceptance_source=ran.acceptance_source,
+        notes=notes,
+    )
+    summary.pop("definitions", None)
+    return Outcome(run.key, json.loads(json.dumps(summary)), scenario=scenario.model_dump_json())
