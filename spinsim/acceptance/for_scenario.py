@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spinsim.acceptance.cached import CachedField, Offers
+from spinsim.acceptance.cached import BLOCK, CachedField, Offers
 from spinsim.acceptance.counter import counters, item_key, normals, purpose_key
 from spinsim.acceptance.entropies import Entropies, Runs
 from spinsim.acceptance.known_text import NO_READERS, Reads, Texts, offered_by_other, read_texts
@@ -16,7 +16,7 @@ from spinsim.acceptance.lookups import RecordedLookups, Replays
 from spinsim.acceptance.other_text import other_text, other_texts
 from spinsim.acceptance.replay import join, recorded_runs
 from spinsim.acceptance.specdecode_bench import load_specdecode_bench
-from spinsim.acceptance.synthetic import constant_runs, logistic_runs
+from spinsim.acceptance.synthetic import constant_runs, logistic_block, logistic_runs
 from spinsim.errors import InputError
 from spinsim.recording import Recording, Trace, load_trace
 from spinsim.scenario import (
@@ -106,7 +106,8 @@ def _logistic(
         strengths = strength + np.array(affinity, np.float64).reshape(len(names), len(drafts))[index]
         difficulties += np.array([domain.difficulty for domain in spec.domains.values()])[index]
     draw = logistic_runs(strengths, difficulties, spec.drift_sd, spec.drift_tokens, positions, seed)
-    return CachedField("synthetic", draw, entropies=_entropies(drafts, positions, seed))
+    block = None if spec.drift_sd else logistic_block(strengths, difficulties, positions, seed, BLOCK)
+    return CachedField("synthetic", draw, draw_block=block, entropies=_entropies(drafts, positions, seed))
 
 
 def _entropies(drafts: Sequence[str], positions: Sequence[int], seed: int) -> Callable[[Runs], Entropies]:

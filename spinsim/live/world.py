@@ -19,6 +19,7 @@ from spinsim.live.paging import Paging
 from spinsim.operations import (
     CatchUp,
     CatchUpOutcome,
+    Completed,
     Operation,
     Outcome,
     Prefill,
@@ -162,6 +163,10 @@ class LiveWorld:
         self.env.in_flight[number] = (event, interpret)
         self._workers[lane].submit(Job(number, type(operation).__name__.lower(), execute))
         return event
+
+    def settle(self, lane: int, operation: Operation) -> simpy.Event | Completed:
+        """As :meth:`submit`: nobody knows when a device will be through."""
+        return self.submit(lane, operation)
 
     # What a worker needs is gathered here, on the engine's thread, so that workers share no state.
 

@@ -114,7 +114,6 @@ def run_scenario(
         lookups = ahead = world.look_ahead(len(serving.drafts))
     engine = serving.start(world, prompted.workload, ended=report, lookups=lookups)
     error: BaseException | None = None
-    records = engine.records
     devices = {torch_device(scenario, name) for lane in lanes for name in lane.devices}
     gpus = sorted(device.index for device in devices if device.type == "cuda")
     with watched(gpus) as clocks, quiet():
@@ -123,11 +122,13 @@ def run_scenario(
             world.env.run(until=engine.done)
         except (KeyboardInterrupt, Exception) as caught:
             error = caught
-            records.interrupted = "interrupted" if isinstance(caught, KeyboardInterrupt) else str(caught)
-            records.ended_ns = int(world.env.now)
         elapsed_ns = world.env.wall_ns()
     # A lane that waits for a device which is gone may wait for ever.
     world.close(None if error is None else LOST_LANE_S)
+    records = engine.records
+    if error is not None:
+        records.interrupted = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+        records.ended_ns = int(world.env.now)
     records.kv_capacity_tokens = deployment.kv_tokens
     records.orchestrator_s = (elapsed_ns - world.env.waited_ns) * 1e-9
     records.idle_caused_s = records.idle_caused_ns() * 1e-9
