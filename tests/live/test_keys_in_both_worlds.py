@@ -50,7 +50,7 @@ TRACE = {
     | {"start_s": 0.005, "end_s": 0.1, "max_prompt_tokens": 16, "max_output_tokens": 4},
     "arrivals": {"process": "replay", "rate_scale": 2},
 }
-COLLECTIVES = dict.fromkeys(("ring", "one_shot", "two_shot"), {"latency_s": 1e-5, "efficiency": 0.6})
+COLLECTIVES = {way: {"latency_s": 1e-5, "efficiency": 0.6} for way in ("ring", "one_shot", "two_shot")}
 CASES: dict[str, dict[str, Any]] = {
     "lengths": {
         "metrics": {"warmup_s": 0.001},
@@ -114,7 +114,7 @@ CASES: dict[str, dict[str, Any]] = {
         },
     },
     "divided": {
-        "devices": dict.fromkeys(("a", "b"), {"hardware": {"base": "cpu", "collectives": COLLECTIVES}}),
+        "devices": {name: {"hardware": {"base": "cpu", "collectives": COLLECTIVES}} for name in ("a", "b")},
         "placement": {"target": ["a", "b"], "drafts": {"d": "a"}},
     },
     "recorded": {
