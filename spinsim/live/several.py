@@ -78,9 +78,9 @@ class Divided:
 
     def close(self) -> None:
         """End the ranks' processes, where no runner leads them."""
-        if self._collectives is not None:
-            self._collectives.abort()
         self._ranks.close()
+        if self._collectives is not None:
+            self._collectives.close()
 
 
 def hosted_drafts(scenario: Scenario) -> dict[str, tuple[int, int]]:

@@ -52,9 +52,7 @@ def follow(
             arguments = (runners[number], calls, answers, failed)
             threading.Thread(target=answer_calls, args=arguments, name=f"draft {number}", daemon=True).start()
         serve(runners[None], ranks, ring, rank - 1, pipe)
-        runners.clear()  # and their graphs, which hold on to the collectives
-        gc.unfreeze()
-        gc.collect()
+        runners[None].close()
         ranks.close()
     except BaseException as error:
         failed(error)

@@ -7,7 +7,9 @@ before the parts are gathered (``two_shot``). Which is fastest is measured at th
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -122,12 +124,21 @@ class CudaCollectives:
         return self.measured.get(tokens) or self._times(ways, tokens, self._hidden, self._dtype)
 
     def time(self, way: str, tokens: int, hidden: int, dtype: torch.dtype) -> float:
-        """Seconds of one sum ``[tokens, hidden]`` within a graph of many. All ranks call it."""
-        x = torch.zeros(tokens, hidden, dtype=dtype, device=self.device)
+        """Seconds of one sum ``[tokens, hidden]`` within a graph of many. All ranks call it.
+
+        Over symmetric memory what is summed is in the buffer already, as a matrix product leaves it there.
+        """
+        if way == NCCL:
+            x = torch.zeros(tokens, hidden, dtype=dtype, device=self.device)
+        else:
+            x = self._part((tokens, hidden)).zero_()
 
         def sums() -> None:
             for _ in range(REPEATS):
-                self._sum(way, x)
+                if way == NCCL:
+                    self._sum(NCCL, x)
+                else:
+                    self._join(way, x)
 
         cuda: Any = torch.cuda
         graph, stream = cuda.CUDAGraph(), cuda.Stream(self.device)
@@ -196,15 +207,32 @@ class CudaCollectives:
     def close(self) -> None:
         """See :class:`~spinsim.runner.sharded.collectives.Collectives`.
 
-        NCCL waits until no graph holds its calls any more: whoever has graphs lets go of them before. It is
-        not waited for longer than ``END_S``.
+        Graphs go first: NCCL waits until none holds its calls any more, for ever if need be.
         """
         self._buffer = None
-        end = threading.Thread(target=self._distributed.destroy_process_group, daemon=True)
-        end.start()
-        end.join(END_S)
+        if not _ends(self._distributed.destroy_process_group):
+            atexit.register(_leave)
 
     def abort(self) -> None:
-        """See :class:`~spinsim.runner.sharded.collectives.Collectives`."""
-        self._buffer = None
-        self._distributed.distributed_c10d._abort_process_group()
+        """See :class:`~spinsim.runner.sharded.collectives.Collectives`.
+
+        A kernel that waits for a lost GPU over symmetric memory never ends, and what CUDA does as a process
+        ends would wait for it.
+        """
+        atexit.register(_leave)
+        _ends(self._distributed.distributed_c10d._abort_process_group)
+
+
+def _ends(end: Callable[[], object]) -> bool:
+    """Call it; did it return within ``END_S``?"""
+    thread = threading.Thread(target=end, name="end of collectives", daemon=True)
+    thread.start()
+    thread.join(END_S)
+    return not thread.is_alive()
+
+
+def _leave() -> None:
+    """End this process without what waits for other GPUs."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
