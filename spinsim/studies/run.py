@@ -15,6 +15,7 @@ from spinsim.drafters.costs import build_predictor
 from spinsim.drafters.for_scenario import lookups_of
 from spinsim.engine.inputs import InputLog
 from spinsim.engine.records import Records
+from spinsim.errors import InputError
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.field import GivenAcceptance, given_acceptance, known_future
 from spinsim.live.gpu_clocks import Watch, watched
@@ -26,6 +27,7 @@ from spinsim.live.places import found_devices, other_hardware, torch_device
 from spinsim.live.prompts import Prompted, materialise
 from spinsim.live.quiet_interpreter import quiet
 from spinsim.live.world import LiveWorld
+from spinsim.policies.build import reads_entropies
 from spinsim.results.hindsight import of_recording
 from spinsim.results.publish import Progress, Summary, publish
 from spinsim.scenario import ProfileCosts, Scenario
@@ -89,6 +91,13 @@ def run_scenario(
     predictor = predictor or build_predictor(trusting(scenario), base_dir)
     future = known_future(given, prompted.workload)
     serving = assemble(scenario, base_dir, predictor, deployment.kv_tokens, **future)
+    by_entropy = reads_entropies(serving.policies.length) and (given is None or given.stops is None)
+    if by_entropy and not deployment.tells_entropies:
+        raise InputError(
+            "ends proposals by entropies, but the models were deployed for a policy that reads none; "
+            "the same length policy for the whole deployment",
+            key="policies.length.name",
+        )
     lanes = serving.layout.lanes
     world = LiveWorld(
         lanes,

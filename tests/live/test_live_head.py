@@ -167,3 +167,9 @@ def test_what_a_head_cannot_do_live_is_said_before_anything_runs(
     with pytest.raises(InputError, match=said) as caught:
         deploy(loaded.scenario, loaded.base_dir)
     assert str(caught.value.key).startswith("models.drafts.head")
+
+
+def test_nothing_is_recorded_of_a_head(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing to record") as caught:
+        trace(mixed(tmp_path), tmp_path / "t.npz")
+    assert caught.value.key == "models.drafts.head"
