@@ -3,10 +3,10 @@
     python -m benchmarks.evidence --seconds 300 --profile --out results/evidence   # again: goes on with it
     python -m benchmarks.evidence --quick --device cpu --out /tmp/evidence         # a rehearsal: tiny models
 
-The cells are those of scenarios/evidence: validate-two-gpus.yaml where there are two GPUs, then
-validate-one-gpu.yaml. Each is run live once. Before that it is simulated, from the sheets, and from the profile
-where one was measured. told.json keeps what that came to. ``--profile`` measures a host card's points for each
-deployment first.
+The cells are those of scenarios/evidence: validate-one-gpu.yaml, and validate-two-gpus.yaml before it where
+there are two GPUs. Each is run live once. Before that it is simulated, from the sheets, and from the profile
+where one was measured. told.json keeps what that came to. ``--profile`` measures a host card's points for
+each deployment first.
 
 Every cell is kept when it ends. What fails is noted and left out. What does not fit into ``--seconds`` is
 left for the next call on the same machine. The folder is one of `spinsim validate`, whose ``--again`` judges
@@ -48,7 +48,7 @@ from spinsim.studies.validation.plan import Cell, Options, deployed_scenario, de
 SCHEMA = "spinsim.evidence/1"
 GRID = Path(__file__).parents[1] / "scenarios" / "evidence"
 GROUPED = "8B grouped"  # the target of cells that name none
-PLANS = {2: GRID / "validate-two-gpus.yaml", 1: GRID / "validate-one-gpu.yaml"}  # by the GPUs that they need
+PLANS = {1: GRID / "validate-one-gpu.yaml", 2: GRID / "validate-two-gpus.yaml"}  # by the GPUs that they need
 LONGEST_S = 8.0  # of a live run, as the workload is cut: a cell is told shorter than it is
 CELL_S, DEPLOY_S, PROFILE_S = 15.0, 60.0, 60.0  # that these are thought to take before one has
 TINY = (  # a rehearsal's models, and as much of a cell as says that everything runs
@@ -129,7 +129,7 @@ class Session:
 def cells_of(gpus: int, sheet: str, targets: Sequence[str] = ()) -> list[Cell]:
     """Those that a machine of ``gpus`` GPUs can run, of ``targets`` alone where some are named."""
     found: list[Cell] = []
-    for needed, path in PLANS.items():
+    for needed, path in sorted(PLANS.items(), reverse=True):
         if needed <= gpus:
             sheets = [f"devices.gpu{number}.hardware={sheet}" for number in range(needed)]
             found += plan([path], [], sheets, None)
@@ -163,6 +163,20 @@ def run_deployment(
     whole = replace(first, scenario=deployed_scenario(group))
     with session.part(f"deploy {number}"):
         deployment = deploy(whole.scenario, whole.base_dir, packings=kinds())
+    with deployment:
+        _run_cells(session, whole, deployment, group, before, options, number)
+
+
+def _run_cells(
+    session: Session,
+    whole: LoadedScenario,
+    deployment: Deployment,
+    group: Sequence[Cell],
+    before: Sequence[Cell],
+    options: argparse.Namespace,
+    number: int,
+) -> None:
+    finished = session.finished()
     profile = session.folder.root / f"profile-{number}.json"
     if options.profile and not profile.exists():
         _profile(session, whole, deployment, profile, options.quick)

@@ -62,6 +62,8 @@ class Propose(NamedTuple):
     """``lengths[i]`` proposed tokens after a context of ``contexts[i]`` tokens.
 
     The draft's cache holds at least ``contexts[i] - 2`` of them; the first step takes in the rest.
+    ``ceilings``: the proposal ends before a token, but its first, that was drawn from a distribution of more
+    entropy (nats) than its row's; None: wherever it is long enough.
     """
 
     draft: int
@@ -69,6 +71,7 @@ class Propose(NamedTuple):
     slots: list[int]
     contexts: list[int]
     lengths: list[int]
+    ceilings: list[float] | None = None
 
 
 class Verify(NamedTuple):

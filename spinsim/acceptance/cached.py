@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from spinsim.acceptance.lookups import RecordedLookups
+from spinsim.acceptance.entropies import Entropies, Runs
+from spinsim.acceptance.lookups import KnownLookups
 
 Draw = Callable[[int], list[list[int]]]
 Offers = Callable[[int], Sequence[Sequence[int] | None]]
@@ -15,6 +16,7 @@ class CachedField:
 
     ``draw`` must be pure: a request forgotten and asked for again has the same runs. ``offers(request)`` says
     of each draft how many tokens it has to propose at each position, None where as many as it is asked for.
+    ``entropies``: how sure drafts are, made for this field; None where nobody knows.
     """
 
     def __init__(
@@ -22,13 +24,15 @@ class CachedField:
         source: str,
         draw: Draw,
         joined: str = "",
-        lookups: RecordedLookups | None = None,
+        lookups: KnownLookups | None = None,
         offers: Offers | None = None,
+        entropies: Callable[[Runs], Entropies] | None = None,
     ) -> None:
         self.source = source
-        self.lookups = lookups  # where lookup drafters were recorded
+        self.entropies = None if entropies is None else entropies(self)
+        self.lookups = lookups  # where it is known what lookup drafters find
         self.joined = joined  # how recordings were assigned to requests; empty where there are none
-        self._draw, self._offers = draw, offers
+        self._draw, self.offers = draw, offers
         self._known: dict[int, list[list[int]]] = {}
 
     def runs(self, request: int, draft: int) -> Sequence[int]:
@@ -40,10 +44,12 @@ class CachedField:
 
     def offered(self, request: int, draft: int) -> Sequence[int] | None:
         """Tokens that a draft has to propose at each position; None: as many as it is asked for."""
-        return None if self._offers is None else self._offers(request)[draft]
+        return None if self.offers is None else self.offers(request)[draft]
 
     def forget(self, request: int) -> None:
         """Release a request's runs; unknown requests are ignored."""
         self._known.pop(request, None)
+        if self.entropies is not None:
+            self.entropies.forget(request)
         if self.lookups is not None:
             self.lookups.forget(request)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from spinsim.acceptance.cached import CachedField, Offers
 from spinsim.acceptance.counter import counters, item_key, normals, purpose_key
+from spinsim.acceptance.entropies import Entropies, Runs
 from spinsim.acceptance.known_text import NO_READERS, Reads, Texts, offered_by_other, read_texts
 from spinsim.acceptance.lookups import RecordedLookups, Replays
 from spinsim.acceptance.other_text import other_text, other_texts
@@ -56,9 +57,7 @@ def build_field(
     """
     spec = scenario.acceptance
     drafts = tuple(scenario.models.drafts)
-    beyond = 1 + scenario.limits.max_length  # runs at the last position reach past the output
-    context = scenario.limits.context_tokens  # longer outputs are rejected: no one asks for their runs
-    positions = [min(request.output_tokens, context) + beyond for request in workload.requests]
+    positions = positions_of(scenario, workload)
     if isinstance(spec, ConstantAcceptance):
         given = spec.probability
         if isinstance(given, dict):
@@ -66,10 +65,18 @@ def build_field(
             probabilities = [given[draft] for draft in drafts]
         else:
             probabilities = [given] * len(drafts)
-        return CachedField("synthetic", constant_runs(probabilities, positions, scenario.seed))
+        draw = constant_runs(probabilities, positions, scenario.seed)
+        return CachedField("synthetic", draw, entropies=_entropies(drafts, positions, scenario.seed))
     if isinstance(spec, LogisticAcceptance):
         return _logistic(spec, drafts, workload, positions, scenario.seed)
     return _recorded(spec, scenario, workload, positions, base_dir, noise_seed, readers)
+
+
+def positions_of(scenario: Scenario, workload: Workload) -> list[int]:
+    """How many output positions of each request a field covers."""
+    beyond = 1 + scenario.limits.max_length  # runs at the last position reach past the output
+    context = scenario.limits.context_tokens  # longer outputs are rejected: no one asks for their runs
+    return [min(request.output_tokens, context) + beyond for request in workload.requests]
 
 
 def _logistic(
@@ -99,7 +106,12 @@ def _logistic(
         strengths = strength + np.array(affinity, np.float64).reshape(len(names), len(drafts))[index]
         difficulties += np.array([domain.difficulty for domain in spec.domains.values()])[index]
     draw = logistic_runs(strengths, difficulties, spec.drift_sd, spec.drift_tokens, positions, seed)
-    return CachedField("synthetic", draw)
+    return CachedField("synthetic", draw, entropies=_entropies(drafts, positions, seed))
+
+
+def _entropies(drafts: Sequence[str], positions: Sequence[int], seed: int) -> Callable[[Runs], Entropies]:
+    """Modelled ones, of a field that is still to be made."""
+    return lambda field: Entropies(field, len(drafts), positions, seed)
 
 
 def recorded_outputs(scenario: Scenario, workload: Workload, base_dir: Path) -> dict[int, list[int]]:
@@ -152,16 +164,17 @@ def _recorded(
     if reading:
         texts = Texts(trace, joined.rows, workload.requests)
         draw, offers, replays = read_texts(draw, drafts, reading, texts, enough)
+    sure = _entropies(drafts, positions, scenario.seed) if spec.entropies == "modelled" else None
     if departs:  # what is looked up in another text is not known beforehand
         assert noise_seed is not None
         draw = other_text(draw, recorded, positions, rate, noise_seed)
         if offers is not None:
             offers = offered_by_other(offers, other_texts(recorded, positions, rate, noise_seed))
-        return CachedField("trace", draw, joined.said, offers=offers)
+        return CachedField("trace", draw, joined.said, offers=offers, entropies=sure)
     found = None
     if replays is not None or any(recording.lookup is not None for recording in recordings.values()):
         found = RecordedLookups([recordings.get(draft) for draft in drafts], joined.rows, replays)
-    return CachedField("trace", draw, joined.said, found, offers)
+    return CachedField("trace", draw, joined.said, found, offers, sure)
 
 
 def _recording(trace: Trace, draft: str, spec: TraceAcceptance) -> Recording:

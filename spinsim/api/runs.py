@@ -230,6 +230,9 @@ def report(
         return reports.of_study(path)
     study = experiment_kind(path) is not None
     if cell is not None:
+        if (whole := read_manifest(path)) is not None:
+            parts = ", ".join(whole["parts"])
+            raise InputError(f"is a study of parts; give the folder of one: {parts}", file=str(folder))
         if not study:
             raise InputError("holds no study, whose cells could be opened", file=str(folder))
         from spinsim.studies.cell_run import simulate_cell

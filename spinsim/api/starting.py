@@ -18,10 +18,11 @@ __all__ = ["Started", "catalogue", "init"]
 
 @dataclass(frozen=True)
 class Started:
-    """A scenario that ``init`` wrote: where, and what it assumed, a sentence each."""
+    """A scenario that ``init`` wrote: where, and what it assumed, a sentence each; and a study of it."""
 
     path: Path
     assumed: tuple[str, ...]
+    study: Path | None = None
 
 
 def init(
@@ -53,6 +54,9 @@ def init(
     clients: Annotated[
         int | None, Option("Clients that wait for their answers, in place of a rate.", min=1)
     ] = None,
+    study: Annotated[
+        PathLike | None, Option("Also writes a study of the scenario, for spinsim study.", metavar="FILE")
+    ] = None,
     force: options.ForceFile = False,
 ) -> Started:
     """Write a first scenario for your models, GPUs and traffic, and say what it assumes.
@@ -62,19 +66,21 @@ def init(
     name or file, ``price_per_hour`` that of one GPU. ``traffic`` is a file in one of the ``format`` s of
     ``catalogue("formats")``; ``columns`` maps those of a csv or jsonl file, as a mapping or as
     ``arrival=ts,prompt=input_tokens``, and is guessed otherwise. Without a file, requests are drawn. They
-    come at ``rate`` a second, or from ``clients`` that wait for their answers. The scenario is loaded and
-    checked before it is written; nothing is written where that fails. Raises InputError.
+    come at ``rate`` a second, or from ``clients`` that wait for their answers. ``study`` is a file for a
+    first study of the scenario. The scenario is loaded and checked before it is written; nothing is written
+    where that fails. Raises InputError.
     """
+    from spinsim.scenario_file import load
     from spinsim.starting.answers import Answers, start
+    from spinsim.starting.study import study_text
 
     at_least(1, gpus=gpus, clients=clients)
     if rate is not None and not rate > 0:
         raise InputError(f"{rate:g} is not allowed; a rate above 0", key="--rate")
-    path = Path(out)
-    if path.exists() and not force:
-        raise InputError("is there already; force replaces it; or name another file", file=str(path))
-    if not path.parent.is_dir():
-        raise InputError(f"no such folder, {path.parent}; one that exists", key="FILE")
+    path = _free(out, "FILE", force=force)
+    beside = None if study is None else _free(study, "--study", force=force)
+    if beside is not None and beside.resolve() == path.resolve():
+        raise InputError("is the scenario's file; another one", key="--study")
     answers = Answers(
         name=path.stem if name is None else name,
         target=target,
@@ -90,7 +96,9 @@ def init(
     )
     started = start(answers, path)
     path.write_text(started.text, encoding="utf-8")
-    return Started(path, started.assumed)
+    if beside is not None:
+        beside.write_text(study_text(load(path), beside), encoding="utf-8")
+    return Started(path, started.assumed, beside)
 
 
 def catalogue(
@@ -107,6 +115,16 @@ def catalogue(
     """
     imported(plugins)
     return lists.catalogue(kind)
+
+
+def _free(file: PathLike, key: str, *, force: bool) -> Path:
+    """Where a file may be written. Raises InputError where one is, or no folder for it."""
+    path = Path(file)
+    if path.exists() and not force:
+        raise InputError("is there already; force replaces it; or name another file", file=str(path))
+    if not path.parent.is_dir():
+        raise InputError(f"no such folder, {path.parent}; one that exists", key=key)
+    return path
 
 
 def _mapping(text: str) -> dict[str, str]:

@@ -78,7 +78,7 @@ def study(
     from spinsim.bundles.plan import read_study
     from spinsim.bundles.run import run_study
 
-    known = _commands()
+    known = part_commands()
     plan = read_study(Path(file), known)
     summary = run_study(
         plan,
@@ -116,7 +116,7 @@ def check_study(
     from spinsim.bundles.plan import read_study
     from spinsim.bundles.run import run_study
 
-    known = _commands()
+    known = part_commands()
     plan = read_study(Path(file), known)
     theirs = check.manifest_of(Path(bundle))
     wanted = [plan.part(name).name for name in texts(only)] or [part.name for part in plan.parts]
@@ -138,7 +138,7 @@ def check_study(
         return check.compared(Path(bundle), fresh, chosen, wanted)
 
 
-def _commands() -> dict[str, PartCommand]:
+def part_commands() -> dict[str, PartCommand]:
     """What a part may be, from the signatures of the functions."""
     from spinsim.bundles.plan import PartCommand
 

@@ -78,6 +78,7 @@ class Bundle:
                 "description": self.plan.description,
                 "file": self.plan.path.name,
                 "sha256": sha256(self.plan.path.read_bytes()).hexdigest(),
+                "parts": {part.name: part.title for part in self.plan.parts},
             },
             "spinsim": spinsim.__version__,
             "code": code_digest(),

@@ -115,10 +115,16 @@ def read_study(path: Path, commands: Mapping[str, PartCommand]) -> StudyPlan:
     them, hold for every part whose command takes them and that does not say otherwise; of ``set``, a part's
     keys come after. Raises InputError with a line for each key that is wrong; no scenario is read.
     """
+    if not path.is_file():
+        raise InputError("no such file; give the path of a study's YAML", file=str(path))
     document = parse(read_text(path), str(path))
     places = Places(document.places)
-    if not isinstance(document.data, Mapping):
+    if not isinstance(document.data, Mapping) or not {"parts", "name"} & document.data.keys():
         raise places.error((), "is no study; a mapping with at least name and parts")
+    if "workload" in document.data:
+        raise places.error(
+            "workload", "of a scenario, not of a study, which has parts; `spinsim simulate` takes it"
+        )
     try:
         content = StudyFile.model_validate(document.data, strict=True)
     except ValidationError as error:
@@ -255,7 +261,7 @@ def in_the_file(error: InputError, plan: StudyPlan, part: Part, keys: Mapping[st
     flags = {key.flag: name for name, key in keys.items()} | {"grid": "grid", "slo": "slo"}
     name = flags.get(flag)
     if name is None and error.file:  # of a file that the part names, which is the place to look at
-        return error
+        return InputError(f"{error.message} (part {part.name})", error.key, error.file, error.line)
     if name is None:
         return plan.error(part, f"{error.key}: {error.message}" if error.key else error.message)
     inner = text.partition("=")[0].strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -54,13 +55,21 @@ def run_study(
             _tell(progress, number, len(work))
             _run_part(bundle, part, questions[part.name], commands, progress, where)
         _tell(progress, len(work), len(work))
-    finally:
-        if bundle.records:
-            bundle.write()
-            summary = study_summary(bundle)
-            write_atomically(out / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
-            if report is not None:
-                report(out)
+    except BaseException:
+        with suppress(Exception):  # the interruption counts; it may have left modules half imported
+            _publish(bundle, report)
+        raise
+    return _publish(bundle, report)
+
+
+def _publish(bundle: Bundle, report: Callable[[Path], object] | None) -> Summary:
+    """Write manifest, summary and page of what there is; the summary."""
+    bundle.write()
+    summary = study_summary(bundle)
+    text = json.dumps(summary, indent=2, allow_nan=False)
+    write_atomically(bundle.folder / "summary.json", text + "\n")
+    if report is not None:
+        report(bundle.folder)
     return summary
 
 

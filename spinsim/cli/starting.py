@@ -39,10 +39,14 @@ def ask(values: Values, usual: Values) -> Values:
 def show_started(started: Started, shown: Shown) -> None:
     """Where the scenario is, what it assumes, and what to do with it."""
     if shown.json:
-        print_json({"path": str(started.path), "assumed": list(started.assumed)})
+        study = {} if started.study is None else {"study": str(started.study)}
+        print_json({"path": str(started.path), "assumed": list(started.assumed)} | study)
     elif not shown.quiet:
         said = [f"{started.path} assumes:", *(f"  - {line}" for line in started.assumed)]
-        typer.echo("\n".join([*said, f"next: spinsim simulate {_quoted(started.path)}"]))
+        said.append(f"next: spinsim simulate {_quoted(started.path)}")
+        if started.study is not None:
+            said.append(f"and:  spinsim study {_quoted(started.study)}")
+        typer.echo("\n".join(said))
 
 
 def _quoted(path: Path) -> str:

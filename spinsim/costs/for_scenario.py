@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from spinsim.buckets import USUAL, Buckets
 from spinsim.costs.base import Predictor
 from spinsim.costs.constant import ConstantPredictor
 from spinsim.costs.linear import LinearPredictor
@@ -170,9 +171,13 @@ def build_predictor(scenario: Scenario, base_dir: str | Path | None = None) -> P
 
 
 def _profiled(scenario: Scenario, base_dir: str | Path | None, costs: ProfileCosts) -> Predictor:
-    path = Path(costs.path) if base_dir is None else Path(base_dir) / costs.path
-    profile = _keyed("costs.path", lambda: read_profile(path))
+    profile = _read(costs, base_dir)
     return build_profiled(scenario, base_dir, profile, allow_roofline=costs.allow_roofline)
+
+
+def _read(costs: ProfileCosts, base_dir: str | Path | None) -> Profile:
+    path = Path(costs.path) if base_dir is None else Path(base_dir) / costs.path
+    return _keyed("costs.path", lambda: read_profile(path))
 
 
 def build_profiled(
@@ -186,7 +191,7 @@ def build_profiled(
     fitted: dict[str | None, dict[Operation, ProfiledPass]] = {
         None: {}
     }  # drafts of one shape share their fits
-    operations, names = [], []
+    operations, names, buckets = [], [], []
     for wanted in models:
         shape, dtype, devices = wanted.shape, wanted.dtype, len(wanted.devices)
         hardware = wanted.hardware.name
@@ -202,6 +207,7 @@ def build_profiled(
             fitted[model] = fit_operations(profile, model)
         operations.append({} if model is None else fitted[model])
         names.append(model or "")
+        buckets.append(USUAL if model is None else profile.models[model].buckets)
     sheets = RooflineCosts(model="roofline", graphs=profile.graphs)
     # How lanes load a device, and what lies beyond.
     roofline = _roofline(scenario, [summing_as(profile, model) for model in models], sheets)
@@ -214,7 +220,20 @@ def build_profiled(
         fallback=roofline if allow_roofline else None,
         selector=scenario.policies.selector.name,
         loads=RooflineLoads(roofline),
+        buckets=buckets,
     )
+
+
+def buckets_of(scenario: Scenario, base_dir: str | Path | None) -> dict[str, Buckets]:
+    """What models execute under CUDA graphs, by name, where a profile says so: else it is the usual rule."""
+    if not isinstance(scenario.costs, ProfileCosts):
+        return {}
+    profile, found = _read(scenario.costs, base_dir), {}
+    for model in models_on_devices(scenario, base_dir):
+        key = profile.find_model(model.shape, model.dtype, model.hardware.name, len(model.devices))
+        if key is not None:
+            found[model.name] = profile.models[key].buckets
+    return found
 
 
 def summing_as(profile: Profile, model: ModelOnDevices) -> ModelOnDevices:

@@ -12,8 +12,9 @@ compared with a machine.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
-from spinsim.costs.sheets.hardware import Hardware
+from spinsim.costs.sheets.hardware import Hardware, of_large_operators
 from spinsim.costs.sheets.model_shape import Experts, LatentAttention
 from spinsim.costs.sheets.quantization import WEIGHT_BYTES
 from spinsim.costs.sheets.shapes import ModelShape, dtype_bytes
@@ -83,13 +84,26 @@ class PassCosts:
     ) -> None:
         self.shape, self.hardware, self.devices = shape, hardware, devices
         self._greedy = greedy
+        self._on = partial(
+            PassCosts,
+            shape,
+            dtype,
+            devices=devices,
+            graphs=graphs,
+            efficiency=efficiency,
+            quantization=quantization,
+            kv_fp8=kv_fp8,
+            greedy=greedy,
+        )
         self.graphs = graphs and hardware.graphs
         method = quantization or shape.quantization
         self._bytes = dtype_bytes(dtype)
         self._weight_bytes = WEIGHT_BYTES.get(method, self._bytes)
         self._kv_bytes = 1 if kv_fp8 else self._bytes
         self._bandwidth = hardware.achieved_bandwidth(efficiency)
+        self._kv_bandwidth = hardware.achieved_bandwidth(efficiency or hardware.kv_efficiency)
         self._rate = hardware.achieved_rate(dtype, efficiency)
+        self._prompt_rate = hardware.achieved_rate(dtype, efficiency or hardware.prompt_attention_efficiency)
         # int4 weights are multiplied in the dtype; fp8 at its own rate, where the device has one.
         fast = method == "fp8" and "fp8" in hardware.rate
         self._layer_rate = hardware.achieved_rate("fp8", efficiency) if fast else self._rate
@@ -102,7 +116,8 @@ class PassCosts:
         self._window = shape.window.tokens if shape.window is not None else 0
         self.overhead_s = self._overhead()
         self.attention = self._attention()
-        self.prompt_attention = self.attention if shape.latent is None else self._latent_prompts(shape.latent)
+        self.operation_s = hardware.operation_s if self.graphs else 0.0
+        self.prompt_attention = self._prompt_attention()
         self._bodies: dict[int, float] = {}
         self._output: dict[int, float] = {}
 
@@ -112,6 +127,10 @@ class PassCosts:
         each = GRAPH_KERNELS_PER_LAYER if self.graphs else EAGER_KERNELS_PER_LAYER
         mixtures = self.shape.experts.layers if self.shape.experts is not None else 0
         return self.shape.layers * each + mixtures * EXPERT_KERNELS + EXTRA_KERNELS
+
+    def of_large_operators(self) -> PassCosts:
+        """The same model on the same devices, as if every operator reached what large ones do."""
+        return self._on(of_large_operators(self.hardware))
 
     @property
     def windowed(self) -> bool:
@@ -135,7 +154,7 @@ class PassCosts:
         if latent is not None:
             return self._latent_steps(latent)
         return AttentionLaw(
-            kv_s=layers * 2 * self._kv_heads * dim * self._kv_bytes / self._bandwidth,
+            kv_s=layers * 2 * self._kv_heads * dim * self._kv_bytes / self._kv_bandwidth,
             query_s=layers * (2 * self._heads + 2 * self._kv_heads) * dim * size / self._bandwidth,
             pair_s=layers * 4 * self._heads * dim / self._rate,
         )
@@ -145,15 +164,17 @@ class PassCosts:
         layers, wide = self.shape.layers, latent.kv_rank + latent.rope
         values = self._heads * (wide + latent.kv_rank) + wide
         return AttentionLaw(
-            kv_s=layers * wide * self._kv_bytes / self._bandwidth,
+            kv_s=layers * wide * self._kv_bytes / self._kv_bandwidth,
             query_s=layers * values * self._bytes / self._bandwidth,
             pair_s=layers * 2 * self._heads * (wide + latent.kv_rank) / self._rate,
         )
 
-    def _latent_prompts(self, latent: LatentAttention) -> AttentionLaw:
-        """Long prompts multiply in the heads' own widths: keys and values are made from the latents first."""
-        key = latent.nope + latent.rope
-        pair_s = self.shape.layers * 2 * self._heads * (key + latent.value) / self._rate
+    def _prompt_attention(self) -> AttentionLaw:
+        """Of many new tokens. Latent attention multiplies them in the heads' own widths: keys and values are
+        made from the latents first."""
+        shape, latent = self.shape, self.shape.latent
+        widths = 2 * shape.head_dim if latent is None else latent.nope + latent.rope + latent.value
+        pair_s = shape.layers * 2 * self._heads * widths / self._prompt_rate
         return AttentionLaw(self.attention.kv_s, self.attention.query_s, pair_s)
 
     def product(self, tokens: int, wide: int, narrow: int) -> float:

@@ -23,10 +23,6 @@ from spinsim.costs.profiled.executed import in_passes
 from spinsim.operations import Packing
 from spinsim.packings import packing_kind
 
-ORCHESTRATE_S = 45e-6  # a completion queue under simpy was seen to add 45 us at the median
-ORCHESTRATE_ROW_S = 0.5e-6  # bookkeeping of a row in Python, ours
-HOP_S = 10e-6  # waking the thread at the other end of a queue, ours
-
 _NOTHING = Estimate(0.0, ROOFLINE)
 
 
@@ -47,10 +43,15 @@ class RooflinePredictor(UniformHost):
         self._drafts = tuple(_DraftCosts(draft) for draft in drafts)
         self._link = link
         self._slowdown = slowdown_factor
-        self._hop = Estimate(HOP_S, ROOFLINE)
+        self._hop = Estimate(target.hardware.hop_s, ROOFLINE)
         self._orchestrate: dict[int, Estimate] = {}
         self._transfers: dict[int, Estimate] = {}  # by tokens
         self._fixed: dict[int, float] = {}  # verification without attention, by query tokens asked for
+
+    def of_large_operators(self) -> RooflinePredictor:
+        """The same models, as :meth:`~spinsim.costs.operators.PassCosts.of_large_operators` prices them."""
+        drafts = [draft.model.of_large_operators() for draft in self._drafts]
+        return RooflinePredictor(self._target.of_large_operators(), drafts, self._link, self._slowdown)
 
     @property
     def target_costs(self) -> PassCosts:
@@ -64,35 +65,30 @@ class RooflinePredictor(UniformHost):
 
     def prefill(self, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
         """One pass of the target, or several; only each row's last position reaches the head."""
-        target = self._target
-        total = sum(tokens)
-        if not total:
-            return _NOTHING
-        if target.graphs and total > PROMPT_TOKENS:
-            return in_passes(self.prefill, tokens, starts)
-        rows, total = prompt_shape(len(tokens), total, target.graphs)
-        return Estimate(
-            target.overhead_s + target.body(total) + target.output(rows) + _causal(target, tokens, starts),
-            ROOFLINE,
-        )
+        return self._prompts(self._target, tokens, starts, head=True)
 
     def catch_up(self, draft: int, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
         """One pass of a draft, or several. No position reaches the head.
 
         (It does where a selector asks what the draft would have proposed; that is not charged.)
         """
-        model = self._drafts[draft].model
-        total = sum(tokens)
-        if not total:
+        return self._prompts(self._drafts[draft].model, tokens, starts, head=False)
+
+    def _prompts(
+        self, model: PassCosts, tokens: Sequence[int], starts: Sequence[int], *, head: bool
+    ) -> Estimate:
+        if not any(tokens):
             return _NOTHING
-        if model.graphs and total > PROMPT_TOKENS:
-            return in_passes(partial(self.catch_up, draft), tokens, starts)
-        _, total = prompt_shape(len(tokens), total, model.graphs)
-        return Estimate(model.overhead_s + model.body(total) + _causal(model, tokens, starts), ROOFLINE)
+        ask = partial(_prompt_pass, model, head=head)
+        several = model.graphs and sum(tokens) > PROMPT_TOKENS
+        seconds = in_passes(ask, tokens, starts).seconds if several else ask(tokens, starts).seconds
+        return Estimate(model.operation_s + seconds, ROOFLINE)
 
     def propose(self, draft: int, lengths: Sequence[int], contexts: Sequence[int]) -> Estimate:
         """max(lengths) steps; the first takes in up to two tokens a row, the others one."""
-        return Estimate(self._drafts[draft].propose(lengths, contexts), ROOFLINE)
+        costs = self._drafts[draft]
+        seconds = costs.propose(lengths, contexts)
+        return Estimate(costs.model.operation_s + seconds if seconds else 0.0, ROOFLINE)
 
     def verify(self, packing: Packing) -> Estimate:
         """One pass of the target over the packing's executed query tokens and KV tokens."""
@@ -120,7 +116,7 @@ class RooflinePredictor(UniformHost):
     def _verify_fixed(self, queries: int) -> float:
         target = self._target
         executed = bucket_tokens(queries) if target.graphs else queries
-        return target.overhead_s + target.body(executed) + target.output(executed)
+        return target.operation_s + target.overhead_s + target.body(executed) + target.output(executed)
 
     def transfer(self, rows: int, tokens: int) -> Estimate:
         """``tokens`` proposed tokens in all, of ``rows`` requests; nothing when no link is crossed."""
@@ -135,7 +131,9 @@ class RooflinePredictor(UniformHost):
         """Host time of the orchestrator for one completion."""
         cached = self._orchestrate.get(rows)
         if cached is None:
-            cached = self._orchestrate[rows] = Estimate(ORCHESTRATE_S + rows * ORCHESTRATE_ROW_S, ROOFLINE)
+            hardware = self._target.hardware
+            seconds = hardware.handle_s + rows * hardware.handle_row_s
+            cached = self._orchestrate[rows] = Estimate(seconds, ROOFLINE)
         return cached
 
     def hop(self) -> Estimate:
@@ -154,11 +152,12 @@ class RooflinePredictor(UniformHost):
 class RooflineLoads:
     """Kernels and work of operations, by the sheets and shapes of a roofline.
 
-    Implements :class:`spinsim.costs.contention.Loads`. Work is what the roofline says beyond the launches.
+    Implements :class:`spinsim.costs.contention.Loads`. Work is what a roofline says beyond the launches: one
+    of large operators, with which the law of contention was fitted, whatever share passes reach.
     """
 
     def __init__(self, roofline: RooflinePredictor) -> None:
-        self._roofline = roofline
+        self._roofline = roofline = roofline.of_large_operators()
         self._target = roofline.target_costs
         self._drafts = roofline.draft_costs
 
@@ -182,6 +181,12 @@ class RooflineLoads:
         """As many passes of the target as its graphs take."""
         target = self._target
         return _load(target, _prompt_passes(target, sum(tokens)), self._roofline.prefill(tokens, starts))
+
+
+def _prompt_pass(model: PassCosts, tokens: Sequence[int], starts: Sequence[int], *, head: bool) -> Estimate:
+    rows, total = prompt_shape(len(tokens), sum(tokens), model.graphs)
+    seconds = model.overhead_s + model.body(total) + _causal(model, tokens, starts)
+    return Estimate(seconds + model.output(rows) if head else seconds, ROOFLINE)
 
 
 def _load(model: PassCosts, passes: int, found: Estimate) -> tuple[float, float]:

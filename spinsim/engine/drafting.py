@@ -57,6 +57,7 @@ def speculate(
     contexts: list[int],
     drafts: list[int],
     lengths: list[int],
+    ceilings: list[float] | None,
 ) -> tuple[list[Proposal], list[int]]:
     """Submit catch-ups and proposals; returns the proposals and each row's catch-up tokens.
 
@@ -103,7 +104,7 @@ def speculate(
             catch_up_tokens[row] = missing
     proposals: list[Proposal] = []
     lanes = engine.settings.draft_lanes
-    for propose, rows in _by_draft(requests, slots, contexts, drafts, lengths):
+    for propose, rows in _by_draft(requests, slots, contexts, drafts, lengths, ceilings):
         draft = propose.draft
         if draft in behind:
             _submit_catch_up(engine, index, *behind[draft])
@@ -115,26 +116,34 @@ def speculate(
 
 
 def _by_draft(
-    requests: list[int], slots: list[int], contexts: list[int], drafts: list[int], lengths: list[int]
+    requests: list[int],
+    slots: list[int],
+    contexts: list[int],
+    drafts: list[int],
+    lengths: list[int],
+    ceilings: list[float] | None,
 ) -> Iterable[tuple[Propose, Sequence[int]]]:
     """One proposal for each draft, in order of first use, and the rows of the batch it serves."""
     first = drafts[0]
     if first >= 0 and drafts.count(first) == len(drafts):
-        return ((Propose(first, requests, slots, contexts, lengths), range(len(drafts))),)
+        return ((Propose(first, requests, slots, contexts, lengths, ceilings), range(len(drafts))),)
     groups: dict[int, tuple[Propose, list[int]]] = {}
     for row, draft in enumerate(drafts):
         if draft < 0:
             continue
         group = groups.get(draft)
         if group is None:
-            propose = Propose(draft, [requests[row]], [slots[row]], [contexts[row]], [lengths[row]])
+            own = None if ceilings is None else [ceilings[row]]
+            propose = Propose(draft, [requests[row]], [slots[row]], [contexts[row]], [lengths[row]], own)
             groups[draft] = (propose, [row])
             continue
-        (_, its_requests, its_slots, its_contexts, its_lengths), rows = group
+        (_, its_requests, its_slots, its_contexts, its_lengths, its_ceilings), rows = group
         its_requests.append(requests[row])
         its_slots.append(slots[row])
         its_contexts.append(contexts[row])
         its_lengths.append(lengths[row])
+        if ceilings is not None and its_ceilings is not None:
+            its_ceilings.append(ceilings[row])
         rows.append(row)
     return groups.values()
 

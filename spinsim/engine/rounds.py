@@ -61,8 +61,11 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
             view.matched, view.offered = engine.lookups.at(view.id, view.generated)
     drafts = settle_drafts(engine, index, batch, policies.selector.assign(views))
     lengths = policies.length.lengths(views, drafts)
+    ceilings = policies.ceilings(views, drafts)
     chosen = drafts if engine.lookups is None else drafts.copy()
-    proposals, catch_up_tokens = speculate(engine, index, batch, requests, contexts, drafts, lengths)
+    proposals, catch_up_tokens = speculate(
+        engine, index, batch, requests, contexts, drafts, lengths, ceilings
+    )
     draft_s = [0.0] * len(batch)
     # Backwards: a lane ends its last proposal last, and who waited for it finds the others there.
     for event, op, rows in reversed(proposals):

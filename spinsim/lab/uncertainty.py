@@ -1,15 +1,20 @@
-"""What is not known about a prediction: how far another day is, how far the fit is, what a call scatters,
-which text is written.
+"""What is not known about a prediction: how far another host and day are, how far the fit is, what a call
+scatters, which text is written.
 
 Three sources, by kind of operation, all factors on its time (logarithms throughout):
 
-*day*    another process or day, drawn once per run; the host's hops and its handling as well. Estimated from
-         a profile's repeats; with few of them the spread is itself uncertain, so the factor is Student's t
-         with as many degrees of freedom as repeats that have the kind, as of a prediction interval for one
-         further observation (Hahn & Meeker, Statistical Intervals, ch. 4). No repeat has it: no factor.
+*day*    another process, day and host, drawn once per run; the host's hops and its handling as well. Without
+         repeats in a profile it is what live runs on other hosts showed (:mod:`spinsim.lab.host_prior`, which
+         states the estimator); repeats of the machine at hand update it. Student's t in each case, since few
+         hosts and few repeats leave the spread itself uncertain. What was measured on GPUs says nothing of a
+         CPU: there repeats count alone, and without them there is no factor.
 *model*  the fit's error at shapes that were not measured, drawn once per run too: a cell keeps asking the
          same few shapes, so that errors held out point by point do not average out over its calls (ours).
 *call*   the scatter of one execution, drawn for every call.
+
+Where costs come from hardware sheets, *day* is the sheets' own error on a kind of GPU that they were not
+fitted to. It holds as well for the share of a profile's operations that lie beyond what was measured, in
+context or shape, since sheets answer for those.
 
 And one of acceptance, where it is recorded: in bf16 and fp16 an output departs from the recorded one at some
 token, and goes on with another text (:mod:`spinsim.acceptance.other_text`).
@@ -18,8 +23,8 @@ token, and goes on with another text (:mod:`spinsim.acceptance.other_text`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from math import log, sqrt
+from dataclasses import dataclass, field
+from math import hypot, log, sqrt
 
 import numpy as np
 
@@ -27,6 +32,7 @@ from spinsim.costs.base import Predictor
 from spinsim.costs.profiled.predictors import Operation, ProfiledPass, ProfilePredictor
 from spinsim.costs.profiled.profile import Profile
 from spinsim.drafters.costs import MixedPredictor
+from spinsim.lab.host_prior import Basis, Scale, deviations, host_scales, updated
 from spinsim.packings import usual_packing
 from spinsim.scenario import NoiseSpec, NoisyOperation, NoisyPart, Scenario, TraceAcceptance
 
@@ -55,11 +61,13 @@ PartDeviations = dict[NoisyPart, float]
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """Standard deviations of logarithms by kind; ``day`` is the scale of a t with ``repeats`` degrees of
-    freedom, which are the kind's own.
+    """Standard deviations of logarithms by kind; ``day`` is the scale of a t, ``shared`` what hosts have in
+    common.
 
-    No ``repeats`` of a kind: its scale is taken for known, and the factor is lognormal. ``other_text``: the
-    rate of departures from the recorded text, by token.
+    ``repeats`` of the machine and ``hosts`` behind its prior, by kind, are its degrees of freedom: repeats +
+    hosts - 1. Neither: the scale is taken for known, and the factor is lognormal. ``other_text``: the rate of
+    departures from the recorded text, by token. ``beyond``: the share of each kind's time that lies beyond
+    what the profile measured.
     """
 
     day: PartDeviations
@@ -67,11 +75,18 @@ class Uncertainty:
     model: PartDeviations
     call: Deviations
     other_text: float = 0.0
+    hosts: dict[NoisyPart, int] = field(default_factory=dict)
+    beyond: PartDeviations = field(default_factory=dict)
+    shared: PartDeviations = field(default_factory=dict)
+
+    def freedom(self, kind: NoisyPart) -> int:
+        """Degrees of freedom of a kind's ``day``; 0 where its scale is known."""
+        return self.repeats.get(kind, 0) + max(0, self.hosts.get(kind, 0) - 1)
 
     @property
     def nothing(self) -> bool:
         """Is every deviation 0, and the text the recorded one?"""
-        scatters = (*self.day.values(), *self.model.values(), *self.call.values())
+        scatters = (*self.day.values(), *self.shared.values(), *self.model.values(), *self.call.values())
         return not any(scatters) and not self.other_text
 
     def typical(self) -> NoiseSpec:
@@ -81,14 +96,18 @@ class Uncertainty:
     def drawn(self, seed: int) -> NoiseSpec:
         """The noise of one run: a t variate is a normal one whose scale is sqrt(dof / chi-square(dof))."""
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, STREAM])))
-        scale = {kind: sqrt(n / rng.chisquare(n)) for kind in self.day if (n := self.repeats.get(kind, 0))}
+        scale = {kind: sqrt(n / rng.chisquare(n)) for kind in self.day if (n := self.freedom(kind))}
         return self._noise(scale)
 
     def _noise(self, scale: Mapping[NoisyPart, float]) -> NoiseSpec:
         kinds = dict.fromkeys((*self.day, *self.model))
         per_run: PartDeviations = {
             kind: min(
-                sqrt((scale.get(kind, 1.0) * self.day.get(kind, 0.0)) ** 2 + self.model.get(kind, 0.0) ** 2),
+                hypot(
+                    scale.get(kind, 1.0) * self.day.get(kind, 0.0),
+                    self.shared.get(kind, 0.0),
+                    self.model.get(kind, 0.0),
+                ),
                 MOST,
             )
             for kind in kinds
@@ -115,15 +134,36 @@ def other_text_rate(scenario: Scenario) -> float:
     return OTHER_TEXT if recorded and scenario.models.target.dtype != "fp32" else 0.0
 
 
-def profiled(profile: Profile, predictor: Predictor, scenario: Scenario) -> Uncertainty:
-    """What a profile says about itself, and its fits about the operations that the scenario has."""
+def profiled(
+    profile: Profile,
+    predictor: Predictor,
+    scenario: Scenario,
+    *,
+    beyond: Mapping[NoisyPart, float] | None = None,
+    without_host: str = "",
+) -> Uncertainty:
+    """What a profile says about itself, its fits about the operations that the scenario has, and other hosts.
+
+    ``beyond``: by kind the share of its time for which sheets answer. ``without_host``: one of the hosts
+    behind the prior that is left out, to be judged by the others.
+    """
     again: dict[NoisyPart, list[float]] = {
         kind: logs
         for operation, kind in DAY_KIND_OF.items()
         if (logs := [log(r.factors[operation]) for r in profile.repeats if operation in r.factors])
     }
-    day = {kind: day_scale(logs) for kind, logs in again.items()}
-    repeats = {kind: len(logs) for kind, logs in again.items()}
+    own = {kind: Scale(day_scale(logs), len(logs)) for kind, logs in again.items()}
+    prior = _hosts("profile", scenario, without_host)
+    day: dict[NoisyPart, Scale] = {
+        kind: scale
+        for kind in dict.fromkeys((*own, *prior))
+        if (scale := updated(prior.get(kind), own.get(kind))) is not None
+    }
+    shares = dict(beyond or {})
+    sheets = _hosts("sheets", scenario, without_host) if shares else {}
+    for kind, share in shares.items():
+        if kind in sheets:
+            day[kind] = _mixed(day.get(kind), sheets[kind], share)
     call: Deviations = {}
     for operation, kind in KIND_OF.items():
         spreads = [
@@ -133,8 +173,48 @@ def profiled(profile: Profile, predictor: Predictor, scenario: Scenario) -> Unce
         ]
         if spreads:
             call[kind] = float(np.median(spreads))
-    model = model_errors(predictor, usual_packing(scenario.policies.packing.name))
-    return Uncertainty(day, repeats, model, call, other_text_rate(scenario))
+    repeats = {kind: len(logs) for kind, logs in again.items()}
+    return Uncertainty(
+        {kind: scale.scale for kind, scale in day.items()},
+        repeats,
+        model_errors(predictor, usual_packing(scenario.policies.packing.name)),
+        call,
+        other_text_rate(scenario),
+        {kind: 1 + scale.freedom - repeats.get(kind, 0) for kind, scale in day.items() if kind in prior},
+        shares,
+        {kind: scale.shared for kind, scale in day.items() if scale.shared},
+    )
+
+
+def on_sheets(scenario: Scenario, *, without_host: str = "") -> Uncertainty:
+    """What live runs showed of sheets that were not fitted to their kind of GPU; nothing of a CPU's."""
+    day = _hosts("sheets", scenario, without_host)
+    return Uncertainty(
+        {kind: scale.scale for kind, scale in day.items()},
+        {},
+        {},
+        {},
+        other_text_rate(scenario),
+        {kind: scale.freedom + 1 for kind, scale in day.items()},
+        {},
+        {kind: scale.shared for kind, scale in day.items()},
+    )
+
+
+def _hosts(basis: Basis, scenario: Scenario, without: str) -> dict[NoisyPart, Scale]:
+    on_cpu = any(device.on_cpu for device in scenario.devices.values())
+    return {} if on_cpu else host_scales(deviations(basis), without)
+
+
+def _mixed(own: Scale | None, sheets: Scale, share: float) -> Scale:
+    """Of a kind of which sheets price a share: the mixture's variance, with the fewer degrees of freedom."""
+    if own is None:
+        own = Scale(0.0, sheets.freedom)
+    scale, shared = (
+        sqrt((1 - share) * mine**2 + share * theirs**2)
+        for mine, theirs in ((own.scale, sheets.scale), (own.shared, sheets.shared))
+    )
+    return Scale(scale, min(own.freedom, sheets.freedom), shared)
 
 
 def day_scale(logs: Sequence[float]) -> float:
@@ -179,4 +259,12 @@ def _body(errors: Iterable[float]) -> float:
     return float(np.quantile(logs, ONE_SIGMA))
 
 
-__all__ = ["Uncertainty", "day_scale", "model_errors", "other_text_rate", "profiled", "stated"]
+__all__ = [
+    "Uncertainty",
+    "day_scale",
+    "model_errors",
+    "on_sheets",
+    "other_text_rate",
+    "profiled",
+    "stated",
+]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from spinsim.buckets import USUAL, Buckets
+from spinsim.costs.for_scenario import buckets_of
 from spinsim.engine.kv import KvPools
 from spinsim.engine.world import Lane
 from spinsim.errors import InputError
@@ -19,9 +21,10 @@ from spinsim.live.paging import Paging
 from spinsim.live.places import torch_device
 from spinsim.live.several import Divided, least
 from spinsim.packings import executed_by
-from spinsim.policies.build import KINDS
+from spinsim.policies.build import KINDS, reads_entropies
 from spinsim.progress import Progress
 from spinsim.runner.base import Runner
+from spinsim.runner.eager import ModelRunner
 from spinsim.runner.for_model import RunnerPlan, make_runner
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.head import LoadedHead, make_head_runner
@@ -77,13 +80,14 @@ class Deployment:
         """An executor whose lanes have streams of their own, the same ones in every run.
 
         torch hands out 32 streams a device in turn: after enough runs a lane's would be the one that
-        another lane's graphs are captured on. Memory is cached by stream besides.
+        another lane's graphs are captured on. Memory is cached by stream besides. A lane of drafts beside
+        another rank's share has none: that rank's process does.
         """
         places = []
         for number, lane in enumerate(lanes):
             device = torch_device(scenario, lane.devices[0])
             stream = None
-            if device.type == "cuda":
+            if device.type == "cuda" and lane.devices[0] not in scenario.placement.target[1:]:
                 if (number, device) not in self._streams:
                     stream_of: Any = torch.cuda.Stream
                     self._streams[number, device] = stream_of(device)
@@ -108,17 +112,22 @@ def deploy(
     packings: Sequence[str] | None = None,
     kernel: str = "auto",
     draft_priority: int = 0,
+    buckets: Mapping[str, Buckets] | None = None,
 ) -> Deployment:
     """Load the models, give each a KV cache, capture graphs.
 
     ``packings``: those that runs will use; by default the scenario's. ``draft_priority``: of drafts' kernels
-    beside the target's (as of CUDA streams: -1 goes first). Raises InputError for what
-    a live run cannot do, before anything runs.
+    beside the target's (as of CUDA streams: -1 goes first). ``buckets`` of rows and tokens by model, the
+    target's under ``"target"``; by default those that the scenario's costs are charged for. Raises InputError
+    for what a live run cannot do, before anything runs.
     """
     refuse_simulated_only(scenario)
+    if buckets is None:
+        captured = scenario.live.graphs and not all(device.on_cpu for device in scenario.devices.values())
+        buckets = buckets_of(scenario, base_dir) if captured else {}
     divided = Divided(scenario) if len(scenario.placement.target) > 1 else None
     try:
-        return _deploy(scenario, base_dir, progress, divided, packings, kernel, draft_priority)
+        return _deploy(scenario, base_dir, progress, divided, packings, kernel, draft_priority, buckets)
     except BaseException:
         if divided is not None:
             divided.close()
@@ -133,10 +142,11 @@ def _deploy(
     packings: Sequence[str] | None,
     kernel: str,
     draft_priority: int,
+    buckets: Mapping[str, Buckets],
 ) -> Deployment:
     models = load_models(scenario, base_dir, progress)
-    if divided is not None and models.outline is not None:
-        divided.load(models.outline)
+    if divided is not None:
+        divided.load(models.outlines[TARGET], models.outlines)
     loaded = {TARGET: models.target, **models.drafts}
     layouts = _measure(scenario, loaded, {} if divided is None else divided.free)
     asked, limits, live = scenario.sampling, scenario.limits, scenario.live
@@ -144,8 +154,12 @@ def _deploy(
     plan = RunnerPlan(limits.batch, limits.max_length, sampling, live.graphs, live.prompt_graphs, kernel)
     runners: dict[str, Runner] = {}
     for name, model in loaded.items():  # the target first: heads read what it computes
+        plan = replace(plan, buckets=buckets.get(name, USUAL))
         if name == TARGET and divided is not None:
             runners[name] = divided.runner(layouts[name], plan)
+            continue
+        if divided is not None and name in divided.hosted:
+            runners[name] = divided.hosted_runner(name, layouts[name], plan)
             continue
         make: Callable[..., Runner] = make_runner
         if isinstance(model, LoadedHead):
@@ -154,6 +168,10 @@ def _deploy(
     for name, runner in runners.items():
         if name != TARGET and isinstance(runner, GraphedRunner):
             runner.recorder.priority = draft_priority
+        if name != TARGET and reads_entropies(KINDS["length"].get(scenario.policies.length.name)):
+            _tell_entropies(name, runner)
+    if divided is not None:
+        divided.serve()
     packing = scenario.policies.packing
     executed = packings or executed_by(packing.name, packing.params.get("among"))
     _capture(runners, executed, _predicts(scenario), progress)
@@ -211,6 +229,17 @@ def _free_bytes(scenario: Scenario, device: str, models: Sequence[LoadedModel], 
             key=f"devices.{device}.memory_gib",
         )
     return room if spec.on_cpu else min(room, found)
+
+
+def _tell_entropies(name: str, draft: Runner) -> None:
+    """The draft says from now on how sure it is. Raises InputError for one in another process."""
+    if not isinstance(draft, ModelRunner):
+        raise InputError(
+            f"ends proposals by entropies, which draft {name!r} beside a share of the target does not tell; "
+            "another length policy, or the draft on another device",
+            key="policies.length.name",
+        )
+    draft.tell_entropies()
 
 
 def _predicts(scenario: Scenario) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -12,8 +13,9 @@ from spinsim.drafters.for_scenario import drafters_of
 from spinsim.drafters.head import HeadDrafter
 from spinsim.errors import InputError
 from spinsim.live import generation
-from spinsim.live.outlined import EMBEDDED, outline_target, require_small_on_cpu
+from spinsim.live.outlined import EMBEDDED, outline_draft, outline_target, require_small_on_cpu
 from spinsim.live.places import torch_device
+from spinsim.live.several import hosted_drafts
 from spinsim.progress import Progress
 from spinsim.runner.head import random_head
 from spinsim.runner.loaded_model import LoadedModel
@@ -33,14 +35,14 @@ from spinsim.scenario import ModelSpec, Scenario
 class Models:
     """``drafts``: those that keep K/V, models and heads, in the scenario's order.
 
-    ``notes``: what each model is, in a line, for the summary. ``outline``: of a target over several devices,
-    whose weights are in memory nowhere yet.
+    ``notes``: what each model is, in a line, for the summary. ``outlines``: of a target over several devices,
+    and of drafts beside it in other processes; their weights are in memory nowhere yet.
     """
 
     target: LoadedModel
     drafts: dict[str, LoadedModel]
     notes: dict[str, str]
-    outline: Outline | None = None
+    outlines: Mapping[str, Outline] = field(default_factory=dict)
 
 
 def load_models(scenario: Scenario, base_dir: Path, progress: Progress | None = None) -> Models:
@@ -54,13 +56,17 @@ def load_models(scenario: Scenario, base_dir: Path, progress: Progress | None = 
     ]
     loaded: dict[str, LoadedModel] = {}
     notes: dict[str, str] = {}
-    outlined: Outline | None = None
+    outlines: dict[str, Outline] = {}
+    hosted = hosted_drafts(scenario)
     for done, (name, key, spec, device) in enumerate(specs):
         if progress is not None:
             progress(f"load {name}", done, len(specs))
         if done == 0 and len(scenario.placement.target) > 1:
-            outlined, notes[name] = outline_target(scenario, base_dir)
-            loaded[name] = outlined.model
+            outlines[name], notes[name] = outline_target(scenario, base_dir)
+        elif name in hosted:
+            outlines[name], notes[name] = outline_draft(scenario, base_dir, name, scenario.seed + done)
+        if name in outlines:
+            loaded[name] = outlines[name].model
             continue
         loaded[name], notes[name] = _load(
             scenario, base_dir, spec, torch_device(scenario, device), key, seed=scenario.seed + done
@@ -71,11 +77,12 @@ def load_models(scenario: Scenario, base_dir: Path, progress: Progress | None = 
     notes["target"] += _settings_note(scenario, target)
     require_shared_vocabulary(target, loaded)
     speaking = {name: speaking_as(target, draft) for name, draft in loaded.items()}
+    outlines |= {name: replace(outlines[name], model=speaking[name]) for name in hosted}
     heads = _heads(scenario, target)
     notes |= dict.fromkeys(heads, "a head with random weights: cost stand-in")
     both = speaking | heads
     ordered = {name: both[name] for name in scenario.models.drafts if name in both}
-    return Models(target, ordered, notes, outlined)
+    return Models(target, ordered, notes, outlines)
 
 
 def placed_drafts(scenario: Scenario) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import simpy
 
+from spinsim.acceptance.entropies import below
 from spinsim.engine.world import Lane
 from spinsim.live.clock import NONE, Finished, LiveEnvironment
 from spinsim.live.field import GivenAcceptance
@@ -213,7 +214,7 @@ class LiveWorld:
     def _prepare_lookup(
         self, operation: Propose | CatchUp
     ) -> tuple[Callable[[], Any], Callable[[Any], Outcome]]:
-        lookups, executor = self._lookups, self._executor
+        lookups, executor, given = self._lookups, self._executor, self._given
         if isinstance(operation, CatchUp):
             read = [start + count for start, count in zip(operation.starts, operation.tokens, strict=True)]
             known = [self._context(*row) for row in zip(operation.requests, read, strict=True)]
@@ -222,6 +223,8 @@ class LiveWorld:
 
         def look_up() -> tuple[Proposals, list[int]]:
             found = lookups.propose(operation, contexts)
+            if given is not None:
+                found = given.offered(operation, found)
             return executor.offer(found), [len(tokens) for tokens in found]
 
         def offered(result: tuple[Proposals, list[int]]) -> ProposeOutcome:
@@ -260,9 +263,16 @@ class LiveWorld:
             ended.append(last and token in self._end_of_text and request in self._stops)
         return PrefillOutcome(ended)
 
-    def _drafted(self, operation: Propose, proposals: Proposals) -> None:
+    def _drafted(self, operation: Propose, proposals: Proposals) -> ProposeOutcome | None:
         for row, request in enumerate(operation.requests):
             self._proposed[request] = Proposed(proposals, row)
+        if operation.ceilings is None:
+            return None
+        if self._given is not None and self._given.stops is not None:
+            return ProposeOutcome(self._given.stops.lengths(operation))
+        sure = proposals.entropies
+        rows = zip(sure.tolist(), operation.lengths, operation.ceilings, strict=True)
+        return ProposeOutcome([below(entropies, length, ceiling) for entropies, length, ceiling in rows])
 
     def _caught_up(
         self,

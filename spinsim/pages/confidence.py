@@ -77,7 +77,7 @@ def confidence(s: Mapping[str, Any]) -> Confidence:
         header,
         rows,
         correlated=any(row["correlated"] for row in own["metrics"].values()),
-        noise=_noise(s["intervals"]["noise"]) if predicted else "",
+        noise=_noise(s["intervals"]["noise"]) + _hosts(s["intervals"]) if predicted else "",
     )
 
 
@@ -96,6 +96,19 @@ def _noise(noise: Mapping[str, Any]) -> str:
     if rate:
         return f"{said}; outputs go over to another text than the recorded with {100 * rate:.3g} % a token"
     return said if known else f"{said}: seeds alone"
+
+
+def _hosts(intervals: Mapping[str, Any]) -> str:
+    """Whose other processes, days and hosts are among the noise; empty where no host is."""
+    sources = intervals.get("sources", {})
+    hosts = max(sources.get("hosts", {}).values(), default=0)
+    if not hosts:
+        return ""
+    repeats = max(sources.get("repeats", {}).values(), default=0)
+    own = f", and {repeats} repeats of the profile here" if repeats else ""
+    beyond = max(sources.get("beyond", {}).values(), default=0.0)
+    sheets = f"; up to {percent(beyond)} of an operation's time lies beyond the profile, where sheets answer"
+    return f"; another process, day and host as {hosts} hosts showed{own}{sheets if beyond else ''}"
 
 
 def _spread(given: Any, what: str) -> str:

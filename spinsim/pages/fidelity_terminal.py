@@ -170,6 +170,12 @@ def given_note(done: Mapping[str, Any]) -> str:
     return GIVEN if done.get("acceptance") == "field" else ""
 
 
+def elsewhere_note(done: Mapping[str, Any]) -> str:
+    """That the profile is of another machine than the live runs; empty where it is not known to be."""
+    elsewhere = done.get("profile_elsewhere", "")
+    return f"The profile was {elsewhere}." if elsewhere else ""
+
+
 def moved_clocks_note(done: Mapping[str, Any]) -> str:
     """Which cells' GPUs changed their clock while a live run was at work; empty where none did."""
     moved = [cell["name"] for cell in done["cells"] if any(run["moved"] for run in cell.get("clocks", ()))]
@@ -215,6 +221,8 @@ def print_validation(done: dict[str, Any], folder: Path, console: Console | None
     facts.add_column(overflow="fold")
     if note := given_note(done):
         facts.add_row("acceptance", note)
+    if note := elsewhere_note(done):
+        facts.add_row("profile", note)
     if note := moved_clocks_note(done):
         facts.add_row("clocks", note)
     for name, error in done["errors"].items():

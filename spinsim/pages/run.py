@@ -101,6 +101,7 @@ def _limits(s: dict[str, Any]) -> Sequence[str]:
         ("Workload", lost_rows(s)),
         ("Few requests", few_requests(s)),
         ("Clocks", moved_clocks(s)),
+        ("Profile", s.get("profile_elsewhere", "")),
     )
     return [f"{name}: {text}" for name, text in said if text]
 

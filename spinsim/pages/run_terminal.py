@@ -297,6 +297,8 @@ def _facts(s: Summary) -> Table:
         table.add_row("held back", Text(held["text"]))
     for device, why in (s.get("other_hardware") or {}).items():
         table.add_row("hardware", f"{device} is called {why} would be right")
+    if elsewhere := s.get("profile_elsewhere"):
+        table.add_row("profile", Text(elsewhere))
     if moved := moved_clocks(s):
         table.add_row("clocks", moved)
     for key, why in (s.get("not_read") or {}).items():

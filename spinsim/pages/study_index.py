@@ -56,15 +56,19 @@ def study_index(folder: Path, manifest: Record) -> str:
     """The whole page."""
     study, parts = manifest["study"], manifest["parts"]
     done = sum(part["state"] == DONE for part in parts.values())
-    unfinished = f" {done} of them finished." if done < len(parts) else ""
+    planned = study["parts"]
+    count = f"study of {len(planned)} part{'s' if len(planned) > 1 else ''}"
     live = [f"{name}, {LIVE}" for name, part in parts.items() if part["live"]]
     return page(
         "study_index.html",
         title=study["name"],
-        kicker=f"study of {len(parts)} parts.{unfinished}" if unfinished else f"study of {len(parts)} parts",
+        kicker=count if done == len(planned) else f"{count}, {done} finished",
         heading=study["name"],
         lede=study["description"],
-        contents=[_line(folder, name, part) for name, part in parts.items()],
+        contents=[
+            _line(folder, name, parts[name]) if name in parts else [title, "", "", "not run"]
+            for name, title in planned.items()
+        ],
         sections=[_section(folder, name, part) for name, part in parts.items()],
         made_with=_made_with(manifest),
         inputs=_inputs(parts),

@@ -8,6 +8,7 @@ from typing import Any
 from spinsim.pages.fidelity_terminal import (
     OPERATION_HEAD,
     compared_metrics,
+    elsewhere_note,
     error_of,
     given_note,
     moved_clocks_note,
@@ -41,7 +42,7 @@ def validation_report(done: Numbers) -> str:
         "Error = (simulated - live) / live; live is the median of the repetitions.",
         stats=stats_of(done),
         behind=(),
-        notes=tuple(filter(None, (given_note(done), moved_clocks_note(done)))),
+        notes=tuple(filter(None, (given_note(done), elsewhere_note(done), moved_clocks_note(done)))),
         failed=(),
         scenarios=(),
         done=done,

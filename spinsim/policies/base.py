@@ -148,7 +148,11 @@ class Selector(Protocol):
 
 
 class LengthPolicy(Protocol):
-    """How many tokens to propose."""
+    """How many tokens to propose.
+
+    One that has a method ``ceilings(batch, drafts)``, too, says by row the most entropy (nats) of a token
+    that is proposed after the first.
+    """
 
     sees_future: bool
 

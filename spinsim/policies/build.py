@@ -23,6 +23,7 @@ from spinsim.policies.base import (
     PackingPolicy,
     PipelinePolicy,
     PolicyContext,
+    RequestView,
     Selector,
     Tunable,
 )
@@ -58,6 +59,16 @@ class Policies:
     def read_lookups(self) -> bool:
         """Does one of them choose by what lookups found? Somebody has to look before each round, then."""
         return any(getattr(one, "reads_lookups", False) for one in (self.selector, self.length))
+
+    def ceilings(self, batch: Sequence[RequestView], drafts: Sequence[int]) -> list[float] | None:
+        """By row, the entropy at which the length policy ends proposals; None where it does not."""
+        said = getattr(self.length, "ceilings", None)
+        return None if said is None else said(batch, drafts)
+
+
+def reads_entropies(length: object) -> bool:
+    """Does a length policy, or a class of them, say where proposals end by their entropy?"""
+    return hasattr(length, "ceilings")
 
 
 def build_policies(spec: PoliciesSpec, context: PolicyContext) -> Policies:
@@ -240,6 +251,20 @@ def _check_plan(spec: PoliciesSpec) -> None:
                 f"{' or '.join(makers)}",
                 key=f"policies.{kind}.name",
             )
+
+
+def with_selector(spec: PoliciesSpec, selector: PolicyChoice) -> PoliciesSpec:
+    """The policies with another selector: what follows a plan that it does not make is as by default, and so
+    is "no draft" for it."""
+    planned, usual = _planned_by(selector.name), type(spec)()
+    changed: dict[str, Any] = {
+        kind: getattr(usual, kind)
+        for kind, policies in KINDS.items()
+        if kind not in planned and getattr(policies.get(getattr(spec, kind).name), "needs_plan", False)
+    }
+    if selector != spec.selector:
+        changed["allow_none"] = usual.allow_none
+    return spec.model_copy(update={**changed, "selector": selector})
 
 
 def _planned_by(selector: str) -> Collection[str]:

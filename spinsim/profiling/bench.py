@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,12 +11,13 @@ import torch
 
 from spinsim.engine.world import NS, Lane
 from spinsim.live.clock import LiveEnvironment
-from spinsim.live.deployment import Deployment
+from spinsim.live.deployment import TARGET, Deployment
 from spinsim.live.executor import TorchExecutor
 from spinsim.live.lanes import Job, WorkerLane
 from spinsim.live.world import Proposed
 from spinsim.operations import CatchUp, Completed, Prefill, Propose, Verify
 from spinsim.packings import usual_packing
+from spinsim.profiling.blocks import Laid
 from spinsim.profiling.probes import Probe
 from spinsim.profiling.timing import Effort, Timing, sampled, timing_of
 from spinsim.runner.base import Proposal
@@ -68,18 +70,41 @@ class Bench:
         ]
         self._jobs = 0
         self._usual: dict[tuple[bool, int], Timed] = {}
-        self._longest = scenario.limits.context_tokens
+        self._longest, self._rows = scenario.limits.context_tokens, min(deployment.kv_slots.values())
         self._proposed = min(USUAL_LENGTH, scenario.limits.max_length)
         self._packing = usual_packing(scenario.policies.packing.name)
-        for runner in (deployment.target, *deployment.drafts):
+        block = scenario.kv.block_tokens if scenario.kv.reserve == "grow" else None
+        runners = (deployment.target, *deployment.drafts)
+        laid = {
+            name: Laid(runner, deployment.kv_slots[name], deployment.kv_tokens[name], self._longest, block)
+            for runner, name in zip(runners, deployment.kv_tokens, strict=True)
+        }
+        self._laid = tuple(laid.values())
+        self._laid_of = (
+            *(laid[name] for name in scenario.models.draft_models),
+            laid[TARGET],
+        )  # -1: the target's
+        for runner in runners:
             runner.fill()
         self.share()
 
-    def share(self) -> None:
-        """Any row may be as long as there are contexts, whatever the K/V memory: an engine has none here."""
-        for runner in (self.deployment.target, *self.deployment.drafts):
-            runner.share()
+    def share(self, *, scattered: bool = True) -> None:
+        """Any row may be as long as there are contexts, whatever the K/V memory: an engine has none here.
+
+        ``scattered``: K/V lie all over the cache, as in a run; else in order, as on a bench.
+        """
+        for laid in self._laid:
+            laid.lay(scattered=scattered)
         self.settle()
+
+    def warm_up(self, seconds: float) -> None:
+        """Verify without a pause for so long: a GPU's clocks are then those of a run. Nothing on a CPU."""
+        if self.deployment.target.device.type != "cuda":
+            return
+        lane, name, execute = self.usual(False, max(1, self._rows // 2), max(2, self._longest // 2))
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            self.stamps(lane, name, execute)
 
     def settle(self) -> None:
         """Wait for what this thread has put on any GPU: the lanes' streams do not."""
@@ -124,19 +149,26 @@ class Bench:
         """The probe's time, over the repetitions of one visit."""
         return timing_of(self.samples(probe, effort))
 
-    def samples(self, probe: Probe, effort: Effort) -> list[float]:
+    def samples(self, probe: Probe, effort: Effort, *, alone: bool = False) -> list[float]:
         """The seconds of each repetition, each after an operation of the other side (:meth:`before`).
 
-        A later draft step is (whole proposal - first step) / steps between, the two measured in turn, so
-        that a drift of the clock cancels.
+        Page tables are written before it, as in a run. ``alone``: neither, but back to back. A later draft
+        step is (whole proposal - first step) / steps between, the two measured in turn, so that a drift of
+        the clock cancels.
         """
-        lane, other = self.lane_of(probe), self.before(probe)
+        lane, other, laid = self.lane_of(probe), self.before(probe), self._laid_of[probe.draft]
 
         def timed(execute: Callable[[], Any]) -> Callable[[], float]:
+            def in_turn() -> Any:
+                laid.grown(probe.rows)
+                return execute()
+
             def once() -> float:
+                if alone:
+                    return self.stamps(lane, probe.operation, execute).seconds
                 if other is not None:
                     self.stamps(*other)
-                return self.stamps(lane, probe.operation, execute).seconds
+                return self.stamps(lane, probe.operation, in_turn).seconds
 
             return once
 

@@ -9,11 +9,13 @@ from itertools import product
 
 import numpy as np
 
-from spinsim.buckets import PROMPT_TOKENS, bucket_rows
+from spinsim.buckets import PROMPT_TOKENS, bucket_rows, bucket_tokens, row_buckets, token_buckets
 from spinsim.costs.profiled.profile import PROMPTS
 from spinsim.packings import packing_kind
 from spinsim.profiling.probes import Probe, unique
 
+FEW = 32  # tokens of a pass below which the weights decide its time
+SHORT = 64  # tokens of a context whose K/V take next to no time
 LATER_STEPS = 5  # a proposal of so many tokens tells a later step from the first one
 
 
@@ -29,10 +31,15 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """``core`` is always measured; ``candidates`` where the fit turns out to be worst."""
+    """``core`` is always measured; ``candidates`` where the fit turns out to be worst.
+
+    ``stairs`` tell which buckets take longer than a larger one: a model's rows or tokens, at contexts too
+    short to matter.
+    """
 
     core: tuple[Probe, ...]
     candidates: tuple[Probe, ...]
+    stairs: tuple[Probe, ...] = ()
 
 
 def design(
@@ -53,8 +60,11 @@ def design(
     """
     core = _level(target, drafts, limits, packings, 3 if quick else 4, graphs, prompt_graphs)
     fine = _level(target, drafts, limits, packings, 5 if quick else 7, graphs, prompt_graphs)
+    stairs = tuple(
+        replace(probe, graphs=True) for probe in _stairs(target, drafts, limits, packings[0], graphs)
+    )
     known = {probe.identity for probe in core}
-    return Design(tuple(core), tuple(probe for probe in fine if probe.identity not in known))
+    return Design(tuple(core), tuple(probe for probe in fine if probe.identity not in known), stairs)
 
 
 def _level(
@@ -130,14 +140,35 @@ def _pieces(tokens: int, count: int) -> list[int]:
     return sorted({max(16, -(-round(tokens * f) // 16) * 16) for f in fractions if tokens * f >= 16} or {16})
 
 
+def _stairs(
+    target: str, drafts: Mapping[str, int], limits: Range, packing: str, graphs: Mapping[str, bool]
+) -> Iterator[Probe]:
+    """Where graphs are replayed: verifications by tokens, and later draft steps by rows, of every bucket."""
+    context = max(2, min(SHORT, limits.context - limits.length))
+    piece = context + limits.length if packing_kind(packing).divided else 0  # one a row
+    for tokens in token_buckets(limits.rows * (limits.length + 1) if graphs[target] else 0):
+        for each in range(limits.length + 1, 0, -1):
+            rows = min(tokens // each, limits.rows)
+            if tokens >= FEW and bucket_tokens(rows * each) == tokens:
+                yield Probe("verify", target, -1, rows, each, context, packing, piece)
+                break
+    steps = min(LATER_STEPS, limits.length)
+    for model, draft in drafts.items():
+        for rows in row_buckets(limits.rows if graphs[model] and steps > 1 else 0):
+            if rows >= FEW:
+                executed = min(rows, limits.rows)
+                yield Probe("draft_step", model, draft, executed, 1, context, proposal=steps)
+
+
 def _draft_steps(model: str, draft: int, limits: Range, count: int) -> Iterator[Probe]:
     steps = min(LATER_STEPS, limits.length)
     longest = limits.context - steps
     contexts = levels(longest, max(2, count - 1), low=max(2, longest // 16))
     for rows, context in product(_rows(limits.rows, count), contexts):
-        yield Probe("draft_step", model, draft, rows, 2, context)
+        edge = context == longest
+        yield Probe("draft_step", model, draft, rows, 2, context, even=edge)
         if steps > 1:
-            yield Probe("draft_step", model, draft, rows, 1, context, proposal=steps)
+            yield Probe("draft_step", model, draft, rows, 1, context, proposal=steps, even=edge)
 
 
 def _catch_up(model: str, draft: int, limits: Range, count: int, most: int) -> Iterator[Probe]:

@@ -68,7 +68,8 @@ def drifted(
     known = {point.identity: point for point in profile.points}
     groups: dict[tuple[str, str, str], list[Probe]] = {}
     for probe in probes:
-        if probe.identity in known:
+        passed_over = profile.passes_over(probe.operation, probe.model, probe.features)
+        if probe.identity in known and not passed_over:
             groups.setdefault((probe.operation, probe.packing, probe.model), []).append(probe)
     chosen: list[Probe] = []
     for group in groups.values():

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import torch
 
 from spinsim.costs.profiled.profile import Point
+from spinsim.live.machine import this_machine
 from spinsim.profiling.timing import Effort, repeated
 from spinsim.results.environment import environment
 
@@ -24,7 +25,7 @@ def now_utc() -> str:
 
 
 def versions(device: torch.device) -> dict[str, str]:
-    """Libraries, interpreter, driver and device, as found."""
+    """Libraries, interpreter, driver, device and machine, as found."""
     found = {"python": platform.python_version(), "platform": platform.system()}
     found |= {str(name): str(said) for name, said in environment()["packages"].items()}
     if device.type == "cuda":
@@ -36,6 +37,8 @@ def versions(device: torch.device) -> dict[str, str]:
     else:
         found["device"] = _cpu_name()
         found["threads"] = str(torch.get_num_threads())
+    if identity := this_machine(device).id:
+        found["machine"] = identity
     return found
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from spinsim.buckets import dear_buckets
 from spinsim.costs.profiled.profile import Point, Profile, write_profile
 from spinsim.profiling.adaptive import next_probes
 from spinsim.profiling.bench import Bench
@@ -20,6 +21,7 @@ Guess = Callable[[Probe], float]
 
 WRITE_EVERY_S = 2.0
 BATCH = 6  # adaptive points between two fits
+DEAR = 0.02  # a bucket that takes so much longer than a larger one is passed over; less is noise
 
 
 class Session:
@@ -59,6 +61,30 @@ class Session:
         self._done.add(identity)
         if time.perf_counter() - self._written > WRITE_EVERY_S:
             self.write()
+
+    def note_clocks(self, at_work: Mapping[str, float]) -> None:
+        """The clocks of now, after a while of work, beside those of the start."""
+        busy = {f"busy_{name}": value for name, value in at_work.items()}
+        self.profile = replace(self.profile, clocks={**self.profile.clocks, **busy})
+
+    def pass_over(self, stairs: Sequence[Probe]) -> None:
+        """Note in the profile which buckets take longer than a larger one, as measured of ``stairs``."""
+        seconds = {point.identity: point.seconds for point in self.profile.points}
+        measured: dict[tuple[str, str], dict[int, float]] = {}
+        for probe in stairs:
+            size = "rows" if probe.operation == "draft_step" else "tokens"
+            if probe.identity in seconds:
+                found = measured.setdefault((probe.model, size), {})
+                found[int(probe.features[size])] = seconds[probe.identity]
+        models = {
+            name: replace(
+                model,
+                without_rows=tuple(sorted(dear_buckets(measured.get((name, "rows"), {}), DEAR))),
+                without_tokens=tuple(sorted(dear_buckets(measured.get((name, "tokens"), {}), DEAR))),
+            )
+            for name, model in self.profile.models.items()
+        }
+        self.profile = replace(self.profile, models=models)
 
     def write(self) -> None:
         """Write what there is."""

@@ -19,7 +19,7 @@ from spinsim.live.deployment import Deployment
 from spinsim.live.field import repeated_acceptance
 from spinsim.live.quiet_interpreter import quiet
 from spinsim.packings import kinds
-from spinsim.policies.build import KINDS
+from spinsim.policies.build import KINDS, with_selector
 from spinsim.profiling.bench import Bench
 from spinsim.profiling.design import Design, Range, design
 from spinsim.profiling.host import hop_point
@@ -29,9 +29,11 @@ from spinsim.profiling.rehearsal import (
     Orchestration,
     Rehearsed,
     handling_points,
+    handover_points,
     in_run_points,
     rehearse,
 )
+from spinsim.profiling.sums import sum_points
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.scenario import PolicyChoice, RooflineCosts, Scenario
 from spinsim.serving import Layout, assemble, lay_out
@@ -163,6 +165,13 @@ class Workplace:
         """Rows that a run can have at once."""
         return min(self.scenario.limits.batch, *self.deployment.kv_slots.values())
 
+    def sums(self) -> Iterator[Point]:
+        """All-reduces of the target's hidden states, up to those of a chunk of prompts."""
+        hidden, limits = int(self.deployment.models.target.config.hidden_size), self.scenario.limits
+        devices = len(self.scenario.placement.target)
+        most = min(PROMPT_TOKENS, limits.prefill_chunk_tokens)
+        return sum_points(self.deployment.target, devices, hidden, most)
+
     def hop(self) -> Point:
         """Between the engine's thread and a lane's, in rounds of middling size."""
         return hop_point(self.bench, max(1, self.batch // 2), self.scenario.limits.context_tokens // 2)
@@ -190,11 +199,14 @@ class Workplace:
         for number, (name, selector) in enumerate(selectors.items()):
             left(1 - number / len(selectors))
             setup = self.orchestration(selector, predictor)
-            shown = Rehearsed([], [])
+            shown = Rehearsed([], [], [])
             for rows in sorted({1, max(1, self.batch // 4), self.batch}):
                 once = rehearse(setup, executor, vocabulary, rows, runs, profile.rehearsed_tokens, predictor)
-                shown = Rehearsed(shown.handled + once.handled, shown.ran + once.ran)
+                shown = Rehearsed(
+                    shown.handled + once.handled, shown.ran + once.ran, shown.handed_over + once.handed_over
+                )
             yield from in_run_points(shown.ran, name, models)
+            yield from handover_points(shown.handed_over, name)
             yield from handling_points(shown.handled, name)  # last: a resumed profile asks for these
         self.bench.share()
 
@@ -204,11 +216,11 @@ class Workplace:
         It is serial, so that rounds have the rows that are asked for. A selector that plans decides the
         length, the packing and the composition too: it then thinks as much as it does in a run.
         """
-        changed = {"selector": selector, "pipeline": PolicyChoice(name="serial")}
+        changed = {"pipeline": PolicyChoice(name="serial")}
         if getattr(KINDS["selector"].get(selector.name), "makes_plan", False) is True:
             followers = ("length", "packing", "composition")
             changed |= dict.fromkeys(followers, PolicyChoice(name="planned"))
-        policies = self.whole.policies.model_copy(update=changed)
+        policies = with_selector(self.whole.policies, selector).model_copy(update=changed)
         scenario = self.whole.model_copy(update={"policies": policies})
         return Orchestration(
             lambda: assemble(scenario, self.base_dir, predictor, self.deployment.kv_tokens),

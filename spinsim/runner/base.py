@@ -33,11 +33,14 @@ Progress = Callable[[int, int], None]  # (passes recorded, passes to record)
 class Proposal(NamedTuple):
     """``tokens`` int64 ``[R, K]``, K the longest length; columns past a row's length mean nothing.
 
-    ``probabilities`` float32 ``[R, K, V]`` on the draft's device when sampling, else None.
+    ``probabilities`` float32 ``[R, K, V]`` on the draft's device when sampling, else None. ``entropies``
+    ``[R, K]``, in nats, of the distributions that the tokens were drawn from (greedy: the softmax of the
+    logits), where a runner tells them.
     """
 
     tokens: Array
     probabilities: torch.Tensor | None
+    entropies: Array | None = None
 
 
 class Verified(NamedTuple):
@@ -169,5 +172,5 @@ class Runner(Protocol):
         ...
 
     def close(self) -> None:
-        """End what the runner started, if anything. It is of no use afterwards."""
+        """End what the runner started or holds, if anything. It is of no use afterwards."""
         ...

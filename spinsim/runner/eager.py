@@ -20,7 +20,7 @@ from spinsim.runner.device import on
 from spinsim.runner.graphs.buffers import Array, wait
 from spinsim.runner.kv import SlotCache
 from spinsim.runner.pages import Blocks
-from spinsim.runner.sampling import GREEDY, Sampling, choose
+from spinsim.runner.sampling import GREEDY, Sampling, choose, entropy
 
 
 class Part(NamedTuple):
@@ -79,6 +79,11 @@ class ModelRunner:
         self.decoder = decoder
         self.cache = cache
         self.device, self.dtype, self.slot_tokens = cache.device, cache.dtype, cache.slot_tokens
+        self.tells_entropies = False
+
+    def tell_entropies(self) -> None:
+        """Proposals say from now on how sure the model was of each token. Before anything is captured."""
+        self.tells_entropies = True
 
     def capture(
         self,
@@ -203,6 +208,7 @@ class ModelRunner:
         count = len(slots)
         tokens = torch.zeros(count, steps, dtype=torch.int64, device=self.device)
         probabilities: torch.Tensor | None = None
+        entropies = torch.zeros(count, steps, device=self.device) if self.tells_entropies else None
         fed = self._index([token for pair in zip(previous, last, strict=True) for token in pair])
         for step in range(steps):
             active = [row for row in range(count) if lengths[row] > step]
@@ -219,11 +225,13 @@ class ModelRunner:
             keyed = sampling._replace(requests=keys)
             drawn, spread = self._choose(logits, keyed, rows.kv_lens, randomness.PROPOSE)
             tokens[index, step] = drawn
+            if entropies is not None:
+                entropies[index, step] = entropy(logits, spread)
             if spread is not None:
                 if probabilities is None:
                     probabilities = spread.new_zeros(count, steps, spread.shape[1])
                 probabilities[index, step] = spread
-        return Proposal(host(tokens), probabilities)
+        return Proposal(host(tokens), probabilities, None if entropies is None else host(entropies))
 
     @torch.inference_mode()
     def verify(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spinsim.buckets import USUAL, Buckets
 from spinsim.runner.decoder import Decoder, TransformersDecoder
 from spinsim.runner.eager import ModelRunner
 from spinsim.runner.fused import LeanDecoder, is_lean
@@ -23,6 +24,7 @@ class RunnerPlan:
     graphs: bool = True
     prompt_graphs: bool = True
     kernel: str = "auto"
+    buckets: Buckets = USUAL
 
 
 def make_runner(
@@ -38,6 +40,7 @@ def make_runner(
     graphs: bool = True,
     kernel: str = "auto",
     prompt_graphs: bool = True,
+    buckets: Buckets = USUAL,
     lean: bool | None = None,
     consume: bool = False,
 ) -> ModelRunner:
@@ -45,8 +48,8 @@ def make_runner(
 
     ``page_tokens``, ``pages``: see :class:`~spinsim.runner.kv.SlotCache`; by default slots are whole.
     ``max_rows`` rows in one call at most, ``max_length`` proposed tokens a row. ``graphs`` counts
-    on CUDA alone, and ``prompt_graphs`` (prefill, catch-up) with it alone. ``lean`` None: the fused
-    decoder wherever it computes the architecture exactly.
+    on CUDA alone, on ``buckets``, and ``prompt_graphs`` (prefill, catch-up) with it alone. ``lean`` None: the
+    fused decoder wherever it computes the architecture exactly.
     ``consume``: see :class:`~spinsim.runner.fused.LeanDecoder`. Raises InputError for a kernel
     that cannot run here.
     """
@@ -71,7 +74,7 @@ def make_runner(
         scale = decoder.scale
     else:
         decoder = TransformersDecoder(model)
-    plan = RunnerPlan(max_rows, max_length, sampling, graphs, prompt_graphs, kernel)
+    plan = RunnerPlan(max_rows, max_length, sampling, graphs, prompt_graphs, kernel, buckets)
     return runner_over(decoder, cache, plan, vocabulary=vocabulary, heads=heads, scale=scale)
 
 
@@ -92,4 +95,5 @@ def runner_over(
         sampling=plan.sampling,
         kernel=plan.kernel,
         prompt_graphs=plan.prompt_graphs,
+        buckets=plan.buckets,
     )

@@ -132,6 +132,13 @@ class LeanDecoder(WholeHead):
             raise ValueError(f"{model.name} is not of the LLaMA family; use TransformersDecoder")
         self.take(lean_weights(model, context_tokens, consume=consume))
 
+    @classmethod
+    def over(cls, weights: LeanWeights) -> LeanDecoder:
+        """Of weights that are not a transformers module's."""
+        decoder = cls.__new__(cls)
+        decoder.take(weights)
+        return decoder
+
     def take(self, weights: LeanWeights) -> None:
         """Compute with these."""
         self.weights, self.scale = weights, weights.scale

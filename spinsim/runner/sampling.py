@@ -52,3 +52,10 @@ def choose(
     assert requests is not None
     probabilities = distribution(decoder.whole(logits), sampling.temperature, sampling.top_p)
     return draw(probabilities, randomness.uniform(sampling.seed, requests, positions, purpose)), probabilities
+
+
+def entropy(logits: torch.Tensor, probabilities: torch.Tensor | None) -> torch.Tensor:
+    """In nats, float32 ``[R]``: of ``probabilities`` ``[R, V]``, or of the softmax of ``logits``."""
+    spread = torch.softmax(logits.float(), -1) if probabilities is None else probabilities
+    total: torch.Tensor = torch.special.entr(spread).sum(-1)
+    return total

@@ -39,7 +39,7 @@ class HardwareSheet(Section):
     """A hardware sheet. What it leaves out is taken from the shipped sheet that ``base`` names.
 
     Without ``base``, ``memory_gib``, ``bandwidth_gb_per_s`` and ``tflops`` are needed, and the rest is that
-    of ``h100``, whose host overheads and efficiencies were measured.
+    of ``h100``, whose host overheads and efficiencies were fitted to what was measured.
     """
 
     name: Annotated[Name | None, says("What results and profiles call it.")] = None
@@ -50,10 +50,16 @@ class HardwareSheet(Section):
     bandwidth_gb_per_s: Annotated[Peak | None, says("Peak memory bandwidth.", "GB/s")] = None
     tflops: Annotated[Flops | None, says("Peak rates by dtype; a dtype left out is the base's.")] = None
     bandwidth_efficiency: Annotated[
-        Share | None, says("Share of the peak bandwidth that large operators reach.")
+        Share | None, says("Share of the peak bandwidth that a model's passes reach.")
     ] = None
     compute_efficiency: Annotated[
-        Share | None, says("Share of the peak rate that large matrix products reach.")
+        Share | None, says("Share of the peak rate that a model's passes reach.")
+    ] = None
+    kv_efficiency: Annotated[
+        Share | None, says("Share of the peak bandwidth where attention reads cached K and V.")
+    ] = None
+    prompt_attention_efficiency: Annotated[
+        Share | None, says("Share of the peak rate where prompts attend.")
     ] = None
     launch_s: Annotated[
         NotNegative | None, says("Host time to launch one kernel eagerly, without CUDA graphs.", "s")
@@ -62,6 +68,14 @@ class HardwareSheet(Section):
         NotNegative | None, says("Gap that one kernel costs inside a replayed CUDA graph.", "s")
     ] = None
     graph_launch_s: Annotated[NotNegative | None, says("Replay of a CUDA graph.", "s")] = None
+    operation_s: Annotated[
+        NotNegative | None, says("Host time for the inputs and outputs of an operation.", "s")
+    ] = None
+    hop_s: Annotated[NotNegative | None, says("From one thread of the host to another.", "s")] = None
+    handle_s: Annotated[
+        NotNegative | None, says("Host time between an operation's end and what it leads to.", "s")
+    ] = None
+    handle_row_s: Annotated[NotNegative | None, says("The same, for each row.", "s")] = None
     link_gb_per_s: Annotated[Peak | None, says("Interconnect to a neighbour, one direction.", "GB/s")] = None
     link_latency_s: Annotated[
         NotNegative | None, says("A step of a ring over the link, beyond the first two.", "s")

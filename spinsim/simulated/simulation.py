@@ -7,12 +7,13 @@ from pathlib import Path
 
 from spinsim.acceptance.field import AcceptanceField
 from spinsim.costs.base import LABELS, Predictor
-from spinsim.drafters.acceptance import build_field, offers_of
+from spinsim.drafters.acceptance import build_field, offers_of, stops_of
 from spinsim.drafters.costs import build_predictor, looks
 from spinsim.drafters.memory import kv_capacity
 from spinsim.engine.records import Records
 from spinsim.engine.world import Lookups
 from spinsim.errors import InputError
+from spinsim.policies.build import reads_entropies
 from spinsim.progress import Progress
 from spinsim.scenario import Scenario
 from spinsim.serving import assemble
@@ -70,6 +71,7 @@ def simulate_scenario(
         noise=noise_of(scenario.noise, noise_seed),
         score_catch_ups=serving.policies.selector.full_information,
         offers=offers_of(scenario, workload, field),
+        stops=stops_of(field, workload) if reads_entropies(serving.policies.length) else None,
     )
     total = len(workload.requests)
 

@@ -8,6 +8,7 @@ from types import MappingProxyType
 import simpy
 
 from spinsim.acceptance import verdicts
+from spinsim.acceptance.entropies import Stops
 from spinsim.acceptance.field import AcceptanceField, Offer
 from spinsim.costs.base import LABELS, Predictor
 from spinsim.costs.contention import Demand, Law
@@ -39,6 +40,7 @@ class SimulatedWorld:
     ``remote[d]``: draft d is on another device than the target, so its proposals are transferred.
     ``score_catch_ups``: tell which output tokens a draft would have proposed, for selectors with
     full information. ``offers``: of drafts that may have less to propose than they are asked for, how much.
+    ``stops``: where proposals end by their entropy.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class SimulatedWorld:
         noise: Noise | None = None,
         score_catch_ups: bool = False,
         offers: Mapping[int, Offer] = NO_OFFERS,
+        stops: Stops | None = None,
     ) -> None:
         self.env = simpy.Environment(initial_time=0)
         self.lanes = lanes
@@ -62,6 +65,7 @@ class SimulatedWorld:
         self._noise = noise
         self._score = score_catch_ups
         self._offers = offers
+        self._stops = stops
         self._law, self._loads = predictor.contention()
         self._lanes = _build_lanes(self.env, lanes, self._law)
         self._host: list[tuple[float, int]] = []  # orchestrator time by rows
@@ -146,7 +150,12 @@ class SimulatedWorld:
             return seconds + max(0.0, alone), label, merged, 3, rows
         if type(operation) is Propose:
             seconds, label = predictor.propose(operation.draft, operation.lengths, operation.contexts)
-            outcome = self._offered(operation) if operation.draft in self._offers else None
+            outcome = None
+            if operation.draft in self._offers:
+                outcome = self._offered(operation)
+            elif operation.ceilings is not None:
+                assert self._stops is not None
+                outcome = ProposeOutcome(self._stops.lengths(operation))
             return seconds, label, outcome, 2, len(operation.requests)
         if type(operation) is CatchUp:
             seconds, label = predictor.catch_up(operation.draft, operation.tokens, operation.starts)

@@ -31,20 +31,20 @@ def scenario_text(content: Mapping[str, Any], assumed: Mapping[str, str], file: 
             "workload:",
             *_workload(content["workload"]),
             "models:   # a shape by name (spinsim list shapes), or the path of a config.json",
-            f"  target: {_flow(models['target'])}   # weights: FOLDER, for `spinsim run` with a real model",
+            f"  target: {flow(models['target'])}   # weights: FOLDER, for `spinsim run` with a real model",
             *_block("  drafts", models["drafts"]),
             "devices:   # hardware by name (spinsim list hardware), or a sheet of your own",
-            *(f"  {name}: {_flow(device)}" for name, device in content["devices"].items()),
+            *(f"  {name}: {flow(device)}" for name, device in content["devices"].items()),
             "placement:",
-            f"  target: {_flow(content['placement']['target'])}",
-            f"  drafts: {_flow(content['placement']['drafts'])}",
+            f"  target: {flow(content['placement']['target'])}",
+            f"  drafts: {flow(content['placement']['drafts'])}",
             "costs: {model: roofline}   # or {model: profile, path: ...}, as `spinsim profile` measures it",
             "acceptance:   # sigmoid(strength - difficulty) a token; or {model: trace, path: ...}",
-            *(f"  {key}: {_flow(value)}" for key, value in content["acceptance"].items()),
+            *(f"  {key}: {flow(value)}" for key, value in content["acceptance"].items()),
             "policies:   # spinsim list policies; docs/policies.md says which to pick",
-            f"  selector: {_flow(policies['selector'])}",
+            f"  selector: {flow(policies['selector'])}",
             "  length: {name: fixed, tokens: 4}",
-            f"limits: {_flow(content['limits'])}   # requests at once; prompt + output",
+            f"limits: {flow(content['limits'])}   # requests at once; prompt + output",
             "slo: {ttft_s: 1.0, tpot_s: 0.05}",
             "",
         ]
@@ -60,7 +60,7 @@ def _open(workload: Mapping[str, Any]) -> str:
 def _workload(workload: Mapping[str, Any]) -> list[str]:
     lines = []
     for key, value in workload.items():
-        lines += _block(f"  {key}", value) if key == "source" else [f"  {key}: {_flow(value)}"]
+        lines += _block(f"  {key}", value) if key == "source" else [f"  {key}: {flow(value)}"]
     return lines
 
 
@@ -77,10 +77,10 @@ def _comment(text: str, lead: str = "") -> list[str]:
 
 def _block(key: str, mapping: Mapping[str, Any]) -> list[str]:
     indent = " " * (len(key) - len(key.lstrip()) + 2)
-    return [f"{key}:", *(f"{indent}{name}: {_flow(value)}" for name, value in mapping.items())]
+    return [f"{key}:", *(f"{indent}{name}: {flow(value)}" for name, value in mapping.items())]
 
 
-def _flow(value: object) -> str:
+def flow(value: object) -> str:
     """A value on one line."""
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True)
     return text.removesuffix("\n").removesuffix("\n...").strip()

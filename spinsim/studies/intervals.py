@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from spinsim.costs.base import Predictor
+from spinsim.costs.base import ROOFLINE, Predictor
+from spinsim.costs.noting import Noting
 from spinsim.costs.profiled.profile import read_profile
 from spinsim.drafters.costs import build_predictor
-from spinsim.lab.uncertainty import Uncertainty, profiled, stated
+from spinsim.lab.uncertainty import Uncertainty, on_sheets, profiled, stated
 from spinsim.progress import Progress
 from spinsim.results.metrics import metric, shown_in, value
 from spinsim.results.summary import summarise
-from spinsim.scenario import ProfileCosts, Scenario
+from spinsim.scenario import NoisyPart, ProfileCosts, RooflineCosts, Scenario
 from spinsim.simulated.simulation import simulate_scenario
 from spinsim.workload.source import resolve
 
@@ -39,7 +40,7 @@ def intervals_of(
 ) -> dict[str, Any]:
     """``runs`` simulations of a scenario, with seeds that follow its own and noise of their own.
 
-    The noise is the scenario's, or where it states none what is not known about its profile and its text
+    The noise is the scenario's, or where it states none what is not known about its costs and its text
     (:mod:`~spinsim.lab.uncertainty`). ``predictor`` is the scenario's, where it is known.
     Raises InputError as a simulation does.
     """
@@ -82,24 +83,59 @@ def collect(drawn: Mapping[str, list[float]], summary: Mapping[str, Any]) -> Non
 
 
 def bounds(drawn: Mapping[str, Iterable[float]]) -> dict[str, Interval]:
-    """By metric, the quantiles that hold ``LEVEL`` of the runs between them, and the median."""
+    """By metric, where a further run lies with a chance of ``LEVEL``, and the median.
+
+    The k-th smallest of n runs exceeds a further one with a chance of k / (n + 1), so that 19 runs are the
+    fewest of which smallest and largest hold 90 % (Weibull's plotting position). Fewer hold (n - 1) / (n +
+    1).
+    """
     tail = (1 - LEVEL) / 2
     found: dict[str, Interval] = {}
     for name, values in drawn.items():
         numbers = list(values)
         if numbers:
-            low, middle, high = np.quantile(numbers, (tail, 0.5, 1 - tail))
+            low, middle, high = np.quantile(numbers, (tail, 0.5, 1 - tail), method="weibull")
             found[name] = {"low": float(low), "median": float(middle), "high": float(high)}
     return found
 
 
-def uncertainty_of(scenario: Scenario, base_dir: Path, predictor: Predictor) -> Uncertainty:
-    """Of times the scenario's noise, or where it states none what its profile does not know; other text."""
-    noise = scenario.noise
-    if noise.per_run_sd or noise.per_call_sd or not isinstance(scenario.costs, ProfileCosts):
+def uncertainty_of(
+    scenario: Scenario, base_dir: Path, predictor: Predictor, *, without_host: str = ""
+) -> Uncertainty:
+    """Of times the scenario's noise, or where it states none what its profile or sheets do not know; other
+    text.
+
+    ``without_host``: as of :func:`~spinsim.lab.uncertainty.profiled`.
+    """
+    noise, costs = scenario.noise, scenario.costs
+    if noise.per_run_sd or noise.per_call_sd:
         return stated(scenario)
-    profile = read_profile(resolve(scenario.costs.path, base_dir, "costs.path"))
-    return profiled(profile, predictor, scenario)
+    if isinstance(costs, RooflineCosts):
+        return on_sheets(scenario, without_host=without_host)
+    if not isinstance(costs, ProfileCosts):
+        return stated(scenario)
+    profile = read_profile(resolve(costs.path, base_dir, "costs.path"))
+    beyond = shares_beyond(scenario, base_dir, predictor) if costs.allow_roofline else {}
+    return profiled(profile, predictor, scenario, beyond=beyond, without_host=without_host)
 
 
-__all__ = ["LEVEL", "bounds", "collect", "described", "intervals_of", "nothing_drawn", "uncertainty_of"]
+def shares_beyond(scenario: Scenario, base_dir: Path, predictor: Predictor) -> dict[NoisyPart, float]:
+    """By kind of operation the share of the predicted time for which sheets answer, by a simulation.
+
+    What policies ask counts as well. Kinds that the profile covers are left out.
+    """
+    noting = Noting(predictor)
+    simulate_scenario(scenario, base_dir, predictor=noting)
+    return {kind: share for kind, share in noting.shares(ROOFLINE).items() if share > 0}
+
+
+__all__ = [
+    "LEVEL",
+    "bounds",
+    "collect",
+    "described",
+    "intervals_of",
+    "nothing_drawn",
+    "shares_beyond",
+    "uncertainty_of",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from spinsim.profiling.bench import USUAL_LENGTH
 from spinsim.profiling.beside_models import beside_models
 from spinsim.profiling.drift import Drift, drifted
 from spinsim.profiling.host import transfer_point
-from spinsim.profiling.machine import machine_points, now_utc
+from spinsim.profiling.machine import clocks, machine_points, now_utc
+from spinsim.profiling.on_a_bench import bench_points
 from spinsim.profiling.probes import Probe
 from spinsim.profiling.rehearsal import (
     host_factors,
@@ -32,6 +33,7 @@ from spinsim.scenario import PolicyChoice, Scenario
 from spinsim.scenario_file import LoadedScenario
 
 QUICK_S, FULL_S = 45.0, 300.0
+WARM_S = 5.0  # of verifications before anything is measured
 REHEARSING = 0.2  # of the time: for short runs with each selector, once the rest is known
 
 
@@ -73,9 +75,11 @@ def profile(
             file=str(path),
         )
     packings = packings or kinds()
-    deployment = deploy(scenario, loaded.base_dir, progress, packings=packings)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with Workplace(scenario, loaded.base_dir, deployment) as place:
+    with (
+        deploy(scenario, loaded.base_dir, progress, packings=packings, buckets={}) as deployment,
+        Workplace(scenario, loaded.base_dir, deployment) as place,
+    ):
         begun = place.empty_profile()
         if resume and path.exists():
             begun = _continued(read_profile(path), begun, path)
@@ -97,9 +101,12 @@ def again(loaded: LoadedScenario, path: Path, progress: Progress | None = None) 
     """
     known = read_profile(path)
     _require_named_hardware(loaded.scenario)
-    deployment = deploy(loaded.scenario, loaded.base_dir, progress)
-    with Workplace(loaded.scenario, loaded.base_dir, deployment) as place:
+    with (
+        deploy(loaded.scenario, loaded.base_dir, progress, buckets={}) as deployment,
+        Workplace(loaded.scenario, loaded.base_dir, deployment) as place,
+    ):
         place.require_same_models(known, str(path))
+        place.bench.warm_up(WARM_S)
         hop = place.hop()  # first, as when the profile was made
         drift = drifted(known, place.bench, place.design(quick=False).core, Effort(), per_fit=4)
         points = (hop, *place.rehearsed(known, place.selectors(quick=True), runs=1))
@@ -127,12 +134,17 @@ def _measure(
 ) -> None:
     plan = place.design(quick=quick, packings=packings)
     session.report(budget_s)
+    place.bench.warm_up(WARM_S * (0.2 if quick else 1))
     measure_host(session, place, quick)
     session.measure(place.bench, plan.core, max(0.0, budget_s - session.elapsed_s) * 0.3)
+    session.measure(place.bench, plan.stairs, max(0.0, budget_s - session.elapsed_s) * 0.3)
     session.refine(place.bench, plan.core, plan.candidates, budget_s * (1 - REHEARSING))
+    session.note_clocks(clocks(place.deployment.target.device))
     measure_sharing(session, place, quick)
     measure_beside_models(session, place, quick)
     rehearse_selectors(session, place, place.selectors(quick=quick), 1 if quick else 2, budget_s)
+    measure_on_a_bench(session, place, plan.core)
+    session.pass_over(plan.stairs)  # last: everything was measured with all of them
 
 
 def measure_fixed(
@@ -173,6 +185,9 @@ def measure_host(session: Session, place: Workplace, quick: bool) -> None:
     if not known.of("matmul_rate"):
         for measured in machine_points(device, place.deployment.target.dtype, effort):
             session.add(measured())
+    if not any(point.operation == "all_reduce" for point in known.points):
+        for point in place.sums():
+            session.add(point)
     if not known.of("hop"):
         session.add(place.hop())
     if not known.of("transfer") and any(place.layout.remote):
@@ -181,6 +196,13 @@ def measure_host(session: Session, place: Workplace, quick: bool) -> None:
         shapes = sorted({(1, 1), (max(1, limits.batch // 4), 4), (limits.batch, limits.max_length)})
         for rows, length in shapes:
             session.add(transfer_point(place.bench, draft, rows, min(length, limits.max_length), effort))
+
+
+def measure_on_a_bench(session: Session, place: Workplace, core: Sequence[Probe]) -> None:
+    """How far a bench is from a run on this machine; kept where a resumed profile has it."""
+    if not session.profile.of_operation("bench"):
+        for point in bench_points(session.profile, place.bench, core, QUICK):
+            session.add(point)
 
 
 def measure_beside_models(session: Session, place: Workplace, quick: bool) -> None:
@@ -196,7 +218,7 @@ def measure_beside_models(session: Session, place: Workplace, quick: bool) -> No
 
 def measure_sharing(session: Session, place: Workplace, quick: bool) -> None:
     """What lanes of one device do to each other; kept where a resumed profile has it."""
-    if any(point.operation == "beside" for point in session.profile.points):
+    if session.profile.of_operation("beside"):
         return
     scenario, effort, alone = place.scenario, QUICK if quick else Effort(), dict[Probe, float]()
     length = min(USUAL_LENGTH, scenario.limits.max_length)
@@ -228,4 +250,5 @@ def _continued(known: Profile, begun: Profile, path: Path) -> Profile:
                 key=key,
                 file=str(path),
             )
-    return replace(known, models=begun.models | known.models)
+    every = {name: replace(model, without_rows=(), without_tokens=()) for name, model in known.models.items()}
+    return replace(known, models=begun.models | every)  # all buckets are executed while a profile is made

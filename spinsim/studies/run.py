@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from spinsim.acceptance.lookups import KnownLookups
 from spinsim.costs.base import Predictor
+from spinsim.costs.profiled.elsewhere import profile_elsewhere
+from spinsim.costs.profiled.profile import read_profile
 from spinsim.drafters.costs import build_predictor
 from spinsim.drafters.for_scenario import lookups_of
 from spinsim.engine.inputs import InputLog
@@ -17,6 +20,7 @@ from spinsim.live.field import GivenAcceptance, given_acceptance, known_future
 from spinsim.live.gpu_clocks import Watch, watched
 from spinsim.live.looking_ahead import TABLE, LookingAhead
 from spinsim.live.lookups import Lookups
+from spinsim.live.machine import this_machine
 from spinsim.live.outputs import decoder, outputs_table
 from spinsim.live.places import found_devices, other_hardware, torch_device
 from spinsim.live.prompts import Prompted, materialise
@@ -24,12 +28,13 @@ from spinsim.live.quiet_interpreter import quiet
 from spinsim.live.world import LiveWorld
 from spinsim.results.hindsight import of_recording
 from spinsim.results.publish import Progress, Summary, publish
-from spinsim.scenario import Scenario
+from spinsim.scenario import ProfileCosts, Scenario
 from spinsim.scenario_file import LoadedScenario
 from spinsim.scenario_file.one_world import not_read
 from spinsim.serving import assemble, trusting
 from spinsim.workload.for_scenario import build_workload
 from spinsim.workload.request import Workload
+from spinsim.workload.source import resolve
 
 LOST_LANE_S = 10.0  # how long a run that failed waits for its lanes
 
@@ -103,9 +108,11 @@ def run_scenario(
             progress("run", ended, total)
 
     deployment.target.watch(world.fail)
-    makes = lookups_of(scenario)
-    ahead = world.look_ahead(len(serving.drafts)) if makes and serving.policies.read_lookups else None
-    engine = serving.start(world, prompted.workload, ended=report, lookups=ahead)
+    ahead: LookingAhead | None = None
+    lookups: KnownLookups | LookingAhead | None = None if given is None else given.lookups
+    if lookups is None and lookups_of(scenario) and serving.policies.read_lookups:
+        lookups = ahead = world.look_ahead(len(serving.drafts))
+    engine = serving.start(world, prompted.workload, ended=report, lookups=lookups)
     error: BaseException | None = None
     records = engine.records
     devices = {torch_device(scenario, name) for lane in lanes for name in lane.devices}
@@ -171,6 +178,8 @@ def run(
         "kv_slots": deployment.kv_slots,
         "kv_slots_held": ran.slots_held,
     }
+    if elsewhere := _elsewhere(loaded):
+        notes["profile_elsewhere"] = elsewhere
     if ranks:
         notes["ranks"] = ranks
     if clocks := ran.clocks.told():
@@ -202,3 +211,13 @@ def run(
     if ran.error is not None and not isinstance(ran.error, KeyboardInterrupt):
         raise ran.error
     return summary
+
+
+def _elsewhere(loaded: LoadedScenario) -> str:
+    """Whether the scenario's profile is of another machine than this one."""
+    costs = loaded.scenario.costs
+    if not isinstance(costs, ProfileCosts):
+        return ""
+    profile = read_profile(resolve(costs.path, loaded.base_dir, "costs.path"))
+    device = torch_device(loaded.scenario, loaded.scenario.placement.target[0])
+    return profile_elsewhere(profile, this_machine(device))

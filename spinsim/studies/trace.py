@@ -54,9 +54,10 @@ def trace(
     path = out or Path("traces") / f"{scenario.name}.npz"
     if path.exists() and not force:
         raise InputError("exists already; --force replaces it, --out names another file", file=str(path))
-    deployment = deploy(scenario, loaded.base_dir, progress)
-    prompted = materialise(scenario, build_workload(scenario, loaded.base_dir), deployment.models.target)
-    recorded, skipped = record_workload(scenario, deployment, prompted, progress)
+    with deploy(scenario, loaded.base_dir, progress) as deployment:
+        workload = build_workload(scenario, loaded.base_dir)
+        prompted = materialise(scenario, workload, deployment.models.target)
+        recorded, skipped = record_workload(scenario, deployment, prompted, progress)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_trace(recorded, path)
     return Traced(recorded, path, skipped)

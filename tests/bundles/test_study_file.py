@@ -14,10 +14,13 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from spinsim import api
+from spinsim.api.study_files import COMMANDS, OF_THE_STUDY, part_commands
+from spinsim.bundles.plan import read_study
 from spinsim.cli import app
 from spinsim.cli.signatures import parameters
 from tests.studies.experiment_files import write_plugin, write_scenario
 
+ROOT = Path(__file__).parents[2]
 LONGER = {"length": {"name": "fixed", "tokens": 4}}
 PARTS: dict[str, Any] = {
     "alone": {"command": "simulate"},
@@ -144,7 +147,9 @@ def test_an_interrupted_study_goes_on_and_ends_the_same(bundle: Path, tmp_path: 
         api.study(file, out, only=wanted, workers=0, progress=stopping("longer: cells", 3))
     states = {name: record["state"] for name, record in manifest(out)["parts"].items()}
     assert states == {"lengths": "done", "longer": "begun"}
-    assert "Not finished" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    for said in ("study of 3 parts, 1 finished", "Not finished", "not run"):
+        assert said in page
     kept = {path: path.stat().st_mtime_ns for path in (out / "longer" / "cells").iterdir()}
     assert len(kept) == 3
     assert repr(api.study(file, out, only=wanted, workers=0)) == "Study(mine: 1 not run, 2 done)"
@@ -153,6 +158,19 @@ def test_an_interrupted_study_goes_on_and_ends_the_same(bundle: Path, tmp_path: 
     for files in (files for end in ends for files in end):
         del files["environment.json"]
     assert ends[0] == ends[1]
+
+
+def test_an_interruption_counts_though_no_page_can_be_written(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(folder: Path) -> Path:
+        raise ImportError("half of a module")
+
+    monkeypatch.setattr("spinsim.api.reports.of_study", broken)
+    file, out = bundle.parent / "here" / "study.yaml", tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        api.study(file, out, only="longer", workers=0, progress=stopping("longer: cells", 1))
+    assert json.loads((out / "summary.json").read_text())["parts"]["longer"]["state"] == "begun"
 
 
 def test_a_bundle_is_checked_from_another_place(bundle: Path, tmp_path: Path) -> None:
@@ -254,12 +272,27 @@ def test_what_answers_another_question_is_not_replaced(bundle: Path, tmp_path: P
     assert manifest(out) == manifest(bundle)
     assert "no part 'lenghts'; one of alone, lengths or longer" in spinsim(file, "--only", "lenghts").stderr
     assert "holds no study; a folder that" in spinsim(file, "--check", tmp_path).stderr
+    assert "of a scenario, not of a study" in spinsim(tmp_path / "small.yaml").stderr
+    assert "no such file; give the path of a study's YAML" in spinsim(tmp_path / "no.yaml").stderr
     assert "holds something else" in spinsim(file, "--out", tmp_path).stderr
 
 
-def test_a_part_s_options_are_its_command_s() -> None:
-    from spinsim.api.study_files import COMMANDS, OF_THE_STUDY, _commands
+@pytest.mark.parametrize("shown", ["shipped", "in the docs"])
+def test_studies_that_readers_begin_with_are_accepted(shown: str, tmp_path: Path) -> None:
+    file = ROOT / "scenarios" / "studies" / "draft-selection.yaml"
+    if shown == "in the docs":
+        text = (ROOT / "docs" / "studies.md").read_text().split("```yaml\n")[1].split("```")[0]
+        assert "../quickstart.yaml" in text
+        file = tmp_path / "study.yaml"
+        file.write_text(text.replace("..", str(ROOT / "scenarios")))
+    commands = part_commands()
+    plan = read_study(file, commands)
+    for each in plan.parts:
+        commands[each.command].check(**each.options)
+    assert len(plan.parts) > 1
 
-    for name, command in _commands().items():
+
+def test_a_part_s_options_are_its_command_s() -> None:
+    for name, command in part_commands().items():
         assert set(command.keys) == set(parameters(getattr(api, name))) - set(OF_THE_STUDY)
     assert set(COMMANDS) == {"simulate", "compare", "sweep", "tune", "capacity", "ladder", "validate"}

@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spinsim.buckets import PROMPT_TOKENS, bucket_rows
+from spinsim.buckets import PROMPT_TOKENS, Buckets, bucket_rows
 from spinsim.costs.base import INTERPOLATED, MEASURED, ROOFLINE, Predictor
-from spinsim.costs.for_scenario import build_predictor
-from spinsim.costs.profiled.executed import PassShape, pass_shape
+from spinsim.costs.for_scenario import buckets_of, build_predictor
+from spinsim.costs.profiled.executed import PassShape, pass_shape, verify_shape
 from spinsim.costs.profiled.fits import fit_pass, fit_table, held_out, law_fitter
-from spinsim.costs.profiled.predictors import Curve, ProfilePredictor, fit_operations, handling_of
+from spinsim.costs.profiled.host import handling_of, hop_of
+from spinsim.costs.profiled.predictors import Curve, ProfilePredictor, fit_operations
 from spinsim.costs.profiled.profile import SCHEMA, Point, Profile, read_profile, write_profile
 from spinsim.costs.sheets.shapes import shape_of
 from spinsim.errors import InputError
@@ -131,6 +132,36 @@ def test_duplicates_and_unreadable_files(tmp_path: Path) -> None:
     assert caught.value.line == 3
     with pytest.raises(InputError, match="cannot be read"):
         read_profile(tmp_path / "none.json")
+
+
+def test_a_bucket_that_is_passed_over_runs_as_the_next_larger_one(tmp_path: Path) -> None:
+    """What was measured of it misleads nobody: here it took ten times as long."""
+    profile = measured()
+    models = profile.models | {
+        "target": replace(profile.models["target"], without_tokens=(64,)),
+        "draft": replace(profile.models["draft"], without_rows=(16,)),
+    }
+
+    def dear(point: Point) -> Point:
+        passed_over = replace(profile, models=models).passes_over(
+            point.operation, point.model, point.features
+        )
+        return replace(point, seconds=10 * point.seconds) if passed_over else point
+
+    points = tuple(dear(p) if p.operation in ("verify", "draft_step") else p for p in profile.points)
+    write_profile(replace(profile, models=models, points=points), tmp_path / "p.json")
+    costs = {"model": "profile", "path": "p.json"}
+    scenario = scenario_of(costs=costs)
+    assert buckets_of(scenario, tmp_path)["target"].tokens(60) == 72
+    assert buckets_of(scenario_of(), tmp_path) == {}
+    predictor = build_predictor(scenario, tmp_path)
+    for short, long in ((57, 70), (64, 72)):
+        assert verify_shape(ragged(16, short, 4096), True, Buckets(frozenset(), frozenset({64}))).tokens == 72
+        seconds = [predictor.verify(ragged(16, queries, 4096)).seconds for queries in (short, long)]
+        assert seconds[0] == pytest.approx(seconds[1], rel=0.02)
+    rows = [predictor.propose(0, [2] * rows, [256] * rows).seconds for rows in (8, 12, 24)]
+    assert rows == sorted(rows)
+    assert rows[2] < 3 * rows[0]
 
 
 def test_models_are_found_by_widths_dtype_and_devices() -> None:
@@ -491,3 +522,19 @@ def test_handling_is_a_line_over_rows_of_the_scenarios_selector() -> None:
     assert sum(handling_of(made, "spin")["verify"]) == pytest.approx(3e-4)
     assert handling_of(made, "another") == handling_of(made, "fixed")  # the first one in the file
     assert handling_of(replace(made, points=()), "fixed") == {}
+
+
+def test_a_hop_is_what_handling_leaves_of_a_handover() -> None:
+    """Without handovers it is the hop that was measured alone, as in older profiles."""
+    alone = measured()
+    assert hop_of(alone) == pytest.approx(np.median([point.seconds for point in alone.of("hop")]))
+
+    def handover(rows: int, handled_s: float, hop_s: float, count: int) -> Point:
+        features = {"rows": float(rows), "handled_s": handled_s}
+        seconds = handled_s + 2 * hop_s
+        return Point("handover", seconds, 0.0, count, features, kind="verify", policy="fixed")
+
+    seen = (handover(1, 1e-4, 4e-5, 9), handover(8, 2e-4, 8e-5, 40), handover(32, 3e-4, 9e-5, 20))
+    assert hop_of(replace(alone, points=(*alone.points, *seen))) == pytest.approx(8e-5)
+    early = (handover(8, 5e-4, -1e-4, 3),)  # the worker began before the rest was handled
+    assert hop_of(replace(alone, points=(*alone.points, *early))) == 0

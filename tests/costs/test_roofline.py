@@ -13,7 +13,13 @@ from spinsim.costs.base import ROOFLINE
 from spinsim.costs.links import Link, link_between
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.roofline import RooflinePredictor
-from spinsim.costs.sheets.hardware import UNCOMPARED, hardware_names, hardware_of, sheet_of_device
+from spinsim.costs.sheets.hardware import (
+    UNCOMPARED,
+    hardware_names,
+    hardware_of,
+    of_large_operators,
+    sheet_of_device,
+)
 from spinsim.costs.sheets.shapes import shape_of
 from spinsim.errors import InputError
 from spinsim.operations import Packing
@@ -30,7 +36,9 @@ def ragged(rows: int, queries: int, kv: int) -> Packing:
 
 
 def floor(costs: PassCosts, rows: int, queries: int, context: int) -> float:
-    """Seconds without launches: ``queries`` new tokens for each of ``rows`` requests."""
+    """Seconds without launches, at the rates of large operators: ``queries`` new tokens for each of
+    ``rows``."""
+    costs = costs.of_large_operators()
     tokens, kv = rows * queries, rows * context
     return costs.body(tokens) + costs.output(tokens) + costs.attention.seconds(kv, tokens, kv * queries)
 
@@ -79,8 +87,13 @@ def test_floors_of_draft_steps_on_h200(name: str, milliseconds: float) -> None:
 
 
 def test_the_h100_sheet_meets_the_published_fit_of_an_8b_step() -> None:
-    """Llama-3.1-8B in vLLM on H100: 5.886 ms, 21.0 us a token, 39.3 ns a KV token."""
-    costs = PassCosts(shape_of("llama-3-8b"), "bf16", hardware_of("h100"))
+    """Llama-3.1-8B in vLLM on H100: 5.886 ms, 21.0 us a token, 39.3 ns a KV token.
+
+    That is what large operators reach. Our own runner, which the sheet is fitted to, takes longer.
+    """
+    ours = PassCosts(shape_of("llama-3-8b"), "bf16", hardware_of("h100"))
+    costs = ours.of_large_operators()
+    assert 1.1 < (ours.overhead_s + ours.body(1)) / (costs.overhead_s + costs.body(1)) < 1.3
     assert costs.overhead_s + costs.body(1) + costs.output(1) == pytest.approx(5.886e-3, rel=0.03)
     assert (costs.body(2048) - costs.body(1024)) / 1024 == pytest.approx(21.0e-6, rel=0.15)
     assert costs.attention.kv_s == pytest.approx(39.3e-9, rel=0.15)
@@ -104,7 +117,8 @@ def test_prefill_of_long_prompts_runs_at_the_matrix_rate() -> None:
     matrices = shape.parameters() - 2 * shape.vocab * shape.hidden
     attention = shape.layers * 4 * shape.attention_width * tokens * (tokens + 1) / 2
     flops = 2 * matrices * tokens + attention
-    assert PREDICTOR.prefill([tokens], [0]).seconds == pytest.approx(flops / 790e12, rel=0.12)
+    told = PREDICTOR.of_large_operators().prefill([tokens], [0]).seconds
+    assert told == pytest.approx(flops / 790e12, rel=0.12)
 
 
 def test_moving_ids_and_probabilities_on_h200() -> None:
@@ -155,6 +169,7 @@ def test_a_proposal_is_the_sum_of_its_steps() -> None:
             kv = sum(c + step for n, c in zip(lengths, contexts, strict=True) if n > step)
             expected += DRAFT.overhead_s + DRAFT.body(tokens) + DRAFT.output(executed)
             expected += law.seconds(kv, tokens, 0)
+        expected += DRAFT.operation_s
         assert PREDICTOR.propose(0, lengths, contexts).seconds == pytest.approx(expected, rel=1e-12)
 
 
@@ -169,11 +184,12 @@ def test_latency_is_a_staircase_under_graphs_and_none_without() -> None:
 
 def test_a_large_prompt_costs_its_passes() -> None:
     asks = (PREDICTOR.prefill, lambda tokens, starts: PREDICTOR.catch_up(0, tokens, starts))
-    for ask in asks:
+    for ask, model in zip(asks, (TARGET, DRAFT), strict=True):
         rest = PROMPT_TOKENS - 900
         parts = ask([900, rest], [0, 50]), ask([276, 30], [50 + rest, 7])
         whole = ask([900, rest + 276, 30], [0, 50, 7])
-        assert whole == (pytest.approx(sum(part.seconds for part in parts), rel=1e-12), ROOFLINE)
+        apart = sum(part.seconds for part in parts) - model.operation_s  # the host's part of an operation
+        assert whole == (pytest.approx(apart, rel=1e-12), ROOFLINE)
     eager = RooflinePredictor(PassCosts(shape_of("llama-68m"), "bf16", H200, graphs=False), [], None)
     apart = eager.prefill([1024], [0]).seconds + eager.prefill([1024], [1024]).seconds
     assert eager.prefill([2048], [0]).seconds < 0.6 * apart  # one pass: mostly launches
@@ -207,7 +223,7 @@ def test_decomposition_pays_its_merge() -> None:
     kv = pieces * length
     split = Packing("decomposed", pieces, length, pieces * new, kv, 8 * new, kv)
     whole = Packing("padded", pieces, length, pieces * new, kv, 8 * new, kv)
-    merge = pieces * new * 32 * 32 * (128 + 2) * 4 / 4.3e12
+    merge = pieces * new * 32 * 32 * (128 + 2) * 4 / H200.achieved_bandwidth()
     assert PREDICTOR.verify(split).seconds - PREDICTOR.verify(whole).seconds == pytest.approx(merge, rel=1e-6)
 
 
@@ -225,8 +241,10 @@ def test_sheets() -> None:
         assert sheet.source
         assert 0 < sheet.bandwidth_efficiency <= 1
         assert 0 < sheet.compute_efficiency <= 1
-    assert H200.achieved_bandwidth() == pytest.approx(4.3e12)
-    assert H200.achieved_rate("bf16") == pytest.approx(790e12)
+    large = of_large_operators(H200)
+    assert large.achieved_bandwidth() == pytest.approx(4.3e12, rel=0.01)  # as probed
+    assert large.achieved_rate("bf16") == pytest.approx(790e12, rel=0.01)
+    assert of_large_operators(hardware_of("cpu")) == hardware_of("cpu")
     assert hardware_of("v100-16").rate["bf16"] == hardware_of("v100-16").rate["fp32"]
     with pytest.raises(InputError, match=r"unknown hardware 'tpu'; allowed: v100-16"):
         hardware_of("tpu")
@@ -235,7 +253,8 @@ def test_sheets() -> None:
 
 
 def test_host_costs_and_labels() -> None:
-    assert PREDICTOR.orchestrate(32).seconds == pytest.approx(45e-6, rel=0.5)
+    assert PREDICTOR.orchestrate(32).seconds == pytest.approx(H200.handle_s + 32 * H200.handle_row_s)
+    assert PREDICTOR.hop().seconds == H200.hop_s
     assert PREDICTOR.orchestrate(64).seconds > PREDICTOR.orchestrate(1).seconds
     assert PREDICTOR.hop().seconds > 0
     assert PREDICTOR.slowdown(0, True) == PREDICTOR.slowdown(0, False) == 1.8

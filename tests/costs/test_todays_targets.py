@@ -67,7 +67,9 @@ def test_latent_attention_reads_one_latent_whatever_the_devices() -> None:
     shape = replace(DENSE, latent=LATENT, head_dim=192, kv_heads=DENSE.heads)
     one, four = costs(shape), costs(shape, devices=4)
     wide = LATENT.kv_rank + LATENT.rope
-    assert one.attention.kv_s == pytest.approx(DENSE.layers * wide * 2 / H100.achieved_bandwidth())
+    assert one.attention.kv_s == pytest.approx(
+        DENSE.layers * wide * 2 / H100.achieved_bandwidth(H100.kv_efficiency)
+    )
     assert four.attention.kv_s == one.attention.kv_s  # a latent is of no head
     assert four.attention.pair_s == pytest.approx(one.attention.pair_s / 4)
     assert one.prompt_attention.pair_s < one.attention.pair_s  # in the heads' own widths

@@ -20,6 +20,9 @@ from spinsim.errors import InputError
 from spinsim.family.llama_modules import random_llama
 from spinsim.family.widen import place_heads, rotary_rows, widen
 from spinsim.family.widen_check import exactness, timings
+from spinsim.family.widen_parts import Widened, outline
+from spinsim.runner.sharded.shape import LeanShape, Share, cut
+from spinsim.runner.sharded.weights import EMBEDDING, HEAD
 
 WIDE = ModelShape(
     name="wide",
@@ -105,6 +108,28 @@ def test_saved_stand_in_loads_with_transformers(llama: Callable[..., Any], tmp_p
     ids = torch.arange(30)[None]
     assert torch.equal(loaded(ids).logits, wide(ids).logits)
     assert torch.equal(loaded(ids).logits, widen(llama(), WIDE, dtype=torch.float32, seed=4)(ids).logits)
+
+
+def test_shares_are_parts_of_the_whole_made_part_by_part(llama: Callable[..., Any], tmp_path: Path) -> None:
+    """On no device is ever more than embeddings and head, or a layer; the numbers are the same."""
+    small = llama()
+    small.save_pretrained(tmp_path)
+    whole = dict(widen(tmp_path, WIDE, dtype=torch.float32, seed=4).named_parameters())
+    outlined = outline(str(tmp_path), WIDE, dtype=torch.float32, seed=4)
+    shape, cpu = LeanShape.of(outlined.model), torch.device("cpu")
+    for rank in range(2):
+        share = Share(rank, 2, shape)
+        source = Widened(tmp_path, WIDE, torch.float32, 4)
+        for name in (
+            EMBEDDING,
+            HEAD,
+            *sorted(name for name in whole if "layers" in name),
+            "model.norm.weight",
+        ):
+            part = source.take(name, share, torch.float32, cpu)
+            assert part is not None
+            assert torch.equal(part, cut(whole[name].data, share.part(name))), name
+        assert source.take("model.layers.0.self_attn.q_proj.bias", share, torch.float32, cpu) is None
 
 
 def test_a_widened_text_ends_where_it_ended(llama: Callable[..., Any], tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ def settings(ranks: str, *overrides: str) -> list[str]:
         f"placement.target=[{', '.join(ranks)}]",
         f"placement.drafts={{near: {ranks[-1]}, far: x}}",
         "policies.pipeline={name: fixed, micro_batches: 2}",
+        "workload.output_tokens={distribution: fixed, value: 14}",
         *overrides,
     ]
 

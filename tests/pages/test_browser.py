@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,6 +43,13 @@ def swept(out: Path) -> None:
     api.sweep(QUICKSTART, {"limits.batch": [2, 4]}, set=FEW, workers=0, out=out)
 
 
+def studied(out: Path) -> None:
+    file = out.with_name("study.yaml")
+    part = {"command": "sweep", "scenario": str(QUICKSTART), "grid": {"limits.batch": [2, 4]}, "set": FEW}
+    file.write_text(json.dumps({"name": "of-batches", "parts": {"batches": part}}))
+    api.study(file, out, workers=0)
+
+
 def loaded(out: Path) -> None:
     arrivals = {"workload.arrivals": {"process": "poisson", "rate_per_s": 4}, **FEW}
     api.capacity(QUICKSTART, duration_s=1, tolerance=0.5, seeds=1, set=arrivals, workers=0, out=out)
@@ -74,6 +82,7 @@ REPORTS = {
     "simulation": (simulated, "tokens/s"),
     "comparison": (compared, "other"),
     "sweep": (swept, "limits.batch"),
+    "study": (studied, "study of 1 part"),
     "capacity": (loaded, "req/s"),
     "tuning": (tuned, "trials"),
     "sharded target": (sharded, "gpu0+gpu1/target"),

@@ -20,6 +20,7 @@ from spinsim.policies.build import (
     tunables,
     validate_choice,
     validate_policies,
+    with_selector,
 )
 from spinsim.policies.registry import Registry
 from spinsim.scenario import PoliciesSpec, PolicyChoice
@@ -216,3 +217,13 @@ def test_static_lengths_reach_the_other_policies() -> None:
         length=PolicyChoice(name="per_draft", tokens={"a": 2}, default=5),
     )
     assert build_policies(spec, within).selector.context.lengths == (2, 5, 5)  # type: ignore[attr-defined]
+
+
+def test_another_selector_takes_the_usual_place_of_a_plan_that_it_does_not_make() -> None:
+    planned = PoliciesSpec.model_validate(
+        {"selector": {"name": "contextual"}, "length": {"name": "planned"}, "allow_none": True}
+    )
+    changed = with_selector(planned, PolicyChoice(name="spin"))
+    assert (changed.selector.name, changed.length.name, changed.allow_none) == ("spin", "fixed", False)
+    validate_policies(changed, ("a", "b"), 8)
+    assert with_selector(planned, planned.selector) == planned

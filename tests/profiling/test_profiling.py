@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from spinsim.buckets import PROMPT_TOKENS, prompt_passes
+from spinsim.buckets import PROMPT_TOKENS, prompt_passes, row_buckets, token_buckets
 from spinsim.cli import app
 from spinsim.costs.base import INTERPOLATED, MEASURED
 from spinsim.costs.contention import USUAL_LAW, Demand
@@ -28,24 +28,27 @@ from spinsim.costs.profiled.profile import (
     MODEL_OPERATIONS,
     OPERATIONS,
     REHEARSED,
+    SCHEMA,
     Point,
     Profile,
+    ProfiledModel,
     read_profile,
     write_profile,
 )
+from spinsim.costs.sheets.shapes import shape_of
 from spinsim.engine.world import Lane
 from spinsim.errors import InputError
-from spinsim.live import load
+from spinsim.live import places
 from spinsim.live.deployment import deploy
 from spinsim.policies.packing.decomposed import decompose
 from spinsim.profiling.adaptive import next_probes, report_of_lanes
 from spinsim.profiling.bench import Bench
-from spinsim.profiling.design import Range, design, levels
+from spinsim.profiling.design import FEW, Range, design, levels
 from spinsim.profiling.drift import drifted
-from spinsim.profiling.probes import Probe, spread
+from spinsim.profiling.probes import SKEW, Probe, spread
 from spinsim.profiling.session import Session
 from spinsim.profiling.sharing import beside_points, probes_of, shared_subsets
-from spinsim.profiling.timing import Effort, sampled, timing_of
+from spinsim.profiling.timing import Effort, Timing, sampled, timing_of
 from spinsim.profiling.workplace import Workplace
 from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies import profile as experiment
@@ -213,7 +216,7 @@ def test_a_profile_does_not_carry_another_machines_name(
 ) -> None:
     loaded = tiny_scenario(tmp_path)
     path = tmp_path / "p.json"
-    monkeypatch.setattr(load, "found_devices", lambda _: {"cpu": "NVIDIA H100 80GB HBM3"})
+    monkeypatch.setattr(places, "found_devices", lambda _: {"cpu": "NVIDIA H100 80GB HBM3"})
     for measure in (lambda: profile(loaded, path, quick=True), lambda: experiment.again(loaded, measured[1])):
         with pytest.raises(InputError, match="NVIDIA H100 80GB HBM3; h100") as caught:
             measure()
@@ -308,6 +311,39 @@ def test_a_design_reaches_the_limits_and_no_further(
         assert caught == limits.rows * (limits.context - 1)
 
 
+@settings(deadline=None, max_examples=20)
+@given(limits=LIMITS)
+def test_stairs_have_every_bucket_that_a_run_executes(limits: Range) -> None:
+    plan = design("t", {"d": 0}, limits, ["ragged"], graphs=dict.fromkeys("td", True), quick=True)
+    tokens = {p.shape.tokens for p in plan.stairs if p.operation == "verify"}
+    most = limits.rows * (limits.length + 1)
+    assert tokens == {size for size in token_buckets(most) if size >= FEW}
+    if limits.length > 1:
+        rows = {p.shape.rows for p in plan.stairs if p.operation == "draft_step"}
+        assert rows == {size for size in row_buckets(limits.rows) if size >= FEW}
+    eager = design("t", {"d": 0}, limits, ["ragged"], graphs=dict.fromkeys("td", False), quick=True)
+    assert not eager.stairs
+
+
+def test_dear_buckets_are_noted_in_the_profile(tmp_path: Path) -> None:
+    limits = Range(rows=64, context=256, length=7, chunk=64)
+    plan = design("t", {"d": 0}, limits, ["ragged"], graphs=dict.fromkeys("td", True), quick=True)
+    shape = shape_of("llama-68m")
+    models = {name: ProfiledModel(shape, "bf16", "h200") for name in "td"}
+    empty = Profile(SCHEMA, "h200", "", True, {}, {}, models, ())
+    session = Session(empty, tmp_path / "p.json", TINY, lambda probe: 1e-3, None)
+    for probe in plan.stairs:
+        dear = probe.shape.tokens == 448 if probe.operation == "verify" else probe.shape.rows == 48
+        size = probe.shape.tokens
+        session.add(probe.point(Timing(1e-3 + 1e-6 * size + (1e-3 if dear else 0.0), 0.0, 3)))
+    session.pass_over(plan.stairs)
+    session.write()
+    found = read_profile(tmp_path / "p.json").models
+    assert (found["t"].without_tokens, found["t"].without_rows) == ((448,), ())
+    assert (found["d"].without_tokens, found["d"].without_rows) == ((), (48,))
+    assert (found["t"].buckets.tokens(440), found["d"].buckets.rows(42)) == (480, 56)
+
+
 def covered(probes: Sequence[Probe], asked: PassShape) -> bool:
     """As :meth:`ProfiledPass.covers`, without a fit."""
     shapes = [probe.shape for probe in probes]
@@ -355,13 +391,15 @@ def test_spread(longest: int, rows: int) -> None:
     lengths = spread(longest, rows, even=False)
     assert len(lengths) == rows
     assert lengths[0] == longest
-    assert min(lengths) >= longest / 2
+    assert min(lengths) >= longest // SKEW
+    if rows > 1 and longest > 2 * SKEW:
+        assert lengths[-1] == round(longest / SKEW)
     assert lengths == sorted(lengths, reverse=True)
 
 
 def test_a_decomposed_probe_is_what_the_policy_would_plan() -> None:
     probe = Probe("verify", "t", -1, 3, 4, 100, "decomposed", 64, even=False)
-    assert probe.plan == decompose([103, 78, 53], [4, 4, 4], 64)
+    assert probe.plan == decompose([103, 38, 15], [4, 4, 4], 64)
     assert probe.point(timing_of([1.0])).packing == "decomposed"
     assert part_of(probe.point(timing_of([1.0]))) == probe.part
 

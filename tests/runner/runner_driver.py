@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from spinsim.buckets import USUAL, Buckets
 from spinsim.runner.decoder import Decoder, TransformersDecoder
 from spinsim.runner.eager import ModelRunner, Part, combine
 from spinsim.runner.fused import LeanDecoder
@@ -24,6 +25,7 @@ def runner_of(
     sampling: Sampling = Sampling(),
     page_tokens: int | None = None,
     pages: int | None = None,
+    buckets: Buckets = USUAL,
 ) -> ModelRunner:
     cache = SlotCache(
         model.layers,
@@ -47,6 +49,7 @@ def runner_of(
         heads=model.heads,
         scale=model.head_dim**-0.5,
         sampling=sampling,
+        buckets=buckets,
     )
 
 
@@ -112,7 +115,7 @@ def speculate(
                     sampling._replace(requests=rows),
                 )
                 parts.append(Part([live.index(i) for i in rows], range(len(rows)), proposal))
-        tokens, probabilities = combine(parts, len(live), target.device)
+        tokens, probabilities, _ = combine(parts, len(live), target.device)
         done = target.verify(
             [slots[i] for i in live],
             [contexts[i][-1] for i in live],

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from spinsim.buckets import USUAL, Buckets
 from spinsim.runner.graphs.capture import Recorder
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.loading import random_model
@@ -15,10 +16,10 @@ from tests.runner.runner_configs import CONFIGS
 from tests.runner.runner_driver import runner_of
 
 
-def test_capture_covers_every_shape_of_a_run():
-    runner = runner_of(
-        random_model(CONFIGS["llama"](), 1, context_tokens=64), slots=6, slot_tokens=64, graphed=True
-    )
+@pytest.mark.parametrize("buckets", [USUAL, Buckets(frozenset({4}), frozenset({2, 16}))])
+def test_capture_covers_every_shape_of_a_run(buckets):
+    model = random_model(CONFIGS["llama"](), 1, context_tokens=64)
+    runner = runner_of(model, slots=6, slot_tokens=64, graphed=True, buckets=buckets)
     assert isinstance(runner, GraphedRunner)
     seen: list[tuple[int, int]] = []
     runner.capture("draft", progress=lambda done, total: seen.append((done, total)))
@@ -38,6 +39,8 @@ def test_capture_covers_every_shape_of_a_run():
         for kind, piece in (("ragged", 0), ("padded", 0), ("decomposed", 20), ("decomposed", 10)):
             runner.verify(slots, ones, contexts, lengths, tokens, None, kind, piece)
     assert runner.recorder.captured == captured
+    assert not buckets.without_tokens & {key.tokens for key in runner.verifications.graphs}
+    assert not buckets.without_rows & {key.rows for key in runner.proposals.graphs}
 
 
 @pytest.mark.parametrize("page", [None, 8])

@@ -5,14 +5,17 @@ from __future__ import annotations
 import random
 
 import pytest
+import torch
 
 from spinsim.errors import InputError
 from spinsim.runner.for_model import RunnerPlan
+from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.loading import random_model
 from spinsim.runner.sampling import Sampling
 from spinsim.runner.sharded.orders import Build
-from spinsim.runner.sharded.outline import Outline
-from spinsim.runner.sharded.shape import Share, cut, require_divisible
+from spinsim.runner.sharded.outline import Outline, drawn
+from spinsim.runner.sharded.shape import LeanShape, Share, cut, require_divisible
+from spinsim.runner.sharded.weights import names_and_shapes
 from tests.runner.ranks_in_threads import on_ranks
 from tests.runner.runner_configs import CONFIGS, VOCABULARY
 from tests.runner.runner_driver import runner_of, speculate
@@ -56,11 +59,39 @@ def test_speculates_as_on_one_device(name, ranks, sampling):
 
     def said(rank, collectives):
         build = Build(8, 160, None, None, RunnerPlan(8, 4, sampling))
-        divided = build.carry_out(*shares[rank], collectives)
+        divided = build.carry_out(shares[rank], collectives)
         return speculate(divided, [runner_of(draft)], prompts, 10, sampling=sampling)
 
     everyone = on_ranks(ranks, said)
     assert everyone == [expected] * ranks
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
+def test_captured_passes_say_the_same(sampling):
+    """Through the fixed buffers that CUDA graphs have."""
+    target, draft = (random_model(CONFIGS["llama"](), seed, context_tokens=160) for seed in (1, 2))
+    source = random.Random(5)
+    prompts = [[source.randrange(VOCABULARY) for _ in range(n)] for n in (1, 11, 7)]
+    alone = runner_of(target, lean=True, graphed=True, sampling=sampling)
+    expected = speculate(alone, [runner_of(draft)], prompts, 8, sampling=sampling, max_length=3)
+    shares = shares_of(target, 2)
+
+    def said(rank, collectives):
+        divided = Build(8, 160, None, None, RunnerPlan(8, 4, sampling)).carry_out(shares[rank], collectives)
+        graphed = GraphedRunner(
+            divided.decoder,
+            divided.cache,
+            max_rows=8,
+            max_length=4,
+            vocabulary=VOCABULARY,
+            heads=2,
+            scale=divided.decoder.scale,
+            sampling=sampling,
+        )
+        graphed.capture("target", ("ragged",))
+        return speculate(graphed, [runner_of(draft)], prompts, 8, sampling=sampling, max_length=3)
+
+    assert on_ranks(2, said)[0] == expected
 
 
 def test_shares_cover_a_model_once():
@@ -88,3 +119,16 @@ def test_refuses_what_does_not_divide():
     gelu = random_model(CONFIGS["llama"](hidden_act="gelu"), 1, context_tokens=160)
     with pytest.raises(InputError, match="stay on one device"):
         require_divisible(gelu, 2)
+
+
+def test_random_shares_are_parts_of_one_model():
+    config = CONFIGS["qwen2"]()
+    made = drawn(config, 3, context_tokens=160, dtype=torch.float32)
+    shape, cpu = LeanShape.of(made.model), torch.device("cpu")
+    for name in names_and_shapes(made.model.module):
+        whole = made.source.take(name, Share(0, 1, shape), torch.float32, cpu)
+        parts = [made.source.take(name, Share(rank, 2, shape), torch.float32, cpu) for rank in range(2)]
+        rows, columns = Share(0, 2, shape).part(name)
+        along = 0 if rows != slice(None) else 1 if columns != slice(None) else None
+        assert torch.equal(whole, parts[1] if along is None else torch.cat(parts, along)), name
+    assert 0.25 < float(made.source.whole("lm_head.weight", torch.float32, cpu).std()) < 0.35

@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from spinsim import api
+from spinsim.api.study_files import part_commands
+from spinsim.bundles.plan import read_study
 from spinsim.costs.sheets.shapes import shape_names, shape_of
 from spinsim.errors import InputError
 from spinsim.starting.columns import guess_columns
@@ -147,6 +149,22 @@ def test_what_it_refuses_writes_nothing(answers: dict[str, Any], said: str, tmp_
         started(tmp_path, **answers)
     assert said in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("answers", [{}, {"traffic": SAMPLE, "draft": ["llama-3-1b", "llama-3-3b"]}], ids=str)
+def test_a_study_beside_it_is_accepted(answers: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "studies").mkdir()
+    file = tmp_path / "studies" / "mine.yaml"
+    made, _ = started(tmp_path, study=file, **answers)
+    assert made.study == file
+    commands = part_commands()
+    plan = read_study(file, commands)
+    assert [part.command for part in plan.parts] == ["compare", "sweep", "capacity"]
+    for part in plan.parts:
+        commands[part.command].check(**part.options)
+    with pytest.raises(InputError, match="is there already"):
+        api.init(tmp_path / "other.yaml", study=file)
+    assert not (tmp_path / "other.yaml").exists()
 
 
 def test_it_replaces_nothing_unless_it_is_told_to(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,18 +39,20 @@ def test_the_axes_are_those_that_are_stated() -> None:
     assert {len(cell.loaded.scenario.devices) for cell in cells} == {1, 2}
     assert any(cell.loads for cell in cells)
     assert {d.hardware for cell in cells for d in cell.loaded.scenario.devices.values()} == {"h200"}
-    assert len(deployments(cells)) == 4
+    assert len(deployments(cells)) == 5
 
 
 def test_a_machine_of_one_gpu_runs_the_cells_of_one() -> None:
-    assert [len(cell.loaded.scenario.devices) for cell in evidence.cells_of(1, "h100")] == [1, 1, 1]
+    cells = evidence.cells_of(1, "h100")
+    assert {len(cell.loaded.scenario.devices) for cell in cells} == {1}
+    assert len(names(cells)) == 15
 
 
 def test_predictions_are_kept_before_a_cell_runs_and_what_does_not_fit_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The live half is a stand-in, which looks at what was told when it begins."""
-    cells = evidence.cells_of(1, "h100")
+    cells = evidence.cells_of(1, "h100", ["7B multi-head"])
     session = evidence.Session(tmp_path / "grid", {"name": "a card"}, seconds=1000.0)
     ran: list[str] = []
 
@@ -63,7 +66,7 @@ def test_predictions_are_kept_before_a_cell_runs_and_what_does_not_fit_is_left(
                 session._until = 0.0  # the time is over
 
     monkeypatch.setattr(evidence, "run_live", run_live)
-    monkeypatch.setattr(evidence, "deploy", lambda *_, **__: SimpleNamespace())
+    monkeypatch.setattr(evidence, "deploy", lambda *_, **__: nullcontext())
     monkeypatch.setattr(evidence, "gpu_states", list)
     assert evidence.run_all(session, cells, SimpleNamespace(profile=False, quick=False)) == 0  # type: ignore[arg-type]
     assert ran == [cell.name for cell in cells[:2]]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from operator import add, mul
 from typing import TYPE_CHECKING, NamedTuple
 
-from spinsim.buckets import bucket_rows, bucket_tokens, prompt_passes, prompt_shape
+from spinsim.buckets import USUAL, Buckets, prompt_passes, prompt_shape
 from spinsim.costs.base import Estimate
 from spinsim.operations import Packing
 
@@ -58,9 +58,9 @@ def in_passes(
     return Estimate(sum(part.seconds for part in found), max(part.label for part in found))
 
 
-def step_rows(rows: int, graphs: bool) -> int:
+def step_rows(rows: int, graphs: bool, buckets: Buckets = USUAL) -> int:
     """Executed rows of a draft step."""
-    return bucket_rows(rows) if graphs else rows
+    return buckets.rows(rows) if graphs else rows
 
 
 def step_shape(rows: float, tokens: float, kv_tokens: float) -> PassShape:
@@ -68,9 +68,9 @@ def step_shape(rows: float, tokens: float, kv_tokens: float) -> PassShape:
     return PassShape(rows, tokens, rows, tokens, kv_tokens, kv_tokens * tokens / rows)
 
 
-def verify_shape(packing: Packing, graphs: bool) -> PassShape:
+def verify_shape(packing: Packing, graphs: bool, buckets: Buckets = USUAL) -> PassShape:
     """A verification. Every packed token has logits, and spare tokens of a bucket too."""
-    tokens = bucket_tokens(packing.real_query_tokens) if graphs else packing.real_query_tokens
+    tokens = buckets.tokens(packing.real_query_tokens) if graphs else packing.real_query_tokens
     kv, queries, rows = packing.kv_tokens, packing.query_tokens, packing.rows
     return PassShape(rows, tokens, tokens, queries, kv, kv * queries / rows)
 

@@ -8,9 +8,9 @@ from functools import partial
 from itertools import compress
 
 import numpy as np
-from scipy.optimize import isotonic_regression, nnls
+from scipy.optimize import isotonic_regression
 
-from spinsim.buckets import PROMPT_TOKENS, active_rows
+from spinsim.buckets import PROMPT_TOKENS, USUAL, Buckets, active_rows
 from spinsim.costs.base import INTERPOLATED, MEASURED, Estimate, Predictor
 from spinsim.costs.contention import NO_LOADS, USUAL_LAW, Contention, Factors, Law, Loads
 from spinsim.costs.contention_fit import Group, fit_law, groups_of
@@ -25,6 +25,7 @@ from spinsim.costs.profiled.executed import (
     verify_shape,
 )
 from spinsim.costs.profiled.fits import ChosenFit, fit_pass
+from spinsim.costs.profiled.host import handling_of, hop_of
 from spinsim.costs.profiled.profile import MODEL_OPERATIONS, PROMPTS, Point, Profile
 from spinsim.errors import InputError
 from spinsim.operations import Packing
@@ -128,10 +129,21 @@ class Curve:
 def fit_operations(profile: Profile, model: str) -> dict[Operation, ProfiledPass]:
     """Every operation that was measured for ``model``, fitted."""
     parts: dict[Operation, list[Point]] = {}
-    for point in profile.points:
-        if point.model == model and point.operation in MODEL_OPERATIONS and not _replaced(point, profile):
+    for point in fitted_points(profile):
+        if point.model == model:
             parts.setdefault((point.operation, part_of(point)), []).append(point)
     return {key: ProfiledPass(points, profile) for key, points in parts.items()}
+
+
+def fitted_points(profile: Profile) -> list[Point]:
+    """Those of models' operations that fits are made of."""
+    return [
+        point
+        for point in profile.points
+        if point.operation in MODEL_OPERATIONS
+        and not profile.passes_over(point.operation, point.model, point.features)
+        and not _replaced(point, profile)
+    ]
 
 
 def _replaced(point: Point, profile: Profile) -> bool:
@@ -148,9 +160,10 @@ class ProfilePredictor:
     """Answers from ``profile``; beyond its range from ``fallback``, or InputError without one.
 
     ``target`` and ``drafts`` hold each model's fitted operations, ``names`` what the profile calls the
-    drafts; ``link`` is None when proposals cross no device. Labels: measured at a profiled point,
-    interpolated inside the range, else the fallback's. ``selector``: whose thinking is charged; that of the
-    profile's first one where it was not measured. ``loads``: what operations ask of a device that they share.
+    drafts; ``link`` is None when proposals cross no device. ``buckets``: the target's, then the drafts'.
+    Labels: measured at a profiled point, interpolated inside the range, else the fallback's. ``selector``:
+    whose thinking is charged; that of the profile's first one where it was not measured. ``loads``: what
+    operations ask of a device that they share.
     """
 
     def __init__(
@@ -164,16 +177,18 @@ class ProfilePredictor:
         fallback: Predictor | None,
         selector: str = "",
         loads: Loads = NO_LOADS,
+        buckets: Sequence[Buckets] = (),
     ) -> None:
         self.target, self.drafts = target, tuple(drafts)
+        self._buckets, *self._draft_buckets = buckets or [USUAL] * (1 + len(self.drafts))
         self._graphs, self._prompt_graphs = profile.graphs, profile.prompt_graphs
         self._link, self._fallback = link, fallback
         self._host = _curve(profile, "orchestrator", "rows")
         self._handling = handling_of(profile, selector)
         self._handled: dict[tuple[str, int], Estimate] = {}
         self._transfer = _curve(profile, "transfer", "bytes")
-        hops = [point.seconds for point in profile.of("hop")]
-        self._hop = Estimate(float(np.median(hops)), MEASURED) if hops else None
+        hop_s = hop_of(profile)
+        self._hop = None if hop_s is None else Estimate(hop_s, MEASURED)
         self._contention = Contention(self._law(groups_of(profile)), loads)
         self._names = tuple(names)
         self._slowdowns = {
@@ -211,24 +226,31 @@ class ProfilePredictor:
         """
         known = self.drafts[draft].get(("draft_step", "first"))
         later = self.drafts[draft].get(("draft_step", "later"))
+        buckets = self._draft_buckets[draft]
         rows = len(lengths)
         steps = max(lengths, default=0)
         if not steps:
             return Estimate(0.0, MEASURED)
         if lengths.count(steps) == rows:
-            found = known and self._alike(known, later, rows, steps, sum(contexts))
+            executed = step_rows(rows, self._graphs, buckets)
+            found = known and self._alike(known, later, executed, rows, steps, sum(contexts))
         else:
-            found = known and self._unlike(known, later, lengths, contexts)
+            found = known and self._unlike(known, later, buckets, lengths, contexts)
         if found:
             return found
-        executed = step_rows(rows, self._graphs)
+        executed = step_rows(rows, self._graphs, buckets)
         shape = step_shape(executed, 2 * executed, sum(contexts) + rows * (steps - 1))
         return self._beyond("draft_step", known, shape).propose(draft, lengths, contexts)
 
     def _alike(
-        self, known: ProfiledPass, later: ProfiledPass | None, rows: int, steps: int, cached: int
+        self,
+        known: ProfiledPass,
+        later: ProfiledPass | None,
+        executed: int,
+        rows: int,
+        steps: int,
+        cached: int,
     ) -> Estimate | None:
-        executed = step_rows(rows, self._graphs)
         first = known.estimate(step_shape(executed, 2 * executed, cached))
         if steps == 1 or first is None:
             return first
@@ -244,13 +266,14 @@ class ProfilePredictor:
         self,
         known: ProfiledPass,
         later: ProfiledPass | None,
+        buckets: Buckets,
         lengths: Sequence[int],
         contexts: Sequence[int],
     ) -> Estimate | None:
         seconds, label = 0.0, MEASURED
         for step, rows in enumerate(active_rows(lengths)):
             kv = sum(compress(contexts, map(step.__lt__, lengths))) + step * rows
-            executed = step_rows(rows, self._graphs)
+            executed = step_rows(rows, self._graphs, buckets)
             fit = later if step else known
             shape = step_shape(executed, executed if step else 2 * executed, kv)
             found = None if fit is None else fit.estimate(shape)
@@ -266,7 +289,7 @@ class ProfilePredictor:
         if not packing.rows:
             return Estimate(0.0, MEASURED)
         known = self.target.get(("verify", kind))
-        shape = verify_shape(packing, self._graphs)
+        shape = verify_shape(packing, self._graphs, self._buckets)
         found = known and known.estimate(shape)
         return found or self._beyond(f"verify ({kind})", known, shape).verify(packing)
 
@@ -338,28 +361,6 @@ class ProfilePredictor:
 def _curve(profile: Profile, operation: str, feature: str) -> Curve | None:
     points = profile.of(operation)
     return Curve([p.features[feature] for p in points], [p.seconds for p in points]) if points else None
-
-
-def handling_of(profile: Profile, selector: str) -> dict[str, tuple[float, float]]:
-    """By kind of the operation that ended: seconds, and seconds a row, neither negative.
-
-    Of ``selector``, or of the first selector in the file where that one was not measured.
-    """
-    points = profile.of("handling")
-    if points and all(point.policy != selector for point in points):
-        selector = points[0].policy
-    found: dict[str, tuple[float, float]] = {}
-    for kind in dict.fromkeys(point.kind for point in points):
-        mine = [point for point in points if (point.kind, point.policy) == (kind, selector)]
-        if not mine:  # it never led to anything with this selector
-            continue
-        seconds = np.array([point.seconds for point in mine])
-        matrix = np.array([[1.0, point.features["rows"]] for point in mine])
-        # Relative errors count, weighed by how many were seen: a rare number of rows says little.
-        weight = np.sqrt([point.repetitions for point in mine]) / seconds
-        (fixed, each), _ = nnls(matrix * weight[:, None], seconds * weight)
-        found[kind] = float(fixed), float(each)
-    return found
 
 
 def _slowdown(profile: Profile, draft: str, target_lane: bool) -> float | None:

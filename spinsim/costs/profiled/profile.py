@@ -10,6 +10,8 @@ padding): the median of its repetitions, and their spread. Operations and their 
                            layers, each once), kv_tokens (read)
 ``handling``               rows of the operation that ended, of ``kind``: mean host time until all that this
                            led to was submitted, with the selector ``policy``
+``handover``               rows, handled_s: likewise, from the end until what it led to began; handled_s
+                           is the handling of the same ones
 ``orchestrator``           rows: host time for each operation submitted, where a profile has no ``handling``
 ``hop``                    from thread to thread, one way
 ``transfer``               bytes: from a draft's device to the target's
@@ -19,6 +21,8 @@ padding): the median of its repetitions, and their spread. Operations and their 
 ``matmul_rate``            flops of one large product
 ``in_run``                 rows, bench_s: an operation of ``kind`` within short runs of the engine, with the
                            selector ``policy``: mean time, and the mean that the other points predict for it
+``bench``                  rows, in_run_s: an operation of ``kind`` as a bench sees it, back to back and with
+                           blocks in order; in_run_s: what its own point says, measured as it runs
 ``beside``                 group, lane, rows, alone_s, kernels, work_s: what an operation of ``model`` took
                            while every ``lane`` of its ``group`` was kept busy on the same device; alone it
                            takes ``alone_s``, in so many ``kernels``, with ``work_s`` by the roofline
@@ -43,6 +47,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic import dataclasses as checked
 
+from spinsim.buckets import Buckets
 from spinsim.costs.collectives import VOLUME
 from spinsim.costs.sheets.shapes import ModelShape
 from spinsim.errors import InputError
@@ -58,7 +63,9 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "draft_step": ("rows", "tokens", "kv_tokens"),
         "verify": ("rows", "query_tokens", "tokens", "kv_tokens"),
         "handling": ("rows",),
+        "handover": ("rows", "handled_s"),
         "in_run": ("rows", "bench_s"),
+        "bench": ("rows", "in_run_s"),
         "orchestrator": ("rows",),
         "hop": (),
         "transfer": ("bytes",),
@@ -76,9 +83,9 @@ MODEL_OPERATIONS = ("prefill", "catch_up", "draft_step", "verify")
 PROMPTS = ("prefill", "catch_up")
 REPEATED = (*MODEL_OPERATIONS, "hop", "handling")  # of which a repeat may have a factor
 BESIDE_MODELS = ("lookup", "head", "head_catch_up")  # of drafters of other kinds; ``kind`` says which
-REHEARSED = ("handling", "in_run")  # seen in short runs of the engine, by kind and selector
+REHEARSED = ("handling", "handover", "in_run")  # seen in short runs of the engine, by kind and selector
 
-_POSITIVE = ("rows", "steps", "tokens", "alone_s", "bench_s", "kernels", "devices")  # of features
+_POSITIVE = ("rows", "steps", "tokens", "alone_s", "bench_s", "in_run_s", "kernels", "devices")  # of features
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Amount = Annotated[float, Field(ge=0)]
@@ -91,7 +98,7 @@ class Point:
 
     ``model`` is a key of the profile's models ("" for the machine's own operations); ``packing`` is set for
     ``verify`` alone, ``kind`` and ``policy`` for what is seen in runs (:data:`REHEARSED`), ``kind`` also for
-    ``all_reduce``, and the drafter for :data:`BESIDE_MODELS`.
+    ``bench`` and ``all_reduce``, and the drafter for :data:`BESIDE_MODELS`.
     """
 
     operation: str
@@ -113,12 +120,22 @@ class Point:
 
 @checked.dataclass(frozen=True, config=_STRICT)
 class ProfiledModel:
-    """What was measured under a model's name: its shape and dtype, and what it ran on."""
+    """What was measured under a model's name: its shape and dtype, and what it ran on.
+
+    ``without_rows`` and ``without_tokens``: buckets that are not executed, see :attr:`buckets`.
+    """
 
     shape: ModelShape
     dtype: str
     hardware: str
     devices: Annotated[int, Field(ge=1)] = 1
+    without_rows: tuple[int, ...] = ()
+    without_tokens: tuple[int, ...] = ()
+
+    @property
+    def buckets(self) -> Buckets:
+        """What is executed of the model where costs come from this profile."""
+        return Buckets(frozenset(self.without_rows), frozenset(self.without_tokens))
 
 
 @checked.dataclass(frozen=True, config=_STRICT)
@@ -162,6 +179,17 @@ class Profile:
         return tuple(
             p for p in self.points if (p.operation, p.model, p.packing) == (operation, model, packing)
         )
+
+    def of_operation(self, operation: str) -> tuple[Point, ...]:
+        """The points of one operation of all models."""
+        return tuple(point for point in self.points if point.operation == operation)
+
+    def passes_over(self, operation: str, model: str, features: Mapping[str, float]) -> bool:
+        """Is it of a bucket that is not executed, since a larger one took less time?"""
+        known = self.models[model]
+        if operation == "draft_step":
+            return features["rows"] in known.without_rows
+        return operation == "verify" and features["tokens"] in known.without_tokens
 
     def find_model(self, shape: ModelShape, dtype: str, hardware: str, devices: int) -> str | None:
         """The key under which a model of these widths was measured on such devices; None if it was not."""
@@ -219,6 +247,9 @@ def write_profile(profile: Profile, path: str | Path) -> None:
     data = _ADAPTER.dump_python(profile, mode="json")
     for model in data["models"].values():
         model["shape"] = _stated(model["shape"])
+        for name in ("without_rows", "without_tokens"):
+            if not model[name]:
+                del model[name]
     points = data.pop("points")
     head = json.dumps(data, indent=2)
     lines = ",\n".join("    " + json.dumps(_brief(point)) for point in points)
@@ -274,7 +305,7 @@ def _check_point(point: Point, where: str, models: Mapping[str, ProfiledModel]) 
         return _Finding(
             f"{where}.features", f"{given} given; {point.operation} has {', '.join(features) or 'none'}"
         )
-    of_a_model = point.operation in (*MODEL_OPERATIONS, "in_run", "beside")
+    of_a_model = point.operation in (*MODEL_OPERATIONS, "in_run", "bench", "beside")
     if (of_a_model or point.model) and point.model not in models:
         known = ", ".join(models) or "none"
         return _Finding(f"{where}.model", f"unknown model {point.model!r}; allowed: {known}")
@@ -285,7 +316,9 @@ def _check_point(point: Point, where: str, models: Mapping[str, ProfiledModel]) 
         choices = ", ".join(allowed) if point.operation == "verify" else "none"
         return _Finding(f"{where}.packing", f"{point.packing!r} for {point.operation}; allowed: {choices}")
     rehearsed = point.operation in REHEARSED
-    kinds = KINDS if rehearsed else tuple(VOLUME) if point.operation == "all_reduce" else ("",)
+    kinds: tuple[str, ...] = KINDS if rehearsed or point.operation == "bench" else ("",)
+    if point.operation == "all_reduce":
+        kinds = tuple(VOLUME)
     if point.operation in BESIDE_MODELS:
         if not point.kind:
             return _Finding(f"{where}.kind", f"'' for {point.operation}; the drafter that was measured")

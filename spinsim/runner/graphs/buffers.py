@@ -44,12 +44,14 @@ class Inbox:
 
 
 class Outbox:
-    """Int64 results of ``shape``: a pass writes ``device`` and sends it; the host reads ``host``."""
+    """Results of ``shape``: a pass writes ``device`` and sends it; the host reads ``host``."""
 
-    def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype = torch.int64
+    ) -> None:
         cuda = device.type == "cuda"
-        self._pinned = torch.zeros(shape, dtype=torch.int64, pin_memory=cuda)
-        self.device = torch.zeros(shape, dtype=torch.int64, device=device) if cuda else self._pinned
+        self._pinned = torch.zeros(shape, dtype=dtype, pin_memory=cuda)
+        self.device = torch.zeros(shape, dtype=dtype, device=device) if cuda else self._pinned
         self.host: Array = self._pinned.numpy()
 
     def send(self) -> None:

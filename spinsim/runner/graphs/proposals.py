@@ -8,17 +8,18 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from spinsim.buckets import bucket_rows, draft_step_shapes, row_buckets
+from spinsim.buckets import USUAL, Buckets, draft_step_shapes
 from spinsim.runner import randomness
 from spinsim.runner.attention.kernels import use_kernel
+from spinsim.runner.base import Proposal
 from spinsim.runner.batch import AttentionBatch, check_spans, upload_array
 from spinsim.runner.decoder import Decoder
 from spinsim.runner.graphs.buffers import Array, Inbox, Outbox, wait
-from spinsim.runner.graphs.capture import Recorder, Replay
+from spinsim.runner.graphs.capture import Recorder, Replay, in_turn
 from spinsim.runner.graphs.passes import RecordedPasses
 from spinsim.runner.graphs.token_map import no_steps, steps, torch_steps
 from spinsim.runner.kv import SlotCache
-from spinsim.runner.sampling import Sampling, choose
+from spinsim.runner.sampling import Sampling, choose, entropy
 
 FIELDS = ("slots", "previous", "last", "contexts", "lengths", "requests")
 
@@ -50,13 +51,16 @@ class ProposalGraphs(RecordedPasses[Key]):
         vocabulary: int,
         sampling: Sampling,
         kernel: str = "auto",
+        buckets: Buckets = USUAL,
     ) -> None:
         super().__init__(decoder, cache, recorder, max_rows=max_rows, sampling=sampling, kernel=kernel)
-        self.rows, self.length = bucket_rows(max_rows), max_length
+        self.buckets = buckets
+        self.rows, self.length = buckets.rows(max_rows), max_length
         device = cache.device
 
         self.inbox = Inbox({"rows": (len(FIELDS), self.rows)}, device)
         self.outbox = Outbox((max_length, self.rows), device)
+        self.entropies: Outbox | None = None
         self.counter = torch.zeros(1, dtype=torch.int64, device=device)  # the step to run next
         self.plan = no_steps(max_length, self.rows, device)
         self.current = torch.zeros(self.rows, dtype=torch.int64, device=device)
@@ -64,15 +68,20 @@ class ProposalGraphs(RecordedPasses[Key]):
         if not sampling.greedy:
             self.probabilities = torch.zeros(max_length, self.rows, vocabulary, device=device)
 
+    def tell_entropies(self) -> None:
+        """Steps recorded from now on say how sure the model was of each token."""
+        shape = self.length, self.rows
+        self.entropies = Outbox(shape, self.cache.device, torch.float32)
+
     def capture(self, progress: Callable[[], None]) -> None:
         """Records every bucket, largest first so that later graphs reuse its memory."""
-        buckets = reversed(row_buckets(self.max_rows))
+        buckets = reversed(self.buckets.row_buckets(self.max_rows))
         self.record([Key(first, rows) for rows in buckets for first in (True, False)], progress)
 
     @property
     def count(self) -> int:
         """Graphs that :meth:`capture` records."""
-        return 2 * len(row_buckets(self.max_rows))
+        return 2 * len(self.buckets.row_buckets(self.max_rows))
 
     def fits(self, rows: int, length: int, sampling: Sampling) -> bool:
         """Can a proposal of this size and kind be replayed?"""
@@ -89,7 +98,9 @@ class ProposalGraphs(RecordedPasses[Key]):
         return self.inbox.fetch if key.first else None
 
     def _send(self, key: Key) -> Replay:
-        return self.outbox.send
+        return (
+            self.outbox.send if self.entropies is None else in_turn([self.outbox.send, self.entropies.send])
+        )
 
     def _function(self, key: Key) -> Replay:
         first, rows = key
@@ -120,6 +131,8 @@ class ProposalGraphs(RecordedPasses[Key]):
             )
             self.current[:rows] = drawn
             self.outbox.device[:, :rows].index_copy_(0, at, drawn[None])
+            if self.entropies is not None:
+                self.entropies.device[:, :rows].index_copy_(0, at, entropy(logits, spread)[None])
             if spread is not None:
                 assert self.probabilities is not None
                 self.probabilities[:, :rows].index_copy_(0, at, spread[None])
@@ -146,7 +159,7 @@ class ProposalGraphs(RecordedPasses[Key]):
         contexts: Sequence[int],
         lengths: Sequence[int],
         requests: Sequence[int],
-    ) -> tuple[Array, torch.Tensor | None]:
+    ) -> Proposal:
         """See :meth:`forward.ModelRunner.propose`. Raises ValueError where a row leaves its slot."""
         order, graphs = self.prepare(slots, previous, last, contexts, lengths, requests)
         for replay in graphs:
@@ -165,7 +178,8 @@ class ProposalGraphs(RecordedPasses[Key]):
         """Fills the inbox; the row at each place of it (None: as given), and the graph of every step."""
         ends = [context + length - 1 for context, length in zip(contexts, lengths, strict=True)]
         check_spans(slots, [context - 2 for context in contexts], ends, self.cache)
-        graphs = [self.graph(Key(step == 0, rows)) for step, rows in enumerate(draft_step_shapes(lengths))]
+        shapes = draft_step_shapes(lengths, self.buckets)
+        graphs = [self.graph(Key(step == 0, rows)) for step, rows in enumerate(shapes)]
         table, count = self.inbox.host["rows"], len(slots)
         values = np.array((slots, previous, last, contexts, lengths, requests or slots))
         order = None
@@ -176,14 +190,19 @@ class ProposalGraphs(RecordedPasses[Key]):
         table[:, count:] = 0
         return order, graphs
 
-    def collect(self, count: int, rows: int, order: Array | None) -> tuple[Array, torch.Tensor | None]:
-        """Tokens and probabilities of the proposal launched last, in the order it was asked for."""
+    def collect(self, count: int, rows: int, order: Array | None) -> Proposal:
+        """The proposal launched last, in the order it was asked for."""
         spread = None
         if self.probabilities is not None:
             inverse = np.arange(rows) if order is None else np.argsort(order)
             index = upload_array(inverse, self.cache.device)
             spread = self.probabilities[:count].index_select(1, index).transpose(0, 1)
         wait(self.cache.device)
+        places: slice | Array = slice(None) if order is None else order
         tokens = np.empty((rows, count), np.int64)
-        tokens[slice(None) if order is None else order] = self.outbox.host[:count, :rows].T
-        return tokens, spread
+        tokens[places] = self.outbox.host[:count, :rows].T
+        sure = None
+        if self.entropies is not None:
+            sure = np.empty((rows, count), np.float32)
+            sure[places] = self.entropies.host[:count, :rows].T
+        return Proposal(tokens, spread, sure)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from spinsim.buckets import USUAL, Buckets
 from spinsim.packings.ragged import NAME as RAGGED
 from spinsim.runner.base import Progress, Proposal, TokenLists, Verified
 from spinsim.runner.decoder import Decoder
@@ -25,7 +26,8 @@ class GraphedRunner(ModelRunner):
     A proposal or verification that was not captured before is captured when it is first met. A prefill
     or catch-up of more tokens than a graph holds is several passes in turn; for the rest of it see
     :class:`PromptGraphs`. On the CPU nothing is captured, but the same fixed buffers are used, so that
-    the logic can be tested there. ``prompt_graphs`` False: prefill and catch-up stay eager.
+    the logic can be tested there. ``prompt_graphs`` False: prefill and catch-up stay eager. ``buckets``: of
+    draft steps' rows and verifications' tokens.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class GraphedRunner(ModelRunner):
         sampling: Sampling = GREEDY,
         kernel: str = "auto",
         prompt_graphs: bool = True,
+        buckets: Buckets = USUAL,
     ) -> None:
         super().__init__(decoder, cache, kernel=kernel)
         recorder = Recorder(cache.device)
@@ -57,6 +60,7 @@ class GraphedRunner(ModelRunner):
                 vocabulary=vocabulary,
                 sampling=sampling,
                 kernel=kernel,
+                buckets=buckets,
             )
             self.verifications = VerificationGraphs(
                 decoder,
@@ -69,12 +73,18 @@ class GraphedRunner(ModelRunner):
                 heads=heads,
                 scale=scale,
                 kernel=kernel,
+                buckets=buckets,
             )
             self.prompts: PromptGraphs | None = None
             if prompt_graphs:
                 self.prompts = PromptGraphs(
                     decoder, cache, recorder, max_rows=max_rows, sampling=sampling, kernel=kernel
                 )
+
+    def tell_entropies(self) -> None:
+        """See :meth:`ModelRunner.tell_entropies`."""
+        super().tell_entropies()
+        self.proposals.tell_entropies()
 
     @torch.inference_mode()
     def capture(
@@ -109,6 +119,12 @@ class GraphedRunner(ModelRunner):
             for head in heads:
                 self.prompts.capture(head, advance)
         return total
+
+    def close(self) -> None:
+        """Let go of all graphs, which hold on to what their passes called, collectives among it."""
+        for passes in (self.proposals, self.verifications, self.prompts):
+            if passes is not None:
+                passes.graphs.clear()
 
     @torch.inference_mode()
     def prefill(
@@ -152,7 +168,7 @@ class GraphedRunner(ModelRunner):
         """See :meth:`ModelRunner.propose`."""
         if not self.proposals.fits(len(slots), max(lengths, default=0), sampling):
             return super().propose(slots, previous, last, contexts, lengths, sampling)
-        return Proposal(*self.proposals.propose(slots, previous, last, contexts, lengths, sampling.requests))
+        return self.proposals.propose(slots, previous, last, contexts, lengths, sampling.requests)
 
     @torch.inference_mode()
     def verify(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from spinsim.buckets import bucket_pieces, bucket_rows, bucket_tokens, row_buckets, token_buckets
+from spinsim.buckets import USUAL, Buckets, bucket_pieces, bucket_rows, row_buckets
 from spinsim.packings import packing_kind
 from spinsim.runner import randomness
 from spinsim.runner.acceptance_rule import distribution, verify_greedy, verify_sampled
@@ -57,9 +57,10 @@ class VerificationGraphs(RecordedPasses[Key]):
         heads: int,
         scale: float,
         kernel: str = "auto",
+        buckets: Buckets = USUAL,
     ) -> None:
         super().__init__(decoder, cache, recorder, max_rows=max_rows, sampling=sampling, kernel=kernel)
-        self.heads, self.scale = heads, scale
+        self.heads, self.scale, self.buckets = heads, scale, buckets
         self.rows, self.length = bucket_rows(max_rows), max_length
         shapes = {"rows": (len(FIELDS), self.rows), "proposals": (self.rows, max_length), "piece": (1,)}
         self.inbox = Inbox(shapes, cache.device)
@@ -79,9 +80,9 @@ class VerificationGraphs(RecordedPasses[Key]):
         found, below = [], 0
         most = max(1, self.cache.slot_tokens // SLOT_UNIT)
         for rows in row_buckets(self.max_rows):
-            fewest = bucket_tokens(below + 1)
+            fewest = self.buckets.tokens(below + 1)
             below = rows
-            for tokens in token_buckets(rows * (self.length + 1)):
+            for tokens in self.buckets.token_buckets(rows * (self.length + 1)):
                 if tokens < fewest:
                     continue
                 for kind in kinds:
@@ -209,7 +210,7 @@ class VerificationGraphs(RecordedPasses[Key]):
         length = packing.length(piece, max(ends), self.cache.slot_tokens)
         executed, pieces = bucket_rows(count), packing.pieces(ends, length)
         a_row = bucket_pieces(-(-pieces // executed))
-        key = Key(kind, executed, bucket_tokens(sum(lengths) + count), a_row * executed)
+        key = Key(kind, executed, self.buckets.tokens(sum(lengths) + count), a_row * executed)
         replay = self.graph(key)
         host = self.inbox.host
         rows = host["rows"]

@@ -8,38 +8,68 @@ import signal
 import threading
 import time
 from array import array
+from collections.abc import Sequence
 from multiprocessing import connection, parent_process
 from typing import Any
 
 import torch
 
 from spinsim.runner.base import Runner
-from spinsim.runner.sharded.calls import REPORT, STOP, decode, perform
-from spinsim.runner.sharded.orders import Build, Load, Meeting
+from spinsim.runner.sharded.calls import REPORT, STOP, TIME, decode, perform
+from spinsim.runner.sharded.collectives import Collectives
+from spinsim.runner.sharded.hosted import Manner, answer_calls, own_stream
+from spinsim.runner.sharded.orders import Build, Held, Load, Meeting, Serve
 from spinsim.runner.sharded.ring import Ring
 
-FAILED, LOADED, BUILT, HOPS = "failed", "loaded", "built", "hops"  # what a rank answers
+FAILED, READY, LOADED, BUILT, HOPS = "failed", "ready", "loaded", "built", "hops"  # what a rank answers
 
 
-def follow(rank: int, meeting: Meeting, pipe: Any, ring: Ring, threads: int) -> None:
-    """The process of a ``rank`` > 0: orders come through ``pipe``, then calls through ``ring``."""
+def follow(
+    rank: int, meeting: Meeting, pipe: Any, ring: Ring, drafts: Sequence[tuple[Ring, Any]], threads: int
+) -> None:
+    """The process of a ``rank`` > 0: orders come through ``pipe``, then calls through ``ring``.
+
+    ``drafts``: ring and pipe of each draft that it has besides.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the leader ends the ranks
     _end_with_parent()
     torch.set_num_threads(threads)
-    try:
-        ranks = meeting.join(rank)
-        load: Load = pipe.recv()
-        share, weights = load.carry_out(rank, meeting.devices)
-        pipe.send((LOADED, free_bytes(torch.device(meeting.devices[rank]))))
-        build: Build = pipe.recv()
-        runner = build.carry_out(share, weights, ranks)
-        pipe.send((BUILT, None))
-        serve(runner, ring, rank - 1, pipe)
-        ranks.close()
-    except BaseException as error:
+
+    def failed(error: BaseException) -> None:
         pipe.send((FAILED, (time.perf_counter_ns(), f"failed: {type(error).__name__}: {error}")))
         # Not by way of destructors: those of a broken group wait for its other ranks.
         os._exit(1)
+
+    try:
+        if meeting.plugins:
+            from spinsim.policies.plugins import load_plugins
+
+            load_plugins(meeting.plugins)
+        pipe.send((READY, None))
+        ranks = meeting.join(rank)
+        runners = _set_up(rank, meeting, pipe, ranks)
+        for number, (calls, answers) in enumerate(drafts):
+            arguments = (runners[number], calls, answers, failed)
+            threading.Thread(target=answer_calls, args=arguments, name=f"draft {number}", daemon=True).start()
+        serve(runners[None], ranks, ring, rank - 1, pipe)
+        runners[None].close()
+        ranks.close()
+    except BaseException as error:
+        failed(error)
+
+
+def _set_up(rank: int, meeting: Meeting, pipe: Any, ranks: Collectives) -> dict[int | None, Runner]:
+    """The rank's runners, as ordered: the share's under None, drafts' under their numbers."""
+    held: dict[int | None, Held] = {}
+    runners: dict[int | None, Runner] = {}
+    while not isinstance(order := pipe.recv(), Serve):
+        if isinstance(order, Load):
+            held[order.draft] = order.carry_out(rank, meeting.devices)
+            pipe.send((LOADED, free_bytes(torch.device(meeting.devices[rank]))))
+        elif isinstance(order, Build):
+            runner = runners[order.draft] = order.carry_out(held.pop(order.draft), ranks)
+            pipe.send((BUILT, Manner.of(runner)))
+    return runners
 
 
 def free_bytes(device: torch.device) -> int | None:
@@ -51,8 +81,9 @@ def free_bytes(device: torch.device) -> int | None:
     return free_memory(device)
 
 
-def serve(runner: Runner, ring: Ring, reader: int, pipe: Any) -> None:
+def serve(runner: Runner, ranks: Collectives, ring: Ring, reader: int, pipe: Any) -> None:
     """Calls in their order, until the one that stops it."""
+    own_stream(runner.device)
     hops = array("q")  # nanoseconds from telling to receiving
     gc.collect()
     gc.freeze()
@@ -65,6 +96,9 @@ def serve(runner: Runner, ring: Ring, reader: int, pipe: Any) -> None:
         if call.name == REPORT:
             pipe.send((HOPS, hops.tobytes()))
             hops = array("q")
+            continue
+        if call.name == TIME:
+            ranks.times(*call.numbers)
             continue
         hops.append(received_ns - told_ns)
         perform(runner, call)

@@ -9,12 +9,14 @@ import torch
 
 from spinsim.runner.eager import ModelRunner
 from spinsim.runner.for_model import RunnerPlan, runner_over
-from spinsim.runner.fused import LeanWeights
+from spinsim.runner.fused import LeanDecoder, LeanWeights
 from spinsim.runner.kv import SlotCache
 from spinsim.runner.sharded.collectives import Collectives, Gloo
 from spinsim.runner.sharded.decoder import ShardedDecoder
 from spinsim.runner.sharded.shape import LeanShape, Share
 from spinsim.runner.sharded.weights import Source, read_share
+
+Held = tuple[Share, LeanWeights]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +24,13 @@ class Meeting:
     """How the ranks find each other: through the file ``store``, which is not there yet.
 
     ``devices``: of every rank, all CPUs or all GPUs of this machine. ``timeout_s``: how long one waits.
+    ``plugins``: files that every rank imports, for packings that are theirs.
     """
 
     devices: tuple[str, ...]
     store: Path
     timeout_s: float
+    plugins: tuple[str, ...] = ()
 
     def join(self, rank: int) -> Collectives:
         """Meet the others; returns when all are there."""
@@ -38,34 +42,44 @@ class Meeting:
         return Gloo(rank, len(self.devices), self.store, self.timeout_s)
 
 
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """Everything is built: answer calls from now on."""
+
+
 @dataclass(frozen=True)
 class Load:
-    """Read or make the rank's share of a model's weights."""
+    """Read or make a share of a model's weights. ``draft``: the whole of the rank's draft of this number."""
 
     shape: LeanShape
     source: Source
     rotary: tuple[torch.Tensor, torch.Tensor]
     dtype: torch.dtype
+    draft: int | None = None
 
-    def carry_out(self, rank: int, devices: tuple[str, ...]) -> tuple[Share, LeanWeights]:
-        """The share of ``rank``, on its device."""
-        share = Share(rank, len(devices), self.shape)
-        weights = read_share(self.source, share, self.rotary, self.dtype, torch.device(devices[rank]))
-        return share, weights
+    def carry_out(self, rank: int, devices: tuple[str, ...]) -> Held:
+        """What ``rank`` is to hold, on its device."""
+        share = Share(rank, len(devices), self.shape) if self.draft is None else Share(0, 1, self.shape)
+        return share, read_share(self.source, share, self.rotary, self.dtype, torch.device(devices[rank]))
 
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A runner over the share, with its part of the K/V cache: the same slots and pages on every rank."""
+    """A runner over what was loaded, with its K/V cache: the same slots and pages on every rank.
+
+    ``draft`` as of :class:`Load`.
+    """
 
     slots: int
     slot_tokens: int
     page_tokens: int | None
     pages: int | None
     plan: RunnerPlan
+    draft: int | None = None
 
-    def carry_out(self, share: Share, weights: LeanWeights, ranks: Collectives) -> ModelRunner:
+    def carry_out(self, held: Held, ranks: Collectives) -> ModelRunner:
         """The rank's runner, eager or graphed."""
+        share, weights = held
         device = weights.embedding.device
         cache = SlotCache(
             share.shape.layers,
@@ -78,8 +92,12 @@ class Build:
             device=device,
             dtype=weights.embedding.dtype,
         )
-        ranks.prepare(share.shape.hidden, cache.dtype)
-        decoder = ShardedDecoder(weights, share, ranks)
+        decoder: LeanDecoder
+        if share.ranks > 1:
+            ranks.prepare(share.shape.hidden, cache.dtype)
+            decoder = ShardedDecoder(weights, share, ranks)
+        else:
+            decoder = LeanDecoder.over(weights)
         return runner_over(
             decoder,
             cache,

@@ -18,6 +18,8 @@ from spinsim.costs.profiled.profile import read_profile
 from spinsim.drafters.costs import build_predictor
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.field import is_given
+from spinsim.live.machine import this_machine
+from spinsim.live.places import torch_device
 from spinsim.live.prompts import Prompted, materialise
 from spinsim.packings import executed_by
 from spinsim.profiling.drift import TOLERANCE, drifted
@@ -70,6 +72,12 @@ class Arena:
         self._lengths: dict[str, int] = {}
         self._deployed = deployed
 
+    def __enter__(self) -> Arena:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     @contextmanager
     def spending(self, what: str) -> Iterator[None]:
         """Counts the time within as ``what``."""
@@ -89,6 +97,16 @@ class Arena:
         packings = tuple(dict.fromkeys(executed))
         with self.spending("deploy"):
             return deploy(self.scenario, self.base_dir, self.progress, packings=packings)
+
+    @cached_property
+    def machine(self) -> Numbers:
+        """Which one this is."""
+        return this_machine(torch_device(self.scenario, self.scenario.placement.target[0])).told()
+
+    def close(self) -> None:
+        """End what it deployed itself."""
+        if self._deployed is None and "deployment" in self.__dict__:
+            self.deployment.close()
 
     def prepare(self) -> None:
         """Everything that comes before the first run, once."""

@@ -13,6 +13,7 @@ from spinsim.costs.base import Predictor
 from spinsim.drafters.costs import KnownPredictors
 from spinsim.errors import InputError
 from spinsim.lab.pool import cores
+from spinsim.lab.uncertainty import Uncertainty
 from spinsim.policies.plugins import load_plugins
 from spinsim.progress import Progress
 from spinsim.results.summary import summarise
@@ -113,7 +114,8 @@ def compare_cell(
     done = simulate_scenario(scenario, base_dir, workload=cell.workload, predictor=predictor)
     cpu_s = time.process_time() - began
     summary = summarise(done.records, scenario, mode="simulated", acceptance_source=done.acceptance_source)
-    drawn = _intervals(cell, scenario, base_dir, predictor, intervals)
+    unknown = uncertainty_of(scenario, base_dir, predictor) if intervals else None
+    drawn = intervals_of_cell(cell, scenario, base_dir, predictor, intervals, unknown) if unknown else None
     alike = identical_share(cell.rounds, rounds_by_request(done.records)) if cell.recorded else None
     return {
         "key": cell.key,
@@ -137,11 +139,15 @@ def compare_cell(
     }
 
 
-def _intervals(
-    cell: LiveCell, scenario: Scenario, base_dir: Path, predictor: Predictor, runs: int
+def intervals_of_cell(
+    cell: LiveCell,
+    scenario: Scenario,
+    base_dir: Path,
+    predictor: Predictor,
+    runs: int,
+    unknown: Uncertainty,
 ) -> Numbers | None:
-    """Of the same workload under other noise: what another process or day would have given."""
-    unknown = uncertainty_of(scenario, base_dir, predictor)
+    """Of the same workload under other noise: what another process, day or host would have given."""
     if not runs or unknown.nothing:
         return None
     drawn = nothing_drawn()

@@ -11,6 +11,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from spinsim.costs.profiled.elsewhere import Machine, profile_elsewhere
+from spinsim.costs.profiled.profile import read_profile
 from spinsim.errors import InputError
 from spinsim.files import write_atomically
 from spinsim.progress import Progress
@@ -21,6 +23,7 @@ from spinsim.studies.validation.folder import Folder
 from spinsim.studies.validation.operations import operation_errors
 from spinsim.studies.validation.plan import Cell, Options
 from spinsim.studies.validation.simulated_cells import Replacement, simulate_cells
+from spinsim.workload.source import resolve
 
 Numbers = dict[str, Any]
 
@@ -115,6 +118,8 @@ def again(
         "failed": failed,
         "environment": environment(),
     }
+    if elsewhere := _elsewhere(folder, plan, profile, roofline):
+        result["profile_elsewhere"] = elsewhere
     if report is not None:
         write_atomically(out / "report.html", report(result))
     folder.finish(result)
@@ -125,6 +130,18 @@ def _decided_by(folder: Folder, keys: Sequence[str]) -> str:
     """What the live runs took acceptance from: ``models`` or ``field``; the plan lets no two mix."""
     cells = (folder.get(key) for key in keys)
     return next((cell.scenario.live.acceptance for cell in cells if cell is not None), "models")
+
+
+def _elsewhere(folder: Folder, plan: Numbers, profile: Path | None, roofline: bool) -> str:
+    """Whether the profile that predicts is of another machine than the live runs, as far as both say."""
+    machines = [deployed["machine"] for deployed in plan["deployments"] if "machine" in deployed]
+    cells = (folder.get(key) for key in plan["cells"][:1])
+    costs = next((cell.scenario.costs for cell in cells if cell is not None), None)
+    if profile is None and isinstance(costs, ProfileCosts):
+        profile = resolve(costs.path, folder.root, "costs.path")
+    if roofline or profile is None or not machines or not profile.is_file():
+        return ""
+    return profile_elsewhere(read_profile(profile), Machine(**machines[0]))
 
 
 def _replacement(profile: Path | None, roofline: bool) -> Replacement:

@@ -1,0 +1,90 @@
+"""How far another host, day and process may be from a prediction: what live runs on other hosts showed.
+
+``host_prior.json`` has, for each host that ran live, the deviation of its times from a prediction that it
+had no part in, by kind: the mean over its cells of log(measured / predicted). ``python -m
+benchmarks.estimates intervals`` makes it from docs/measurements. There are two bases. *profile*: another
+host's profile predicted. *sheets*: hardware sheets did, whose numbers were fitted without that kind of GPU.
+
+The estimator counts hosts, however many cells or operations each has. Deviations d_1 .. d_m of m hosts are
+taken for draws of one normal distribution. A further host's deviation from their mean d is then Student's t
+with m - 1 degrees of freedom and scale s sqrt(1 + 1/m), the prediction interval of Hahn & Meeker,
+Statistical Intervals, ch. 4. A prediction is not shifted by d. So d is error as well, and one that is known:
+it is drawn with standard deviation |d| beside the t (ours).
+
+    scale = s sqrt(1 + 1/m),    freedom = m - 1,    shared = |d|
+
+Repeats of a profile are the same of the machine at hand: :func:`~spinsim.lab.uncertainty.day_scale` of n
+repeats is a scale q with n degrees of freedom. Both together are a scaled inverse chi-square prior with
+freedom nu and its update (Gelman et al., Bayesian Data Analysis, section 2.6):
+
+    scale^2 = (nu prior^2 + n q^2) / (nu + n),    freedom = nu + n,    shared^2 = nu d^2 / (nu + n)
+
+so that without repeats it is the prior, and with many the machine's own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from math import sqrt
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+
+from spinsim.scenario import NoisyPart
+
+Basis = Literal["profile", "sheets"]
+Deviations = Mapping[NoisyPart, Mapping[str, float]]  # by kind and host
+FEWEST = 3  # hosts: fewer say nothing of their spread
+DATA = Path(__file__).with_name("host_prior.json")
+
+
+class Scale(NamedTuple):
+    """Of one logarithmic factor: a Student's t with ``freedom`` degrees and ``scale``, and a normal deviation
+    ``shared`` beside it."""
+
+    scale: float
+    freedom: int
+    shared: float = 0.0
+
+
+@cache
+def deviations(basis: Basis) -> Deviations:
+    """What ships of a basis."""
+    if basis not in get_args(Basis):
+        raise ValueError(f"no basis {basis!r}")
+    found: Deviations = json.loads(DATA.read_text(encoding="utf-8"))["deviations"][basis]
+    return found
+
+
+def host_scales(known: Deviations, without: str = "") -> dict[NoisyPart, Scale]:
+    """By kind, of a further host; ``without``: a host that is left out, to be judged by the others."""
+    found: dict[NoisyPart, Scale] = {}
+    for kind, by_host in known.items():
+        values = [deviation for host, deviation in by_host.items() if host != without]
+        if len(values) >= FEWEST:
+            found[kind] = host_scale(values)
+    return found
+
+
+def host_scale(values: Sequence[float]) -> Scale:
+    """The module's estimator, from one deviation a host. Raises ValueError for fewer than two."""
+    if len(values) < 2:
+        raise ValueError("one host has no spread")
+    z = np.asarray(values)
+    mean, variance = float(z.mean()), float(z.var(ddof=1))
+    return Scale(sqrt(variance * (1 + 1 / len(z))), len(z) - 1, abs(mean))
+
+
+def updated(prior: Scale | None, own: Scale | None) -> Scale | None:
+    """A prior with what a profile's repeats say of its own machine; None where there is neither."""
+    if prior is None or own is None:
+        return prior or own
+    freedom = prior.freedom + own.freedom
+    variance = (prior.freedom * prior.scale**2 + own.freedom * own.scale**2) / freedom
+    return Scale(sqrt(variance), freedom, prior.shared * sqrt(prior.freedom / freedom))
+
+
+__all__ = ["Basis", "Deviations", "Scale", "deviations", "host_scale", "host_scales", "updated"]
