@@ -157,8 +157,8 @@ class Planned(Planning):
     (:class:`~spinsim.policies.planning.cycle.CycleTimes`). Trying a draft is worth what it may teach about
     the request, over the rounds that requests last
     (:func:`~spinsim.policies.planning.information.information`), times ``explore``; no other exploration
-    happens. What all requests share of a draft's rate is worth knowing, too. A plan is held for ``hold`` rounds of every micro-batch, unless a quarter of the requests
-    changed. A catch-up is reckoned to pay over half of the rounds that requests are expected to last, and
+    happens. What all requests share of a draft is worth knowing, too. A plan is held for ``hold`` rounds of
+    every micro-batch, unless a quarter of the requests changed. A catch-up is reckoned to pay over half of the rounds that requests are expected to last, and
     over ``repay`` at least.
     """
 
@@ -262,7 +262,9 @@ class Planned(Planning):
         deviation = self.survival.deviations() * slope
         price = np.zeros(len(net))
         tried = max(1, round(tries * batch.rows))
-        return information(net.max(1)[None], deviation[None], self.survival.tried()[None], price, tried)[0]
+        evidence = self.survival.tried()[None]
+        won: Array = information(net.max(1)[None], deviation[None], evidence, price, tried)[0]
+        return won
 
 
 @SELECTORS.register("planned_oracle")
