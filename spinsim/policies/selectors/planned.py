@@ -158,8 +158,9 @@ class Planned(Planning):
     the request, over the rounds that requests last
     (:func:`~spinsim.policies.planning.information.information`), times ``explore``; no other exploration
     happens. What all requests share of a draft is worth knowing, too. A plan is held for ``hold`` rounds of
-    every micro-batch, unless a quarter of the requests changed. A catch-up is reckoned to pay over half of the rounds that requests are expected to last, and
-    over ``repay`` at least.
+    every micro-batch, unless a quarter of the requests changed; twice to four times as long while plans move
+    few requests. A catch-up is reckoned to pay over half of the rounds that requests are expected to last,
+    and over ``repay`` at least.
     """
 
     @dataclass(frozen=True)
