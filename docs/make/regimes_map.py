@@ -4,6 +4,7 @@
     python docs/make/regimes_map.py --cells 3          # no more than three of those
     python docs/make/regimes_map.py --only price       # those of an axis, or of a name
     python docs/make/regimes_map.py --cells 0          # the tables and the figure alone
+    python docs/make/regimes_map.py --cells 0 --planner   # and the planner anew, where it was mended
 
 A cell is a ladder (``regimes_cells`` has the scenarios), two runs of ``joint``, and four in which one
 mechanism alone differs, as in ``benchmarks.long_contexts``. docs/measurements/regimes-map.json keeps each as
@@ -30,7 +31,7 @@ from spinsim.errors import InputError
 from spinsim.lab.store import write_atomically
 from spinsim.scenario_file.variants import override
 from spinsim.studies.ladder.result import rate_of
-from spinsim.studies.ladder.steps import FixedPlan, policies
+from spinsim.studies.ladder.steps import FixedPlan, planned_steps, policies
 
 ROOT = Path(__file__).parents[2]
 MAP = ROOT / "docs" / "measurements" / "regimes-map.json"
@@ -106,6 +107,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, help="the most to simulate [all]")
     parser.add_argument("--again", nargs="*", default=[], metavar="NAME", help="cells to forget first")
     parser.add_argument("--only", nargs="*", default=[], metavar="TEXT", help="axes or names of cells [all]")
+    parser.add_argument("--planner", action="store_true", help="simulate the planner anew in known cells")
     options = parser.parse_args()
     rows: list[Row] = json.loads(MAP.read_text()) if MAP.exists() else []
     rows = [row for row in rows if row["name"] not in options.again]
@@ -116,6 +118,11 @@ def main() -> None:
         rows.append(row := simulate(cell))
         write_atomically(MAP, json.dumps(rows, indent=1) + "\n")
         print(row["name"], row["rates"], flush=True)
+    for row in rows if options.planner else ():
+        path = RESULTS / f"{row['name']}.yaml"
+        row["rates"]["planned"] = rate(path, planned_steps()["planned"])
+        write_atomically(MAP, json.dumps(rows, indent=1) + "\n")
+        print(row["name"], row["rates"]["planned"], flush=True)
     order = [cell.name for cell in cells()]
     rows.sort(key=lambda row: order.index(row["name"]))
     write_tables(rows, ROOT)

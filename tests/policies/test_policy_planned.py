@@ -62,6 +62,14 @@ def test_yields_of_like_requests_are_geometric() -> None:
     assert np.all(np.diff(tokens, axis=2) >= 0)
 
 
+def test_a_draft_that_was_unlucky_in_its_first_rounds_is_not_given_up() -> None:
+    """One of nine accepted, where 56 % are: once the small draft was never tried again after that."""
+    survival = Survival(1, 4)
+    for accepted in (0, 0, 1, 0, 0, 0, 0, 0):
+        survival.observe(feedback(views(1, 1), [0], [accepted]))
+    assert survival.rates()[0] > 0.4
+
+
 def test_requests_that_differ_are_told_apart_and_those_alike_are_not() -> None:
     mixed, alike = observed([0.2] * 10 + [0.9] * 10, 20), observed([0.55] * 20, 20)
     assert mixed.strength[0] < 8 < 50 < alike.strength[0]

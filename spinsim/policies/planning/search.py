@@ -183,20 +183,21 @@ class Search:
             return range(given, given + 1)
         return range(1, max(1, min(self._limits.most_depth, rows)) + 1)
 
+    def alike_s(self, batch: Batch, depth: int, packing: str) -> Array:
+        """Seconds of the cycle in which everybody has the same arm, [draft, length], reading included."""
+        late, behind = batch.missing.sum(0).tolist(), batch.behind.sum(0).tolist()
+        drafts = range(len(self._capacities))
+        late_s = [self._late_s(batch, at, int(behind[at]), int(late[at]), depth) for at in drafts]
+        rows = -(-batch.rows // depth)
+        return self._times.alike_s(depth, rows, np.array([*late_s, 0.0]), batch.contexts, packing)
+
     def _singles(self, batch: Batch, packing: str) -> Iterator[Plan]:
         """The best plan of one arm for each depth, until a depth is much worse than the best."""
         worth = batch.worth.sum(0) * (batch.rows / len(batch.worth))
-        late = batch.missing.sum(0).tolist()
-        behind = batch.behind.sum(0).tolist()
         everybody = np.zeros(len(batch.worth), int)
         best = 0.0
         for depth in self._depths(batch.rows):
-            rows = -(-batch.rows // depth)
-            late_s = np.array(
-                [self._late_s(batch, at, int(n), int(late[at]), depth) for at, n in enumerate(behind[:-1])]
-                + [0.0]
-            )
-            seconds = self._times.alike_s(depth, rows, late_s, batch.contexts, packing)
+            seconds = self.alike_s(batch, depth, packing)
             rates = np.where(self._allowed, worth / np.maximum(seconds, 1e-12), -1.0)
             draft, length = divmod(int(rates.argmax()), rates.shape[1])
             arm = Arm(NO_DRAFT, 0) if draft == len(rates) - 1 else Arm(draft, length)

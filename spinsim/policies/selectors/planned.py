@@ -157,9 +157,10 @@ class Planned(Planning):
     (:class:`~spinsim.policies.planning.cycle.CycleTimes`). Trying a draft is worth what it may teach about
     the request, over the rounds that requests last
     (:func:`~spinsim.policies.planning.information.information`), times ``explore``; no other exploration
-    happens. A plan is held for ``hold`` rounds of every micro-batch, unless a quarter of the requests
-    changed. A catch-up is reckoned to pay over half of the rounds that requests are expected to last, and
-    over ``repay`` at least.
+    happens. What all requests share of a draft is worth knowing, too. A plan is held for ``hold`` rounds of
+    every micro-batch, unless a quarter of the requests changed; twice to four times as long while plans move
+    few requests. A catch-up is reckoned to pay over half of the rounds that requests are expected to last,
+    and over ``repay`` at least.
     """
 
     @dataclass(frozen=True)
@@ -240,9 +241,31 @@ class Planned(Planning):
         tries = self.params.hold * min(usual, 1 / max(1e-6, 1 - float(rate.mean())))
         won = information(tokens[:, :, usual], deviation * slope, evidence, price, max(1, round(tries)))
         periods = (left - self.params.hold).clip(0.0) / self.params.hold
+        value = periods[:, None] * won + periods.mean() * self._of_everybody(batch, plan, tries)
         found = np.zeros_like(tokens)
-        found[:, :, 1:] = (self.params.explore * periods[:, None] * won)[:, :, None]
+        found[:, :, 1:] = (self.params.explore * value)[:, :, None]
         return found
+
+    def _of_everybody(self, batch: Batch, plan: Plan, tries: float) -> Array:
+        """[draft]: what a round in which everybody uses the draft teaches of it, in tokens a request.
+
+        All requests share a draft's rate: a draft that was unlucky in its first rounds may still be the best.
+        It is held against the others by tokens less what its time is worth at the plan's rate, at its best
+        length.
+        """
+        tokens = batch.worth[:, :-1].mean(0)
+        worth = plan.rate / batch.rows * self.search.alike_s(batch, plan.depth, plan.packing)[:-1]
+        net = (tokens - worth)[:, 1:]
+        lengths = 1 + net.argmax(1)
+        surviving = np.diff(tokens, axis=1)
+        counted = np.arange(1, tokens.shape[1]) * (np.arange(1, tokens.shape[1]) <= lengths[:, None])
+        slope = (surviving * counted).sum(1) / np.maximum(surviving[:, 0], 1e-6)
+        deviation = self.survival.deviations() * slope
+        price = np.zeros(len(net))
+        tried = max(1, round(tries * batch.rows))
+        evidence = self.survival.tried()[None]
+        won: Array = information(net.max(1)[None], deviation[None], evidence, price, tried)[0]
+        return won
 
 
 @SELECTORS.register("planned_oracle")
