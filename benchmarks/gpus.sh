@@ -5,7 +5,7 @@
 # again and validate add to what an earlier call left there. The order below is that of a first session.
 # HARDWARE names the sheet of the GPUs that are there (h100).
 set -euo pipefail
-part=${1:?one of card, lanes, check, host, kernels, profile, again, exact, validate, soak, one-profile, one-again,
+part=${1:?one of card, lanes, check, sharded, sharded-cells, four, host, kernels, profile, again, exact, validate, soak, one-profile, one-again,
     one-validate, family-profile}
 out=${2:-results/gpus}
 hardware=${HARDWARE:-h100}
@@ -25,6 +25,12 @@ lanes) # a lane for each draft: what it gains, when a lane starts, how well the 
 check) # is it right on this machine? index kernels, graphs, both GPUs, replay
     python3 -m pytest -q -p no:xdist tests/runner/test_runner_tables.py tests/runner/test_runner_triton.py
     python3 -m pytest -q -p no:xdist -x tests/live/test_cuda.py ;;
+sharded) # a target over both GPUs: sums between them, output, soak, verification against one GPU and the floor
+    python3 -m benchmarks.sharded --out "$out/$hardware-sharded" ;;
+sharded-cells) # 13B and 8B over both GPUs: cells foretold and live, the ladder, a copy on each GPU beside
+    python3 -m benchmarks.sharded_cells --gpus 2 --out "$out/$hardware-sharded-cells" ;;
+four) # 30B over four GPUs, and 13B over two with drafts on GPUs of their own
+    python3 -m benchmarks.sharded_cells --gpus 4 --seconds 570 --out "$out/$hardware-four" ;;
 host) # what the host adds to every operation, cold and hot
     python3 -m benchmarks.host scenarios/two-gpus.yaml "${gpus[@]}" --out "$out/$hardware-host.json" ;;
 kernels) # how far kernels are from their floors
@@ -39,11 +45,12 @@ exact) # fp32 and a time-blind policy: every decision alike in both worlds
 validate) # the live half; the other half is simulated on any machine: spinsim validate --again --out FOLDER/validate
     spinsim validate scenarios/validate-two-gpus.yaml "${gpus[@]}" --set "$(costs "$profile")" \
         --repetitions 2 --seconds 3 --live-only --out "$out/validate" --resume ;;
-soak) # the best fixed draft on another workload, timelines; 2,000 impatient requests; bf16 tokens held against
-      # the target; transformers beside
-    python3 -m benchmarks.ladder scenarios/two-gpus.yaml "${gpus[@]}" --repetitions 1 --timelines "$out/timelines" \
-        --steps "best fixed" "+ ragged" "ragged, 2 micro-batches" \
-        --soak 2000 --agreement 64 --generate --resume --out "$out/$hardware-ladder.json" ;;
+ladder) # the paper's steps, the best fixed plans, copies and the planner, in turn
+    spinsim ladder scenarios/two-gpus.yaml --live "${gpus[@]}" --set "$(costs "$profile")" \
+        --seconds 3 --seeds 3 --minutes "${MINUTES:-4}" --out "$out/ladder" --resume ;;
+soak) # timelines; 2,000 impatient requests; bf16 tokens held against the target; transformers beside
+    python3 -m benchmarks.on_gpus scenarios/two-gpus.yaml "${gpus[@]}" --timelines "$out/timelines" \
+        --soak 2000 --agreement 64 --generate --out "$out/$hardware-soak.json" ;;
 one-profile) # one GPU, target and drafts beside each other
     spinsim profile scenarios/one-gpu.yaml "${gpus[@]:0:2}" --minutes "${MINUTES:-2.5}" --out "$one_profile" ;;
 one-again)

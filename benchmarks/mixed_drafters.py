@@ -151,7 +151,7 @@ def captured_alike(deployment: Deployment, rows: int, length: int) -> float:
         parallel=head.parallel,
         max_rows=rows,
         max_length=length,
-        vocabulary=head.decoder.head.shape[0],
+        vocabulary=head.decoder.weights.head.shape[0],
         heads=1,
         scale=head.decoder.scale,
         kernel=head.kernel,
@@ -201,7 +201,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with Workplace(base.scenario, base.base_dir, deployment) as place:
         save(profiled_s=measured(place, profile))
         limits = base.scenario.limits
-        save(captured_alike=captured_alike(deployment, place.batch, limits.max_length))
+        try:
+            save(captured_alike=captured_alike(deployment, place.batch, limits.max_length))
+        except Exception as error:  # the runs tell as much without it
+            save(captured_alike=f"{type(error).__name__}: {error}")
     costs = override("costs", {"model": "profile", "path": str(profile)})
 
     made = options.out.with_name(f"{options.out.stem}-copying.npz").resolve()

@@ -4,21 +4,22 @@
     python -m benchmarks.sharded_cells --gpus 4 --seconds 570 --out FOLDER          # four
     python -m benchmarks.sharded_cells --gpus 2 --quick --device cpu --out FOLDER   # rehearsed on CPU ranks
 
-Parts (``benchmarks/sharded_deployments.py``) run one after the other, each in a process of its own that
-deploys its models once. A part measures a profile, and verifications of 1, 8 and 32 rows of 5 tokens against
-their floor. Then it simulates every cell, from that profile and from the hardware's sheet, and prints and
-keeps what it found. Then it runs them live, in turn, twice. Weights are random; what is accepted comes from
-the scenario's field. Everything reaches FOLDER when it is known. A command that finds its FOLDER there does
-what is missing.
+Parts (``sharded_deployments.py``) run one after the other, each in a process of its own that deploys its
+models once. A part measures a profile, and verifications of 1, 8 and 32 rows of 5 tokens against their floor.
+Then it simulates every cell, from that profile and from the hardware's sheet, and prints and keeps what it
+found. Then it runs them live, in turn, twice. Weights are random; what is accepted comes from the scenario's
+field. Everything reaches FOLDER when it is known. A command that finds its FOLDER there does what is missing.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -40,7 +41,6 @@ from spinsim.engine.world import NS
 from spinsim.files import write_atomically
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.operations import KINDS
-from spinsim.packings import kinds
 from spinsim.profiling.probes import Probe
 from spinsim.profiling.session import Session
 from spinsim.profiling.timing import Effort
@@ -62,6 +62,7 @@ REHEARSED = Effort(seconds=0.005, fewest=1, most=2, warm=1, passes=1)
 CHARGED = ("fixed", "spin", "round_robin")  # selectors of cells, whose host time is measured
 CLIMBING = "workload.requests={}"
 LONGEST_S = 12.0  # of a cell
+CLOSING_S = 15.0  # of a deployment
 TOKENS = 4  # of a proposal in the ladder
 Row = dict[str, Any]
 Mode = Literal["simulated", "live"]
@@ -131,7 +132,9 @@ def operations(records: Records) -> dict[str, float]:
 # --- what comes before the live half -------------------------------------------------------------------
 
 
-def measure_profile(results: Results, whole: LoadedScenario, deployment: Deployment, effort: Effort) -> None:
+def measure_profile(
+    results: Results, part: Part, whole: LoadedScenario, deployment: Deployment, effort: Effort
+) -> None:
     """The fixed points of a profile, written beside the results."""
     with Workplace(whole.scenario, whole.base_dir, deployment) as place:
         first = next(iter(whole.scenario.models.drafts))
@@ -139,7 +142,7 @@ def measure_profile(results: Results, whole: LoadedScenario, deployment: Deploym
         selectors["fixed"] = PolicyChoice.model_validate({"name": "fixed", "draft": first})
         session = Session(place.empty_profile(), results.profile, effort, place.guess(), None)
         try:
-            measure_fixed(session, place, kinds(), selectors)
+            measure_fixed(session, place, part.packings, selectors)
         finally:
             session.write()
 
@@ -279,7 +282,7 @@ def run_part(part: Part, options: argparse.Namespace, hardware: str, until: floa
         path = written(part, Path(scratch), hardware)
         whole = loaded(path, part, size)
         began = time.monotonic()
-        deployment = deploy(whole.scenario, whole.base_dir, packings=kinds())
+        deployment = deploy(whole.scenario, whole.base_dir, packings=part.packings)
         try:
             results.data["sessions"][-1]["deploy_s"] = time.monotonic() - began
             results.data["kv_tokens"] = deployment.kv_tokens
@@ -292,32 +295,39 @@ def run_part(part: Part, options: argparse.Namespace, hardware: str, until: floa
                         results, whole, deployment, size, REHEARSED if options.quick else TIMED
                     ),
                 )
-            wanted = part.cells or part.climbs
-            if wanted and not results.data.get("profiled"):
+            if part.copies == 1 and not results.data.get("profiled"):
                 _attempt(
                     results,
                     "profile",
                     lambda: measure_profile(
-                        results, whole, deployment, REHEARSED if options.quick else EFFORT
+                        results, part, whole, deployment, REHEARSED if options.quick else EFFORT
                     ),
                 )
                 results.data["profiled"] = results.profile.exists()
                 results.write()
-            if wanted:
-                costs = {"sheet": ["costs={model: roofline}"]}
-                if results.profile.exists():
-                    given = f"{{model: profile, path: {results.profile.resolve()}, allow_roofline: true}}"
-                    costs = {"profile": [f"costs={given}"], **costs}
-                predictors = Predictors()
-                cells = plan_cells(results, part, path, size, next(iter(costs.values())), predictors)
-                tell(results, part, path, size, cells, costs, predictors)
-                first = next(iter(costs.values()))
-                live = {name: loaded(path, part, size, [*first, *given]) for name, given in cells.items()}
-                run_cells(results, size, live, deployment, until)
+            costs = {"sheet": ["costs={model: roofline}"]}
+            if results.profile.exists():
+                given = f"{{model: profile, path: {results.profile.resolve()}, allow_roofline: true}}"
+                costs = {"profile": [f"costs={given}"], **costs}
+            best, predictors = next(iter(costs.values())), Predictors()
+            cells = plan_cells(results, part, path, size, best, predictors)
+            tell(results, part, path, size, cells, costs, predictors)
+            live = {name: loaded(path, part, size, [*best, *given]) for name, given in cells.items()}
+            run_cells(results, size, live, deployment, until)
         finally:
             results.write()
-            deployment.close()
+            _close(deployment)
     return results
+
+
+def _close(deployment: Deployment) -> None:
+    """End the deployment, or this process with everything in it where that takes too long."""
+    closing = threading.Thread(target=deployment.close, daemon=True)
+    closing.start()
+    closing.join(CLOSING_S)
+    if closing.is_alive():
+        print(f"the deployment did not end within {CLOSING_S:g} s; its processes are ended", flush=True)
+        os._exit(0)
 
 
 def _attempt(results: Results, what: str, measure: Callable[[], None]) -> None:
@@ -359,14 +369,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = [word for word in (arguments if arguments is not None else sys.argv[1:]) if word != "--here"]
     failed = 0
     for part in chosen:
-        left = until - time.monotonic()
+        left = min(part.seconds, until - time.monotonic())
         if left < LONGEST_S:
             print(f"left out {part.name}: no time", flush=True)
             continue
         command = [sys.executable, "-m", "benchmarks.sharded_cells", *given, "--here"]
         command += ["--parts", part.name, "--seconds", f"{left:.0f}"]
         try:
-            failed += subprocess.run(command, timeout=left + 30).returncode != 0
+            failed += subprocess.run(command, timeout=left + LONGEST_S + CLOSING_S).returncode != 0
         except subprocess.TimeoutExpired:
             failed += 1
     print(shown(options.out))

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from benchmarks.ladder_steps import SERIAL, depth, packing
+from benchmarks.policies import SERIAL, depth, packing
+from spinsim.packings import kinds
 from spinsim.scenario import Scenario
 from spinsim.scenario_file import LoadedScenario, load
 from spinsim.scenario_file.variants import override
@@ -49,7 +50,8 @@ class Part:
     """One deployment. ``place``: overrides of the scenario that all its cells have.
 
     ``climbs``: besides its ``cells`` it serves the scenario's own clients with the paper's steps and with the
-    best fixed plan. One of several ``copies`` serves its part of them, with the best fixed plan alone.
+    best fixed plan. One of several ``copies`` serves its part of them, with the best fixed plan alone. It is
+    not profiled: its plan and prediction are the sheet's. No cell begins that would end after ``seconds``.
     """
 
     name: str
@@ -57,14 +59,13 @@ class Part:
     cells: Mapping[str, Overrides] = field(default_factory=dict)
     climbs: bool = False
     copies: int = 1
+    seconds: float = 240.0
     place: Placing = lambda scenario: ()
 
-
-def _one_gpu(scenario: Scenario) -> Overrides:
-    """The whole scenario on the target's first device."""
-    home = list(scenario.placement.target)[:1]
-    device = {home[0]: scenario.devices[home[0]].model_dump(mode="json")}
-    return override("devices", device), *sharded(scenario, home)
+    @property
+    def packings(self) -> tuple[str, ...]:
+        """That its cells use."""
+        return kinds() if self.climbs else ("ragged",)
 
 
 def _three_gpus(scenario: Scenario) -> Overrides:
@@ -84,16 +85,15 @@ TWO, FOUR = "spin-paper/13b-two-gpus.yaml", "spin-paper/13b-four-gpus.yaml"
 PARTS: dict[int, tuple[Part, ...]] = {
     2: (
         Part("13b over two", TWO, FULL, climbs=True),
-        Part("8b over two", "llama-3-8b-two-gpus.yaml", FULL),
-        Part("13b, a copy on each", TWO, climbs=True, copies=2, place=_copies(2)),
-        Part("8b on one", "llama-3-8b-two-gpus.yaml", place=_one_gpu),
+        Part("8b over two", "llama-3-8b-two-gpus.yaml", FULL, seconds=130.0),
+        Part("13b, a copy on each", TWO, climbs=True, copies=2, seconds=90.0, place=_copies(2)),
     ),
     4: (
         Part("30b over four", "spin-paper/30b-four-gpus.yaml", FULL, climbs=True),
         Part("13b over two, drafts on two", FOUR, FEW, climbs=True),
         Part("13b over two, drafts on one", FOUR, FEW, climbs=True, place=_three_gpus),
         Part("13b over four", FOUR, climbs=True, place=lambda scenario: sharded(scenario, gpus(scenario))),
-        Part("13b, a copy on each", FOUR, climbs=True, copies=4, place=_copies(4)),
+        Part("13b, a copy on each", FOUR, climbs=True, copies=4, seconds=90.0, place=_copies(4)),
     ),
 }
 _TINY: dict[str, Any] = {
@@ -112,9 +112,13 @@ _TINY: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Size:
-    """``batch``: of every deployment. ``shorter``: what a rehearsal changes of every cell."""
+    """``batch``: of every deployment, whose K/V memory holds as many requests; of a copy, ``few``.
+
+    ``shorter``: what a rehearsal changes of every cell.
+    """
 
     batch: int = 32
+    few: int = 8
     rows: tuple[int, ...] = (1, 8, 32)  # of the verifications that are held against their floor
     context: int = 512
     repetitions: int = 2
@@ -123,6 +127,7 @@ class Size:
 
 QUICK = Size(
     batch=4,
+    few=2,
     rows=(1, 4),
     context=48,
     repetitions=1,
@@ -154,5 +159,9 @@ def written(part: Part, folder: Path, hardware: str) -> Path:
 
 def loaded(path: Path, part: Part, size: Size, overrides: Sequence[str] = ()) -> LoadedScenario:
     """A cell of the part: ``overrides`` over where it is placed."""
-    batch = f"limits.batch={-(-size.batch // part.copies)}"
-    return load(path, [*part.place(load(path).scenario), batch, *overrides, *size.shorter])
+    batch = size.batch if part.copies == 1 else size.few
+    placed = [*part.place(load(path).scenario), f"limits.batch={batch}"]
+    context = load(path, [*placed, *size.shorter]).scenario.limits.context_tokens
+    # Stated, so that the caches leave room for whatever else a deployment takes.
+    held = [f"kv.{model}_tokens={batch * context}" for model in ("target", "draft")]
+    return load(path, [*placed, *held, *overrides, *size.shorter])

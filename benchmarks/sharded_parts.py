@@ -73,6 +73,7 @@ def devices() -> list[torch.device]:
 def divided(shape: ModelShape, dtype: torch.dtype, *, rows: int, slot_tokens: int) -> Iterator[ShardedRunner]:
     """A runner of random weights over all ranks, its cache full of random K and V."""
     ranks = Ranks([f"gpu{rank}" for rank in range(RANKS)], devices())
+    runner: ShardedRunner | None = None
     try:
         config = config_of(shape, max_position_embeddings=max(4096, slot_tokens))
         order = drawn(config, 1, context_tokens=slot_tokens - 16, dtype=dtype).load(slot_tokens)
@@ -90,7 +91,7 @@ def divided(shape: ModelShape, dtype: torch.dtype, *, rows: int, slot_tokens: in
             runner.fill()
         yield runner
     finally:
-        ranks.close()
+        ranks.close() if runner is None else runner.close()
 
 
 def collectives(path: Path, tiny: bool) -> None:
@@ -149,29 +150,35 @@ def scenario(kv: Figures, requests: int, concurrency: int) -> LoadedScenario:
 
 
 def correct(path: Path, tiny: bool) -> None:
-    """Outputs against ``generate``, with every packing, in whole slots and in pages that are preempted."""
-    kept = Kept(path)
-    pages = {"reserve": "grow", "block_tokens": 16, "target_tokens": 896, "draft_tokens": 800}
-    wanted: dict[int, list[int]] = {}
-    for kv in ({"reserve": "full"}, pages):
-        loaded = scenario(kv, 4 if tiny else 16, 8)
-        begun = time.perf_counter()
-        with deploy(loaded.scenario, loaded.base_dir, packings=PACKINGS) as deployment:
-            kept.add(kv=kv["reserve"], deployed_s=time.perf_counter() - begun)
-            wanted = wanted or said_by_generate(loaded, deployment)
-            for packing in PACKINGS:
-                ran = run_scenario(packed(loaded, packing), loaded.base_dir, deployment)
-                kept.add(
-                    kv=kv["reserve"],
-                    packing=packing,
-                    requests=len(wanted),
-                    alike=sum(ran.outputs.get(request) == tokens for request, tokens in wanted.items()),
-                    accepted=sum(ran.records.rounds.accepted),
-                    preempted=sum(record.preemptions for record in ran.records.requests.values()),
-                    slots_held=ran.slots_held,
-                    error=str(ran.error or ""),
-                    hops=deployment.ranks() if ran.error is None else {},
-                )
+    """Outputs against ``generate``, with every packing, in whole slots."""
+    against_generate(Kept(path), {"reserve": "full"}, 4 if tiny else 16)
+
+
+def pages(path: Path, tiny: bool) -> None:
+    """Likewise in pages that are preempted."""
+    kv = {"reserve": "grow", "block_tokens": 16, "target_tokens": 896, "draft_tokens": 800}
+    against_generate(Kept(path), kv, 4 if tiny else 16)
+
+
+def against_generate(kept: Kept, kv: Figures, requests: int) -> None:
+    """A row for every packing. Raises SystemExit where outputs differ."""
+    loaded = scenario(kv, requests, 8)
+    begun = time.perf_counter()
+    with deploy(loaded.scenario, loaded.base_dir, packings=PACKINGS) as deployment:
+        kept.add(deployed_s=time.perf_counter() - begun)
+        wanted = said_by_generate(loaded, deployment)
+        for packing in PACKINGS:
+            ran = run_scenario(packed(loaded, packing), loaded.base_dir, deployment)
+            kept.add(
+                packing=packing,
+                requests=len(wanted),
+                alike=sum(ran.outputs.get(request) == tokens for request, tokens in wanted.items()),
+                accepted=sum(ran.records.rounds.accepted),
+                preempted=sum(record.preemptions for record in ran.records.requests.values()),
+                slots_held=ran.slots_held,
+                error=str(ran.error or ""),
+                hops=deployment.ranks() if ran.error is None else {},
+            )
     if any(row["alike"] < row["requests"] or row["error"] for row in kept.rows if "alike" in row):
         raise SystemExit("outputs differ")
 
@@ -294,6 +301,7 @@ def timed(runner: Runner, rows: int, context: int, repeats: int = 30) -> float:
 PARTS: Mapping[str, Callable[[Path, bool], None]] = {
     "collectives": collectives,
     "correct": correct,
+    "pages": pages,
     "soak": soak,
     "llama-3-8b": verification_of("llama-3-8b"),
     "llama-13b": verification_of("llama-13b"),

@@ -32,7 +32,7 @@ from spinsim.studies.validation.folder import LiveCell
 from spinsim.studies.validation.simulated_cells import intervals_of_cell
 
 Numbers = dict[str, Any]
-MOST = 4  # cells of a host, evenly
+MOST = 3  # cells of a host, evenly
 
 
 @dataclass(frozen=True)

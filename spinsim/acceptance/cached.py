@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from spinsim.acceptance.entropies import Entropies, Runs
-from spinsim.acceptance.lookups import RecordedLookups
+from spinsim.acceptance.lookups import KnownLookups
 
 BLOCK = 64  # requests that are drawn together
 BLOCKS = 32  # kept at once, for those of their requests that are still to come
@@ -30,16 +30,16 @@ class CachedField:
         source: str,
         draw: Draw,
         joined: str = "",
-        lookups: RecordedLookups | None = None,
+        lookups: KnownLookups | None = None,
         offers: Offers | None = None,
         entropies: Callable[[Runs], Entropies] | None = None,
         draw_block: DrawBlock | None = None,
     ) -> None:
         self.source = source
         self.entropies = None if entropies is None else entropies(self)
-        self.lookups = lookups  # where lookup drafters were recorded
+        self.lookups = lookups  # where it is known what lookup drafters find
         self.joined = joined  # how recordings were assigned to requests; empty where there are none
-        self._draw, self._offers = draw, offers
+        self._draw, self.offers = draw, offers
         self._known: dict[int, dict[int, list[int]]] = {}  # by request and draft
         self._draw_block = draw_block
         self._blocks: dict[tuple[int, int], list[list[int]]] = {}  # the last drawn; by block and draft
@@ -66,7 +66,7 @@ class CachedField:
 
     def offered(self, request: int, draft: int) -> Sequence[int] | None:
         """Tokens that a draft has to propose at each position; None: as many as it is asked for."""
-        return None if self._offers is None else self._offers(request)[draft]
+        return None if self.offers is None else self.offers(request)[draft]
 
     def forget(self, request: int) -> None:
         """Release a request's runs; unknown requests are ignored."""

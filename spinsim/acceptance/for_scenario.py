@@ -57,9 +57,7 @@ def build_field(
     """
     spec = scenario.acceptance
     drafts = tuple(scenario.models.drafts)
-    beyond = 1 + scenario.limits.max_length  # runs at the last position reach past the output
-    context = scenario.limits.context_tokens  # longer outputs are rejected: no one asks for their runs
-    positions = [min(request.output_tokens, context) + beyond for request in workload.requests]
+    positions = positions_of(scenario, workload)
     if isinstance(spec, ConstantAcceptance):
         given = spec.probability
         if isinstance(given, dict):
@@ -72,6 +70,13 @@ def build_field(
     if isinstance(spec, LogisticAcceptance):
         return _logistic(spec, drafts, workload, positions, scenario.seed)
     return _recorded(spec, scenario, workload, positions, base_dir, noise_seed, readers)
+
+
+def positions_of(scenario: Scenario, workload: Workload) -> list[int]:
+    """How many output positions of each request a field covers."""
+    beyond = 1 + scenario.limits.max_length  # runs at the last position reach past the output
+    context = scenario.limits.context_tokens  # longer outputs are rejected: no one asks for their runs
+    return [min(request.output_tokens, context) + beyond for request in workload.requests]
 
 
 def _logistic(

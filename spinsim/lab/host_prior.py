@@ -7,16 +7,17 @@ host's profile predicted. *sheets*: hardware sheets did, whose numbers were fitt
 
 The estimator counts hosts, however many cells or operations each has. Deviations d_1 .. d_m of m hosts are
 taken for draws of one normal distribution. A further host's deviation from their mean d is then Student's t
-with m - 1 degrees of freedom and scale s sqrt(1 + 1/m) (the prediction interval of Hahn & Meeker,
-Statistical Intervals, ch. 4). A prediction is not shifted by d, so that d counts as error, too:
+with m - 1 degrees of freedom and scale s sqrt(1 + 1/m), the prediction interval of Hahn & Meeker,
+Statistical Intervals, ch. 4. A prediction is not shifted by d. So d is error as well, and one that is known:
+it is drawn with standard deviation |d| beside the t (ours).
 
-    scale^2 = s^2 (1 + 1/m) + d^2,    freedom = m - 1
+    scale = s sqrt(1 + 1/m),    freedom = m - 1,    shared = |d|
 
 Repeats of a profile are the same of the machine at hand: :func:`~spinsim.lab.uncertainty.day_scale` of n
 repeats is a scale q with n degrees of freedom. Both together are a scaled inverse chi-square prior with
 freedom nu and its update (Gelman et al., Bayesian Data Analysis, section 2.6):
 
-    scale^2 = (nu prior^2 + n q^2) / (nu + n),    freedom = nu + n
+    scale^2 = (nu prior^2 + n q^2) / (nu + n),    freedom = nu + n,    shared^2 = nu d^2 / (nu + n)
 
 so that without repeats it is the prior, and with many the machine's own.
 """
@@ -41,10 +42,12 @@ DATA = Path(__file__).with_name("host_prior.json")
 
 
 class Scale(NamedTuple):
-    """Of a Student's t: one logarithmic factor's scale, and its degrees of freedom."""
+    """Of one logarithmic factor: a Student's t with ``freedom`` degrees and ``scale``, and a normal deviation
+    ``shared`` beside it."""
 
     scale: float
     freedom: int
+    shared: float = 0.0
 
 
 @cache
@@ -72,7 +75,7 @@ def host_scale(values: Sequence[float]) -> Scale:
         raise ValueError("one host has no spread")
     z = np.asarray(values)
     mean, variance = float(z.mean()), float(z.var(ddof=1))
-    return Scale(sqrt(variance * (1 + 1 / len(z)) + mean**2), len(z) - 1)
+    return Scale(sqrt(variance * (1 + 1 / len(z))), len(z) - 1, abs(mean))
 
 
 def updated(prior: Scale | None, own: Scale | None) -> Scale | None:
@@ -81,7 +84,7 @@ def updated(prior: Scale | None, own: Scale | None) -> Scale | None:
         return prior or own
     freedom = prior.freedom + own.freedom
     variance = (prior.freedom * prior.scale**2 + own.freedom * own.scale**2) / freedom
-    return Scale(sqrt(variance), freedom)
+    return Scale(sqrt(variance), freedom, prior.shared * sqrt(prior.freedom / freedom))
 
 
 __all__ = ["Basis", "Deviations", "Scale", "deviations", "host_scale", "host_scales", "updated"]

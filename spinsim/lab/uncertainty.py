@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import log, sqrt
+from math import hypot, log, sqrt
 
 import numpy as np
 
@@ -61,7 +61,8 @@ PartDeviations = dict[NoisyPart, float]
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """Standard deviations of logarithms by kind; ``day`` is the scale of a t.
+    """Standard deviations of logarithms by kind; ``day`` is the scale of a t, ``shared`` what hosts have in
+    common.
 
     ``repeats`` of the machine and ``hosts`` behind its prior, by kind, are its degrees of freedom: repeats +
     hosts - 1. Neither: the scale is taken for known, and the factor is lognormal. ``other_text``: the rate of
@@ -76,6 +77,7 @@ class Uncertainty:
     other_text: float = 0.0
     hosts: dict[NoisyPart, int] = field(default_factory=dict)
     beyond: PartDeviations = field(default_factory=dict)
+    shared: PartDeviations = field(default_factory=dict)
 
     def freedom(self, kind: NoisyPart) -> int:
         """Degrees of freedom of a kind's ``day``; 0 where its scale is known."""
@@ -84,7 +86,7 @@ class Uncertainty:
     @property
     def nothing(self) -> bool:
         """Is every deviation 0, and the text the recorded one?"""
-        scatters = (*self.day.values(), *self.model.values(), *self.call.values())
+        scatters = (*self.day.values(), *self.shared.values(), *self.model.values(), *self.call.values())
         return not any(scatters) and not self.other_text
 
     def typical(self) -> NoiseSpec:
@@ -101,7 +103,11 @@ class Uncertainty:
         kinds = dict.fromkeys((*self.day, *self.model))
         per_run: PartDeviations = {
             kind: min(
-                sqrt((scale.get(kind, 1.0) * self.day.get(kind, 0.0)) ** 2 + self.model.get(kind, 0.0) ** 2),
+                hypot(
+                    scale.get(kind, 1.0) * self.day.get(kind, 0.0),
+                    self.shared.get(kind, 0.0),
+                    self.model.get(kind, 0.0),
+                ),
                 MOST,
             )
             for kind in kinds
@@ -176,6 +182,7 @@ def profiled(
         other_text_rate(scenario),
         {kind: 1 + scale.freedom - repeats.get(kind, 0) for kind, scale in day.items() if kind in prior},
         shares,
+        {kind: scale.shared for kind, scale in day.items() if scale.shared},
     )
 
 
@@ -189,6 +196,8 @@ def on_sheets(scenario: Scenario, *, without_host: str = "") -> Uncertainty:
         {},
         other_text_rate(scenario),
         {kind: scale.freedom + 1 for kind, scale in day.items()},
+        {},
+        {kind: scale.shared for kind, scale in day.items()},
     )
 
 
@@ -200,9 +209,12 @@ def _hosts(basis: Basis, scenario: Scenario, without: str) -> dict[NoisyPart, Sc
 def _mixed(own: Scale | None, sheets: Scale, share: float) -> Scale:
     """Of a kind of which sheets price a share: the mixture's variance, with the fewer degrees of freedom."""
     if own is None:
-        return Scale(sqrt(share) * sheets.scale, sheets.freedom)
-    variance = (1 - share) * own.scale**2 + share * sheets.scale**2
-    return Scale(sqrt(variance), min(own.freedom, sheets.freedom))
+        own = Scale(0.0, sheets.freedom)
+    scale, shared = (
+        sqrt((1 - share) * mine**2 + share * theirs**2)
+        for mine, theirs in ((own.scale, sheets.scale), (own.shared, sheets.shared))
+    )
+    return Scale(scale, min(own.freedom, sheets.freedom), shared)
 
 
 def day_scale(logs: Sequence[float]) -> float:

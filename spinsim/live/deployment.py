@@ -168,8 +168,8 @@ def _deploy(
     for name, runner in runners.items():
         if name != TARGET and isinstance(runner, GraphedRunner):
             runner.recorder.priority = draft_priority
-        if name != TARGET and isinstance(runner, ModelRunner) and _stops_by_entropy(scenario):
-            runner.tell_entropies()
+        if name != TARGET and reads_entropies(KINDS["length"].get(scenario.policies.length.name)):
+            _tell_entropies(name, runner)
     if divided is not None:
         divided.serve()
     packing = scenario.policies.packing
@@ -231,9 +231,15 @@ def _free_bytes(scenario: Scenario, device: str, models: Sequence[LoadedModel], 
     return room if spec.on_cpu else min(room, found)
 
 
-def _stops_by_entropy(scenario: Scenario) -> bool:
-    """Do drafts have to say how sure they are?"""
-    return reads_entropies(KINDS["length"].get(scenario.policies.length.name))
+def _tell_entropies(name: str, draft: Runner) -> None:
+    """The draft says from now on how sure it is. Raises InputError for one in another process."""
+    if not isinstance(draft, ModelRunner):
+        raise InputError(
+            f"ends proposals by entropies, which draft {name!r} beside a share of the target does not tell; "
+            "another length policy, or the draft on another device",
+            key="policies.length.name",
+        )
+    draft.tell_entropies()
 
 
 def _predicts(scenario: Scenario) -> bool:

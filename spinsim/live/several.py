@@ -52,8 +52,8 @@ class Divided:
         self._held = order.carry_out(0, tuple(map(str, self.devices)))
         free = [free_bytes(self.devices[0]), *self._ranks.answers()]
         for name, (rank, number) in self.hosted.items():
-            self._ranks.order(replace(drafts[name].load(self._positions), draft=number), [rank])
-            (free[rank],) = self._ranks.answers([rank])
+            self._ranks.order(replace(drafts[name].load(self._positions), draft=number), rank)
+            (free[rank],) = self._ranks.answers(rank)
         self.free = {name: left for name, left in zip(self.names, free, strict=True) if left is not None}
 
     def runner(self, layout: Layout, plan: RunnerPlan) -> ShardedRunner:
@@ -68,8 +68,8 @@ class Divided:
     def hosted_runner(self, name: str, layout: Layout, plan: RunnerPlan) -> HostedRunner:
         """The runner of a draft beside another rank's share. Raises RankError."""
         rank, number = self.hosted[name]
-        self._ranks.order(Build(**asdict(layout), plan=plan, draft=number), [rank])
-        (manner,) = self._ranks.answers([rank])
+        self._ranks.order(Build(**asdict(layout), plan=plan, draft=number), rank)
+        (manner,) = self._ranks.answers(rank)
         return HostedRunner(manner, partial(self._ranks.ask, rank, number))
 
     def serve(self) -> None:
@@ -78,9 +78,9 @@ class Divided:
 
     def close(self) -> None:
         """End the ranks' processes, where no runner leads them."""
-        if self._collectives is not None:
-            self._collectives.abort()
         self._ranks.close()
+        if self._collectives is not None:
+            self._collectives.close()
 
 
 def hosted_drafts(scenario: Scenario) -> dict[str, tuple[int, int]]:

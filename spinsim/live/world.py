@@ -219,7 +219,7 @@ class LiveWorld:
     def _prepare_lookup(
         self, operation: Propose | CatchUp
     ) -> tuple[Callable[[], Any], Callable[[Any], Outcome]]:
-        lookups, executor = self._lookups, self._executor
+        lookups, executor, given = self._lookups, self._executor, self._given
         if isinstance(operation, CatchUp):
             read = [start + count for start, count in zip(operation.starts, operation.tokens, strict=True)]
             known = [self._context(*row) for row in zip(operation.requests, read, strict=True)]
@@ -228,6 +228,8 @@ class LiveWorld:
 
         def look_up() -> tuple[Proposals, list[int]]:
             found = lookups.propose(operation, contexts)
+            if given is not None:
+                found = given.offered(operation, found)
             return executor.offer(found), [len(tokens) for tokens in found]
 
         def offered(result: tuple[Proposals, list[int]]) -> ProposeOutcome:

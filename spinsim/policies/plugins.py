@@ -23,6 +23,12 @@ def load_plugins(paths: Iterable[Path | str]) -> tuple[str, ...]:
     return tuple(_load(Path(path).absolute()) for path in paths)
 
 
+def loaded_plugins() -> tuple[str, ...]:
+    """The files that this process has imported, in that order: for processes that are to know the same."""
+    modules = [module for name, module in sys.modules.items() if name.startswith(_PREFIX)]
+    return tuple(str(module.__file__) for module in modules)
+
+
 def _load(path: Path) -> str:
     name = f"{_PREFIX}{sha256(str(path).encode()).hexdigest()[:12]}"
     if name in sys.modules:

@@ -19,6 +19,8 @@ from spinsim.operations import Packing
 from spinsim.packings import packing_kind
 from spinsim.profiling.timing import Timing
 
+SKEW = 8  # the longest row of an uneven pass over the shortest
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -26,7 +28,7 @@ class Probe:
 
     ``tokens`` of a verification are its proposals a row and one; of a draft step 2 for a proposal's first
     step and 1 for a later one. ``context`` counts cached tokens for prefill and catch-up, and
-    committed ones for draft steps and verifications. ``even``: all rows alike; else from half of
+    committed ones for draft steps and verifications. ``even``: all rows alike; else from an eighth of
     ``context`` to all of it. ``draft`` executes it (-1: the target); ``piece`` is that of a
     packing that is divided; a later draft step is measured within a proposal of ``proposal`` tokens.
     ``model`` is the profile's key. ``graphs``: is this operation replayed from CUDA graphs?
@@ -104,10 +106,13 @@ class Probe:
 
 
 def spread(longest: int, rows: int, even: bool) -> list[int]:
-    """``rows`` lengths: all ``longest``, or equally spaced from half of it (rounded up) to all."""
+    """``rows`` lengths: all ``longest``, or log-spaced from all of it down to an eighth.
+
+    So rows of a round are: some are new, and one is by far the longest. None is shorter than 2.
+    """
     if even or rows == 1:
         return [longest] * rows
-    return [longest - (longest // 2) * i // (rows - 1) for i in range(rows)]
+    return [min(longest, max(2, round(longest * SKEW ** (-i / (rows - 1))))) for i in range(rows)]
 
 
 def unique(probes: Sequence[Probe]) -> list[Probe]:

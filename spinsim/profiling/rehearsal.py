@@ -60,6 +60,18 @@ class Handled(NamedTuple):
     seconds: float
 
 
+class HandedOver(NamedTuple):
+    """From the end of an operation of so many rows until what it led to began, on lanes that were idle.
+
+    ``handled_s``: the host's time of that.
+    """
+
+    kind: str
+    rows: int
+    seconds: float
+    handled_s: float
+
+
 class Ran(NamedTuple):
     """An operation of a run: its draft (-1: the target's), rows, time, and the time predicted for it."""
 
@@ -76,6 +88,15 @@ class Rehearsed:
 
     handled: list[Handled]
     ran: list[Ran]
+    handed_over: list[HandedOver]
+
+
+class _Spent(NamedTuple):
+    """The host's time for the end of an operation; ``submitted`` are the numbers of those that it led to."""
+
+    operation: int
+    ns: int
+    submitted: range
 
 
 class _WatchedEnvironment(LiveEnvironment):
@@ -83,7 +104,7 @@ class _WatchedEnvironment(LiveEnvironment):
 
     def __init__(self) -> None:
         super().__init__()
-        self.handled: list[tuple[int, int, int]] = []  # operation, ns, operations submitted meanwhile
+        self.handled: list[_Spent] = []
         self.submitted = 0
         self._since: tuple[int, int, int] | None = None  # operation, when it arrived, submitted until then
 
@@ -91,7 +112,7 @@ class _WatchedEnvironment(LiveEnvironment):
         if self._since is not None:
             operation, began_ns, submitted = self._since
             spent_ns = time.perf_counter_ns() - began_ns
-            self.handled.append((operation, spent_ns, self.submitted - submitted))
+            self.handled.append(_Spent(operation, spent_ns, range(submitted, self.submitted)))
             self._since = None
         super().next_input(next_timer_ns)
 
@@ -162,6 +183,7 @@ def rehearse(
     given = setup.given(output)
     handled: list[Handled] = []
     ran: list[Ran] = []
+    handed_over: list[HandedOver] = []
     for run in range(runs + 1):
         serving = setup.serving()
         env = _WatchedEnvironment()
@@ -178,14 +200,35 @@ def rehearse(
         if run:  # the first one also warms up what policies import and cache
             handled += _handled(env.handled, engine.records)
             ran += _ran(world.given, engine.records, world.lanes, predictor)
-    return Rehearsed(handled, ran)
+            handed_over += _handed_over(env.handled, engine.records)
+    return Rehearsed(handled, ran, handed_over)
 
 
-def _handled(seen: Sequence[tuple[int, int, int]], records: Records) -> Iterable[Handled]:
+def _handled(seen: Sequence[_Spent], records: Records) -> Iterable[Handled]:
     operations = records.operations
-    for number, spent_ns, submitted in seen:
-        if submitted:
-            yield Handled(KINDS[operations.kind[number]], operations.rows[number], spent_ns / NS)
+    for spent in seen:
+        if spent.submitted:
+            kind, rows = KINDS[operations.kind[spent.operation]], operations.rows[spent.operation]
+            yield Handled(kind, rows, spent.ns / NS)
+
+
+def _handed_over(seen: Sequence[_Spent], records: Records) -> Iterable[HandedOver]:
+    operations = records.operations
+    ended: dict[int, int] = {}  # lane -> when its last operation ended
+    before = []  # of each operation, when the one before it on its lane ended
+    for lane, finished in zip(operations.lane, operations.finished_ns, strict=True):
+        before.append(ended.get(lane, 0))
+        ended[lane] = finished
+    for spent in seen:
+        end = operations.finished_ns[spent.operation]
+        begun = [
+            operations.started_ns[number] - end
+            for number in spent.submitted
+            if before[number] <= end <= operations.started_ns[number]
+        ]
+        if begun:
+            kind, rows = KINDS[operations.kind[spent.operation]], operations.rows[spent.operation]
+            yield HandedOver(kind, rows, sum(begun) / len(begun) / NS, spent.ns / NS)
 
 
 def _ran(
@@ -253,9 +296,21 @@ def handling_points(handled: Iterable[Handled], selector: str) -> list[Point]:
     ]
 
 
+def handover_points(handed_over: Iterable[HandedOver], selector: str) -> list[Point]:
+    """One for each kind and power of two of rows."""
+    groups: dict[tuple[str, int], list[HandedOver]] = {}
+    for one in handed_over:
+        groups.setdefault((one.kind, one.rows.bit_length()), []).append(one)
+    return [
+        _seen("handover", group, kind, selector, handled_s=float(np.mean([one.handled_s for one in group])))
+        for (kind, _), group in groups.items()
+        if len(group) >= FEWEST
+    ]
+
+
 def _seen(
     operation: str,
-    group: Sequence[Handled] | Sequence[Ran],
+    group: Sequence[Handled] | Sequence[Ran] | Sequence[HandedOver],
     kind: str,
     selector: str,
     model: str = "",

@@ -29,9 +29,11 @@ from spinsim.profiling.rehearsal import (
     Orchestration,
     Rehearsed,
     handling_points,
+    handover_points,
     in_run_points,
     rehearse,
 )
+from spinsim.profiling.sums import sum_points
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.scenario import PolicyChoice, RooflineCosts, Scenario
 from spinsim.serving import Layout, assemble, lay_out
@@ -163,6 +165,13 @@ class Workplace:
         """Rows that a run can have at once."""
         return min(self.scenario.limits.batch, *self.deployment.kv_slots.values())
 
+    def sums(self) -> Iterator[Point]:
+        """All-reduces of the target's hidden states, up to those of a chunk of prompts."""
+        hidden, limits = int(self.deployment.models.target.config.hidden_size), self.scenario.limits
+        devices = len(self.scenario.placement.target)
+        most = min(PROMPT_TOKENS, limits.prefill_chunk_tokens)
+        return sum_points(self.deployment.target, devices, hidden, most)
+
     def hop(self) -> Point:
         """Between the engine's thread and a lane's, in rounds of middling size."""
         return hop_point(self.bench, max(1, self.batch // 2), self.scenario.limits.context_tokens // 2)
@@ -190,11 +199,14 @@ class Workplace:
         for number, (name, selector) in enumerate(selectors.items()):
             left(1 - number / len(selectors))
             setup = self.orchestration(selector, predictor)
-            shown = Rehearsed([], [])
+            shown = Rehearsed([], [], [])
             for rows in sorted({1, max(1, self.batch // 4), self.batch}):
                 once = rehearse(setup, executor, vocabulary, rows, runs, profile.rehearsed_tokens, predictor)
-                shown = Rehearsed(shown.handled + once.handled, shown.ran + once.ran)
+                shown = Rehearsed(
+                    shown.handled + once.handled, shown.ran + once.ran, shown.handed_over + once.handed_over
+                )
             yield from in_run_points(shown.ran, name, models)
+            yield from handover_points(shown.handed_over, name)
             yield from handling_points(shown.handled, name)  # last: a resumed profile asks for these
         self.bench.share()
 

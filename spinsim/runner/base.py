@@ -172,5 +172,5 @@ class Runner(Protocol):
         ...
 
     def close(self) -> None:
-        """End what the runner started, if anything. It is of no use afterwards."""
+        """End what the runner started or holds, if anything. It is of no use afterwards."""
         ...

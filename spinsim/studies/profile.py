@@ -185,6 +185,9 @@ def measure_host(session: Session, place: Workplace, quick: bool) -> None:
     if not known.of("matmul_rate"):
         for measured in machine_points(device, place.deployment.target.dtype, effort):
             session.add(measured())
+    if not any(point.operation == "all_reduce" for point in known.points):
+        for point in place.sums():
+            session.add(point)
     if not known.of("hop"):
         session.add(place.hop())
     if not known.of("transfer") and any(place.layout.remote):
@@ -197,7 +200,7 @@ def measure_host(session: Session, place: Workplace, quick: bool) -> None:
 
 def measure_on_a_bench(session: Session, place: Workplace, core: Sequence[Probe]) -> None:
     """How far a bench is from a run on this machine; kept where a resumed profile has it."""
-    if not session.profile.every("bench"):
+    if not session.profile.of_operation("bench"):
         for point in bench_points(session.profile, place.bench, core, QUICK):
             session.add(point)
 
@@ -215,7 +218,7 @@ def measure_beside_models(session: Session, place: Workplace, quick: bool) -> No
 
 def measure_sharing(session: Session, place: Workplace, quick: bool) -> None:
     """What lanes of one device do to each other; kept where a resumed profile has it."""
-    if session.profile.every("beside"):
+    if session.profile.of_operation("beside"):
         return
     scenario, effort, alone = place.scenario, QUICK if quick else Effort(), dict[Probe, float]()
     length = min(USUAL_LENGTH, scenario.limits.max_length)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from spinsim.acceptance.lookups import KnownLookups
 from spinsim.costs.base import Predictor
 from spinsim.costs.profiled.elsewhere import profile_elsewhere
 from spinsim.costs.profiled.profile import read_profile
@@ -107,9 +108,11 @@ def run_scenario(
             progress("run", ended, total)
 
     deployment.target.watch(world.fail)
-    makes = lookups_of(scenario)
-    ahead = world.look_ahead(len(serving.drafts)) if makes and serving.policies.read_lookups else None
-    engine = serving.start(world, prompted.workload, ended=report, lookups=ahead)
+    ahead: LookingAhead | None = None
+    lookups: KnownLookups | LookingAhead | None = None if given is None else given.lookups
+    if lookups is None and lookups_of(scenario) and serving.policies.read_lookups:
+        lookups = ahead = world.look_ahead(len(serving.drafts))
+    engine = serving.start(world, prompted.workload, ended=report, lookups=lookups)
     error: BaseException | None = None
     devices = {torch_device(scenario, name) for lane in lanes for name in lane.devices}
     gpus = sorted(device.index for device in devices if device.type == "cuda")

@@ -13,11 +13,47 @@ from spinsim.costs.sheets.shapes import shape_of
 
 H200 = hardware_of("h200")
 ROW = 4096 * 2  # bytes of a token's hidden state in bf16
-# Microseconds of an all-reduce of so many tokens between two H200s, 64 in one CUDA graph, torch 2.11.
+# Microseconds of an all-reduce of so many tokens between two H200s, as benchmarks.sharded measured them.
 MEASURED = {
-    RING: {1: 15.4, 48: 18.2, 240: 41.3, 448: 42.1, 2048: 92.0},
-    ONE_SHOT: {1: 6.3, 48: 8.8, 240: 17.7, 448: 27.1, 2048: 97.0},
-    TWO_SHOT: {1: 6.2, 48: 7.5, 240: 12.4, 448: 17.8, 2048: 58.0},
+    RING: {
+        1: 6.9,
+        2: 7.2,
+        4: 7.4,
+        8: 7.4,
+        16: 7.7,
+        32: 8.8,
+        64: 10.4,
+        128: 14.5,
+        256: 27.3,
+        512: 32.8,
+        1024: 46.1,
+    },
+    ONE_SHOT: {
+        1: 8.4,
+        2: 8.0,
+        4: 8.3,
+        8: 8.4,
+        16: 9.4,
+        32: 10.0,
+        64: 11.8,
+        128: 15.3,
+        256: 21.2,
+        512: 33.8,
+        1024: 56.5,
+    },
+    TWO_SHOT: {
+        1: 8.4,
+        2: 8.7,
+        4: 9.1,
+        8: 9.2,
+        16: 9.3,
+        32: 9.5,
+        64: 9.7,
+        128: 12.5,
+        256: 15.2,
+        512: 23.2,
+        1024: 36.8,
+    },
 }
 
 
@@ -27,7 +63,7 @@ def alone(algorithm: str, *, step_s: float = 3e-6) -> Interconnect:
     return Interconnect(H200.link_bandwidth, step_s, (one,))
 
 
-@pytest.mark.parametrize(("algorithm", "within"), [(RING, 0.35), (ONE_SHOT, 0.035), (TWO_SHOT, 0.02)])
+@pytest.mark.parametrize(("algorithm", "within"), [(RING, 0.32), (ONE_SHOT, 0.07), (TWO_SHOT, 0.12)])
 def test_two_h200s_took_what_the_sheet_says(algorithm: str, within: float) -> None:
     link = alone(algorithm)
     for tokens, microseconds in MEASURED[algorithm].items():
@@ -39,8 +75,9 @@ def test_the_sheet_s_figures_are_the_fit_of_what_was_measured(algorithm: str) ->
     points = [(tokens * ROW, microseconds * 1e-6) for tokens, microseconds in MEASURED[algorithm].items()]
     found = fitted(algorithm, points, 2, H200.link_bandwidth, H200.link_latency_s)
     (sheet,) = alone(algorithm).collectives
-    assert found.latency_s == pytest.approx(sheet.latency_s, rel=0.01)
-    assert found.efficiency == pytest.approx(sheet.efficiency, rel=0.01)
+    # The sheet's are of the 13B's hidden states as well.
+    assert found.latency_s == pytest.approx(sheet.latency_s, rel=0.05)
+    assert found.efficiency == pytest.approx(sheet.efficiency, rel=0.1)
 
 
 def test_closed_forms() -> None:
@@ -91,7 +128,7 @@ def test_a_pass_over_two_devices_is_half_the_work_and_two_sums_a_layer() -> None
     matrices = shape.parameters() - 2 * shape.vocab * shape.hidden
     weights = matrices * 2 / H200.achieved_bandwidth()
     assert one.body(1) - (two.body(1) - sums) == pytest.approx(weights / 2, rel=1e-3)
-    assert sums == pytest.approx(81 * 6.23e-6, rel=0.01)  # half a millisecond of latency a pass
+    assert sums == pytest.approx(81 * 7.36e-6, rel=0.01)  # 0.6 ms of latency a pass
     sampled, greedy = (PassCosts(shape, "bf16", H200, devices=2, greedy=greedy) for greedy in (False, True))
     told = [H200.interconnect.all_gather_s(5 * size, 2) for size in (shape.vocab / 2 * 2, 8)]
     read = 5 * shape.vocab / 2 * 2 / H200.achieved_bandwidth()  # the other device's logits, to choose

@@ -19,7 +19,8 @@ from spinsim.costs.base import INTERPOLATED, MEASURED, ROOFLINE, Predictor
 from spinsim.costs.for_scenario import buckets_of, build_predictor
 from spinsim.costs.profiled.executed import PassShape, pass_shape, verify_shape
 from spinsim.costs.profiled.fits import fit_pass, fit_table, held_out, law_fitter
-from spinsim.costs.profiled.predictors import Curve, ProfilePredictor, fit_operations, handling_of
+from spinsim.costs.profiled.host import handling_of, hop_of
+from spinsim.costs.profiled.predictors import Curve, ProfilePredictor, fit_operations
 from spinsim.costs.profiled.profile import SCHEMA, Point, Profile, read_profile, write_profile
 from spinsim.costs.sheets.shapes import shape_of
 from spinsim.errors import InputError
@@ -521,3 +522,19 @@ def test_handling_is_a_line_over_rows_of_the_scenarios_selector() -> None:
     assert sum(handling_of(made, "spin")["verify"]) == pytest.approx(3e-4)
     assert handling_of(made, "another") == handling_of(made, "fixed")  # the first one in the file
     assert handling_of(replace(made, points=()), "fixed") == {}
+
+
+def test_a_hop_is_what_handling_leaves_of_a_handover() -> None:
+    """Without handovers it is the hop that was measured alone, as in older profiles."""
+    alone = measured()
+    assert hop_of(alone) == pytest.approx(np.median([point.seconds for point in alone.of("hop")]))
+
+    def handover(rows: int, handled_s: float, hop_s: float, count: int) -> Point:
+        features = {"rows": float(rows), "handled_s": handled_s}
+        seconds = handled_s + 2 * hop_s
+        return Point("handover", seconds, 0.0, count, features, kind="verify", policy="fixed")
+
+    seen = (handover(1, 1e-4, 4e-5, 9), handover(8, 2e-4, 8e-5, 40), handover(32, 3e-4, 9e-5, 20))
+    assert hop_of(replace(alone, points=(*alone.points, *seen))) == pytest.approx(8e-5)
+    early = (handover(8, 5e-4, -1e-4, 3),)  # the worker began before the rest was handled
+    assert hop_of(replace(alone, points=(*alone.points, *early))) == 0

@@ -45,7 +45,7 @@ from spinsim.profiling.adaptive import next_probes, report_of_lanes
 from spinsim.profiling.bench import Bench
 from spinsim.profiling.design import FEW, Range, design, levels
 from spinsim.profiling.drift import drifted
-from spinsim.profiling.probes import Probe, spread
+from spinsim.profiling.probes import SKEW, Probe, spread
 from spinsim.profiling.session import Session
 from spinsim.profiling.sharing import beside_points, probes_of, shared_subsets
 from spinsim.profiling.timing import Effort, Timing, sampled, timing_of
@@ -391,13 +391,15 @@ def test_spread(longest: int, rows: int) -> None:
     lengths = spread(longest, rows, even=False)
     assert len(lengths) == rows
     assert lengths[0] == longest
-    assert min(lengths) >= longest / 2
+    assert min(lengths) >= longest // SKEW
+    if rows > 1 and longest > 2 * SKEW:
+        assert lengths[-1] == round(longest / SKEW)
     assert lengths == sorted(lengths, reverse=True)
 
 
 def test_a_decomposed_probe_is_what_the_policy_would_plan() -> None:
     probe = Probe("verify", "t", -1, 3, 4, 100, "decomposed", 64, even=False)
-    assert probe.plan == decompose([103, 78, 53], [4, 4, 4], 64)
+    assert probe.plan == decompose([103, 38, 15], [4, 4, 4], 64)
     assert probe.point(timing_of([1.0])).packing == "decomposed"
     assert part_of(probe.point(timing_of([1.0]))) == probe.part
 

@@ -9,6 +9,7 @@ import torch
 
 from spinsim.errors import InputError
 from spinsim.runner.for_model import RunnerPlan
+from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.loading import random_model
 from spinsim.runner.sampling import Sampling
 from spinsim.runner.sharded.orders import Build
@@ -63,6 +64,34 @@ def test_speculates_as_on_one_device(name, ranks, sampling):
 
     everyone = on_ranks(ranks, said)
     assert everyone == [expected] * ranks
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
+def test_captured_passes_say_the_same(sampling):
+    """Through the fixed buffers that CUDA graphs have."""
+    target, draft = (random_model(CONFIGS["llama"](), seed, context_tokens=160) for seed in (1, 2))
+    source = random.Random(5)
+    prompts = [[source.randrange(VOCABULARY) for _ in range(n)] for n in (1, 11, 7)]
+    alone = runner_of(target, lean=True, graphed=True, sampling=sampling)
+    expected = speculate(alone, [runner_of(draft)], prompts, 8, sampling=sampling, max_length=3)
+    shares = shares_of(target, 2)
+
+    def said(rank, collectives):
+        divided = Build(8, 160, None, None, RunnerPlan(8, 4, sampling)).carry_out(shares[rank], collectives)
+        graphed = GraphedRunner(
+            divided.decoder,
+            divided.cache,
+            max_rows=8,
+            max_length=4,
+            vocabulary=VOCABULARY,
+            heads=2,
+            scale=divided.decoder.scale,
+            sampling=sampling,
+        )
+        graphed.capture("target", ("ragged",))
+        return speculate(graphed, [runner_of(draft)], prompts, 8, sampling=sampling, max_length=3)
+
+    assert on_ranks(2, said)[0] == expected
 
 
 def test_shares_cover_a_model_once():

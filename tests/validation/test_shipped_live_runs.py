@@ -79,13 +79,14 @@ def test_intervals_of_two_gpus_hold_what_they_say(tmp_path: Path) -> None:
 
 
 def test_without_a_profile_policies_are_still_ranked(tmp_path: Path) -> None:
-    """By an H100's sheet: everything too fast, and in the same order."""
+    """By an H100's sheet: within a fifth, and in the same order."""
     unpack(tmp_path, "validate-one")
     done = again(tmp_path / "validate-one", roofline=True, intervals=0)
     assert done["profile"] == "roofline"
     assert all(cell["costs"]["roofline"] == 1.0 for cell in done["cells"])
     signed = [cell["metrics"]["goodput_tokens_per_s"]["error"] for cell in done["cells"]]
-    assert 0.05 < min(signed) < max(signed) < 0.35
+    assert max(map(abs, signed)) < 0.2
+    assert abs(np.mean(signed)) < 0.12
     assert done["ranking"]["alike"] >= 0.95 * done["ranking"]["pairs"]
 
 

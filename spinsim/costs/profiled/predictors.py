@@ -8,7 +8,7 @@ from functools import partial
 from itertools import compress
 
 import numpy as np
-from scipy.optimize import isotonic_regression, nnls
+from scipy.optimize import isotonic_regression
 
 from spinsim.buckets import PROMPT_TOKENS, USUAL, Buckets, active_rows
 from spinsim.costs.base import INTERPOLATED, MEASURED, Estimate, Predictor
@@ -25,6 +25,7 @@ from spinsim.costs.profiled.executed import (
     verify_shape,
 )
 from spinsim.costs.profiled.fits import ChosenFit, fit_pass
+from spinsim.costs.profiled.host import handling_of, hop_of
 from spinsim.costs.profiled.profile import MODEL_OPERATIONS, PROMPTS, Point, Profile
 from spinsim.errors import InputError
 from spinsim.operations import Packing
@@ -186,8 +187,8 @@ class ProfilePredictor:
         self._handling = handling_of(profile, selector)
         self._handled: dict[tuple[str, int], Estimate] = {}
         self._transfer = _curve(profile, "transfer", "bytes")
-        hops = [point.seconds for point in profile.of("hop")]
-        self._hop = Estimate(float(np.median(hops)), MEASURED) if hops else None
+        hop_s = hop_of(profile)
+        self._hop = None if hop_s is None else Estimate(hop_s, MEASURED)
         self._contention = Contention(self._law(groups_of(profile)), loads)
         self._names = tuple(names)
         self._slowdowns = {
@@ -360,28 +361,6 @@ class ProfilePredictor:
 def _curve(profile: Profile, operation: str, feature: str) -> Curve | None:
     points = profile.of(operation)
     return Curve([p.features[feature] for p in points], [p.seconds for p in points]) if points else None
-
-
-def handling_of(profile: Profile, selector: str) -> dict[str, tuple[float, float]]:
-    """By kind of the operation that ended: seconds, and seconds a row, neither negative.
-
-    Of ``selector``, or of the first selector in the file where that one was not measured.
-    """
-    points = profile.of("handling")
-    if points and all(point.policy != selector for point in points):
-        selector = points[0].policy
-    found: dict[str, tuple[float, float]] = {}
-    for kind in dict.fromkeys(point.kind for point in points):
-        mine = [point for point in points if (point.kind, point.policy) == (kind, selector)]
-        if not mine:  # it never led to anything with this selector
-            continue
-        seconds = np.array([point.seconds for point in mine])
-        matrix = np.array([[1.0, point.features["rows"]] for point in mine])
-        # Relative errors count, weighed by how many were seen: a rare number of rows says little.
-        weight = np.sqrt([point.repetitions for point in mine]) / seconds
-        (fixed, each), _ = nnls(matrix * weight[:, None], seconds * weight)
-        found[kind] = float(fixed), float(each)
-    return found
 
 
 def _slowdown(profile: Profile, draft: str, target_lane: bool) -> float | None:

@@ -10,6 +10,8 @@ padding): the median of its repetitions, and their spread. Operations and their 
                            layers, each once), kv_tokens (read)
 ``handling``               rows of the operation that ended, of ``kind``: mean host time until all that this
                            led to was submitted, with the selector ``policy``
+``handover``               rows, handled_s: likewise, from the end until what it led to began; handled_s
+                           is the handling of the same ones
 ``orchestrator``           rows: host time for each operation submitted, where a profile has no ``handling``
 ``hop``                    from thread to thread, one way
 ``transfer``               bytes: from a draft's device to the target's
@@ -61,6 +63,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "draft_step": ("rows", "tokens", "kv_tokens"),
         "verify": ("rows", "query_tokens", "tokens", "kv_tokens"),
         "handling": ("rows",),
+        "handover": ("rows", "handled_s"),
         "in_run": ("rows", "bench_s"),
         "bench": ("rows", "in_run_s"),
         "orchestrator": ("rows",),
@@ -80,7 +83,7 @@ MODEL_OPERATIONS = ("prefill", "catch_up", "draft_step", "verify")
 PROMPTS = ("prefill", "catch_up")
 REPEATED = (*MODEL_OPERATIONS, "hop", "handling")  # of which a repeat may have a factor
 BESIDE_MODELS = ("lookup", "head", "head_catch_up")  # of drafters of other kinds; ``kind`` says which
-REHEARSED = ("handling", "in_run")  # seen in short runs of the engine, by kind and selector
+REHEARSED = ("handling", "handover", "in_run")  # seen in short runs of the engine, by kind and selector
 
 _POSITIVE = ("rows", "steps", "tokens", "alone_s", "bench_s", "in_run_s", "kernels", "devices")  # of features
 
@@ -177,7 +180,7 @@ class Profile:
             p for p in self.points if (p.operation, p.model, p.packing) == (operation, model, packing)
         )
 
-    def every(self, operation: str) -> tuple[Point, ...]:
+    def of_operation(self, operation: str) -> tuple[Point, ...]:
         """The points of one operation of all models."""
         return tuple(point for point in self.points if point.operation == operation)
 

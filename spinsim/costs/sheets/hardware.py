@@ -101,13 +101,15 @@ _OVERHEADS = (
     "H200 probe, ours"
 )
 
-# Fitted to all-reduces of 8 KiB to 16 MiB between two H200s in a CUDA graph, torch 2.11: NCCL's, and those
-# of torch's symmetric memory without NVLink multicast. The law meets the latter two within 3 %, and NCCL,
-# which changes its protocol with the size, within 34 % (tests/costs/test_collectives.py has them). Symmetric
-# memory needs peers that read each other's memory: cards on PCIe have NCCL's ring alone, and so has the V100,
-# on which torch's kernels were never tried.
-_NCCL = Collective(RING, 17.0e-6, 0.42)
-_PEERS = (_NCCL, Collective(ONE_SHOT, 6.4e-6, 0.40), Collective(TWO_SHOT, 6.2e-6, 0.71))
+# Fitted to all-reduces of 8 KiB to 10 MiB between two H200s in a CUDA graph, torch 2.11, as ``python -m
+# benchmarks.sharded --parts collectives llama-13b`` has them: NCCL's, and those of torch's symmetric memory,
+# into which the tensor is copied first, without NVLink multicast. The law is 3 % off in the mean for the
+# latter two and 8 % for NCCL, which changes its protocol with the size (31 % at worst). On another host a
+# probe without the copy saw 6.3 and 6.2 us for the smallest tensor, and 15 by NCCL; shares of the link's
+# bandwidth were alike. Symmetric memory needs peers that read each other's memory: cards on PCIe have NCCL's
+# ring alone, and so has the V100, on which torch's kernels were never tried.
+_NCCL = Collective(RING, 7.3e-6, 0.405)
+_PEERS = (_NCCL, Collective(ONE_SHOT, 8.1e-6, 0.37), Collective(TWO_SHOT, 8.4e-6, 0.667))
 
 
 def _gpu(

@@ -8,6 +8,7 @@ second on average: the choice that is best for every such round in turn has the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -161,7 +162,8 @@ class _Search:
         none_allowed: bool,
     ) -> None:
         self._offers = offers
-        self._missing = missing
+        self._missing: list[list[int]] = missing.tolist()
+        self._columns: dict[tuple[int, int, float], tuple[list[float], list[float], list[int]]] = {}
         self._rows = len(contexts)
         self._context = sum(contexts) // len(contexts)
         self._costs = costs
@@ -206,30 +208,44 @@ class _Search:
 
     def evaluate(self, caps: tuple[int, ...], rate: float) -> Choice:
         """What the rows choose where drafters have these caps."""
-        price = rate * self._token_s
         used = [draft for draft, cap in enumerate(caps) if cap >= 0]
         rows = self._rows
         if not used:
             seconds = self._costs.seconds(rows, 0, self._context, ())
             return Choice([NO_DRAFT] * rows, [0] * rows, caps, float(rows), seconds)
-        tokens = np.array([self._offers[d].tokens[:, caps[d]] for d in used]).T
-        lengths = np.array([self._offers[d].lengths[:, caps[d]] for d in used]).T
-        net = tokens - price * lengths
-        net[lengths == 0] = -np.inf
-        picked = net.argmax(1)
-        every = np.arange(rows)
-        worth = net[every, picked]
-        idle = worth <= 0 if self._none_allowed else np.isneginf(worth)
-        chosen = np.where(idle, NO_DRAFT, np.array(used)[picked])
-        length = np.where(idle, 0, lengths[every, picked])
-        gain = float(tokens[every, picked][~idle].sum())
-        users = []
-        for draft in used:
-            own = chosen == draft
-            count = int(own.sum())
-            if count:
-                behind = self._missing[own, draft]
-                late = int((behind > 0).sum())
-                users.append((draft, count, int(length[own].max()), late, int(behind.sum())))
-        seconds = self._costs.seconds(rows, int(length.sum()), self._context, users)
-        return Choice(chosen.tolist(), length.tolist(), caps, rows + gain, seconds)
+        # Plain lists: for the rows of a batch they take a fifth of what arrays do.
+        columns = [self._column(draft, caps[draft], rate * self._token_s) for draft in used]
+        least = 0.0 if self._none_allowed else -math.inf
+        drafts, lengths, gain = [NO_DRAFT] * rows, [0] * rows, 0.0
+        users = [[draft, 0, 0, 0, 0] for draft in used]
+        for row in range(rows):
+            most, picked = least, -1
+            for number, (net, _, _) in enumerate(columns):
+                if net[row] > most:
+                    most, picked = net[row], number
+            if picked < 0:
+                continue
+            _, tokens, proposed = columns[picked]
+            user, behind = users[picked], self._missing[row][used[picked]]
+            drafts[row], lengths[row] = used[picked], proposed[row]
+            gain += tokens[row]
+            user[1] += 1
+            user[2] = max(user[2], proposed[row])
+            user[3] += behind > 0
+            user[4] += behind
+        active = [
+            (draft, count, longest, late, lacks) for draft, count, longest, late, lacks in users if count
+        ]
+        seconds = self._costs.seconds(rows, sum(lengths), self._context, active)
+        return Choice(drafts, lengths, caps, rows + gain, seconds)
+
+    def _column(self, draft: int, cap: int, price: float) -> tuple[list[float], list[float], list[int]]:
+        """By row: what a proposal is worth beyond its price, its tokens, its length."""
+        found = self._columns.get((draft, cap, price))
+        if found is None:
+            offer = self._offers[draft]
+            tokens, lengths = offer.tokens[:, cap], offer.lengths[:, cap]
+            net = np.where(lengths == 0, -np.inf, tokens - price * lengths)
+            found = net.tolist(), tokens.tolist(), lengths.tolist()
+            self._columns[draft, cap, price] = found
+        return found

@@ -120,6 +120,12 @@ class GraphedRunner(ModelRunner):
                 self.prompts.capture(head, advance)
         return total
 
+    def close(self) -> None:
+        """Let go of all graphs, which hold on to what their passes called, collectives among it."""
+        for passes in (self.proposals, self.verifications, self.prompts):
+            if passes is not None:
+                passes.graphs.clear()
+
     @torch.inference_mode()
     def prefill(
         self,

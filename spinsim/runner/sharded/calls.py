@@ -20,7 +20,7 @@ from spinsim.runner.pages import Blocks
 from spinsim.runner.sampling import Sampling
 
 ROLES = ("target", "draft")
-STOP, REPORT = "stop", "report"  # to the follower itself, not to its runner
+STOP, REPORT, TIME = "stop", "report", "time"  # to the follower itself, not to its runner
 
 
 class Call(NamedTuple):
@@ -186,7 +186,7 @@ PERFORM: Mapping[str, Callable[[Runner, Call], object]] = {
     "propose": _propose,
     "verify": _verify,
 }
-NAMES: tuple[str, ...] = (*PERFORM, STOP, REPORT)
+NAMES: tuple[str, ...] = (*PERFORM, STOP, REPORT, TIME)
 
 
 def perform(runner: Runner, call: Call) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,6 +11,8 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 
+GLOO = "gloo"  # its one way of summing
+REPEATS = 9  # of a sum that is timed
 TIMEOUT_S = 120.0  # after which a device that waits for another gives up
 
 
@@ -33,6 +37,10 @@ class Collectives(Protocol):
         """Every rank's ``x``: ``[ranks, *x.shape]``."""
         ...
 
+    def times(self, tokens: int) -> dict[str, float]:
+        """Seconds of a sum over so many tokens by each way that there is. After :meth:`prepare`."""
+        ...
+
     def close(self) -> None:
         """End it, as all ranks do at this time. No call follows."""
         ...
@@ -52,15 +60,17 @@ class Gloo:
         c10d: Any = distributed
         group = c10d.ProcessGroupGloo
         options = group._Options()
-        options._devices = [group.create_device(hostname="127.0.0.1", lazy_init=False)]
+        options._devices = [group.create_device(hostname="127.0.0.1")]
         options._timeout = timedelta(seconds=timeout_s)
         options._threads = 1
         self.ranks = ranks
+        self._hidden, self._dtype = 0, torch.float32
         # The group itself: torch's default one, which is global, is left to whoever embeds this.
         self._group = group(c10d.FileStore(str(store), ranks), rank, ranks, options)
 
     def prepare(self, hidden: int, dtype: torch.dtype) -> None:
         """See :class:`Collectives`."""
+        self._hidden, self._dtype = hidden, dtype
 
     def sum_of(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """See :class:`Collectives`."""
@@ -76,6 +86,16 @@ class Gloo:
         parts = [torch.empty_like(x) for _ in range(self.ranks)]
         self._group.allgather([parts], [x.contiguous()]).wait()
         return torch.stack(parts)
+
+    def times(self, tokens: int) -> dict[str, float]:
+        """See :class:`Collectives`: the median of some."""
+        x = torch.zeros(tokens, self._hidden, dtype=self._dtype)
+        spans = []
+        for _ in range(REPEATS):
+            begun = time.perf_counter()
+            self.sum(x)
+            spans.append(time.perf_counter() - begun)
+        return {GLOO: statistics.median(spans)}
 
     def close(self) -> None:
         """See :class:`Collectives`."""

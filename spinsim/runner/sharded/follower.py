@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from spinsim.runner.base import Runner
-from spinsim.runner.sharded.calls import REPORT, STOP, decode, perform
+from spinsim.runner.sharded.calls import REPORT, STOP, TIME, decode, perform
 from spinsim.runner.sharded.collectives import Collectives
 from spinsim.runner.sharded.hosted import Manner, answer_calls, own_stream
 from spinsim.runner.sharded.orders import Build, Held, Load, Meeting, Serve
@@ -41,16 +41,18 @@ def follow(
         os._exit(1)
 
     try:
+        if meeting.plugins:
+            from spinsim.policies.plugins import load_plugins
+
+            load_plugins(meeting.plugins)
         pipe.send((READY, None))
         ranks = meeting.join(rank)
         runners = _set_up(rank, meeting, pipe, ranks)
         for number, (calls, answers) in enumerate(drafts):
             arguments = (runners[number], calls, answers, failed)
             threading.Thread(target=answer_calls, args=arguments, name=f"draft {number}", daemon=True).start()
-        serve(runners[None], ring, rank - 1, pipe)
-        runners.clear()  # and their graphs, which hold on to the collectives
-        gc.unfreeze()
-        gc.collect()
+        serve(runners[None], ranks, ring, rank - 1, pipe)
+        runners[None].close()
         ranks.close()
     except BaseException as error:
         failed(error)
@@ -79,7 +81,7 @@ def free_bytes(device: torch.device) -> int | None:
     return free_memory(device)
 
 
-def serve(runner: Runner, ring: Ring, reader: int, pipe: Any) -> None:
+def serve(runner: Runner, ranks: Collectives, ring: Ring, reader: int, pipe: Any) -> None:
     """Calls in their order, until the one that stops it."""
     own_stream(runner.device)
     hops = array("q")  # nanoseconds from telling to receiving
@@ -94,6 +96,9 @@ def serve(runner: Runner, ring: Ring, reader: int, pipe: Any) -> None:
         if call.name == REPORT:
             pipe.send((HOPS, hops.tobytes()))
             hops = array("q")
+            continue
+        if call.name == TIME:
+            ranks.times(*call.numbers)
             continue
         hops.append(received_ns - told_ns)
         perform(runner, call)

@@ -7,9 +7,11 @@ before the parts are gathered (``two_shot``). Which is fastest is measured at th
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,7 @@ class CudaCollectives:
         self._distributed: Any = distributed
         self._group: Any = distributed.group.WORLD
         self._buffer: torch.Tensor | None = None
+        self._hidden, self._dtype = 0, torch.float32
         self.why_not = ""
         self.ways: dict[int, str] = {}  # the fastest by tokens, ascending
         self.measured: dict[int, dict[str, float]] = {}  # seconds of a sum, by tokens and way
@@ -70,6 +73,7 @@ class CudaCollectives:
 
     def prepare(self, hidden: int, dtype: torch.dtype) -> None:
         """Symmetric memory for sums of up to ``MOST_TOKENS`` rows, and the fastest way by their number."""
+        self._hidden, self._dtype = hidden, dtype
         self._open(hidden, dtype)
         if self._buffer is not None:
             tokens = 1
@@ -103,22 +107,38 @@ class CudaCollectives:
                 raise RuntimeError(f"{way} over symmetric memory gave a wrong sum")
 
     def _measure(self, tokens: int, hidden: int, dtype: torch.dtype) -> None:
-        times = torch.zeros(len(WAYS), device=self.device)
-        for number, way in enumerate(WAYS):
+        said = self.measured[tokens] = self._times(WAYS, tokens, hidden, dtype)
+        self.ways[tokens] = min(said, key=said.__getitem__)
+
+    def _times(self, ways: Sequence[str], tokens: int, hidden: int, dtype: torch.dtype) -> dict[str, float]:
+        times = torch.zeros(len(ways), device=self.device)
+        for number, way in enumerate(ways):
             times[number] = self.time(way, tokens, hidden, dtype)
         # The slowest rank's time counts, and all ranks decide by the same.
         self._distributed.all_reduce(times, op=self._distributed.ReduceOp.MAX)
-        said = dict(zip(WAYS, times.tolist(), strict=True))
-        self.measured[tokens] = said
-        self.ways[tokens] = min(said, key=said.__getitem__)
+        return dict(zip(ways, times.tolist(), strict=True))
+
+    def times(self, tokens: int) -> dict[str, float]:
+        """See :class:`~spinsim.runner.sharded.collectives.Collectives`; measured before where it was."""
+        ways = WAYS if self.symmetric and tokens <= MOST_TOKENS else (NCCL,)
+        return self.measured.get(tokens) or self._times(ways, tokens, self._hidden, self._dtype)
 
     def time(self, way: str, tokens: int, hidden: int, dtype: torch.dtype) -> float:
-        """Seconds of one sum ``[tokens, hidden]`` within a graph of many. All ranks call it."""
-        x = torch.zeros(tokens, hidden, dtype=dtype, device=self.device)
+        """Seconds of one sum ``[tokens, hidden]`` within a graph of many. All ranks call it.
+
+        Over symmetric memory what is summed is in the buffer already, as a matrix product leaves it there.
+        """
+        if way == NCCL:
+            x = torch.zeros(tokens, hidden, dtype=dtype, device=self.device)
+        else:
+            x = self._part((tokens, hidden)).zero_()
 
         def sums() -> None:
             for _ in range(REPEATS):
-                self._sum(way, x)
+                if way == NCCL:
+                    self._sum(NCCL, x)
+                else:
+                    self._join(way, x)
 
         cuda: Any = torch.cuda
         graph, stream = cuda.CUDAGraph(), cuda.Stream(self.device)
@@ -187,15 +207,32 @@ class CudaCollectives:
     def close(self) -> None:
         """See :class:`~spinsim.runner.sharded.collectives.Collectives`.
 
-        NCCL waits until no graph holds its calls any more: whoever has graphs lets go of them before. It is
-        not waited for longer than ``END_S``.
+        Graphs go first: NCCL waits until none holds its calls any more, for ever if need be.
         """
         self._buffer = None
-        end = threading.Thread(target=self._distributed.destroy_process_group, daemon=True)
-        end.start()
-        end.join(END_S)
+        if not _ends(self._distributed.destroy_process_group):
+            atexit.register(_leave)
 
     def abort(self) -> None:
-        """See :class:`~spinsim.runner.sharded.collectives.Collectives`."""
-        self._buffer = None
-        self._distributed.distributed_c10d._abort_process_group()
+        """See :class:`~spinsim.runner.sharded.collectives.Collectives`.
+
+        A kernel that waits for a lost GPU over symmetric memory never ends, and what CUDA does as a process
+        ends would wait for it.
+        """
+        atexit.register(_leave)
+        _ends(self._distributed.distributed_c10d._abort_process_group)
+
+
+def _ends(end: Callable[[], object]) -> bool:
+    """Call it; did it return within ``END_S``?"""
+    thread = threading.Thread(target=end, name="end of collectives", daemon=True)
+    thread.start()
+    thread.join(END_S)
+    return not thread.is_alive()
+
+
+def _leave() -> None:
+    """End this process without what waits for other GPUs."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)

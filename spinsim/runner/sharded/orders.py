@@ -24,11 +24,13 @@ class Meeting:
     """How the ranks find each other: through the file ``store``, which is not there yet.
 
     ``devices``: of every rank, all CPUs or all GPUs of this machine. ``timeout_s``: how long one waits.
+    ``plugins``: files that every rank imports, for packings that are theirs.
     """
 
     devices: tuple[str, ...]
     store: Path
     timeout_s: float
+    plugins: tuple[str, ...] = ()
 
     def join(self, rank: int) -> Collectives:
         """Meet the others; returns when all are there."""

@@ -1,4 +1,4 @@
-"""The processes of the ranks beside the leading one: started, told, watched and ended."""
+"""The ranks beside the leading one: told, asked, watched and ended."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tempfile
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,20 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from spinsim.runner.sharded import follower
+from spinsim.policies.plugins import loaded_plugins
 from spinsim.runner.sharded.calls import REPORT, STOP, Call, encode
 from spinsim.runner.sharded.collectives import TIMEOUT_S, Collectives
 from spinsim.runner.sharded.orders import Meeting
+from spinsim.runner.sharded.process import END_S, RankError, RankProcess
 from spinsim.runner.sharded.ring import Behind, Ring
 
-START_S = 300.0  # for a rank to import torch, and to load a share
-END_S = 10.0  # for a rank to end by itself
 CHECK_S = 1.0  # between two looks at whether a call takes too long
 FELT_S = 2.0  # between an error here and the death of the rank that is behind it
-
-
-class RankError(RuntimeError):
-    """A rank died, failed or took no call; the message names it and the cause."""
 
 
 class Hops(NamedTuple):
@@ -43,7 +38,8 @@ class Ranks:
     """Ranks 1 and up of one model, on ``devices[1:]``; the calling process is rank 0.
 
     ``names`` of the devices, for messages. ``drafts``: how many drafts each rank has besides (rank 0 none).
-    The processes are started at once; :meth:`meet` waits for them.
+    ``since``: when the call under way began, of :func:`time.monotonic`. The processes are started at once;
+    :meth:`meet` waits for them.
     """
 
     def __init__(
@@ -55,34 +51,21 @@ class Ranks:
     ) -> None:
         context: Any = torch.multiprocessing.get_context("spawn")
         self.names = tuple(names)
+        self.since: float | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="spinsim-ranks-")
-        self._meeting = Meeting(
-            tuple(map(str, devices)), Path(self._folder.name) / "store", max(timeout_s, 1.0)
-        )
+        store = Path(self._folder.name) / "store"
+        self._meeting = Meeting(tuple(map(str, devices)), store, timeout_s, loaded_plugins())
         self._ring = Ring(context, len(names) - 1, patience_s=timeout_s)
         threads = max(1, torch.get_num_threads() // len(names))
-        self._pipes, self._processes, self._hosted = [], [], []
+        counts = [*drafts, *[0] * (len(names) - len(drafts))]
+        self._processes = [
+            RankProcess(context, rank, names[rank], self._meeting, self._ring, counts[rank], threads)
+            for rank in range(1, len(names))
+        ]
+        self._sentinels = [each.sentinel for each in self._processes]
         self._closing, self._stopped, self._failure = False, False, ""
-        self.since: float | None = None  # when the call under way began, of :func:`time.monotonic`
         self._lock = threading.Lock()
-        self._endings: dict[int, Any] = {}  # by rank: when it failed and why, once it said so
         self._report: Callable[[Exception], None] | None = None
-        for rank in range(1, len(names)):
-            ours, theirs = context.Pipe()
-            hosted = [
-                (Ring(context, 1, patience_s=timeout_s), *context.Pipe())
-                for _ in range(drafts[rank] if drafts else 0)
-            ]
-            told = [(ring, end) for ring, _, end in hosted]
-            arguments = (rank, self._meeting, theirs, self._ring, told, threads)
-            name = f"spinsim rank {rank} ({names[rank]})"
-            process = context.Process(target=follower.follow, args=arguments, name=name, daemon=True)
-            process.start()
-            for end in (theirs, *(end for _, end in told)):
-                end.close()
-            self._hosted.append([(ring, near) for ring, near, _ in hosted])
-            self._pipes.append(ours)
-            self._processes.append(process)
 
     def meet(self) -> Collectives:
         """The leading rank's collectives, once every rank is there. Raises RankError."""
@@ -90,61 +73,52 @@ class Ranks:
         try:
             return self._meeting.join(0)
         except RuntimeError as error:
-            raise self.cause(error) from error
+            raise self.cause(error) from None
 
-    def order(self, order: object, ranks: Sequence[int] = ()) -> None:
-        """Have these ranks do this; all of them by default."""
-        for rank in ranks or range(1, len(self.names)):
-            self._pipes[rank - 1].send(order)
+    def order(self, order: object, rank: int | None = None) -> None:
+        """Have a rank do this; all of them by default."""
+        for each in self._of(rank):
+            each.pipe.send(order)
 
-    def answers(self, ranks: Sequence[int] = ()) -> list[Any]:
+    def answers(self, rank: int | None = None) -> list[Any]:
         """What ranks say of their last order. Raises RankError for one that failed, died or is silent."""
-        return [self._answer(rank) for rank in ranks or range(1, len(self.names))]
+        return [each.answer() for each in self._of(rank)]
 
-    def _answer(self, rank: int) -> Any:
-        pipe, process = self._pipes[rank - 1], self._processes[rank - 1]
-        if not connection.wait([pipe, process.sentinel], timeout=START_S):
-            raise RankError(f"{self._named(rank)} gave no answer for {START_S:g} s")
-        if pipe.poll():
-            try:
-                what, value = pipe.recv()
-            except (EOFError, OSError):
-                what, value = follower.FAILED, None
-            if what != follower.FAILED:
-                return value
-            self._endings[rank] = value
-        raise RankError(self._why_ended())
-
-    def _named(self, rank: int) -> str:
-        return f"rank {rank} ({self.names[rank]})"
+    def _of(self, rank: int | None) -> list[RankProcess]:
+        return self._processes if rank is None else [self._processes[rank - 1]]
 
     def tell(self, call: Call) -> None:
         """Have every rank make this call. One thread at a time. Raises RankError."""
-        if self._failure:
-            raise RankError(self._failure)
+        self._require_sound()
         try:
             self._ring.write(encode(call))
         except Behind as error:
-            raise self.cause(error) from error
+            raise self.cause(error) from None
 
     def ask(self, rank: int, draft: int, call: Call, answered: bool) -> Any:
         """Have a rank's draft make a call; what it answers, if it does. One thread at a time for each draft.
 
         Raises RankError.
         """
-        if self._failure:
-            raise RankError(self._failure)
-        ring, pipe = self._hosted[rank - 1][draft]
+        self._require_sound()
+        ring, pipe = self._processes[rank - 1].drafts[draft]
         try:
             ring.write(encode(call))
             return pipe.recv() if answered else None
         except (Behind, EOFError, OSError) as error:
-            raise self.cause(error) from error
+            raise self.cause(error) from None
+
+    def _require_sound(self) -> None:
+        if self._failure:
+            raise RankError(self._failure)
 
     def cause(self, error: BaseException) -> RankError:
-        """Which rank is behind an ``error`` of this one: a rank that has died or failed, else unknown."""
+        """Which rank is behind an ``error`` of this one: a rank that has died or failed, else this one.
+
+        It takes the error's place: what a collective says of a rank that is gone says nothing of the cause.
+        """
         # A broken connection is felt before the process is gone.
-        if connection.wait([process.sentinel for process in self._processes], timeout=FELT_S):
+        if connection.wait(self._sentinels, timeout=FELT_S):
             return RankError(self._why_ended())
         return RankError(f"rank 0 ({self.names[0]}): {type(error).__name__}: {error}")
 
@@ -152,85 +126,53 @@ class Ranks:
         """Of the rank that was the first to go: one that could say nothing, else by the time of its word."""
         with self._lock:
             if not self._failure:
-                self._failure = min(self._ended(), default=(0, "a rank failed, and none has ended"))[1]
+                gone = connection.wait(self._sentinels, timeout=0)
+                self._failure = min(each.ending() for each in self._processes if each.sentinel in gone)[1]
             return self._failure
-
-    def _ended(self) -> Iterator[tuple[int, str]]:
-        """When each rank that ended said why (0: it did not), and why."""
-        gone = set(connection.wait([process.sentinel for process in self._processes], timeout=END_S))
-        for rank, (pipe, process) in enumerate(zip(self._pipes, self._processes, strict=True), start=1):
-            if process.sentinel not in gone:
-                continue
-            said = self._endings.get(rank)
-            while said is None:
-                try:
-                    what, value = pipe.recv()
-                except (EOFError, OSError):
-                    break
-                said = value if what == follower.FAILED else None
-            process.join(END_S)
-            stamp_ns, words = said or (0, _how(process.exitcode))
-            yield stamp_ns, f"{self._named(rank)} {words}"
 
     def watch(self, report: Callable[[Exception], None]) -> None:
         """Call ``report`` from another thread, once, if a rank dies; the last one given."""
         waiting, self._report = self._report is not None, report
         if not waiting:
-            sentinels = [process.sentinel for process in self._processes]
-            threading.Thread(target=self._wait, args=(sentinels,), name="ranks", daemon=True).start()
+            threading.Thread(target=self._wait, name="ranks", daemon=True).start()
 
-    def _wait(self, sentinels: Sequence[int]) -> None:
-        while not connection.wait(sentinels, timeout=CHECK_S):
+    def _wait(self) -> None:
+        while not (gone := connection.wait(self._sentinels, timeout=CHECK_S)) and not self._closing:
             since = self.since
-            if self._closing:
-                return
             if since is not None and time.monotonic() - since > self._meeting.timeout_s:
                 waited = f"has waited for the other ranks for {self._meeting.timeout_s:g} s"
                 self._failure = f"rank 0 ({self.names[0]}) {waited}"
                 break
         if not self._closing and self._report is not None:
-            self._report(RankError(self._why_ended()))
+            self._report(RankError(self._why_ended() if gone else self._failure))
 
     def hops(self) -> dict[str, Hops]:
         """By device: how calls travelled since the last time this was asked. No lane may be calling."""
         self.tell(Call(REPORT))
         found = {}
-        for rank, said in enumerate(self.answers(), start=1):
+        for name, said in zip(self.names[1:], self.answers(), strict=True):
             nanoseconds = np.array(array("q", said) or [0], np.float64)
             p50, p99 = np.percentile(nanoseconds, (50, 99)) * 1e-9
-            mean = float(nanoseconds.mean()) * 1e-9
-            found[self.names[rank]] = Hops(len(said) // 8, mean, float(p50), float(p99))
+            found[name] = Hops(len(said) // 8, float(nanoseconds.mean()) * 1e-9, float(p50), float(p99))
         return found
 
     def stop(self) -> bool:
         """Tell every rank to end; was there none that died, failed or is stuck?"""
-        if self._failure or self._closing or not all(process.is_alive() for process in self._processes):
+        if self._failure or self._closing or connection.wait(self._sentinels, timeout=0):
             return False
         self._closing = self._stopped = True
+        drafts = [ring for each in self._processes for ring, _ in each.drafts]
         try:
-            for ring in (self._ring, *(ring for hosted in self._hosted for ring, _ in hosted)):
+            for ring in (self._ring, *drafts):
                 ring.write(encode(Call(STOP)))
         except Behind:
             self._stopped = False
         return self._stopped
 
     def close(self) -> None:
-        """End the processes, by force where they were not told to stop or do not."""
+        """End the processes, by force where they were not told to stop or do not. Once."""
         self._closing = True
-        for process in self._processes:
-            process.join(END_S if self._stopped else 0.0)
-            if process.is_alive():
-                process.kill()
-                process.join()
-            process.close()
-        for pipe in (*self._pipes, *(pipe for hosted in self._hosted for _, pipe in hosted)):
-            pipe.close()
+        for each in self._processes:
+            each.close(END_S if self._stopped else 0.0)
         self._processes.clear()
-        self._pipes.clear()
         self._folder.cleanup()
-
-
-def _how(code: int | None) -> str:
-    if code is not None and code < 0:
-        return f"was killed by signal {-code}"
-    return f"ended with exit code {code}"

@@ -85,21 +85,21 @@ def run_live(
             if progress is not None:
                 progress("cells", len(plan["cells"]), total)
 
-        for cell in group:
-            try:
-                with around(cell.name):
-                    live = _kept(arena, folder, cell, options)
-                keep(live)
-                for load in _loads(cell, options):
-                    loaded = at_load(cell, load, live.requests_per_s)
-                    with around(loaded.name):
-                        live_at_load = _kept(arena, folder, loaded, options)
-                    keep(live_at_load)
-            except RunFailed as failed:
-                plan["failed"].append({"name": failed.name, "error": str(failed.error)})
-                errors.append(failed.error)
-                folder.write_plan(plan)
-        arena.close()
+        with arena:
+            for cell in group:
+                try:
+                    with around(cell.name):
+                        live = _kept(arena, folder, cell, options)
+                    keep(live)
+                    for load in _loads(cell, options):
+                        loaded = at_load(cell, load, live.requests_per_s)
+                        with around(loaded.name):
+                            live_at_load = _kept(arena, folder, loaded, options)
+                        keep(live_at_load)
+                except RunFailed as failed:
+                    plan["failed"].append({"name": failed.name, "error": str(failed.error)})
+                    errors.append(failed.error)
+                    folder.write_plan(plan)
     if errors and not plan["cells"]:
         raise errors[0]
 

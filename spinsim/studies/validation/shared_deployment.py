@@ -72,6 +72,12 @@ class Arena:
         self._lengths: dict[str, int] = {}
         self._deployed = deployed
 
+    def __enter__(self) -> Arena:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     @contextmanager
     def spending(self, what: str) -> Iterator[None]:
         """Counts the time within as ``what``."""
