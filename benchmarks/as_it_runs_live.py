@@ -15,8 +15,8 @@ import torch
 
 from benchmarks.gpu_state import changing, gpu_states
 from benchmarks.kernel_session import Session
-from benchmarks.ladder_steps import fixed, packing
 from benchmarks.long_context_cells import FAST, LENGTH, SERIAL, Size, cell_of, figures
+from benchmarks.policies import fixed, packing
 from spinsim.costs.sheets.shapes import ModelShape
 from spinsim.live.deployment import Deployment
 from spinsim.operations import KINDS

@@ -25,8 +25,8 @@ from benchmarks.as_it_runs import PACKINGS, measured, scenario_of
 from benchmarks.as_it_runs_live import Call, Watched
 from benchmarks.gpu_state import changing, gpu_states
 from benchmarks.kernel_session import Session, full_plan, measure_machine, tiny_plan
-from benchmarks.ladder_steps import fixed, packing
 from benchmarks.long_context_cells import FAST, FULL, LENGTH, QUICK, SERIAL, Size, cell_of, figures
+from benchmarks.policies import fixed, packing
 from spinsim.costs.base import Predictor
 from spinsim.costs.for_scenario import build_profiled
 from spinsim.costs.sheets.hardware import sheet_of_device

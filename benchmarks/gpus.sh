@@ -45,11 +45,12 @@ exact) # fp32 and a time-blind policy: every decision alike in both worlds
 validate) # the live half; the other half is simulated on any machine: spinsim validate --again --out FOLDER/validate
     spinsim validate scenarios/validate-two-gpus.yaml "${gpus[@]}" --set "$(costs "$profile")" \
         --repetitions 2 --seconds 3 --live-only --out "$out/validate" --resume ;;
-soak) # the best fixed draft on another workload, timelines; 2,000 impatient requests; bf16 tokens held against
-      # the target; transformers beside
-    python3 -m benchmarks.ladder scenarios/two-gpus.yaml "${gpus[@]}" --repetitions 1 --timelines "$out/timelines" \
-        --steps "best fixed" "+ ragged" "ragged, 2 micro-batches" \
-        --soak 2000 --agreement 64 --generate --resume --out "$out/$hardware-ladder.json" ;;
+ladder) # the paper's steps, the best fixed plans, copies and the planner, in turn
+    spinsim ladder scenarios/two-gpus.yaml --live "${gpus[@]}" --set "$(costs "$profile")" \
+        --seconds 3 --seeds 3 --minutes "${MINUTES:-4}" --out "$out/ladder" --resume ;;
+soak) # timelines; 2,000 impatient requests; bf16 tokens held against the target; transformers beside
+    python3 -m benchmarks.on_gpus scenarios/two-gpus.yaml "${gpus[@]}" --timelines "$out/timelines" \
+        --soak 2000 --agreement 64 --generate --out "$out/$hardware-soak.json" ;;
 one-profile) # one GPU, target and drafts beside each other
     spinsim profile scenarios/one-gpu.yaml "${gpus[@]:0:2}" --minutes "${MINUTES:-2.5}" --out "$one_profile" ;;
 one-again)

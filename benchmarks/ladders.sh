@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The two long-context ladders, live on two GPUs: continues the predictions in docs/measurements/ladders.
+# The two long-context ladders, live on two GPUs, each predicted first.
 #
 #     bash benchmarks/ladders.sh OUT          # about 280 seconds, loading included
 #
@@ -15,7 +15,6 @@ for step in vanilla "+ selection" "+ decomposition" "+ pipeline" "best fixed ser
 done
 climb() {  # scenario, seconds, seeds, minutes
     mkdir -p "$out"
-    [ -d "$out/$1-$hardware" ] || cp -r "docs/measurements/ladders/$1-$hardware" "$out/"
     python3 -m spinsim ladder "scenarios/$1-two-gpus.yaml" --live --resume --out "$out/$1-$hardware" "${gpus[@]}" \
         --seconds "$2" --seeds "$3" --minutes "$4" "${steps[@]}"
 }

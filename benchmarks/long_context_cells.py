@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from benchmarks.ladder_steps import depth, fixed, packing
+from benchmarks.policies import depth, fixed, packing
 from spinsim.engine.records import COMPLETED, Records
 from spinsim.engine.world import NS
 from spinsim.operations import KINDS

@@ -19,9 +19,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.ladder_steps import depth
 from benchmarks.live_runs import resident_bytes
 from benchmarks.long_context_cells import QUICK, ROUND_ROBIN, write_scenario
+from benchmarks.policies import depth
 from spinsim.engine.records import CANCELLED, COMPLETED, REJECTED
 from spinsim.lab.store import write_atomically
 from spinsim.live.deployment import deploy

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.ladder_steps import SERIAL, depth, packing
+from benchmarks.policies import SERIAL, depth, packing
 from spinsim.packings import kinds
 from spinsim.scenario import Scenario
 from spinsim.scenario_file import LoadedScenario, load

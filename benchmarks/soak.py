@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.ladder_steps import depth
 from benchmarks.live_runs import Figures, Variant, held, measure
+from benchmarks.policies import depth
 from spinsim.live.deployment import Deployment
 
 LOAD = 0.7  # of the rate that a closed loop reaches

@@ -1,9 +1,9 @@
 """What can be configured, what a simulation covers, and how accurate it was measured to be.
 
-``python docs/make/evidence_table.py`` writes three tables of docs/fidelity.md between their markers. Live cells
-of every host that ships are predicted anew: from the profile of the same host where there is one that has the
-models, and from sheets that were fitted without that kind of GPU. It takes some minutes. ``--fast`` writes the
-other two alone: the sheets' errors by host, from fitted.json, and the coverage of intervals.
+``python docs/make/evidence_table.py`` writes three tables of docs/fidelity.md between their markers. Live
+cells of every host that ships are predicted anew: from the profile of the same host where there is one that
+has the models, and from sheets that were fitted without that kind of GPU. It takes some minutes. ``--fast``
+writes the other two alone: the sheets' errors by host, from fitted.json, and the coverage of intervals.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ Is = Callable[[Judged], bool]
 
 def rows() -> list[tuple[str, str, str, Is | None]]:
     """Group, value, whether a simulation covers it, and which cells measured it (None: none did)."""
-    selectors = ", ".join(f"`{name}`" for name in KINDS["selector"])
+    selectors = ", ".join(f"`{name}`" for name in KINDS["selector"].names())
     others = ", ".join(name for name in hardware_names() if name not in ("h100", "h200", "cpu"))
 
     def at(low: int, high: int) -> Is:
@@ -215,10 +215,15 @@ def coverage_table() -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in [*data["by_host"], *({"basis": b, "host": "all"} | r for b, r in data["in_all"].items())]:
-        lines.append(
-            f"| {row['basis']} | {row['host']} | {row['cells']} | {row['values']} | {100 * row['inside']:.0f} % | "
-            f"{100 * row['median_width']:.1f} % |"
+        cells = (
+            row["basis"],
+            row["host"],
+            row["cells"],
+            row["values"],
+            f"{100 * row['inside']:.0f} %",
+            f"{100 * row['median_width']:.1f} %",
         )
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 

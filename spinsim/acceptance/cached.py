@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from spinsim.acceptance.entropies import Entropies, Runs
-from spinsim.acceptance.lookups import RecordedLookups
+from spinsim.acceptance.lookups import KnownLookups
+
+BLOCK = 64  # requests that are drawn together
+BLOCKS = 32  # kept at once, for those of their requests that are still to come
 
 Draw = Callable[[int], list[list[int]]]
+DrawBlock = Callable[[int, int], list[list[int]]]
 Offers = Callable[[int], Sequence[Sequence[int] | None]]
 
 
@@ -16,6 +20,8 @@ class CachedField:
 
     ``draw`` must be pure: a request forgotten and asked for again has the same runs. ``offers(request)`` says
     of each draft how many tokens it has to propose at each position, None where as many as it is asked for.
+    ``draw_block(block, draft)``, where there is one, gives the same runs of one draft alone, for the
+    ``BLOCK`` requests of a block: numpy takes nearly as long for one of them.
     ``entropies``: how sure drafts are, made for this field; None where nobody knows.
     """
 
@@ -24,27 +30,43 @@ class CachedField:
         source: str,
         draw: Draw,
         joined: str = "",
-        lookups: RecordedLookups | None = None,
+        lookups: KnownLookups | None = None,
         offers: Offers | None = None,
         entropies: Callable[[Runs], Entropies] | None = None,
+        draw_block: DrawBlock | None = None,
     ) -> None:
         self.source = source
         self.entropies = None if entropies is None else entropies(self)
-        self.lookups = lookups  # where lookup drafters were recorded
+        self.lookups = lookups  # where it is known what lookup drafters find
         self.joined = joined  # how recordings were assigned to requests; empty where there are none
-        self._draw, self._offers = draw, offers
-        self._known: dict[int, list[list[int]]] = {}
+        self._draw, self.offers = draw, offers
+        self._known: dict[int, dict[int, list[int]]] = {}  # by request and draft
+        self._draw_block = draw_block
+        self._blocks: dict[tuple[int, int], list[list[int]]] = {}  # the last drawn; by block and draft
 
     def runs(self, request: int, draft: int) -> Sequence[int]:
         """See :class:`spinsim.acceptance.field.AcceptanceField`."""
         known = self._known.get(request)
         if known is None:
-            known = self._known[request] = self._draw(request)
-        return known[draft]
+            known = self._known[request] = {} if self._draw_block else dict(enumerate(self._draw(request)))
+        runs = known.get(draft)
+        if runs is None:
+            assert self._draw_block is not None
+            runs = known[draft] = self._block(request // BLOCK, draft)[request % BLOCK]
+        return runs
+
+    def _block(self, number: int, draft: int) -> list[list[int]]:
+        block = self._blocks.get((number, draft))
+        if block is None:
+            assert self._draw_block is not None
+            if len(self._blocks) == BLOCKS:
+                del self._blocks[next(iter(self._blocks))]
+            block = self._blocks[number, draft] = self._draw_block(number, draft)
+        return block
 
     def offered(self, request: int, draft: int) -> Sequence[int] | None:
         """Tokens that a draft has to propose at each position; None: as many as it is asked for."""
-        return None if self._offers is None else self._offers(request)[draft]
+        return None if self.offers is None else self.offers(request)[draft]
 
     def forget(self, request: int) -> None:
         """Release a request's runs; unknown requests are ignored."""

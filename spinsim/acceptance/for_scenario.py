@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spinsim.acceptance.cached import CachedField, Offers
+from spinsim.acceptance.cached import BLOCK, CachedField, Offers
 from spinsim.acceptance.counter import counters, item_key, normals, purpose_key
 from spinsim.acceptance.entropies import Entropies, Runs
 from spinsim.acceptance.known_text import NO_READERS, Reads, Texts, offered_by_other, read_texts
@@ -16,7 +16,7 @@ from spinsim.acceptance.lookups import RecordedLookups, Replays
 from spinsim.acceptance.other_text import other_text, other_texts
 from spinsim.acceptance.replay import join, recorded_runs
 from spinsim.acceptance.specdecode_bench import load_specdecode_bench
-from spinsim.acceptance.synthetic import constant_runs, logistic_runs
+from spinsim.acceptance.synthetic import constant_runs, logistic_block, logistic_runs
 from spinsim.errors import InputError
 from spinsim.recording import Recording, Trace, load_trace
 from spinsim.scenario import (
@@ -57,9 +57,7 @@ def build_field(
     """
     spec = scenario.acceptance
     drafts = tuple(scenario.models.drafts)
-    beyond = 1 + scenario.limits.max_length  # runs at the last position reach past the output
-    context = scenario.limits.context_tokens  # longer outputs are rejected: no one asks for their runs
-    positions = [min(request.output_tokens, context) + beyond for request in workload.requests]
+    positions = positions_of(scenario, workload)
     if isinstance(spec, ConstantAcceptance):
         given = spec.probability
         if isinstance(given, dict):
@@ -72,6 +70,13 @@ def build_field(
     if isinstance(spec, LogisticAcceptance):
         return _logistic(spec, drafts, workload, positions, scenario.seed)
     return _recorded(spec, scenario, workload, positions, base_dir, noise_seed, readers)
+
+
+def positions_of(scenario: Scenario, workload: Workload) -> list[int]:
+    """How many output positions of each request a field covers."""
+    beyond = 1 + scenario.limits.max_length  # runs at the last position reach past the output
+    context = scenario.limits.context_tokens  # longer outputs are rejected: no one asks for their runs
+    return [min(request.output_tokens, context) + beyond for request in workload.requests]
 
 
 def _logistic(
@@ -101,7 +106,8 @@ def _logistic(
         strengths = strength + np.array(affinity, np.float64).reshape(len(names), len(drafts))[index]
         difficulties += np.array([domain.difficulty for domain in spec.domains.values()])[index]
     draw = logistic_runs(strengths, difficulties, spec.drift_sd, spec.drift_tokens, positions, seed)
-    return CachedField("synthetic", draw, entropies=_entropies(drafts, positions, seed))
+    block = None if spec.drift_sd else logistic_block(strengths, difficulties, positions, seed, BLOCK)
+    return CachedField("synthetic", draw, draw_block=block, entropies=_entropies(drafts, positions, seed))
 
 
 def _entropies(drafts: Sequence[str], positions: Sequence[int], seed: int) -> Callable[[Runs], Entropies]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from spinsim.recording import Recording
 
@@ -10,6 +11,16 @@ NOT_LOOKED_UP = -1  # of a draft that does not look its proposals up
 Rows = tuple[list[int], list[int]]
 Known = tuple[list[int], list[int], list[int]]  # by position: tokens matched, tokens on offer, of which right
 Replays = Callable[[int], Mapping[int, Known]]  # by request and draft, of drafters that are replayed
+
+
+class KnownLookups(Protocol):
+    """What lookups find at the end of a request's context, before they propose: see the engine's protocol."""
+
+    def at(self, request: int, position: int) -> Rows: ...
+
+    def agreed(self, request: int, position: int, committed: int) -> list[int]: ...
+
+    def forget(self, request: int) -> None: ...
 
 
 class RecordedLookups:

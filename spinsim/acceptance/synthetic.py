@@ -68,6 +68,38 @@ def logistic_runs(
     return draw
 
 
+def logistic_block(
+    strengths: NDArray[np.float64],
+    difficulties: NDArray[np.float64],
+    positions: Sequence[int],
+    seed: int,
+    size: int,
+) -> Callable[[int, int], list[list[int]]]:
+    """:func:`logistic_runs` without drift, bit by bit: of one draft, for the n-th ``size`` requests."""
+    key = purpose_key(seed, "acceptance")
+    counted = counters(strengths.shape[1], max(positions, default=0))
+    counts = np.array(positions, np.int64)
+
+    def draw(block: int, draft: int) -> list[list[int]]:
+        requests = range(block * size, min((block + 1) * size, len(counts)))
+        lengths = counts[requests.start : requests.stop]
+        ends = np.cumsum(lengths)
+        index = np.arange(int(ends[-1]))
+        position = index - np.repeat(ends - lengths, lengths)
+        keys = np.array([item_key(key, request) for request in requests], np.uint64)
+        drawn = uniforms(0, counted[draft][position] + np.repeat(keys, lengths))
+        strength = (
+            strengths[requests.start : requests.stop, draft] if len(strengths) > 1 else strengths[0, draft]
+        )
+        odds = np.exp(_bounded(-strength)) * np.exp(_bounded(difficulties[requests.start : requests.stop]))
+        accepted = drawn * (1.0 + np.repeat(odds, lengths)) < 1.0
+        stop = np.minimum.accumulate(np.where(accepted, len(index), index)[::-1])[::-1]
+        runs = (np.minimum(stop, np.repeat(ends, lengths)) - index).tolist()
+        return [runs[end - count : end] for end, count in zip(ends.tolist(), lengths.tolist(), strict=True)]
+
+    return draw
+
+
 def _bounded(exponents: NDArray[np.float64]) -> NDArray[np.float64]:
     """Within +-300: the product of two exponentials stays finite, and e^-300 is as good as 0."""
     return np.minimum(np.maximum(exponents, -300.0), 300.0)  # np.clip takes three times as long here

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Unpack
 from spinsim.api import options, reports
 from spinsim.api.common import Where, at_least, imported, lab, overrides, texts, whole
 from spinsim.api.frames import frame
-from spinsim.api.options import Argument, Option, PathLike, Texts
+from spinsim.api.options import Argument, Option, PathLike, Settings, Texts
 from spinsim.errors import InputError
 
 if TYPE_CHECKING:
@@ -74,6 +74,10 @@ def ladder(
     minutes: Annotated[
         float | None, Option("With --live: bounds the runs and the loading; --resume goes on.", min=0.1)
     ] = None,
+    tuning: Annotated[
+        Settings,
+        Option("Overrides for the runs that choose fixed plans; repeatable.", metavar="KEY.PATH=VALUE"),
+    ] = (),
     device: options.Device = None,
     plugins: options.Plugins = (),
     **where: Unpack[Where],
@@ -83,6 +87,7 @@ def ladder(
     The paper's steps propose ``tokens`` each. The best fixed plans are chosen on another seed. ``steps`` are
     some of :data:`spinsim.studies.ladder.steps.ORDER`, all by default. With ``live`` the steps then run on
     real devices, in turn, once for each seed; what was predicted is kept in ``prediction.json`` before.
+    ``tuning`` overrides the scenario of the runs that choose fixed plans, which may be shorter.
     ``seconds`` cuts the workload: requests are left out, or start in mid-flight. ``minutes`` bound what is
     live, and ``resume`` goes on with it. ``where``: see :class:`spinsim.api.Where`. Raises InputError before
     anything runs.
@@ -98,7 +103,15 @@ def ladder(
     from spinsim.studies.ladder import summary as _summary
 
     plan = _ladder.LadderPlan(
-        Path(scenario), overrides(set), seeds, seed, tokens, texts(steps), loaded_plugins, device
+        Path(scenario),
+        overrides(set),
+        seeds,
+        seed,
+        tokens,
+        texts(steps),
+        loaded_plugins,
+        device,
+        overrides(tuning),
     )
     with lab("ladder", **where) as place:
         notes: tuple[str, ...] = ()

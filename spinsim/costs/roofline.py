@@ -20,7 +20,7 @@ from spinsim.costs.contention import USUAL_LAW, Contention, Factors
 from spinsim.costs.links import Link
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.profiled.executed import in_passes
-from spinsim.operations import Packing
+from spinsim.operations import Packing, named
 from spinsim.packings import packing_kind
 
 _NOTHING = Estimate(0.0, ROOFLINE)
@@ -88,7 +88,7 @@ class RooflinePredictor(UniformHost):
         """max(lengths) steps; the first takes in up to two tokens a row, the others one."""
         costs = self._drafts[draft]
         seconds = costs.propose(lengths, contexts)
-        return Estimate(costs.model.operation_s + seconds if seconds else 0.0, ROOFLINE)
+        return named(Estimate, (costs.model.operation_s + seconds if seconds else 0.0, ROOFLINE))
 
     def verify(self, packing: Packing) -> Estimate:
         """One pass of the target over the packing's executed query tokens and KV tokens."""
@@ -111,7 +111,7 @@ class RooflinePredictor(UniformHost):
         seconds = fixed + (memory if memory > compute else compute)
         if packed.merged and queries > real_queries:
             seconds += target.merge_s(queries)
-        return Estimate(seconds, ROOFLINE)
+        return named(Estimate, (seconds, ROOFLINE))
 
     def _verify_fixed(self, queries: int) -> float:
         target = self._target

@@ -9,6 +9,7 @@ from spinsim.acceptance import for_scenario
 from spinsim.acceptance.cached import CachedField
 from spinsim.acceptance.entropies import Stops
 from spinsim.acceptance.field import Offer
+from spinsim.acceptance.matches import ModelledLookups
 from spinsim.drafters.for_scenario import drafters_of
 from spinsim.drafters.replay import reader
 from spinsim.errors import InputError
@@ -23,12 +24,20 @@ def build_field(
 
     Drafts that propose out of token ids are replayed on them, where they are recorded.
     """
+    drafters = drafters_of(scenario)
     readers = {
         name: reader(drafter, scenario.limits.batch)
-        for name, drafter in drafters_of(scenario).items()
+        for name, drafter in drafters.items()
         if drafter.lookup() is not None
     }
-    return for_scenario.build_field(scenario, workload, base_dir, noise_seed=noise_seed, readers=readers)
+    field = for_scenario.build_field(scenario, workload, base_dir, noise_seed=noise_seed, readers=readers)
+    if getattr(scenario.acceptance, "matches", "unknown") == "modelled":
+        drafts = list(scenario.models.drafts)
+        longest = {drafts.index(name): int(drafters[name].keys.longest) for name in readers}
+        positions = for_scenario.positions_of(scenario, workload)
+        modelled = ModelledLookups(field, longest, len(drafts), positions, scenario.seed)
+        field.lookups, field.offers = modelled, modelled.offers
+    return field
 
 
 def offers_of(scenario: Scenario, workload: Workload, field: CachedField) -> Mapping[int, Offer]:

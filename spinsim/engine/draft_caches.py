@@ -41,6 +41,26 @@ class DraftCaches:
         recency[request] = None
         return slot
 
+    def up_to_date(self, batch: Sequence[Session], draft: int, contexts: Sequence[int]) -> list[int] | None:
+        """The slots of requests whose K/V a draft has, and needs neither to grow nor to catch up.
+
+        They count as used now. None, and nothing has changed, where that is not so of all.
+        """
+        if not self.pools[draft].full:
+            return None
+        slots = []
+        for session, context in zip(batch, contexts, strict=True):
+            slot = session.draft_slots[draft]
+            if slot < 0 or context - session.view.cached[draft] > 2:  # the first step takes in two tokens
+                return None
+            slots.append(slot)
+        recency = self._recency[draft]
+        for session in batch:
+            request = session.view.id
+            del recency[request]
+            recency[request] = None
+        return slots
+
     def _evict_one(self, draft: int, keep: int) -> bool:
         for request in self._recency[draft]:
             session = self._sessions[request]

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 import simpy
 
 from spinsim.engine import records as rec
 from spinsim.engine.engine import Engine
+from spinsim.engine.log import Noted
 from spinsim.engine.session import Session
-from spinsim.operations import CatchUp, CatchUpOutcome, Completed, Propose
+from spinsim.operations import CatchUp, CatchUpOutcome, Completed, Propose, named
 from spinsim.policies.base import NO_DRAFT, Feedback
 
 CATCH_UP = rec.KINDS.index("catch_up")
 PROPOSE = rec.KINDS.index("propose")
 
 
-# A proposal in flight: its event, its operation's id, and the rows of the batch it serves.
-Proposal = tuple[simpy.Event, int, Sequence[int]]
+# A proposal: its event while it is in flight, what was noted of it, and the rows of the batch it serves.
+Proposal = tuple[simpy.Event | Completed, Noted, Sequence[int]]
 
 
 def settle_drafts(engine: Engine, index: int, batch: list[Session], wanted: list[int]) -> list[int]:
@@ -66,6 +67,12 @@ def speculate(
     a lookup has on offer, and a row whose draft has nothing to propose, or no memory left for it, only
     decodes.
     """
+    if max(drafts) < 0:  # nobody drafts
+        lengths[:] = [0] * len(batch)
+        return [], [0] * len(batch)
+    at_once = _one_draft_for_all(engine, index, batch, requests, contexts, drafts, lengths, ceilings)
+    if at_once is not None:
+        return [at_once], [0] * len(batch)
     limit = engine.settings.context_tokens
     place, keeps = engine.caches.place, engine.caches.keeps
     catch_up_tokens = [0] * len(batch)
@@ -104,15 +111,39 @@ def speculate(
             catch_up_tokens[row] = missing
     proposals: list[Proposal] = []
     lanes = engine.settings.draft_lanes
-    for propose, rows in _by_draft(requests, slots, contexts, drafts, lengths, ceilings):
+    asked = _by_draft(requests, slots, contexts, drafts, lengths, ceilings)
+    submit = engine.settle if len(asked) == 1 else engine.submit  # of several, each is waited for in turn
+    for propose, rows in asked:
         draft = propose.draft
         if draft in behind:
             _submit_catch_up(engine, index, *behind[draft])
-        event, op = engine.submit(
-            lanes[draft], propose, PROPOSE, draft, index, len(rows), max(propose.lengths)
-        )
-        proposals.append((event, op, rows))
+        done, noted = submit(lanes[draft], propose, PROPOSE, draft, index, len(rows), max(propose.lengths))
+        proposals.append((done, noted, rows))
     return proposals, catch_up_tokens
+
+
+def _one_draft_for_all(
+    engine: Engine,
+    index: int,
+    batch: list[Session],
+    requests: list[int],
+    contexts: list[int],
+    drafts: list[int],
+    lengths: list[int],
+    ceilings: list[float] | None,
+) -> Proposal | None:
+    """The usual round by a shorter way: one draft for all, which is up to date. None where it is not so."""
+    draft, rows = drafts[0], len(batch)
+    if draft < 0 or drafts.count(draft) < rows or engine.lookups is not None:
+        return None
+    if min(lengths) <= 0 or max(lengths) > engine.settings.context_tokens - max(contexts):
+        return None
+    slots = engine.caches.up_to_date(batch, draft, contexts)
+    if slots is None:
+        return None
+    propose = named(Propose, (draft, requests, slots, contexts, lengths, ceilings))
+    lane = engine.settings.draft_lanes[draft]
+    return *engine.settle(lane, propose, PROPOSE, draft, index, rows, max(lengths)), range(rows)
 
 
 def _by_draft(
@@ -122,7 +153,7 @@ def _by_draft(
     drafts: list[int],
     lengths: list[int],
     ceilings: list[float] | None,
-) -> Iterable[tuple[Propose, Sequence[int]]]:
+) -> Collection[tuple[Propose, Sequence[int]]]:
     """One proposal for each draft, in order of first use, and the rows of the batch it serves."""
     first = drafts[0]
     if first >= 0 and drafts.count(first) == len(drafts):
@@ -179,7 +210,7 @@ def _add_catch_up(operation: CatchUp, session: Session, slot: int, missing: int)
 
 def _submit_catch_up(engine: Engine, index: int, operation: CatchUp, sessions: list[Session]) -> None:
     draft = operation.draft
-    event, op = engine.submit(
+    event, noted = engine.submit(
         engine.settings.draft_lanes[draft],
         operation,
         CATCH_UP,
@@ -194,7 +225,7 @@ def _submit_catch_up(engine: Engine, index: int, operation: CatchUp, sessions: l
             return
         completed = event.value
         assert isinstance(completed, Completed)
-        engine.completed(op, completed)
+        engine.completed(noted, completed)
         outcome = completed.outcome
         assert isinstance(outcome, CatchUpOutcome)
         for row, session in enumerate(sessions):
@@ -228,7 +259,7 @@ def observe_own_hits(engine: Engine, feedback: Feedback) -> None:
 
 def score_other_drafts(engine: Engine, sessions: list[Session]) -> None:
     """Full information: every other draft reads the tokens just committed, and is scored on them."""
-    for draft in range(len(engine.records.drafts)):
+    for draft in range(len(engine.drafts)):
         others = [s for s in sessions if s.view.draft != draft]
         if others:
             catch_up_beside(engine, -1, draft, others)

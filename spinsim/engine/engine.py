@@ -8,6 +8,7 @@ import simpy
 
 from spinsim.engine import records as rec
 from spinsim.engine.kv import KvPools, kv_pools
+from spinsim.engine.log import Log, Noted
 from spinsim.engine.records import Records
 from spinsim.engine.session import ENDED, WAITING, Session
 from spinsim.engine.settings import EngineSettings
@@ -45,7 +46,10 @@ class Engine:
         self.workload = workload
         self.policies = policies
         self.settings = settings
-        self.records = Records(lanes=tuple((lane.name, lane.devices) for lane in world.lanes), drafts=drafts)
+        lanes = tuple((lane.name, lane.devices) for lane in world.lanes)
+        self.drafts = drafts
+        self._records = Records(lanes=lanes, drafts=drafts)
+        self.log = Log(self._records)
         self.done = self.env.event()
         self.state = EngineState(settings, pools or kv_pools(settings))
         self.caches = self.state.caches
@@ -54,6 +58,12 @@ class Engine:
         self._prefill_bell: simpy.Event | None = None
         self._unsent = iter(workload.requests)
         self._report = ended
+
+    @property
+    def records(self) -> Records:
+        """All that has happened so far."""
+        self.log.flush()
+        return self._records
 
     # --- arrival, admission, end ------------------------------------------------------------------
 
@@ -66,9 +76,9 @@ class Engine:
     def arrive(self, request: Request) -> None:
         """A request comes in: it waits, or is rejected where it could never be served."""
         now = int(self.env.now)
-        session = Session(request, now, len(self.records.drafts))
-        self.records.requests[request.id] = session.record
-        self.records.last_arrival_ns = now
+        session = Session(request, now, len(self.drafts))
+        self._records.requests[request.id] = session.record
+        self._records.last_arrival_ns = now
         if request.prompt_tokens + request.output_tokens > self.settings.context_tokens:
             self._close(session, rec.REJECTED)
             return
@@ -81,15 +91,15 @@ class Engine:
     def admit(self) -> None:
         """Let requests in, in the policy's order, while the batch limit and KV memory allow."""
         if self.state.admit(int(self.env.now)):
-            self.records.prefix_tokens = self.state.prefix_tokens
+            self._records.prefix_tokens = self.state.prefix_tokens
             self.ring_for_prompts()
         self.note_load()
 
     def note_load(self) -> None:
         """Record who is served and who waits: all that have arrived and neither ended nor were let in."""
         state = self.state
-        waiting = len(self.records.requests) - state.ended - state.admitted
-        self.records.load.note(
+        waiting = len(self._records.requests) - state.ended - state.admitted
+        self._records.load.note(
             int(self.env.now), state.admitted, waiting, state.short, state.target_kv.used_tokens
         )
 
@@ -117,7 +127,7 @@ class Engine:
         if self._report is not None:
             self._report(ended)
         if ended == len(self.workload.requests):
-            self.records.ended_ns = now_ns
+            self._records.ended_ns = now_ns
             self.done.succeed()
         elif self.workload.concurrency is not None:
             self.send_next()
@@ -171,21 +181,20 @@ class Engine:
 
     def submit(
         self, lane: int, operation: Operation, kind: int, model: int, micro_batch: int, rows: int, tokens: int
-    ) -> tuple[simpy.Event, int]:
-        """Queue an operation; returns its event and its id, for :meth:`completed`."""
-        ops = self.records.operations
-        ops.lane.append(lane)
-        ops.kind.append(kind)
-        ops.model.append(model)
-        ops.micro_batch.append(micro_batch)
-        ops.rows.append(rows)
-        ops.tokens.append(tokens)
-        ops.submitted_ns.append(int(self.env.now))
-        ops.started_ns.append(-1)
-        ops.finished_ns.append(-1)
-        return self.world.submit(lane, operation), len(ops.lane) - 1
+    ) -> tuple[simpy.Event, Noted]:
+        """Queue an operation; returns its event and what was noted of it, for :meth:`completed`."""
+        noted = [lane, kind, model, micro_batch, rows, tokens, int(self.env.now), -1, -1]
+        self.log.operations.append(noted)
+        return self.world.submit(lane, operation), noted
 
-    def completed(self, operation: int, done: Completed) -> None:
+    def settle(
+        self, lane: int, operation: Operation, kind: int, model: int, micro_batch: int, rows: int, tokens: int
+    ) -> tuple[simpy.Event | Completed, Noted]:
+        """As :meth:`submit`, for who waits for nothing else: see :meth:`World.settle`."""
+        noted = [lane, kind, model, micro_batch, rows, tokens, int(self.env.now), -1, -1]
+        self.log.operations.append(noted)
+        return self.world.settle(lane, operation), noted
+
+    def completed(self, noted: Noted, done: Completed) -> None:
         """Note when an operation ran."""
-        self.records.operations.started_ns[operation] = done.started_ns
-        self.records.operations.finished_ns[operation] = done.finished_ns
+        _, noted[-2], noted[-1] = done

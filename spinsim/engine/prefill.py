@@ -10,7 +10,7 @@ import simpy
 from spinsim.engine import records as rec
 from spinsim.engine.engine import Engine
 from spinsim.engine.session import Session
-from spinsim.operations import Prefill, PrefillOutcome
+from spinsim.operations import Completed, Prefill, PrefillOutcome
 
 PREFILL = rec.KINDS.index("prefill")
 
@@ -27,11 +27,12 @@ def prefill(engine: Engine) -> Generator[simpy.Event, Any, None]:
             yield engine.await_prompts()
             continue
         sessions, operation = next_chunk(engine, engine.settings.prefill_chunk_tokens)
-        event, op = engine.submit(
+        done, noted = engine.settle(
             engine.settings.target_lane, operation, PREFILL, -1, -1, len(sessions), sum(operation.tokens)
         )
-        done = yield event
-        engine.completed(op, done)
+        if not isinstance(done, Completed):
+            done = yield done
+        engine.completed(noted, done)
         assert isinstance(done.outcome, PrefillOutcome)
         commit_chunk(engine, sessions, operation, done.outcome)
 

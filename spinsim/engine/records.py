@@ -70,6 +70,24 @@ class Rounds:
     committed: array[int] = field(default_factory=lambda: array("h"))  # within the output
     catch_up_tokens: array[int] = field(default_factory=lambda: array("i"))
 
+    @property
+    def header(self) -> tuple[array[int], ...]:
+        """The header's columns of numbers: all but ``packing``, in order."""
+        return (
+            *(self.micro_batch, self.depth, self.size),
+            *(self.assigned_ns, self.drafted_ns, self.verify_started_ns, self.committed_ns),
+            *(self.rows, self.piece, self.query_tokens, self.kv_tokens),
+            *(self.real_query_tokens, self.real_kv_tokens),
+        )
+
+    @property
+    def row(self) -> tuple[array[int], ...]:
+        """The columns with a row per request and round, in order."""
+        return (
+            *(self.request, self.position, self.draft),
+            *(self.drafted, self.accepted, self.committed, self.catch_up_tokens),
+        )
+
 
 @dataclass(slots=True)
 class Operations:
@@ -84,6 +102,14 @@ class Operations:
     submitted_ns: array[int] = field(default_factory=lambda: array("q"))
     started_ns: array[int] = field(default_factory=lambda: array("q"))  # -1 until completed
     finished_ns: array[int] = field(default_factory=lambda: array("q"))
+
+    @property
+    def columns(self) -> tuple[array[int], ...]:
+        """All of them, in order."""
+        return (
+            *(self.lane, self.kind, self.model, self.micro_batch, self.rows, self.tokens),
+            *(self.submitted_ns, self.started_ns, self.finished_ns),
+        )
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from spinsim.engine.engine import Engine
 from spinsim.engine.preemption import reserve_memory
 from spinsim.engine.prefill import commit_chunk, next_chunk
 from spinsim.engine.session import READY, Session
-from spinsim.operations import Completed, Packing, Prefill, ProposeOutcome, Verify, VerifyOutcome
+from spinsim.operations import Completed, Prefill, ProposeOutcome, Verify, VerifyOutcome, named
 from spinsim.policies.base import Feedback, RequestView
 
 VERIFY = rec.KINDS.index("verify")
@@ -46,35 +46,34 @@ def micro_batch(engine: Engine, index: int) -> Generator[simpy.Event, Any, None]
 
 def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[simpy.Event, Any, None]:
     """One round of one micro-batch."""
-    policies = engine.policies
+    policies, lookups, merged = engine.policies, engine.lookups, engine.settings.merged_prefill
     assigned_ns = int(engine.env.now)
     depth = policies.pipeline.depth()
     views = [session.view for session in batch]
-    requests, positions, contexts = [], [], []
-    for view in views:
-        requests.append(view.id)
-        positions.append(view.generated)
-        contexts.append(view.prompt_tokens + view.generated)
+    requests = [view.id for view in views]
+    positions = [view.generated for view in views]
+    contexts = [view.prompt_tokens + view.generated for view in views]
 
-    if engine.lookups is not None:
+    if lookups is not None:
         for view in views:
-            view.matched, view.offered = engine.lookups.at(view.id, view.generated)
+            view.matched, view.offered = lookups.at(view.id, view.generated)
     drafts = settle_drafts(engine, index, batch, policies.selector.assign(views))
     lengths = policies.length.lengths(views, drafts)
     ceilings = policies.ceilings(views, drafts)
-    chosen = drafts if engine.lookups is None else drafts.copy()
+    chosen = drafts if lookups is None else drafts.copy()
     proposals, catch_up_tokens = speculate(
         engine, index, batch, requests, contexts, drafts, lengths, ceilings
     )
     draft_s = [0.0] * len(batch)
     # Backwards: a lane ends its last proposal last, and who waited for it finds the others there.
-    for event, op, rows in reversed(proposals):
-        done: Completed = yield event
-        engine.completed(op, done)
+    for proposed, noted, rows in reversed(proposals):
+        done = proposed if isinstance(proposed, Completed) else (yield proposed)
+        engine.completed(noted, done)
         seconds = (done.finished_ns - done.started_ns) * 1e-9
         for row in rows:
             draft_s[row] = seconds
-        if isinstance(done.outcome, ProposeOutcome):
+        if done.outcome is not None:
+            assert isinstance(done.outcome, ProposeOutcome)
             lengths = lengths.copy()  # the operation keeps what was asked for
             for row, offered in zip(rows, done.outcome.lengths, strict=True):
                 lengths[row] = offered
@@ -82,23 +81,26 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
 
     packing = policies.packing.plan(list(map(add, contexts, lengths)), [length + 1 for length in lengths])
     slots = [view.slot for view in views]
-    sessions, chunk = _prompts_beside(engine, packing.query_tokens)
-    operation = Verify(requests, slots, contexts, positions, drafts, lengths, packing, chunk)
+    sessions, chunk = _prompts_beside(engine, packing.query_tokens) if merged else ([], None)
+    asked = requests, slots, contexts, positions, drafts, lengths, packing, chunk
+    operation = named(Verify, asked)
     tokens = packing.query_tokens + (sum(chunk.tokens) if chunk is not None else 0)
-    event, op = engine.submit(engine.settings.target_lane, operation, VERIFY, -1, index, len(batch), tokens)
-    done = yield event
-    engine.completed(op, done)
+    done, noted = engine.settle(engine.settings.target_lane, operation, VERIFY, -1, index, len(batch), tokens)
+    if not isinstance(done, Completed):
+        done = yield done
+    engine.completed(noted, done)
 
     now_ns = int(engine.env.now)
     accepted, committed = commit(batch, drafts, lengths, contexts, done)
-    record_round(
-        engine.records.rounds, index, depth, (assigned_ns, drafted_ns, done.started_ns, now_ns), packing,
+    engine.log.round(
+        (index, depth, len(batch), assigned_ns, drafted_ns, done.started_ns, now_ns),
+        packing,
         (requests, positions, drafts, lengths, accepted, committed, catch_up_tokens),
-    )  # fmt: skip
+    )
     round_s = (now_ns - assigned_ns) * 1e-9
-    feedback = Feedback(views, drafts, lengths, accepted, committed, draft_s, round_s)
-    if engine.lookups is not None:
-        agreed = map(engine.lookups.agreed, requests, positions, committed)
+    feedback = named(Feedback, (views, drafts, lengths, accepted, committed, draft_s, round_s, ()))
+    if lookups is not None:
+        agreed = map(lookups.agreed, requests, positions, committed)
         feedback = feedback._replace(agreed=list(agreed), drafts=credited(views, chosen, drafts))
     learn(engine, batch, feedback, now_ns)
     if chunk is not None:
@@ -110,7 +112,7 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
 def _prompts_beside(engine: Engine, queries: int) -> tuple[list[Session], Prefill | None]:
     """Prompts' chunk that goes into the pass, which has ``prefill_chunk_tokens`` for both."""
     budget = engine.settings.prefill_chunk_tokens - queries
-    if not engine.settings.merged_prefill or not engine.state.prompts or budget <= 0:
+    if not engine.state.prompts or budget <= 0:
         return [], None
     return next_chunk(engine, budget)
 
@@ -139,14 +141,15 @@ def commit(
     for session, draft, length, context, hits, stand in rows:
         view = session.view
         record = session.record
-        remaining = session.output_tokens - view.generated
+        generated = view.generated
+        remaining = session.output_tokens - generated
         if stand and stand < remaining:
             # End of text: what the model wanted to say is all there is.
-            session.output_tokens = view.generated + stand
+            session.output_tokens = generated + stand
             remaining = stand
         if draft >= 0:
             # The cache holds the context and the proposals fed back (all but the last).
-            view.cached[draft] = context + (hits if hits < length else max(length - 1, 0))
+            view.cached[draft] = context + (hits if hits < length else length - 1 if length else 0)
             if view.draft != draft:
                 if view.draft >= 0:
                     record.switches += 1
@@ -155,7 +158,7 @@ def commit(
             tokens = hits + 1
         else:
             hits = tokens = remaining
-        view.generated += tokens
+        view.generated = generated + tokens
         view.rounds += 1
         record.rounds += 1
         record.drafted += length
@@ -173,51 +176,14 @@ def learn(engine: Engine, batch: list[Session], feedback: Feedback, now_ns: int)
     full_information = policies.selector.full_information
     if full_information:
         observe_own_hits(engine, feedback)
-    staying: list[Session] = []
-    for session in batch:
-        if session.view.generated >= session.output_tokens:
-            engine.finish(session, rec.COMPLETED)
-        elif session.cancelled:
-            engine.finish(session, rec.CANCELLED)
-        else:
-            staying.append(session)
+    staying = [s for s in batch if s.view.generated < s.output_tokens and not s.cancelled]
+    if len(staying) < len(batch):
+        for session in batch:
+            if session.view.generated >= session.output_tokens:
+                engine.finish(session, rec.COMPLETED)
+            elif session.cancelled:
+                engine.finish(session, rec.CANCELLED)
     engine.state.put_back(staying)
     policies.pipeline.observe(now_ns, sum(feedback.committed), engine.state.decoding)
     if full_information:
         score_other_drafts(engine, staying)
-
-
-def record_round(
-    rounds: rec.Rounds,
-    index: int,
-    depth: int,
-    times: tuple[int, int, int, int],
-    packing: Packing,
-    columns: tuple[list[int], list[int], list[int], list[int], list[int], list[int], list[int]],
-) -> None:
-    """Append one round to the columns of the records."""
-    rounds.micro_batch.append(index)
-    rounds.depth.append(depth)
-    rounds.size.append(len(columns[0]))
-    assigned_ns, drafted_ns, verify_started_ns, committed_ns = times
-    rounds.assigned_ns.append(assigned_ns)
-    rounds.drafted_ns.append(drafted_ns)
-    rounds.verify_started_ns.append(verify_started_ns)
-    rounds.committed_ns.append(committed_ns)
-    kind, rows, piece, query_tokens, kv_tokens, real_query_tokens, real_kv_tokens = packing
-    rounds.packing.append(kind)
-    rounds.rows.append(rows)
-    rounds.piece.append(piece)
-    rounds.query_tokens.append(query_tokens)
-    rounds.kv_tokens.append(kv_tokens)
-    rounds.real_query_tokens.append(real_query_tokens)
-    rounds.real_kv_tokens.append(real_kv_tokens)
-    # Twice as fast as extend, and a list is what they are.
-    request, position, draft, drafted, accepted, committed, catch_up_tokens = columns
-    rounds.request.fromlist(request)
-    rounds.position.fromlist(position)
-    rounds.draft.fromlist(draft)
-    rounds.drafted.fromlist(drafted)
-    rounds.accepted.fromlist(accepted)
-    rounds.committed.fromlist(committed)
-    rounds.catch_up_tokens.fromlist(catch_up_tokens)

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import simpy
 
-from spinsim.operations import Operation
+from spinsim.operations import Completed, Operation
 
 NS = 1_000_000_000
 
@@ -37,8 +37,10 @@ class World(Protocol):
     ``env`` keeps an integer clock of nanoseconds since the run began. ``submit`` queues an
     operation on a lane (first in, first out) and returns an event that succeeds with
     :class:`~spinsim.operations.Completed`, or fails with the worker's exception.
-    Submitted work is never withdrawn. ``release`` says that a request has ended and that no
-    operation, in flight or to come, will name it.
+    Submitted work is never withdrawn. ``settle`` submits an operation for who waits for its end, and for
+    nothing else: where a world knows that nothing happens before, it lets that time come and returns the
+    outcome itself. ``release`` says that a request has ended and that no operation, in flight or to come,
+    will name it.
     """
 
     @property
@@ -48,5 +50,7 @@ class World(Protocol):
     def lanes(self) -> Sequence[Lane]: ...
 
     def submit(self, lane: int, operation: Operation) -> simpy.Event: ...
+
+    def settle(self, lane: int, operation: Operation) -> simpy.Event | Completed: ...
 
     def release(self, request: int) -> None: ...

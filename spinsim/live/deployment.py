@@ -56,6 +56,11 @@ class Deployment:
     sampling: Sampling
     _streams: dict[tuple[int, torch.device], torch.cuda.Stream] = field(default_factory=dict)
 
+    @property
+    def tells_entropies(self) -> bool:
+        """Do all drafts say how sure they are of their proposals?"""
+        return all(isinstance(draft, ModelRunner) and draft.tells_entropies for draft in self.drafts)
+
     def __enter__(self) -> Deployment:
         return self
 

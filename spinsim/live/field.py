@@ -15,11 +15,12 @@ from typing import TypedDict
 
 from spinsim.acceptance import verdicts
 from spinsim.acceptance.entropies import Stops
-from spinsim.acceptance.field import AcceptanceField
+from spinsim.acceptance.field import AcceptanceField, Offer
 from spinsim.acceptance.for_scenario import recorded_outputs
-from spinsim.drafters.acceptance import build_field, stops_of
+from spinsim.acceptance.lookups import KnownLookups
+from spinsim.drafters.acceptance import build_field, offers_of, stops_of
 from spinsim.errors import InputError
-from spinsim.operations import CatchUp, Verify
+from spinsim.operations import CatchUp, Propose, Verify
 from spinsim.policies.build import KINDS, reads_entropies
 from spinsim.scenario import Scenario
 from spinsim.workload.for_scenario import build_workload
@@ -30,7 +31,9 @@ from spinsim.workload.request import Workload
 class GivenAcceptance:
     """What is accepted, known before the run. ``texts``: recorded output tokens by request, where any are.
 
-    ``stops``: where proposals end by their entropy; None: where the models' own says so.
+    ``stops``: where proposals end by their entropy; None: where the models' own says so. ``offers`` and
+    ``lookups``: where the text means nothing, how much lookups have to propose (as much as they are asked for
+    where a draft is not named), and what they find beforehand. None: what they find in the text.
 
     Nothing is forgotten when a request ends, and everything is drawn beforehand: a live run's engine thread
     has no time for it.
@@ -39,10 +42,27 @@ class GivenAcceptance:
     field: AcceptanceField
     texts: Mapping[int, Sequence[int]]
     stops: Stops | None = None
+    offers: Mapping[int, Offer] | None = None
+    lookups: KnownLookups | None = None
 
     def accepted(self, operation: Verify) -> list[int]:
         """How many proposals of each row stand."""
         return verdicts.accepted(self.field, operation)
+
+    def offered(self, operation: Propose, found: list[list[int]]) -> list[list[int]]:
+        """What a lookup proposes: what it found, where the text is a recorded one.
+
+        Elsewhere so many tokens as the field has on offer, whatever they are.
+        """
+        if self.offers is None:
+            return found
+        offer = self.offers.get(operation.draft)
+        rows = zip(operation.requests, operation.contexts, operation.lengths, found, strict=True)
+        counts = [
+            (length if offer is None else min(length, offer(request, context)), tokens)
+            for request, context, length, tokens in rows
+        ]
+        return [[*tokens[:count], *[0] * (count - len(tokens))] for count, tokens in counts]
 
     def hits(self, operation: CatchUp) -> list[bytes]:
         """Which of the output tokens that are fed the draft would have proposed."""
@@ -82,7 +102,10 @@ def given_acceptance(
         for request in workload.requests:
             known.runs(request.id, 0)  # draws those of all drafts
     reads = reads_entropies(KINDS["length"].get(scenario.policies.length.name))
-    return GivenAcceptance(known, texts, stops_of(known, workload) if reads else None)
+    stops = stops_of(known, workload) if reads else None
+    if texts:
+        return GivenAcceptance(known, texts, stops)
+    return GivenAcceptance(known, texts, stops, offers_of(scenario, workload, known), known.lookups)
 
 
 class Future(TypedDict, total=False):
@@ -103,6 +126,13 @@ def replayed_future(scenario: Scenario, base_dir: Path, workload: Workload) -> F
     if not is_given(scenario) or not getattr(selector, "sees_future", False):
         return {}
     return {"future": build_field(scenario, workload, base_dir), "workload": workload}
+
+
+def modelled_lookups(scenario: Scenario, base_dir: Path, workload: Workload) -> KnownLookups | None:
+    """What lookups find where a field models it, of a run that is replayed."""
+    if not is_given(scenario) or getattr(scenario.acceptance, "matches", "unknown") != "modelled":
+        return None
+    return build_field(scenario, workload, base_dir).lookups
 
 
 def repeated_acceptance(scenario: Scenario, base_dir: Path, positions: int) -> GivenAcceptance | None:

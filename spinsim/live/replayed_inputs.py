@@ -8,7 +8,7 @@ import simpy
 
 from spinsim.engine.inputs import TIMER, EmptySchedule, InputDrivenEnvironment, InputLog
 from spinsim.engine.world import Lane
-from spinsim.operations import Operation
+from spinsim.operations import Completed, Operation
 
 
 class Diverged(RuntimeError):
@@ -62,6 +62,10 @@ class ReplayWorld:
         self.env.in_flight[len(self.operations)] = event
         self.operations.append(operation)
         return event
+
+    def settle(self, lane: int, operation: Operation) -> simpy.Event | Completed:
+        """As :meth:`submit`: nobody knows when a device will be through."""
+        return self.submit(lane, operation)
 
     def release(self, request: int) -> None:
         """Nothing is kept of a request."""

@@ -19,6 +19,7 @@ from spinsim.live.paging import Paging
 from spinsim.operations import (
     CatchUp,
     CatchUpOutcome,
+    Completed,
     Operation,
     Outcome,
     Prefill,
@@ -163,6 +164,10 @@ class LiveWorld:
         self._workers[lane].submit(Job(number, type(operation).__name__.lower(), execute))
         return event
 
+    def settle(self, lane: int, operation: Operation) -> simpy.Event | Completed:
+        """As :meth:`submit`: nobody knows when a device will be through."""
+        return self.submit(lane, operation)
+
     # What a worker needs is gathered here, on the engine's thread, so that workers share no state.
 
     def _prepare(self, operation: Operation) -> tuple[Callable[[], Any], Callable[[Any], Outcome]]:
@@ -214,7 +219,7 @@ class LiveWorld:
     def _prepare_lookup(
         self, operation: Propose | CatchUp
     ) -> tuple[Callable[[], Any], Callable[[Any], Outcome]]:
-        lookups, executor = self._lookups, self._executor
+        lookups, executor, given = self._lookups, self._executor, self._given
         if isinstance(operation, CatchUp):
             read = [start + count for start, count in zip(operation.starts, operation.tokens, strict=True)]
             known = [self._context(*row) for row in zip(operation.requests, read, strict=True)]
@@ -223,6 +228,8 @@ class LiveWorld:
 
         def look_up() -> tuple[Proposals, list[int]]:
             found = lookups.propose(operation, contexts)
+            if given is not None:
+                found = given.offered(operation, found)
             return executor.offer(found), [len(tokens) for tokens in found]
 
         def offered(result: tuple[Proposals, list[int]]) -> ProposeOutcome:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
 
+import numpy as np
 from annotated_types import Ge
 
 from spinsim.buckets import bucket_kv
@@ -44,8 +45,11 @@ def decompose(kv_tokens: Sequence[int], query_tokens: Sequence[int], piece: int)
     """Pieces of ``piece`` KV tokens: W = sum_i ceil(l_i / L) rows, each with a copy of its request's
     queries, all as wide as the widest (our reading: K/V cost ~ W L, query cost ~ W q)."""
     rows = sum(-(-tokens // piece) for tokens in kv_tokens)
-    queries = rows * max(query_tokens)
-    return Packing("decomposed", rows, piece, queries, rows * piece, sum(query_tokens), sum(kv_tokens))
+    return _of_rows(rows, piece, max(query_tokens), sum(query_tokens), sum(kv_tokens))
+
+
+def _of_rows(rows: int, piece: int, widest: int, query_tokens: int, kv_tokens: int) -> Packing:
+    return Packing("decomposed", rows, piece, rows * widest, rows * piece, query_tokens, kv_tokens)
 
 
 def candidates(kv_tokens: Sequence[int], align: int, shortest: int) -> Iterable[int]:
@@ -119,12 +123,16 @@ class Decomposed(PackingKind):
         least = least_executed = sys.maxsize
         # From long pieces to short ones rows only grow: a plan that reads no less than earlier ones,
         # bucketed or not, is worse in all, and need not be predicted.
-        for piece in sorted(candidates(kv_tokens, self._align, self._shortest), reverse=True):
-            packing = decompose(kv_tokens, query_tokens, piece)
-            executed = packing.rows * bucket_kv(piece)
-            if packing.kv_tokens >= least and executed >= least_executed:
+        pieces = sorted(candidates(kv_tokens, self._align, self._shortest), reverse=True)
+        # Rows of every candidate at once: a long context has hundreds, and the engine waits for the plan.
+        counts = -(-np.asarray(kv_tokens)[:, None] // np.asarray(pieces))
+        widest, queries, cached = max(query_tokens), sum(query_tokens), sum(kv_tokens)
+        for piece, rows in zip(pieces, counts.sum(0).tolist(), strict=True):
+            read, executed = rows * piece, rows * bucket_kv(piece)
+            if read >= least and executed >= least_executed:
                 continue
-            least, least_executed = min(least, packing.kv_tokens), min(least_executed, executed)
+            least, least_executed = min(least, read), min(least_executed, executed)
+            packing = _of_rows(rows, piece, widest, queries, cached)
             rank = (self._predictor.verify(packing).seconds, packing.kv_tokens, packing.rows)
             if best is None or rank < best:
                 best, chosen = rank, packing

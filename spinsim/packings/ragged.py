@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from spinsim.operations import Packing
+from spinsim.operations import Packing, named
 from spinsim.packings.base import PACKINGS, PackingKind
 
 NAME = "ragged"  # also what everything but a verification runs with
@@ -20,7 +20,8 @@ class Ragged(PackingKind):
     @classmethod
     def shape(cls, kv_tokens: Sequence[int], query_tokens: Sequence[int], piece: int = 0) -> Packing:
         """The rows as they are."""
-        return rows_as_they_are(len(kv_tokens), max(kv_tokens), sum(query_tokens), sum(kv_tokens))
+        queries, kv = sum(query_tokens), sum(kv_tokens)
+        return named(Packing, (NAME, len(kv_tokens), max(kv_tokens), queries, kv, queries, kv))
 
 
 def rows_as_they_are(rows: int, longest: int, query_tokens: int, kv_tokens: int) -> Packing:

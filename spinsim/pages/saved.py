@@ -38,8 +38,8 @@ def write_saved(path: Path) -> Path:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         said = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(
-            f"is no ladder and no validation ({said}); allowed is what `benchmarks.ladder --out` or "
-            "`spinsim validate` wrote",
+            f"is no ladder and no validation ({said}); allowed is what `spinsim validate` wrote, or "
+            "the file of a live ladder",
             file=str(source),
         ) from error
     target.write_text(text, encoding="utf-8")

@@ -75,7 +75,7 @@ def write_inputs(path: Path, records: Records, log: InputLog | None = None) -> N
         **logged,
     }
     table = pa.table({name: columns[name] for name in INPUTS.names}, schema=INPUTS)
-    pq.write_table(table, path, compression=arrow.COMPRESSION, row_group_size=arrow.CHUNK_ROWS)
+    arrow.write(path, table)
 
 
 def _completions(records: Records) -> tuple[NDArray[Any], dict[str, pa.Array]]:

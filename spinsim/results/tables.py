@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from spinsim.engine.inputs import InputLog
 from spinsim.engine.records import REASONS, Records
@@ -121,9 +120,7 @@ def write_requests(out: Path, records: Records) -> None:
     for name in ("arrival", "admitted", "first_token", "finished", "ttft", "tpot", "e2e"):
         data[f"{name}_s"] = arrow.numbers(getattr(columns, name))
     table = pa.table(data, schema=REQUESTS)
-    pq.write_table(
-        table, out / "requests.parquet", compression=arrow.COMPRESSION, row_group_size=arrow.CHUNK_ROWS
-    )
+    arrow.write(out / "requests.parquet", table)
 
 
 def write_rounds(out: Path, records: Records) -> None:
@@ -183,6 +180,4 @@ def write_load(out: Path, records: Records) -> None:
         **{name: arrow.numbers(view(getattr(load, name))) for name in ("admitted", "waiting", "kv_tokens")},
     }
     table = pa.table({name: data[name] for name in LOAD.names}, schema=LOAD)
-    pq.write_table(
-        table, out / "load.parquet", compression=arrow.COMPRESSION, row_group_size=arrow.CHUNK_ROWS
-    )
+    arrow.write(out / "load.parquet", table)

@@ -234,7 +234,8 @@ class HeadRunner(GraphedRunner):
     ) -> Proposal:
         """See :class:`~spinsim.runner.base.Runner`."""
         if not self.parallel:
-            return super().propose(slots, previous, last, contexts, lengths, sampling)
+            # Whatever the call's seed, which greedy steps do not read: an eager fallback knows no states.
+            return self.proposals.propose(slots, previous, last, contexts, lengths, sampling.requests)
         # The last token stands for the mask that a trained head has for tokens which are not there yet.
         fed = [[one, two, *[two] * (k - 1)] for one, two, k in zip(previous, last, lengths, strict=True)]
         said = self.catch_up(slots, [context - 2 for context in contexts], fed, True)

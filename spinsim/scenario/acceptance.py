@@ -9,6 +9,13 @@ from pydantic import Field, PositiveFloat
 from spinsim.scenario.base import Positive, Section, says
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+Matches = Annotated[
+    Literal["unknown", "modelled"],
+    says(
+        "What `ngram` and `suffix` find. `unknown`: as many tokens as they are asked for. `modelled`: "
+        "matches that go with what is accepted, and at times nothing."
+    ),
+]
 
 
 class ConstantAcceptance(Section):
@@ -16,6 +23,7 @@ class ConstantAcceptance(Section):
 
     model: Literal["constant"]
     probability: Annotated[Probability | dict[str, Probability], says("Of all drafts, or by draft.")]
+    matches: Matches = "unknown"
 
 
 class LogisticDomain(Section):
@@ -49,6 +57,7 @@ class LogisticAcceptance(Section):
     domains: Annotated[dict[str, LogisticDomain], says("Kinds of requests by name.")] = Field(
         default_factory=dict
     )
+    matches: Matches = "unknown"
 
 
 class TraceAcceptance(Section):

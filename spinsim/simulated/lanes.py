@@ -19,8 +19,16 @@ class ExclusiveLane:
         self.env = env
         self.free_ns = 0
 
+    def begins(self, now_ns: int, ready_ns: int) -> int:
+        """When work begins that is submitted now; it takes as long as it takes alone."""
+        return self.free_ns if self.free_ns > ready_ns else ready_ns
+
+    def worked_until(self, end_ns: int) -> None:
+        """Such work is done already, without :meth:`submit`."""
+        self.free_ns = end_ns
+
     def submit(
-        self, now_ns: int, ready_ns: int, work_ns: int, outcome: Outcome, demand: Demand | None = None
+        self, now_ns: int, ready_ns: int, work_ns: int, outcome: Outcome, demand: Callable[[], Demand]
     ) -> simpy.Event:
         """Queue ``work_ns`` of work that may begin at ``ready_ns``; there is no one to contend with."""
         start = self.free_ns if self.free_ns > ready_ns else ready_ns
@@ -29,17 +37,25 @@ class ExclusiveLane:
 
 
 class _Job:
-    __slots__ = ("demand", "event", "outcome", "ready_ns", "remaining_ns", "started_ns")
+    __slots__ = ("_demand", "_demanded", "event", "outcome", "ready_ns", "remaining_ns", "started_ns")
 
     def __init__(
-        self, event: simpy.Event, ready_ns: int, work_ns: int, outcome: Outcome, demand: Demand
+        self, event: simpy.Event, ready_ns: int, work_ns: int, outcome: Outcome, demand: Callable[[], Demand]
     ) -> None:
         self.event = event
         self.ready_ns = ready_ns
         self.remaining_ns = float(work_ns)  # at full speed
         self.outcome = outcome
-        self.demand = demand
+        self._demand = demand
+        self._demanded: Demand | None = None
         self.started_ns = -1
+
+    @property
+    def demand(self) -> Demand:
+        """Worked out where somebody notices."""
+        if self._demanded is None:
+            self._demanded = self._demand()
+        return self._demanded
 
 
 class SharedDevice:
@@ -57,7 +73,10 @@ class SharedDevice:
     def slowdown(self, lane: SharedLane) -> float:
         """The factor on the time of what ``lane`` runs now."""
         if self._slow is None:
-            busy = [(other, job.demand) for other in self.lanes if (job := other.running) is not None]
+            running = [(other, job) for other in self.lanes if (job := other.running) is not None]
+            if len(running) == 1:
+                return 1.0
+            busy = [(other, job.demand) for other, job in running]
             slow = self._law.slowdowns([demand for _, demand in busy])
             self._slow = {other: factor for (other, _), factor in zip(busy, slow, strict=True)}
         return self._slow[lane]
@@ -86,8 +105,23 @@ class SharedLane:
         found = dict.fromkeys(lane for device in self._devices for lane in device.lanes)
         return [lane for lane in found if lane is not self]
 
+    def begins(self, now_ns: int, ready_ns: int) -> int:
+        """When work begins that is submitted now; it takes as long as alone unless something happens before.
+
+        -1 where this lane or a neighbour has work already.
+        """
+        if self.running is not None or self._queue:
+            return -1
+        for neighbour in self.neighbours:
+            if neighbour.running is not None or neighbour._queue:
+                return -1
+        return ready_ns if ready_ns > now_ns else now_ns
+
+    def worked_until(self, end_ns: int) -> None:
+        """Such work is done already, without :meth:`submit`: it leaves nothing behind."""
+
     def submit(
-        self, now_ns: int, ready_ns: int, work_ns: int, outcome: Outcome, demand: Demand
+        self, now_ns: int, ready_ns: int, work_ns: int, outcome: Outcome, demand: Callable[[], Demand]
     ) -> simpy.Event:
         """Queue ``work_ns`` of work, as long as it takes alone, that may begin at ``ready_ns``."""
         event = simpy.Event(self.env)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 
 import simpy
@@ -17,6 +18,7 @@ from spinsim.operations import (
     KINDS,
     CatchUp,
     CatchUpOutcome,
+    Completed,
     Operation,
     Outcome,
     Prefill,
@@ -25,7 +27,9 @@ from spinsim.operations import (
     ProposeOutcome,
     Verify,
     VerifyOutcome,
+    named,
 )
+from spinsim.simulated.ahead import SteppingEnvironment
 from spinsim.simulated.lanes import ExclusiveLane, SharedDevice, SharedLane
 from spinsim.simulated.noise import Noise
 
@@ -40,6 +44,7 @@ class SimulatedWorld:
     ``remote[d]``: draft d is on another device than the target, so its proposals are transferred.
     ``score_catch_ups``: tell which output tokens a draft would have proposed, for selectors with
     full information. ``offers``: of drafts that may have less to propose than they are asked for, how much.
+    ``ahead``: may :meth:`settle` let time come? Results are the same without, and take longer.
     ``stops``: where proposals end by their entropy.
     """
 
@@ -53,15 +58,18 @@ class SimulatedWorld:
         noise: Noise | None = None,
         score_catch_ups: bool = False,
         offers: Mapping[int, Offer] = NO_OFFERS,
+        ahead: bool = True,
         stops: Stops | None = None,
     ) -> None:
-        self.env = simpy.Environment(initial_time=0)
+        self.env = SteppingEnvironment()
+        self._ahead = ahead
         self.lanes = lanes
         self.label_s = [0.0] * len(LABELS)
         self.orchestrator_s = 0.0
         self._predictor = predictor
         self._field = field
         self._remote = (*remote, False)  # the last entry is NO_DRAFT's
+        self._any_remote = any(remote)
         self._noise = noise
         self._score = score_catch_ups
         self._offers = offers
@@ -86,6 +94,18 @@ class SimulatedWorld:
 
     def submit(self, lane: int, operation: Operation) -> simpy.Event:
         """Queue an operation for its predicted time."""
+        event = self._submit(lane, operation, False)
+        assert isinstance(event, simpy.Event)
+        return event
+
+    def settle(self, lane: int, operation: Operation) -> simpy.Event | Completed:
+        """As :meth:`submit`, for who waits for this operation and nothing else.
+
+        Where nothing is due before it ends, that time has come, and this is what came of it.
+        """
+        return self._submit(lane, operation, self._ahead)
+
+    def _submit(self, lane: int, operation: Operation, ahead: bool) -> simpy.Event | Completed:
         seconds, label, outcome, kind, rows = self._carry_out(operation)
         if self._noise is not None:
             seconds *= self._noise.factor(kind)
@@ -100,18 +120,20 @@ class SimulatedWorld:
             host_s, host_ns = host_s + self._spent_s, host_ns + round(self._spent_s * NS)
             self._spent_s = 0.0
         self.orchestrator_s += host_s
-        now: int = self.env.now  # type: ignore[assignment]
+        env = self.env
+        now: int = env._now  # type: ignore[assignment]  # env.now is a call
         free = now + self._hop_ns
         if self._host_free_ns > free:
             free = self._host_free_ns
         self._host_free_ns = free = free + host_ns
-        ready = free + self._hop_ns
+        ready, work_ns = free + self._hop_ns, round(seconds * NS)
         where = self._lanes[lane]
-        if isinstance(where, SharedLane):
-            demand = self._demand(operation, seconds)
-            event = where.submit(now, ready, round(seconds * NS), outcome, demand)
-        else:
-            event = where.submit(now, ready, round(seconds * NS), outcome)
+        if ahead and (start := where.begins(now, ready)) >= 0 and env.step_to(end := start + work_ns):
+            where.worked_until(end)
+            if self._handles:
+                self._ended = kind, rows
+            return named(Completed, (outcome, start, end))
+        event = where.submit(now, ready, work_ns, outcome, partial(self._demand, operation, seconds))
         if self._handles:
             assert event.callbacks is not None
             event.callbacks.append(lambda _: self._end(kind, rows))
@@ -135,12 +157,11 @@ class SimulatedWorld:
             accepted = verdicts.accepted(self._field, operation)
             rows = len(accepted)
             seconds, label = predictor.verify(operation.packing)
-            remote = self._remote
-            if True in [remote[draft] for draft in operation.drafts]:
+            if self._any_remote and any(map(self._remote.__getitem__, operation.drafts)):
                 seconds += predictor.transfer(rows, sum(operation.lengths)).seconds
             chunk = operation.chunk
             if chunk is None:
-                return seconds, label, VerifyOutcome(accepted, [0] * rows), 3, rows
+                return seconds, label, named(VerifyOutcome, (accepted, [0] * rows, None)), 3, rows
             # One pass for both: what a pass of one token takes (weights, launches) is paid once.
             alone = (
                 predictor.prefill(chunk.tokens, chunk.starts).seconds - predictor.prefill([1], [0]).seconds

@@ -21,6 +21,7 @@ import yaml
 
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.roofline import RooflinePredictor
+from spinsim.costs.sheets.hardware import of_large_operators
 from spinsim.costs.sheets.model_shape import ModelShape
 from spinsim.costs.sheets.own_hardware import hardware_sheet
 from spinsim.costs.sheets.shapes import shape_from_config, shape_of
@@ -88,7 +89,8 @@ def choice(table: Mapping[str, Any]) -> Choice:
 def _speed_ups(table: Mapping[str, Any], target: ModelShape) -> dict[int, float]:
     """Predicted speed-up by tokens: committed tokens a round over its time, against one token a step."""
     device = table["device"]
-    hardware = hardware_sheet(HardwareSheet(**device) if isinstance(device, dict) else device)
+    sheet = hardware_sheet(HardwareSheet(**device) if isinstance(device, dict) else device)
+    hardware = of_large_operators(sheet)  # what passes reach in other engines, our own runs do not say
     costs = PassCosts(
         target,
         "bf16",

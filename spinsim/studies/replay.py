@@ -16,8 +16,9 @@ from spinsim.drafters.costs import build_predictor
 from spinsim.drafters.for_scenario import drafters_of
 from spinsim.engine.inputs import EmptySchedule
 from spinsim.engine.records import Records
+from spinsim.engine.world import Lookups
 from spinsim.errors import InputError
-from spinsim.live.field import replayed_future
+from spinsim.live.field import modelled_lookups, replayed_future
 from spinsim.live.looking_ahead import TABLE, LookedUp
 from spinsim.live.replayed_inputs import ReplayWorld
 from spinsim.results.inputs import read_inputs
@@ -74,7 +75,7 @@ def replay(folder: Path) -> Replayed:
     except ValueError as error:  # K/V memory that holds no request of the scenario
         return Replayed(len(log.kind), 0, 0, f"the run cannot begin: {error}")
     world = ReplayWorld(serving.layout.lanes, log)
-    looked = None
+    looked: Lookups | None = modelled_lookups(scenario, loaded.base_dir, workload)
     if serving.policies.read_lookups and (folder / TABLE).exists():
         looked = _whole(LookedUp, folder / TABLE)
     engine = serving.start(world, workload, lookups=looked)

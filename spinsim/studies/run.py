@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from spinsim.acceptance.lookups import KnownLookups
 from spinsim.costs.base import Predictor
 from spinsim.costs.profiled.elsewhere import profile_elsewhere
 from spinsim.costs.profiled.profile import read_profile
@@ -14,6 +15,7 @@ from spinsim.drafters.costs import build_predictor
 from spinsim.drafters.for_scenario import lookups_of
 from spinsim.engine.inputs import InputLog
 from spinsim.engine.records import Records
+from spinsim.errors import InputError
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.field import GivenAcceptance, given_acceptance, known_future
 from spinsim.live.gpu_clocks import Watch, watched
@@ -25,6 +27,7 @@ from spinsim.live.places import found_devices, other_hardware, torch_device
 from spinsim.live.prompts import Prompted, materialise
 from spinsim.live.quiet_interpreter import quiet
 from spinsim.live.world import LiveWorld
+from spinsim.policies.build import reads_entropies
 from spinsim.results.hindsight import of_recording
 from spinsim.results.publish import Progress, Summary, publish
 from spinsim.scenario import ProfileCosts, Scenario
@@ -88,6 +91,13 @@ def run_scenario(
     predictor = predictor or build_predictor(trusting(scenario), base_dir)
     future = known_future(given, prompted.workload)
     serving = assemble(scenario, base_dir, predictor, deployment.kv_tokens, **future)
+    by_entropy = reads_entropies(serving.policies.length) and (given is None or given.stops is None)
+    if by_entropy and not deployment.tells_entropies:
+        raise InputError(
+            "ends proposals by entropies, but the models were deployed for a policy that reads none; "
+            "the same length policy for the whole deployment",
+            key="policies.length.name",
+        )
     lanes = serving.layout.lanes
     world = LiveWorld(
         lanes,
@@ -107,11 +117,12 @@ def run_scenario(
             progress("run", ended, total)
 
     deployment.target.watch(world.fail)
-    makes = lookups_of(scenario)
-    ahead = world.look_ahead(len(serving.drafts)) if makes and serving.policies.read_lookups else None
-    engine = serving.start(world, prompted.workload, ended=report, lookups=ahead)
+    ahead: LookingAhead | None = None
+    lookups: KnownLookups | LookingAhead | None = None if given is None else given.lookups
+    if lookups is None and lookups_of(scenario) and serving.policies.read_lookups:
+        lookups = ahead = world.look_ahead(len(serving.drafts))
+    engine = serving.start(world, prompted.workload, ended=report, lookups=lookups)
     error: BaseException | None = None
-    records = engine.records
     devices = {torch_device(scenario, name) for lane in lanes for name in lane.devices}
     gpus = sorted(device.index for device in devices if device.type == "cuda")
     with watched(gpus) as clocks, quiet():
@@ -120,11 +131,13 @@ def run_scenario(
             world.env.run(until=engine.done)
         except (KeyboardInterrupt, Exception) as caught:
             error = caught
-            records.interrupted = "interrupted" if isinstance(caught, KeyboardInterrupt) else str(caught)
-            records.ended_ns = int(world.env.now)
         elapsed_ns = world.env.wall_ns()
     # A lane that waits for a device which is gone may wait for ever.
     world.close(None if error is None else LOST_LANE_S)
+    records = engine.records
+    if error is not None:
+        records.interrupted = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+        records.ended_ns = int(world.env.now)
     records.kv_capacity_tokens = deployment.kv_tokens
     records.orchestrator_s = (elapsed_ns - world.env.waited_ns) * 1e-9
     records.idle_caused_s = records.idle_caused_ns() * 1e-9

@@ -13,7 +13,6 @@ from spinsim.scenario import Scenario
 from spinsim.scenario_file import LoadedScenario
 from spinsim.serving import lay_out
 from spinsim.simulated.simulation import Simulated, simulate_scenario
-from spinsim.studies.intervals import intervals_of
 
 
 def simulate(
@@ -51,6 +50,8 @@ def simulate_and_publish(
         notes["regret"], curves = _in_hindsight(scenario, simulated)
         extras = {"regret.json": curves} if curves else {}
     if intervals and not simulated.records.interrupted:
+        from spinsim.studies.intervals import intervals_of  # needs scipy, which takes 0.3 s to load
+
         notes["intervals"] = intervals_of(
             scenario, loaded.base_dir, intervals, progress, predictor=simulated.predictor
         )

@@ -27,6 +27,7 @@ from spinsim.live.prompts import Prompted, materialise
 from spinsim.progress import Progress
 from spinsim.recording import Recording, Trace, save_trace
 from spinsim.results.environment import command_line, environment
+from spinsim.runner.head import LoadedHead
 from spinsim.scenario import Scenario
 from spinsim.scenario_file import LoadedScenario
 from spinsim.studies.recorder import Recorder
@@ -99,6 +100,12 @@ def record_requests(
     """The trace of ``chosen`` requests of ``prompted``, by the keys that it is to have."""
     if not scenario.models.drafts:
         raise InputError("no draft to record acceptance of; at least one", key="models.drafts")
+    for name, draft in deployment.models.drafts.items():
+        if isinstance(draft, LoadedHead):
+            raise InputError(
+                "a head has random weights, of which there is nothing to record; leave it out",
+                key=f"models.drafts.{name}",
+            )
     picked = list(chosen.values())
     prompts = [list(prompted.prompts[request.id]) for request in picked]
     recorder = Recorder(deployment, progress)

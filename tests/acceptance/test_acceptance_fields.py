@@ -10,8 +10,10 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 from spinsim.acceptance.ar1 import Ar1
+from spinsim.acceptance.cached import BLOCK
 from spinsim.acceptance.counter import bits53, counters, item_key, mix, normals, purpose_key, uniforms
 from spinsim.acceptance.runs import runs_of
+from spinsim.acceptance.synthetic import logistic_block, logistic_runs
 from spinsim.errors import InputError
 from tests.acceptance.acceptance_scenarios import bits, field, tokens_per_round
 
@@ -230,3 +232,14 @@ def test_outputs_beyond_the_context_cost_no_memory():
 def test_no_drafts_no_runs():
     field(HALF, [5], drafts=())
     field(FLAT | {"strength": {}}, [5], drafts=())
+
+
+@given(st.integers(0, 200), st.integers(0, 2), st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_runs_drawn_by_the_block_are_those_of_one_request(request: int, draft: int, alike: bool):
+    rng = np.random.default_rng(7)
+    positions = rng.integers(0, 90, 201).tolist()
+    strengths, difficulties = rng.normal(size=(1 if alike else 201, 3)), rng.normal(size=201)
+    one = logistic_runs(strengths, difficulties, 0.0, 100.0, positions, 5)(request)[draft]
+    block = logistic_block(strengths, difficulties, positions, 5, BLOCK)(request // BLOCK, draft)
+    assert block[request % BLOCK] == one

@@ -30,7 +30,7 @@ PROGRAMS = {
     "benchmarks.agreement",
     "benchmarks.host",
     "benchmarks.kernels",
-    "benchmarks.ladder",
+    "benchmarks.on_gpus",
 }
 
 

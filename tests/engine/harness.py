@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+from spinsim.costs.base import CONSTANT, Estimate
 from spinsim.costs.constant import ConstantPredictor
 from spinsim.engine.engine import Engine
 from spinsim.engine.processes import start
@@ -15,6 +17,7 @@ from spinsim.engine.world import Lane
 from spinsim.policies.base import PolicyContext
 from spinsim.policies.build import Policies, build_policies
 from spinsim.scenario import PoliciesSpec
+from spinsim.simulated.noise import Noise
 from spinsim.simulated.world import SimulatedWorld
 from spinsim.workload.request import Request, Workload
 
@@ -47,6 +50,17 @@ class RandomField:
         self.forgotten.append(request)
 
 
+class HandlingPredictor(ConstantPredictor):
+    """Handling an end takes ``handle_s`` a row."""
+
+    def __init__(self, *, handle_s: float, **costs: Any) -> None:
+        super().__init__(**costs)
+        self._handle_s = handle_s
+
+    def handle(self, kind: str, rows: int) -> Estimate:
+        return Estimate(self._handle_s * rows, CONSTANT)
+
+
 @dataclass(frozen=True)
 class Deployment:
     """Everything a test may want to vary."""
@@ -72,6 +86,9 @@ class Deployment:
     slowdown: float = 1.0
     allow_none: bool = False
     max_length: int = 8
+    handle_s: float = 0.0  # of the host, when an operation has ended
+    noise_sd: float = 0.0  # of every operation's time
+    ahead: bool = True  # may the world set its clock where nothing is due?
     seed: int = 0
 
 
@@ -103,7 +120,8 @@ def build(deployment: Deployment) -> Finished:
     drafting = tuple(Lane(name, drafts_on) for name in (names if d.own_lanes else ("drafts",)))
     lanes = (Lane("gpu0/target", ("gpu0",)), *drafting)
     draft_lanes = tuple(range(1, 1 + d.drafts)) if d.own_lanes else (1,) * d.drafts
-    predictor = ConstantPredictor(
+    predictor = HandlingPredictor(
+        handle_s=d.handle_s,
         verify_s=d.verify_s,
         draft_step_s=[d.draft_step_s * (i + 1) for i in range(d.drafts)],
         prefill_s=d.prefill_s,
@@ -138,6 +156,8 @@ def build(deployment: Deployment) -> Finished:
         acceptance,
         remote=(not d.one_gpu,) * d.drafts,
         score_catch_ups=policies.selector.full_information,
+        noise=Noise((0.0,) * 4, (d.noise_sd,) * 4, d.seed) if d.noise_sd else None,
+        ahead=d.ahead,
     )
     settings = EngineSettings(
         target_lane=0,
@@ -161,7 +181,7 @@ def run(deployment: Deployment) -> Finished:
     start(finished.engine)
     finished.world.env.run(until=finished.engine.done)
     finished.world.env.run()  # whatever is still in flight
-    return finished
+    return replace(finished, records=finished.engine.records)
 
 
 def policies(**choices: object) -> PoliciesSpec:

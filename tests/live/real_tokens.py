@@ -15,7 +15,7 @@ from spinsim.costs.base import Predictor
 from spinsim.engine.world import Lane
 from spinsim.live.executor import gather
 from spinsim.live.world import Proposed
-from spinsim.operations import CatchUp, Operation, Prefill, Propose, Verify
+from spinsim.operations import CatchUp, Completed, Operation, Prefill, Propose, Verify
 from spinsim.runner.eager import ModelRunner
 from spinsim.runner.sampling import Sampling
 from spinsim.simulated.world import SimulatedWorld
@@ -123,3 +123,8 @@ class SpokenWorld(SimulatedWorld):
         """Carry it out, then let it take its time."""
         self.speakers.execute(operation)
         return super().submit(lane, operation)
+
+    def settle(self, lane: int, operation: Operation) -> simpy.Event | Completed:
+        """The same."""
+        self.speakers.execute(operation)
+        return super().settle(lane, operation)

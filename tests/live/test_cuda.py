@@ -11,7 +11,7 @@ import torch
 
 from spinsim.buckets import PROMPT_TOKENS
 from spinsim.live.clock import LiveEnvironment
-from spinsim.live.deployment import Deployment
+from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.lanes import Job, WorkerLane
 from spinsim.runner.for_model import make_runner
 from spinsim.runner.graphs.runner import GraphedRunner
@@ -20,8 +20,10 @@ from spinsim.runner.selfcheck import relative, tiny_configs
 from spinsim.scenario_file import LoadedScenario
 from spinsim.studies.replay import replay
 from spinsim.studies.run import run
+from tests.live.checkpoints import save_checkpoint, serving
 from tests.live.test_run import expected, scenario_file, serve
 from tests.live.test_run_in_pages import LONG, TIGHT
+from tests.live.test_sharded_run import serve as serve_divided
 
 pytestmark = [
     pytest.mark.gpu,
@@ -135,6 +137,24 @@ def test_drafts_on_the_other_gpu(tmp_path: Path) -> None:
     ran, deployment = serve(loaded)
     assert ran.error is None
     assert ran.outputs == expected_on_gpu(loaded, deployment)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+@pytest.mark.parametrize("graphs", [True, False], ids=["graphs", "eager"])
+def test_a_target_over_two_gpus_with_a_draft_beside_each_share(tmp_path: Path, graphs: bool) -> None:
+    save_checkpoint(tmp_path / "target", hidden_size=64)
+    save_checkpoint(tmp_path / "near", hidden_size=64, like=tmp_path / "target")
+    save_checkpoint(tmp_path / "far", hidden_size=64, num_hidden_layers=1)
+    loaded = serving(
+        tmp_path,
+        "devices={gpu0: {hardware: h200}, gpu1: {hardware: h200}}",
+        "placement={target: [gpu0, gpu1], drafts: {near: gpu1, far: gpu0}}",
+        "policies.pipeline={name: fixed, micro_batches: 2}",
+        f"live={{graphs: {str(graphs).lower()}}}",
+        drafts=("near", "far"),
+    )
+    with deploy(loaded.scenario, loaded.base_dir) as deployment:
+        serve_divided(loaded, deployment)
 
 
 def test_replay(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ TRACE = {
     | {"start_s": 0.005, "end_s": 0.1, "max_prompt_tokens": 16, "max_output_tokens": 4},
     "arrivals": {"process": "replay", "rate_scale": 2},
 }
+COLLECTIVES = {way: {"latency_s": 1e-5, "efficiency": 0.6} for way in ("ring", "one_shot", "two_shot")}
 CASES: dict[str, dict[str, Any]] = {
     "lengths": {
         "metrics": {"warmup_s": 0.001},
@@ -111,6 +112,10 @@ CASES: dict[str, dict[str, Any]] = {
                 "look": {"kind": "ngram", "capacity": 2},
             },
         },
+    },
+    "divided": {
+        "devices": {name: {"hardware": {"base": "cpu", "collectives": COLLECTIVES}} for name in ("a", "b")},
+        "placement": {"target": ["a", "b"], "drafts": {"d": "a"}},
     },
     "recorded": {
         "workload": TEXT | {"arrivals": {"process": "closed", "concurrency": 2}},

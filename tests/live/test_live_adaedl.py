@@ -56,3 +56,11 @@ def test_a_live_run_stops_by_the_models_own_entropy(tmp_path: Path, temperature:
     cut = run_scenario(unsure.scenario, unsure.base_dir, deployment).records.rounds.drafted
     assert set(cut) == {1}
     assert max(whole) == 3
+
+
+def test_models_that_were_deployed_for_another_policy_are_refused(tmp_path: Path) -> None:
+    loaded = live(tmp_path)
+    other = load(loaded.path, ["policies.length={name: fixed, tokens: 3}"])
+    deployment = deploy(other.scenario, other.base_dir)
+    with pytest.raises(InputError, match="deployed for a policy that reads none"):
+        run_scenario(loaded.scenario, loaded.base_dir, deployment)

@@ -120,6 +120,21 @@ def test_what_was_found_is_replayed(tmp_path: Path) -> None:
     assert again.decisions > 20
 
 
+@pytest.mark.parametrize("matches", ["unknown", "modelled"])
+def test_a_lookup_over_modelled_acceptance_proposes_as_simulated(tmp_path: Path, matches: str) -> None:
+    """Its text means nothing: how much there is to propose is the field's word."""
+    path = mixed(tmp_path, policies=CONTEXTUAL).path
+    constant = f"acceptance={{model: constant, probability: 0.5, matches: {matches}}}"
+    turns = ["policies.selector={name: round_robin}", "policies.length={name: fixed, tokens: 3}"]
+    loaded = load(path, [constant, *turns])
+    ran = run_scenario(loaded.scenario, loaded.base_dir, deploy(loaded.scenario, loaded.base_dir))
+    assert ran.error is None
+    simulated = simulate_scenario(loaded.scenario, loaded.base_dir)
+    assert by_request(ran.records) == by_request(simulated.records)
+    run(load(path, [constant]), tmp_path / "out")
+    assert replay(tmp_path / "out").difference == ""
+
+
 def test_looking_takes_the_hosts_time(tmp_path: Path) -> None:
     """Once a request and round, whoever drafts then; a policy that does not read it looks nothing up."""
     path = mixed(tmp_path, policies=CONTEXTUAL).path
@@ -152,3 +167,9 @@ def test_what_a_head_cannot_do_live_is_said_before_anything_runs(
     with pytest.raises(InputError, match=said) as caught:
         deploy(loaded.scenario, loaded.base_dir)
     assert str(caught.value.key).startswith("models.drafts.head")
+
+
+def test_nothing_is_recorded_of_a_head(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing to record") as caught:
+        trace(mixed(tmp_path), tmp_path / "t.npz")
+    assert caught.value.key == "models.drafts.head"

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -200,7 +201,7 @@ def test_a_failing_worker_ends_the_run_and_keeps_what_there_is(
         run(loaded, tmp_path / "out")
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert "the device fell off the bus" in summary["interrupted"]
-    assert summary["speculation"]["verifications"] >= 1
+    assert pq.read_table(tmp_path / "out" / "rounds.parquet").num_rows >= 1  # in the window or not
     result = CliRunner().invoke(app, ["run", str(loaded.path), "--out", str(tmp_path / "out"), "--force"])
     assert result.exit_code == 0  # the failing call is behind us
     calls = 0

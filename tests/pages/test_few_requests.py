@@ -81,9 +81,18 @@ def test_experiments_of_short_runs_say_so(tmp_path: Path) -> None:
     assert " ".join(said.split()) in " ".join(printed(print_sweep, swept.result).split())
 
 
-@pytest.mark.parametrize(("noise", "known"), [({}, False), ({"per_run_sd": 0.1}, True)])
-def test_intervals_without_costs_say_so(noise: dict[str, Any], known: bool, tmp_path: Path) -> None:
-    done = api.simulate(file(tmp_path, noise=noise), intervals=2, out=tmp_path / "out").summary
+CONSTANT = {"costs": {"model": "constant", "verify_s": 0.01, "draft_step_s": 0.001, "prefill_s": 0.005}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "known"),
+    [
+        pytest.param(CONSTANT, False, id="given costs"),
+        pytest.param(CONSTANT | {"noise": {"per_run_sd": 0.1}}, True, id="given noise"),
+    ],
+)
+def test_intervals_without_costs_say_so(changes: dict[str, Any], known: bool, tmp_path: Path) -> None:
+    done = api.simulate(file(tmp_path, **changes), intervals=2, out=tmp_path / "out").summary
     said = "osts are not in these intervals, but seeds alone"
     page = (tmp_path / "out" / "report.html").read_text()
     for text in (done["intervals"].get("note", ""), printed(print_summary, done), page):

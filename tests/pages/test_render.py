@@ -62,12 +62,14 @@ def test_a_unit_is_set_small(value: str, parts: tuple[str, str]) -> None:
     assert Stat(value, "", "").parts == parts
 
 
-def test_a_simulation_without_a_page_imports_no_page(tmp_path: Path) -> None:
-    """What draws and writes pages costs half a second, which only who asks for one pays."""
+def test_a_simulation_imports_what_it_needs_alone(tmp_path: Path) -> None:
+    """A page takes templates, which only who asks for one pays; matplotlib draws studies, fits need scipy."""
+    scenario, out = str(write_scenario(tmp_path)), str(tmp_path / "out")
     program = (
         "import sys\nfrom spinsim import api\n"
-        f"api.simulate({str(write_scenario(tmp_path))!r})\n"
-        "print([name for name in ('jinja2', 'matplotlib') if name in sys.modules])\n"
+        "heavy = ('jinja2', 'matplotlib', 'scipy.optimize')\n"
+        f"api.simulate({scenario!r})\nprint([name for name in heavy if name in sys.modules])\n"
+        f"api.simulate({scenario!r}, out={out!r})\nprint([name for name in heavy if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("[]\n", "")
+    assert (done.stdout, done.stderr) == ("[]\n['jinja2']\n", "")

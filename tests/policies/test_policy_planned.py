@@ -62,6 +62,14 @@ def test_yields_of_like_requests_are_geometric() -> None:
     assert np.all(np.diff(tokens, axis=2) >= 0)
 
 
+def test_a_draft_that_was_unlucky_in_its_first_rounds_is_not_given_up() -> None:
+    """One of nine accepted, where 56 % are: once the small draft was never tried again after that."""
+    survival = Survival(1, 4)
+    for accepted in (0, 0, 1, 0, 0, 0, 0, 0):
+        survival.observe(feedback(views(1, 1), [0], [accepted]))
+    assert survival.rates()[0] > 0.4
+
+
 def test_requests_that_differ_are_told_apart_and_those_alike_are_not() -> None:
     mixed, alike = observed([0.2] * 10 + [0.9] * 10, 20), observed([0.55] * 20, 20)
     assert mixed.strength[0] < 8 < 50 < alike.strength[0]
@@ -190,8 +198,8 @@ def cases(seed: int) -> tuple[Search, CycleTimes, Batch, PolicyContext]:
     rates = stream.uniform(0.2, 0.95, (6, 3, 1))
     worth = np.ones((6, 4, 5))
     worth[:, :3, 1:] += np.cumsum(np.cumprod(np.repeat(rates, 4, 2), 2), 2)
-    batch = Batch(worth, np.zeros((6, 4), int), contexts_of([300, 400, 500, 600, 700, 800]), 6)
-    return Search(kept, limits, given, (0, 1, 2, NO_DRAFT), 16.0), kept, batch, given
+    batch = Batch(worth, np.zeros((6, 4), int), contexts_of([300, 400, 500, 600, 700, 800]), 6, 16.0)
+    return Search(kept, limits, given, (0, 1, 2, NO_DRAFT)), kept, batch, given
 
 
 def brute_force(search: Search, batch: Batch) -> float:
@@ -255,14 +263,14 @@ def test_the_plan_has_the_packing_that_is_the_fastest_for_it() -> None:
         contexts = Contexts(512, 2048 if uneven else 512)
         within = replace(given, predictor=Costs())
         packings = {"ragged": Ragged(None, within), "padded": Padded(None, within)}
-        search = Search(CycleTimes(within, packings), CyclePlan(most_depth=2), within, (0, 1, 2), 16.0)
+        search = Search(CycleTimes(within, packings), CyclePlan(most_depth=2), within, (0, 1, 2))
         chosen[uneven] = search.best(replace(batch, contexts=contexts)).packing
     assert chosen == {False: "padded", True: "ragged"}
 
 
 def test_a_single_draft_gets_its_best_depth_and_length() -> None:
     _, kept, batch, given = cases(3)
-    alone = Search(kept, CyclePlan(most_depth=3), given, (1,), 16.0)
+    alone = Search(kept, CyclePlan(most_depth=3), given, (1,))
     plan = alone.best(batch)
     rates = {}
     for depth, length in itertools.product((1, 2, 3), range(1, 5)):
@@ -274,7 +282,7 @@ def test_other_policies_limit_the_plan() -> None:
     _, kept, batch, given = cases(4)
     pipeline = FixedDepth(FixedDepth.Params(2), given)
     limits = CyclePlan(most_depth=2, pipeline=pipeline, fixed_lengths=(3, 2, 1))
-    plan = Search(kept, limits, given, (0, 1, 2), 16.0).best(batch)
+    plan = Search(kept, limits, given, (0, 1, 2)).best(batch)
     assert plan.depth == 2
     assert all(arm.length == (3, 2, 1)[arm.draft] for arm in plan.arms)
 
@@ -282,7 +290,7 @@ def test_other_policies_limit_the_plan() -> None:
 def test_capacities_hold_for_every_micro_batch() -> None:
     _, kept, batch, _ = cases(5)
     tight = context(3, kept._predictor, max_length=4, capacities=(1, None, 1))
-    plan = Search(kept, CyclePlan(most_depth=1), tight, (0, 1, 2), 16.0).best(batch)
+    plan = Search(kept, CyclePlan(most_depth=1), tight, (0, 1, 2)).best(batch)
     drafts = [plan.arms[at].draft for at in plan.of]
     assert drafts.count(0) <= 1
     assert drafts.count(2) <= 1

@@ -115,7 +115,7 @@ def speculate(
                     sampling._replace(requests=rows),
                 )
                 parts.append(Part([live.index(i) for i in rows], range(len(rows)), proposal))
-        tokens, probabilities = combine(parts, len(live), target.device)
+        tokens, probabilities, _ = combine(parts, len(live), target.device)
         done = target.verify(
             [slots[i] for i in live],
             [contexts[i][-1] for i in live],

@@ -15,6 +15,7 @@ from spinsim.runner.for_model import make_runner
 from spinsim.runner.fused import LeanDecoder
 from spinsim.runner.head import HeadRunner, make_head_runner, random_head
 from spinsim.runner.loading import random_model
+from spinsim.runner.sampling import Sampling
 from tests.runner.runner_configs import CONFIGS
 
 CONTEXTS, LENGTHS = (9, 4, 13), (3, 2, 4)
@@ -90,6 +91,20 @@ def test_one_pass_proposes_all(pages: dict[str, int]) -> None:
         states = states_before(target, TARGET_SLOTS[row], len(tokens))
         expected = at_once(head, tokens, states).argmax(-1)[len(fed[row]) - 1 :]
         assert made[row] == expected.tolist()
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_any_greedy_call_hands_states_on(parallel: bool) -> None:
+    """A live run's calls carry its seed, which once led past the recorded steps to ones without states."""
+    target, head = deployed(parallel=parallel)
+    fed = caught_up(target, head)
+    asked = SLOTS, [t[-2] for t in fed], [t[-1] for t in fed], CONTEXTS, LENGTHS
+    seeded = head.propose(*asked, Sampling(0.0, seed=7)).tokens
+    made = [seeded[row, :length].tolist() for row, length in enumerate(LENGTHS)]
+    assert made == proposed(head, fed)
+    if not parallel:
+        steps = [key for key in head.proposals.graphs if not key.first]
+        assert steps, "later steps are recorded ones"
 
 
 def test_the_target_keeps_what_its_own_head_reads() -> None:

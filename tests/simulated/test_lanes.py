@@ -30,7 +30,7 @@ def served(
     def submit(i: int, submission: Submission):
         lane, at, delay, duration = submission
         yield env.timeout(at)
-        done: Completed = yield lanes[lane].submit(at, at + delay, duration, None, demands[i])
+        done: Completed = yield lanes[lane].submit(at, at + delay, duration, None, lambda: demands[i])
         assert env.now == done.finished_ns
         spans[i] = (done.started_ns, done.finished_ns)
 

@@ -50,7 +50,7 @@ def test_one_gpu_is_predicted_as_the_page_says(tmp_path: Path) -> None:
     require_aims(done["cells"], done["ranking"])
     drawn = done["intervals"]
     assert 0.8 <= drawn["covered"] / drawn["checked"] <= 0.97
-    assert drawn["median_width"] <= 0.1
+    assert drawn["median_width"] <= 0.12  # of another host too: its two repeats are few beside the prior
 
 
 def test_two_gpus_are_predicted_as_the_page_says(tmp_path: Path) -> None:
@@ -79,13 +79,14 @@ def test_intervals_of_two_gpus_hold_what_they_say(tmp_path: Path) -> None:
 
 
 def test_without_a_profile_policies_are_still_ranked(tmp_path: Path) -> None:
-    """By an H100's sheet: everything too fast, and in the same order."""
+    """By an H100's sheet: within a fifth, and in the same order."""
     unpack(tmp_path, "validate-one")
     done = again(tmp_path / "validate-one", roofline=True, intervals=0)
     assert done["profile"] == "roofline"
     assert all(cell["costs"]["roofline"] == 1.0 for cell in done["cells"])
     signed = [cell["metrics"]["goodput_tokens_per_s"]["error"] for cell in done["cells"]]
-    assert 0.05 < min(signed) < max(signed) < 0.35
+    assert max(map(abs, signed)) < 0.2
+    assert abs(np.mean(signed)) < 0.12
     assert done["ranking"]["alike"] >= 0.95 * done["ranking"]["pairs"]
 
 

@@ -1,4 +1,4 @@
-"""The canvas of every figure: matplotlib drawings as inline SVG in the page's colours and fonts.
+"""The canvas of studies' figures: matplotlib drawings as inline SVG in the page's colours and fonts.
 
 Nothing outside this package imports matplotlib, and pyplot's global state is not used. Colours are drawn as
 placeholders and become the page's CSS variables, so that one drawing serves light and dark.

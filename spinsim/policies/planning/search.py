@@ -56,13 +56,14 @@ class Batch:
     ``worth[i, d, k]``: what request i is expected to commit with a proposal of k tokens by draft d, and what
     trying is worth, in tokens; k = 0 decodes. ``missing[i, d]``: context tokens that draft d would have to
     read first. The last entry of both is NO_DRAFT's. ``rows``: how many requests there are, which may be more
-    than those known by name.
+    than those known by name. ``repay``: rounds over which reading has to pay.
     """
 
     worth: Array
     missing: Array
     contexts: Contexts
     rows: int
+    repay: float
 
     @cached_property
     def flat(self) -> Array:
@@ -107,7 +108,7 @@ class Search:
     """
 
     def __init__(
-        self, times: CycleTimes, limits: CyclePlan, context: PolicyContext, arms: Sequence[int], repay: float
+        self, times: CycleTimes, limits: CyclePlan, context: PolicyContext, arms: Sequence[int]
     ) -> None:
         self._times = times
         self._limits = limits
@@ -116,7 +117,6 @@ class Search:
         self._limited = any(capacity is not None for capacity in context.capacities)
         self._drafts = [draft for draft in arms if draft != NO_DRAFT]
         self._may_decode = NO_DRAFT in arms
-        self._repay = repay
         self._allowed = self._alone()
 
     def best(self, batch: Batch, last: Plan | None = None) -> Plan:
@@ -183,19 +183,21 @@ class Search:
             return range(given, given + 1)
         return range(1, max(1, min(self._limits.most_depth, rows)) + 1)
 
+    def alike_s(self, batch: Batch, depth: int, packing: str) -> Array:
+        """Seconds of the cycle in which everybody has the same arm, [draft, length], reading included."""
+        late, behind = batch.missing.sum(0).tolist(), batch.behind.sum(0).tolist()
+        drafts = range(len(self._capacities))
+        late_s = [self._late_s(batch, at, int(behind[at]), int(late[at]), depth) for at in drafts]
+        rows = -(-batch.rows // depth)
+        return self._times.alike_s(depth, rows, np.array([*late_s, 0.0]), batch.contexts, packing)
+
     def _singles(self, batch: Batch, packing: str) -> Iterator[Plan]:
         """The best plan of one arm for each depth, until a depth is much worse than the best."""
         worth = batch.worth.sum(0) * (batch.rows / len(batch.worth))
-        late = batch.missing.sum(0).tolist()
-        behind = batch.behind.sum(0).tolist()
         everybody = np.zeros(len(batch.worth), int)
         best = 0.0
         for depth in self._depths(batch.rows):
-            rows = -(-batch.rows // depth)
-            late_s = np.array(
-                [self._late_s(at, int(n), int(late[at]), depth) for at, n in enumerate(behind[:-1])] + [0.0]
-            )
-            seconds = self._times.alike_s(depth, rows, late_s, batch.contexts, packing)
+            seconds = self.alike_s(batch, depth, packing)
             rates = np.where(self._allowed, worth / np.maximum(seconds, 1e-12), -1.0)
             draft, length = divmod(int(rates.argmax()), rates.shape[1])
             arm = Arm(NO_DRAFT, 0) if draft == len(rates) - 1 else Arm(draft, length)
@@ -327,7 +329,7 @@ class Search:
             tokens += count * length
             longest = max(longest, length)
             if behind[index]:
-                late_s += self._late_s(draft, int(behind[index]), int(missing[index]), depth)
+                late_s += self._late_s(batch, draft, int(behind[index]), int(missing[index]), depth)
             all_rows = max(1, round(count * share))
             by_draft[draft] = times.draft_s(draft, -(-all_rows // depth), length, contexts.mean)
             if depth > 1:
@@ -352,9 +354,9 @@ class Search:
             np.bincount(choice, missing, len(arms)).tolist(),
         )
 
-    def _late_s(self, draft: int, rows: int, tokens: int, depth: int) -> float:
+    def _late_s(self, batch: Batch, draft: int, rows: int, tokens: int, depth: int) -> float:
         """What catching up adds to each round of a micro-batch, over the rounds that it is to pay."""
         if not rows:
             return 0.0
         each = -(-rows // depth)
-        return self._times.catch_up_s(draft, each, -(-tokens // depth)) / self._repay
+        return self._times.catch_up_s(draft, each, -(-tokens // depth)) / batch.repay

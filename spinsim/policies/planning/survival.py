@@ -13,7 +13,7 @@ Array = np.ndarray[Any, Any]
 
 CERTAIN = 0.999  # the highest chance that a position is accepted
 PRIOR_MEAN = 0.7  # of a draft of which nothing is known
-PRIOR_TRIED = 4.0  # positions that this prior counts for
+PRIOR_TRIED = 16.0  # positions that this prior counts for
 SHAPE_TRIED = 24.0  # positions of evidence before a position's own rate counts as much as the draft's
 LEAST_STRENGTH, MOST_STRENGTH = 4.0, 400.0  # of the prior that requests share, in positions
 REMEMBERED = 256  # ended requests that still tell how requests differ
@@ -84,6 +84,12 @@ class Survival:
     def tried(self) -> Array:
         """Positions tried so far, by draft; the prior's included."""
         found: Array = self._all[1].sum(1)
+        return found
+
+    def deviations(self) -> Array:
+        """Standard deviation of what is believed of p_d, by draft."""
+        rate = self.rates()
+        found: Array = np.sqrt(rate * (1 - rate) / (self.tried() + 1))
         return found
 
     def learn_strength(self) -> None:

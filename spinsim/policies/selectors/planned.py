@@ -18,6 +18,7 @@ from spinsim.policies.registry import SELECTORS
 from spinsim.policies.selectors.arms import PerRequest
 
 USUAL_ROUNDS = 64.0  # that a request is taken to last before one has ended
+REPAID = 0.5  # of the rounds to come: a catch-up pays within so many
 OFTEN = 4  # the first plans each learn anew how much requests differ, later ones once in so many
 MOVED = 0.1  # a plan that gives no more of the requests another draft is held twice as long as the last one,
 STEADIEST = 4  # and at most so many times as long as ``hold`` says
@@ -30,11 +31,11 @@ class Planning(PerRequest[Any]):
     makes_plan = True
     pace: int | None = None  # steps of making a plan that a round waits for; None: all
 
-    def __init__(self, params: Any, context: PolicyContext, repay: float) -> None:
+    def __init__(self, params: Any, context: PolicyContext) -> None:
         super().__init__(params, context)
         self.limits = context.plan or CyclePlan()
         self.times = CycleTimes(context, self.limits.packings)
-        self.search = Search(self.times, self.limits, context, self.arms, repay)
+        self.search = Search(self.times, self.limits, context, self.arms)
         self.plan: Plan | None = None
         self._making: Iterator[None] | None = None  # the next plan, in the making
         self._views: dict[int, RequestView] = {}
@@ -156,8 +157,10 @@ class Planned(Planning):
     (:class:`~spinsim.policies.planning.cycle.CycleTimes`). Trying a draft is worth what it may teach about
     the request, over the rounds that requests last
     (:func:`~spinsim.policies.planning.information.information`), times ``explore``; no other exploration
-    happens. A plan is held for ``hold`` rounds of every micro-batch, unless a quarter of the requests
-    changed. A catch-up is reckoned to pay over ``repay`` rounds.
+    happens. What all requests share of a draft is worth knowing, too. A plan is held for ``hold`` rounds of
+    every micro-batch, unless a quarter of the requests changed; twice to four times as long while plans move
+    few requests. A catch-up is reckoned to pay over half of the rounds that requests are expected to last,
+    and over ``repay`` at least.
     """
 
     @dataclass(frozen=True)
@@ -169,7 +172,7 @@ class Planned(Planning):
     pace = 4
 
     def __init__(self, params: Params, context: PolicyContext) -> None:
-        super().__init__(params, context, params.repay)
+        super().__init__(params, context)
         self.survival = Survival(len(context.drafts), context.max_length)
         self._ended_rounds = 0.0
         self._made_plans = 0
@@ -194,9 +197,11 @@ class Planned(Planning):
         contexts = contexts_of([view.context for view in views])
         worth = np.ones((len(views), tokens.shape[1] + 1, tokens.shape[2]))
         worth[:, :-1] = tokens
-        batch = Batch(worth, self.missing(views), contexts, len(views))
+        left = self._left(views)
+        repay = max(self.params.repay, REPAID * float(left.mean()))
+        batch = Batch(worth, self.missing(views), contexts, len(views), repay)
         if self.plan is not None and self.params.explore and tokens.shape[1] > 1:
-            worth[:, :-1] += self._information(views, batch, deviation)
+            worth[:, :-1] += self._information(left, batch, deviation)
         return batch
 
     def _is_due(self) -> bool:
@@ -205,8 +210,25 @@ class Planned(Planning):
             return True
         return self._changes > CHANGED * len(self._views) + 1
 
-    def _information(self, views: Sequence[RequestView], batch: Batch, deviation: Array) -> Array:
-        """[request, draft, length]: what a round with the draft teaches, in tokens; nothing at length 0."""
+    def _left(self, views: Sequence[RequestView]) -> Array:
+        """Rounds that each request is expected to last: the mean of those that ended, less what it has had.
+
+        Of one that has lasted long it is only known that it lasts: as long again while none has ended, since
+        nothing else tells the scale, and a quarter of the mean later.
+        """
+        seen = np.array([view.rounds for view in views])
+        if not self._ended:
+            left: Array = np.maximum(USUAL_ROUNDS - seen, seen)
+        else:
+            rounds = self._ended_rounds / self._ended
+            left = np.maximum(rounds - seen, rounds / 4)
+        return left
+
+    def _information(self, left: Array, batch: Batch, deviation: Array) -> Array:
+        """[request, draft, length]: what a round with the draft teaches, in tokens; nothing at length 0.
+
+        ``left``: rounds that each request is expected to last.
+        """
         plan = self.plan
         assert plan is not None
         tokens, most = batch.worth[:, :-1], batch.worth.shape[2] - 1
@@ -218,13 +240,32 @@ class Planned(Planning):
         evidence = np.maximum(rate * (1 - rate) / np.maximum(deviation**2, 1e-9) - 1, 1.0)
         tries = self.params.hold * min(usual, 1 / max(1e-6, 1 - float(rate.mean())))
         won = information(tokens[:, :, usual], deviation * slope, evidence, price, max(1, round(tries)))
-        rounds = self._ended_rounds / self._ended if self._ended else USUAL_ROUNDS
-        seen = np.array([view.rounds for view in views])
-        # Of a request that has lasted long it is only known that it lasts.
-        left = (np.maximum(rounds - seen, rounds / 4) - self.params.hold).clip(0.0) / self.params.hold
+        periods = (left - self.params.hold).clip(0.0) / self.params.hold
+        value = periods[:, None] * won + periods.mean() * self._of_everybody(batch, plan, tries)
         found = np.zeros_like(tokens)
-        found[:, :, 1:] = (self.params.explore * left[:, None] * won)[:, :, None]
+        found[:, :, 1:] = (self.params.explore * value)[:, :, None]
         return found
+
+    def _of_everybody(self, batch: Batch, plan: Plan, tries: float) -> Array:
+        """[draft]: what a round in which everybody uses the draft teaches of it, in tokens a request.
+
+        All requests share a draft's rate: a draft that was unlucky in its first rounds may still be the best.
+        It is held against the others by tokens less what its time is worth at the plan's rate, at its best
+        length.
+        """
+        tokens = batch.worth[:, :-1].mean(0)
+        worth = plan.rate / batch.rows * self.search.alike_s(batch, plan.depth, plan.packing)[:-1]
+        net = (tokens - worth)[:, 1:]
+        lengths = 1 + net.argmax(1)
+        surviving = np.diff(tokens, axis=1)
+        counted = np.arange(1, tokens.shape[1]) * (np.arange(1, tokens.shape[1]) <= lengths[:, None])
+        slope = (surviving * counted).sum(1) / np.maximum(surviving[:, 0], 1e-6)
+        deviation = self.survival.deviations() * slope
+        price = np.zeros(len(net))
+        tried = max(1, round(tries * batch.rows))
+        evidence = self.survival.tried()[None]
+        won: Array = information(net.max(1)[None], deviation[None], evidence, price, tried)[0]
+        return won
 
 
 @SELECTORS.register("planned_oracle")
@@ -245,7 +286,7 @@ class PlannedOracle(Planning):
     def __init__(self, params: Params, context: PolicyContext) -> None:
         if context.future is None or context.outputs is None:
             raise ValueError("the oracle needs the future: an acceptance field and the output lengths")
-        super().__init__(params, context, params.repay)
+        super().__init__(params, context)
         self._future = context.future
         self._outputs = context.outputs
 
@@ -259,7 +300,7 @@ class PlannedOracle(Planning):
                 run = self._future.runs(view.id, draft)[view.generated]
                 worth[row, draft] = np.minimum(left, 1 + np.minimum(steps, run))
         contexts = contexts_of([view.context for view in views])
-        return Batch(worth, self.missing(views), contexts, len(views))
+        return Batch(worth, self.missing(views), contexts, len(views), self.params.repay)
 
     def _is_due(self) -> bool:
         return True

@@ -60,7 +60,7 @@ class Gloo:
         c10d: Any = distributed
         group = c10d.ProcessGroupGloo
         options = group._Options()
-        options._devices = [group.create_device(hostname="127.0.0.1", lazy_init=False)]
+        options._devices = [group.create_device(hostname="127.0.0.1")]
         options._timeout = timedelta(seconds=timeout_s)
         options._threads = 1
         self.ranks = ranks

@@ -41,7 +41,7 @@ class ShardedRunner:
         try:
             yield
         except RuntimeError as error:  # a collective whose other end is gone
-            raise self.ranks.cause(error) from error
+            raise self.ranks.cause(error) from None  # it says all that is known
         finally:
             self.ranks.since = None
 

@@ -73,7 +73,7 @@ class Ranks:
         try:
             return self._meeting.join(0)
         except RuntimeError as error:
-            raise self.cause(error) from error
+            raise self.cause(error) from None
 
     def order(self, order: object, rank: int | None = None) -> None:
         """Have a rank do this; all of them by default."""
@@ -93,7 +93,7 @@ class Ranks:
         try:
             self._ring.write(encode(call))
         except Behind as error:
-            raise self.cause(error) from error
+            raise self.cause(error) from None
 
     def ask(self, rank: int, draft: int, call: Call, answered: bool) -> Any:
         """Have a rank's draft make a call; what it answers, if it does. One thread at a time for each draft.
@@ -106,14 +106,17 @@ class Ranks:
             ring.write(encode(call))
             return pipe.recv() if answered else None
         except (Behind, EOFError, OSError) as error:
-            raise self.cause(error) from error
+            raise self.cause(error) from None
 
     def _require_sound(self) -> None:
         if self._failure:
             raise RankError(self._failure)
 
     def cause(self, error: BaseException) -> RankError:
-        """Which rank is behind an ``error`` of this one: a rank that has died or failed, else this one."""
+        """Which rank is behind an ``error`` of this one: a rank that has died or failed, else this one.
+
+        It takes the error's place: what a collective says of a rank that is gone says nothing of the cause.
+        """
         # A broken connection is felt before the process is gone.
         if connection.wait(self._sentinels, timeout=FELT_S):
             return RankError(self._why_ended())

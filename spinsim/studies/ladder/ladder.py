@@ -4,7 +4,8 @@ of seeds."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ class LadderPlan:
     steps: tuple[str, ...]
     plugins: tuple[str, ...]
     device: str | None = None  # puts every model on the CPU, or on GPUs
+    tuning: tuple[str, ...] = ()  # overrides of the runs that choose the best fixed plans
 
     def load(self, overrides: Iterable[str] = ()) -> LoadedScenario:
         """The scenario with further overrides. Raises InputError."""
@@ -149,24 +151,27 @@ def _best_steps(
     copies = _copies(plan, scenario)
     deep = range(1, DEEPEST + 1)
     whole = set(scenario.placement.target) == set(devices)
+    tuning = replace(plan, overrides=(*plan.overrides, *plan.tuning))
+    tuned = tuning.load().scenario
     found = []
-    for name, depths, base, count in (
-        (BEST_SERIAL, (1,), (), 1),
-        (BEST, deep, (), 1),
-        (REPLICAS, (1,), ladder_steps.replica(scenario, copies) if copies > 1 else None, copies),
-        (SHARDED, (1,), None if whole else ladder_steps.sharded(scenario, devices), 1),
+    for name, depths, placed, count in (
+        (BEST_SERIAL, (1,), lambda _: (), 1),
+        (BEST, deep, lambda _: (), 1),
+        (REPLICAS, (1,), partial(ladder_steps.replica, copies=copies) if copies > 1 else None, copies),
+        (SHARDED, (1,), None if whole else partial(ladder_steps.sharded, devices=devices), 1),
     ):
         if name not in wanted:
             continue
-        if base is None:
+        if placed is None:
             why = "the target's devices are all that there are"
             if name == REPLICAS and len(devices) > 1:
                 why = "no fewer devices hold a copy"
             found.append(Work(name, "", len(devices), why=why))
             continue
+        base = placed(scenario)
         try:
             check_fits(plan.load(base))
-            best = _chosen(plan, lab, base, depths, f"choosing {name}")
+            best = _chosen(tuning, lab, placed(tuned), depths, f"choosing {name}")
             found.append(_step(plan, name, str(best), (*base, *best.overrides()), seeds, copies=count))
         except InputError as error:
             if base:
