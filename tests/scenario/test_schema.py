@@ -21,7 +21,7 @@ from spinsim.studies.sweep import read_sweep
 from tests.scenario.test_extremes import BASE, VARIANTS, changed
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted((ROOT / "scenarios").rglob("*.yaml"))
+FILES = sorted(path for path in (ROOT / "scenarios").rglob("*.yaml") if path.parent.name != "studies")
 CONTENTS = {path: yaml.safe_load(path.read_text(encoding="utf-8")) for path in FILES}
 SHIPPED = [path for path in FILES if "scenario" not in CONTENTS[path]]
 # those that name some of a grid's cells are a validation's, and loaded by its tests

@@ -24,7 +24,7 @@ from spinsim.studies.validation.plan import plan as validation_plan
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 PAPER = SCENARIOS / "spin-paper"
 DRAFTS = tuple(name for name in MEMBERS if name != "target")
-FILES = sorted(SCENARIOS.rglob("*.yaml"))
+FILES = sorted(path for path in SCENARIOS.rglob("*.yaml") if path.parent.name != "studies")
 
 
 def summary(path: Path, *overrides: str) -> dict[str, Any]:
