@@ -145,13 +145,19 @@ def test_a_catch_up_without_predictions_leaves_out_the_head(
     seen: list[int] = []
     decoder = graphed.decoder
 
-    def counted(*arguments: object) -> torch.Tensor:
-        logits = decoder(*arguments)  # type: ignore[arg-type]
-        seen.append(logits.shape[0])
-        return logits
+    class Counted:
+        """The decoder, and how many rows its head computed."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(decoder, name)
+
+        def __call__(self, *arguments: object) -> torch.Tensor:
+            logits = decoder(*arguments)  # type: ignore[arg-type]
+            seen.append(logits.shape[0])
+            return logits
 
     assert graphed.prompts is not None
-    monkeypatch.setattr(graphed.prompts, "decoder", counted)
+    monkeypatch.setattr(graphed.prompts, "decoder", Counted())
     graphed.catch_up([1, 0], [0, 4], [[1, 2, 3], [4]], predict=False)
     graphed.prefill([1, 0, 3], [0, 4, 5], [[1, 2, 3], [4], [5]])
     assert seen == [0, 4]  # three rows, executed as four

@@ -27,7 +27,7 @@ def keys(workload):
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(0, 2**64), st.integers(1, 60), st.integers(0, 60))
+@given(st.integers(0, 2**63 - 1), st.integers(1, 60), st.integers(0, 60))
 def test_same_seed_same_requests_and_longer_workloads_begin_with_shorter_ones(seed, count, more):
     short = build(drawn(requests=count, patience_s=fixed(3)), seed)
     again = build(drawn(requests=count, patience_s=fixed(3)), seed)
