@@ -121,6 +121,13 @@ def test_no_change_of_one_drafter_betters_a_choice(data, rate, none_allowed):
             assert other.tokens - rate * other.seconds <= worth + abs(worth) * 1e-9 or other.caps != best.caps
 
 
+def test_caps_of_an_earlier_round_may_be_beyond_an_offer():
+    offers = [Offer((1,), np.array([[0.9]]), np.array([[1]]))]
+    costs, missing = costs_of(), np.zeros((1, 1), int)
+    choices = [choose(offers, missing, [64], costs, 10.0, none_allowed=True, begin=b) for b in ([0], [3])]
+    assert choices[0] == choices[1]
+
+
 def test_a_dear_drafter_is_used_by_enough_rows_or_by_none():
     """Drafting takes 2 ms for any number of rows: at 1,000 tokens/s, 0.9 tokens of one do not pay it."""
     costs = costs_of(verify_query_s=0.0)

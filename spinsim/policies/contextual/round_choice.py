@@ -134,7 +134,8 @@ def choose(
     none_allowed: bool,
     begin: Sequence[int] | None = None,
 ) -> Choice:
-    """The choice of one round by coordinate ascent over the drafters' caps, from those in ``begin``.
+    """The choice of one round by coordinate ascent over the drafters' caps, from those in ``begin``: an
+    earlier round's, whose offers may have had more caps.
 
     ``missing`` [row, draft]: context tokens that the draft must read first. ``rate``: tokens per second
     that time is worth; None: the round's own, iterated to its fixed point. A row takes the drafter whose
@@ -142,7 +143,9 @@ def choose(
     drafters have none to make.
     """
     search = _Search(offers, missing, contexts, costs, none_allowed)
-    caps = tuple(begin) if begin is not None and len(begin) == len(offers) else (-1,) * len(offers)
+    if begin is None or len(begin) != len(offers):
+        begin = (-1,) * len(offers)
+    caps = tuple(min(cap, len(offer.caps) - 1) for cap, offer in zip(begin, offers, strict=True))
     if rate is not None:
         return search.best(rate, caps)
     rate = len(contexts) / search.evaluate((-1,) * len(offers), 0.0).seconds
