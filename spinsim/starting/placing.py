@@ -54,11 +54,7 @@ def place(target: ModelShape, drafts: Sequence[str], gpus: int, sheet: Hardware)
     """
     kind = "cpu" if sheet.name == "cpu" else "gpu"
     names = [f"{kind}{i}" for i in range(gpus)]
-    splits = [
-        n
-        for n in range(1, gpus + 1)
-        if not target.heads % n and not (target.kv_heads % n and n % target.kv_heads)
-    ]
+    splits = [n for n in range(1, gpus + 1) if not target.heads % n and _divides(target.kv_heads, n)]
     weights = target.parameters() * BYTES
     holding = [n for n in splits if weights / n <= ROOM * sheet.memory_bytes]
     if not holding:
