@@ -41,6 +41,7 @@ ORDER = (
     "family",
     "engine",
     "serving",
+    "native",
     "simulated",
     "live",
     "results",
