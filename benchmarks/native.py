@@ -12,7 +12,7 @@ import hashlib
 import random
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from time import process_time
@@ -180,8 +180,10 @@ def leaves(thing: Any) -> Iterator[Any]:
         for key, value in thing.items():
             yield key
             yield from leaves(value)
+    elif hasattr(thing, "tobytes"):
+        yield thing.tobytes()
     else:
-        yield thing.tobytes() if hasattr(thing, "tobytes") else repr(thing)
+        yield repr(thing if isinstance(thing, str) or not isinstance(thing, Sequence) else list(thing))
 
 
 def digest(records: Any) -> str:

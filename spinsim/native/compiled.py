@@ -13,7 +13,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("kernel.c")
+SOURCES = Path(__file__).with_name("kernel")
 # Contraction would merge a product and a sum into one rounding, which Python does not do.
 FLAGS = ("-O2", "-ffp-contract=off", "-fPIC", "-shared")
 
@@ -47,14 +47,16 @@ def _built(compiler: list[str]) -> Path:
     """The library's file. Raises OSError or SubprocessError where it cannot be made."""
     made_by = Path(compiler[0]).resolve()
     said = [*compiler, str(made_by), str(made_by.stat().st_mtime_ns), *FLAGS, platform.machine()]
-    digest = hashlib.sha256("\0".join(said).encode() + SOURCE.read_bytes()).hexdigest()[:24]
-    built = _cache_folder() / f"kernel-{digest}.so"
+    digest = hashlib.sha256("\0".join(said).encode())
+    for source in sorted(SOURCES.glob("*.[ch]")):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    built = _cache_folder() / f"kernel-{digest.hexdigest()[:24]}.so"
     if built.exists():
         return built
     built.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=built.parent) as scratch:
         made = Path(scratch) / built.name
-        command = [*compiler, *FLAGS, "-o", str(made), str(SOURCE), "-lm"]
+        command = [*compiler, *FLAGS, "-o", str(made), str(SOURCES / "kernel.c"), "-lm"]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
         os.replace(made, built)  # whole, or not there: several processes may be at it
     return built

@@ -12,7 +12,7 @@ LONGEST = 2**15 - 2  # of a proposal, in 16 bits
 
 
 def fits(parts: Parts) -> list[str]:
-    """What of a run kernel.c does not repeat, each in a few words; nothing where it covers all.
+    """What of a run the kernel does not repeat, each in a few words; nothing where it covers all.
 
     Policies and costs that it does not know are asked in Python, as long as they ask for nothing of the
     engine beyond their protocol.

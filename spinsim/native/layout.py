@@ -1,4 +1,4 @@
-"""What kernel.c declares, field by field: change both together."""
+"""What kernel/run.h declares, field by field: change both together."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Run(Structure):
     ]
 
 
-SIZES = (Table, Pool, Model, Costs, Packing, Run)  # in the order of layout() in kernel.c
+SIZES = (Table, Pool, Model, Costs, Packing, Run)  # in the order of layout() in kernel/kernel.c
 
 
 def address(array: Any) -> int:

@@ -35,7 +35,7 @@ class Parts:
 
 
 def declared(thing: object) -> str:
-    """What a class says of itself by its attribute ``native``: the rule of kernel.c that does the same.
+    """What a class says of itself by its attribute ``native``: the rule of the kernel that does the same.
 
     Empty where it says nothing. What is inherited does not count: a subclass may do something else.
     """

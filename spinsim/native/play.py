@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -198,11 +201,34 @@ class _Play:
             self._host_s[n], self._host_ns[n] = seconds, round(seconds * NS)
             self._run.hosts = n + 1
 
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Ctrl-C ends the run at its next event.
+
+        Python would raise KeyboardInterrupt as a callback begins, where nobody catches it.
+        """
+
+        def stop(*_: object) -> None:
+            self._error, self._run.stop = KeyboardInterrupt(), layout.STOPPED
+
+        ours = (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        )
+        if ours:
+            signal.signal(signal.SIGINT, stop)
+        try:
+            yield
+        finally:
+            if ours:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+
     # --- the run ------------------------------------------------------------------------------------------
 
     def records(self, kernel: ctypes.CDLL) -> Records | None:
         run, records = self._run, self._records
-        ended = kernel.play(ctypes.byref(run))
+        with self._interruptible():
+            ended = kernel.play(ctypes.byref(run))
         interrupted = isinstance(self._error, KeyboardInterrupt)
         if self._error is not None and not interrupted:
             raise self._error
