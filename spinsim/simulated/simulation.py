@@ -31,7 +31,7 @@ REPORT_EVERY = 64  # ended requests between two progress reports
 
 @contextmanager
 def rare_collections() -> Iterator[None]:
-    """Python looks for cycles of dead objects a hundred times less often than usual: a run makes few.
+    """Python looks for cycles of dead objects a hundred times less often than it is set to: a run makes few.
 
     It makes millions of tuples, each of which counts. Looking took an eighth of the time.
     """
