@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from spinsim.acceptance.field import AcceptanceField
+from spinsim.acceptance.cached import CachedField
 from spinsim.costs.base import LABELS, Predictor
 from spinsim.drafters.acceptance import build_field, offers_of, stops_of
 from spinsim.drafters.costs import build_predictor, looks
@@ -49,7 +49,7 @@ class Simulated:
 
     records: Records
     workload: Workload
-    field: AcceptanceField
+    field: CachedField
     predictor: Predictor
 
     @property
