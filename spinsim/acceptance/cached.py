@@ -60,6 +60,13 @@ class CachedField:
             runs = known[draft] = self._block(request // BLOCK, draft)[request % BLOCK]
         return runs
 
+    def one_by_one(self) -> CachedField:
+        """The same field, for who asks for every draft of few requests far apart: no block is drawn for one.
+
+        It knows nothing of entropies and lookups.
+        """
+        return CachedField(self.source, self._draw, self.joined, offers=self.offers)
+
     def _block(self, number: int, draft: int) -> list[list[int]]:
         block = self._blocks.get((number, draft))
         if block is None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from spinsim.acceptance.field import AcceptanceField
+from spinsim.acceptance.cached import CachedField
 from spinsim.costs.base import LABELS, Predictor
 from spinsim.drafters.acceptance import build_field, offers_of, stops_of
 from spinsim.drafters.costs import build_predictor, looks
@@ -33,7 +33,7 @@ ENGINES = ("auto", "python", "native")
 
 @contextmanager
 def rare_collections() -> Iterator[None]:
-    """Python looks for cycles of dead objects a hundred times less often than usual: a run makes few.
+    """Python looks for cycles of dead objects a hundred times less often than it is set to: a run makes few.
 
     It makes millions of tuples, each of which counts. Looking took an eighth of the time.
     """
@@ -51,7 +51,7 @@ class Simulated:
 
     records: Records
     workload: Workload
-    field: AcceptanceField
+    field: CachedField
     predictor: Predictor
 
     @property

@@ -76,7 +76,7 @@ def _in_hindsight(scenario: Scenario, simulated: Simulated) -> tuple[dict[str, A
     return hindsight(
         simulated.records,
         {request.id: request.output_tokens for request in simulated.workload.requests},
-        simulated.field,
+        simulated.field.one_by_one(),
         simulated.predictor,
         remote=lay_out(scenario).remote,
         allow_none=scenario.policies.allow_none,
