@@ -63,7 +63,7 @@ class RayCluster:
 
 
 def run_in_worker(cell: Cell) -> str:
-    """:func:`run_elsewhere`, in a process that keeps its predictors from cell to cell, as Ray keeps processes."""
+    """:func:`run_elsewhere`, in a process that Ray keeps, as its predictors are from cell to cell."""
     return run_elsewhere(cell, _predictors())
 
 
