@@ -1,8 +1,8 @@
 """Where the time of a share's pass goes, on one GPU: ``python -m benchmarks.sharded_share --out FILE``.
 
-A rank of one or two (``--ranks``) verifies with its share of an 8B and a 13B shape (random weights, bf16): 1, 8
-and 32 rows of 5 tokens after 1,000. It meets nobody, and its sums are its own parts. So a pass takes what a
-rank of as many GPUs computes, without what the GPUs tell each other. Every kind of operator then runs by
+A rank of one or two (``--ranks``) verifies with its share of an 8B and a 13B shape (random weights, bf16): 1,
+8 and 32 rows of 5 tokens after 1,000. It meets nobody, and its sums are its own parts. So a pass takes what
+a rank of as many GPUs computes, without what the GPUs tell each other. Every kind of operator then runs by
 itself, those of all layers in turn within one graph, beside what its bytes or its flops ask for.
 
 ``summed`` is the kernel that sums over GPUs, adds and norms (``spinsim/runner/sharded/summed_norm.py``). Both
@@ -47,7 +47,7 @@ from spinsim.runner.sharded.weights import read_share
 BATCHES, CONTEXT = (1, 8, 32), 1000
 RANKS, REPEATS, EPSILON = 2, 64, 1e-5  # of the kernel that sums
 PATIENCE = 1 << 22  # polls: some seconds
-Operator = tuple[str, Callable[[], None], float]  # name, all layers' in turn, floor in seconds
+Operator = tuple[str, Callable[[], object], float]  # name, all layers' in turn, floor in seconds
 
 
 class Alone:
@@ -145,6 +145,10 @@ def operators(runner: ModelRunner, costs: PassCosts, rows: int, context: int) ->
     yield "attention", lambda: [attend(query, batch, at, weights.scale) for at in range(len(layers))], floor
 
 
+def _do(call: Callable[[], object]) -> None:
+    call()
+
+
 def _all(product: Callable[..., torch.Tensor], x: torch.Tensor, matrices: Sequence[torch.Tensor]) -> None:
     for each in matrices:
         product(x, each)
@@ -169,7 +173,7 @@ def measure(session: Session, shape: ModelShape, ranks: int, tiny: bool) -> None
         session.add("pass", **said, **found)
         with torch.inference_mode():
             for name, call, least in operators(runner, share_costs, rows, context):
-                seconds = session.device_s(Recorder(session.device).record(call))
+                seconds = session.device_s(Recorder(session.device).record(partial(_do, call)))
                 session.add("operator", **said, operator=name, us=seconds * 1e6, floor_us=least * 1e6)
 
 
