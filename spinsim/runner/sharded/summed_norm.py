@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 
 TURNS = 2
+ROWS = 256  # of a sum at most
+UNIT = 128  # numbers; parts begin at multiples of it
 PATIENCE = 2**31 - 1  # polls for a flag: minutes, after which who waits for a lost GPU has long been told
 
 
@@ -46,6 +49,7 @@ def _add_summed_norm(
     total = tl.zeros([block], tl.float32)
     for peer in tl.static_range(ranks):
         part = tl.load(parts + peer).to(tl.pointer_type(residual.dtype.element_ty))
+        part = tl.multiple_of(part, 16)  # bytes, or every number would be read by itself
         found = tl.load(part + row * width + column, mask=mask, other=0.0, volatile=True)
         total += found.to(tl.float32)
     total = tl.where(seen == ranks - 1, total, float("nan"))
@@ -107,3 +111,32 @@ class SummedNorm:
             num_warps=4 if block <= 2048 else 8,
         )
         return out
+
+
+def over_symmetric_memory(
+    group: Any, rank: int, ranks: int, hidden: int, dtype: torch.dtype, device: torch.device
+) -> SummedNorm:
+    """The rank's end, for sums of up to ``ROWS`` tokens between the GPUs of a process group. All ranks call.
+
+    Raises RuntimeError where the GPUs cannot read each other's memory.
+    """
+    import torch.distributed._symmetric_memory as symmetric_memory
+
+    memory: Any = symmetric_memory
+    numbers, waits = -(-ROWS * hidden // UNIT) * UNIT, -(-ROWS * ranks // UNIT) * UNIT
+
+    def shared(count: int, kind: torch.dtype) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """By turn: ``count`` zeros that the others can read, and the addresses of everybody's."""
+        buffer = memory.empty(TURNS * count, dtype=kind, device=device).zero_()
+        handle = memory.rendezvous(buffer, group)
+        addresses = []
+        for turn in range(TURNS):
+            places = [
+                handle.get_buffer(peer, (count,), kind, turn * count).data_ptr() for peer in range(ranks)
+            ]
+            addresses.append(torch.tensor(places, dtype=torch.int64, device=device))
+        return list(buffer.view(TURNS, count)), addresses
+
+    own, parts = shared(numbers, dtype)
+    raised, flags = shared(waits, torch.int32)
+    return SummedNorm(rank, own, raised, parts, flags)
