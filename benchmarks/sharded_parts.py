@@ -165,8 +165,11 @@ def correct(path: Path, tiny: bool) -> None:
 
 def pages(path: Path, tiny: bool) -> None:
     """Likewise in pages that are preempted."""
-    kv = {"reserve": "grow", "block_tokens": 16, "target_tokens": 896, "draft_tokens": 800}
-    against_generate(Kept(path), kv, 4 if tiny else 16)
+    kv = {"reserve": "grow", "block_tokens": 16, "target_tokens": 400, "draft_tokens": 384}
+    kept = Kept(path)
+    against_generate(kept, kv, 6 if tiny else 16)
+    if not any(row.get("preempted") for row in kept.rows):
+        raise SystemExit("no request was preempted")
 
 
 def against_generate(kept: Kept, kv: Figures, requests: int) -> None:
@@ -261,6 +264,11 @@ def verification_apart(path: Path, tiny: bool) -> None:
         size = {"rows": max(BATCHES), "slot_tokens": context + 16, "in_one_kernel": in_one}
         with divided(shape, dtype, **size) as runner:  # type: ignore[arg-type]
             collectives: Any = runner.collectives
+            kept.add(
+                sums=getattr(collectives, "measured", {}),
+                sums_in_one=getattr(collectives, "measured_in_one", {}),
+                why_not_in_one=getattr(collectives, "why_not_in_one", "not on GPUs"),
+            )
             for batch in BATCHES:
                 seconds = timed(runner, batch, context)
                 kept.add(

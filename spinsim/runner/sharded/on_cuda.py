@@ -9,6 +9,7 @@ of few tokens within a layer may go in one kernel with the residual and the norm
 from __future__ import annotations
 
 import atexit
+import hashlib
 import os
 import sys
 import threading
@@ -65,6 +66,7 @@ class CudaCollectives:
         self.rank, self.ranks, self.device = rank, ranks, device
         torch.cuda.set_device(device)
         # The default group, since symmetric memory finds a group by its name alone.
+        name_next_group(store)
         distributed.init_process_group(
             "nccl",
             store=distributed.FileStore(str(store), ranks),  # type: ignore[attr-defined]
@@ -322,6 +324,18 @@ class CudaCollectives:
         """
         atexit.register(_leave)
         _ends(self._distributed.distributed_c10d._abort_process_group)
+
+
+def name_next_group(store: Path) -> None:
+    """Give torch's next default group a name of its own, alike on all ranks that meet by ``store``.
+
+    torch calls every default group "0". Symmetric memory keeps the first group of a name, with its store, for
+    as long as the process lives: the group of a second deployment would wait at a store that nobody else has.
+    """
+    from torch import distributed
+
+    world: Any = distributed.distributed_c10d._world
+    world.group_count = int.from_bytes(hashlib.blake2b(str(store).encode(), digest_size=4).digest(), "big")
 
 
 def _ends(end: Callable[[], object]) -> bool:

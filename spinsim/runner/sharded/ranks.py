@@ -177,4 +177,5 @@ class Ranks:
         for each in self._processes:
             each.close(END_S if self._stopped else 0.0)
         self._processes.clear()
+        self._ring.close()
         self._folder.cleanup()
