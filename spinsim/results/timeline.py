@@ -63,7 +63,8 @@ def _json(value: Any) -> str:
 
 
 def _us(ns: int) -> float:
-    return round(ns / 1e3, 3)
+    """Printed, it has at most three decimals: division gives the float nearest to them."""
+    return ns / 1e3
 
 
 def _track_names(records: Records) -> list[dict[str, Any]]:

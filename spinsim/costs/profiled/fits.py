@@ -1,19 +1,20 @@
 """Fits of measured passes: a law of the roofline's form, or monotone interpolation.
 
-Both are fitted, both are judged on points they have not seen, and the better one is kept with its
-errors and residuals (:func:`fit_pass`).
+Both are fitted, both are judged on points they have not seen, and the better one is chosen, with its
+errors and residuals (:func:`fit_pass`). That takes 20 ms and a solver that takes 0.3 s to load, so what was
+fitted once is kept in the user's cache folder.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression, nnls
 
 from spinsim.buckets import LONG_QUERY
 from spinsim.costs.collectives import RING, Collective
@@ -21,8 +22,13 @@ from spinsim.costs.operators import PassCosts
 from spinsim.costs.profiled.executed import PassShape
 from spinsim.costs.sheets.hardware import Hardware
 from spinsim.costs.sheets.shapes import ModelShape
+from spinsim.user_cache import code_digest, kept
 
 Array = NDArray[np.float64]
+
+# What a kept fit depends on, beside its points.
+CODE = ("costs", "buckets.py", "operations.py")
+SOLVERS = ("numpy", "scipy")
 
 LEAVE_ONE_OUT = 12  # up to so many points each is left out alone, beyond it an eighth of them at a time
 FOLDS = 8
@@ -35,6 +41,10 @@ class PassFit(Protocol):
     name: str
 
     def predict(self, shape: PassShape) -> float: ...
+
+    def plain(self) -> dict[str, Any]:
+        """What JSON can hold of it, for :func:`_restored`."""
+        ...
 
 
 class HeldOut(NamedTuple):
@@ -78,6 +88,10 @@ class Law:
         self.coefficients = tuple(float(c) for c in coefficients)
         self._costs, self._waits = costs, waits
         self._fixed: dict[tuple[float, float], float] = {}
+
+    def plain(self) -> dict[str, Any]:
+        """Without the costs of the model's shape."""
+        return {"ratio": self.ratio, "coefficients": self.coefficients}
 
     def predict(self, shape: PassShape) -> float:
         """Seconds of a pass."""
@@ -143,6 +157,8 @@ def law_fitter(shape: ModelShape, dtype: str, devices: int = 1, *, waits: bool =
         return found
 
     def fit(points: Sequence[PassShape], seconds: Array) -> PassFit:
+        from scipy.optimize import nnls  # takes 0.3 s to load, and kept fits do without
+
         matrices = np.stack([rows(point) for point in points], axis=1)
         scales = matrices.max(axis=1)
         scales[scales == 0] = 1.0
@@ -177,6 +193,10 @@ class MonotoneTable:
         self._table = table
         self._rows: dict[float, list[float]] = {}
 
+    def plain(self) -> dict[str, Any]:
+        """All of it."""
+        return {"tokens": self._tokens, "knots": self._knots, "table": self._table.tolist()}
+
     def predict(self, shape: PassShape) -> float:
         """Seconds of a pass; the nearest edge's beyond the table's ends."""
         row = self._rows.get(shape.tokens)
@@ -206,6 +226,8 @@ class MonotoneTable:
 
 def fit_table(points: Sequence[PassShape], seconds: Array) -> PassFit:
     """Fits :class:`MonotoneTable`."""
+    from scipy.optimize import isotonic_regression
+
     groups: dict[float, dict[float, list[float]]] = {}
     for point, value in zip(points, seconds, strict=True):
         groups.setdefault(point.tokens, {}).setdefault(point.kv_tokens, []).append(float(value))
@@ -273,8 +295,17 @@ def fit_pass(
     """
     if not points:
         raise ValueError("no point to fit")
+
+    def calculate() -> dict[str, Any]:
+        return _plain(_chosen(points, seconds, law_fitter(shape, dtype, devices, waits=waits)))
+
+    given = (points, seconds, asdict(shape), dtype, devices, waits)
+    found = kept("fits", given, code_digest(CODE, SOLVERS), calculate)
+    return _restored(found, shape, dtype, devices, waits=waits)
+
+
+def _chosen(points: Sequence[PassShape], seconds: Sequence[float], law: Fitter) -> ChosenFit:
     measured = np.asarray(seconds, dtype=np.float64)
-    law = law_fitter(shape, dtype, devices, waits=waits)
     fitters: dict[str, Fitter] = {"law": law, "interpolation": fit_table}
     if len(points) == 1:
         fit = fit_table(points, measured)
@@ -284,3 +315,22 @@ def fit_pass(
     fit = fitters[best](points, measured)
     residuals = tuple(fit.predict(p) / float(s) - 1.0 for p, s in zip(points, measured, strict=True))
     return ChosenFit(fit, errors, residuals)
+
+
+def _plain(chosen: ChosenFit) -> dict[str, Any]:
+    errors = {name: found.errors for name, found in chosen.held_out.items()}
+    return {chosen.fit.name: chosen.fit.plain(), "held_out": errors, "residuals": chosen.residuals}
+
+
+def _restored(
+    plain: dict[str, Any], shape: ModelShape, dtype: str, devices: int, *, waits: bool
+) -> ChosenFit:
+    fit: PassFit
+    if law := plain.get(Law.name):
+        costs = _unit_costs(shape, dtype, devices, law["ratio"])
+        fit = Law(costs, law["ratio"], law["coefficients"], waits)
+    else:
+        table = plain[MonotoneTable.name]
+        fit = MonotoneTable(table["tokens"], table["knots"], np.array(table["table"]))
+    errors = {name: HeldOut(tuple(found)) for name, found in plain["held_out"].items()}
+    return ChosenFit(fit, errors, tuple(plain["residuals"]))

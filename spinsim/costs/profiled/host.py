@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-from scipy.optimize import nnls
+from typing import Any
 
-from spinsim.costs.profiled.profile import Profile
+import numpy as np
+
+from spinsim.costs.profiled.fits import CODE, SOLVERS
+from spinsim.costs.profiled.profile import Point, Profile
+from spinsim.user_cache import code_digest, kept
 
 
 def handling_of(profile: Profile, selector: str) -> dict[str, tuple[float, float]]:
@@ -16,9 +19,26 @@ def handling_of(profile: Profile, selector: str) -> dict[str, tuple[float, float
     points = profile.of("handling")
     if points and all(point.policy != selector for point in points):
         selector = points[0].policy
-    found: dict[str, tuple[float, float]] = {}
-    for kind in dict.fromkeys(point.kind for point in points):
-        mine = [point for point in points if (point.kind, point.policy) == (kind, selector)]
+    of_kind = {
+        kind: [point for point in points if (point.kind, point.policy) == (kind, selector)]
+        for kind in dict.fromkeys(point.kind for point in points)
+    }
+    seen = [
+        [kind, point.seconds, point.features["rows"], point.repetitions]
+        for kind in of_kind
+        for point in of_kind[kind]
+    ]
+    if not seen:
+        return {}
+    found = kept("handling", seen, code_digest(CODE, SOLVERS), lambda: _lines(of_kind))
+    return {kind: (fixed, each) for kind, (fixed, each) in found.items()}
+
+
+def _lines(of_kind: dict[str, list[Point]]) -> dict[str, Any]:
+    from scipy.optimize import nnls  # takes 0.3 s to load
+
+    found: dict[str, Any] = {}
+    for kind, mine in of_kind.items():
         if not mine:  # it never led to anything with this selector
             continue
         seconds = np.array([point.seconds for point in mine])

@@ -8,7 +8,6 @@ from functools import partial
 from itertools import compress
 
 import numpy as np
-from scipy.optimize import isotonic_regression
 
 from spinsim.buckets import PROMPT_TOKENS, USUAL, Buckets, active_rows
 from spinsim.costs.base import INTERPOLATED, MEASURED, Estimate, Predictor
@@ -24,11 +23,12 @@ from spinsim.costs.profiled.executed import (
     step_shape,
     verify_shape,
 )
-from spinsim.costs.profiled.fits import ChosenFit, fit_pass
+from spinsim.costs.profiled.fits import CODE, SOLVERS, ChosenFit, fit_pass
 from spinsim.costs.profiled.host import handling_of, hop_of
 from spinsim.costs.profiled.profile import MODEL_OPERATIONS, PROMPTS, Point, Profile
 from spinsim.errors import InputError
 from spinsim.operations import Packing
+from spinsim.user_cache import code_digest, kept
 
 EDGE = 1.05  # a step in the middle of a measured proposal stands for its last one, a little further out
 
@@ -109,8 +109,7 @@ class Curve:
         for x, y in zip(at, seconds, strict=True):
             groups.setdefault(x, []).append(y)
         self._at = sorted(groups)
-        regressed = isotonic_regression([float(np.median(groups[x])) for x in self._at]).x
-        self._seconds = [float(y) for y in regressed]
+        self._seconds = _nondecreasing([float(np.median(groups[x])) for x in self._at])
 
     def estimate(self, x: float) -> Estimate | None:
         """None beyond the last point."""
@@ -124,6 +123,18 @@ class Curve:
         low, high = self._at[index - 1], self._at[index]
         below, above = self._seconds[index - 1], self._seconds[index]
         return Estimate(below + (above - below) * (x - low) / (high - low), INTERPOLATED)
+
+
+def _nondecreasing(values: list[float]) -> list[float]:
+    """Isotonic regression."""
+
+    def calculate() -> dict[str, list[float]]:
+        from scipy.optimize import isotonic_regression  # takes 0.3 s to load
+
+        return {"values": [float(value) for value in isotonic_regression(values).x]}
+
+    found: list[float] = kept("curves", values, code_digest(CODE, SOLVERS), calculate)["values"]
+    return found
 
 
 def fit_operations(profile: Profile, model: str) -> dict[Operation, ProfiledPass]:
@@ -165,6 +176,8 @@ class ProfilePredictor:
     whose thinking is charged; that of the profile's first one where it was not measured. ``loads``: what
     operations ask of a device that they share.
     """
+
+    native = "asked"
 
     def __init__(
         self,
