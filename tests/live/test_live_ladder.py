@@ -101,8 +101,6 @@ def test_a_prediction_made_elsewhere_is_run_as_it_says(
     assert step["predicted"]["goodput_tokens_per_s"] == before["goodput_tokens_per_s"]
     assert step["goodput"]["samples"] == 2
     assert found.summary["measured"] == told["measured"]
-    took = step["round"]
-    assert 0 < took["verify_ms"] / took["ms"] == pytest.approx(took["target_share"])
     assert json.loads((tmp_path / "ladder" / "prediction.json").read_text())["seeds"] == [1, 2]
     with pytest.raises(InputError, match="--predicted: says what runs"):
         climb(tmp_path, predicted=path, seconds=1)
