@@ -22,6 +22,8 @@ REPAID = 0.5  # of the rounds to come: a catch-up pays within so many
 OFTEN = 4  # the first plans each learn anew how much requests differ, later ones once in so many
 MOVED = 0.1  # a plan that gives no more of the requests another draft is held twice as long as the last one,
 STEADIEST = 4  # and at most so many times as long as ``hold`` says
+SURE = 0.05  # of the rate: a plan for which everybody reads anew has to promise so much more
+MEASURED = 4  # costs are corrected by one round in so many
 PACE = 8  # steps of making a plan that the host takes at a time
 CHANGED = 0.25  # a share of the requests that came or went since the plan was made calls for another
 
@@ -85,7 +87,20 @@ class Planning(PerRequest[Any]):
             plan = found
             yield
         assert plan is not None
-        self._put_in_force(views, batch, plan)
+        self._put_in_force(views, batch, self._worth_it(batch, plan))
+
+    def _worth_it(self, batch: Batch, plan: Plan) -> Plan:
+        """The plan, or the one in force where the gain is within the error of estimates.
+
+        What a draft has to read is lost for certain where a request changes to it. So the more of them have to,
+        the more a plan has to promise: ``SURE`` of the rate where all do.
+        """
+        if self.plan is None or self.at_once or plan.arms == self.plan.arms:
+            return plan
+        drafts = np.array([arm.draft for arm in plan.arms])[plan.of]
+        reading = float((batch.missing[batch.requests, drafts] > 0).mean())
+        stays = self.search.again(batch, self.plan)
+        return plan if plan.rate > stays.rate * (1 + SURE * reading) else stays
 
     def _put_in_force(self, views: Sequence[RequestView], batch: Batch, plan: Plan) -> None:
         self.plan = plan
@@ -166,12 +181,16 @@ class Planned(Planning):
         super().__init__(params, context)
         self._making: Iterator[None] | None = None  # the next plan, in the making
         self.survival = Survival(len(context.drafts), context.max_length)
+        self._observed = 0  # rounds
         self._ended_rounds = 0.0
         self._made_plans = 0
         self._ended = 0
 
     def observe(self, feedback: Feedback) -> None:
         self.survival.observe(feedback)
+        self._observed += 1
+        if self._observed % MEASURED == 0 and self.plan is not None:
+            self.times.learn(feedback, self.plan.packing, self.plan.depth)
 
     def forget(self, request: int) -> None:
         view = self._views.get(request)
