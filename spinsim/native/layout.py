@@ -86,9 +86,10 @@ class Run(Structure):
         *_fields(c_double, "gap crowd short_s wait"),
         *_fields(c_void_p, "factors host_s handle_s host_ns"),
         *_fields(c_int64, "hosts handles noisy hop_ns"),
+        *_fields(c_int64, "admission selector length packing pipeline composition depth max_depth"),
         *_fields(
             c_int64,
-            "admission selector length packing pipeline composition depth max_depth listening thinking",
+            "listening thinking",
         ),
         *_fields(c_int64, "fixed_draft fixed_capacity arms allow_none reward packing_kind"),
         *_fields(c_void_p, "lengths rectangular merged"),

@@ -107,11 +107,11 @@ class Feedback(NamedTuple):
     """One finished round of one micro-batch; parallel lists, a row a request.
 
     ``draft_s[i]``: seconds that the row's proposal operation took (0 for NO_DRAFT). ``verify_s``: that the
-    verification took; 0 where prompts were in its pass. ``round_s``: from the assignment to the commit. ``committed`` counts the target's own
-    token and stops at the end of the output. A draft that looks its proposals up and had none is in
-    ``drafts`` all the same, with length 0. ``agreed[i][draft]``: how many of the committed tokens such a
-    draft would have proposed, in a row, chosen or not; NOT_LOOKED_UP for models, and empty where no draft
-    looks anything up.
+    verification took; 0 where prompts were in its pass. ``round_s``: from the assignment to the commit.
+    ``committed`` counts the target's own token and stops at the end of the output. A draft that looks its
+    proposals up and had none is in ``drafts`` all the same, with length 0. ``agreed[i][draft]``: how many of
+    the committed tokens such a draft would have proposed, in a row, chosen or not; NOT_LOOKED_UP for models,
+    and empty where no draft looks anything up.
     """
 
     requests: Sequence[RequestView]

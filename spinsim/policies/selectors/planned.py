@@ -168,7 +168,12 @@ class Planned(Planning):
     happens. What all requests share of a draft is worth knowing, too. A plan is held for ``hold`` rounds of
     every micro-batch, unless a quarter of the requests changed; twice to four times as long while plans move
     few requests. A catch-up is reckoned to pay over half of the rounds that requests are expected to last,
-    and over ``repay`` at least.
+    and over ``repay`` at least; a plan for which requests have to be read anew must promise more than one
+    for which none has.
+
+    Predicted times are corrected by measured ones
+    (:class:`~spinsim.policies.planning.corrections.Corrections`), as feedback tells them in both worlds. All
+    plans but the first are made while the target verifies.
     """
 
     @dataclass(frozen=True)
