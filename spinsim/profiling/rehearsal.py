@@ -1,8 +1,8 @@
 """Short runs of the engine on the bench: what only a run shows.
 
 How long the host handles what ends, policies' thinking included: a selector that thinks for a millisecond
-before a round keeps every device waiting for it. What it thinks while the target works does not count. And how much longer an operation takes than on the bench,
-where nothing else goes on.
+before a round keeps every device waiting for it. What it thinks while the target works does not count. And
+how much longer an operation takes than on the bench, where nothing else goes on.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ class _Spent(NamedTuple):
 
 
 class _WatchedEnvironment(LiveEnvironment):
-    """Notes how long each completion is handled: from the wait that brought it to the next wait, or to what is
-    thought through while the target works, for which nobody waits."""
+    """Notes how long each completion is handled: from the wait that brought it to the next wait, or to what
+    is thought through while the target works, for which nobody waits."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -46,7 +46,7 @@ class Corrections:
         self.draft[self._samples == 0] = self._any_draft
 
     def cycled(self, depth: int, seconds: float, predicted_s: float) -> None:
-        """A cycle of ``depth`` micro-batches took so long; predicted from operations as they are corrected."""
+        """A cycle of ``depth`` micro-batches took so long, and was predicted from corrected operations."""
         cycles = self._cycles.setdefault(depth, deque(maxlen=CYCLES))
         cycles.append(_ratio(seconds, predicted_s))
         if len(cycles) >= FEWEST_CYCLES:

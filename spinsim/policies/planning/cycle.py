@@ -9,7 +9,7 @@ import numpy as np
 
 from spinsim.buckets import KV_UNIT, bucket_kv, bucket_rows
 from spinsim.operations import KINDS
-from spinsim.policies.base import NO_DRAFT, Feedback, PackingPolicy, PolicyContext
+from spinsim.policies.base import Feedback, PackingPolicy, PolicyContext
 from spinsim.policies.beliefs import DraftingTimes, ragged
 from spinsim.policies.planning.corrections import Corrections
 
@@ -136,7 +136,8 @@ class CycleTimes:
         """Correct the costs by what a round of one of ``depth`` micro-batches took.
 
         Where drafts work beside the target, on its own GPU, operations of several micro-batches slow each
-        other, by what the cycle reckons with, and so do proposals of several drafts: those are not learned from.
+        other, by what the cycle reckons with, and so do proposals of several drafts: those correct the cycle
+        alone.
         """
         rows, lengths, drafts = len(feedback.lengths), feedback.lengths, feedback.drafts
         if not feedback.verify_s:
