@@ -23,7 +23,6 @@ OFTEN = 4  # the first plans each learn anew how much requests differ, later one
 MOVED = 0.1  # a plan that gives no more of the requests another draft is held twice as long as the last one,
 STEADIEST = 4  # and at most so many times as long as ``hold`` says
 SURE = 0.05  # of the rate: a plan for which everybody reads anew has to promise so much more
-PROBED = 16  # one request in so many, those with the least to read, learns of a draft for all of them
 MEASURED = 4  # costs are corrected by one round in so many
 PACE = 8  # steps of making a plan that the host takes at a time
 CHANGED = 0.25  # a share of the requests that came or went since the plan was made calls for another
@@ -93,8 +92,8 @@ class Planning(PerRequest[Any]):
     def _worth_it(self, batch: Batch, plan: Plan) -> Plan:
         """The plan, or the one in force where the gain is within the error of estimates.
 
-        What a draft has to read is lost for certain where a request changes to it. So the more of them have
-        to, the more a plan has to promise: ``SURE`` of the rate where all do.
+        What a draft has to read is lost for certain where a request changes to it. So the more of them have to,
+        the more a plan has to promise: ``SURE`` of the rate where all do.
         """
         if self.plan is None or self.at_once or plan.arms == self.plan.arms:
             return plan
@@ -273,19 +272,15 @@ class Planned(Planning):
         tries = self.params.hold * min(usual, 1 / max(1e-6, 1 - float(rate.mean())))
         won = information(tokens[:, :, usual], deviation * slope, evidence, price, max(1, round(tries)))
         periods = (left - self.params.hold).clip(0.0) / self.params.hold
-        value = periods[:, None] * won
-        count = len(batch.worth)
-        probes = -(-count // PROBED)
-        known = periods if self._ended else np.minimum(periods, USUAL_ROUNDS / self.params.hold)
-        shared = count / probes * known.mean() * self._of_everybody(batch, plan, tries * probes)
-        for draft, cheapest in enumerate(np.argpartition(batch.missing[:, :-1], probes - 1, 0)[:probes].T):
-            value[cheapest, draft] += shared[draft]
+        # Everybody learns at once, and pays at once: how long that is of use must have been seen.
+        of_use = periods if self._ended else np.minimum(periods, USUAL_ROUNDS / self.params.hold)
+        value = periods[:, None] * won + of_use.mean() * self._of_everybody(batch, plan, tries)
         found = np.zeros_like(tokens)
         found[:, :, 1:] = (self.params.explore * value)[:, :, None]
         return found
 
     def _of_everybody(self, batch: Batch, plan: Plan, tries: float) -> Array:
-        """[draft]: what a round in which it is tried on so many positions teaches of it, in tokens a request.
+        """[draft]: what a round in which everybody uses the draft teaches of it, in tokens a request.
 
         All requests share a draft's rate: a draft that was unlucky in its first rounds may still be the best.
         It is held against the others by tokens less what its time is worth at the plan's rate, at its best
@@ -300,7 +295,7 @@ class Planned(Planning):
         slope = (surviving * counted).sum(1) / np.maximum(surviving[:, 0], 1e-6)
         deviation = self.survival.deviations() * slope
         price = np.zeros(len(net))
-        tried = max(1, round(tries))
+        tried = max(1, round(tries * batch.rows))
         evidence = self.survival.tried()[None]
         won: Array = information(net.max(1)[None], deviation[None], evidence, price, tried)[0]
         return won
