@@ -92,8 +92,8 @@ class Planning(PerRequest[Any]):
     def _worth_it(self, batch: Batch, plan: Plan) -> Plan:
         """The plan, or the one in force where the gain is within the error of estimates.
 
-        What a draft has to read is lost for certain where a request changes to it. So the more of them have to,
-        the more a plan has to promise: ``SURE`` of the rate where all do.
+        What a draft has to read is lost for certain where a request changes to it. So the more of them have
+        to, the more a plan has to promise: ``SURE`` of the rate where all do.
         """
         if self.plan is None or self.at_once or plan.arms == self.plan.arms:
             return plan
