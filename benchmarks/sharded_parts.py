@@ -303,9 +303,7 @@ def verification(path: Path, shape: ModelShape, tiny: bool) -> None:
         torch.cuda.empty_cache()
     module = random_llama(shape, dtype=dtype, device=devices()[0])
     model = prepare(module, shape.name, device=devices()[0])
-    single = make_runner(
-        model, slots=rows, slot_tokens=slot_tokens, max_rows=rows, max_length=PROPOSED, consume=True
-    )
+    single = make_runner(model, slots=rows, slot_tokens=slot_tokens, max_rows=rows, max_length=PROPOSED)
     with torch.inference_mode():
         single.fill()
     for batch in BATCHES:
