@@ -38,7 +38,7 @@ def play_natively(parts: Parts, report: Callable[[int], None], engine: str = "au
     ``native`` and the kernel does not cover the run, and what policies and costs raise.
     """
     kernel = library()
-    reasons = fits(parts) if kernel is not None else ["no C compiler that made it"]
+    reasons = fits(parts) if kernel is not None else ["no C compiler, or no cache folder to write to"]
     if kernel is not None and not reasons:
         return _Play(parts, report).records(kernel)
     if engine == "native":

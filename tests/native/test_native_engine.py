@@ -121,7 +121,7 @@ def test_without_a_compiler_python_plays() -> None:
 @needs_compiler
 def test_a_compiler_that_fails_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CC", "false")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("SPINSIM_CACHE", str(tmp_path))
     compiled.library.cache_clear()
     try:
         assert compiled.library() is None
