@@ -24,7 +24,10 @@ from spinsim.simulated.simulation import simulate_scenario
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / "scenarios"  # paths of drawn scenarios count from there
-SIZES = ("llama-3-117m", "llama-3-330m", "llama-3-716m", "llama-3-1b")
+# Of a target, its drafts and their devices: priced by data sheets, or measured in a profile that we ship.
+PRICED = "llama-3-8b", ("llama-3-117m", "llama-3-330m", "llama-3-716m", "llama-3-1b"), "h200"
+MEASURED = "llama-7b", ("llama-68m", "llama-265m", "llama-1.1b"), "h100"
+PROFILE = "../profiles/two-gpus-h100-x2.json"
 
 
 def drawn(number: int) -> dict[str, Any]:
@@ -36,6 +39,8 @@ def drawn(number: int) -> dict[str, Any]:
     one_gpu = rng.random() < 0.3
     placed = {name: "gpu0" if one_gpu else rng.choice(("gpu1", "gpu1", "gpu2")) for name in names}
     tensor_parallel = rng.random() < 0.15
+    profiled = rng.random() < 0.25
+    target, sizes, hardware = MEASURED if profiled else PRICED
     return {
         "name": f"drawn-{number}",
         "seed": number,
@@ -47,16 +52,18 @@ def drawn(number: int) -> dict[str, Any]:
         }
         | ({"patience_s": {"distribution": "uniform", "min": 0.01, "max": 2}} if rng.random() < 0.2 else {}),
         "models": {
-            "target": {"shape": "llama-3-8b"},
-            "drafts": {name: {"shape": rng.choice(SIZES), **_capacity(rng)} for name in names},
+            "target": {"shape": target},
+            "drafts": {name: {"shape": rng.choice(sizes), **_capacity(rng)} for name in names},
         },
-        "devices": {device: {"hardware": "h200"} for device in ("gpu0", "gpu1", "gpu2", "gpu3")},
+        "devices": {device: {"hardware": hardware} for device in ("gpu0", "gpu1", "gpu2", "gpu3")},
         "placement": {
             "target": ["gpu0", "gpu3"] if tensor_parallel else ["gpu0"],
             "drafts": placed,
             "draft_lanes": rng.choice(("own", "own", "shared")),
         },
-        "costs": _costs(rng, names),
+        "costs": {"model": "profile", "path": PROFILE, "allow_roofline": True}
+        if profiled
+        else _costs(rng, names),
         "acceptance": _acceptance(rng, names),
         "policies": _policies(rng, names),
         "limits": {

@@ -21,8 +21,9 @@ from spinsim.native.acceptance import NativeRuns
 from spinsim.native.compiled import library
 from spinsim.native.costs import AskedCosts, NativeCosts, set_contention
 from spinsim.native.fits import fits
-from spinsim.native.parts import Parts
+from spinsim.native.parts import Parts, declared
 from spinsim.native.policies import AskedPolicies, set_rules
+from spinsim.native.profiled import NativeProfile
 from spinsim.operations import KINDS
 from spinsim.packings import kinds as packing_kinds
 from spinsim.packings import packing_kind
@@ -135,6 +136,10 @@ class _Play:
             NativeCosts(predictor.contention().loads, settings, 1),
         ]
         run.costs, run.loads = (ctypes.pointer(costs.layout) for costs in self._costs)
+        if declared(predictor) == "profiled":
+            self._profile = NativeProfile(predictor, settings, self._kinds)
+            run.profiled = ctypes.pointer(self._profile.layout)
+            self._costs[0].layout.formula = layout.SECOND
         self._factor = set_contention(run, predictor)
         run.hop_ns = round(predictor.hop().seconds * (noise.hop if noise else 1.0) * NS)
         run.noisy = noise is not None
@@ -155,6 +160,7 @@ class _Play:
         for name, answer in {
             "ask_pass": lambda costs, *what: self._costs[costs].of_pass(*what),
             "ask_cost": AskedCosts(self._parts.predictor, self._kinds).cost,
+            "ask_fit": lambda *what: self._profile.ask(*what),
             "ask_host": self._ask_host,
             "ask_factor": lambda draft, of_target: self._factor(draft, bool(of_target)),
             "ask_noise": noise.factor if noise else None,

@@ -82,6 +82,17 @@ class ProfiledPass:
             shape = PassShape(rows, tokens, head, queries, kv, pairs, longest)
         return Estimate(self.chosen.fit.predict(shape), INTERPOLATED)
 
+    @property
+    def measured(self) -> Mapping[tuple[float, ...], float]:
+        """Seconds by the first six numbers of a shape."""
+        return self._measured
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float, float]:
+        """Least and most tokens, least and most KV tokens, most KV tokens a row."""
+        kv = self._min_kv, self._max_kv, self._max_context
+        return self._min_tokens, self._max_tokens, *kv
+
     def covers(self, rows: float, tokens: float, kv_tokens: float) -> bool:
         """Is nothing of the pass above the range?"""
         return (
@@ -177,7 +188,7 @@ class ProfilePredictor:
     operations ask of a device that they share.
     """
 
-    native = "asked"
+    native = "profiled"
 
     def __init__(
         self,
@@ -194,7 +205,7 @@ class ProfilePredictor:
     ) -> None:
         self.target, self.drafts = target, tuple(drafts)
         self._buckets, *self._draft_buckets = buckets or [USUAL] * (1 + len(self.drafts))
-        self._graphs, self._prompt_graphs = profile.graphs, profile.prompt_graphs
+        self._graphs, self.prompt_graphs = profile.graphs, profile.prompt_graphs
         self._link, self._fallback = link, fallback
         self._host = _curve(profile, "orchestrator", "rows")
         self._handling = handling_of(profile, selector)
@@ -213,8 +224,8 @@ class ProfilePredictor:
         """One pass of the target over new prompt tokens; with graphs as many as it takes."""
         if not any(tokens):
             return Estimate(0.0, MEASURED)
-        shape = causal_shape(tokens, starts, self._prompt_graphs, head=True)
-        if shape.tokens > PROMPT_TOKENS and self._prompt_graphs:
+        shape = causal_shape(tokens, starts, self.prompt_graphs, head=True)
+        if shape.tokens > PROMPT_TOKENS and self.prompt_graphs:
             return in_passes(self.prefill, tokens, starts)
         known = self.target.get(("prefill", ""))
         found = known and known.estimate(shape)
@@ -224,8 +235,8 @@ class ProfilePredictor:
         """One pass of a draft over tokens it has not seen; with graphs as many as prefill."""
         if not any(tokens):
             return Estimate(0.0, MEASURED)
-        shape = causal_shape(tokens, starts, self._prompt_graphs, head=False)
-        if shape.tokens > PROMPT_TOKENS and self._prompt_graphs:
+        shape = causal_shape(tokens, starts, self.prompt_graphs, head=False)
+        if shape.tokens > PROMPT_TOKENS and self.prompt_graphs:
             return in_passes(partial(self.catch_up, draft), tokens, starts)
         known = self.drafts[draft].get(("catch_up", ""))
         found = known and known.estimate(shape)
@@ -305,6 +316,14 @@ class ProfilePredictor:
         shape = verify_shape(packing, self._graphs, self._buckets)
         found = known and known.estimate(shape)
         return found or self._beyond(f"verify ({kind})", known, shape).verify(packing)
+
+    def step_rows(self, draft: int, rows: int) -> int:
+        """Executed rows of a draft's step."""
+        return step_rows(rows, self._graphs, self._draft_buckets[draft])
+
+    def verify_tokens(self, queries: int) -> int:
+        """Executed tokens of a verification."""
+        return self._buckets.tokens(queries) if self._graphs else queries
 
     def transfer(self, rows: int, tokens: int) -> Estimate:
         """Proposed tokens across the link, by what they weigh."""

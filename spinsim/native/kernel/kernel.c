@@ -8,6 +8,7 @@
 #include "run.h"
 #include "tables.h"
 #include "costs.h"
+#include "profiled.h"
 #include "lanes.h"
 #include "memory.h"
 #include "requests.h"
@@ -125,6 +126,7 @@ i64 play(Run *r) { /* processes.start, then env.run(until=engine.done) */
 }
 
 i64 layout(i64 which) { /* sizes, for whoever declares the same in another language */
-  i64 sizes[] = {sizeof(Table), sizeof(Pool), sizeof(Model), sizeof(Costs), sizeof(Packing), sizeof(Run)};
-  return which < 6 ? sizes[which] : 0;
+  i64 sizes[] = {sizeof(Table), sizeof(Pool), sizeof(Model), sizeof(Costs), sizeof(Packing),
+                 sizeof(Fit), sizeof(Profiled), sizeof(Cell), sizeof(Run)};
+  return which < 9 ? sizes[which] : 0;
 }

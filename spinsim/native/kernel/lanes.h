@@ -142,6 +142,11 @@ static double costs_of_prompts(State *s, Operation *job, Prompts p, i64 *label) 
     job->demand = demand_of(s, job->draft, passes, prompts_s(s, r->loads, 1 + job->draft, p, head));
   }
   *label = r->costs->label;
-  if (!r->costs->formula) return r->ask_cost(job->kind, job->draft, p.rows, p.tokens, p.starts, label);
-  return prompts_s(s, r->costs, 1 + job->draft, p, head);
+  if (r->costs->formula == FIRST) return prompts_s(s, r->costs, 1 + job->draft, p, head);
+  double seconds = -1;
+  if (r->costs->formula == SECOND) {
+    Fit *fit = head ? r->profiled->prefill : &r->profiled->catch_up[job->draft];
+    seconds = profiled_prompts_s(s, fit, p, head, label);
+  }
+  return seconds >= 0 ? seconds : r->ask_cost(job->kind, job->draft, p.rows, p.tokens, p.starts, label);
 }

@@ -113,9 +113,18 @@ static void plan(State *s, MicroBatch *m) { /* Ragged.shape, Padded.shape */
   if (r->packing == ASKED) r->plan(m->rows, kv, queries, &m->packing);
 }
 
+static double transfer_s(State *s, i64 rows, i64 tokens) { /* RooflinePredictor.transfer, Link.seconds */
+  Costs *costs = s->r->costs;
+  i64 ignored;
+  if (costs->formula == SECOND) return profiled_transfer_s(s, rows, tokens);
+  if (!costs->formula) return s->r->ask_cost(TRANSFER, NO_DRAFT, rows, &tokens, NULL, &ignored);
+  if (!costs->linked || !tokens) return 0.0;
+  return costs->link_latency + (double)(tokens * costs->link_bytes) / costs->link_bandwidth;
+}
+
 static void verify(State *s, MicroBatch *m, i64 index) { /* the verification of rounds.play_round */
   Run *r = s->r;
-  i64 label = r->costs->label, away = 0, drafted = 0, ignored;
+  i64 label = r->costs->label, away = 0, drafted = 0;
   Operation *job = operation(s, VERIFY, -1, m->rows);
   if (!job) return;
   m->verification = job;
@@ -131,11 +140,11 @@ static void verify(State *s, MicroBatch *m, i64 index) { /* the verification of 
   }
   if (r->loads->formula)
     job->demand = demand_of(s, -1, 1, verify_s(s, r->loads, &m->packing));
-  double seconds = r->costs->formula ? verify_s(s, r->costs, &m->packing)
-                                     : r->ask_cost(VERIFY, -1, m->rows, (i64 *)&m->packing, NULL, &label);
-  if (away && !r->costs->formula) seconds += r->ask_cost(TRANSFER, -1, m->rows, &drafted, NULL, &ignored);
-  else if (away && r->costs->linked && drafted) /* RooflinePredictor.transfer, Link.seconds */
-    seconds += r->costs->link_latency + (double)(drafted * r->costs->link_bytes) / r->costs->link_bandwidth;
+  double seconds = -1;
+  if (r->costs->formula == FIRST) seconds = verify_s(s, r->costs, &m->packing);
+  if (r->costs->formula == SECOND) seconds = profiled_verify_s(s, &m->packing, &label);
+  if (seconds < 0) seconds = r->ask_cost(VERIFY, -1, m->rows, (i64 *)&m->packing, NULL, &label);
+  if (away) seconds += transfer_s(s, m->rows, drafted);
   submit(s, job, r->target_lane, index, m->packing.queries, seconds, label);
 }
 
