@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from spinsim.packings import kinds as packing_kinds
 from spinsim.packings import packing_kind
 
 REPORT_EVERY = 64  # ended requests between two progress reports
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ENDLESS = -1
 
 
@@ -209,25 +211,27 @@ class _Play:
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """Ctrl-C ends the run at its next event.
+        """What handlers of signals raise ends the run at its next event.
 
-        Python would raise KeyboardInterrupt as a callback begins, where nobody catches it.
+        Python would raise it as a callback begins, where nobody catches it.
         """
+        main = threading.current_thread() is threading.main_thread()
+        found = {number: signal.getsignal(number) for number in SIGNALS} if main else {}
+        handlers = {number: handler for number, handler in found.items() if callable(handler)}
 
-        def stop(*_: object) -> None:
-            self._error, self._run.stop = KeyboardInterrupt(), layout.STOPPED
+        def handle(number: int, frame: FrameType | None) -> None:
+            try:
+                handlers[signal.Signals(number)](number, frame)
+            except BaseException as error:
+                self._error, self._run.stop = error, layout.STOPPED
 
-        ours = (
-            threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        )
-        if ours:
-            signal.signal(signal.SIGINT, stop)
+        for number in handlers:
+            signal.signal(number, handle)
         try:
             yield
         finally:
-            if ours:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
     # --- the run ------------------------------------------------------------------------------------------
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -158,11 +160,16 @@ def test_errors_of_policies_come_through(monkeypatch: pytest.MonkeyPatch) -> Non
         simulate_scenario(small(policies={"selector": {"name": "spin"}}), HERE, engine="native")
 
 
+def raise_it() -> None:
+    raise KeyboardInterrupt
+
+
 @needs_compiler
-def test_an_interruption_keeps_what_there_is() -> None:
+@pytest.mark.parametrize("interrupted", [raise_it, lambda: os.kill(os.getpid(), signal.SIGINT)])
+def test_an_interruption_keeps_what_there_is(interrupted: Callable[[], None]) -> None:
     def interrupt(phase: str, done: float, total: float) -> None:
-        if done >= 64:
-            raise KeyboardInterrupt
+        if done == 64:
+            interrupted()
 
     workload = {
         "requests": 300,
