@@ -62,7 +62,7 @@ class ProfiledPass:
             shapes, seconds, model.shape, model.dtype, model.devices, waits=prompts
         )
         self.shapes = tuple(shapes)
-        self._measured = dict(zip(map(_measured_as, shapes), seconds, strict=True))
+        self.measured = dict(zip(map(_measured_as, shapes), seconds, strict=True))
         self._min_tokens = min(shape.tokens for shape in shapes)
         self._max_tokens = max(shape.tokens for shape in shapes)
         self._min_kv = min(shape.kv_tokens for shape in shapes)
@@ -71,7 +71,7 @@ class ProfiledPass:
 
     def estimate(self, shape: PassShape) -> Estimate | None:
         """None beyond the profiled range."""
-        seconds = self._measured.get(_measured_as(shape))
+        seconds = self.measured.get(_measured_as(shape))
         if seconds is not None:
             return Estimate(seconds, MEASURED)
         rows, tokens, head, queries, kv, pairs, longest = shape
@@ -83,15 +83,9 @@ class ProfiledPass:
         return Estimate(self.chosen.fit.predict(shape), INTERPOLATED)
 
     @property
-    def measured(self) -> Mapping[tuple[float, ...], float]:
-        """Seconds by the first six numbers of a shape."""
-        return self._measured
-
-    @property
     def bounds(self) -> tuple[float, float, float, float, float]:
         """Least and most tokens, least and most KV tokens, most KV tokens a row."""
-        kv = self._min_kv, self._max_kv, self._max_context
-        return self._min_tokens, self._max_tokens, *kv
+        return self._min_tokens, self._max_tokens, self._min_kv, self._max_kv, self._max_context
 
     def covers(self, rows: float, tokens: float, kv_tokens: float) -> bool:
         """Is nothing of the pass above the range?"""
