@@ -56,17 +56,18 @@ class NativeProfile:
         cells = (layout.Cell * layout.CELLS)()
         self._kept.append(cells)
         measured = [[*shape, seconds] for shape, seconds in one.measured.items()]
-        least, most, least_kv, most_kv, most_context = one.bounds
+        tokens = [shape.tokens for shape in one.shapes]
+        kv = [shape.kv_tokens for shape in one.shapes]
         known = layout.Fit(
             number=len(self._fits),
             known=True,
             points=len(measured),
             is_law=declared(fit) == "law",
-            min_tokens=least,
-            max_tokens=most,
-            min_kv=least_kv,
-            max_kv=most_kv,
-            max_context=most_context,
+            min_tokens=min(tokens),
+            max_tokens=max(tokens),
+            min_kv=min(kv),
+            max_kv=max(kv),
+            max_context=max(shape.kv_tokens / shape.rows for shape in one.shapes),
             measured=self._keep(measured),
             cells=ctypes.addressof(cells),
         )

@@ -82,11 +82,6 @@ class ProfiledPass:
             shape = PassShape(rows, tokens, head, queries, kv, pairs, longest)
         return Estimate(self.chosen.fit.predict(shape), INTERPOLATED)
 
-    @property
-    def bounds(self) -> tuple[float, float, float, float, float]:
-        """Least and most tokens, least and most KV tokens, most KV tokens a row."""
-        return self._min_tokens, self._max_tokens, self._min_kv, self._max_kv, self._max_context
-
     def covers(self, rows: float, tokens: float, kv_tokens: float) -> bool:
         """Is nothing of the pass above the range?"""
         return (
