@@ -41,6 +41,8 @@ def drawn(number: int) -> dict[str, Any]:
     tensor_parallel = rng.random() < 0.15
     profiled = rng.random() < 0.25
     target, sizes, hardware = MEASURED if profiled else PRICED
+    policies = _policies(rng, names)
+    merged = policies["pipeline"]["name"] == "serial" and rng.random() < 0.4
     return {
         "name": f"drawn-{number}",
         "seed": number,
@@ -65,11 +67,12 @@ def drawn(number: int) -> dict[str, Any]:
         if profiled
         else _costs(rng, names),
         "acceptance": _acceptance(rng, names),
-        "policies": _policies(rng, names),
+        "policies": policies,
         "limits": {
             "batch": rng.choice((1, 3, 8, 40)),
             "context_tokens": context,
             "prefill_chunk_tokens": rng.choice((64, 256, 4096)),
+            "prefill": "merged" if merged else "apart",
             "max_length": 8,
         },
         "kv": _kv(rng, context),

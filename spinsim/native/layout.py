@@ -101,6 +101,7 @@ class Run(Structure):
         *_fields(c_int64, "requests clients"),
         *_fields(c_void_p, "arrival_ns prompt patience_ns output"),
         *_fields(c_int64, "drafts lanes devices target_lane batch context chunk max_length overlapped grow"),
+        ("prompts_beside", c_int64),
         *_fields(c_void_p, "draft_lane remote lane_devices beside"),
         *_fields(POINTER(Pool), "target_pool pools"),
         ("profiled", POINTER(Profiled)),

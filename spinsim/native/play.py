@@ -119,6 +119,7 @@ class _Play:
         )
         run.chunk, run.max_length = settings.prefill_chunk_tokens, settings.max_length
         run.overlapped, run.grow = settings.overlapped, settings.reserve == "grow"
+        run.prompts_beside = settings.merged_prefill
         self._hand("draft_lane", settings.draft_lanes)
         self._hand("remote", (*serving.layout.remote, False))
         devices = list(dict.fromkeys(device for lane in lanes for device in lane.devices))

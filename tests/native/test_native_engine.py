@@ -93,8 +93,8 @@ def test_a_run_of_many_blocks_is_handed_over_whole() -> None:
 
 @needs_compiler
 def test_what_is_not_covered_is_said_and_played_in_python() -> None:
-    scenario = small(limits={"prefill": "merged"}, kv={"prefix_cache": True})
-    with pytest.raises(InputError, match=r"limits\.prefill: merged.*kv\.prefix_cache.*auto or python"):
+    scenario = small(kv={"prefix_cache": True}, policies={"length": {"name": "adaedl"}})
+    with pytest.raises(InputError, match=r"kv\.prefix_cache.*entropy.*auto or python"):
         simulate_scenario(scenario, HERE, engine="native")
     assert len(simulate_scenario(scenario, HERE).records.requests) == 12
 

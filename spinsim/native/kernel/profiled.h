@@ -1,4 +1,4 @@
-/* What operations cost by a profile: spinsim.costs.profiled. -1: beyond what was measured, Python is to say. */
+/* What operations cost by a profile: spinsim.costs.profiled. -1: beyond what was measured, so ask Python. */
 static int covers(const Fit *f, double rows, double tokens, double kv) { /* ProfiledPass.covers */
   return tokens <= f->max_tokens * EDGE && kv <= f->max_kv * EDGE && kv <= f->max_context * EDGE * rows;
 }

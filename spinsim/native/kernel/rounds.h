@@ -145,7 +145,14 @@ static void verify(State *s, MicroBatch *m, i64 index) { /* the verification of 
   if (r->costs->formula == SECOND) seconds = profiled_verify_s(s, &m->packing, &label);
   if (seconds < 0) seconds = r->ask_cost(VERIFY, -1, m->rows, (i64 *)&m->packing, NULL, &label);
   if (away) seconds += transfer_s(s, m->rows, drafted);
-  submit(s, job, r->target_lane, index, m->packing.queries, seconds, label);
+  i64 tokens = m->packing.queries, budget = r->chunk - tokens, one = 1, none = 0, ignored;
+  if (r->prompts_beside && s->prompts.rows && budget > 0) { /* rounds._prompts_beside */
+    s->beside = take_chunk(s, budget);
+    for (i64 i = 0; i < s->beside; i++) tokens += s->chunk_tokens[i];
+    double alone = price_of_prompts(s, -1, (Prompts){s->beside, s->chunk_tokens, s->chunk_starts}, &ignored);
+    seconds += rounded_up(alone - price_of_prompts(s, -1, (Prompts){1, &one, &none}, &ignored));
+  }
+  submit(s, job, r->target_lane, index, tokens, seconds, label);
 }
 
 static void begin_round(State *s, MicroBatch *m, i64 index) { /* rounds.play_round, up to its first wait */
@@ -240,10 +247,16 @@ static void micro_batch(State *s, i64 index) { /* rounds.micro_batch, from where
   if (m->state == VERIFYING) {
     commit(s, m, index);
     learn(s, m);
+    if (s->beside) commit_chunk(s, s->beside);
+    s->beside = 0;
     m->state = RESTING;
   }
   if (m->state == RESTING) {
-    if (!compose(s, m, index)) { park(s, m, 1); return; }
+    if (!compose(s, m, index)) {
+      if (r->prompts_beside) ring_for_prompts(s);
+      park(s, m, 1);
+      return;
+    }
     if (r->grow) {
       i64 waits = reserve_memory(s, m);
       if (!m->rows) { park(s, m, !waits); return; }

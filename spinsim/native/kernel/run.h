@@ -73,6 +73,7 @@ typedef struct Run {
   i64 *output;
   /* spinsim.engine.settings */
   i64 drafts, lanes, devices, target_lane, batch, context, chunk, max_length, overlapped, grow;
+  i64 prompts_beside; /* merged_prefill: prompts' chunks go into the passes that verify */
   const i64 *draft_lane, *remote; /* remote: its last entry is NO_DRAFT's */
   const i64 *lane_devices;        /* [lane * devices + device]: 1 where the lane works there */
   const i64 *beside;              /* [lane * (lanes + 1) + n]: the lane's n-th neighbour; -1 ends them */
@@ -166,7 +167,8 @@ typedef struct {
   i32 *held, *older, *newer, *background; i64 *oldest, *newest; /* by [request * drafts + draft]; by draft */
   i64 *target_held, *slots_back, n_slots_back, untouched_slots;
   Lane *lanes; MicroBatch *batches;
-  Operation *chunk, *alive; i64 *chunk_tokens, *chunk_last;
+  Operation *alive;
+  i64 *chunk_tokens, *chunk_starts, *chunk_last, beside; /* beside: prompts in the pass that verifies */
   double **stats; i64 *stat_rounds; double *pool_gain, *pool_cost, *pool_pulls, *prior_gain, *prior_cost;
   i64 *a, *b, *c; /* scratch, as long as a batch or as what is ready */
   void *memory[96]; i64 n_memory;
