@@ -1,8 +1,10 @@
-"""Does the kernel leave the same records as the Python engine? Random scenarios, each played by both.
+"""Does the kernel leave the same records as the Python engine, and how much sooner?
 
-    python -m benchmarks.native [--many 300] [--first 0]
+    python -m benchmarks.native [--many 300] [--first 0]    # random scenarios, each played by both
+    python -m benchmarks.native --speed 1000                # the first requests of Azure's trace, in CASES
 
-Prints how many the kernel played, why not the others, and which differ; exit code 1 if any does.
+The first prints how many the kernel played, why not the others, and which differ. The second prints CPU
+seconds of either, and needs the trace in $SPINSIM_DATA. Exit code 1 where any records differ.
 """
 
 from __future__ import annotations
@@ -18,9 +20,12 @@ from pathlib import Path
 from time import process_time
 from typing import Any
 
+from spinsim.drafters.costs import build_predictor
 from spinsim.errors import InputError
 from spinsim.scenario import Scenario
+from spinsim.scenario_file import load
 from spinsim.simulated.simulation import simulate_scenario
+from spinsim.workload.for_scenario import build_workload
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / "scenarios"  # paths of drawn scenarios count from there
@@ -28,6 +33,22 @@ HERE = ROOT / "scenarios"  # paths of drawn scenarios count from there
 PRICED = "llama-3-8b", ("llama-3-117m", "llama-3-330m", "llama-3-716m", "llama-3-1b"), "h200"
 MEASURED = "llama-7b", ("llama-68m", "llama-265m", "llama-1.1b"), "h100"
 PROFILE = "../profiles/two-gpus-h100-x2.json"
+
+AZURE, QUICKSTART = HERE / "azure-conversation.yaml", HERE / "quickstart.yaml"
+CASES: dict[str, tuple[Path, tuple[str, ...]]] = {
+    "fixed draft": (AZURE, ("policies.selector={name: fixed}",)),
+    "no speculation": (
+        AZURE,
+        ("policies.selector={name: fixed, draft: none}", "policies.length={name: none}"),
+    ),
+    "SPIN's selector": (AZURE, ()),
+    "SPIN's, two micro-batches": (AZURE, ("policies.pipeline={name: fixed, micro_batches: 2}",)),
+    "SPIN's, decomposed": (AZURE, ("policies.packing={name: decomposed}",)),
+    "SPIN's, profile and recording": (QUICKSTART, ()),
+    "ucb1 (asked)": (AZURE, ("policies.selector={name: ucb1}",)),
+    "joint (asked)": (AZURE, ("policies.selector={name: joint}",)),
+    "planned (asked)": (AZURE, ("policies.selector={name: planned}",)),
+}
 
 
 def drawn(number: int) -> dict[str, Any]:
@@ -211,12 +232,44 @@ def played(number: int, engine: str) -> str:
     return digest(simulate_scenario(scenario, HERE, engine=engine).records)
 
 
+def speed(requests: int) -> int:
+    """CPU seconds of each of CASES by either engine; how many left other records."""
+    different = 0
+    for name, (path, overrides) in CASES.items():
+        loaded = load(path, [*overrides, f"workload.requests={requests}"])
+        predictor = build_predictor(loaded.scenario, loaded.base_dir)
+        workload = build_workload(loaded.scenario, loaded.base_dir)
+        given = {"workload": workload, "predictor": predictor}
+        found, seconds = {}, {}
+        for engine in ("native", "python"):
+            began = process_time()
+            done = simulate_scenario(loaded.scenario, loaded.base_dir, engine=engine, **given)
+            seconds[engine] = process_time() - began
+            found[engine] = digest(done.records)
+        same = found["native"] == found["python"]
+        different += not same
+        ratio = seconds["python"] / seconds["native"]
+        print(
+            f"{name:30} python {seconds['python']:6.2f} s, native {seconds['native']:5.2f} s, {ratio:5.1f}x"
+            f"{'' if same else '  DIFFERS'}",
+            flush=True,
+        )
+    return different
+
+
 def main() -> int:
     """Compare, and tell."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.native", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.native",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--many", type=int, default=300, help="scenarios (default 300)")
     parser.add_argument("--first", type=int, default=0, help="number of the first (default 0)")
+    parser.add_argument("--speed", type=int, metavar="N", help="time CASES with N requests instead")
     options = parser.parse_args()
+    if options.speed:
+        return 1 if speed(options.speed) else 0
     reasons: Counter[str] = Counter()
     seconds = {"native": 0.0, "python": 0.0}
     different = []
