@@ -43,7 +43,11 @@ CASES: dict[str, tuple[Path, tuple[str, ...]]] = {
     ),
     "SPIN's selector": (AZURE, ()),
     "SPIN's, two micro-batches": (AZURE, ("policies.pipeline={name: fixed, micro_batches: 2}",)),
-    "SPIN's, decomposed": (AZURE, ("policies.packing={name: decomposed}",)),
+    "SPIN's selector and packing": (AZURE, ("policies.packing={name: decomposed}",)),
+    "SPIN's three, depth asked": (
+        AZURE,
+        ("policies.packing={name: decomposed}", "policies.pipeline={name: spin}"),
+    ),
     "SPIN's, profile and recording": (QUICKSTART, ()),
     "ucb1 (asked)": (AZURE, ("policies.selector={name: ucb1}",)),
     "joint (asked)": (AZURE, ("policies.selector={name: joint}",)),

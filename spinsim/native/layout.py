@@ -71,6 +71,13 @@ class Profiled(Structure):
     ]
 
 
+class Decompositions(Structure):
+    _fields_: ClassVar = [
+        *_fields(c_int64, "align shortest longest"),
+        *_fields(c_void_p, "marked key keys known"),
+    ]
+
+
 class Packing(Structure):
     _fields_: ClassVar = _fields(c_int64, "kind rows piece queries kv real_queries real_kv")
 
@@ -104,6 +111,7 @@ class Run(Structure):
         ("prompts_beside", c_int64),
         *_fields(c_void_p, "draft_lane remote lane_devices beside"),
         *_fields(POINTER(Pool), "target_pool pools"),
+        ("decompositions", POINTER(Decompositions)),
         ("profiled", POINTER(Profiled)),
         *_fields(POINTER(Costs), "costs loads"),
         *_fields(c_int64, "law among compensated"),
@@ -126,6 +134,7 @@ class Run(Structure):
 
 
 CELLS = 1024
+DECOMPOSITIONS = 16384
 SIZES = (
     Table,
     Pool,
@@ -135,6 +144,7 @@ SIZES = (
     Fit,
     Profiled,
     Cell,
+    Decompositions,
     Run,
 )  # in the order of layout() in kernel/kernel.c
 

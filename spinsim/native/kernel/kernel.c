@@ -14,6 +14,7 @@
 #include "requests.h"
 #include "spin.h"
 #include "drafting.h"
+#include "decomposed.h"
 #include "rounds.h"
 
 /* an operation's event: SimulatedWorld._end, then who waits */
@@ -132,6 +133,6 @@ i64 play(Run *r) { /* processes.start, then env.run(until=engine.done) */
 
 i64 layout(i64 which) { /* sizes, for whoever declares the same in another language */
   i64 sizes[] = {sizeof(Table), sizeof(Pool), sizeof(Model), sizeof(Costs), sizeof(Packing),
-                 sizeof(Fit), sizeof(Profiled), sizeof(Cell), sizeof(Run)};
-  return which < 9 ? sizes[which] : 0;
+                 sizeof(Fit), sizeof(Profiled), sizeof(Cell), sizeof(Decompositions), sizeof(Run)};
+  return which < 10 ? sizes[which] : 0;
 }

@@ -110,6 +110,7 @@ static void plan(State *s, MicroBatch *m) { /* Ragged.shape, Padded.shape */
   }
   m->packing = (Packing){r->packing_kind, m->rows, longest, all_queries, all_kv, all_queries, all_kv};
   if (r->packing == SECOND) m->packing.queries = m->rows * widest, m->packing.kv = m->rows * longest;
+  if (r->packing == THIRD) decompose(s, m->rows, kv, widest, &m->packing);
   if (r->packing == ASKED) r->plan(m->rows, kv, queries, &m->packing);
 }
 
@@ -124,7 +125,7 @@ static double transfer_s(State *s, i64 rows, i64 tokens) { /* RooflinePredictor.
 
 static void verify(State *s, MicroBatch *m, i64 index) { /* the verification of rounds.play_round */
   Run *r = s->r;
-  i64 label = r->costs->label, away = 0, drafted = 0;
+  i64 label, away = 0, drafted = 0;
   Operation *job = operation(s, VERIFY, -1, m->rows);
   if (!job) return;
   m->verification = job;
@@ -140,10 +141,7 @@ static void verify(State *s, MicroBatch *m, i64 index) { /* the verification of 
   }
   if (r->loads->formula)
     job->demand = demand_of(s, -1, 1, verify_s(s, r->loads, &m->packing));
-  double seconds = -1;
-  if (r->costs->formula == FIRST) seconds = verify_s(s, r->costs, &m->packing);
-  if (r->costs->formula == SECOND) seconds = profiled_verify_s(s, &m->packing, &label);
-  if (seconds < 0) seconds = r->ask_cost(VERIFY, -1, m->rows, (i64 *)&m->packing, NULL, &label);
+  double seconds = price_of_verification(s, &m->packing, &label);
   if (away) seconds += transfer_s(s, m->rows, drafted);
   i64 tokens = m->packing.queries, budget = r->chunk - tokens, one = 1, none = 0, ignored;
   if (r->prompts_beside && s->prompts.rows && budget > 0) { /* rounds._prompts_beside */

@@ -64,6 +64,14 @@ typedef struct { /* spinsim.costs.profiled.predictors.ProfilePredictor */
   double *transfer_s;                   /* by tokens; NaN: nobody asked yet */
 } Profiled;
 
+#define DECOMPOSITIONS 16384 /* that are remembered */
+
+typedef struct { /* spinsim.packings.decomposed.Decomposed */
+  i64 align, shortest, longest; /* longest: of the pieces that are marked */
+  uint8_t *marked, *key, *keys; /* by tokens; a batch's sorted levels; those of what is known */
+  i64 *known;
+} Decompositions;
+
 typedef struct { i64 kind, rows, piece, queries, kv, real_queries, real_kv; } Packing;
 
 typedef struct Run {
@@ -79,6 +87,7 @@ typedef struct Run {
   const i64 *beside;              /* [lane * (lanes + 1) + n]: the lane's n-th neighbour; -1 ends them */
   Pool *target_pool, *pools;
   /* costs */
+  Decompositions *decompositions; /* where packing is THIRD */
   Profiled *profiled;   /* where costs->formula is SECOND */
   Costs *costs, *loads; /* loads: what operations ask of a shared device; formula 0 where nobody asks */
   i64 law, among, compensated; /* of contention; compensated: how Python adds floats */
