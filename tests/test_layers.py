@@ -42,6 +42,7 @@ ORDER = (
     "family",
     "engine",
     "serving",
+    "native",
     "simulated",
     "live",
     "results",

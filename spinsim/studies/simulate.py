@@ -22,13 +22,14 @@ def simulate(
     *,
     intervals: int = 0,
     report: Callable[[Path], object] | None = None,
+    engine: str = "auto",
 ) -> Summary:
     """Simulate a loaded scenario and, with ``out``, write its results folder; returns the summary.
 
     ``intervals``: so many further runs, with other seeds and other noise, for the summary's intervals.
-    ``report`` writes report.html into the folder that it is given.
+    ``report`` writes report.html into the folder that it is given. ``engine``: see :func:`simulate_scenario`.
     """
-    return simulate_and_publish(loaded, out, progress, intervals=intervals, report=report)[1]
+    return simulate_and_publish(loaded, out, progress, intervals=intervals, report=report, engine=engine)[1]
 
 
 def simulate_and_publish(
@@ -38,10 +39,11 @@ def simulate_and_publish(
     *,
     intervals: int = 0,
     report: Callable[[Path], object] | None = None,
+    engine: str = "auto",
 ) -> tuple[Simulated, Summary]:
     """:func:`simulate`, with the records that its tables are made of."""
     scenario = loaded.scenario
-    simulated = simulate_scenario(scenario, loaded.base_dir, progress)
+    simulated = simulate_scenario(scenario, loaded.base_dir, progress, engine=engine)
     notes: dict[str, Any] = {}
     if odd := never_compared(scenario, loaded.base_dir):
         notes["never_compared"] = list(odd)

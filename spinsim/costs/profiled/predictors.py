@@ -177,6 +177,8 @@ class ProfilePredictor:
     operations ask of a device that they share.
     """
 
+    native = "asked"
+
     def __init__(
         self,
         profile: Profile,
