@@ -3,9 +3,9 @@
     python -m benchmarks.specialists --out specialists.json                        # one GPU, three minutes
     python -m benchmarks.specialists --tiny --device cpu --out specialists.json    # a rehearsal
 
-``scenarios/one-gpu.yaml`` is deployed: the family that ships, widened to a 7B target and five drafts. Two of
-the drafts are specialists. The prompts are of ten domains, mixed. First the machine is profiled, and the
-acceptance of the models over the workload is recorded. Every variant, and oracles that know the recording, are
+``scenarios/one-gpu.yaml`` is deployed: the family that ships, widened to a 7B target and five drafts. Two
+of them are specialists. The prompts are of ten domains, mixed. First the machine is profiled, and the
+acceptance of the models over the workload is recorded. Every variant, and oracles that know it, are
 then simulated: the bound and the predictions are written before anything is served. Then the models serve
 every variant in turn; acceptance is theirs.
 
