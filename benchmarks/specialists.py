@@ -152,6 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=320, help="of an answer (default 320)")
     parser.add_argument("--repetitions", type=int, default=3, help="live runs of each variant (default 3)")
+    parser.add_argument("--profile", type=Path, help="of this machine, in place of one measured first")
     parser.add_argument("--seconds", type=float, default=600.0, help="begin no live run after so many")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
@@ -194,14 +195,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     deployment = deploy(base.scenario, base.base_dir, packings=("ragged",))
     save(models=deployment.models.notes, deployed_s=time.perf_counter() - began)
-    profile, trace = beside("profile.json"), beside("recorded.npz")
+    profile, trace = (options.profile or beside("profile.json")).resolve(), beside("recorded.npz")
     thinking = {
         name.split()[0]: load(SCENARIO, [*overrides, *every[name]], options.device).scenario.policies.selector
         for name in ("spin", "joint", "planned", "contextual")
     }
     thinking["fixed"] = PolicyChoice.model_validate({"name": "fixed", "draft": "tiny"})
-    with Workplace(base.scenario, base.base_dir, deployment) as place:
-        save(profiled_s=measured(place, profile, thinking))
+    if options.profile is None:
+        with Workplace(base.scenario, base.base_dir, deployment) as place:
+            save(profiled_s=measured(place, profile, thinking))
     recorded(base, deployment, trace)
     costs = override("costs", {"model": "profile", "path": str(profile)})
     cells = {name: load(SCENARIO, [*overrides, costs, *own], options.device) for name, own in every.items()}
