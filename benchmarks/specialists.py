@@ -205,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Workplace(base.scenario, base.base_dir, deployment) as place:
             save(profiled_s=measured(place, profile, thinking))
     recorded(base, deployment, trace)
-    costs = override("costs", {"model": "profile", "path": str(profile)})
+    costs = override("costs", {"model": "profile", "path": str(profile), "allow_roofline": True})
     cells = {name: load(SCENARIO, [*overrides, costs, *own], options.device) for name, own in every.items()}
     replayed = [
         override("workload.source", {"format": "spinsim", "path": str(trace)}),
