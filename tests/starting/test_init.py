@@ -169,7 +169,7 @@ def test_a_study_beside_it_is_accepted(answers: dict[str, Any], tmp_path: Path) 
 
 def test_it_replaces_nothing_unless_it_is_told_to(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("mine")
-    with pytest.raises(InputError, match="is there already; force replaces it"):
+    with pytest.raises(InputError, match="is there already; --force replaces it"):
         started(tmp_path)
     assert (tmp_path / "mine.yaml").read_text() == "mine"
     assert started(tmp_path, force=True)[1]["name"] == "mine"
