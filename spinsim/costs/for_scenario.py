@@ -175,6 +175,11 @@ def _profiled(scenario: Scenario, base_dir: str | Path | None, costs: ProfileCos
     return build_profiled(scenario, base_dir, profile, allow_roofline=costs.allow_roofline)
 
 
+def profile_of(scenario: Scenario, base_dir: str | Path | None) -> Profile | None:
+    """The profile that the scenario's costs come from; None where they come from none."""
+    return _read(scenario.costs, base_dir) if isinstance(scenario.costs, ProfileCosts) else None
+
+
 def _read(costs: ProfileCosts, base_dir: str | Path | None) -> Profile:
     path = Path(costs.path) if base_dir is None else Path(base_dir) / costs.path
     return _keyed("costs.path", lambda: read_profile(path))
@@ -226,9 +231,10 @@ def build_profiled(
 
 def buckets_of(scenario: Scenario, base_dir: str | Path | None) -> dict[str, Buckets]:
     """What models execute under CUDA graphs, by name, where a profile says so: else it is the usual rule."""
-    if not isinstance(scenario.costs, ProfileCosts):
+    profile = profile_of(scenario, base_dir)
+    if profile is None:
         return {}
-    profile, found = _read(scenario.costs, base_dir), {}
+    found: dict[str, Buckets] = {}
     for model in models_on_devices(scenario, base_dir):
         key = profile.find_model(model.shape, model.dtype, model.hardware.name, len(model.devices))
         if key is not None:

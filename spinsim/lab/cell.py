@@ -176,7 +176,7 @@ def run_cell(cell: Cell, predictors: KnownPredictors | None = None) -> str:
     return json.dumps(summary, ensure_ascii=False, allow_nan=False)
 
 
-def run_elsewhere(cell: Cell) -> str:
+def run_elsewhere(cell: Cell, predictors: KnownPredictors | None = None) -> str:
     """:func:`run_cell` on another machine. Raises RuntimeError where that one has other code or
     other files than the cell was planned with."""
     if code_digest() != cell.code:
@@ -188,4 +188,4 @@ def run_elsewhere(cell: Cell) -> str:
             raise RuntimeError(str(error)) from None
         if not same:
             raise RuntimeError(f"{path} is not the file that the cell was planned with")
-    return run_cell(cell)
+    return run_cell(cell, predictors)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from spinsim.costs.for_scenario import never_compared
+from spinsim.costs.for_scenario import never_compared, profile_of
+from spinsim.costs.profiled.elsewhere import laid_elsewhere
 from spinsim.results.hindsight import hindsight
 from spinsim.results.publish import Progress, Summary, publish
 from spinsim.scenario import Scenario
@@ -50,6 +51,8 @@ def simulate_and_publish(
     notes: dict[str, Any] = {}
     if odd := never_compared(scenario, loaded.base_dir):
         notes["never_compared"] = list(odd)
+    if elsewhere := _elsewhere(loaded):
+        notes["profile_elsewhere"] = elsewhere
     extras: dict[str, dict[str, Any]] = {}
     if out is not None:  # an experiment's cells do without
         notes["regret"], curves = _in_hindsight(scenario, simulated)
@@ -75,6 +78,12 @@ def simulate_and_publish(
     if simulated.error is not None:
         raise simulated.error
     return simulated, summary
+
+
+def _elsewhere(loaded: LoadedScenario) -> str:
+    """Whether the scenario's profile is of K/V laid otherwise than the scenario lays them."""
+    profile = profile_of(loaded.scenario, loaded.base_dir)
+    return "" if profile is None else laid_elsewhere(profile, loaded.scenario.kv.paged_by)
 
 
 def _in_hindsight(scenario: Scenario, simulated: Simulated) -> tuple[dict[str, Any], dict[str, Any]]:
