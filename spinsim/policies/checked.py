@@ -13,7 +13,8 @@ from typing import Any
 
 from spinsim.policies.base import NO_DRAFT, PolicyContext
 
-Check = Callable[[Any, Sequence[Any]], str]  # an answer and the question's arguments; what is wrong with it
+# the run, an answer and what was asked -> what is wrong with the answer; empty when nothing is
+Check = Callable[[PolicyContext, Any, Sequence[Any]], str]
 
 
 class WrongAnswerError(Exception):
@@ -22,9 +23,9 @@ class WrongAnswerError(Exception):
 
 def check_answers(policy: Any, kind: str, name: str, context: PolicyContext) -> None:
     """From now on ``policy`` raises WrongAnswerError instead of giving a wrong answer."""
-    method, check = _CHECKS.get(kind, ("", None))
-    if check is None:
+    if kind not in _CHECKS:
         return
+    method, check = _CHECKS[kind]
     ask = getattr(policy, method)
 
     @wraps(ask)
@@ -75,7 +76,7 @@ def _whole(answer: Any, count: int | None, least: int, most: int | None) -> bool
     )
 
 
-_CHECKS: dict[str, tuple[str, Callable[[PolicyContext, Any, Sequence[Any]], str]]] = {
+_CHECKS: dict[str, tuple[str, Check]] = {
     "selector": ("assign", _drafts),
     "length": ("lengths", _lengths),
     "pipeline": ("depth", _depth),

@@ -100,7 +100,14 @@ def simulate_scenario(
         return Parts(workload, field, predictor, serving, noise, offers_of(scenario, workload, field))
 
     made = parts()
-    records, error = (play_natively(made, report, engine) if engine != "python" else None), None
+    records, error = None, None
+    try:
+        records = play_natively(made, report, engine) if engine != "python" else None
+    except InputError:
+        raise
+    except (Exception, SystemExit):
+        if not partial:
+            raise  # otherwise the Python engine meets the same error, and keeps what was before it
     if records is None:
         noise = noise_of(scenario.noise, noise_seed)
         records, error = _play(scenario, base_dir, made if engine == "python" else parts(), noise, report)

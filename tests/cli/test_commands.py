@@ -285,6 +285,17 @@ class Broken(PerRequest["Broken.Params"]):
 """
 
 
+@pytest.mark.parametrize(
+    "command", [["report"], ["tables"], ["calibrate"], ["simulate"], ["study"], ["export", "--for", "vllm"]]
+)
+def test_what_is_not_there_is_said_in_words(command: list[str]) -> None:
+    result = CliRunner().invoke(app, [*command, "nowhere"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("nowhere")
+    assert "Errno" not in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_an_error_within_a_plugin_names_its_line(tmp_path: Path) -> None:
     plugin = tmp_path / "plugin.py"
     plugin.write_text(BROKEN.format(name="broken_line"))
