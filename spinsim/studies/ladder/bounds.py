@@ -95,4 +95,6 @@ def _overlapped(step: Mapping[str, Any]) -> float:
 
 
 def _why(step: Mapping[str, Any]) -> str:
-    return f"perfect overlap of {step['name']}'s operations, whose target works {_share(step):.0%} of the time"
+    return (
+        f"perfect overlap of {step['name']}'s operations, whose target works {_share(step):.0%} of the time"
+    )
