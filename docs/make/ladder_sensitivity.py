@@ -1,9 +1,9 @@
-"""The reasoning ladder with acceptance a fifth lower and higher, simulated; writes its table in docs/regimes.md::
+"""The reasoning ladder with acceptance a fifth lower and higher, simulated: its table in docs/regimes.md::
 
     python docs/make/ladder_sensitivity.py
 
-The workload, the seeds and the GPUs are those of the prediction that ran live (docs/measurements/ladders). The
-best fixed plans are chosen anew for each acceptance. It takes a minute.
+The workload, the seeds and the GPUs are those of the prediction that ran live (docs/measurements/ladders).
+The best fixed plans are chosen anew for each acceptance. It takes a minute.
 """
 
 from __future__ import annotations
