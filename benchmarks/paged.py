@@ -60,7 +60,7 @@ def decoder_of(session: Session) -> LeanDecoder:
     shape = session.plan.targets[0]
     module = random_llama(shape, dtype=torch.bfloat16, device=session.device)
     longest = max(contexts_of(session)) + 64
-    return LeanDecoder(prepare(module, shape.name, device=session.device), longest, consume=True)
+    return LeanDecoder(prepare(module, shape.name, device=session.device), longest)
 
 
 def cache_of(
