@@ -26,6 +26,7 @@ from rich.table import Table
 
 from benchmarks import micro
 from benchmarks.trace import write_trace
+from spinsim.simulated.simulation import ENGINES
 
 ROOT = Path(__file__).resolve().parent.parent
 SCENARIO = ROOT / "scenarios" / "azure-conversation.yaml"
@@ -49,8 +50,10 @@ CASES = (
         "policies.selector={name: fixed}", "policies.pipeline={name: fixed, micro_batches: 2}",
     )),
     Case("SPIN", (), 40.0),
-    Case("no speculation", ("policies.selector={name: fixed, draft: none}", "policies.allow_none=true")),
     Case("SPIN, 2 deep", ("policies.pipeline={name: fixed, micro_batches: 2}",)),
+    Case("no speculation", (
+        "policies.selector={name: fixed, draft: none}", "policies.length={name: none}",
+    )),
 )  # fmt: skip
 
 
@@ -61,6 +64,9 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="*", choices=("trace", "scaling", "help", "micro"), help="parts to run"
     )
+    parser.add_argument(
+        "--engine", choices=ENGINES, default="auto", help="what plays the simulations (default auto)"
+    )
     parser.add_argument("--json", type=Path, help="write every measurement here as well")
     options = parser.parse_args()
     parts = options.only or ("trace", "scaling", "help", "micro")
@@ -69,9 +75,9 @@ def main() -> None:
     measured: dict[str, Any] = {"machine": _machine()}
     with tempfile.TemporaryDirectory() as scratch:
         if "trace" in parts:
-            measured["trace"] = _trace(console, Path(scratch), options.runs)
+            measured["trace"] = _trace(console, Path(scratch), options.runs, options.engine)
         if "scaling" in parts:
-            measured["scaling"] = _scaling(console, Path(scratch), options.runs)
+            measured["scaling"] = _scaling(console, Path(scratch), options.runs, options.engine)
     if "help" in parts:
         measured["help_s"] = _help(console, max(options.runs, 5))
     if "micro" in parts:
@@ -96,8 +102,8 @@ def _load(label: str) -> str:
     return f"{label} {os.getloadavg()[0]:.1f} (1 minute)" if hasattr(os, "getloadavg") else ""
 
 
-def _child(scenario: Path, out: str, overrides: Sequence[str]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.child", str(scenario), out, *overrides]
+def _child(scenario: Path, out: str, engine: str, overrides: Sequence[str]) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.child", str(scenario), out, engine, *overrides]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stderr}")
@@ -111,7 +117,7 @@ def _public_trace() -> Path | None:
     return path if folder and path.exists() else None
 
 
-def _trace(console: Console, scratch: Path, runs: int) -> dict[str, Any]:
+def _trace(console: Console, scratch: Path, runs: int, engine: str) -> dict[str, Any]:
     path = _public_trace()
     said = "the public trace"
     if path is None:
@@ -123,7 +129,7 @@ def _trace(console: Console, scratch: Path, runs: int) -> dict[str, Any]:
         for case in CASES:
             print(f"run {run + 1} of {runs}: {case.name} ...", file=sys.stderr, flush=True)
             overrides = [f"workload.source.path={path}", *case.overrides]
-            results[case.name].append(_child(SCENARIO, str(scratch / "out"), overrides))
+            results[case.name].append(_child(SCENARIO, str(scratch / "out"), engine, overrides))
     table = Table(title=f"{SCENARIO.stem}: {said}; user CPU seconds, median (fastest to slowest) of {runs}")
     for heading in (
         "case",
@@ -157,7 +163,7 @@ def _trace(console: Console, scratch: Path, runs: int) -> dict[str, Any]:
     return {"data": said, "cases": results}
 
 
-def _scaling(console: Console, scratch: Path, runs: int) -> list[dict[str, Any]]:
+def _scaling(console: Console, scratch: Path, runs: int, engine: str) -> list[dict[str, Any]]:
     table = Table(
         title=f"SPIN's selector, synthetic traces, outputs and gaps x {SHORT}; median of {runs} and of 1"
     )
@@ -167,8 +173,8 @@ def _scaling(console: Console, scratch: Path, runs: int) -> list[dict[str, Any]]
     for size, rows in sizes.items():
         write_trace(scratch / f"{size}.csv", size, output_scale=SHORT)
         for _ in range(runs if size == SMALL else 1):
-            overrides = [f"workload.source.path={scratch / f'{size}.csv'}"]
-            rows.append(_child(SCENARIO, str(scratch / "out"), overrides))
+            trace = [f"workload.source.path={scratch / f'{size}.csv'}"]
+            rows.append(_child(SCENARIO, str(scratch / "out"), engine, trace))
         table.add_row(
             f"{size:,}",
             _spread(rows, "simulate_s"),

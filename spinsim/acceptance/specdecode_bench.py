@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spinsim.errors import InputError
+from spinsim.errors import InputError, reason_of
 from spinsim.files import DAMAGED, open_text
 from spinsim.recording import Ragged, Recording, Trace
 
@@ -54,7 +54,9 @@ def load_specdecode_bench(path: Path, key: str = "acceptance.path") -> Trace:
                 for drafter, values in drafters.items():
                     runs.setdefault(drafter, []).append(values)
     except (OSError, *DAMAGED) as error:
-        raise InputError(f"cannot read {path}: {error}; a SpecDecode-Bench recording", key=key) from error
+        raise InputError(
+            f"cannot read {path}: {reason_of(error)}; a SpecDecode-Bench recording", key=key
+        ) from error
     if not keys:
         raise InputError(f"{path} holds no recording; JSON Lines with acc_<drafter>.acc_len", key=key)
     return Trace(

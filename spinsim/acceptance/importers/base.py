@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spinsim.acceptance.chains import LengthSchedule
-from spinsim.errors import InputError
+from spinsim.errors import InputError, reason_of
 from spinsim.files import DAMAGED, open_text
 from spinsim.recording import Ragged, Recording, Trace
 
@@ -117,8 +117,7 @@ def json_lines(path: Path, expected: str) -> Iterator[tuple[int, dict[str, Any]]
                     raise InputError(f"a JSON {type(record).__name__}; {expected}", file=str(path), line=line)
                 yield line, record
     except (OSError, *DAMAGED) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot be read: {reason}; {expected}", file=str(path)) from error
+        raise InputError(f"cannot be read: {reason_of(error)}; {expected}", file=str(path)) from error
 
 
 def counts(record: Mapping[str, Any], name: str) -> list[int]:
