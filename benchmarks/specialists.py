@@ -30,7 +30,10 @@ import torch
 from benchmarks.field import figures
 from benchmarks.gpu_state import gpu_states
 from spinsim.costs.sheets.hardware import sheet_of_device
+from spinsim.costs.sheets.shapes import shape_of
 from spinsim.engine.records import Records
+from spinsim.family.family import folder as member_folder
+from spinsim.family.widen import widen
 from spinsim.files import write_atomically
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.prompts import materialise
@@ -93,7 +96,7 @@ def variants(most: int, fixed: Mapping[str, Sequence[int]]) -> dict[str, list[st
         for tokens in lengths
     }
     planned = {"name": "planned"}
-    contextual = {"name": "contextual", "trained": TRAINED, "longest": {"small": 4, "large": 4}}
+    contextual = {"name": "contextual", "trained": TRAINED, "longest": {"small": 4, "large": 4}, "hold": 4}
     return found | {
         "spin": chosen(SPIN, alike),
         "joint": chosen({"name": "joint"}, alike),
@@ -103,6 +106,14 @@ def variants(most: int, fixed: Mapping[str, Sequence[int]]) -> dict[str, list[st
         "contextual_oracle": chosen({"name": "contextual_oracle", "trained": TRAINED}, planned),
         "planned_oracle": chosen({"name": "planned_oracle"}, planned),
     }
+
+
+def widened_target(shape: str, folder: Path) -> list[str]:
+    """Overrides for the family's target at the cost of ``shape``, in fp32, which is written to ``folder``."""
+    where = torch.device("cpu")
+    model = widen(member_folder("target"), shape_of(shape), dtype=torch.float32, device=where, seed=1)
+    model.save_pretrained(folder)
+    return [override("models.target", {"shape": shape, "weights": str(folder), "dtype": "fp32"})]
 
 
 def measured(place: Workplace, path: Path, selectors: Mapping[str, PolicyChoice]) -> float:
@@ -152,6 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=320, help="of an answer (default 320)")
     parser.add_argument("--repetitions", type=int, default=3, help="live runs of each variant (default 3)")
+    parser.add_argument("--widened", metavar="SHAPE", help="on a CPU: the target at the cost of this shape")
     parser.add_argument("--profile", type=Path, help="of this machine, in place of one measured first")
     parser.add_argument("--seconds", type=float, default=600.0, help="begin no live run after so many")
     parser.add_argument("--out", type=Path, required=True)
@@ -160,13 +172,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.tiny:
         options.clients, options.requests, options.tokens = 2, 4, 32
     most = 8
-    overrides = [*(TINY if options.tiny else ()), *options.overrides]
+    overrides = [*(TINY if options.tiny or options.device == "cpu" else ()), *options.overrides]
     if torch.cuda.is_available() and options.device != "cpu":
         found = sheet_of_device(torch.cuda.get_device_name(0))
         overrides += [f"devices.gpu0.hardware={found}"] if found else []
     elif options.device == "cpu":
         overrides += ["devices.gpu0.hardware=cpu"]
     overrides += workload(options.clients, options.requests, options.tokens, most)
+    out: Path = options.out
+
+    def beside(name: str) -> Path:
+        return out.with_name(f"{out.stem}-{name}").resolve()
+
+    profile, trace = (options.profile or beside("profile.json")).resolve(), beside("recorded.npz")
+    replayed = [
+        override("workload.source", {"format": "spinsim", "path": str(trace)}),
+        override("acceptance", {"model": "trace", "path": str(trace)}),
+        "workload.prompt_tokens=null",
+        "workload.output_tokens=null",
+    ]
+    if options.widened:  # in fp32 a wide target says what the small one says
+        small = load(SCENARIO, overrides, options.device)
+        recorded(small, deploy(small.scenario, small.base_dir, packings=("ragged",)), trace)
+        overrides += [*widened_target(options.widened, beside("target")), replayed[0], *replayed[2:]]
     base = load(SCENARIO, overrides, options.device)
     data: Numbers = {
         "schema": SCHEMA,
@@ -174,11 +202,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "options": {name: str(value) for name, value in vars(options).items()},
         "clocks": [gpu_states()],
     }
-
-    out: Path = options.out
-
-    def beside(name: str) -> Path:
-        return out.with_name(f"{out.stem}-{name}").resolve()
 
     def save(**more: Any) -> None:
         data.update(more)
@@ -195,7 +218,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     deployment = deploy(base.scenario, base.base_dir, packings=("ragged",))
     save(models=deployment.models.notes, deployed_s=time.perf_counter() - began)
-    profile, trace = (options.profile or beside("profile.json")).resolve(), beside("recorded.npz")
     thinking = {
         name.split()[0]: load(SCENARIO, [*overrides, *every[name]], options.device).scenario.policies.selector
         for name in ("spin", "joint", "planned", "contextual")
@@ -204,15 +226,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.profile is None:
         with Workplace(base.scenario, base.base_dir, deployment) as place:
             save(profiled_s=measured(place, profile, thinking))
-    recorded(base, deployment, trace)
+    if not options.widened:
+        recorded(base, deployment, trace)
     costs = override("costs", {"model": "profile", "path": str(profile), "allow_roofline": True})
     cells = {name: load(SCENARIO, [*overrides, costs, *own], options.device) for name, own in every.items()}
-    replayed = [
-        override("workload.source", {"format": "spinsim", "path": str(trace)}),
-        override("acceptance", {"model": "trace", "path": str(trace)}),
-        "workload.prompt_tokens=null",
-        "workload.output_tokens=null",
-    ]
     predicted = {}
     for name, own in every.items():
         loaded = load(SCENARIO, [*overrides, costs, *replayed, *own], options.device)
