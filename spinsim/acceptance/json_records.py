@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spinsim.errors import InputError
+from spinsim.errors import InputError, reason_of
 from spinsim.files import DAMAGED, open_text
 
 MOST_TOKENS = 1 << 24  # of one request: whatever counts more is no recording of tokens
@@ -110,8 +110,7 @@ def json_records(path: Path, expected: str) -> Iterator[Fields]:
                     return
                 yield _fields(_parsed(text, path, line, expected), path, line, expected)
     except (OSError, *DAMAGED) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot be read: {reason}; {expected}", file=str(path)) from error
+        raise InputError(f"cannot be read: {reason_of(error)}; {expected}", file=str(path)) from error
 
 
 def _begins_an_array(text: str) -> bool:

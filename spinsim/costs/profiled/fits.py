@@ -81,12 +81,12 @@ class Law:
     ``waits``, see :func:`waited_for`.
     """
 
-    name = "law"
+    name = native = "law"
 
     def __init__(self, costs: PassCosts, ratio: float, coefficients: Sequence[float], waits: bool) -> None:
         self.ratio = ratio
         self.coefficients = tuple(float(c) for c in coefficients)
-        self._costs, self._waits = costs, waits
+        self.costs, self.waits = costs, waits
         self._fixed: dict[tuple[float, float], float] = {}
 
     def plain(self) -> dict[str, Any]:
@@ -95,14 +95,18 @@ class Law:
 
     def predict(self, shape: PassShape) -> float:
         """Seconds of a pass."""
-        overhead, operators, attention, token, row, context = self.coefficients
+        _, _, attention, _, row, context = self.coefficients
         fixed = self._fixed.get((shape.tokens, shape.head))
         if fixed is None:
-            work = self._costs.body(int(shape.tokens)) + self._costs.output(int(shape.head))
-            fixed = overhead + operators * work + token * shape.tokens
-            self._fixed[shape.tokens, shape.head] = fixed
-        read = self._costs.attention.seconds(shape.kv_tokens, shape.queries, shape.pairs)
-        return fixed + attention * read + row * shape.rows + context * waited_for(shape, self._waits)
+            fixed = self._fixed[shape.tokens, shape.head] = self.fixed(shape.tokens, shape.head)
+        read = self.costs.attention.seconds(shape.kv_tokens, shape.queries, shape.pairs)
+        return fixed + attention * read + row * shape.rows + context * waited_for(shape, self.waits)
+
+    def fixed(self, tokens: float, head: float) -> float:
+        """Seconds of what depends on tokens, and on positions with logits, alone."""
+        overhead, operators, _, token, _, _ = self.coefficients
+        work = self.costs.body(int(tokens)) + self.costs.output(int(head))
+        return overhead + operators * work + token * tokens
 
 
 def waited_for(shape: PassShape, waits: bool) -> float:
@@ -185,24 +189,24 @@ class MonotoneTable:
     ends with the slope that all token counts share; then token counts are ordered among each other.
     """
 
-    name = "interpolation"
+    name = native = "interpolation"
 
     def __init__(self, tokens: Sequence[float], knots: Sequence[float], table: Array) -> None:
         self._tokens = list(tokens)
-        self._knots = list(knots)
+        self.knots = list(knots)
         self._table = table
         self._rows: dict[float, list[float]] = {}
 
     def plain(self) -> dict[str, Any]:
         """All of it."""
-        return {"tokens": self._tokens, "knots": self._knots, "table": self._table.tolist()}
+        return {"tokens": self._tokens, "knots": self.knots, "table": self._table.tolist()}
 
     def predict(self, shape: PassShape) -> float:
         """Seconds of a pass; the nearest edge's beyond the table's ends."""
         row = self._rows.get(shape.tokens)
         if row is None:
-            row = self._rows[shape.tokens] = self._row(shape.tokens)
-        knots, kv = self._knots, shape.kv_tokens
+            row = self._rows[shape.tokens] = self.row(shape.tokens)
+        knots, kv = self.knots, shape.kv_tokens
         at = bisect_right(knots, kv)
         if at == 0:
             return row[0]
@@ -211,7 +215,8 @@ class MonotoneTable:
         low, high = knots[at - 1], knots[at]
         return row[at - 1] + (row[at] - row[at - 1]) * (kv - low) / (high - low)
 
-    def _row(self, tokens: float) -> list[float]:
+    def row(self, tokens: float) -> list[float]:
+        """Seconds at every knot of KV tokens."""
         at = bisect_right(self._tokens, tokens)
         if at == 0:
             values = self._table[0]
