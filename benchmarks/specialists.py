@@ -127,6 +127,18 @@ def measured(place: Workplace, path: Path, selectors: Mapping[str, PolicyChoice]
     return session.elapsed_s
 
 
+def charged_alike(profile: Path, out: Path) -> Path:
+    """The profile without what the host took to decide with any selector but `fixed`; ``out`` has it."""
+    values = json.loads(profile.read_text())
+    values["points"] = [
+        point
+        for point in values["points"]
+        if point["operation"] != "handling" or point.get("policy") == "fixed"
+    ]
+    write_atomically(out, json.dumps(values))
+    return out
+
+
 def recorded(loaded: LoadedScenario, deployment: Deployment, path: Path) -> None:
     """The acceptance of every draft over the workload, as the simulations have it."""
     made = materialise(
@@ -163,6 +175,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=320, help="of an answer (default 320)")
     parser.add_argument("--repetitions", type=int, default=3, help="live runs of each variant (default 3)")
+    parser.add_argument("--recorded", type=Path, help="simulate alone, over an earlier session's recording")
+    parser.add_argument(
+        "--alike", action="store_true", help="with --recorded: charge every selector the host time of `fixed`"
+    )
     parser.add_argument("--widened", metavar="SHAPE", help="on a CPU: the target at the cost of this shape")
     parser.add_argument("--profile", type=Path, help="of this machine, in place of one measured first")
     parser.add_argument("--seconds", type=float, default=600.0, help="begin no live run after so many")
@@ -184,7 +200,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def beside(name: str) -> Path:
         return out.with_name(f"{out.stem}-{name}").resolve()
 
-    profile, trace = (options.profile or beside("profile.json")).resolve(), beside("recorded.npz")
+    profile = (options.profile or beside("profile.json")).resolve()
+    trace = (options.recorded or beside("recorded.npz")).resolve()
     replayed = [
         override("workload.source", {"format": "spinsim", "path": str(trace)}),
         override("acceptance", {"model": "trace", "path": str(trace)}),
@@ -216,6 +233,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             most, {"tiny": (4, 6, 8), "code": (4,), "maths": (4,), "small": (4, 6), "large": (4,)}
         ).items()
     }
+    if options.recorded and options.alike:
+        profile = charged_alike(profile, beside("alike-profile.json"))
+    costs = override("costs", {"model": "profile", "path": str(profile), "allow_roofline": True})
+    given = [*overrides, costs, *replayed]
+
+    def foretold() -> dict[str, Numbers]:
+        loaded = {name: load(SCENARIO, [*given, *own], options.device) for name, own in every.items()}
+        return {
+            name: shown(simulate_scenario(one.scenario, one.base_dir).records) for name, one in loaded.items()
+        }
+
+    fixed = [name for name in every if name.split()[0] in base.scenario.models.drafts]
+    if options.recorded:
+        save(predicted=foretold())
+        bounds(data["predicted"], fixed)
+        return 0
     deployment = deploy(base.scenario, base.base_dir, packings=("ragged",))
     save(models=deployment.models.notes, deployed_s=time.perf_counter() - began)
     thinking = {
@@ -228,18 +261,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             save(profiled_s=measured(place, profile, thinking))
     if not options.widened:
         recorded(base, deployment, trace)
-    costs = override("costs", {"model": "profile", "path": str(profile), "allow_roofline": True})
     cells = {name: load(SCENARIO, [*overrides, costs, *own], options.device) for name, own in every.items()}
-    predicted = {}
-    for name, own in every.items():
-        loaded = load(SCENARIO, [*overrides, costs, *replayed, *own], options.device)
-        predicted[name] = shown(simulate_scenario(loaded.scenario, loaded.base_dir).records)
+    predicted = foretold()
     save(predicted=predicted, live={}, began_live_s=time.perf_counter() - began)
-    fixed = [name for name in every if name.split()[0] in base.scenario.models.drafts]
-    best = max(fixed, key=lambda name: predicted[name]["tokens_per_s"])
-    for name in ORACLES:
-        gain = predicted[name]["tokens_per_s"] / predicted[best]["tokens_per_s"] - 1
-        print(f"bound: {name} {100 * gain:+.1f} % over {best} (simulated)", flush=True)
+    best = bounds(predicted, fixed)
 
     # A fixed draft that is foretold to be a tenth behind the best one runs once: it is no rival.
     rivals = [n for n in fixed if predicted[n]["tokens_per_s"] > 0.9 * predicted[best]["tokens_per_s"]]
@@ -260,6 +285,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             save(live=live, failed=failed)
     save(ratios=report(data, fixed))
     return 1 if failed else 0
+
+
+def bounds(predicted: Mapping[str, Numbers], fixed: Sequence[str]) -> str:
+    """Prints what is foretold of every variant, over the best fixed draft; returns that one's name."""
+    rates = {name: one["tokens_per_s"] for name, one in predicted.items()}
+    best = max(fixed, key=rates.__getitem__)
+    for name in sorted(rates, key=rates.__getitem__, reverse=True):
+        what = "bound" if name in ORACLES else "foretold"
+        length = predicted[name]["acceptance_length"]
+        print(
+            f"{what:8} {name:18} {rates[name]:8,.0f} tokens/s, {rates[name] / rates[best]:.3f} of {best}; "
+            f"acceptance length {length:.2f}",
+            flush=True,
+        )
+    return best
 
 
 def report(data: Numbers, fixed: Sequence[str]) -> dict[str, float]:
