@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +24,7 @@ from spinsim.costs.profiled.executed import (
     verify_shape,
 )
 from spinsim.costs.profiled.predictors import fitted_points, part_of
-from spinsim.costs.profiled.profile import Profile
+from spinsim.costs.profiled.profile import Point, Profile
 from spinsim.costs.roofline import RooflinePredictor
 from spinsim.costs.sheets.shapes import ModelShape
 from spinsim.operations import KINDS, Packing
@@ -77,10 +77,16 @@ def of_profile(host: str, profile: Profile) -> Iterator[Timed]:
             model.hardware,
             point.operation,
             part,
-            (pass_shape(point),),
+            (_as_charged(point),),
             within,
             point.seconds,
         )
+
+
+def _as_charged(point: Point) -> PassShape:
+    """Sheets take decomposed K/V for whole pieces, as the paper has them."""
+    features = {name: value for name, value in point.features.items() if name != "read_tokens"}
+    return pass_shape(replace(point, features=features))
 
 
 def of_live(host: Host) -> Iterator[Timed]:

@@ -1,40 +1,35 @@
 """Fits of measured passes: a law of the roofline's form, or monotone interpolation.
 
-Both are fitted, both are judged on points they have not seen, and the better one is kept with its
+All candidates are fitted and judged on points that they have not seen. The best one is kept with its
 errors and residuals (:func:`fit_pass`).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression, nnls
+from scipy.optimize import isotonic_regression
 
-from spinsim.buckets import LONG_QUERY
-from spinsim.costs.collectives import RING, Collective
-from spinsim.costs.operators import PassCosts
 from spinsim.costs.profiled.executed import PassShape
-from spinsim.costs.sheets.hardware import Hardware
+from spinsim.costs.profiled.laws import (
+    Array,
+    Fitter,
+    LongestRowLaw,
+    PassFit,
+    Waits,
+    law_fitter,
+    longest_row_fitter,
+    waited_for,
+)
+from spinsim.costs.profiled.stairs import on_stairs, walked
 from spinsim.costs.sheets.shapes import ModelShape
-
-Array = NDArray[np.float64]
 
 LEAVE_ONE_OUT = 12  # up to so many points each is left out alone, beyond it an eighth of them at a time
 FOLDS = 8
-RATIOS = tuple(float(r) for r in np.geomspace(4.0, 4000.0, 31))  # flops a byte: CPUs to tensor cores
-
-
-class PassFit(Protocol):
-    """Seconds of a pass, nondecreasing in tokens and in KV tokens."""
-
-    name: str
-
-    def predict(self, shape: PassShape) -> float: ...
+LONG_CONTEXT = 2048  # of a row; below it no row is waited for long enough to tell a law from the other (ours)
 
 
 class HeldOut(NamedTuple):
@@ -58,108 +53,6 @@ class ChosenFit(NamedTuple):
     fit: PassFit
     held_out: dict[str, HeldOut]
     residuals: tuple[float, ...]
-
-
-Fitter = Callable[[Sequence[PassShape], Array], PassFit]
-
-
-class Law:
-    """overhead + a * operators + b * attention + c * tokens + d * rows + e * context, none negative.
-
-    Operators and attention are sums of max(bytes, flops / ratio) of the model's shape, so that a is
-    the inverse of an achieved bandwidth and a / ratio that of an achieved rate. Context counts where
-    ``waits``, see :func:`waited_for`.
-    """
-
-    name = "law"
-
-    def __init__(self, costs: PassCosts, ratio: float, coefficients: Sequence[float], waits: bool) -> None:
-        self.ratio = ratio
-        self.coefficients = tuple(float(c) for c in coefficients)
-        self._costs, self._waits = costs, waits
-        self._fixed: dict[tuple[float, float], float] = {}
-
-    def predict(self, shape: PassShape) -> float:
-        """Seconds of a pass."""
-        overhead, operators, attention, token, row, context = self.coefficients
-        fixed = self._fixed.get((shape.tokens, shape.head))
-        if fixed is None:
-            work = self._costs.body(int(shape.tokens)) + self._costs.output(int(shape.head))
-            fixed = overhead + operators * work + token * shape.tokens
-            self._fixed[shape.tokens, shape.head] = fixed
-        read = self._costs.attention.seconds(shape.kv_tokens, shape.queries, shape.pairs)
-        return fixed + attention * read + row * shape.rows + context * waited_for(shape, self._waits)
-
-
-def waited_for(shape: PassShape, waits: bool) -> float:
-    """K/V tokens that one row reads one after the other while the rest of the device has nothing to do.
-
-    The kernel of many new tokens (prefill, catch-up: ``waits``) does not cut a row's K/V, so that a pass of
-    few rows takes as long as its longest row's context, however little is read in all.
-    """
-    if not waits or shape.tokens < LONG_QUERY:
-        return 0.0
-    return shape.longest or shape.kv_tokens / shape.rows
-
-
-def _unit_costs(shape: ModelShape, dtype: str, devices: int, ratio: float) -> PassCosts:
-    """Costs in bytes: one byte a second, ``ratio`` flops a byte, free communication and launches."""
-    unit = Hardware(
-        name="unit",
-        memory_bytes=0,
-        bandwidth=1.0,
-        rate=MappingProxyType({dtype: ratio}),
-        bandwidth_efficiency=1.0,
-        compute_efficiency=1.0,
-        launch_s=0.0,
-        graph_kernel_s=0.0,
-        graph_launch_s=0.0,
-        link_bandwidth=float("inf"),
-        link_latency_s=0.0,
-        copy_latency_s=0.0,
-        reserved_bytes=0,
-        graphs=True,
-        collectives=(Collective(RING, 0.0, 1.0),),
-        source="",
-    )
-    return PassCosts(shape, dtype, unit, devices=devices)
-
-
-def law_fitter(shape: ModelShape, dtype: str, devices: int = 1, *, waits: bool = False) -> Fitter:
-    """Fits :class:`Law` by nonnegative least squares on relative errors, for the best of many ratios."""
-    candidates = [(ratio, _unit_costs(shape, dtype, devices, ratio)) for ratio in RATIOS]
-    known: dict[PassShape, Array] = {}  # a point's row of the matrix of every candidate
-
-    def rows(point: PassShape) -> Array:
-        found = known.get(point)
-        if found is None:
-            context = waited_for(point, waits)
-            features = []
-            for _, costs in candidates:
-                work = costs.body(int(point.tokens)) + costs.output(int(point.head))
-                attention = costs.attention.seconds(point.kv_tokens, point.queries, point.pairs)
-                features.append([1.0, work, attention, point.tokens, point.rows, context])
-            found = known[point] = np.array(features)
-        return found
-
-    def fit(points: Sequence[PassShape], seconds: Array) -> PassFit:
-        matrices = np.stack([rows(point) for point in points], axis=1)
-        scales = matrices.max(axis=1)
-        scales[scales == 0] = 1.0
-        matrices /= scales[:, None]
-        matrices /= seconds[:, None]
-        ones = np.ones(len(points))
-        best: tuple[float, int, Array] | None = None
-        for index, matrix in enumerate(matrices):
-            found, residual = nnls(matrix, ones)
-            if best is None or residual < best[0]:
-                best = float(residual), index, found
-        assert best is not None
-        _, index, found = best
-        ratio, costs = candidates[index]
-        return Law(costs, ratio, (found / scales[index]).tolist(), waits)
-
-    return fit
 
 
 class MonotoneTable:
@@ -265,9 +158,9 @@ def fit_pass(
     dtype: str,
     devices: int = 1,
     *,
-    waits: bool = False,
+    waits: Waits = "",
 ) -> ChosenFit:
-    """The candidate with the least mean held-out error; ``waits`` for prefill and catch-up.
+    """The candidate with the least mean held-out error; ``waits``: see :func:`waited_for`.
 
     Raises ValueError without a point.
     """
@@ -276,6 +169,10 @@ def fit_pass(
     measured = np.asarray(seconds, dtype=np.float64)
     law = law_fitter(shape, dtype, devices, waits=waits)
     fitters: dict[str, Fitter] = {"law": law, "interpolation": fit_table}
+    if max(waited_for(point, waits) for point in points) > LONG_CONTEXT:
+        fitters[LongestRowLaw.name] = longest_row_fitter(shape, dtype, devices, waits=waits)
+    if waits == "prompts" and walked(points):
+        fitters |= {f"{name} on stairs": on_stairs(fitters[name]) for name in fitters if "law" in name}
     if len(points) == 1:
         fit = fit_table(points, measured)
         return ChosenFit(fit, {}, (0.0,))

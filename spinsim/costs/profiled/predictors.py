@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from itertools import compress
 
@@ -25,10 +25,12 @@ from spinsim.costs.profiled.executed import (
     verify_shape,
 )
 from spinsim.costs.profiled.fits import ChosenFit, fit_pass
-from spinsim.costs.profiled.host import handling_of, hop_of
+from spinsim.costs.profiled.host import handling_of, hop_of, planning_of
+from spinsim.costs.profiled.laws import Waits
 from spinsim.costs.profiled.profile import MODEL_OPERATIONS, PROMPTS, Point, Profile
 from spinsim.errors import InputError
 from spinsim.operations import Packing
+from spinsim.packings import packing_kind
 
 EDGE = 1.05  # a step in the middle of a measured proposal stands for its last one, a little further out
 
@@ -57,12 +59,12 @@ class ProfiledPass:
         model = profile.models[points[0].model]
         shapes = [pass_shape(point) for point in points]
         seconds = [point.seconds for point in points]
-        prompts = points[0].operation in PROMPTS
+        self.divided = any("read_tokens" in point.features for point in points)
         self.chosen: ChosenFit = fit_pass(
-            shapes, seconds, model.shape, model.dtype, model.devices, waits=prompts
+            shapes, seconds, model.shape, model.dtype, model.devices, waits=_waits(points[0])
         )
         self.shapes = tuple(shapes)
-        self._measured = dict(zip(map(_measured_as, shapes), seconds, strict=True))
+        self._measured = dict(zip(map(self._measured_as, shapes), seconds, strict=True))
         self._min_tokens = min(shape.tokens for shape in shapes)
         self._max_tokens = max(shape.tokens for shape in shapes)
         self._min_kv = min(shape.kv_tokens for shape in shapes)
@@ -71,7 +73,7 @@ class ProfiledPass:
 
     def estimate(self, shape: PassShape) -> Estimate | None:
         """None beyond the profiled range."""
-        seconds = self._measured.get(_measured_as(shape))
+        seconds = self._measured.get(self._measured_as(shape))
         if seconds is not None:
             return Estimate(seconds, MEASURED)
         rows, tokens, head, queries, kv, pairs, longest = shape
@@ -95,10 +97,18 @@ class ProfiledPass:
         tokens, kv, context = self._max_tokens, self._max_kv, self._max_context
         return f"up to {tokens:g} tokens, {kv:g} KV tokens and {context:g} KV tokens a row"
 
+    def _measured_as(self, shape: PassShape) -> tuple[float, ...]:
+        """What tells one measured shape from another: points do not keep how uneven their rows were."""
+        return shape if self.divided else shape[:-1]
 
-def _measured_as(shape: PassShape) -> tuple[float, ...]:
-    """What tells one measured shape from another: points do not keep how uneven their rows were."""
-    return shape[:-1]
+
+def _waits(point: Point) -> Waits:
+    """What an operation's passes wait for: see :func:`~spinsim.costs.profiled.fits.waited_for`."""
+    if point.operation in PROMPTS:
+        return "prompts"
+    if point.operation == "verify" and packing_kind(point.packing).rectangular:
+        return "pieces"
+    return ""
 
 
 class Curve:
@@ -137,21 +147,25 @@ def fit_operations(profile: Profile, model: str) -> dict[Operation, ProfiledPass
 
 def fitted_points(profile: Profile) -> list[Point]:
     """Those of models' operations that fits are made of."""
+    divided = {(point.model, point.packing) for point in profile.points if "read_tokens" in point.features}
     return [
         point
         for point in profile.points
         if point.operation in MODEL_OPERATIONS
         and not profile.passes_over(point.operation, point.model, point.features)
-        and not _replaced(point, profile)
+        and not _replaced(point, profile, divided)
     ]
 
 
-def _replaced(point: Point, profile: Profile) -> bool:
+def _replaced(point: Point, profile: Profile, divided: Collection[tuple[str, str]]) -> bool:
     """Was it measured by a runner that ran prompts too large for a graph eagerly, in one pass?
 
     Profiles from before hold such points. Several captured passes have replaced these, nobody asks for them
-    any more, and a fit that saw both would be wrong about either.
+    any more, and a fit that saw both would be wrong about either. Likewise of a divided verification that
+    does not say how much was read, where others of its model and packing (``divided``) do.
     """
+    if point.operation == "verify":
+        return (point.model, point.packing) in divided and "read_tokens" not in point.features
     too_large = point.features.get("tokens", 0) > profile.prompt_tokens
     return profile.prompt_graphs and point.operation in PROMPTS and too_large
 
@@ -185,6 +199,8 @@ class ProfilePredictor:
         self._link, self._fallback = link, fallback
         self._host = _curve(profile, "orchestrator", "rows")
         self._handling = handling_of(profile, selector)
+        self._planning = planning_of(profile)
+        self._submit = Estimate(self._handling.submit_s, MEASURED)
         self._handled: dict[tuple[str, int], Estimate] = {}
         self._transfer = _curve(profile, "transfer", "bytes")
         hop_s = hop_of(profile)
@@ -289,7 +305,8 @@ class ProfilePredictor:
         if not packing.rows:
             return Estimate(0.0, MEASURED)
         known = self.target.get(("verify", kind))
-        shape = verify_shape(packing, self._graphs, self._buckets)
+        divided = known is not None and known.divided
+        shape = verify_shape(packing, self._graphs, self._buckets, divided=divided)
         found = known and known.estimate(shape)
         return found or self._beyond(f"verify ({kind})", known, shape).verify(packing)
 
@@ -304,14 +321,19 @@ class ProfilePredictor:
         """A line over the rows of the operation that ended, with the scenario's selector."""
         cached = self._handled.get((kind, rows))
         if cached is None:
-            fixed, each = self._handling.get(kind, (0.0, 0.0))
+            fixed, each = self._handling.lines.get(kind, (0.0, 0.0))
             cached = self._handled[kind, rows] = Estimate(fixed + each * rows, INTERPOLATED)
         return cached
 
+    def planning_s(self, packing: Packing) -> float:
+        """Host time of the plan of a packing that is searched for; 0 where it was not measured."""
+        fixed, each = self._planning.get(packing.kind, (0.0, 0.0))
+        return fixed + each * packing.real_kv_tokens
+
     def orchestrate(self, rows: int) -> Estimate:
-        """Host time of one submission: nothing where handling, which has it, was measured."""
-        if self._handling:
-            return Estimate(0.0, MEASURED)
+        """Host time of one submission; nothing where handling has it and does not say how much."""
+        if self._handling.lines:
+            return self._submit
         cached = self._orchestrate.get(rows)
         if cached is None:
             found = self._host and self._host.estimate(rows)
