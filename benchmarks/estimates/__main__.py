@@ -36,7 +36,7 @@ def times_of(known: Sequence[Host]) -> list[Timed]:
         one for host in known for profile in host.profiles.values() for one in of_profile(host.name, profile)
     ]
     found += [one for host in known for one in of_live(host)]
-    return [*found, *of_long_contexts(ROOT / MEASUREMENTS / LONG_CONTEXTS)]
+    return found
 
 
 def estimated(known: Sequence[Host], times: Sequence[Timed], without: str = "") -> dict[str, float]:
