@@ -70,9 +70,11 @@ def devices() -> list[torch.device]:
 
 
 @contextmanager
-def divided(shape: ModelShape, dtype: torch.dtype, *, rows: int, slot_tokens: int) -> Iterator[ShardedRunner]:
+def divided(
+    shape: ModelShape, dtype: torch.dtype, *, rows: int, slot_tokens: int, in_one_kernel: bool = True
+) -> Iterator[ShardedRunner]:
     """A runner of random weights over all ranks, its cache full of random K and V."""
-    ranks = Ranks([f"gpu{rank}" for rank in range(RANKS)], devices())
+    ranks = Ranks([f"gpu{rank}" for rank in range(RANKS)], devices(), in_one_kernel=in_one_kernel)
     runner: ShardedRunner | None = None
     try:
         config = config_of(shape, max_position_embeddings=max(4096, slot_tokens))
@@ -104,9 +106,16 @@ def collectives(path: Path, tiny: bool) -> None:
         shape = dataclasses.replace(shape_of(name), layers=1, intermediate=128, vocab=256)
         with divided(shape, torch.bfloat16, rows=1, slot_tokens=64) as runner:
             found: Any = runner.collectives
-            kept.add(hidden=hidden, symmetric=found.symmetric, why_not=found.why_not)
+            kept.add(
+                hidden=hidden,
+                symmetric=found.symmetric,
+                why_not=found.why_not,
+                why_not_in_one=found.why_not_in_one,
+            )
             for tokens, ways in found.measured.items():
                 in_us = {way: seconds * 1e6 for way, seconds in ways.items()}
+                if tokens in found.measured_in_one:
+                    in_us["with_norm"] = found.measured_in_one[tokens] * 1e6
                 kept.add(hidden=hidden, tokens=tokens, chosen=found.ways[tokens], **in_us)
 
 
@@ -156,8 +165,11 @@ def correct(path: Path, tiny: bool) -> None:
 
 def pages(path: Path, tiny: bool) -> None:
     """Likewise in pages that are preempted."""
-    kv = {"reserve": "grow", "block_tokens": 16, "target_tokens": 896, "draft_tokens": 800}
-    against_generate(Kept(path), kv, 4 if tiny else 16)
+    kv = {"reserve": "grow", "block_tokens": 16, "target_tokens": 400, "draft_tokens": 384}
+    kept = Kept(path)
+    against_generate(kept, kv, 6 if tiny else 16)
+    if not any(row.get("preempted") for row in kept.rows):
+        raise SystemExit("no request was preempted")
 
 
 def against_generate(kept: Kept, kv: Figures, requests: int) -> None:
@@ -236,21 +248,51 @@ def verification_of(name: str) -> Callable[[Path, bool], None]:
     return measure
 
 
+def small(shape: ModelShape) -> ModelShape:
+    """One for a CPU."""
+    return dataclasses.replace(
+        shape, layers=2, hidden=128, heads=4, kv_heads=2, head_dim=32, intermediate=192, vocab=256
+    )
+
+
+def verification_apart(path: Path, tiny: bool) -> None:
+    """8B over both devices with sums, residuals and norms in one kernel, and with sums apart."""
+    kept = Kept(path)
+    context, dtype = (24, torch.float32) if tiny else (CONTEXT, torch.bfloat16)
+    shape = small(shape_of("llama-3-8b")) if tiny else shape_of("llama-3-8b")
+    for in_one in (False, True):
+        size = {"rows": max(BATCHES), "slot_tokens": context + 16, "in_one_kernel": in_one}
+        with divided(shape, dtype, **size) as runner:  # type: ignore[arg-type]
+            collectives: Any = runner.collectives
+            kept.add(
+                sums=getattr(collectives, "measured", {}),
+                sums_in_one=getattr(collectives, "measured_in_one", {}),
+                why_not_in_one=getattr(collectives, "why_not_in_one", "not on GPUs"),
+            )
+            for batch in BATCHES:
+                seconds = timed(runner, batch, context)
+                kept.add(
+                    asked_in_one=in_one,
+                    in_one=getattr(collectives, "in_one_kernel", lambda tokens: False)(5 * batch),
+                    batch=batch,
+                    two_ms=seconds * 1e3,
+                )
+        gc.collect()
+
+
 def verification(path: Path, shape: ModelShape, tiny: bool) -> None:
     """Wall milliseconds of a call of ``verify``: over both devices, on one, and the floor of two."""
     kept = Kept(path)
     context, dtype = (24, torch.float32) if tiny else (CONTEXT, torch.bfloat16)
-    if tiny:
-        shape = dataclasses.replace(
-            shape, layers=2, hidden=128, heads=4, kv_heads=2, head_dim=32, intermediate=192, vocab=256
-        )
+    shape = small(shape) if tiny else shape
     session = Session(Plan((shape,), (), BATCHES, 1, context, context, context, 12), devices()[0], 1e9, None)
     measure_machine(session)
     kept.machine |= session.machine
     rows, slot_tokens = max(BATCHES), context + 16
     with divided(shape, dtype, rows=rows, slot_tokens=slot_tokens) as runner:
         sums: dict[int, dict[str, float]] = getattr(runner.collectives, "measured", {})
-        kept.add(symmetric=getattr(runner.collectives, "symmetric", False), sums=sums)
+        in_one = getattr(runner.collectives, "measured_in_one", {})
+        kept.add(symmetric=getattr(runner.collectives, "symmetric", False), sums=sums, sums_in_one=in_one)
         two = {batch: timed(runner, batch, context) for batch in BATCHES}
         for batch, seconds in two.items():
             kept.add(batch=batch, two_ms=seconds * 1e3)
@@ -305,4 +347,5 @@ PARTS: Mapping[str, Callable[[Path, bool], None]] = {
     "soak": soak,
     "llama-3-8b": verification_of("llama-3-8b"),
     "llama-13b": verification_of("llama-13b"),
+    "apart": verification_apart,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,8 @@ pytest_plugins = ["tests.plausible_run"]  # records of a run, made by hand
 
 # Matrices here are tiny and workers share the cores: a second thread only waits. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Beside pytest's own cache, and not in the user's.
+os.environ["SPINSIM_CACHE"] = str(Path(__file__).parents[1] / ".pytest_cache" / "spinsim")
 
 
 @pytest.fixture(autouse=True, scope="module")

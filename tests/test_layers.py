@@ -22,6 +22,7 @@ ROOT = Path(spinsim.__file__).parent
 ORDER = (
     "errors",
     "files",
+    "user_cache",
     "progress",
     "registry",
     "operations",
@@ -41,6 +42,7 @@ ORDER = (
     "family",
     "engine",
     "serving",
+    "native",
     "simulated",
     "live",
     "results",

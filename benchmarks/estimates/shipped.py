@@ -2,8 +2,8 @@
 
 A host is one machine of one session. Live halves lie in archives (``NAME-live.tgz``), which are unpacked to
 be read. A host card of ``docs/measurements/host-cards`` holds its profile, and an archive of
-``docs/measurements/evidence`` the profiles that were measured before its cells. What ``benchmarks.as_profiled``
-left in ``docs/measurements/as-profiled`` has a profile for contexts of up to 26 thousand tokens.
+``docs/measurements/evidence`` the profiles that were measured before its cells. In
+``docs/measurements/as-profiled`` are profiles for contexts of up to 26 thousand tokens.
 """
 
 from __future__ import annotations

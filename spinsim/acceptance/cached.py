@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
 
 from spinsim.acceptance.entropies import Entropies, Runs
 from spinsim.acceptance.lookups import KnownLookups
@@ -11,7 +15,8 @@ BLOCK = 64  # requests that are drawn together
 BLOCKS = 32  # kept at once, for those of their requests that are still to come
 
 Draw = Callable[[int], list[list[int]]]
-DrawBlock = Callable[[int, int], list[list[int]]]
+Block = tuple[NDArray[np.int64], NDArray[np.int64]]  # runs one after the other, and where each request's end
+DrawBlock = Callable[[int, int], Block]
 Offers = Callable[[int], Sequence[Sequence[int] | None]]
 
 
@@ -55,14 +60,27 @@ class CachedField:
             runs = known[draft] = self._block(request // BLOCK, draft)[request % BLOCK]
         return runs
 
+    def one_by_one(self) -> CachedField:
+        """The same field, for who asks for every draft of few requests far apart: no block is drawn for one.
+
+        It knows nothing of entropies and lookups.
+        """
+        return CachedField(self.source, self._draw, self.joined, offers=self.offers)
+
     def _block(self, number: int, draft: int) -> list[list[int]]:
         block = self._blocks.get((number, draft))
         if block is None:
             assert self._draw_block is not None
             if len(self._blocks) == BLOCKS:
                 del self._blocks[next(iter(self._blocks))]
-            block = self._blocks[number, draft] = self._draw_block(number, draft)
+            drawn, ends = self._draw_block(number, draft)
+            runs, bounds = drawn.tolist(), [0, *ends.tolist()]
+            block = self._blocks[number, draft] = [runs[start:end] for start, end in pairwise(bounds)]
         return block
+
+    def block(self, number: int, draft: int) -> Block | None:
+        """The runs of ``BLOCK`` requests in one array; None where they are drawn one by one. Not kept."""
+        return None if self._draw_block is None else self._draw_block(number, draft)
 
     def offered(self, request: int, draft: int) -> Sequence[int] | None:
         """Tokens that a draft has to propose at each position; None: as many as it is asked for."""

@@ -74,13 +74,16 @@ def logistic_block(
     positions: Sequence[int],
     seed: int,
     size: int,
-) -> Callable[[int, int], list[list[int]]]:
-    """:func:`logistic_runs` without drift, bit by bit: of one draft, for the n-th ``size`` requests."""
+) -> Callable[[int, int], tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """:func:`logistic_runs` without drift, bit by bit: of one draft, for the n-th ``size`` requests.
+
+    In one array, and where each request's end.
+    """
     key = purpose_key(seed, "acceptance")
     counted = counters(strengths.shape[1], max(positions, default=0))
     counts = np.array(positions, np.int64)
 
-    def draw(block: int, draft: int) -> list[list[int]]:
+    def draw(block: int, draft: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         requests = range(block * size, min((block + 1) * size, len(counts)))
         lengths = counts[requests.start : requests.stop]
         ends = np.cumsum(lengths)
@@ -94,8 +97,7 @@ def logistic_block(
         odds = np.exp(_bounded(-strength)) * np.exp(_bounded(difficulties[requests.start : requests.stop]))
         accepted = drawn * (1.0 + np.repeat(odds, lengths)) < 1.0
         stop = np.minimum.accumulate(np.where(accepted, len(index), index)[::-1])[::-1]
-        runs = (np.minimum(stop, np.repeat(ends, lengths)) - index).tolist()
-        return [runs[end - count : end] for end, count in zip(ends.tolist(), lengths.tolist(), strict=True)]
+        return np.minimum(stop, np.repeat(ends, lengths)) - index, ends
 
     return draw
 

@@ -109,12 +109,13 @@ def lab(
     resume: bool = False,
     force: bool = False,
     progress: Progress | None = None,
+    engine: str = "auto",
 ) -> Iterator[Lab]:
-    """Workers and a store for an experiment of ``kind``; see :class:`Where`."""
+    """Workers and a store for an experiment of ``kind``; see :class:`Where`. ``engine`` plays its cells."""
     from spinsim.lab.evaluate import Lab
     from spinsim.lab.pool import open_pool
     from spinsim.lab.store import Store, open_store
 
     store = Store() if out is None else open_store(Path(out), kind, resume=resume, force=force)
     with open_pool(workers, cluster) as pool:
-        yield Lab(pool, store, progress)
+        yield Lab(pool, store, progress, engine=engine)

@@ -115,14 +115,15 @@ def sweep(
     seed: options.FirstSeed = None,
     metrics: options.Metrics = (),
     plugins: options.Plugins = (),
+    engine: options.Engine = "auto",
     **where: Unpack[Where],
 ) -> Sweep:
     """Simulate every combination of a grid, a row of one table each.
 
     Each is simulated ``seeds`` times, from ``seed`` (the scenario's) on. ``grid``: values by key, or by any
     name {label: {key: value}}; or ``key=v1,v2`` texts as ``--grid`` takes them. ``scenario`` may be a
-    sweep's YAML. ``where``: see :class:`spinsim.api.Where`. Raises InputError before anything runs, and
-    CellsFailed for failed cells, which are rows without numbers.
+    sweep's YAML. ``engine``: see :func:`spinsim.api.simulate`; ``where``: :class:`spinsim.api.Where`. Raises
+    InputError before anything runs, and CellsFailed for failed cells, which are rows without numbers.
     """
     loaded_plugins = imported(plugins)
     from spinsim.scenario_file.variants import axis, axis_of
@@ -143,7 +144,7 @@ def sweep(
         metrics=texts(metrics) or plan.metrics,
         plugins=loaded_plugins,
     )
-    with lab("sweep", **where) as place:
+    with lab("sweep", engine=engine, **where) as place:
         result = _sweep.sweep(plan, place)
     summary = finish_sweep(place.store, result, reports.of_sweep)
     return whole(Sweep(result, summary), summary)

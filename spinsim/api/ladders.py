@@ -74,6 +74,12 @@ def ladder(
     minutes: Annotated[
         float | None, Option("With --live: bounds the runs and the loading; --resume goes on.", min=0.1)
     ] = None,
+    predicted: Annotated[
+        PathLike | None,
+        Option(
+            "With --live: a prediction.json; its steps run as it says, and are not simulated.", metavar="FILE"
+        ),
+    ] = None,
     tuning: Annotated[
         Settings,
         Option("Overrides for the runs that choose fixed plans; repeatable.", metavar="KEY.PATH=VALUE"),
@@ -88,6 +94,8 @@ def ladder(
     some of :data:`spinsim.studies.ladder.steps.ORDER`, all by default. With ``live`` the steps then run on
     real devices, in turn, once for each seed; what was predicted is kept in ``prediction.json`` before.
     ``tuning`` overrides the scenario of the runs that choose fixed plans, which may be shorter.
+    ``predicted`` names such a file from elsewhere: its fixed plans, seeds, overrides and workload are run
+    without being simulated anew. What would say them otherwise is refused; ``steps`` chooses among its steps.
     ``seconds`` cuts the workload: requests are left out, or start in mid-flight. ``minutes`` bound what is
     live, and ``resume`` goes on with it. ``where``: see :class:`spinsim.api.Where`. Raises InputError before
     anything runs.
@@ -96,9 +104,13 @@ def ladder(
     for name, value in (("seconds", seconds), ("minutes", minutes)):
         if value is not None and not 0 < value < inf:
             raise InputError(f"{value} is not allowed; above 0", key=f"--{name}")
-    if minutes is not None and not live:
-        raise InputError("bounds live runs; give --live as well", key="--minutes")
+    for name, bounds_live in (("minutes", minutes), ("predicted", predicted)):
+        if bounds_live is not None and not live:
+            raise InputError("is for live runs; give --live as well", key=f"--{name}")
+    if predicted is not None and (set or tuning or seconds is not None or seed is not None):
+        raise InputError("says what runs; leave out --set, --tuning, --seconds and --seed", key="--predicted")
     loaded_plugins = imported(plugins)
+    from spinsim.studies.ladder import foretold as _foretold
     from spinsim.studies.ladder import ladder as _ladder
     from spinsim.studies.ladder import summary as _summary
 
@@ -114,21 +126,26 @@ def ladder(
         overrides(tuning),
     )
     with lab("ladder", **where) as place:
-        notes: tuple[str, ...] = ()
-        if seconds is not None:
-            from spinsim.studies.ladder.shorter import shortened
+        if predicted is not None:
+            plan, ready, foretold = _foretold.read_prediction(Path(predicted), plan)
+            place.store.write_manifest("ladder", _ladder.manifest(plan, ready.seeds))
+            _foretold.write_prediction(place.store, foretold)
+        else:
+            notes: tuple[str, ...] = ()
+            if seconds is not None:
+                from spinsim.studies.ladder.shorter import shortened
 
-            plan, note = shortened(plan, seconds, place)
-            notes = (note,) if note else ()
-        ready = _ladder.prepared(plan, place)
-        result = replace(found := _ladder.simulated(ready, place), notes=(*found.notes, *notes))
-        if not live:
-            summary = _summary.finish_ladder(place.store, result, reports.of_ladder)
-            return whole(Ladder(result, summary), summary)
-        predicted = _summary.keep_prediction(place.store, result)
+                plan, note = shortened(plan, seconds, place)
+                notes = (note,) if note else ()
+            ready = _ladder.prepared(plan, place)
+            result = replace(found := _ladder.simulated(ready, place), notes=(*found.notes, *notes))
+            foretold = _foretold.keep_prediction(place.store, result, plan, ready)
+            if not live:
+                summary = _summary.finish_ladder(place.store, result, reports.of_ladder)
+                return whole(Ladder(result, summary), summary)
         from spinsim.studies.ladder.live import run_ladder
 
-        result, about = run_ladder(plan, ready, result, place, minutes)
-    summary = _summary.live_summary(result, predicted, about)
+        result, about = run_ladder(plan, ready, foretold, place, minutes)
+    summary = _summary.live_summary(result, foretold, about)
     _summary.finish_live(place.store, result, summary, reports.of_ladder)
     return whole(Ladder(result, summary), summary)

@@ -69,6 +69,13 @@ Metrics = Annotated[
     Texts,
     Option("goodput, p99_tpot, ..., or a path of summary.json; repeatable.", flag="--metric", metavar="NAME"),
 ]
+Engine = Annotated[
+    str,
+    Option(
+        "What plays a simulation: C, Python, or C where it covers it; results are the same.",
+        choices=("auto", "python", "native"),
+    ),
+]
 Workers = Annotated[int | None, Option("Processes [one a core]; 0 runs in this one.", min=0)]
 Cluster = Annotated[str | None, Option("Runs on a Ray cluster instead.", metavar="auto|HOST:PORT")]
 Grid = Annotated[

@@ -93,6 +93,7 @@ def simulate(
     device: options.Device = None,
     intervals: Annotated[int, Option("90 % intervals from N runs with noise.", metavar="N", min=0)] = 0,
     plugins: options.Plugins = (),
+    engine: options.Engine = "auto",
     out: options.Out = None,
     force: options.Force = False,
     progress: Progress | None = None,
@@ -100,9 +101,10 @@ def simulate(
     """Predict a scenario from costs and acceptance.
 
     ``intervals``: so many further runs with other seeds and noise, for 90 % intervals. ``device``
-    ``cpu`` places every model on one CPU. With ``out`` the results folder is written, too; ``force`` lets it
-    replace earlier results. Raises InputError. An interruption (Ctrl-C) ends the simulated run early:
-    ``summary["interrupted"]`` says so.
+    ``cpu`` places every model on one CPU. ``engine``: ``python``, ``native``, or ``auto`` for the native
+    one where it covers the scenario; results are the same. With ``out`` the results folder is written, too;
+    ``force`` lets it replace earlier results. Raises InputError. An interruption (Ctrl-C) ends the simulated
+    run early: ``summary["interrupted"]`` says so.
     """
     several(intervals=intervals)
     given = loaded(scenario, set, seed, device, plugins)
@@ -113,7 +115,12 @@ def simulate(
         check_out(Path(out), force=force)
     try:
         simulated, summary = simulate_and_publish(
-            given, None if out is None else Path(out), progress, intervals=intervals, report=reports.of_run
+            given,
+            None if out is None else Path(out),
+            progress,
+            intervals=intervals,
+            report=reports.of_run,
+            engine=engine,
         )
     except InputError as error:
         raise given.places.locate(error) from None

@@ -15,6 +15,8 @@ class ConstantPredictor(UniformHost):
     ``draft_step_s`` has an entry per draft. Operations without a token or row take no time.
     """
 
+    native = "asked"
+
     def __init__(
         self,
         *,

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from spinsim.operations import Packing
 
@@ -58,6 +58,8 @@ class Law(Protocol):
 class KernelLaw:
     """The law above. ``gap``, ``crowd`` and ``wait`` without unit, ``short_s`` in seconds a kernel."""
 
+    native: ClassVar[str] = "kernels"
+
     gap: float
     crowd: float
     short_s: float
@@ -82,6 +84,8 @@ class KernelLaw:
 class InTurn:
     """Each operation waits for its share of the device: together they take as long as one after the other."""
 
+    native: ClassVar[str] = "in turn"
+
     def delay(self, own: Demand, other: Demand) -> float:
         """See :class:`Law`."""
         return 1.0
@@ -103,20 +107,22 @@ class Factors:
     law between drafts, which such factors say nothing of; without one, they are those of the drafts.
     """
 
+    native = "factors"
+
     def __init__(self, factor: Callable[[int, bool], float], among: Law | None = None) -> None:
-        self._factor = factor
-        self._among = among
+        self.factor = factor
+        self.among = among
         self._known: dict[tuple[int, bool], float] = {}
 
     def delay(self, own: Demand, other: Demand) -> float:
         """See :class:`Law`."""
-        if own.model >= 0 and other.model >= 0 and self._among is not None:
-            return self._among.delay(own, other)
+        if own.model >= 0 and other.model >= 0 and self.among is not None:
+            return self.among.delay(own, other)
         # Only what runs is asked for: a profile need not have the rest.
         key = (max(own.model, other.model) if own.model < 0 else own.model, own.model < 0)
         factor = self._known.get(key)
         if factor is None:
-            factor = self._known[key] = self._factor(*key)
+            factor = self._known[key] = self.factor(*key)
         return factor - 1.0
 
     def slowdowns(self, running: Sequence[Demand]) -> list[float]:
@@ -138,6 +144,8 @@ class Loads(Protocol):
 
 class _NoLoads:
     """Where the law asks only who runs."""
+
+    native = "none"
 
     def verify(self, packing: Packing) -> tuple[float, float]:
         return 0.0, 0.0

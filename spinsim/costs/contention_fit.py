@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import least_squares
 
 from spinsim.costs.contention import USUAL_LAW, Demand, KernelLaw
+from spinsim.costs.profiled.fits import CODE, SOLVERS
 from spinsim.costs.profiled.profile import Profile
+from spinsim.user_cache import code_digest, kept
 
 # A parameter twice the usual one counts as much as one time that is off by so much: what few measured pairs
 # cannot tell stays as usual.
@@ -52,6 +53,13 @@ def fit_law(groups: Sequence[Group]) -> KernelLaw:
     """Least squares on the logarithms of times. The usual law where nothing was measured."""
     if not groups:
         return USUAL_LAW
+    found = kept("contention", groups, code_digest(CODE, SOLVERS), lambda: asdict(_fitted(groups)))
+    return KernelLaw(**found)
+
+
+def _fitted(groups: Sequence[Group]) -> KernelLaw:
+    from scipy.optimize import least_squares  # takes 0.3 s to load
+
     usual = np.array(astuple(USUAL_LAW))
 
     def residuals(scale: Any) -> Any:

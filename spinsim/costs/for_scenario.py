@@ -20,6 +20,7 @@ from spinsim.costs.sheets.hardware import UNCOMPARED, Hardware
 from spinsim.costs.sheets.own_hardware import hardware_sheet
 from spinsim.costs.sheets.shapes import ModelShape, shape_of
 from spinsim.errors import InputError
+from spinsim.packings import PACKINGS
 from spinsim.scenario import ConstantCosts, LinearCosts, ModelSpec, ProfileCosts, RooflineCosts, Scenario
 
 if TYPE_CHECKING:
@@ -151,7 +152,9 @@ def models_on_devices(scenario: Scenario, base_dir: str | Path | None) -> list[M
 def priced_alike(scenario: Scenario) -> str:
     """Equal for scenarios of one folder whose predictors are alike, so that one may serve for all of them."""
     priced = scenario.model_dump_json(include={"models", "devices", "placement", "costs", "sampling"})
-    return f"{priced} {scenario.policies.selector.name}"  # whose thinking a profile charges
+    packing = scenario.policies.packing.name
+    searched = packing if getattr(PACKINGS.get(packing), "divided", False) else ""
+    return f"{priced} {scenario.policies.selector.name} {searched}"  # whose thinking a profile charges
 
 
 def build_predictor(scenario: Scenario, base_dir: str | Path | None = None) -> Predictor:
@@ -173,6 +176,11 @@ def build_predictor(scenario: Scenario, base_dir: str | Path | None = None) -> P
 def _profiled(scenario: Scenario, base_dir: str | Path | None, costs: ProfileCosts) -> Predictor:
     profile = _read(costs, base_dir)
     return build_profiled(scenario, base_dir, profile, allow_roofline=costs.allow_roofline)
+
+
+def profile_of(scenario: Scenario, base_dir: str | Path | None) -> Profile | None:
+    """The profile that the scenario's costs come from; None where they come from none."""
+    return _read(scenario.costs, base_dir) if isinstance(scenario.costs, ProfileCosts) else None
 
 
 def _read(costs: ProfileCosts, base_dir: str | Path | None) -> Profile:
@@ -219,6 +227,7 @@ def build_profiled(
         link=_link(scenario, models),
         fallback=roofline if allow_roofline else None,
         selector=scenario.policies.selector.name,
+        packing=scenario.policies.packing.name,
         loads=RooflineLoads(roofline),
         buckets=buckets,
     )
@@ -226,9 +235,10 @@ def build_profiled(
 
 def buckets_of(scenario: Scenario, base_dir: str | Path | None) -> dict[str, Buckets]:
     """What models execute under CUDA graphs, by name, where a profile says so: else it is the usual rule."""
-    if not isinstance(scenario.costs, ProfileCosts):
+    profile = profile_of(scenario, base_dir)
+    if profile is None:
         return {}
-    profile, found = _read(scenario.costs, base_dir), {}
+    found: dict[str, Buckets] = {}
     for model in models_on_devices(scenario, base_dir):
         key = profile.find_model(model.shape, model.dtype, model.hardware.name, len(model.devices))
         if key is not None:

@@ -16,6 +16,8 @@ class LinearPredictor(UniformHost):
     A draft's pass is a whole proposal, its tokens those of all rows. ``drafts`` are in the scenario's order.
     """
 
+    native = "asked"
+
     def __init__(
         self,
         target: LinearPass,

@@ -256,11 +256,16 @@ class PassCosts:
         seconds += tokens * read * self._bytes / self._bandwidth  # logits are read again to choose
         return seconds + self.hardware.interconnect.all_gather_s(tokens * told, self.devices)
 
+    @property
+    def merging(self) -> tuple[int, float]:
+        """Bytes of a partial attention output, all layers, and the bandwidth that reads them."""
+        return self.shape.layers * self._heads * (self.shape.head_dim + 2) * 4, self._bandwidth
+
     def merge_s(self, pieces: int) -> float:
         """Log-sum-exp merge of ``pieces`` partial attention outputs (one a query and piece), all layers.
 
         Each partial output is read in fp32 with its maximum and its sum. (SPIN's decomposition;
         the merge is our reading.)
         """
-        values = self.shape.layers * self._heads * (self.shape.head_dim + 2)
-        return pieces * values * 4 / self._bandwidth
+        values, bandwidth = self.merging
+        return pieces * values / bandwidth

@@ -36,12 +36,14 @@ class RooflinePredictor(UniformHost):
     ``slowdown_factor`` the mutual slow-down of two busy lanes of one GPU.
     """
 
+    native = "roofline"
+
     def __init__(
         self, target: PassCosts, drafts: Sequence[PassCosts], link: Link | None, slowdown_factor: float = 1.0
     ) -> None:
         self._target = target
         self._drafts = tuple(_DraftCosts(draft) for draft in drafts)
-        self._link = link
+        self.link = link
         self._slowdown = slowdown_factor
         self._hop = Estimate(target.hardware.hop_s, ROOFLINE)
         self._orchestrate: dict[int, Estimate] = {}
@@ -51,7 +53,7 @@ class RooflinePredictor(UniformHost):
     def of_large_operators(self) -> RooflinePredictor:
         """The same models, as :meth:`~spinsim.costs.operators.PassCosts.of_large_operators` prices them."""
         drafts = [draft.model.of_large_operators() for draft in self._drafts]
-        return RooflinePredictor(self._target.of_large_operators(), drafts, self._link, self._slowdown)
+        return RooflinePredictor(self._target.of_large_operators(), drafts, self.link, self._slowdown)
 
     @property
     def target_costs(self) -> PassCosts:
@@ -120,11 +122,11 @@ class RooflinePredictor(UniformHost):
 
     def transfer(self, rows: int, tokens: int) -> Estimate:
         """``tokens`` proposed tokens in all, of ``rows`` requests; nothing when no link is crossed."""
-        if self._link is None or not rows:
+        if self.link is None or not rows:
             return _NOTHING
         cached = self._transfers.get(tokens)
         if cached is None:
-            cached = self._transfers[tokens] = Estimate(self._link.seconds(rows, tokens), ROOFLINE)
+            cached = self._transfers[tokens] = Estimate(self.link.seconds(rows, tokens), ROOFLINE)
         return cached
 
     def orchestrate(self, rows: int) -> Estimate:
@@ -156,10 +158,12 @@ class RooflineLoads:
     of large operators, with which the law of contention was fitted, whatever share passes reach.
     """
 
+    native = "roofline"
+
     def __init__(self, roofline: RooflinePredictor) -> None:
         self._roofline = roofline = roofline.of_large_operators()
-        self._target = roofline.target_costs
-        self._drafts = roofline.draft_costs
+        self.target_costs = self._target = roofline.target_costs
+        self.draft_costs = self._drafts = roofline.draft_costs
 
     def verify(self, packing: Packing) -> tuple[float, float]:
         """One pass of the target."""

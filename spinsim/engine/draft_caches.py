@@ -27,8 +27,6 @@ class DraftCaches:
         if slot >= 0:
             del recency[request]
             recency[request] = None
-            if pool.full:
-                return slot
             while not pool.grow(slot, tokens):
                 if not self._evict_one(draft, keep=request):
                     return -1
@@ -41,18 +39,22 @@ class DraftCaches:
         recency[request] = None
         return slot
 
-    def up_to_date(self, batch: Sequence[Session], draft: int, contexts: Sequence[int]) -> list[int] | None:
-        """The slots of requests whose K/V a draft has, and needs neither to grow nor to catch up.
+    def up_to_date(
+        self, batch: Sequence[Session], draft: int, contexts: Sequence[int], lengths: Sequence[int]
+    ) -> list[int] | None:
+        """The slots of requests whose K/V a draft has, with room for ``lengths`` more and nothing missing.
 
-        They count as used now. None, and nothing has changed, where that is not so of all.
+        They count as used now. None, and nobody does, where that is not so of all.
         """
-        if not self.pools[draft].full:
-            return None
+        pool = self.pools[draft]
+        room, grows = pool.room, not pool.full
         slots = []
-        for session, context in zip(batch, contexts, strict=True):
+        for session, context, length in zip(batch, contexts, lengths, strict=True):
             slot = session.draft_slots[draft]
             if slot < 0 or context - session.view.cached[draft] > 2:  # the first step takes in two tokens
                 return None
+            if grows and context + length > room[slot] and not pool.grow(slot, context + length):
+                return None  # somebody is evicted; who has grown meanwhile would have as well
             slots.append(slot)
         recency = self._recency[draft]
         for session in batch:

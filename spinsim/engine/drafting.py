@@ -138,7 +138,7 @@ def _one_draft_for_all(
         return None
     if min(lengths) <= 0 or max(lengths) > engine.settings.context_tokens - max(contexts):
         return None
-    slots = engine.caches.up_to_date(batch, draft, contexts)
+    slots = engine.caches.up_to_date(batch, draft, contexts, lengths)
     if slots is None:
         return None
     propose = named(Propose, (draft, requests, slots, contexts, lengths, ceilings))

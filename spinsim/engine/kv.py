@@ -35,6 +35,15 @@ class FreeNumbers:
             self._untouched += fresh
         return taken
 
+    def take_one(self) -> int:
+        """The next number; -1 when there is none."""
+        if self._returned:
+            return self._returned.pop()
+        if self._untouched == self._count:
+            return -1
+        self._untouched += 1
+        return self._untouched - 1
+
     def give_back(self, numbers: array[int]) -> None:
         """The last of ``numbers`` is the next to be taken."""
         self._returned.extend(numbers)
@@ -61,6 +70,7 @@ class KvPool:
         self._free_blocks = FreeNumbers(self.blocks)
         self._free_slots = FreeNumbers(self.slots)
         self._held: dict[int, array[int]] = {}  # slot -> its blocks, in the order of their tokens
+        self.room: dict[int, int] = {}  # slot -> tokens that its blocks hold; for others to read
         self._changes = 0
         self._changed: dict[int, int] = {}  # slot -> which of the changes was its last
 
@@ -87,26 +97,31 @@ class KvPool:
         slot = self._free_slots.take(1)[0]
         # Slots and blocks leave and enter their stacks in pairs when full: a slot has its own number's block.
         self._held[slot] = self._free_blocks.take(count)
-        self._note(slot)
+        self._note(slot, count)
         return slot
 
     def grow(self, slot: int, tokens: int) -> bool:
         """Make room for ``tokens`` in a held slot; False, and nothing changed, when memory is short."""
-        if self.full:
+        if self.full or tokens <= self.room[slot]:
             return True
         held = self._held[slot]
         more = -(-tokens // self.block_tokens) - len(held)
-        if more <= 0:
-            return True
-        if more > len(self._free_blocks):
+        if more == 1:  # as nearly always
+            block = self._free_blocks.take_one()
+            if block < 0:
+                return False
+            held.append(block)
+        elif more > len(self._free_blocks):
             return False
-        held.extend(self._free_blocks.take(more))
-        self._note(slot)
+        else:
+            held.extend(self._free_blocks.take(more))
+        self._note(slot, len(held))
         return True
 
     def release(self, slot: int) -> None:
         """Give a held slot back."""
         held = self._held.pop(slot)
+        del self.room[slot]
         held.reverse()
         self._free_blocks.give_back(held)
         self._free_slots.give_back(array("i", (slot,)))
@@ -119,7 +134,8 @@ class KvPool:
         """A number that is another one whenever the blocks behind a held slot are others than before."""
         return self._changed[slot]
 
-    def _note(self, slot: int) -> None:
+    def _note(self, slot: int, blocks: int) -> None:
+        self.room[slot] = blocks * self.block_tokens
         self._changes += 1
         self._changed[slot] = self._changes
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from spinsim.engine.engine import Engine
 from spinsim.engine.session import WAITING, Session
 from spinsim.engine.state import EngineState
+
+_admission = attrgetter("admission")
 
 
 def reserve_memory(engine: Engine, batch: list[Session]) -> list[Session]:
@@ -14,15 +18,19 @@ def reserve_memory(engine: Engine, batch: list[Session]) -> list[Session]:
     one: so the earliest always advances. What is in flight cannot be preempted; a request that
     only needs that memory waits, ready, for the next round.
     """
-    state = engine.state
+    state, kv = engine.state, engine.state.target_kv
+    room = kv.room
+    most, limit = engine.settings.max_length, engine.settings.context_tokens
+    batch = sorted(batch, key=_admission)
     kept: list[Session] = []
     waiting: list[Session] = []
     preempted = False
-    for session in sorted(batch, key=lambda s: s.admission):
+    for session in batch:
         if session.place == WAITING:  # preempted for an earlier one of this batch
             continue
-        tokens = min(session.view.context + engine.settings.max_length, engine.settings.context_tokens)
-        while not state.target_kv.grow(session.view.slot, tokens):
+        view = session.view
+        tokens = min(view.prompt_tokens + view.generated + most, limit)
+        while tokens > room[view.slot] and not kv.grow(view.slot, tokens):
             victim = _latest_idle(state, batch, kept, after=session.admission)
             if victim is not None:
                 preempted = True

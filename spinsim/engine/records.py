@@ -8,12 +8,12 @@ All times are integer nanoseconds since the run began; -1 where a moment never c
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from spinsim.engine.columns import Column, Names, blocks
 from spinsim.operations import KINDS as KINDS
 
 REASONS = ("", "batch limit", "memory")  # for which the next request waits; "" where none does
@@ -47,31 +47,31 @@ class Rounds:
     """Micro-batch rounds: headers, and ``size[i]`` consecutive rows for header i."""
 
     # header, one per micro-batch round
-    micro_batch: array[int] = field(default_factory=lambda: array("h"))
-    depth: array[int] = field(default_factory=lambda: array("h"))  # micro-batches the policy asked for
-    size: array[int] = field(default_factory=lambda: array("i"))
-    assigned_ns: array[int] = field(default_factory=lambda: array("q"))
-    drafted_ns: array[int] = field(default_factory=lambda: array("q"))  # the last proposal was ready
-    verify_started_ns: array[int] = field(default_factory=lambda: array("q"))
-    committed_ns: array[int] = field(default_factory=lambda: array("q"))
-    packing: list[str] = field(default_factory=list)
-    rows: array[int] = field(default_factory=lambda: array("i"))
-    piece: array[int] = field(default_factory=lambda: array("i"))
-    query_tokens: array[int] = field(default_factory=lambda: array("i"))
-    kv_tokens: array[int] = field(default_factory=lambda: array("q"))
-    real_query_tokens: array[int] = field(default_factory=lambda: array("i"))
-    real_kv_tokens: array[int] = field(default_factory=lambda: array("q"))
+    micro_batch: Column = field(default_factory=lambda: Column("h"))
+    depth: Column = field(default_factory=lambda: Column("h"))  # micro-batches the policy asked for
+    size: Column = field(default_factory=lambda: Column("i"))
+    assigned_ns: Column = field(default_factory=lambda: Column("q"))
+    drafted_ns: Column = field(default_factory=lambda: Column("q"))  # the last proposal was ready
+    verify_started_ns: Column = field(default_factory=lambda: Column("q"))
+    committed_ns: Column = field(default_factory=lambda: Column("q"))
+    packing: Names = field(default_factory=Names)
+    rows: Column = field(default_factory=lambda: Column("i"))
+    piece: Column = field(default_factory=lambda: Column("i"))
+    query_tokens: Column = field(default_factory=lambda: Column("i"))
+    kv_tokens: Column = field(default_factory=lambda: Column("q"))
+    real_query_tokens: Column = field(default_factory=lambda: Column("i"))
+    real_kv_tokens: Column = field(default_factory=lambda: Column("q"))
     # rows, one per request and round
-    request: array[int] = field(default_factory=lambda: array("i"))
-    position: array[int] = field(default_factory=lambda: array("i"))  # output tokens before the round
-    draft: array[int] = field(default_factory=lambda: array("h"))  # -1: none
-    drafted: array[int] = field(default_factory=lambda: array("h"))
-    accepted: array[int] = field(default_factory=lambda: array("h"))
-    committed: array[int] = field(default_factory=lambda: array("h"))  # within the output
-    catch_up_tokens: array[int] = field(default_factory=lambda: array("i"))
+    request: Column = field(default_factory=lambda: Column("i"))
+    position: Column = field(default_factory=lambda: Column("i"))  # output tokens before the round
+    draft: Column = field(default_factory=lambda: Column("h"))  # -1: none
+    drafted: Column = field(default_factory=lambda: Column("h"))
+    accepted: Column = field(default_factory=lambda: Column("h"))
+    committed: Column = field(default_factory=lambda: Column("h"))  # within the output
+    catch_up_tokens: Column = field(default_factory=lambda: Column("i"))
 
     @property
-    def header(self) -> tuple[array[int], ...]:
+    def header(self) -> tuple[Column, ...]:
         """The header's columns of numbers: all but ``packing``, in order."""
         return (
             *(self.micro_batch, self.depth, self.size),
@@ -81,7 +81,7 @@ class Rounds:
         )
 
     @property
-    def row(self) -> tuple[array[int], ...]:
+    def row(self) -> tuple[Column, ...]:
         """The columns with a row per request and round, in order."""
         return (
             *(self.request, self.position, self.draft),
@@ -93,18 +93,18 @@ class Rounds:
 class Operations:
     """Operations in order of submission; the index is the operation's id."""
 
-    lane: array[int] = field(default_factory=lambda: array("h"))
-    kind: array[int] = field(default_factory=lambda: array("b"))  # index into KINDS
-    model: array[int] = field(default_factory=lambda: array("h"))  # draft index; -1: the target
-    micro_batch: array[int] = field(default_factory=lambda: array("h"))  # -1: prefill
-    rows: array[int] = field(default_factory=lambda: array("i"))
-    tokens: array[int] = field(default_factory=lambda: array("i"))  # propose: steps; verify: padded
-    submitted_ns: array[int] = field(default_factory=lambda: array("q"))
-    started_ns: array[int] = field(default_factory=lambda: array("q"))  # -1 until completed
-    finished_ns: array[int] = field(default_factory=lambda: array("q"))
+    lane: Column = field(default_factory=lambda: Column("h"))
+    kind: Column = field(default_factory=lambda: Column("b"))  # index into KINDS
+    model: Column = field(default_factory=lambda: Column("h"))  # draft index; -1: the target
+    micro_batch: Column = field(default_factory=lambda: Column("h"))  # -1: prefill
+    rows: Column = field(default_factory=lambda: Column("i"))
+    tokens: Column = field(default_factory=lambda: Column("i"))  # propose: steps; verify: padded
+    submitted_ns: Column = field(default_factory=lambda: Column("q"))
+    started_ns: Column = field(default_factory=lambda: Column("q"))  # -1 until completed
+    finished_ns: Column = field(default_factory=lambda: Column("q"))
 
     @property
-    def columns(self) -> tuple[array[int], ...]:
+    def columns(self) -> tuple[Column, ...]:
         """All of them, in order."""
         return (
             *(self.lane, self.kind, self.model, self.micro_batch, self.rows, self.tokens),
@@ -116,26 +116,22 @@ class Operations:
 class Load:
     """Who is served, who waits and why, and the target's K/V memory: a row whenever one may change."""
 
-    at_ns: array[int] = field(default_factory=lambda: array("q"))
-    admitted: array[int] = field(
-        default_factory=lambda: array("i")
-    )  # requests that hold a slot of the target
-    waiting: array[int] = field(
-        default_factory=lambda: array("i")
-    )  # for admission, preempted ones among them
-    reason: array[int] = field(default_factory=lambda: array("b"))  # index into REASONS
-    kv_tokens: array[int] = field(default_factory=lambda: array("q"))  # the target's, in blocks that are held
+    at_ns: Column = field(default_factory=lambda: Column("q"))
+    admitted: Column = field(default_factory=lambda: Column("i"))  # requests that hold a slot of the target
+    waiting: Column = field(default_factory=lambda: Column("i"))  # for admission, preempted ones among them
+    reason: Column = field(default_factory=lambda: Column("b"))  # index into REASONS
+    kv_tokens: Column = field(default_factory=lambda: Column("q"))  # the target's, in blocks that are held
 
     def note(self, at_ns: int, admitted: int, waiting: int, short: bool, kv_tokens: int) -> None:
         """Add an entry; ``short``: the next request waits for memory. Of one moment the last entry stays."""
+        columns = self.at_ns, self.admitted, self.waiting, self.reason, self.kv_tokens
+        entry = at_ns, admitted, waiting, (1 + short) if waiting else 0, kv_tokens
         if self.at_ns and self.at_ns[-1] == at_ns:
-            for column in (self.at_ns, self.admitted, self.waiting, self.reason, self.kv_tokens):
-                column.pop()
-        self.at_ns.append(at_ns)
-        self.admitted.append(admitted)
-        self.waiting.append(waiting)
-        self.reason.append((1 + short) if waiting else 0)
-        self.kv_tokens.append(kv_tokens)
+            for column, value in zip(columns, entry, strict=True):
+                column[-1] = value
+        else:
+            for column, value in zip(columns, entry, strict=True):
+                column.append(value)
 
 
 @dataclass(slots=True)
@@ -165,14 +161,18 @@ class Records:
         An operation is decided at the time stamp of the input that led to it. From then on, or
         from the end of the lane's previous operation, until its start the lane waits for the host.
         """
-        ops = self.operations
-        lane, decided = np.asarray(ops.lane), np.asarray(ops.submitted_ns)
-        started, finished = np.asarray(ops.started_ns), np.asarray(ops.finished_ns)
-        idle = 0
-        for index in range(len(self.lanes)):
-            ran = np.flatnonzero((lane == index) & (started >= 0))  # first in, first out
-            free = np.concatenate(([0], finished[ran[:-1]]))[: ran.size]
-            idle += int(np.maximum(started[ran] - np.maximum(decided[ran], free), 0).sum())
+        ops, idle = self.operations, 0
+        free = [0] * len(self.lanes)
+        for part in blocks(len(ops.lane)):
+            lane, decided, started, finished = (
+                column[part] for column in (ops.lane, ops.submitted_ns, ops.started_ns, ops.finished_ns)
+            )
+            for index in range(len(self.lanes)):
+                ran = np.flatnonzero((lane == index) & (started >= 0))  # first in, first out
+                if ran.size:
+                    ready = np.concatenate(([free[index]], finished[ran[:-1]]))
+                    idle += int(np.maximum(started[ran] - np.maximum(decided[ran], ready), 0).sum())
+                    free[index] = int(finished[ran[-1]])
         return idle
 
     def by_arrival(self) -> Iterator[RequestRecord]:

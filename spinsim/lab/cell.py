@@ -32,6 +32,7 @@ class Cell:
     code: str  # digest of the package that planned it
     files: tuple[tuple[str, str], ...]  # (path, digest) of what the scenario reads
     plugins: tuple[str, ...] = ()
+    engine: str = "auto"  # that plays it; the result is the same
 
 
 def cell_of(loaded: LoadedScenario, plugins: Sequence[str] = ()) -> Cell:
@@ -153,7 +154,7 @@ def run_cell(cell: Cell, predictors: KnownPredictors | None = None) -> str:
     root = Path("/")  # every path in a cell is absolute
     try:
         predictor = predictors.of(scenario, root, cell.files) if predictors is not None else None
-        done = simulate_scenario(scenario, root, predictor=predictor)
+        done = simulate_scenario(scenario, root, predictor=predictor, engine=cell.engine)
         loaded = LoadedScenario(scenario, root, root, Places({}))
         summary = publish(
             loaded,
@@ -175,7 +176,7 @@ def run_cell(cell: Cell, predictors: KnownPredictors | None = None) -> str:
     return json.dumps(summary, ensure_ascii=False, allow_nan=False)
 
 
-def run_elsewhere(cell: Cell) -> str:
+def run_elsewhere(cell: Cell, predictors: KnownPredictors | None = None) -> str:
     """:func:`run_cell` on another machine. Raises RuntimeError where that one has other code or
     other files than the cell was planned with."""
     if code_digest() != cell.code:
@@ -187,4 +188,4 @@ def run_elsewhere(cell: Cell) -> str:
             raise RuntimeError(str(error)) from None
         if not same:
             raise RuntimeError(f"{path} is not the file that the cell was planned with")
-    return run_cell(cell)
+    return run_cell(cell, predictors)

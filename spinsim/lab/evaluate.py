@@ -25,6 +25,7 @@ class Lab:
     store: Store
     progress: Progress | None = None
     attempts: int = ATTEMPTS
+    engine: str = "auto"  # that plays the cells; their results are the same
 
     def evaluate(self, cells: Iterable[Cell], phase: str = "cells") -> dict[str, Outcome]:
         """The outcome of every cell, by key, in the order given; each kept as soon as it is there.
@@ -89,7 +90,9 @@ class _Work:
                 self._submit()
 
     def _fly(self, queue: deque[Cell]) -> None:
-        future = self.lab.pool.submit(queue[0])  # where this raises, the cell stays in its queue
+        future = self.lab.pool.submit(
+            replace(queue[0], engine=self.lab.engine)
+        )  # where this raises, the cell stays in its queue
         self.flying[future] = queue.popleft()
 
     def _judge(self, cell: Cell, future: Future[str], error: BaseException | None) -> Outcome | None:

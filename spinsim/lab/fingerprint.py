@@ -16,6 +16,7 @@ _ROOMS = (
     "costs",
     "drafters",
     "engine",
+    "native",
     "packings",
     "policies",
     "results",
@@ -51,7 +52,7 @@ def code_digest() -> str:
 
 def result_files(root: Path) -> list[Path]:
     """The files of a package at ``root`` that a simulated result depends on, in a fixed order."""
-    code = [path for room in _ROOMS for path in (root / room).rglob("*.py")]
+    code = [path for room in _ROOMS for kind in ("*.py", "*.[ch]") for path in (root / room).rglob(kind)]
     configs = [path for pattern in _CONFIGS for path in root.glob(pattern)]
     return sorted([*code, *(root / module for module in _MODULES), *configs])
 

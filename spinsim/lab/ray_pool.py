@@ -6,8 +6,10 @@ import logging
 import os
 import socket
 from concurrent.futures import Future
+from functools import cache
 from typing import Any
 
+from spinsim.drafters.costs import KnownPredictors
 from spinsim.errors import InputError
 from spinsim.lab.cell import Cell, run_elsewhere
 
@@ -40,7 +42,7 @@ class RayCluster:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise _none_at(address, error) from None
-        self._remote = ray.remote(max_retries=RERUNS, num_cpus=1)(run_elsewhere)
+        self._remote = ray.remote(max_retries=RERUNS, num_cpus=1)(run_in_worker)
 
     @property
     def slots(self) -> int:
@@ -58,6 +60,16 @@ class RayCluster:
         """Leave the cluster, where this object joined it."""
         if self._mine:
             self._ray.shutdown()
+
+
+def run_in_worker(cell: Cell) -> str:
+    """:func:`run_elsewhere`, in a process that Ray keeps, as its predictors are from cell to cell."""
+    return run_elsewhere(cell, _predictors())
+
+
+@cache
+def _predictors() -> KnownPredictors:
+    return KnownPredictors()
 
 
 def _reach(address: str) -> None:

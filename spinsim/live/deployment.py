@@ -203,7 +203,7 @@ def _measure(
         capacity = measure(
             list(here.values()),
             scenario.limits,
-            page_tokens=scenario.kv.block_tokens if scenario.kv.reserve == "grow" else None,
+            page_tokens=scenario.kv.paged_by or None,
             fraction=scenario.kv.memory_fraction,
             budget=_free_bytes(scenario, device, list(here.values()), free.get(device)),
         )

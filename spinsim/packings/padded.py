@@ -19,6 +19,7 @@ class Padded(PackingKind):
     n rows of max l KV tokens, n max q query tokens.
     """
 
+    native: ClassVar[str] = "padded"
     rectangular: ClassVar[bool] = True
     copied: ClassVar[bool] = True
 

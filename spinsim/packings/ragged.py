@@ -15,6 +15,7 @@ NAME = "ragged"  # also what everything but a verification runs with
 class Ragged(PackingKind):
     """No padding: a kernel that takes rows of any length (FlashInfer, or ``seqused_k``)."""
 
+    native: ClassVar[str] = NAME
     captured: ClassVar[tuple[int, ...]] = (0,)
 
     @classmethod

@@ -7,9 +7,9 @@ import numpy as np
 from spinsim.engine.records import REJECTED
 from spinsim.pages.figures import runs
 from spinsim.pages.render import Drawn
+from spinsim.pages.rounds import SLICES, RoundCounts, slices_of
 from spinsim.results.read import BINS, Column, RunFolder
 
-SLICES = 24  # of the window, in the figure of goodput against latency
 WAITING = (("batch limit", "s1"), ("memory", "s5"))  # reasons to wait, and their colours
 FEW_SLICES = 6  # below which it is not drawn
 
@@ -29,7 +29,7 @@ def latency(run: RunFolder) -> Drawn:
     return Drawn(runs.latency(samples))
 
 
-def over_time(run: RunFolder) -> Drawn | None:
+def over_time(run: RunFolder, counts: RoundCounts) -> Drawn | None:
     """Goodput and requests in the system; None where no time passed."""
     ended = run.summary["run"]["duration_s"]
     if ended <= 0:
@@ -37,8 +37,7 @@ def over_time(run: RunFolder) -> Drawn | None:
     edges = np.linspace(0, ended, BINS + 1)
     first = run.requests["first_token_s"]
     finished, arrival = run.requests["finished_s"], run.requests["arrival_s"]
-    tokens = np.bincount(run.bins(run.rounds["committed_s"]), run.rounds["committed"], BINS)
-    tokens += np.bincount(run.bins(first[np.isfinite(first)]), minlength=BINS)
+    tokens = counts.tokens_by_bin + np.bincount(run.bins(first[np.isfinite(first)]), minlength=BINS)
     status = run.labels["requests.status"]
     served = np.isfinite(first)
     refused = np.isin(run.requests["status"], [i for i, n in enumerate(status) if n == REJECTED])
@@ -91,7 +90,7 @@ def occupancy(run: RunFolder) -> Drawn | None:
     return Drawn(svg, [("admitted", "s0"), *((f"waiting for {why}", shade) for why, shade, _ in waiting)])
 
 
-def trade_off(run: RunFolder) -> Drawn | None:
+def trade_off(run: RunFolder, counts: RoundCounts) -> Drawn | None:
     """Goodput against the pace of requests, by slices of the window; None where there are few."""
     start, end = run.window
     length = (end - start) / SLICES
@@ -105,7 +104,7 @@ def trade_off(run: RunFolder) -> Drawn | None:
     if len(used) < FEW_SLICES:
         return None
     x = np.array([np.median(paces[i]) for i in used])
-    tokens = tokens_by_slice(run)
+    tokens = tokens_by_slice(run, counts)
     s = run.summary
     own = s.get("within_run", {}).get("metrics", {})
     factor, unit = (1e3, "ms") if x.max() < 1 else (1.0, "s")
@@ -119,14 +118,10 @@ def trade_off(run: RunFolder) -> Drawn | None:
     return Drawn(runs.slices(x * factor, tokens[used] / length, f"median TPOT, {unit}", mean, spans))
 
 
-def tokens_by_slice(run: RunFolder) -> Column:
+def tokens_by_slice(run: RunFolder, counts: RoundCounts) -> Column:
     """Tokens committed in each of ``SLICES`` equal parts of the window; they add up to the summary's."""
     start, end = run.window
-
-    def summed(moments: Column, weights: Column) -> Column:
-        inside = (moments >= start) & (moments <= end)
-        place = np.clip((moments[inside] - start) / (end - start) * SLICES, 0, SLICES - 1).astype(int)
-        return np.bincount(place, weights[inside], SLICES)
-
     first = run.requests["first_token_s"]
-    return summed(run.rounds["committed_s"], run.rounds["committed"]) + summed(first, np.ones(first.size))
+    firsts = np.bincount(slices_of(first[(first >= start) & (first <= end)], run), minlength=SLICES)
+    tokens: Column = counts.tokens_by_slice + firsts
+    return tokens

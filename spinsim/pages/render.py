@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spinsim.pages.palette import DARK, LIGHT
 from spinsim.pages.run_terminal import NOTHING, duration, number, percent
+from spinsim.user_cache import writable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,10 +71,12 @@ def fragment(template: str, **context: Any) -> Markup:
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import Environment, FileSystemBytecodeCache, PackageLoader, StrictUndefined
 
+    compiled = writable("templates")  # compiling takes half of a page's time
     made = Environment(
         loader=PackageLoader("spinsim.pages"),
+        bytecode_cache=FileSystemBytecodeCache(str(compiled)) if compiled else None,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

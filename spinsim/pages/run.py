@@ -19,6 +19,7 @@ from spinsim.pages.figures.lanes import lane_strip
 from spinsim.pages.palette import colours_of
 from spinsim.pages.regret import regret
 from spinsim.pages.render import Drawn, Stat, page
+from spinsim.pages.rounds import SLICES, round_counts
 from spinsim.pages.run_terminal import LATENCIES, acceptance, detail, lost_rows, moved_clocks, tiles, told
 from spinsim.pages.scenario_text import described_run, hardware_named
 from spinsim.results.few import few_requests
@@ -44,6 +45,7 @@ def render(run: RunFolder) -> str:
     """The whole page."""
     s = run.summary
     colours = colours_of(run.arms)
+    counts = round_counts(run)
     return page(
         "run.html",
         s=s,
@@ -56,13 +58,13 @@ def render(run: RunFolder) -> str:
         correlated=CORRELATED,
         latencies={**LATENCIES, "itl_s": "between commits"},
         latency=load.latency(run),
-        over_time=load.over_time(run),
+        over_time=load.over_time(run, counts),
         occupancy=load.occupancy(run),
-        trade_off=load.trade_off(run),
-        slices=load.SLICES,
-        acceptance=drafts.acceptance(run, colours),
-        domains=drafts.domains(run, colours),
-        choices=drafts.choices(run, colours),
+        trade_off=load.trade_off(run, counts),
+        slices=SLICES,
+        acceptance=drafts.acceptance(run, counts, colours),
+        domains=drafts.domains(run, counts, colours),
+        choices=drafts.choices(run, counts, colours),
         regret=regret(run),
         padding=_padding(run),
         kinds=[
@@ -108,16 +110,19 @@ def _limits(s: dict[str, Any]) -> Sequence[str]:
 
 def _padding(run: RunFolder) -> Drawn | None:
     """KV tokens of the mean verification over time; None where nothing was padded."""
-    d = run.decisions
-    if run.summary["verification"]["padding_fraction"] <= 0 or not d["assigned_ns"].size:
+    if run.summary["verification"]["padding_fraction"] <= 0:
         return None
-    place = run.bins(d["assigned_ns"] / 1e9)
-    count = np.bincount(place, minlength=BINS)
+    count, real, padded = (np.zeros(BINS) for _ in range(3))
+    for assigned_ns, real_tokens, tokens in run.decisions.blocks(
+        "assigned_ns", "real_kv_tokens", "kv_tokens"
+    ):
+        place = run.bins(assigned_ns / 1e9)
+        count += np.bincount(place, minlength=BINS)
+        real += np.bincount(place, real_tokens, BINS)
+        padded += np.bincount(place, tokens, BINS)
     used = np.flatnonzero(count)
-    real, padded = (
-        np.bincount(place, weights=d[name], minlength=BINS)[used] / count[used]
-        for name in ("real_kv_tokens", "kv_tokens")
-    )
+    if not used.size:
+        return None
     ended = max(run.summary["run"]["duration_s"], 1e-9)
-    svg = runs.padding((used + 0.5) * ended / BINS, real, padded)
+    svg = runs.padding((used + 0.5) * ended / BINS, *(kv[used] / count[used] for kv in (real, padded)))
     return Drawn(svg, [("real", "s0"), ("padding", "s1")])

@@ -73,7 +73,7 @@ class Bench:
         self._longest, self._rows = scenario.limits.context_tokens, min(deployment.kv_slots.values())
         self._proposed = min(USUAL_LENGTH, scenario.limits.max_length)
         self._packing = usual_packing(scenario.policies.packing.name)
-        block = scenario.kv.block_tokens if scenario.kv.reserve == "grow" else None
+        block = scenario.kv.paged_by or None
         runners = (deployment.target, *deployment.drafts)
         laid = {
             name: Laid(runner, deployment.kv_slots[name], deployment.kv_tokens[name], self._longest, block)

@@ -104,6 +104,7 @@ class Workplace:
             points=(),
             prompt_tokens=PROMPT_TOKENS,
             rehearsed_tokens=REHEARSED_TOKENS,
+            kv_block_tokens=self.scenario.kv.paged_by,
         )
 
     def require_same_models(self, known: Profile, file: str) -> None:

@@ -6,7 +6,7 @@ needed for nothing here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-CHUNK_ROWS = 262_144
+from spinsim.results.blocks import ROWS
+
 COMPRESSION = "zstd"
 
 
@@ -84,20 +85,12 @@ def written(schema: pa.Schema) -> dict[str, Any]:
 
 
 def write(path: Path, table: pa.Table) -> None:
-    """A Parquet file with row groups of ``CHUNK_ROWS``."""
-    pq.write_table(table, path, row_group_size=CHUNK_ROWS, **written(table.schema))
+    """A Parquet file with row groups of ``ROWS``."""
+    pq.write_table(table, path, row_group_size=ROWS, **written(table.schema))
 
 
-def write_chunks(
-    path: Path, schema: pa.Schema, sizes: NDArray[Any], chunk: Callable[[int, int, int, int], pa.Table]
-) -> None:
-    """Row groups of about ``CHUNK_ROWS``: ``chunk(first, last, low, high)`` tables headers
-    [first, last), whose rows are [low, high)."""
-    ends = np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)))
+def write_parts(path: Path, schema: pa.Schema, parts: Iterable[pa.Table]) -> None:
+    """A Parquet file with a row group a part."""
     with pq.ParquetWriter(path, schema, **written(schema)) as writer:
-        first, headers = 0, int(sizes.size)
-        while first < headers:
-            last = int(np.searchsorted(ends, ends[first] + CHUNK_ROWS, side="right")) - 1
-            last = min(max(last, first + 1), headers)
-            writer.write_table(chunk(first, last, int(ends[first]), int(ends[last])))
-            first = last
+        for part in parts:
+            writer.write_table(part)

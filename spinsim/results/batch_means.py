@@ -13,17 +13,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spinsim.engine.records import COMPLETED, REJECTED, Records
+from spinsim.engine.records import COMPLETED, REJECTED
 from spinsim.engine.world import NS
-from spinsim.results.columns import Bools, Floats, RequestColumns, view
-from spinsim.results.speculation import RoundRows
+from spinsim.results.columns import Bools, Floats, RequestColumns
+from spinsim.results.round_tally import SLICES as SLICES
+from spinsim.results.round_tally import RoundTally, slots_of
 from spinsim.results.window import WHOLE, Window
 
 Numbers = dict[str, Any]
 
 LEVEL = 0.9
-_STUDENT = {64: 1.669, 32: 1.696, 16: 1.753, 8: 1.895}  # 95 % quantiles for so many batches less one
-SLICES = max(_STUDENT)
+_STUDENT = {
+    64: 1.669,
+    32: 1.696,
+    16: 1.753,
+    8: 1.895,
+}  # 95 % quantiles for so many batches less one; the most are SLICES
 LEAST = 2 * min(_STUDENT)  # samples, below which nothing is said
 _ONE_SIDED_Z = 1.282  # 90 %: above it, batches are taken to be correlated
 PERCENTILES = (50, 99)
@@ -97,14 +102,14 @@ def percentile_bound(values: Floats, percentile: float) -> Bound | None:
     )
 
 
-def within_run(records: Records, requests: RequestColumns, rounds: RoundRows, window: Window) -> Numbers:
+def within_run(requests: RequestColumns, tally: RoundTally, window: Window) -> Numbers:
     """The ``within_run`` of summary.json. ``metrics`` is empty, and ``note`` says why, for a run that was
     never in a steady state: one that only filled up and drained."""
     told: Numbers = {"level": LEVEL, "method": "batch means", "note": "", "metrics": {}}
     if window.rule == WHOLE or window.seconds <= 0:
         told["note"] = "no interval: the run fills up and drains, and is nowhere steady"
         return told
-    metrics = {name: bound for name, bound in _bounds(records, requests, rounds, window) if bound is not None}
+    metrics = {name: bound for name, bound in _bounds(requests, tally, window) if bound is not None}
     if not metrics:
         told["note"] = f"no interval: fewer than {LEAST} rounds and {LEAST} requests in the window"
         return told
@@ -114,32 +119,20 @@ def within_run(records: Records, requests: RequestColumns, rounds: RoundRows, wi
 
 
 def _bounds(
-    records: Records, requests: RequestColumns, rounds: RoundRows, window: Window
+    requests: RequestColumns, tally: RoundTally, window: Window
 ) -> Iterator[tuple[str, Bound | None]]:
-    committed_at = view(records.rounds.committed_ns)[rounds.inside]
     first = requests.first_token
     first = first[(first >= window.start_ns / NS) & (first <= window.end_ns / NS)]
-    if committed_at.size + first.size >= LEAST:
-        slot = np.repeat(_slots(committed_at / NS, window), view(records.rounds.size)[rounds.inside])
-        tokens = _summed(slot, rounds.committed) + _summed(_slots(first, window), np.ones(first.size))
-        yield "goodput_tokens_per_s", ratio_bound(tokens, np.full(SLICES, window.seconds / SLICES))
-        proposed = rounds.draft >= 0
-        kept = _summed(slot[proposed], rounds.committed[proposed])
-        verifications = _summed(slot[proposed], np.ones(int(proposed.sum())))
-        yield "speculation.acceptance_length", ratio_bound(kept, verifications)
+    if tally.rounds + first.size >= LEAST:
+        firsts = np.bincount(slots_of(first, window), minlength=SLICES)
+        yield (
+            "goodput_tokens_per_s",
+            ratio_bound(tally.tokens_in + firsts, np.full(SLICES, window.seconds / SLICES)),
+        )
+        yield "speculation.acceptance_length", ratio_bound(tally.verified_in, tally.verifications_in)
     for name, values in _latencies(requests, window):
         for p in PERCENTILES:
             yield f"latency.{name}.p{p}", percentile_bound(values, p)
-
-
-def _summed(slot: Any, weights: Any) -> Floats:
-    return np.bincount(slot, weights, SLICES).astype(np.float64)
-
-
-def _slots(moments_s: Floats, window: Window) -> Any:
-    """In which of ``SLICES`` equal parts of the window each moment lies."""
-    share = (moments_s - window.start_ns / NS) / window.seconds
-    return np.clip((share * SLICES).astype(np.int64), 0, SLICES - 1)
 
 
 def _latencies(requests: RequestColumns, window: Window) -> Iterator[tuple[str, Floats]]:

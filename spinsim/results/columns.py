@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from array import array
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spinsim.engine.columns import Column
 from spinsim.engine.records import Records, RequestRecord
 
 Floats = NDArray[np.float64]
@@ -17,8 +17,8 @@ Bools = NDArray[np.bool_]
 NO_DRAFT_LABEL = "none"  # how tables and summaries name the arm on which a request only decodes
 
 
-def view(column: array[int]) -> Ints:
-    """The column's own memory as a read-only array; the column cannot grow while the view lives."""
+def view(column: Column) -> Ints:
+    """The column's own memory, or file, as a read-only array; the column cannot grow while the view lives."""
     out: Ints = np.asarray(column)
     out.flags.writeable = False
     return out

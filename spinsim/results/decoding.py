@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
+from spinsim.engine.columns import blocks
 from spinsim.engine.records import KINDS
 from spinsim.engine.world import NS
-from spinsim.results.columns import Floats, ratio, view
+from spinsim.results.blocks import pairwise_sum, round_blocks
+from spinsim.results.columns import Floats, ratio
 from spinsim.results.metrics import Run, register
 
 PREFILL = KINDS.index("prefill")
@@ -23,16 +27,23 @@ PREFILL = KINDS.index("prefill")
 def decode_tokens_per_s(run: Run) -> float | None:
     """Goodput counts prefill's time; this is what is left of the window without it. None: nothing is left."""
     rounds, window = run.records.rounds, run.window
-    clock = _Decoding(run)
-    began, ended = (view(column).astype(float) for column in (rounds.assigned_ns, rounds.committed_ns))
-    if not ended.size:
+    if not len(rounds.size):
         return None
-    sizes = view(rounds.size)
-    committed = np.add.reduceat(view(rounds.committed), np.r_[0, sizes.cumsum()[:-1]])
-    inside = (ended >= window.start_ns) & (ended <= window.end_ns)
-    share = (clock.until(ended) - clock.until(began)) / np.maximum(ended - began, 1.0)
+    clock = _Decoding(run)
+
+    def shares() -> Iterator[Floats]:
+        """Tokens of rounds in the window, by the share of the round's time that was decoding alone."""
+        for block in round_blocks(rounds):
+            columns = rounds.assigned_ns, rounds.committed_ns
+            began, ended = (block.header(column).astype(float) for column in columns)
+            committed = np.add.reduceat(block.row(rounds.committed), np.r_[0, block.sizes.cumsum()[:-1]])
+            inside = (ended >= window.start_ns) & (ended <= window.end_ns)
+            share = (clock.until(ended) - clock.until(began)) / np.maximum(ended - began, 1.0)
+            yield (committed * share)[inside]
+
+    count = sum(int(window.holds(rounds.committed_ns[part]).sum()) for part in blocks(len(rounds.size)))
     ends = clock.until(np.array([window.start_ns, window.end_ns], float))
-    return ratio(float((committed * share)[inside].sum()), float(ends[1] - ends[0]) / NS)
+    return ratio(pairwise_sum(count, shares()), float(ends[1] - ends[0]) / NS)
 
 
 class _Decoding:
@@ -40,9 +51,12 @@ class _Decoding:
 
     def __init__(self, run: Run) -> None:
         operations = run.records.operations
-        chosen = (view(operations.kind) == PREFILL) & (view(operations.finished_ns) >= 0)
-        begins = view(operations.submitted_ns)[chosen].astype(float)
-        ends = view(operations.finished_ns)[chosen].astype(float)
+        found = []
+        for part in blocks(len(operations.kind)):
+            chosen = (operations.kind[part] == PREFILL) & (operations.finished_ns[part] >= 0)
+            columns = operations.submitted_ns, operations.finished_ns
+            found.append([column[part][chosen].astype(float) for column in columns])
+        begins, ends = map(np.concatenate, zip(*found, strict=True)) if found else (np.empty(0), np.empty(0))
         # One process prefills, one chunk at a time: they lie in order, and none overlaps the next.
         self._edges = np.stack((begins, ends), 1).ravel()
         self._stood = np.repeat((ends - begins).cumsum() if ends.size else ends, 2)

@@ -17,7 +17,8 @@ from spinsim.engine.records import COMPLETED, Records
 from spinsim.engine.world import NS
 from spinsim.errors import InputError
 from spinsim.policies.beliefs import ragged
-from spinsim.results.columns import NO_DRAFT_LABEL, row_headers, view
+from spinsim.results.blocks import round_blocks
+from spinsim.results.columns import NO_DRAFT_LABEL
 from spinsim.scenario import Scenario, TraceAcceptance
 from spinsim.serving import lay_out
 from spinsim.workload.request import Workload
@@ -152,15 +153,22 @@ def _rows(
 ) -> Rows:
     r = records.rounds
     taken = _sample(records)
-    request = view(r.request)
-    wanted = np.zeros(int(request.max(initial=-1)) + 1, dtype=np.bool_)
-    wanted[taken[taken < wanted.size]] = True
-    keep = np.flatnonzero(wanted[request])
-    keep = keep[np.lexsort((view(r.position)[keep], request[keep]))]
-    mine: Ints = request[keep].astype(np.int64)
-    position = view(r.position)[keep].astype(np.int64)
-    draft, drafted = view(r.draft)[keep].astype(np.int64), view(r.drafted)[keep].astype(np.int64)
-    at = view(r.committed_ns)[row_headers(records)[keep]] / NS
+    wanted = np.zeros(1 + max(records.requests, default=-1), dtype=np.bool_)
+    wanted[taken] = True
+    found = []
+    for block in round_blocks(r):
+        keep = np.flatnonzero(wanted[block.row(r.request)])
+        columns = r.request, r.position, r.draft, r.drafted, r.committed
+        at_ns = block.spread(block.header(r.committed_ns))[keep]
+        found.append((*(block.row(column)[keep].astype(np.int64) for column in columns), at_ns))
+    kept = (
+        [np.concatenate(parts) for parts in zip(*found, strict=True)]
+        if found
+        else [np.empty(0, np.int64)] * 6
+    )
+    order = np.lexsort((kept[1], kept[0]))
+    mine, position, draft, drafted, committed, at_ns = (column[order] for column in kept)
+    at = at_ns / NS
     starts = np.flatnonzero(np.diff(mine, prepend=-1))
     counts = np.diff(np.append(starts, mine.size))
     turn = np.arange(mine.size) - np.repeat(starts, counts)
@@ -176,14 +184,12 @@ def _rows(
             runs = np.asarray(field.runs(number, arm), dtype=np.int64)[position[own]]
             gain[own, arm] = np.minimum(left, 1 + np.minimum(length[own], runs))
         field.forget(number)
-    size = view(r.size)
-    batch = max(1, round(float(size.mean()))) if size.size else 1
+    batch = max(1, round(len(r.request) / len(r.size))) if len(r.size) else 1
     prompts = {number: record.prompt_tokens for number, record in records.requests.items()}
     context = round(float(np.mean([prompts[n] for n in mine.tolist()] + position))) if mine.size else 1
     cost = _costs(predictor, length, batch, context, remote, context_tokens)
     if not allow_none and (draft >= 0).all():
         gain[:, none], cost[:, none] = 0.0, np.inf
-    committed = view(r.committed)[keep].astype(np.int64)
     return Rows(mine, turn, at, np.where(draft < 0, none, draft), committed, gain, cost)
 
 

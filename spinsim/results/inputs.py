@@ -6,6 +6,7 @@ also holds its timers and what each operation answered, so that replay needs no 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from spinsim.engine.inputs import COMPLETION, TIMER, InputLog
 from spinsim.engine.records import KINDS, Records
 from spinsim.results import arrow
-from spinsim.results.columns import view
+from spinsim.results.blocks import ROWS, Ints, finished_in_order, gathered
 
 _SOURCES = [name for _, name in sorted({TIMER: "timer", COMPLETION: "completion"}.items())]
 NO_OPERATION = "none"
@@ -53,15 +54,25 @@ def write_inputs(path: Path, records: Records, log: InputLog | None = None) -> N
 
     Without a log: the completed operations by time, the earlier submitted first.
     """
-    ids, logged = _completions(records) if log is None else _logged(log)
+    if log is None:
+        parts = _in_parts(finished_in_order(records.operations, records.operations.finished_ns))
+        tables = (_table(records, ids, _completed(records, ids)) for ids in parts)
+        arrow.write_parts(path, INPUTS, tables)
+    else:
+        arrow.write(path, _table(records, *_logged(log)))
+
+
+def _table(records: Records, ids: Ints, logged: dict[str, pa.Array]) -> pa.Table:
     operations = records.operations
     real = ids >= 0
     lanes = [*(name for name, _ in records.lanes), NO_OPERATION]
 
     def of_operation(name: str, otherwise: int) -> NDArray[Any]:
-        column = view(getattr(operations, name))
+        column = getattr(operations, name)
+        if real.all():
+            return gathered(column, ids)
         out = np.full(ids.size, otherwise, dtype=column.dtype)
-        out[real] = column[ids[real]]
+        out[real] = gathered(column, ids[real])
         return out
 
     columns = {
@@ -74,22 +85,33 @@ def write_inputs(path: Path, records: Records, log: InputLog | None = None) -> N
         },
         **logged,
     }
-    table = pa.table({name: columns[name] for name in INPUTS.names}, schema=INPUTS)
-    arrow.write(path, table)
+    return pa.table({name: columns[name] for name in INPUTS.names}, schema=INPUTS)
 
 
-def _completions(records: Records) -> tuple[NDArray[Any], dict[str, pa.Array]]:
-    """Operations in order of completion, and the columns of a log of them."""
-    finished, started = view(records.operations.finished_ns), view(records.operations.started_ns)
-    done = np.flatnonzero(finished >= 0)
-    ids = done[np.argsort(finished[done], kind="stable")]
+def _in_parts(found: Iterable[Ints]) -> Iterator[Ints]:
+    """The same ids, as many at a time as a row group has."""
+    left: Ints = np.empty(0, dtype=np.int64)
+    for more in found:
+        left = np.concatenate((left, more))
+        while left.size >= ROWS:
+            yield left[:ROWS]
+            left = left[ROWS:]
+    if left.size:
+        yield left
+
+
+def _completed(records: Records, ids: Ints) -> dict[str, pa.Array]:
+    """The columns of a log of these completions."""
+    finished, started = (
+        gathered(column, ids) for column in (records.operations.finished_ns, records.operations.started_ns)
+    )
     nothing = np.zeros(ids.size + 1, dtype=np.int32)
     empty = arrow.lists(nothing, np.zeros(0, dtype=np.int32))
-    return ids, {
+    return {
         "input": arrow.categories(np.full(ids.size, COMPLETION), _SOURCES),
-        "time_ns": arrow.numbers(finished[ids]),
-        "started_ns": arrow.numbers(started[ids]),
-        "finished_ns": arrow.numbers(finished[ids]),
+        "time_ns": arrow.numbers(finished),
+        "started_ns": arrow.numbers(started),
+        "finished_ns": arrow.numbers(finished),
         "outcome": arrow.categories(nothing[1:], [""]),
         "accepted": empty,
         "ended": empty,

@@ -1,10 +1,10 @@
-"""A results folder as columns, for its report."""
+"""A results folder as columns, for its report. Tables of rounds and operations are read in blocks."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +33,69 @@ _INPUTS = (
 )  # fmt: skip
 
 
+class Table(Mapping[str, Column]):
+    """A Parquet file's columns: one of them whole by its name, or several in blocks of rows.
+
+    Those of names are codes. ``labels`` says of which, and grows as blocks are read.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        self._file = pq.ParquetFile(path)
+        self._names = tuple(names)
+        self.labels: dict[str, list[str]] = {}
+        if missing := set(names) - set(self._file.schema_arrow.names):
+            raise KeyError(f"{path.name} lacks {min(missing)}")
+        for field in self._file.schema_arrow:
+            if field.name in self._names and pa.types.is_dictionary(field.type):
+                self.labels[field.name] = []
+
+    def __getitem__(self, name: str) -> Column:
+        if name not in self._names:
+            raise KeyError(name)
+        parts = [part for (part,) in self.blocks(name)]
+        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @property
+    def groups(self) -> int:
+        """Blocks that the file has."""
+        return int(self._file.num_row_groups)
+
+    def blocks(self, *names: str) -> Iterator[tuple[Column, ...]]:
+        """Columns ``names``, a block of rows at a time."""
+        return (self.block(number, *names) for number in range(self.groups))
+
+    def block(self, number: int, *names: str) -> tuple[Column, ...]:
+        """One of them."""
+        return tuple(self._column(number, name) for name in names)  # one at a time: half the memory
+
+    def _column(self, number: int, name: str) -> Column:
+        column = self._file.read_row_group(number, columns=[name], use_threads=False)[name].combine_chunks()
+        if name not in self.labels:
+            return arrow.values(column)
+        labels, own = self.labels[name], column.dictionary.to_pylist()
+        labels += [label for label in own if label not in labels]
+        codes = arrow.values(column.indices)
+        place = np.array([labels.index(label) for label in own], dtype=codes.dtype)
+        return codes if np.array_equal(place, np.arange(place.size)) else place[codes]
+
+
 @dataclass(frozen=True)
 class RunFolder:
-    """What the report shows. Tables are columns by name; those of names hold (codes, labels)."""
+    """What the report shows. Tables of requests are columns by name; those of names hold codes."""
 
     summary: dict[str, Any]
     scenario: dict[str, Any]
     requests: dict[str, Column]
-    rounds: dict[str, Column]
-    decisions: dict[str, Column]
-    operations: dict[str, Column]
-    labels: dict[str, list[str]]  # of coded columns: "rounds.draft" and so on
+    rounds: Table
+    decisions: Table
+    operations: Table
+    labels: dict[str, list[str]]  # of coded columns of requests and load: "requests.status" and so on
     regret: dict[str, Any]  # curves; empty where they are unknown
     load: dict[str, Column]  # empty in older folders
 
@@ -62,28 +114,11 @@ class RunFolder:
         """Begin and end of the measured window, in seconds."""
         return self.summary["window"]["start_s"], self.summary["window"]["end_s"]
 
-    @cached_property
-    def inside(self) -> Column:
-        """Which rows of the rounds committed within the window."""
-        at = self.rounds["committed_s"]
-        inside: Column = (at >= self.window[0]) & (at <= self.window[1])
-        return inside
-
     def bins(self, moments: Column) -> Column:
         """In which of ``BINS`` equal parts of the run each moment (in seconds) lies."""
         ended = max(self.summary["run"]["duration_s"], 1e-9)
         bins: Column = np.clip(moments / ended * BINS, 0, BINS - 1).astype(np.int16)
         return bins
-
-    @cached_property
-    def arm_of_rounds(self) -> Column:
-        """For each row of the rounds, the index into :attr:`arms`."""
-        labels = self.labels["rounds.draft"]
-        none = len(self.arms) - 1
-        place = {name: i for i, name in enumerate(self.arms)}
-        index = np.array([place.get(name, none) for name in labels], dtype=np.int16)
-        arm: Column = index[self.rounds["draft"]] if labels else np.zeros(0, dtype=np.int16)
-        return arm
 
 
 def read_folder(folder: Path) -> RunFolder:
@@ -92,12 +127,12 @@ def read_folder(folder: Path) -> RunFolder:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         scenario = yaml.safe_load((folder / "scenario.yaml").read_text(encoding="utf-8"))
         labels: dict[str, list[str]] = {}
-        requests = _table(folder / "requests.parquet", _REQUESTS, labels)
-        rounds = _table(folder / "rounds.parquet", _ROUNDS, labels)
-        decisions = _table(folder / "decisions.parquet", _DECISIONS, labels)
-        operations = _table(folder / "inputs.parquet", _INPUTS, labels)
+        requests = _whole(folder / "requests.parquet", _REQUESTS, labels)
+        rounds = Table(folder / "rounds.parquet", _ROUNDS)
+        decisions = Table(folder / "decisions.parquet", _DECISIONS)
+        operations = Table(folder / "inputs.parquet", _INPUTS)
         kept = folder / "load.parquet"
-        load = _table(kept, _LOAD, labels) if kept.is_file() else {}
+        load = _whole(kept, _LOAD, labels) if kept.is_file() else {}
         curves = folder / "regret.json"
         regret = json.loads(curves.read_text(encoding="utf-8")) if curves.is_file() else {}
     except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
@@ -105,21 +140,11 @@ def read_folder(folder: Path) -> RunFolder:
         raise InputError(
             f"is no complete results folder ({said}); allowed is one", file=str(folder)
         ) from error
-    timers = operations["operation"] < 0
-    if timers.any():
-        operations = {name: column[~timers] for name, column in operations.items()}
     return RunFolder(summary, scenario, requests, rounds, decisions, operations, labels, regret, load)
 
 
-def _table(path: Path, names: tuple[str, ...], labels: dict[str, list[str]]) -> dict[str, Column]:
-    columns: dict[str, Column] = {}
-    file = pq.ParquetFile(path)
-    for name in names:  # one at a time: half the memory
-        column = file.read(columns=[name], use_threads=False).unify_dictionaries()[name].combine_chunks()
-        if hasattr(column, "dictionary"):
-            labels[f"{path.stem}.{name}"] = column.dictionary.to_pylist()
-            column = column.indices
-        columns[name] = arrow.values(column)
-        del column
-        pa.default_memory_pool().release_unused()  # else the pool keeps what decoding took
+def _whole(path: Path, names: tuple[str, ...], labels: dict[str, list[str]]) -> dict[str, Column]:
+    table = Table(path, names)
+    columns = dict(table)
+    labels.update({f"{path.stem}.{name}": found for name, found in table.labels.items()})
     return columns

@@ -13,10 +13,12 @@ from spinsim.engine.records import CANCELLED, COMPLETED, REJECTED, UNFINISHED, R
 from spinsim.engine.world import NS
 from spinsim.results import decoding as decoding  # registers its metric
 from spinsim.results.batch_means import within_run
-from spinsim.results.columns import Bools, Floats, RequestColumns, ratio, row_headers, view
+from spinsim.results.columns import Bools, Floats, RequestColumns, ratio
+from spinsim.results.commit_gaps import commit_gaps
 from spinsim.results.held_back import held_back
 from spinsim.results.lanes import device_busy, lane_busy
 from spinsim.results.metrics import Run, add_computed, definitions
+from spinsim.results.round_tally import RoundTally
 from spinsim.results.speculation import RoundRows, speculation, verification
 from spinsim.results.window import CLOSED, Window, window_of
 from spinsim.scenario import Scenario
@@ -55,9 +57,9 @@ def summarise(
     """
     window = window_of(records, scenario.metrics.warmup_s)
     requests = RequestColumns(records)
-    rounds = RoundRows(records, window)
+    tally = RoundTally(records, window)
     firsts = int(_within(requests.first_token, window).sum())
-    committed = int(rounds.committed.sum()) + firsts
+    committed = int(tally.committed.sum()) + firsts
     arrived = _within(requests.arrival, window)
     summary: Numbers = {
         "schema": SCHEMA,
@@ -80,8 +82,8 @@ def summarise(
             "prompt": int(requests.prompt_tokens[arrived & (requests.status != REJECTED)].sum()),
             "committed": committed,
             "first": firsts,
-            "drafted": int(rounds.drafted.sum()),
-            "accepted": int(rounds.accepted.sum()),
+            "drafted": int(tally.drafted.sum()),
+            "accepted": int(tally.accepted.sum()),
         },
         "goodput_tokens_per_s": ratio(committed, window.seconds),
         "latency": _latency(records, requests, arrived, window),
@@ -89,8 +91,8 @@ def summarise(
     if scenario.slo is not None:
         limits = (scenario.slo.ttft_s, scenario.slo.tpot_s)
         summary["slo"] = _slo(requests, arrived, limits, window.seconds)
-    summary["within_run"] = within_run(records, requests, rounds, window)
-    summary["speculation"] = speculation(records, rounds, window)
+    summary["within_run"] = within_run(requests, tally, window)
+    summary["speculation"] = speculation(records, tally, window)
     summary["verification"] = verification(records, window)
     summary["devices"] = device_busy(records, window)
     summary["lanes"] = lane_busy(records, window)
@@ -116,7 +118,7 @@ def summarise(
     price = price_per_hour(scenario)
     if price is not None:
         summary["cost"] = {"price_per_hour": price}
-    add_computed(summary, Run(records, window, requests, rounds, price))
+    add_computed(summary, Run(records, window, requests, RoundRows(records, window), price))
     summary["definitions"] = {"window": _WINDOW, **definitions(), **_SECTIONS}
     return summary
 
@@ -141,14 +143,19 @@ def _request_counts(requests: RequestColumns) -> Numbers:
 
 def distribution(values: Floats) -> Numbers:
     """Count, mean and percentiles (linear between order statistics) of the finite values."""
-    finite = values[np.isfinite(values)]
+    return _of_finite(values[np.isfinite(values)])
+
+
+def _of_finite(values: Floats) -> Numbers:
+    """:func:`distribution`, which moves the values about."""
     names = [f"p{p}" for p in PERCENTILES]
-    if not finite.size:
+    if not values.size:
         return {"count": 0, "mean": None, **dict.fromkeys(names)}
-    points = np.percentile(finite, PERCENTILES)
+    mean = float(values.mean())
+    points = np.percentile(values, PERCENTILES, overwrite_input=True)
     return {
-        "count": int(finite.size),
-        "mean": float(finite.mean()),
+        "count": int(values.size),
+        "mean": mean,
         **{name: float(point) for name, point in zip(names, points, strict=True)},
     }
 
@@ -160,30 +167,9 @@ def _latency(records: Records, requests: RequestColumns, arrived: Bools, window:
         "ttft_s": distribution(requests.ttft[arrived]),
         "tpot_s": distribution(requests.tpot[completed]),
         "e2e_s": distribution(requests.e2e[completed]),
-        "itl_s": distribution(_commit_gaps(records, window)),
+        "itl_s": _of_finite(commit_gaps(records, window)),
         "queue_s": distribution((requests.admitted - requests.arrival)[arrived]),
     }
-
-
-def _commit_gaps(records: Records, window: Window) -> Floats:
-    """Seconds between a request's successive commits, the first counted from its first token."""
-    header = row_headers(records)
-    rows = np.flatnonzero(view(records.rounds.committed) > 0)
-    at = view(records.rounds.committed_ns)[header[rows]]
-    request = view(records.rounds.request)[rows]
-    order = np.argsort(request, kind="stable")
-    request, at = request[order], at[order]
-    if not request.size:
-        return np.empty(0)
-    first = np.full(int(request.max()) + 1, -1, dtype=np.int64)
-    for record in records.requests.values():
-        if record.request < first.size:
-            first[record.request] = record.first_token_ns
-    begins = np.concatenate(([True], request[1:] != request[:-1]))
-    before = np.where(begins, first[request], np.concatenate(([0], at[:-1])))
-    keep = window.holds(at) & (before >= 0)
-    gaps: Floats = (at - before)[keep] / NS
-    return gaps
 
 
 def _slo(

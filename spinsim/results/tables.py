@@ -14,6 +14,7 @@ import pyarrow as pa
 from spinsim.engine.inputs import InputLog
 from spinsim.engine.records import REASONS, Records
 from spinsim.results import arrow
+from spinsim.results.blocks import RoundBlock, round_blocks
 from spinsim.results.columns import RequestColumns, draft_labels, seconds, view
 from spinsim.results.inputs import write_inputs
 
@@ -128,47 +129,43 @@ def write_rounds(out: Path, records: Records) -> None:
     r = records.rounds
     labels = draft_labels(records)
     none = len(labels) - 1
-    sizes = view(r.size)
 
-    def chunk(first: int, last: int, low: int, high: int) -> pa.Table:
-        header = np.repeat(np.arange(first, last, dtype=np.int32), sizes[first:last])
-        draft = view(r.draft)[low:high].astype(np.int32)
+    def table(block: RoundBlock) -> pa.Table:
+        draft = block.row(r.draft).astype(np.int32)
         draft[draft < 0] = none
         data = {
-            "round": arrow.numbers(header),
-            "micro_batch": arrow.numbers(view(r.micro_batch)[header]),
+            "round": arrow.numbers(block.spread(np.arange(block.first, block.last, dtype=np.int32))),
+            "micro_batch": arrow.numbers(block.spread(block.header(r.micro_batch))),
             "draft": arrow.categories(draft, labels),
             **{
-                name: arrow.numbers(view(getattr(r, name))[low:high])
+                name: arrow.numbers(block.row(getattr(r, name)))
                 for name in ("request", "position", "drafted", "accepted", "committed", "catch_up_tokens")
             },
         }
         for name in ("assigned", "drafted", "verify_started", "committed"):
-            at = seconds(view(getattr(r, f"{name}_ns"))[first:last])
-            data[f"{name}_s"] = arrow.numbers(np.repeat(at, sizes[first:last]))
+            at = seconds(block.header(getattr(r, f"{name}_ns")))
+            data[f"{name}_s"] = arrow.numbers(block.spread(at))
         return pa.table({name: data[name] for name in ROUNDS.names}, schema=ROUNDS)
 
-    arrow.write_chunks(out / "rounds.parquet", ROUNDS, sizes, chunk)
+    arrow.write_parts(out / "rounds.parquet", ROUNDS, map(table, round_blocks(r)))
 
 
 def write_decisions(out: Path, records: Records) -> None:
     """decisions.parquet: a row per micro-batch round, with everything the policies decided."""
     r = records.rounds
-    packing = arrow.categories_of(r.packing)
-    sizes = view(r.size)
     lists = {"requests": r.request, "drafts": r.draft, "lengths": r.drafted}
 
-    def chunk(first: int, last: int, low: int, high: int) -> pa.Table:
-        offsets = np.concatenate(([0], np.cumsum(sizes[first:last])))
+    def table(block: RoundBlock) -> pa.Table:
+        offsets = np.concatenate(([0], np.cumsum(block.sizes)))
         data = {
-            "round": arrow.numbers(np.arange(first, last, dtype=np.int32)),
-            "packing": packing.slice(first, last - first),
-            **{name: arrow.numbers(view(getattr(r, name))[first:last]) for name in _HEADER_COLUMNS},
-            **{name: arrow.lists(offsets, view(column)[low:high]) for name, column in lists.items()},
+            "round": arrow.numbers(np.arange(block.first, block.last, dtype=np.int32)),
+            "packing": arrow.categories(block.header(r.packing.codes), r.packing.labels),
+            **{name: arrow.numbers(block.header(getattr(r, name))) for name in _HEADER_COLUMNS},
+            **{name: arrow.lists(offsets, block.row(column)) for name, column in lists.items()},
         }
         return pa.table({name: data[name] for name in DECISIONS.names}, schema=DECISIONS)
 
-    arrow.write_chunks(out / "decisions.parquet", DECISIONS, sizes, chunk)
+    arrow.write_parts(out / "decisions.parquet", DECISIONS, map(table, round_blocks(r)))
 
 
 def write_load(out: Path, records: Records) -> None:

@@ -8,15 +8,16 @@ to the verification that checked them. Times in the file are microseconds.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spinsim.engine.columns import blocks
 from spinsim.engine.records import KINDS, REASONS, Records
-from spinsim.results.columns import view
+from spinsim.results.blocks import finished_in_order, gathered
 
 CAP = 20_000  # operations
 LANES, MICRO_BATCHES, LOAD = 1, 2, 3
@@ -37,25 +38,35 @@ def timeline(records: Records, *, cap: int | None = CAP) -> dict[str, Any]:
 
 
 def _text(records: Records, cap: int | None) -> str:
-    started = view(records.operations.started_ns)
-    done = np.flatnonzero(view(records.operations.finished_ns) >= 0)
-    ids = done[np.argsort(started[done], kind="stable")]
-    shown = ids if cap is None else ids[:cap]
-    until_ns = records.ended_ns if shown.size == ids.size else int(started[shown[-1]])
+    operations = records.operations
+    completed = sum(int((operations.finished_ns[part] >= 0).sum()) for part in blocks(len(operations.lane)))
+    shown = _first(finished_in_order(operations, operations.started_ns), completed if cap is None else cap)
+    complete = bool(shown.size == completed)
+    until_ns = records.ended_ns if complete else operations.started_ns[int(shown[-1])]
     events = [*_operation_events(records, shown), *_round_events(records, until_ns)]
     events += _load_events(records, until_ns)
     events.sort(key=lambda event: event[:4])
     head = {
         "displayTimeUnit": "ms",
         "otherData": {
-            "operations": int(ids.size),
+            "operations": completed,
             "operations_shown": int(shown.size),
             "until_s": until_ns / 1e9,
-            "complete": bool(shown.size == ids.size),
+            "complete": complete,
         },
     }
     lines = ",\n".join([*map(_json, _track_names(records)), *(event[4] for event in events)])
     return f'{_json(head)[:-1]},"traceEvents":[\n{lines}\n]}}\n'
+
+
+def _first(parts: Iterable[NDArray[Any]], count: int) -> NDArray[Any]:
+    """The first ``count`` entries of what comes in parts."""
+    found: list[NDArray[Any]] = [np.empty(0, dtype=np.int64)]
+    for part in parts:
+        found.append(part)
+        if sum(map(len, found)) >= count:
+            break
+    return np.concatenate(found)[:count]
 
 
 def _json(value: Any) -> str:
@@ -63,11 +74,14 @@ def _json(value: Any) -> str:
 
 
 def _us(ns: int) -> float:
-    return round(ns / 1e3, 3)
+    """Printed, it has at most three decimals: division gives the float nearest to them."""
+    return ns / 1e3
 
 
 def _track_names(records: Records) -> list[dict[str, Any]]:
-    micro_batches = sorted({*records.rounds.micro_batch, *records.operations.micro_batch} - {-1})
+    columns = records.rounds.micro_batch, records.operations.micro_batch
+    seen = {m for c in columns for part in blocks(len(c)) for m in np.flatnonzero(np.bincount(c[part] + 1))}
+    micro_batches = [int(m) - 1 for m in sorted(seen) if m]  # prefill is of none, -1
     tracks = [(LANES, i, f"{name} [{', '.join(devices)}]") for i, (name, devices) in enumerate(records.lanes)]
     tracks += [(MICRO_BATCHES, m, f"micro-batch {m}") for m in micro_batches]
     events: list[dict[str, Any]] = [
@@ -85,7 +99,7 @@ def _track_names(records: Records) -> list[dict[str, Any]]:
 def _operation_events(records: Records, shown: NDArray[Any]) -> Iterator[Event]:
     """A slice per operation; flows join a round's proposals to its verification."""
     quoted_drafts = [_json(name) for name in records.drafts]
-    columns = (view(column)[shown].tolist() for column in records.operations.columns)
+    columns = (gathered(column, shown).tolist() for column in records.operations.columns)
     proposals: dict[int, list[tuple[int, float, int]]] = {}
     for i, lane, number, model, batch, rows, tokens, submitted, start_ns, end_ns in zip(
         shown.tolist(), *columns, strict=True
@@ -119,19 +133,25 @@ def _operation_events(records: Records, shown: NDArray[Any]) -> Iterator[Event]:
 
 def _round_events(records: Records, until_ns: int) -> Iterator[Event]:
     """A slice per micro-batch round, and within it drafting, waiting for the target, and verification."""
+    for part in blocks(len(records.rounds.size)):
+        yield from _rounds_of(records, part, until_ns)
+
+
+def _rounds_of(records: Records, part: slice, until_ns: int) -> Iterator[Event]:
     r = records.rounds
-    times = (r.assigned_ns, r.drafted_ns, r.verify_started_ns, r.committed_ns)
-    whole = np.logical_and.reduce([view(column) >= 0 for column in times])
-    shown = np.flatnonzero(whole & (view(r.assigned_ns) <= until_ns))
-    headers = (r.micro_batch, r.size, r.depth, r.rows, r.kv_tokens, r.real_kv_tokens)
-    marks = [view(column)[shown].tolist() for column in times]
-    columns = [view(column)[shown].tolist() for column in headers]
-    for i, batch, size, depth, rows, kv, real_kv, *moments in zip(
-        shown.tolist(), *columns, *marks, strict=True
+    times = [column[part] for column in (r.assigned_ns, r.drafted_ns, r.verify_started_ns, r.committed_ns)]
+    whole = np.logical_and.reduce([column >= 0 for column in times])
+    shown = np.flatnonzero(whole & (times[0] <= until_ns))
+    headers = (r.micro_batch, r.size, r.depth, r.rows, r.kv_tokens, r.real_kv_tokens, r.packing.codes)
+    marks = [column[shown].tolist() for column in times]
+    columns = [column[part][shown].tolist() for column in headers]
+    packings = [_json(name) for name in r.packing.labels]
+    for i, batch, size, depth, rows, kv, real_kv, packing, *moments in zip(
+        (part.start + shown).tolist(), *columns, *marks, strict=True
     ):
         track = f'"pid":{MICRO_BATCHES},"tid":{batch}'
         args = (
-            f'{{"round":{i},"requests":{size},"depth":{depth},"packing":{_json(r.packing[i])},'
+            f'{{"round":{i},"requests":{size},"depth":{depth},"packing":{packings[packing]},'
             f'"rows":{rows},"kv_tokens":{kv},"real_kv_tokens":{real_kv}}}'
         )
         said = f'"name":"round of {size}","cat":"round","args":{args}'

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spinsim.engine.columns import blocks
 from spinsim.engine.records import Records
 from spinsim.engine.world import NS
-from spinsim.results.columns import Bools, Ints, view
+from spinsim.results.columns import Bools, Ints
 
 OPEN, CLOSED, WHOLE = "warmup_to_last_arrival", "warmup_to_last_send", "whole_run"
 
@@ -63,7 +64,9 @@ def window_of(records: Records, warmup_s: float) -> Window:
 
 def _commits_between(records: Records, start_ns: int, end_ns: int) -> bool:
     """Was a token committed in [start, end]?"""
-    moments = view(records.rounds.committed_ns)
-    if bool(((moments >= start_ns) & (moments <= end_ns)).any()):
-        return True
+    committed = records.rounds.committed_ns
+    for part in blocks(len(committed)):
+        moments = committed[part]
+        if bool(((moments >= start_ns) & (moments <= end_ns)).any()):
+            return True
     return any(start_ns <= r.first_token_ns <= end_ns for r in records.requests.values())

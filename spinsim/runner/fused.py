@@ -176,10 +176,10 @@ class LeanDecoder(WholeHead):
                 weights.heads,
             )
             mixed = attend(query, batch, index, weights.scale).flatten(1)
-            x = ops.add_rms_norm(self.join(mixed, layer.out), residual, layer.output_norm, epsilon)
+            x = self.add(mixed, layer.out, residual, layer.output_norm, turn=0)
             inner = ops.silu_times(F.linear(x, layer.gate_up))
             following = weights.norm if index + 1 == len(layers) else layers[index + 1].input_norm
-            x = ops.add_rms_norm(self.join(inner, layer.down), residual, following, epsilon)
+            x = self.add(inner, layer.down, residual, following, turn=1)
         self.leave(x, batch)
         if chosen is not None:
             if not chosen.numel():
@@ -194,9 +194,14 @@ class LeanDecoder(WholeHead):
         """The embeddings ``[T, hidden]`` of token ids."""
         return F.embedding(tokens, self.weights.embedding)
 
-    def join(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """``x`` ``[T, width]`` back to ``[T, hidden]``, the sum over all of the layer's width."""
-        return F.linear(x, weight)
+    def add(
+        self, x: torch.Tensor, weight: torch.Tensor, residual: torch.Tensor, norm: torch.Tensor, turn: int
+    ) -> torch.Tensor:
+        """``residual`` gains ``x`` ``[T, width]`` times ``weight``; returns its RMS norm, ``[T, hidden]``.
+
+        ``turn`` 0 after a layer's attention, 1 after its MLP.
+        """
+        return self.ops.add_rms_norm(F.linear(x, weight), residual, norm, self.weights.epsilon)  # type: ignore[no-any-return]
 
     def leave(self, x: torch.Tensor, batch: AttentionBatch) -> None:
         """What the last layer says of every token, ``[T, hidden]``: kept where somebody drafts from it."""

@@ -183,7 +183,7 @@ class KvSpec(Section):
     reserve: Annotated[
         Literal["full", "grow"],
         says("A slot of the whole context at admission, or blocks as needed, which may preempt."),
-    ] = "full"
+    ] = "grow"
     block_tokens: Annotated[PositiveInt, says("Size of a block, with `reserve: grow`.", "tokens")] = 16
     memory_fraction: Annotated[
         Annotated[float, Field(gt=0, le=1)], says("Share of a device's memory that may be used.")
@@ -200,6 +200,11 @@ class KvSpec(Section):
     dtype: Annotated[
         Literal["model", "fp8"], says("What K and V are kept in: the model's dtype, or a byte. Simulated.")
     ] = "model"
+
+    @property
+    def paged_by(self) -> int:
+        """Tokens of a block with ``grow``; 0: whole slots."""
+        return self.block_tokens if self.reserve == "grow" else 0
 
     def block(self, context_tokens: int) -> int:
         """Tokens that are handed out together: a slot of the whole context, or with ``grow`` a block."""

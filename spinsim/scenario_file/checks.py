@@ -202,9 +202,7 @@ def _limits(scenario: Scenario) -> Iterator[Problem]:
             f"{limits.context_tokens}",
         )
     if kv.reserve == "full" and changed(kv, "block_tokens"):
-        yield Problem(
-            ("kv", "block_tokens"), "has no effect with reserve: full; leave it out, or reserve: grow"
-        )
+        yield Problem(("kv", "block_tokens"), "has no effect with reserve: full; leave one of the two out")
     if changed(sampling, "top_p") and sampling.greedy:
         yield Problem(
             ("sampling", "top_p"),

@@ -161,8 +161,8 @@ def _when(properties: Schema, then: Schema) -> Schema:
 
 
 def _only_with(section: Schema, key: str, model: Any, needed: Schema) -> None:
-    """``key``, where it is not its default, needs others."""
-    default = model.model_fields[key].default
-    section.update(
-        _when({key: {"not": {"const": default}}}, {"required": list(needed), "properties": needed})
-    )
+    """``key``, where it is not its default, needs others: stated, where their own defaults do not do."""
+    defaults = {name: model.model_fields[name].default for name in (key, *needed)}
+    stated = [name for name, what in needed.items() if what != {"const": defaults[name]}]
+    then = {"required": stated, "properties": needed} if stated else {"properties": needed}
+    section.update(_when({key: {"not": {"const": defaults[key]}}}, then))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from spinsim.acceptance.field import AcceptanceField
+from spinsim.acceptance.cached import CachedField
 from spinsim.costs.base import LABELS, Predictor
 from spinsim.drafters.acceptance import build_field, offers_of, stops_of
 from spinsim.drafters.costs import build_predictor, looks
@@ -16,22 +16,24 @@ from spinsim.drafters.memory import kv_capacity
 from spinsim.engine.records import Records
 from spinsim.engine.world import Lookups
 from spinsim.errors import InputError
+from spinsim.native.parts import Parts
+from spinsim.native.play import REPORT_EVERY, play_natively
 from spinsim.policies.build import reads_entropies
 from spinsim.progress import Progress
 from spinsim.scenario import Scenario
 from spinsim.serving import assemble
 from spinsim.simulated.looking_ahead import ChargedLookups
-from spinsim.simulated.noise import noise_of
+from spinsim.simulated.noise import Noise, noise_of
 from spinsim.simulated.world import SimulatedWorld
 from spinsim.workload.for_scenario import build_workload
 from spinsim.workload.request import Workload
 
-REPORT_EVERY = 64  # ended requests between two progress reports
+ENGINES = ("auto", "python", "native")
 
 
 @contextmanager
 def rare_collections() -> Iterator[None]:
-    """Python looks for cycles of dead objects a hundred times less often than usual: a run makes few.
+    """Python looks for cycles of dead objects a hundred times less often than it is set to: a run makes few.
 
     It makes millions of tuples, each of which counts. Looking took an eighth of the time.
     """
@@ -49,7 +51,7 @@ class Simulated:
 
     records: Records
     workload: Workload
-    field: AcceptanceField
+    field: CachedField
     predictor: Predictor
 
     @property
@@ -66,36 +68,59 @@ def simulate_scenario(
     workload: Workload | None = None,
     predictor: Predictor | None = None,
     noise_seed: int | None = None,
+    engine: str = "auto",
 ) -> Simulated:
     """Run a scenario through the engine in predicted time.
 
     ``workload`` and ``predictor`` replace the scenario's, for repeated runs and for those of another
-    world; ``noise_seed`` draws other noise, and other text, over the same seed. Raises InputError for what
-    the scenario asks and cannot have. An interruption (Ctrl-C) ends the run early: the records say so and
-    keep what there is.
+    world; ``noise_seed`` draws other noise, and other text, over the same seed. ``engine``: ``python``;
+    ``native``, in C (:mod:`spinsim.native`); or ``auto``, in C where it covers the run. Records are the same.
+    Raises InputError for what the scenario asks and cannot have. An interruption (Ctrl-C) ends the run early:
+    the records say so and keep what there is.
     """
+    if engine not in ENGINES:
+        raise InputError(f"{engine!r} is not known; one of {', '.join(ENGINES)}", key="--engine")
     workload = workload or build_workload(scenario, base_dir)
     predictor = predictor or build_predictor(scenario, base_dir)
     noise_seed = scenario.seed if noise_seed is None else noise_seed
     field = build_field(scenario, workload, base_dir, noise_seed=noise_seed)
     capacity = kv_capacity(scenario, base_dir)
-    serving = assemble(scenario, base_dir, predictor, capacity, future=field, workload=workload)
-    world = SimulatedWorld(
-        serving.layout.lanes,
-        predictor,
-        field,
-        remote=serving.layout.remote,
-        noise=noise_of(scenario.noise, noise_seed),
-        score_catch_ups=serving.policies.selector.full_information,
-        offers=offers_of(scenario, workload, field),
-        stops=stops_of(field, workload) if reads_entropies(serving.policies.length) else None,
-    )
     total = len(workload.requests)
 
     def report(ended: int) -> None:
         if progress is not None and (ended % REPORT_EVERY == 0 or ended == total):
             progress("simulate", ended, total)
 
+    def parts() -> Parts:
+        serving = assemble(scenario, base_dir, predictor, capacity, future=field, workload=workload)
+        noise = noise_of(scenario.noise, noise_seed)
+        return Parts(workload, field, predictor, serving, noise, offers_of(scenario, workload, field))
+
+    made = parts()
+    records = play_natively(made, report, engine) if engine != "python" else None
+    if records is None:
+        noise = noise_of(scenario.noise, noise_seed)
+        records = _play(scenario, base_dir, made if engine == "python" else parts(), noise, report)
+    records.idle_caused_s = records.idle_caused_ns() * 1e-9
+    records.kv_capacity_tokens = capacity
+    return Simulated(records, workload, field, predictor)
+
+
+def _play(
+    scenario: Scenario, base_dir: Path, parts: Parts, noise: Noise | None, report: Callable[[int], None]
+) -> Records:
+    """The run by the Python engine. ``noise``: as of ``parts``, from its beginning."""
+    field, serving, workload = parts.field, parts.serving, parts.workload
+    world = SimulatedWorld(
+        serving.layout.lanes,
+        parts.predictor,
+        field,
+        remote=serving.layout.remote,
+        noise=noise,
+        score_catch_ups=serving.policies.selector.full_information,
+        offers=parts.offers,
+        stops=stops_of(field, workload) if reads_entropies(serving.policies.length) else None,
+    )
     lookups: Lookups | None = field.lookups
     looking = looks(scenario, base_dir) if lookups and serving.policies.read_lookups else None
     if lookups is not None and looking:
@@ -118,6 +143,4 @@ def simulate_scenario(
         ) from error
     records.label_s = dict(zip(LABELS, world.label_s, strict=True))
     records.orchestrator_s = world.orchestrator_s
-    records.idle_caused_s = records.idle_caused_ns() * 1e-9
-    records.kv_capacity_tokens = capacity
-    return Simulated(records, workload, field, predictor)
+    return records

@@ -33,6 +33,11 @@ def interval(found: Interval | None) -> Summary | None:
     }
 
 
+def read_interval(kept: Summary | None) -> Interval | None:
+    """What :func:`interval` wrote."""
+    return None if kept is None else Interval(**kept)
+
+
 def comparison_summary(c: Comparison) -> Summary:
     """summary.json of a comparison."""
     return {

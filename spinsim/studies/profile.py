@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from spinsim.costs.profiled.elsewhere import laid_elsewhere
 from spinsim.costs.profiled.profile import BESIDE_MODELS, Profile, Repeat, read_profile, write_profile
 from spinsim.errors import InputError
 from spinsim.live.deployment import deploy
@@ -82,7 +83,9 @@ def profile(
     ):
         begun = place.empty_profile()
         if resume and path.exists():
-            begun = _continued(read_profile(path), begun, path)
+            known = read_profile(path)
+            _require_same_blocks(known, scenario, path)
+            begun = _continued(known, begun, path)
         session = Session(begun, path, QUICK if quick else Effort(), place.guess(), progress)
         points = len(begun.points)
         try:
@@ -101,6 +104,7 @@ def again(loaded: LoadedScenario, path: Path, progress: Progress | None = None) 
     """
     known = read_profile(path)
     _require_named_hardware(loaded.scenario)
+    _require_same_blocks(known, loaded.scenario, path)
     with (
         deploy(loaded.scenario, loaded.base_dir, progress, buckets={}) as deployment,
         Workplace(loaded.scenario, loaded.base_dir, deployment) as place,
@@ -119,6 +123,14 @@ def again(loaded: LoadedScenario, path: Path, progress: Progress | None = None) 
 def _require_named_hardware(scenario: Scenario) -> None:
     for device, why in other_hardware(scenario).items():
         raise InputError(why, key=f"devices.{device}.hardware")
+
+
+def _require_same_blocks(known: Profile, scenario: Scenario, path: Path) -> None:
+    if elsewhere := laid_elsewhere(known, scenario.kv.paged_by):
+        was = known.kv_block_tokens
+        as_there = f"reserve: grow, block_tokens: {was}" if was else "reserve: full"
+        why = f"{elsewhere}; allowed: kv: {{{as_there}}}, or another file"
+        raise InputError(why, key="kv_block_tokens", file=str(path))
 
 
 def default_path(scenario: Scenario) -> Path:

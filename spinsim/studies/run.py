@@ -9,8 +9,8 @@ from typing import Any
 
 from spinsim.acceptance.lookups import KnownLookups
 from spinsim.costs.base import Predictor
-from spinsim.costs.profiled.elsewhere import profile_elsewhere
-from spinsim.costs.profiled.profile import read_profile
+from spinsim.costs.for_scenario import profile_of
+from spinsim.costs.profiled.elsewhere import laid_elsewhere, profile_elsewhere
 from spinsim.drafters.costs import build_predictor
 from spinsim.drafters.for_scenario import lookups_of
 from spinsim.engine.inputs import InputLog
@@ -30,13 +30,12 @@ from spinsim.live.world import LiveWorld
 from spinsim.policies.build import reads_entropies
 from spinsim.results.hindsight import of_recording
 from spinsim.results.publish import Progress, Summary, publish
-from spinsim.scenario import ProfileCosts, Scenario
+from spinsim.scenario import Scenario
 from spinsim.scenario_file import LoadedScenario
 from spinsim.scenario_file.one_world import not_read
 from spinsim.serving import assemble, trusting
 from spinsim.workload.for_scenario import build_workload
 from spinsim.workload.request import Workload
-from spinsim.workload.source import resolve
 
 LOST_LANE_S = 10.0  # how long a run that failed waits for its lanes
 
@@ -224,10 +223,10 @@ def run(
 
 
 def _elsewhere(loaded: LoadedScenario) -> str:
-    """Whether the scenario's profile is of another machine than this one."""
-    costs = loaded.scenario.costs
-    if not isinstance(costs, ProfileCosts):
+    """Whether the scenario's profile is of another machine than this one, or of K/V laid otherwise."""
+    profile, kv = profile_of(loaded.scenario, loaded.base_dir), loaded.scenario.kv
+    if profile is None:
         return ""
-    profile = read_profile(resolve(costs.path, loaded.base_dir, "costs.path"))
     device = torch_device(loaded.scenario, loaded.scenario.placement.target[0])
-    return profile_elsewhere(profile, this_machine(device))
+    found = profile_elsewhere(profile, this_machine(device)), laid_elsewhere(profile, kv.paged_by)
+    return "; ".join(filter(None, found))

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from spinsim.costs.for_scenario import never_compared
+from spinsim.costs.for_scenario import never_compared, profile_of
+from spinsim.costs.profiled.elsewhere import laid_elsewhere
 from spinsim.results.hindsight import hindsight
 from spinsim.results.publish import Progress, Summary, publish
 from spinsim.scenario import Scenario
@@ -22,13 +23,14 @@ def simulate(
     *,
     intervals: int = 0,
     report: Callable[[Path], object] | None = None,
+    engine: str = "auto",
 ) -> Summary:
     """Simulate a loaded scenario and, with ``out``, write its results folder; returns the summary.
 
     ``intervals``: so many further runs, with other seeds and other noise, for the summary's intervals.
-    ``report`` writes report.html into the folder that it is given.
+    ``report`` writes report.html into the folder that it is given. ``engine``: see :func:`simulate_scenario`.
     """
-    return simulate_and_publish(loaded, out, progress, intervals=intervals, report=report)[1]
+    return simulate_and_publish(loaded, out, progress, intervals=intervals, report=report, engine=engine)[1]
 
 
 def simulate_and_publish(
@@ -38,13 +40,16 @@ def simulate_and_publish(
     *,
     intervals: int = 0,
     report: Callable[[Path], object] | None = None,
+    engine: str = "auto",
 ) -> tuple[Simulated, Summary]:
     """:func:`simulate`, with the records that its tables are made of."""
     scenario = loaded.scenario
-    simulated = simulate_scenario(scenario, loaded.base_dir, progress)
+    simulated = simulate_scenario(scenario, loaded.base_dir, progress, engine=engine)
     notes: dict[str, Any] = {}
     if odd := never_compared(scenario, loaded.base_dir):
         notes["never_compared"] = list(odd)
+    if elsewhere := _elsewhere(loaded):
+        notes["profile_elsewhere"] = elsewhere
     extras: dict[str, dict[str, Any]] = {}
     if out is not None:  # an experiment's cells do without
         notes["regret"], curves = _in_hindsight(scenario, simulated)
@@ -70,11 +75,17 @@ def simulate_and_publish(
     return simulated, summary
 
 
+def _elsewhere(loaded: LoadedScenario) -> str:
+    """Whether the scenario's profile is of K/V laid otherwise than the scenario lays them."""
+    profile = profile_of(loaded.scenario, loaded.base_dir)
+    return "" if profile is None else laid_elsewhere(profile, loaded.scenario.kv.paged_by)
+
+
 def _in_hindsight(scenario: Scenario, simulated: Simulated) -> tuple[dict[str, Any], dict[str, Any]]:
     return hindsight(
         simulated.records,
         {request.id: request.output_tokens for request in simulated.workload.requests},
-        simulated.field,
+        simulated.field.one_by_one(),
         simulated.predictor,
         remote=lay_out(scenario).remote,
         allow_none=scenario.policies.allow_none,

@@ -241,5 +241,6 @@ def test_runs_drawn_by_the_block_are_those_of_one_request(request: int, draft: i
     positions = rng.integers(0, 90, 201).tolist()
     strengths, difficulties = rng.normal(size=(1 if alike else 201, 3)), rng.normal(size=201)
     one = logistic_runs(strengths, difficulties, 0.0, 100.0, positions, 5)(request)[draft]
-    block = logistic_block(strengths, difficulties, positions, 5, BLOCK)(request // BLOCK, draft)
-    assert block[request % BLOCK] == one
+    runs, ends = logistic_block(strengths, difficulties, positions, 5, BLOCK)(request // BLOCK, draft)
+    end = ends[request % BLOCK]
+    assert runs[end - positions[request] : end].tolist() == one

@@ -75,7 +75,7 @@ class Pool(RuleBasedStateMachine):
         assert len(set(held)) == len(held)
         assert all(0 <= block < self.pool.blocks for block in held)
         assert len(held) + self.pool.free_blocks == self.pool.blocks
-        assert self.pool.used_slots == len(self.tokens)
+        assert self.pool.used_slots == len(self.tokens) == len(self.pool.room)
 
     @invariant()
     def blocks_that_change_are_noted(self) -> None:
@@ -86,7 +86,9 @@ class Pool(RuleBasedStateMachine):
     @invariant()
     def a_slot_has_room_for_its_tokens(self) -> None:
         for slot, tokens in getattr(self, "tokens", {}).items():
-            assert len(self.pool.blocks_of(slot)) >= self.needed(tokens)
+            held = len(self.pool.blocks_of(slot))
+            assert held >= self.needed(tokens)
+            assert self.pool.room[slot] == held * self.pool.block_tokens
             if self.pool.full:
                 assert list(self.pool.blocks_of(slot)) == [slot]
 

@@ -283,7 +283,7 @@ def test_both_worlds_stay_within_the_memory_that_is_stated(folder: Path) -> None
     found = deploy((loaded := load(written(folder, **small))).scenario, folder)
     free = deploy(load(written(folder)).scenario, folder)
     assert loaded.scenario.limits.batch == 4
-    assert 1 <= found.kv_slots["target"] < free.kv_slots["target"] == 4
+    assert loaded.scenario.limits.context_tokens <= found.kv_tokens["target"] < free.kv_tokens["target"]
     none = {"devices": {"cpu": {"hardware": "cpu", "memory_gib": 0.0001}}}
     for world in (lambda each: simulate(each, None), lambda each: deploy(each.scenario, each.base_dir)):
         with pytest.raises(InputError, match="GiB"):

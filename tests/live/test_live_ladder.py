@@ -11,10 +11,11 @@ import torch
 
 from spinsim import api
 from spinsim.errors import InputError
+from spinsim.lab.evaluate import Lab
 from spinsim.pages.saved import write_study
 from spinsim.studies.failed import CellsFailed
 from spinsim.studies.ladder import live as live_ladder
-from spinsim.studies.ladder.steps import PLANNED, REPLICAS, VANILLA
+from spinsim.studies.ladder.steps import BEST_SERIAL, PLANNED, REPLICAS, VANILLA
 from tests.live.test_run import scenario_file
 
 torch.set_num_threads(1)  # tiny matrices: a second thread only waits
@@ -85,6 +86,29 @@ def test_steps_run_live_beside_their_prediction_and_no_run_is_made_twice(
     assert b"predicted" in page
 
 
+def test_a_prediction_made_elsewhere_is_run_as_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plans, the seeds and the cut workload are its own, and nothing is simulated again."""
+    here = tmp_path / "here"
+    path = here / "prediction.json"
+    told = climb(tmp_path, steps=[VANILLA, BEST_SERIAL], seeds=2, seconds=0.05, live=False, out=here).summary
+    monkeypatch.setattr(Lab, "evaluate", None)
+    found = climb(tmp_path, steps=[BEST_SERIAL], predicted=path)
+    (step,) = found.summary["steps"]
+    before = {step["name"]: step for step in told["steps"]}[BEST_SERIAL]
+    assert step["what"] == before["what"]
+    assert step["predicted"]["goodput_tokens_per_s"] == before["goodput_tokens_per_s"]
+    assert step["goodput"]["samples"] == 2
+    assert found.summary["measured"] == told["measured"]
+    assert json.loads((tmp_path / "ladder" / "prediction.json").read_text())["seeds"] == [1, 2]
+    with pytest.raises(InputError, match="--predicted: says what runs"):
+        climb(tmp_path, predicted=path, seconds=1)
+    path.write_text(json.dumps(told))
+    with pytest.raises(InputError, match="no prediction that says how to run"):
+        climb(tmp_path, predicted=path, force=True)
+
+
 def test_what_finds_no_time_is_left_for_another_session(tmp_path: Path) -> None:
     found = climb(tmp_path, steps=[VANILLA, PLANNED], minutes=1e-9)
     assert all("found no time" in step["why"] for step in found.summary["steps"])
@@ -125,7 +149,7 @@ def test_seconds_cut_the_workload_or_start_it_in_mid_flight(tmp_path: Path) -> N
 
 
 def test_what_bounds_live_runs_needs_them(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--minutes: bounds live runs"):
+    with pytest.raises(InputError, match="--minutes: is for live runs"):
         climb(tmp_path, live=False, minutes=1)
     with pytest.raises(InputError, match="--seconds: -1 is not allowed"):
         climb(tmp_path, seconds=-1)

@@ -147,7 +147,15 @@ def _twin_cache(deployment: Deployment) -> object:
     from spinsim.runner.kv import SlotCache
 
     cache = deployment.target.cache
-    return SlotCache(cache.layers, cache.slots, cache.slot_tokens, cache.kv_heads, cache.head_dim)
+    return SlotCache(
+        cache.layers,
+        cache.slots,
+        cache.slot_tokens,
+        cache.kv_heads,
+        cache.head_dim,
+        page_tokens=cache.page_tokens,
+        pages=cache.pages,
+    )
 
 
 def test_replay_repeats_every_decision(tmp_path: Path) -> None:

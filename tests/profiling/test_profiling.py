@@ -94,6 +94,7 @@ def test_every_operation_is_there(measured: tuple[Path, Path]) -> None:
     assert [model.shape.hidden for model in known.models.values()] == [32, 16]
     packings = {point.packing for point in known.points if point.operation == "verify"}
     assert packings == {"padded", "decomposed", "ragged"}
+    assert known.kv_block_tokens == 16  # as it runs by default
     assert known.versions["torch"]
     assert all(point.seconds > 0 for point in known.points)
     assert "/" not in json.dumps([model.shape.source for model in known.models.values()])
@@ -209,6 +210,9 @@ def test_another_machines_profile_is_not_gone_on_with(measured: tuple[Path, Path
         profile(tiny_scenario(tmp_path), path, quick=True, resume=True)
     with pytest.raises(InputError, match="exists already"):
         profile(tiny_scenario(tmp_path), path, quick=True)
+    write_profile(replace(known, kv_block_tokens=0), path)
+    with pytest.raises(InputError, match=r"K/V in whole slots, here in blocks of 16.*reserve: full"):
+        profile(tiny_scenario(tmp_path), path, quick=True, resume=True)
 
 
 def test_a_profile_does_not_carry_another_machines_name(

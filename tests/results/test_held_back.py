@@ -52,7 +52,7 @@ COSTS = {"model": "constant", "verify_s": 0.004, "draft_step_s": 0.001}
 HELD = {
     # 1000 KV tokens are 5 slots of 200, or 62 blocks of 16: a request of 50 tokens takes 4
     "kv": (
-        {"kv": {"target_tokens": 1000}, "workload": {**WORK, "arrivals": MANY}},
+        {"kv": {"reserve": "full", "target_tokens": 1000}, "workload": {**WORK, "arrivals": MANY}},
         "K/V memory holds 5 of 32 requests: kv.reserve full; grow would hold 15; requests wait for it 100 %",
     ),
     "target": ({"costs": {**COSTS, "verify_s": 0.4}}, "the target: gpu0/target works 99 % of the time"),
@@ -87,7 +87,7 @@ def test_grown_memory_counts_preemptions() -> None:
 
 def test_a_drafts_small_memory_is_told_as_well() -> None:
     """Two slots of 200 tokens for four requests: drafts read their contexts again and again."""
-    text = summary_of(scenario(kv={"draft_tokens": 400}))["held_back"]["text"]
+    text = summary_of(scenario(kv={"reserve": "full", "draft_tokens": 400}))["held_back"]["text"]
     assert text.startswith("clients: 4")
     assert text.endswith("; K/V memory of draft d holds 2 of the 4.0 that are served")
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from spinsim.engine.inputs import InputLog
 from spinsim.engine.records import KINDS, Records
 from spinsim.operations import CatchUpOutcome, Completed, PrefillOutcome, VerifyOutcome
-from spinsim.results import arrow
+from spinsim.results import arrow, blocks
 from spinsim.results.inputs import INPUTS, read_inputs, write_inputs
 from spinsim.results.tables import DECISIONS, LOAD, REQUESTS, ROUNDS, write_tables
 
@@ -117,7 +117,7 @@ def test_a_live_log_comes_back_as_it_was(tmp_path: Path, records: Records) -> No
 def test_chunks_do_not_show(
     tmp_path: Path, records: Records, tables: dict[str, pa.Table], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arrow, "CHUNK_ROWS", 50)
+    monkeypatch.setattr(blocks, "ROWS", 50)
     write_tables(tmp_path, records)
     assert pq.ParquetFile(tmp_path / "rounds.parquet").num_row_groups > 5
     for name, table in tables.items():

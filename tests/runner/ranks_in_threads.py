@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import torch
 import torch.nn.functional as F
 
+from spinsim.runner.sharded.collectives import Unfused
+
 Result = TypeVar("Result")
 
 
@@ -27,7 +29,7 @@ class Meeting:
         return found
 
 
-class InThreads:
+class InThreads(Unfused):
     """Implements :class:`spinsim.runner.sharded.collectives.Collectives`."""
 
     def __init__(self, rank: int, meeting: Meeting) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
@@ -80,3 +81,11 @@ def test_a_reader_that_takes_nothing_is_noticed() -> None:
     ring.write(np.arange(3))
     with pytest.raises(Behind, match="no call"):
         ring.write(np.arange(30))
+
+
+def test_a_closed_ring_gives_its_semaphores_back() -> None:
+    """Or a process that ends without destructors leaves them to the system."""
+    ring = Ring(multiprocessing.get_context("spawn"), 2, patience_s=1)
+    held = [weakref.ref(each) for each in (*ring._filled, *ring._free)]
+    ring.close()
+    assert all(each() is None for each in held)

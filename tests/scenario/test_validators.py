@@ -257,7 +257,7 @@ CASES = {
         "limits.max_length",
         31,
     ),
-    "blocks of slots": ("seed: 3", "seed: 3\nkv: {block_tokens: 8}", "kv.block_tokens", 3),
+    "blocks of slots": ("seed: 3", "seed: 3\nkv: {reserve: full, block_tokens: 8}", "kv.block_tokens", 3),
     "top-p of greedy": ("seed: 3", "seed: 3\nsampling: {top_p: 0.9}", "sampling.top_p", 3),
     "slo of nothing": ("slo: {ttft_s: 0.5}", "slo: {}", "slo", 32),
     "warm-up beyond the arrivals": ("seed: 3", "seed: 3\nmetrics: {warmup_s: 5}", "metrics.warmup_s", 3),

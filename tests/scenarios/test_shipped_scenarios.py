@@ -13,6 +13,8 @@ import pytest
 
 from spinsim import api
 from spinsim.costs.base import LABELS
+from spinsim.costs.for_scenario import profile_of
+from spinsim.costs.profiled.elsewhere import laid_elsewhere
 from spinsim.errors import InputError
 from spinsim.family.family import MEMBERS
 from spinsim.results.summary import summarise
@@ -150,6 +152,19 @@ def test_what_the_profile_does_not_know_has_a_place(overrides: dict[str, Any], k
         api.simulate(SCENARIOS / "quickstart.yaml", set=overrides)
     assert caught.value.key == key
     assert key in str(caught.value).split(": ", 2)[1]
+
+
+def test_a_profile_is_of_kv_laid_as_the_scenario_lays_them() -> None:
+    """Blocks are the default, and the profiles that ship are of whole slots: scenarios say so, or runs do."""
+    for path in FILES:
+        if path.stem.startswith("validate-") or read_sweep(path) is not None:
+            continue
+        loaded = load(path)
+        profile = profile_of(loaded.scenario, loaded.base_dir)
+        assert profile is None or not laid_elsewhere(profile, loaded.scenario.kv.paged_by), path
+    few = {"workload.requests": 4, "kv.reserve": "grow"}
+    said = api.simulate(SCENARIOS / "quickstart.yaml", set=few).summary["profile_elsewhere"]
+    assert said == "measured with K/V in whole slots (or does not say), here in blocks of 16 tokens"
 
 
 def test_quickstart_shows_what_it_says() -> None:

@@ -20,6 +20,7 @@ from spinsim.errors import InputError
 from spinsim.lab.cell import cell_of, run_cell
 from spinsim.lab.evaluate import Lab
 from spinsim.lab.pool import open_pool
+from spinsim.lab.ray_pool import run_in_worker
 from spinsim.lab.rows import plan
 from spinsim.lab.store import Outcome, Store, open_store
 from spinsim.policies.plugins import load_plugins
@@ -219,3 +220,6 @@ def test_cells_that_cost_alike_share_a_fit_and_keep_their_bytes(monkeypatch: pyt
     with open_pool(0) as pool:
         assert [pool.submit(cell).result() for cell in planned] == alone
     assert len(fitted) == 2 * once  # of the two selectors, for a profile charges their thinking
+    fitted.clear()
+    assert [run_in_worker(cell) for cell in planned] == alone  # as a worker of a Ray cluster does
+    assert len(fitted) == 2 * once

@@ -19,7 +19,7 @@ from benchmarks.estimates.shipped import hosts, measured
 from spinsim.costs.base import INTERPOLATED, ROOFLINE
 from spinsim.costs.for_scenario import build_predictor
 from spinsim.costs.noting import Noting
-from spinsim.costs.profiled.elsewhere import Machine, profile_elsewhere
+from spinsim.costs.profiled.elsewhere import Machine, laid_elsewhere, profile_elsewhere
 from spinsim.costs.profiled.profile import read_profile
 from spinsim.lab.host_prior import Scale, deviations, host_scale, host_scales, updated
 from spinsim.lab.uncertainty import on_sheets, profiled
@@ -151,6 +151,18 @@ def test_a_profile_of_another_machine_says_which() -> None:
     assert not profile_elsewhere(profile, Machine("NVIDIA H200"))  # it is not known
     older = replace(profile, versions={"device": "NVIDIA H200"})
     assert not profile_elsewhere(older, Machine("NVIDIA H200", "ba9876543210"))
+
+
+def test_a_profile_of_other_blocks_says_which() -> None:
+    profile = replace(read_profile(PROFILE), kv_block_tokens=64)
+    assert (
+        laid_elsewhere(profile, 16) == "measured with K/V in blocks of 64 tokens, here in blocks of 16 tokens"
+    )
+    assert laid_elsewhere(profile, 0).endswith("here in whole slots")
+    assert not laid_elsewhere(profile, 64)
+    silent = replace(profile, kv_block_tokens=None)  # as profiles were before
+    assert "in whole slots (or does not say), here in blocks of 64" in laid_elsewhere(silent, 64)
+    assert not laid_elsewhere(silent, 0)
 
 
 def test_few_runs_hold_what_they_can() -> None:

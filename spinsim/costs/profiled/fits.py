@@ -1,31 +1,40 @@
 """Fits of measured passes: a law of the roofline's form, or monotone interpolation.
 
-All candidates are fitted and judged on points that they have not seen. The best one is kept with its
-errors and residuals (:func:`fit_pass`).
+All candidates are fitted and judged on points that they have not seen. The best one is chosen, with its
+errors and residuals (:func:`fit_pass`). That takes 20 ms and more, and a solver that takes 0.3 s to load, so
+what was fitted once is kept in the user's cache folder.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import isotonic_regression
 
 from spinsim.costs.profiled.executed import PassShape
 from spinsim.costs.profiled.laws import (
+    LAWS,
     Array,
     Fitter,
+    Law,
     LongestRowLaw,
     PassFit,
     Waits,
     law_fitter,
     longest_row_fitter,
+    unit_costs,
     waited_for,
 )
-from spinsim.costs.profiled.stairs import on_stairs, walked
+from spinsim.costs.profiled.stairs import OnStairs, on_stairs, on_stairs_name, walked
 from spinsim.costs.sheets.shapes import ModelShape
+from spinsim.user_cache import code_digest, kept
+
+# What a kept fit depends on, beside its points.
+CODE = ("costs", "buckets.py", "operations.py")
+SOLVERS = ("numpy", "scipy")
 
 LEAVE_ONE_OUT = 12  # up to so many points each is left out alone, beyond it an eighth of them at a time
 FOLDS = 8
@@ -70,6 +79,10 @@ class MonotoneTable:
         self._table = table
         self._rows: dict[float, list[float]] = {}
 
+    def plain(self) -> dict[str, Any]:
+        """All of it."""
+        return {"tokens": self._tokens, "knots": self._knots, "table": self._table.tolist()}
+
     def predict(self, shape: PassShape) -> float:
         """Seconds of a pass; the nearest edge's beyond the table's ends."""
         row = self._rows.get(shape.tokens)
@@ -99,6 +112,8 @@ class MonotoneTable:
 
 def fit_table(points: Sequence[PassShape], seconds: Array) -> PassFit:
     """Fits :class:`MonotoneTable`."""
+    from scipy.optimize import isotonic_regression
+
     groups: dict[float, dict[float, list[float]]] = {}
     for point, value in zip(points, seconds, strict=True):
         groups.setdefault(point.tokens, {}).setdefault(point.kv_tokens, []).append(float(value))
@@ -166,13 +181,33 @@ def fit_pass(
     """
     if not points:
         raise ValueError("no point to fit")
-    measured = np.asarray(seconds, dtype=np.float64)
+
+    def calculate() -> dict[str, Any]:
+        return _plain(_chosen(points, seconds, _fitters(points, shape, dtype, devices, waits)))
+
+    given = (points, seconds, asdict(shape), dtype, devices, waits)
+    found = kept("fits", given, code_digest(CODE, SOLVERS), calculate)
+    return _restored(found, shape, dtype, devices, waits=waits)
+
+
+def _fitters(
+    points: Sequence[PassShape], shape: ModelShape, dtype: str, devices: int, waits: Waits
+) -> dict[str, Fitter]:
+    """The candidates, by name."""
     law = law_fitter(shape, dtype, devices, waits=waits)
-    fitters: dict[str, Fitter] = {"law": law, "interpolation": fit_table}
+    fitters: dict[str, Fitter] = {Law.name: law, MonotoneTable.name: fit_table}
     if max(waited_for(point, waits) for point in points) > LONG_CONTEXT:
         fitters[LongestRowLaw.name] = longest_row_fitter(shape, dtype, devices, waits=waits)
     if waits == "prompts" and walked(points):
-        fitters |= {f"{name} on stairs": on_stairs(fitters[name]) for name in fitters if "law" in name}
+        laws = [name for name in fitters if name in LAWS]
+        fitters |= {on_stairs_name(name): on_stairs(fitters[name]) for name in laws}
+    return fitters
+
+
+def _chosen(
+    points: Sequence[PassShape], seconds: Sequence[float], fitters: Mapping[str, Fitter]
+) -> ChosenFit:
+    measured = np.asarray(seconds, dtype=np.float64)
     if len(points) == 1:
         fit = fit_table(points, measured)
         return ChosenFit(fit, {}, (0.0,))
@@ -181,3 +216,28 @@ def fit_pass(
     fit = fitters[best](points, measured)
     residuals = tuple(fit.predict(p) / float(s) - 1.0 for p, s in zip(points, measured, strict=True))
     return ChosenFit(fit, errors, residuals)
+
+
+def _plain(chosen: ChosenFit) -> dict[str, Any]:
+    errors = {name: found.errors for name, found in chosen.held_out.items()}
+    return {chosen.fit.name: chosen.fit.plain(), "held_out": errors, "residuals": chosen.residuals}
+
+
+def _restored(
+    plain: dict[str, Any], shape: ModelShape, dtype: str, devices: int, *, waits: Waits
+) -> ChosenFit:
+    def law(name: str, of: dict[str, Any]) -> PassFit:
+        costs = unit_costs(shape, dtype, devices, of["ratio"])
+        return LAWS[name](costs, of["ratio"], of["coefficients"], waits, of["alone"])
+
+    name = next(name for name in plain if name not in ("held_out", "residuals"))
+    own = plain[name]
+    fit: PassFit
+    if name == MonotoneTable.name:
+        fit = MonotoneTable(own["tokens"], own["knots"], np.array(own["table"]))
+    elif name in LAWS:
+        fit = law(name, own)
+    else:
+        fit = OnStairs(law(own["name"], own["law"]), own["tokens"], own["levels"])
+    errors = {name: HeldOut(tuple(found)) for name, found in plain["held_out"].items()}
+    return ChosenFit(fit, errors, tuple(plain["residuals"]))

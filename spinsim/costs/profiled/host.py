@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import nnls
 
+from spinsim.costs.profiled.fits import CODE, SOLVERS
 from spinsim.costs.profiled.profile import Point, Profile
+from spinsim.user_cache import code_digest, kept
 
 
 class Handling(NamedTuple):
@@ -32,19 +33,24 @@ def handling_of(profile: Profile, selector: str) -> Handling:
     if not points:
         return Handling({}, 0.0)
     kinds = list(dict.fromkeys(point.kind for point in points))  # others never led to anything
-    if _told_apart(points):
-        return _fitted(points, kinds)
+
+    def calculate() -> dict[str, Any]:
+        if _told_apart(points):
+            return _fitted(points, kinds, told=True)._asdict()
+        apart = [_fitted([p for p in points if p.kind == kind], [kind], told=False).lines for kind in kinds]
+        return Handling({kind: line for lines in apart for kind, line in lines.items()}, 0.0)._asdict()
+
+    seen = [[point.kind, point.seconds, point.features, point.repetitions] for point in points]
+    found = kept("handling", seen, code_digest(CODE, SOLVERS), calculate)
     return Handling(
-        {
-            kind: _fitted([point for point in points if point.kind == kind], [kind], told=False).lines[kind]
-            for kind in kinds
-        },
-        0.0,
+        {kind: (fixed, each) for kind, (fixed, each) in found["lines"].items()}, found["submit_s"]
     )
 
 
-def _fitted(points: Sequence[Point], kinds: Sequence[str], *, told: bool = True) -> Handling:
+def _fitted(points: Sequence[Point], kinds: Sequence[str], *, told: bool) -> Handling:
     """``told``: with a term for each operation that followed."""
+    from scipy.optimize import nnls  # takes 0.3 s to load
+
     matrix = np.zeros((len(points), 2 * len(kinds) + told))
     for row, point in zip(matrix, points, strict=True):
         at = 2 * kinds.index(point.kind)
@@ -67,17 +73,22 @@ def _told_apart(points: Sequence[Point]) -> bool:
     return any(len(found) > 1 for found in counts.values())
 
 
-def planning_of(profile: Profile) -> dict[str, tuple[float, float]]:
-    """By packing that is searched for: seconds of a plan, and seconds a K/V token, neither negative."""
-    points = profile.of_operation("planning")
-    found: dict[str, tuple[float, float]] = {}
-    for packing in dict.fromkeys(point.packing for point in points):
-        mine = [point for point in points if point.packing == packing]
-        seconds = np.array([point.seconds for point in mine])
-        matrix = np.array([[1.0, point.features["kv_tokens"]] for point in mine]) / seconds[:, None]
-        (fixed, each), _ = nnls(matrix, np.ones(len(mine)))
-        found[packing] = float(fixed), float(each)
-    return found
+def planning_of(profile: Profile, packing: str) -> tuple[float, float] | None:
+    """Of a packing that is searched for: seconds of a plan, and seconds a K/V token, neither negative."""
+    points = [point for point in profile.of_operation("planning") if point.packing == packing]
+    if not points:
+        return None
+
+    def calculate() -> dict[str, Any]:
+        from scipy.optimize import nnls  # takes 0.3 s to load
+
+        seconds = np.array([point.seconds for point in points])
+        matrix = np.array([[1.0, point.features["kv_tokens"]] for point in points]) / seconds[:, None]
+        return {"line": nnls(matrix, np.ones(len(points)))[0].tolist()}
+
+    seen = [[point.seconds, point.features] for point in points]
+    fixed, each = kept("planning", seen, code_digest(CODE, SOLVERS), calculate)["line"]
+    return fixed, each
 
 
 def hop_of(profile: Profile) -> float | None:

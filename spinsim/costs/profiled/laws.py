@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from spinsim.buckets import LONG_QUERY
 from spinsim.costs.collectives import RING, Collective
@@ -31,6 +30,10 @@ class PassFit(Protocol):
     name: str
 
     def predict(self, shape: PassShape) -> float: ...
+
+    def plain(self) -> dict[str, Any]:
+        """What JSON can hold of it, without the costs of the model's shape."""
+        ...
 
 
 Fitter = Callable[[Sequence[PassShape], Array], PassFit]
@@ -56,6 +59,10 @@ class Law:
         self._alone_s = alone * costs.attention.kv_s
         self._fixed: dict[tuple[float, float], float] = {}
 
+    def plain(self) -> dict[str, Any]:
+        """Without the costs of the model's shape."""
+        return {"ratio": self.ratio, "coefficients": self.coefficients, "alone": self.alone}
+
     def predict(self, shape: PassShape) -> float:
         """Seconds of a pass."""
         overhead, operators, attention, token, row, context = self.coefficients
@@ -80,6 +87,9 @@ class LongestRowLaw(Law):
     name = "law of the longest row"
 
 
+LAWS = {law.name: law for law in (Law, LongestRowLaw)}
+
+
 def waited_for(shape: PassShape, waits: Waits) -> float:
     """K/V tokens that one row reads one after the other while the rest of the device has nothing to do.
 
@@ -92,7 +102,7 @@ def waited_for(shape: PassShape, waits: Waits) -> float:
     return shape.longest or shape.kv_tokens / shape.rows
 
 
-def _unit_costs(shape: ModelShape, dtype: str, devices: int, ratio: float) -> PassCosts:
+def unit_costs(shape: ModelShape, dtype: str, devices: int, ratio: float) -> PassCosts:
     """Costs in bytes: one byte a second, ``ratio`` flops a byte, free communication and launches."""
     unit = Hardware(
         name="unit",
@@ -120,7 +130,7 @@ def law_fitter(shape: ModelShape, dtype: str, devices: int = 1, *, waits: Waits 
 
     Verifications have no term of the context (e): nothing is waited for but with ``waits`` "prompts".
     """
-    candidates = [(ratio, _unit_costs(shape, dtype, devices, ratio)) for ratio in RATIOS]
+    candidates = [(ratio, unit_costs(shape, dtype, devices, ratio)) for ratio in RATIOS]
     known: dict[PassShape, Array] = {}  # a point's row of the matrix of every candidate
     waits = waits if waits == "prompts" else ""
 
@@ -147,7 +157,7 @@ def law_fitter(shape: ModelShape, dtype: str, devices: int = 1, *, waits: Waits 
 
 def longest_row_fitter(shape: ModelShape, dtype: str, devices: int = 1, *, waits: Waits) -> Fitter:
     """Fits :class:`LongestRowLaw`, for the best of many ratios with each of many values of ``alone``."""
-    unit = [_unit_costs(shape, dtype, devices, ratio) for ratio in RATIOS]
+    unit = [unit_costs(shape, dtype, devices, ratio) for ratio in RATIOS]
     known: dict[
         PassShape, tuple[Array, float]
     ] = {}  # a point's rows by ratio, and what it waits for, in bytes
@@ -188,6 +198,8 @@ def longest_row_fitter(shape: ModelShape, dtype: str, devices: int = 1, *, waits
 
 def _best(matrices: Array, seconds: Array) -> tuple[int, list[float]]:
     """Of candidates' features ``[C, N, F]``, which fits ``seconds`` best, and its coefficients ``[F]``."""
+    from scipy.optimize import nnls  # takes 0.3 s to load, and kept fits do without
+
     scales = matrices.max(axis=1)
     scales[scales == 0] = 1.0
     matrices = matrices / scales[:, None] / seconds[:, None]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from itertools import compress
 
 import numpy as np
-from scipy.optimize import isotonic_regression
 
 from spinsim.buckets import PROMPT_TOKENS, USUAL, Buckets, active_rows
 from spinsim.costs.base import INTERPOLATED, MEASURED, Estimate, Predictor
 from spinsim.costs.contention import NO_LOADS, USUAL_LAW, Contention, Factors, Law, Loads
 from spinsim.costs.contention_fit import Group, fit_law, groups_of
 from spinsim.costs.links import Link
+from spinsim.costs.profiled.curve import Curve
 from spinsim.costs.profiled.executed import (
     PassShape,
     causal_shape,
@@ -111,31 +110,6 @@ def _waits(point: Point) -> Waits:
     return ""
 
 
-class Curve:
-    """Seconds over one feature: isotonic, linear between points, the smallest point's below them."""
-
-    def __init__(self, at: Sequence[float], seconds: Sequence[float]) -> None:
-        groups: dict[float, list[float]] = {}
-        for x, y in zip(at, seconds, strict=True):
-            groups.setdefault(x, []).append(y)
-        self._at = sorted(groups)
-        regressed = isotonic_regression([float(np.median(groups[x])) for x in self._at]).x
-        self._seconds = [float(y) for y in regressed]
-
-    def estimate(self, x: float) -> Estimate | None:
-        """None beyond the last point."""
-        index = bisect_left(self._at, x)
-        if index == len(self._at):
-            return None
-        if self._at[index] == x:
-            return Estimate(self._seconds[index], MEASURED)
-        if index == 0:
-            return Estimate(self._seconds[0], INTERPOLATED)
-        low, high = self._at[index - 1], self._at[index]
-        below, above = self._seconds[index - 1], self._seconds[index]
-        return Estimate(below + (above - below) * (x - low) / (high - low), INTERPOLATED)
-
-
 def fit_operations(profile: Profile, model: str) -> dict[Operation, ProfiledPass]:
     """Every operation that was measured for ``model``, fitted."""
     parts: dict[Operation, list[Point]] = {}
@@ -176,9 +150,11 @@ class ProfilePredictor:
     ``target`` and ``drafts`` hold each model's fitted operations, ``names`` what the profile calls the
     drafts; ``link`` is None when proposals cross no device. ``buckets``: the target's, then the drafts'.
     Labels: measured at a profiled point, interpolated inside the range, else the fallback's. ``selector``:
-    whose thinking is charged; that of the profile's first one where it was not measured. ``loads``: what
-    operations ask of a device that they share.
+    whose thinking is charged; that of the profile's first one where it was not measured. ``packing``: whose
+    plans are. ``loads``: what operations ask of a device that they share.
     """
+
+    native = "asked"
 
     def __init__(
         self,
@@ -190,6 +166,7 @@ class ProfilePredictor:
         link: Link | None,
         fallback: Predictor | None,
         selector: str = "",
+        packing: str = "",
         loads: Loads = NO_LOADS,
         buckets: Sequence[Buckets] = (),
     ) -> None:
@@ -199,7 +176,8 @@ class ProfilePredictor:
         self._link, self._fallback = link, fallback
         self._host = _curve(profile, "orchestrator", "rows")
         self._handling = handling_of(profile, selector)
-        self._planning = planning_of(profile)
+        self._planning = planning_of(profile, packing)
+        self.plans = self._planning is not None
         self._submit = Estimate(self._handling.submit_s, MEASURED)
         self._handled: dict[tuple[str, int], Estimate] = {}
         self._transfer = _curve(profile, "transfer", "bytes")
@@ -326,8 +304,8 @@ class ProfilePredictor:
         return cached
 
     def planning_s(self, packing: Packing) -> float:
-        """Host time of the plan of a packing that is searched for; 0 where it was not measured."""
-        fixed, each = self._planning.get(packing.kind, (0.0, 0.0))
+        """Host time of a plan by the scenario's packing; 0 where it is not searched for, or not measured."""
+        fixed, each = self._planning or (0.0, 0.0)
         return fixed + each * packing.real_kv_tokens
 
     def orchestrate(self, rows: int) -> Estimate:

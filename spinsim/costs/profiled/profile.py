@@ -164,7 +164,8 @@ class Profile:
 
     ``graphs``: passes were replayed from CUDA graphs, on the shared bucketing rule;
     ``prompt_graphs``: prefill and catch-up were too, in passes of up to ``prompt_tokens`` new tokens.
-    ``rehearsed_tokens``: of an output in the short runs behind ``handling`` and ``in_run``. ``versions`` of
+    ``rehearsed_tokens``: of an output in the short runs behind ``handling`` and ``in_run``.
+    ``kv_block_tokens``: K/V lay in blocks of so many tokens, or with 0 in whole slots. ``versions`` of
     libraries and drivers, ``clocks`` in MHz, both as found. ``repeats`` say how far the machine is from its
     profile on another day.
     """
@@ -181,6 +182,7 @@ class Profile:
     prompt_graphs: bool = False
     prompt_tokens: Annotated[int, Field(ge=1)] = 1024  # as it was before profiles said it; likewise:
     rehearsed_tokens: Annotated[int, Field(ge=1)] = 32
+    kv_block_tokens: Annotated[int, Field(ge=0)] | None = None  # older ones do not say
 
     def of(self, operation: str, model: str = "", packing: str = "") -> tuple[Point, ...]:
         """The points of one operation, in the file's order."""

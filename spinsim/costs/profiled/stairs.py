@@ -7,13 +7,18 @@ Matrix products come in tiles: a prefill of 192 tokens takes 7 % longer than wha
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from scipy.optimize import isotonic_regression
 
 from spinsim.buckets import prompt_token_buckets
 from spinsim.costs.profiled.executed import PassShape
 from spinsim.costs.profiled.laws import Array, Fitter, PassFit
+
+
+def on_stairs_name(law: str) -> str:
+    """Of a law's fit on stairs."""
+    return f"{law} on stairs"
 
 
 def walked(points: Sequence[PassShape]) -> bool:
@@ -23,17 +28,16 @@ def walked(points: Sequence[PassShape]) -> bool:
 
 
 class OnStairs:
-    """By executed tokens the level that was measured, linear between. What K/V and rows add is ``law``'s.
+    """By executed ``tokens`` the measured ``levels``, linear between; K/V and rows add what ``law`` says."""
 
-    ``steps`` are the passes of least K/V, ``left`` what the law leaves of them in seconds. Nondecreasing as
-    the law is: levels are ordered among each other.
-    """
+    def __init__(self, law: PassFit, tokens: Sequence[float], levels: Sequence[float]) -> None:
+        self.name = on_stairs_name(law.name)
+        self._law, self._tokens, self._levels = law, np.asarray(tokens), np.asarray(levels)
 
-    def __init__(self, law: PassFit, steps: Sequence[PassShape], left: Array) -> None:
-        self.name = f"{law.name} on stairs"
-        self._law, self._tokens = law, np.array([step.tokens for step in steps])
-        levels = left + [law.predict(_bare(step)) for step in steps]
-        self._levels = np.maximum(np.asarray(isotonic_regression(levels).x), 1e-9)
+    def plain(self) -> dict[str, Any]:
+        """The law's name and what it says of itself, and the stairs."""
+        stairs = {"tokens": self._tokens.tolist(), "levels": self._levels.tolist()}
+        return {"name": self._law.name, "law": self._law.plain(), **stairs}
 
     def predict(self, shape: PassShape) -> float:
         """Seconds of a pass."""
@@ -47,9 +51,11 @@ def _bare(shape: PassShape) -> PassShape:
 
 
 def on_stairs(fitter: Fitter) -> Fitter:
-    """Fits the law of ``fitter``, and then the levels."""
+    """Fits the law of ``fitter``; then the levels, by the pass of least K/V of each number of tokens."""
 
     def fit(points: Sequence[PassShape], seconds: Array) -> PassFit:
+        from scipy.optimize import isotonic_regression  # takes 0.3 s to load
+
         law = fitter(points, seconds)
         least: dict[float, int] = {}  # by tokens, the point of least K/V
         for index, point in enumerate(points):
@@ -57,8 +63,8 @@ def on_stairs(fitter: Fitter) -> Fitter:
             if known is None or point.kv_tokens < points[known].kv_tokens:
                 least[point.tokens] = index
         at = [least[tokens] for tokens in sorted(least)]
-        steps = [points[i] for i in at]
-        left = np.array([seconds[i] - law.predict(points[i]) for i in at])
-        return OnStairs(law, steps, left)
+        left = [seconds[i] - law.predict(points[i]) + law.predict(_bare(points[i])) for i in at]
+        levels = np.maximum(isotonic_regression(left).x, 1e-9)  # nondecreasing, as the law is
+        return OnStairs(law, sorted(least), levels.tolist())
 
     return fit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -32,36 +33,83 @@ class Slice:
 
 def excerpt(run: RunFolder, verifications: int = VERIFICATIONS) -> tuple[list[Slice], float, float]:
     """Operations around the middle of the measured window, and the span they are shown in (ms)."""
-    o = run.operations
-    kinds, lanes = run.labels["inputs.kind"], run.labels["inputs.lane"]
-    verify = np.flatnonzero(o["kind"] == kinds.index("verify")) if "verify" in kinds else np.zeros(0, int)
-    if not verify.size:
+    shown = _span(run, verifications)
+    if shown is None:
         return [], 0.0, 0.0
-    start = np.sort(o["started_ns"][verify])
-    middle = sum(run.window) / 2 * 1e9
-    first = int(np.clip(np.searchsorted(start, middle), 0, max(start.size - verifications, 0)))
-    low = float(start[first])
-    last = min(first + verifications, start.size) - 1
-    ends = o["finished_ns"][verify][np.argsort(o["started_ns"][verify], kind="stable")]
-    high = float(ends[last])
-    chosen = np.flatnonzero((o["finished_ns"] > low) & (o["started_ns"] < high))
+    low, high = shown
+    found = []
+    for number in range(run.operations.groups):
+        started, finished = run.operations.block(number, "started_ns", "finished_ns")
+        chosen = np.flatnonzero((finished > low) & (started < high))
+        if chosen.size:
+            found.append([column[chosen] for column in run.operations.block(number, *_COLUMNS)])
+    columns = [np.concatenate(parts).tolist() for parts in zip(*found, strict=True)]
+    kinds, lanes = run.operations.labels["kind"], run.operations.labels["lane"]
     slices = []
-    for i in chosen[np.argsort(o["started_ns"][chosen], kind="stable")]:
-        kind, model = kinds[o["kind"][i]], int(o["model"][i])
-        draft = run.drafts[model] if 0 <= model < len(run.drafts) else ""
-        spent = (int(o["finished_ns"][i]) - int(o["started_ns"][i])) / 1e6
-        batch = int(o["micro_batch"][i])
-        rows, tokens = int(o["rows"][i]), int(o["tokens"][i])
-        title = (
-            f"{kind.replace('_', '-')} {draft}".strip()
-            + f": {spent:.3g} ms, {rows} requests, {tokens} {'steps' if kind == 'propose' else 'tokens'}"
-            + (f", micro-batch {batch}" if batch >= 0 else "")
-        )
-        span = (float(o["started_ns"][i]) / 1e6, float(o["finished_ns"][i]) / 1e6)
-        slices.append(Slice(int(o["lane"][i]), kind, draft, batch, *span, title))
-    used = sorted({s.lane for s in slices})
-    assert all(lane < len(lanes) for lane in used)
+    for start_ns, end_ns, operation, lane, kind, *rest in sorted(
+        zip(*columns, strict=True), key=itemgetter(0)
+    ):
+        if operation < 0:
+            continue  # a timer
+        assert lane < len(lanes)
+        slices.append(_slice(run, start_ns, end_ns, lane, kinds[kind], *rest))
     return slices, low / 1e6, high / 1e6
+
+
+_COLUMNS = (
+    *("started_ns", "finished_ns", "operation", "lane"),
+    *("kind", "model", "micro_batch", "rows", "tokens"),
+)
+
+
+def _span(run: RunFolder, verifications: int) -> tuple[float, float] | None:
+    """From the start of a verification in the middle of the window to the end of one some rounds later; in
+    nanoseconds. None where nothing was verified. Verifications lie in the order in which they ran."""
+    middle = sum(run.window) / 2 * 1e9
+    before, counts = 0, []
+    for kind, started in run.operations.blocks("kind", "started_ns"):
+        mine = started[kind == _verify(run)]
+        before += int((mine < middle).sum())
+        counts.append(mine.size)
+    total = sum(counts)
+    if not total:
+        return None
+    first = min(before, max(total - verifications, 0))
+    last = min(first + verifications, total) - 1
+    ends = np.cumsum(counts)
+    moments = []
+    for rank, name in ((first, "started_ns"), (last, "finished_ns")):
+        number = int(np.searchsorted(ends, rank, side="right"))
+        kind, at = run.operations.block(number, "kind", name)
+        moments.append(float(at[kind == _verify(run)][rank - ends[number]]))
+    return moments[0], moments[1]
+
+
+def _verify(run: RunFolder) -> int:
+    """The code of verifications, once a block with kinds was read; -1 where there is none."""
+    kinds = run.operations.labels["kind"]
+    return kinds.index("verify") if "verify" in kinds else -1
+
+
+def _slice(
+    run: RunFolder,
+    start_ns: int,
+    end_ns: int,
+    lane: int,
+    kind: str,
+    model: int,
+    batch: int,
+    rows: int,
+    tokens: int,
+) -> Slice:
+    draft = run.drafts[model] if 0 <= model < len(run.drafts) else ""
+    units = "steps" if kind == "propose" else "tokens"
+    title = (
+        f"{kind.replace('_', '-')} {draft}".strip()
+        + f": {(end_ns - start_ns) / 1e6:.3g} ms, {rows} requests, {tokens} {units}"
+        + (f", micro-batch {batch}" if batch >= 0 else "")
+    )
+    return Slice(lane, kind, draft, batch, start_ns / 1e6, end_ns / 1e6, title)
 
 
 class Box(NamedTuple):
@@ -88,7 +136,9 @@ def lane_strip(run: RunFolder, colours: dict[str, str]) -> Drawn | None:
     slices, low, high = excerpt(run)
     if not slices:
         return None
-    indices = {i: name for i, name in enumerate(run.labels["inputs.lane"]) if name in run.summary["lanes"]}
+    indices = {
+        i: name for i, name in enumerate(run.operations.labels["lane"]) if name in run.summary["lanes"]
+    }
     texts = {i: (_short(name), _short(_devices(run, name))) for i, name in indices.items()}
     left = max(_LEAST_LEFT, *(_LETTER * max(map(len, pair)) for pair in texts.values()))
     scale = (_WIDTH - left) / (high - low)

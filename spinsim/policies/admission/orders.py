@@ -12,6 +12,8 @@ from spinsim.policies.registry import ADMISSIONS
 class FirstComeFirstServed:
     """By arrival; ties by id."""
 
+    native = "arrival"
+
     @dataclass(frozen=True)
     class Params:
         pass
@@ -26,6 +28,8 @@ class FirstComeFirstServed:
 @ADMISSIONS.register("shortest_prompt")
 class ShortestPromptFirst:
     """The least prefill first (shortest job first on what a server can see). Long prompts may starve."""
+
+    native = "shortest prompt"
 
     @dataclass(frozen=True)
     class Params:

@@ -18,6 +18,8 @@ def share(active: int, depth: int, ready: int) -> int:
 class RoundRobin:
     """The ceil(active / depth) that wait longest."""
 
+    native = "round robin"
+
     @dataclass(frozen=True)
     class Params:
         pass

@@ -35,6 +35,8 @@ class StaticLengths:
 class FixedLength(StaticLengths):
     """Always ``tokens``, whatever the draft."""
 
+    native = "table"
+
     @dataclass(frozen=True)
     class Params:
         tokens: Annotated[int, Ge(1), Tunable(1, 16)] = 4
@@ -46,6 +48,8 @@ class FixedLength(StaticLengths):
 @LENGTHS.register("per_draft")
 class PerDraft(StaticLengths):
     """``tokens[name]`` for the drafts it names, ``default`` for the others."""
+
+    native = "table"
 
     @dataclass(frozen=True)
     class Params:
@@ -63,6 +67,8 @@ class PerDraft(StaticLengths):
 @LENGTHS.register("none")
 class NoSpeculation(StaticLengths):
     """Nothing is proposed: plain autoregressive decoding, for the honest baseline."""
+
+    native = "table"
 
     @dataclass(frozen=True)
     class Params:

@@ -15,6 +15,8 @@ from spinsim.policies.registry import PIPELINES
 class FixedDepth:
     """Always ``micro_batches`` of them."""
 
+    native = "constant"
+
     @dataclass(frozen=True)
     class Params:
         micro_batches: Annotated[int, Ge(1), Le(64), Tunable(1, 8)] = 2
@@ -37,6 +39,7 @@ class FixedDepth:
 class Serial:
     """One micro-batch: the target waits while the drafts work, and the other way round."""
 
+    native = "constant"
     max_depth = 1
 
     @dataclass(frozen=True)

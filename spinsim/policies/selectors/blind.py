@@ -19,6 +19,8 @@ class Fixed(PerRequest["Fixed.Params"]):
     """One draft for everyone: ``draft`` names it, "smallest" is the model of fewest parameters, and
     "none" decodes without one. Requests beyond its capacity decode without one, too."""
 
+    native = "fixed"
+
     @dataclass(frozen=True)
     class Params:
         draft: str = "smallest"
@@ -36,10 +38,10 @@ class Fixed(PerRequest["Fixed.Params"]):
         else:
             self.draft = context.drafts.index(params.draft)
         capacity = None if self.draft == NO_DRAFT else context.capacities[self.draft]
-        self._capacity = _UNLIMITED if capacity is None else capacity
+        self.capacity = _UNLIMITED if capacity is None else capacity
 
     def assign(self, batch: Sequence[RequestView]) -> list[int]:
-        rows, capacity = len(batch), self._capacity
+        rows, capacity = len(batch), self.capacity
         if rows <= capacity:
             return [self.draft] * rows
         return [self.draft] * capacity + [NO_DRAFT] * (rows - capacity)

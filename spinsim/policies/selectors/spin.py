@@ -32,6 +32,8 @@ class Spin(PerRequest["Spin.Params"]):
     draft full. ``switch_margin`` (ours): another draft must promise that much more than the last one.
     """
 
+    native = "spin"
+
     @dataclass(frozen=True)
     class Params(SharedParams):
         reward: RewardName = "tokens_per_draft_second"
@@ -43,12 +45,12 @@ class Spin(PerRequest["Spin.Params"]):
         super().__init__(params, context)
         self.statistics = Statistics(self.arms, params.share, params.prior_weight)
         self._reward = Reward(params.reward, context).of
-        self._stay = 1.0 + params.switch_margin
-        self._wanted = [params.explore * math.log(1.0 + t) for t in range(1, 1025)]
+        self.stay = 1.0 + params.switch_margin
+        self.wanted = [params.explore * math.log(1.0 + t) for t in range(1, 1025)]
 
     def assign(self, batch: Sequence[RequestView]) -> list[int]:
         statistics = self.statistics
-        known, wanted = statistics.requests, self._wanted
+        known, wanted = statistics.requests, self.wanted
         chosen = []
         for view in batch:
             stats = known.get(view.id) or statistics.of(view.id)
@@ -85,9 +87,9 @@ class Spin(PerRequest["Spin.Params"]):
     def _gains(self, view: RequestView, stats: ArmStats) -> list[float]:
         """g_ij by arm, the last one's raised by the margin."""
         gains = self.statistics.means(stats)
-        if self._stay > 1.0 and view.draft in self.arms and stats.pulls[view.draft]:
+        if self.stay > 1.0 and view.draft in self.arms and stats.pulls[view.draft]:
             gains = gains.copy()
-            gains[view.draft] *= self._stay
+            gains[view.draft] *= self.stay
         return gains
 
     def _assign_limited(self, batch: Sequence[RequestView]) -> list[int]:

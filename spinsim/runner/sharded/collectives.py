@@ -29,6 +29,21 @@ class Collectives(Protocol):
         """``x @ weight.T``, summed over the ranks. The result may be overwritten by the next call."""
         ...
 
+    def add_norm_of(
+        self,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        residual: torch.Tensor,
+        norm: torch.Tensor,
+        epsilon: float,
+        turn: int,
+    ) -> torch.Tensor | None:
+        """``residual`` gains :meth:`sum_of` the others; returns its RMS norm. In one kernel, or None.
+
+        ``turn`` is 0 and 1 by turns. Every rank gets None for the same numbers of tokens.
+        """
+        ...
+
     def sum(self, x: torch.Tensor) -> torch.Tensor:
         """``x`` summed over the ranks, in its place or in a new tensor."""
         ...
@@ -50,7 +65,23 @@ class Collectives(Protocol):
         ...
 
 
-class Gloo:
+class Unfused:
+    """Of :class:`Collectives` that only sum and gather."""
+
+    def add_norm_of(
+        self,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        residual: torch.Tensor,
+        norm: torch.Tensor,
+        epsilon: float,
+        turn: int,
+    ) -> torch.Tensor | None:
+        """See :class:`Collectives`."""
+        return None
+
+
+class Gloo(Unfused):
     """On CPUs, through torch's gloo. Ranks meet by a ``store``, a file; over the loopback interface."""
 
     def __init__(self, rank: int, ranks: int, store: Path, timeout_s: float = TIMEOUT_S) -> None:

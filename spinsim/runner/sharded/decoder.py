@@ -28,9 +28,15 @@ class ShardedDecoder(LeanDecoder):
         found = F.embedding(own.where(here, 0), self.weights.embedding)
         return self.ranks.sum(found * here[:, None])
 
-    def join(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """See :class:`LeanDecoder`."""
-        return self.ranks.sum_of(x, weight)
+    def add(
+        self, x: torch.Tensor, weight: torch.Tensor, residual: torch.Tensor, norm: torch.Tensor, turn: int
+    ) -> torch.Tensor:
+        """See :class:`LeanDecoder`: in one kernel where the ranks have it."""
+        epsilon = self.weights.epsilon
+        found = self.ranks.add_norm_of(x, weight, residual, norm, epsilon, turn)
+        if found is None:
+            found = self.ops.add_rms_norm(self.ranks.sum_of(x, weight), residual, norm, epsilon)
+        return found
 
     def likeliest(self, logits: torch.Tensor) -> torch.Tensor:
         """See :class:`~spinsim.runner.decoder.Decoder`: each rank's best is gathered, not its logits."""

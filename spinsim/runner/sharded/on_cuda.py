@@ -2,27 +2,33 @@
 
 A sum goes one of three ways. NCCL's all-reduce is for prompts. The two over symmetric memory are for the few
 tokens of a round: every GPU reads the others' buffers itself, all of them (``one_shot``), or its part of them
-before the parts are gathered (``two_shot``). Which is fastest is measured at the start, by tokens.
+before the parts are gathered (``two_shot``). Which is fastest is measured at the start, by tokens. The sums
+of few tokens within a layer may go in one kernel with the residual and the norm (:mod:`summed_norm`).
 """
 
 from __future__ import annotations
 
 import atexit
+import hashlib
 import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 
+if TYPE_CHECKING:  # it needs Triton
+    from spinsim.runner.sharded.summed_norm import SummedNorm
+
 NCCL, ONE_SHOT, TWO_SHOT = "nccl", "one_shot", "two_shot"
 WAYS = (NCCL, ONE_SHOT, TWO_SHOT)
 MOST_TOKENS = 1024  # that go through symmetric memory; its buffer has room for so many
-REPEATS = 20  # of a sum in the graph that is timed
+REPEATS = 20  # of a sum in the graph that is timed; an even number, since some take turns
+TRIAL = 1 << 22  # polls for another GPU's flag, as it is tried: some seconds
 ROUNDS = 5  # of that graph; the fastest counts
 END_S = 5.0  # for NCCL to end
 
@@ -43,13 +49,24 @@ class CudaCollectives:
     (``symmetric`` False, and ``why_not``), all goes through NCCL.
     """
 
-    def __init__(self, rank: int, ranks: int, device: torch.device, store: Path, timeout_s: float) -> None:
+    def __init__(
+        self,
+        rank: int,
+        ranks: int,
+        device: torch.device,
+        store: Path,
+        timeout_s: float,
+        *,
+        in_one_kernel: bool = True,
+    ) -> None:
+        """``in_one_kernel`` False: residual and norm stay apart from sums."""
         os.environ.update(ENVIRONMENT)
         from torch import distributed
 
         self.rank, self.ranks, self.device = rank, ranks, device
         torch.cuda.set_device(device)
         # The default group, since symmetric memory finds a group by its name alone.
+        name_next_group(store)
         distributed.init_process_group(
             "nccl",
             store=distributed.FileStore(str(store), ranks),  # type: ignore[attr-defined]
@@ -65,6 +82,10 @@ class CudaCollectives:
         self.why_not = ""
         self.ways: dict[int, str] = {}  # the fastest by tokens, ascending
         self.measured: dict[int, dict[str, float]] = {}  # seconds of a sum, by tokens and way
+        # By tokens: what residual and norm take longer with the sum in their kernel than by themselves.
+        self.measured_in_one: dict[int, float] = {}
+        self.why_not_in_one = "" if in_one_kernel else "not asked for"
+        self._in_one: SummedNorm | None = None
 
     @property
     def symmetric(self) -> bool:
@@ -80,6 +101,8 @@ class CudaCollectives:
             while tokens <= MOST_TOKENS:
                 self._measure(tokens, hidden, dtype)
                 tokens *= 2
+            if not self.why_not_in_one:
+                self._open_in_one(hidden, dtype)
 
     def _open(self, hidden: int, dtype: torch.dtype) -> None:
         try:
@@ -94,10 +117,15 @@ class CudaCollectives:
             self.why_not = " ".join(str(error).split())[:200] or type(error).__name__
             self._buffer = None
         # All or none: a rank that went another way would wait for ever.
-        have = torch.tensor([int(self.symmetric)], device=self.device)
-        self._distributed.all_reduce(have, op=self._distributed.ReduceOp.MIN)
-        if not int(have.item()):
+        if not self._everyone(self.symmetric):
             self._buffer = None
+
+    def _everyone(self, here: bool) -> bool:
+        """Is it so on every rank? All that their GPUs were given before is done then."""
+        torch.cuda.synchronize(self.device)
+        have = torch.tensor([int(here)], device=self.device)
+        self._distributed.all_reduce(have, op=self._distributed.ReduceOp.MIN)
+        return bool(have.item())
 
     def _try(self, hidden: int, dtype: torch.dtype) -> None:
         """Raises RuntimeError where a sum over symmetric memory fails, or is wrong."""
@@ -105,6 +133,55 @@ class CudaCollectives:
             found = self._sum(way, torch.ones(2, hidden, dtype=dtype, device=self.device))
             if not bool((found == self.ranks).all()):
                 raise RuntimeError(f"{way} over symmetric memory gave a wrong sum")
+
+    def _open_in_one(self, hidden: int, dtype: torch.dtype) -> None:
+        """The kernel of sum, residual and norm, where every rank has it, and it is right and faster."""
+        end: SummedNorm | None = None
+        ones = torch.ones(hidden, dtype=dtype, device=self.device)
+        try:
+            from spinsim.runner.sharded import summed_norm
+
+            end = summed_norm.over_symmetric_memory(
+                self._group, self.rank, self.ranks, hidden, dtype, self.device
+            )
+            # Compiled and loaded on every GPU, before one waits for another.
+            end.join(0, torch.zeros(1, hidden, dtype=dtype, device=self.device), ones, 1.0, patience=1)
+        except Exception as error:  # whatever the compiler or the driver lacks: sums go another way
+            self.why_not_in_one = " ".join(str(error).split())[:200] or type(error).__name__
+        if not self._everyone(end is not None) or end is None:
+            return
+        end.raised[0].zero_()
+        self._everyone(True)
+        residual, right = torch.zeros(2, hidden, dtype=dtype, device=self.device), True
+        for turn in range(2):
+            end.part(turn, 2, hidden).fill_(1)
+            end.join(turn, residual, ones, 1.0, patience=TRIAL)
+            right = right and bool((residual == self.ranks * (turn + 1)).all())
+        if not self._everyone(right):
+            self.why_not_in_one = "sum and norm in one kernel gave a wrong sum"
+            return
+        self._in_one = end
+        for tokens in (tokens for tokens in self.measured if tokens <= summed_norm.ROWS):
+            self.measured_in_one[tokens] = self._time_in_one(end, tokens, ones)
+
+    def _time_in_one(self, end: SummedNorm, tokens: int, weight: torch.Tensor) -> float:
+        from spinsim.runner.layers import in_triton
+
+        residual = torch.zeros(tokens, weight.shape[0], dtype=weight.dtype, device=self.device)
+        delta = torch.zeros_like(residual)
+
+        def in_one() -> None:
+            for at in range(REPEATS):
+                end.join(at % 2, residual, weight, 1.0)
+
+        def apart() -> None:
+            for _ in range(REPEATS):
+                in_triton.add_rms_norm(delta, residual, weight, 1.0)
+
+        times = torch.tensor([self._captured_s(each) for each in (in_one, apart)], device=self.device)
+        self._distributed.all_reduce(times, op=self._distributed.ReduceOp.MAX)
+        together, norm = times.tolist()
+        return max(0.0, float(together - norm) / REPEATS)
 
     def _measure(self, tokens: int, hidden: int, dtype: torch.dtype) -> None:
         said = self.measured[tokens] = self._times(WAYS, tokens, hidden, dtype)
@@ -140,6 +217,10 @@ class CudaCollectives:
                 else:
                     self._join(way, x)
 
+        return self._captured_s(sums) / REPEATS
+
+    def _captured_s(self, sums: Callable[[], None]) -> float:
+        """Seconds of what ``sums`` does, in a graph; the fastest of some."""
         cuda: Any = torch.cuda
         graph, stream = cuda.CUDAGraph(), cuda.Stream(self.device)
         with torch.inference_mode(), torch.cuda.stream(stream):
@@ -158,11 +239,33 @@ class CudaCollectives:
                 end.record(stream)
                 end.synchronize()
                 best = min(best, begin.elapsed_time(end) * 1e-3)
-        return best / REPEATS
+        return best
 
     def way_of(self, tokens: int) -> str:
         """How a sum over so many tokens goes: as the next larger number that was measured."""
         return next((way for most, way in self.ways.items() if tokens <= most), NCCL)
+
+    def in_one_kernel(self, tokens: int) -> bool:
+        """Do a layer's sums over so many tokens go with residual and norm?"""
+        for most, seconds in self.measured_in_one.items():
+            if tokens <= most:
+                return seconds < min(self.measured[most].values())
+        return False
+
+    def add_norm_of(
+        self,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        residual: torch.Tensor,
+        norm: torch.Tensor,
+        epsilon: float,
+        turn: int,
+    ) -> torch.Tensor | None:
+        """See :class:`~spinsim.runner.sharded.collectives.Collectives`."""
+        if self._in_one is None or not self.in_one_kernel(x.shape[0]):
+            return None
+        torch.mm(x, weight.t(), out=self._in_one.part(turn, x.shape[0], weight.shape[0]))
+        return self._in_one.join(turn, residual, norm, epsilon)
 
     def sum_of(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """See :class:`~spinsim.runner.sharded.collectives.Collectives`."""
@@ -209,7 +312,7 @@ class CudaCollectives:
 
         Graphs go first: NCCL waits until none holds its calls any more, for ever if need be.
         """
-        self._buffer = None
+        self._buffer = self._in_one = None
         if not _ends(self._distributed.destroy_process_group):
             atexit.register(_leave)
 
@@ -221,6 +324,18 @@ class CudaCollectives:
         """
         atexit.register(_leave)
         _ends(self._distributed.distributed_c10d._abort_process_group)
+
+
+def name_next_group(store: Path) -> None:
+    """Give torch's next default group a name of its own, alike on all ranks that meet by ``store``.
+
+    torch calls every default group "0". Symmetric memory keeps the first group of a name, with its store, for
+    as long as the process lives: the group of a second deployment would wait at a store that nobody else has.
+    """
+    from torch import distributed
+
+    world: Any = distributed.distributed_c10d._world
+    world.group_count = int.from_bytes(hashlib.blake2b(str(store).encode(), digest_size=4).digest(), "big")
 
 
 def _ends(end: Callable[[], object]) -> bool:

@@ -24,13 +24,15 @@ class Meeting:
     """How the ranks find each other: through the file ``store``, which is not there yet.
 
     ``devices``: of every rank, all CPUs or all GPUs of this machine. ``timeout_s``: how long one waits.
-    ``plugins``: files that every rank imports, for packings that are theirs.
+    ``plugins``: files that every rank imports, for packings that are theirs. ``in_one_kernel``: may GPUs sum,
+    add and norm in one?
     """
 
     devices: tuple[str, ...]
     store: Path
     timeout_s: float
     plugins: tuple[str, ...] = ()
+    in_one_kernel: bool = True
 
     def join(self, rank: int) -> Collectives:
         """Meet the others; returns when all are there."""
@@ -38,7 +40,14 @@ class Meeting:
         if device.type == "cuda":
             from spinsim.runner.sharded.on_cuda import CudaCollectives
 
-            return CudaCollectives(rank, len(self.devices), device, self.store, self.timeout_s)
+            return CudaCollectives(
+                rank,
+                len(self.devices),
+                device,
+                self.store,
+                self.timeout_s,
+                in_one_kernel=self.in_one_kernel,
+            )
         return Gloo(rank, len(self.devices), self.store, self.timeout_s)
 
 

@@ -84,5 +84,7 @@ class RankProcess:
             self.process.kill()
             self.process.join()
         self.process.close()
-        for pipe in (self.pipe, *(pipe for _, pipe in self.drafts)):
+        self.pipe.close()
+        for ring, pipe in self.drafts:
+            ring.close()
             pipe.close()

@@ -38,8 +38,8 @@ class Ranks:
     """Ranks 1 and up of one model, on ``devices[1:]``; the calling process is rank 0.
 
     ``names`` of the devices, for messages. ``drafts``: how many drafts each rank has besides (rank 0 none).
-    ``since``: when the call under way began, of :func:`time.monotonic`. The processes are started at once;
-    :meth:`meet` waits for them.
+    ``in_one_kernel``: see :class:`~spinsim.runner.sharded.orders.Meeting`. ``since``: when the call under way
+    began, of :func:`time.monotonic`. The processes are started at once; :meth:`meet` waits for them.
     """
 
     def __init__(
@@ -48,13 +48,15 @@ class Ranks:
         devices: Sequence[torch.device],
         drafts: Sequence[int] = (),
         timeout_s: float = TIMEOUT_S,
+        *,
+        in_one_kernel: bool = True,
     ) -> None:
         context: Any = torch.multiprocessing.get_context("spawn")
         self.names = tuple(names)
         self.since: float | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="spinsim-ranks-")
         store = Path(self._folder.name) / "store"
-        self._meeting = Meeting(tuple(map(str, devices)), store, timeout_s, loaded_plugins())
+        self._meeting = Meeting(tuple(map(str, devices)), store, timeout_s, loaded_plugins(), in_one_kernel)
         self._ring = Ring(context, len(names) - 1, patience_s=timeout_s)
         threads = max(1, torch.get_num_threads() // len(names))
         counts = [*drafts, *[0] * (len(names) - len(drafts))]
@@ -175,4 +177,5 @@ class Ranks:
         for each in self._processes:
             each.close(END_S if self._stopped else 0.0)
         self._processes.clear()
+        self._ring.close()
         self._folder.cleanup()

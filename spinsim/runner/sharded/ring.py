@@ -65,3 +65,8 @@ class Ring:
             left -= room
             self._free[reader].release()
         return np.concatenate(parts)
+
+    def close(self) -> None:
+        """Give back its semaphores, which are the system's. The writer's, once no reader is left."""
+        self._filled.clear()
+        self._free.clear()

@@ -77,16 +77,16 @@ def prepared(plan: LadderPlan, lab: Lab) -> Prepared:
     scenario = loaded.scenario
     wanted = _wanted(plan.steps)
     numbers = seeds_from(scenario.seed if plan.seed is None else plan.seed, plan.seeds)
-    lab.store.write_manifest("ladder", _manifest(plan, numbers))
+    lab.store.write_manifest("ladder", manifest(plan, numbers))
     smallest = smallest_draft(loaded)
     work: list[Work] = []
     for name, overrides in ladder_steps.paper_steps(scenario, smallest, plan.tokens).items():
         if name in wanted:
-            work.append(_step(plan, name, _said(name, smallest, plan.tokens), overrides, numbers))
+            work.append(step_work(plan, name, _said(name, smallest, plan.tokens), overrides, numbers))
     work.extend(_best_steps(plan, lab, loaded, numbers, wanted))
     for name, overrides in ladder_steps.planned_steps().items():
         if name in wanted:
-            work.append(_step(plan, name, "", overrides, numbers))
+            work.append(step_work(plan, name, "", overrides, numbers))
     return Prepared(loaded, tuple(work), tuple(numbers))
 
 
@@ -117,7 +117,7 @@ def _said(name: str, smallest: str, tokens: int) -> str:
     }[name]
 
 
-def _step(
+def step_work(
     plan: LadderPlan,
     name: str,
     what: str,
@@ -126,6 +126,7 @@ def _step(
     *,
     copies: int = 1,
 ) -> Work:
+    """A step as cells, one for each seed and copy. ``gpus`` are those of the step's scenario."""
     given = tuple(overrides)
     first = plan.load(given)
     cells = tuple(
@@ -172,7 +173,7 @@ def _best_steps(
         try:
             check_fits(plan.load(base))
             best = _chosen(tuning, lab, placed(tuned), depths, f"choosing {name}")
-            found.append(_step(plan, name, str(best), (*base, *best.overrides()), seeds, copies=count))
+            found.append(step_work(plan, name, str(best), (*base, *best.overrides()), seeds, copies=count))
         except InputError as error:
             if base:
                 found.append(Work(name, "", len(devices), why=error.message))
@@ -215,7 +216,8 @@ def _chosen(plan: LadderPlan, lab: Lab, base: Sequence[str], depths: Sequence[in
     return best_fixed(rates, drafts, scenario.limits.max_length, depths=depths)[0]
 
 
-def _manifest(plan: LadderPlan, seeds: Sequence[int]) -> dict[str, Any]:
+def manifest(plan: LadderPlan, seeds: Sequence[int]) -> dict[str, Any]:
+    """What the ladder is, for the manifest of its folder."""
     return {
         "scenario": plan.scenario.name,
         "overrides": list(plan.overrides),

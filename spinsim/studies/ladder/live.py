@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from spinsim.scenario_file import LoadedScenario
 from spinsim.serving import trusting
 from spinsim.studies.ladder.ladder import LadderPlan
 from spinsim.studies.ladder.result import Ladder, Prepared, climbed
+from spinsim.studies.outcome import read_interval
 from spinsim.studies.run import run_scenario
 
 NO_TIME = "found no time; --resume goes on with it"
@@ -56,11 +57,12 @@ class Lived:
 
 
 def run_ladder(
-    plan: LadderPlan, ready: Prepared, predicted: Ladder, lab: Lab, minutes: float | None = None
+    plan: LadderPlan, ready: Prepared, predicted: Mapping[str, Any], lab: Lab, minutes: float | None = None
 ) -> tuple[Ladder, dict[str, Any]]:
     """Run every step that is planned, once a seed; what the store has is not run again.
 
-    Returns the ladder, with what was ``predicted`` beside each step, and what ran on which devices.
+    Returns the ladder, with what was ``predicted`` (the summary that was kept) beside each step, and what ran
+    on which devices.
 
     Steps take turns: all of them with the first seed, then with the next. Steps of another placement (a copy)
     have a deployment of their own, and come after the others. Of ``replicas`` one copy runs, with its part of
@@ -73,7 +75,7 @@ def run_ladder(
         _run_group(group, lived, lab, until)
     found = climbed(ready, lived.rows)
     started = {row.labels["step"] for row in lived.rows}
-    foretold = {step.name: step.goodput for step in predicted.steps}
+    foretold = {step["name"]: read_interval(step["goodput"]) for step in predicted["steps"]}
     steps = tuple(
         replace(
             step,
@@ -82,7 +84,7 @@ def run_ladder(
         )
         for step in found.steps
     )
-    notes = [*found.notes, *predicted.notes]
+    notes = [*found.notes, *predicted["notes"]]
     if lived.left:
         notes.append(f"{lived.left} of {len(runs)} live runs found no time; --resume goes on with them")
     about = {"models": lived.models, "devices": lived.devices}

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
 from spinsim.files import write_atomically
 from spinsim.lab.rows import failures
 from spinsim.lab.store import Store
+from spinsim.studies.ladder.bounds import bounds
 from spinsim.studies.ladder.result import Ladder, Step
+from spinsim.studies.ladder.rounds import round_of
 from spinsim.studies.outcome import interval, write_files
 
-PREDICTION = "prediction.json"
 DEFINITIONS = {
     "goodput_tokens_per_s": "output tokens per second of the window, of all GPUs of the step together; of "
     "decoding alone where requests start in mid-flight",
     "ratio_to_vanilla": "mean goodput over that of vanilla; a seed draws the same requests for both",
     "ratio_to_best_serial": "the same over the best fixed plan of one micro-batch, chosen on another seed",
     "ratio_to_best_alternative": "the same over the better of replicas and sharded, on the same GPUs",
+    "round": "of a micro-batch, means: tokens committed; milliseconds from one round to the next (of all "
+    "micro-batches together), of its verification, of its proposals; and the share of its time in which the "
+    "target works; were all else done beside that, the rate would be higher by the inverse of the share",
     "binds": "the lane that works most of the time",
 }
 
 LIVE_DEFINITIONS = {
     "predicted": "what the simulation gave for the step; it was kept before the first live run",
     "predicted_over_live": "its goodput over the live one",
+    "bounds": "by comparison: what was reached, and what perfect overlap of measured operations allows",
 }
 PREDICTED = (
     "goodput_tokens_per_s", "goodput_per_gpu", "ratio_to_vanilla", "ratio_to_best_serial",
-    "ratio_to_best_alternative", "ttft_s", "tpot_s", "acceptance_length", "binds",
+    "ratio_to_best_alternative", "ttft_s", "tpot_s", "acceptance_length", "round", "binds",
 )  # fmt: skip
 
 
@@ -42,7 +47,7 @@ def ladder_summary(found: Ladder) -> dict[str, Any]:
         "measured": found.measured,
         "seeds": list(found.seeds),
         "best_alternative": found.alternative,
-        "steps": [_step(step) for step in found.steps],
+        "steps": [_step(step, found.measured) for step in found.steps],
         "notes": list(found.notes),
         "definitions": DEFINITIONS,
         "cells": len(found.rows),
@@ -59,17 +64,18 @@ def live_summary(found: Ladder, predicted: dict[str, Any], about: Mapping[str, A
     foretold = {step["name"]: step for step in predicted["steps"]}
     for step in summary["steps"]:
         said = foretold[step["name"]]
-        step["predicted"] = {key: said[key] for key in PREDICTED}
+        step["predicted"] = {key: said.get(key) for key in PREDICTED}
         live, simulated = step["goodput_tokens_per_s"], said["goodput_tokens_per_s"]
         step["predicted_over_live"] = simulated / live if live and simulated else None
     return summary | {
         "world": "live",
         **about,
+        "bounds": [asdict(bound) for bound in bounds(summary["steps"])],
         "definitions": DEFINITIONS | LIVE_DEFINITIONS,
     }
 
 
-def _step(step: Step) -> dict[str, Any]:
+def _step(step: Step, metric: str) -> dict[str, Any]:
     goodput = step.goodput
     return {
         "name": step.name,
@@ -89,6 +95,7 @@ def _step(step: Step) -> dict[str, Any]:
         "ttft_s": _latency(step, "ttft_s"),
         "tpot_s": _latency(step, "tpot_s"),
         "acceptance_length": _mean(s["speculation"]["acceptance_length"] for s in step.summaries),
+        "round": round_of(step.summaries, metric),
         "binds": _binds(step.summaries),
         "why": step.why or None,
     }
@@ -113,14 +120,6 @@ def finish_ladder(
 ) -> dict[str, Any]:
     """Write a ladder's files, ``report`` its page from summary and scenario; returns its summary."""
     return _finish(store, found, ladder_summary(found), report)
-
-
-def keep_prediction(store: Store, found: Ladder) -> dict[str, Any]:
-    """Write ``prediction.json``, what was simulated before anything ran; returns it."""
-    summary = ladder_summary(found)
-    if store.folder is not None:
-        write_atomically(store.folder / PREDICTION, json.dumps(summary, indent=1) + "\n")
-    return summary
 
 
 def finish_live(

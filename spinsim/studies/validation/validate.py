@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from spinsim.costs.profiled.elsewhere import Machine, profile_elsewhere
+from spinsim.costs.profiled.elsewhere import Machine, laid_elsewhere, profile_elsewhere
 from spinsim.costs.profiled.profile import read_profile
 from spinsim.errors import InputError
 from spinsim.files import write_atomically
@@ -133,15 +133,21 @@ def _decided_by(folder: Folder, keys: Sequence[str]) -> str:
 
 
 def _elsewhere(folder: Folder, plan: Numbers, profile: Path | None, roofline: bool) -> str:
-    """Whether the profile that predicts is of another machine than the live runs, as far as both say."""
+    """Whether the profile that predicts is of another machine than the live runs, or of K/V laid otherwise.
+
+    As far as both say.
+    """
     machines = [deployed["machine"] for deployed in plan["deployments"] if "machine" in deployed]
     cells = (folder.get(key) for key in plan["cells"][:1])
-    costs = next((cell.scenario.costs for cell in cells if cell is not None), None)
-    if profile is None and isinstance(costs, ProfileCosts):
-        profile = resolve(costs.path, folder.root, "costs.path")
-    if roofline or profile is None or not machines or not profile.is_file():
+    first = next((cell.scenario for cell in cells if cell is not None), None)
+    if profile is None and first is not None and isinstance(first.costs, ProfileCosts):
+        profile = resolve(first.costs.path, folder.root, "costs.path")
+    if roofline or profile is None or not profile.is_file():
         return ""
-    return profile_elsewhere(read_profile(profile), Machine(**machines[0]))
+    known = read_profile(profile)
+    machine = profile_elsewhere(known, Machine(**machines[0])) if machines else ""
+    laid = laid_elsewhere(known, first.kv.paged_by) if first is not None else ""
+    return "; ".join(filter(None, (machine, laid)))
 
 
 def _replacement(profile: Path | None, roofline: bool) -> Replacement:

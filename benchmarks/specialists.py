@@ -1,0 +1,263 @@
+"""Selection on specialists, live: selectors against the best fixed draft, the oracle's bound printed first.
+
+    python -m benchmarks.specialists --out specialists.json                        # one GPU, three minutes
+    python -m benchmarks.specialists --tiny --device cpu --out specialists.json    # a rehearsal
+
+``scenarios/one-gpu.yaml`` is deployed: the family that ships, widened to a 7B target and five drafts, of which
+two are specialists. The prompts are of ten domains, mixed. First the machine is profiled, and the acceptance
+of the models over the workload is recorded. Every variant, and oracles that know the recording, are then
+simulated: the bound and the predictions are written before anything is served. Then the models serve
+every variant, one after the other, in turn; acceptance is theirs.
+
+``contextual`` starts from what ``profiles/family-greedy.npz`` tells of the drafts: other requests of the same
+domains, which it learns to tell apart by what they accept. No selector is told a domain. The best fixed draft
+and its length are chosen afterwards, on the very requests that are judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.field import figures
+from benchmarks.gpu_state import gpu_states
+from spinsim.costs.sheets.hardware import sheet_of_device
+from spinsim.engine.records import Records
+from spinsim.lab.store import write_atomically
+from spinsim.live.deployment import Deployment, deploy
+from spinsim.live.prompts import materialise
+from spinsim.profiling.session import Session
+from spinsim.profiling.timing import QUICK
+from spinsim.profiling.workplace import Workplace
+from spinsim.recording import load_trace, save_trace
+from spinsim.results.environment import environment
+from spinsim.scenario import PolicyChoice
+from spinsim.scenario_file import LoadedScenario, load
+from spinsim.scenario_file.variants import override
+from spinsim.simulated.simulation import simulate_scenario
+from spinsim.studies.profile import measure_host, rehearse_selectors
+from spinsim.studies.run import run_scenario
+from spinsim.studies.selector_training import train
+from spinsim.studies.trace import record_workload
+from spinsim.workload.for_scenario import build_workload
+
+SCHEMA = "spinsim.specialists/1"
+SCENARIO = Path(__file__).parents[1] / "scenarios" / "one-gpu.yaml"
+KNOWN = Path(__file__).parents[1] / "profiles" / "family-greedy.npz"
+AIM = 1.10  # of the best fixed draft
+REHEARSED = 32  # tokens of an output in the short runs that show what the host takes
+TRAINED = "TRAINED"  # where a variant wants the trained file
+SPIN = {"name": "spin", "explore": 0.1, "share": "prior", "prior_weight": 2}
+ORACLES = ("oracle", "contextual_oracle", "planned_oracle")
+TINY = (  # the family as it was trained: for a CPU
+    *(
+        f"models.{name}.dtype=fp32"
+        for name in ("target", *(f"drafts.{d}" for d in ("tiny", "code", "maths")))
+    ),
+    *(f"models.drafts.{name}.dtype=fp32" for name in ("small", "large")),
+    "live.widen=false",
+)
+Numbers = dict[str, Any]
+
+
+def workload(clients: int, requests: int, tokens: int, most: int) -> list[str]:
+    """Requests of mixed domains, answers of ``tokens``, prompts of about a hundred."""
+    return [
+        override("workload.arrivals", {"process": "closed", "concurrency": clients}),
+        f"workload.requests={requests}",
+        f"workload.output_tokens={{distribution: fixed, value: {tokens}}}",
+        "workload.prompt_tokens={distribution: lognormal, median: 96, sigma: 0.3, min: 48, max: 160}",
+        f"limits.batch={clients}",
+        f"limits.max_length={most}",
+    ]
+
+
+def variants(most: int, fixed: Mapping[str, Sequence[int]]) -> dict[str, list[str]]:
+    """Overrides by name. Selectors that decide no lengths have the longest that a fixed draft has."""
+
+    def chosen(selector: Mapping[str, Any], length: Mapping[str, Any]) -> list[str]:
+        return [override("policies.selector", dict(selector)), override("policies.length", dict(length))]
+
+    alike = {"name": "fixed", "tokens": most}
+    found = {
+        f"{draft} {tokens}": chosen({"name": "fixed", "draft": draft}, {"name": "fixed", "tokens": tokens})
+        for draft, lengths in fixed.items()
+        for tokens in lengths
+    }
+    planned, contextual = {"name": "planned"}, {"name": "contextual", "trained": TRAINED}
+    return found | {
+        "spin": chosen(SPIN, alike),
+        "joint": chosen({"name": "joint"}, alike),
+        "planned": chosen(planned, planned),
+        "contextual": chosen(contextual, planned),
+        "oracle": chosen({"name": "oracle"}, alike),
+        "contextual_oracle": chosen({"name": "contextual_oracle", "trained": TRAINED}, planned),
+        "planned_oracle": chosen({"name": "planned_oracle"}, planned),
+    }
+
+
+def measured(place: Workplace, path: Path, selectors: Mapping[str, PolicyChoice]) -> float:
+    """Profiles the deployment into ``path``; returns the seconds that it took."""
+    begun = replace(place.empty_profile(), rehearsed_tokens=REHEARSED)
+    session = Session(begun, path, QUICK, place.guess(), None)
+    measure_host(session, place, quick=True)
+    session.measure(place.bench, place.design(quick=True, packings=("ragged",)).core)
+    rehearse_selectors(session, place, selectors, runs=1)
+    session.write()
+    return session.elapsed_s
+
+
+def recorded(loaded: LoadedScenario, deployment: Deployment, path: Path) -> None:
+    """The acceptance of every draft over the workload, as the simulations have it."""
+    made = materialise(
+        loaded.scenario, build_workload(loaded.scenario, loaded.base_dir), deployment.models.target
+    )
+    trace, _ = record_workload(loaded.scenario, deployment, made)
+    save_trace(trace, path)
+
+
+def shown(records: Records) -> Numbers:
+    """Tokens per second of the whole run, and what came to it."""
+    tokens = sum(record.output_tokens for record in records.requests.values())
+    found: Numbers = figures(records)
+    rounds = records.rounds
+    rows = {name: rounds.draft.count(number) for number, name in enumerate(records.drafts)}
+    return found | {
+        "tokens_per_s": tokens / found["run"],
+        "rounds": len(rounds.size),
+        "rows": rows,
+        "acceptance_length": tokens / max(1, len(rounds.request)),
+        "switches": sum(record.switches for record in records.requests.values()),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Profile, bound, predictions, live runs; 1 where a variant failed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.specialists", description=__doc__)
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--device", choices=("cpu", "cuda"))
+    parser.add_argument(
+        "--tiny", action="store_true", help="the family as it was trained, a few short requests"
+    )
+    parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--requests", type=int, default=16)
+    parser.add_argument("--tokens", type=int, default=320, help="of an answer (default 320)")
+    parser.add_argument("--repetitions", type=int, default=3, help="live runs of each variant (default 3)")
+    parser.add_argument("--seconds", type=float, default=600.0, help="begin no live run after so many")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    began = time.perf_counter()
+    if options.tiny:
+        options.clients, options.requests, options.tokens = 2, 4, 32
+    most = 8
+    overrides = [*(TINY if options.tiny else ()), *options.overrides]
+    if torch.cuda.is_available() and options.device != "cpu":
+        found = sheet_of_device(torch.cuda.get_device_name(0))
+        overrides += [f"devices.gpu0.hardware={found}"] if found else []
+    elif options.device == "cpu":
+        overrides += ["devices.gpu0.hardware=cpu"]
+    overrides += workload(options.clients, options.requests, options.tokens, most)
+    base = load(SCENARIO, overrides, options.device)
+    data: Numbers = {
+        "schema": SCHEMA,
+        "environment": environment(),
+        "options": {name: str(value) for name, value in vars(options).items()},
+        "clocks": [gpu_states()],
+    }
+
+    def beside(name: str) -> Path:
+        return options.out.with_name(f"{options.out.stem}-{name}").resolve()
+
+    def save(**more: Any) -> None:
+        data.update(more)
+        data["clocks"].append(gpu_states())
+        write_atomically(options.out, json.dumps(data, indent=1) + "\n")
+
+    trained = beside("trained.json")
+    write_atomically(trained, json.dumps(train(load_trace(KNOWN), most)))
+    every = {
+        name: [text.replace(TRAINED, str(trained)) for text in changes]
+        for name, changes in variants(
+            most, {"tiny": (4, 6, 8), "code": (4,), "maths": (4,), "small": (4, 6), "large": (4,)}
+        ).items()
+    }
+    deployment = deploy(base.scenario, base.base_dir, packings=("ragged",))
+    save(models=deployment.models.notes, deployed_s=time.perf_counter() - began)
+    profile, trace = beside("profile.json"), beside("recorded.npz")
+    thinking = {
+        name.split()[0]: load(SCENARIO, [*overrides, *every[name]], options.device).scenario.policies.selector
+        for name in ("spin", "joint", "planned", "contextual")
+    }
+    thinking["fixed"] = PolicyChoice.model_validate({"name": "fixed", "draft": "tiny"})
+    with Workplace(base.scenario, base.base_dir, deployment) as place:
+        save(profiled_s=measured(place, profile, thinking))
+    recorded(base, deployment, trace)
+    costs = override("costs", {"model": "profile", "path": str(profile)})
+    cells = {name: load(SCENARIO, [*overrides, costs, *own], options.device) for name, own in every.items()}
+    replayed = [
+        override("workload.source", {"format": "spinsim", "path": str(trace)}),
+        override("acceptance", {"model": "trace", "path": str(trace)}),
+        "workload.prompt_tokens=null",
+        "workload.output_tokens=null",
+    ]
+    predicted = {}
+    for name, own in every.items():
+        loaded = load(SCENARIO, [*overrides, costs, *replayed, *own], options.device)
+        predicted[name] = shown(simulate_scenario(loaded.scenario, loaded.base_dir).records)
+    save(predicted=predicted, live={}, began_live_s=time.perf_counter() - began)
+    fixed = [name for name in every if name.split()[0] in base.scenario.models.drafts]
+    best = max(fixed, key=lambda name: predicted[name]["tokens_per_s"])
+    for name in ORACLES:
+        gain = predicted[name]["tokens_per_s"] / predicted[best]["tokens_per_s"] - 1
+        print(f"bound: {name} {100 * gain:+.1f} % over {best} (simulated)", flush=True)
+
+    # A fixed draft that is foretold to be a tenth behind the best one runs once: it is no rival.
+    rivals = [n for n in fixed if predicted[n]["tokens_per_s"] > 0.9 * predicted[best]["tokens_per_s"]]
+    judged = [*rivals, *(name for name in every if name not in fixed and name not in ORACLES)]
+    turns = [[best], *([*judged] if turn % 2 else [*reversed(judged)] for turn in range(options.repetitions))]
+    turns.append([name for name in fixed if name not in rivals])
+    live: dict[str, list[Numbers]] = {name: [] for name in every if name not in ORACLES}
+    failed: dict[str, str] = {}
+    for number, names in enumerate(turns):  # the first is to warm up, and does not count
+        for name in names:
+            if name in failed or time.perf_counter() - began > options.seconds:
+                continue
+            ran = run_scenario(cells[name].scenario, cells[name].base_dir, deployment)
+            if ran.error is not None:
+                failed[name] = str(ran.error)
+            elif number:
+                live[name].append(shown(ran.records))
+            save(live=live, failed=failed)
+    save(ratios=report(data, fixed))
+    return 1 if failed else 0
+
+
+def report(data: Numbers, fixed: Sequence[str]) -> dict[str, float]:
+    """Prints a line a variant; returns live tokens per second over those of the best fixed draft."""
+    rates = {name: [run["tokens_per_s"] for run in runs] for name, runs in data["live"].items() if runs}
+    means = {name: statistics.mean(values) for name, values in rates.items()}
+    rivals = [name for name in fixed if name in means]
+    if not rivals:
+        return {}
+    best = max(rivals, key=means.__getitem__)
+    ratios = {name: mean / means[best] for name, mean in means.items()}
+    for name in sorted(means, key=means.__getitem__, reverse=True):
+        foretold, values = data["predicted"][name]["tokens_per_s"], rates[name]
+        print(
+            f"{name:12} {means[name]:8,.0f} tokens/s live ({min(values):,.0f} to {max(values):,.0f}), "
+            f"{ratios[name]:.3f} of {best}; foretold {foretold:,.0f} ({100 * (foretold / means[name] - 1):+.1f} %); "
+            f"acceptance length {data['live'][name][0]['acceptance_length']:.2f}"
+        )
+    return ratios
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

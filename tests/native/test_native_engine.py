@@ -1,0 +1,178 @@
+"""The kernel leaves the Python engine's records, says what it does not cover, and can be missing."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.native import HERE, digest, drawn, played
+from spinsim.errors import InputError
+from spinsim.native import compiled, layout
+from spinsim.native.parts import declared
+from spinsim.policies.registry import SELECTORS
+from spinsim.policies.selectors.spin import Spin
+from spinsim.scenario import Scenario
+from spinsim.simulated.simulation import simulate_scenario
+
+needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+
+
+def small(**sections: Any) -> Scenario:
+    """A fixed draft on a roofline, with what ``sections`` replace."""
+    scenario = {
+        "name": "small",
+        "seed": 3,
+        "workload": {
+            "requests": 12,
+            "arrivals": {"process": "at_once"},
+            "prompt_tokens": {"distribution": "fixed", "value": 40},
+            "output_tokens": {"distribution": "fixed", "value": 30},
+        },
+        "models": {"target": {"shape": "llama-3-8b"}, "drafts": {"a": {"shape": "llama-3-1b"}}},
+        "devices": {"gpu0": {"hardware": "h200"}, "gpu1": {"hardware": "h200"}},
+        "placement": {"target": ["gpu0"], "drafts": {"a": "gpu1"}},
+        "costs": {"model": "roofline"},
+        "acceptance": {"model": "logistic", "strength": {"a": 1.0}},
+    }
+    return Scenario.model_validate(scenario | sections)
+
+
+def both(scenario: Scenario) -> tuple[Any, Any]:
+    """The records by either engine."""
+    return tuple(simulate_scenario(scenario, HERE, engine=engine).records for engine in ("native", "python"))  # type: ignore[return-value]
+
+
+@needs_compiler
+@pytest.mark.parametrize("first", range(0, 80, 8))
+def test_drawn_scenarios_leave_the_same_records(first: int) -> None:
+    for number in range(first, first + 8):
+        assert played(number, "native") == played(number, "python"), drawn(number)
+
+
+@needs_compiler
+def test_preempted_requests_are_the_same() -> None:
+    scenario = small(
+        workload={
+            "requests": 12,
+            "arrivals": {"process": "at_once"},
+            "prompt_tokens": {"distribution": "fixed", "value": 20},
+            "output_tokens": {"distribution": "fixed", "value": 100},
+        },
+        kv={"reserve": "grow", "target_tokens": 256, "draft_tokens": 256},
+        limits={"context_tokens": 128},
+        policies={"pipeline": {"name": "fixed", "micro_batches": 2}},
+    )
+    native, python = both(scenario)
+    assert sum(request.preemptions for request in native.requests.values()) > 3
+    assert digest(native) == digest(python)
+
+
+@needs_compiler
+def test_a_run_of_many_blocks_is_handed_over_whole() -> None:
+    scenario = small(
+        workload={
+            "requests": 120,
+            "arrivals": {"process": "closed", "concurrency": 2},
+            "prompt_tokens": {"distribution": "fixed", "value": 20},
+            "output_tokens": {"distribution": "fixed", "value": 100},
+        },
+        limits={"batch": 1},
+        policies={"selector": {"name": "fixed", "draft": "none"}, "length": {"name": "none"}},
+    )
+    native, python = both(scenario)
+    assert len(native.rounds.size) > 10_000
+    assert digest(native) == digest(python)
+
+
+@needs_compiler
+def test_what_is_not_covered_is_said_and_played_in_python() -> None:
+    scenario = small(limits={"prefill": "merged"}, kv={"prefix_cache": True})
+    with pytest.raises(InputError, match=r"limits\.prefill: merged.*kv\.prefix_cache.*auto or python"):
+        simulate_scenario(scenario, HERE, engine="native")
+    assert len(simulate_scenario(scenario, HERE).records.requests) == 12
+
+
+def test_another_name_is_refused() -> None:
+    with pytest.raises(InputError, match="auto, python, native"):
+        simulate_scenario(small(), HERE, engine="fast")
+
+
+@pytest.fixture
+def without_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    compiled.library.cache_clear()
+    yield
+    compiled.library.cache_clear()
+
+
+@pytest.mark.usefixtures("without_compiler")
+def test_without_a_compiler_python_plays() -> None:
+    assert len(simulate_scenario(small(), HERE).records.requests) == 12
+    with pytest.raises(InputError, match="compiler"):
+        simulate_scenario(small(), HERE, engine="native")
+
+
+@needs_compiler
+def test_a_compiler_that_fails_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CC", "false")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compiled.library.cache_clear()
+    try:
+        assert compiled.library() is None
+    finally:
+        monkeypatch.undo()
+        compiled.library.cache_clear()
+
+
+@needs_compiler
+def test_both_languages_declare_the_same_fields() -> None:
+    kernel = compiled.library()
+    assert kernel is not None
+    assert [kernel.layout(i) for i in range(len(layout.SIZES))] == [
+        ctypes.sizeof(size) for size in layout.SIZES
+    ]
+
+
+def test_what_a_class_inherits_it_does_not_declare() -> None:
+    class Other(Spin):
+        pass
+
+    assert declared(object.__new__(Spin)) == "spin"
+    assert declared(object.__new__(Other)) == ""
+
+
+@needs_compiler
+def test_errors_of_policies_come_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(Spin):
+        def assign(self, batch: Any) -> list[int]:
+            raise RuntimeError("lost its mind")
+
+    monkeypatch.setitem(SELECTORS._classes, "spin", Broken)
+    with pytest.raises(RuntimeError, match="lost its mind"):
+        simulate_scenario(small(policies={"selector": {"name": "spin"}}), HERE, engine="native")
+
+
+@needs_compiler
+def test_an_interruption_keeps_what_there_is() -> None:
+    def interrupt(phase: str, done: float, total: float) -> None:
+        if done >= 64:
+            raise KeyboardInterrupt
+
+    workload = {
+        "requests": 300,
+        "arrivals": {"process": "poisson", "rate_per_s": 20},
+        "prompt_tokens": {"distribution": "fixed", "value": 40},
+        "output_tokens": {"distribution": "fixed", "value": 30},
+    }
+    records = simulate_scenario(small(workload=workload), HERE, interrupt, engine="native").records
+    ended = [request for request in records.requests.values() if request.finished_ns >= 0]
+    assert records.interrupted == "interrupted"
+    assert len(ended) >= 64
+    assert len(records.requests) < 300
+    assert records.ended_ns == max(request.finished_ns for request in ended)

@@ -1,0 +1,24 @@
+"""Process groups of one deployment after the other, in one process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import distributed
+
+from spinsim.runner.sharded.on_cuda import name_next_group
+
+
+def test_no_group_has_the_name_of_one_before_and_all_ranks_know_it(tmp_path: Path) -> None:
+    """Symmetric memory would take it for the first of that name, and wait at the store of that one."""
+    c10d: Any = distributed
+    found = []
+    for store in (tmp_path / "first", tmp_path / "second", tmp_path / "first"):
+        name_next_group(store)
+        store.unlink(missing_ok=True)
+        c10d.init_process_group("gloo", store=c10d.FileStore(str(store), 1), rank=0, world_size=1)
+        found.append(c10d.group.WORLD.group_name)
+        c10d.destroy_process_group()
+    assert found[0] != found[1]
+    assert found[0] == found[2], "every rank that meets by a store gives its group the same name"

@@ -1,0 +1,66 @@
+"""Sum over GPUs, residual and norm in one kernel: all ends on one GPU, or in Triton's interpreter."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import torch
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+if DEVICE == "cpu":
+    os.environ["TRITON_INTERPRET"] = "1"  # read when the kernels are defined
+    if tuple(map(int, np.__version__.split(".")[:2])) >= (2, 4):
+        pytest.skip("Triton's interpreter does not work with this numpy", allow_module_level=True)
+pytest.importorskip("triton")
+
+from spinsim.runner.layers.in_torch import add_rms_norm  # noqa: E402
+from spinsim.runner.sharded.summed_norm import TURNS, SummedNorm  # noqa: E402
+
+
+def ends_of(ranks: int, rows: int, hidden: int) -> list[SummedNorm]:
+    """Of all ranks, in the memory of one device."""
+    own = [[torch.zeros(rows * hidden, device=DEVICE) for _ in range(TURNS)] for _ in range(ranks)]
+    raised = [
+        [torch.zeros(rows, ranks, dtype=torch.int32, device=DEVICE) for _ in range(TURNS)]
+        for _ in range(ranks)
+    ]
+
+    def addresses(held: list[list[torch.Tensor]]) -> list[torch.Tensor]:
+        return [
+            torch.tensor([each[turn].data_ptr() for each in held], device=DEVICE) for turn in range(TURNS)
+        ]
+
+    parts, flags = addresses(own), addresses(raised)
+    return [SummedNorm(rank, own[rank], raised[rank], parts, flags) for rank in range(ranks)]
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_adds_the_sum_and_norms(ranks: int) -> None:
+    """One end after the other: those that are still to come have raised their flags already."""
+    torch.manual_seed(0)
+    tokens, hidden = 3, 24
+    ends, weight = ends_of(ranks, 4, hidden), torch.randn(hidden, device=DEVICE)
+    held = [torch.randn(tokens, hidden, device=DEVICE)] * ranks
+    held = [each.clone() for each in held]
+    wanted_residual = held[0].clone()
+    for turn in (0, 1, 0):
+        total = sum(end.part(turn, tokens, hidden).normal_().clone() for end in ends)
+        wanted = add_rms_norm(total, wanted_residual, weight, 1e-5)
+        for end in ends:
+            for later in range(end.rank + 1, ranks):
+                end.raised[turn][:tokens, later] = 1
+            found = end.join(turn, held[end.rank], weight, 1e-5, patience=0)
+            torch.testing.assert_close(found, wanted)
+            torch.testing.assert_close(held[end.rank], wanted_residual)
+            assert not end.raised[turn].any(), "flags are down for the next time"
+            # What it raised with those that were before it stands for their next turn alone.
+            for earlier in range(end.rank):
+                ends[earlier].raised[turn][:, end.rank] = 0
+
+
+def test_a_rank_that_is_not_there_leaves_no_number() -> None:
+    end = ends_of(2, 1, 8)[0]
+    residual = torch.zeros(1, 8, device=DEVICE)
+    assert end.join(0, residual, torch.ones(8, device=DEVICE), 1e-5, patience=3).isnan().all()
