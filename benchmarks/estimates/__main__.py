@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.estimates import held_out
 from benchmarks.estimates.deviations import from_profiles, from_sheets
-from benchmarks.estimates.passes import Timed, handovers, of_live, of_profile
+from benchmarks.estimates.passes import Timed, handovers, of_live, of_long_contexts, of_profile
 from benchmarks.estimates.sheet_fit import LARGE, errors_by, fit, fit_host
 from benchmarks.estimates.shipped import LONG_CONTEXTS, MEASUREMENTS, Host, hosts, measured
 from spinsim.files import write_atomically
@@ -31,13 +31,12 @@ Numbers = dict[str, Any]
 
 
 def times_of(known: Sequence[Host]) -> list[Timed]:
-    """Everything timed by a runner of today. The cells at long contexts of an earlier session are no part of
-    it: its runner wrote all page tables before every pass. They judge."""
+    """Everything timed."""
     found = [
         one for host in known for profile in host.profiles.values() for one in of_profile(host.name, profile)
     ]
     found += [one for host in known for one in of_live(host)]
-    return found
+    return [*found, *of_long_contexts(ROOT / MEASUREMENTS / LONG_CONTEXTS)]
 
 
 def estimated(known: Sequence[Host], times: Sequence[Timed], without: str = "") -> dict[str, float]:
