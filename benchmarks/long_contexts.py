@@ -45,7 +45,7 @@ from benchmarks.long_context_cells import (
 from spinsim.costs.for_scenario import build_predictor
 from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.errors import InputError
-from spinsim.lab.store import write_atomically
+from spinsim.files import write_atomically
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.results.environment import environment
 from spinsim.serving import trusting

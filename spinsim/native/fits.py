@@ -25,7 +25,6 @@ def fits(parts: Parts) -> list[str]:
     rows = settings.batch_limit
     found = {
         "no requests": not parts.workload.requests,
-        "prompts in the passes that verify (limits.prefill: merged)": settings.merged_prefill,
         "a cache of prompts' beginnings (kv.prefix_cache)": bool(settings.prefix_block_tokens),
         "drafts that look their proposals up": parts.field.lookups is not None or bool(parts.offers),
         "a selector that scores every draft each round": policies.selector.full_information,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from spinsim.runner.acceptance_rule import distribution
 from spinsim.runner.base import Runner
 from spinsim.runner.batch import Rows
 from spinsim.runner.eager import ModelRunner
-from spinsim.runner.sampling import Sampling
+from spinsim.runner.sampling import Sampling, entropy
 
 Scores = np.ndarray[Any, Any]  # float64 [output tokens]
 
@@ -32,6 +32,13 @@ class _Text:
 
     tokens: list[int]
     prompt: int
+
+
+class _Said(NamedTuple):
+    """Of a draft, at every output token of a text: agreement, and the entropy of its distribution in nats."""
+
+    agreement: Scores
+    entropies: Scores
 
 
 class Recorder:
@@ -50,12 +57,13 @@ class Recorder:
     def record(
         self, prompts: Sequence[Sequence[int]], output_tokens: Sequence[int], streams: Sequence[int]
     ) -> Recorded:
-        """Outputs with their tails, and each draft's agreement with every token of them.
+        """Outputs with their tails, and each draft's agreement with every token of them, and how sure it was.
 
         ``streams[i]`` numbers the random stream of prompt i when sampling: its request, as in a run.
         """
         outputs: list[Any] = [None] * len(prompts)
         accepted: dict[str, list[Any]] = {name: [None] * len(prompts) for name in self._drafts}
+        entropies: dict[str, list[Any]] = {name: [None] * len(prompts) for name in self._drafts}
         done = 0
         for chosen in self._groups(prompts, output_tokens):
             sampling = self._sampling._replace(requests=[streams[i] for i in chosen])
@@ -65,13 +73,13 @@ class Recorder:
             for row, i in enumerate(chosen):
                 outputs[i] = np.asarray(made[row], np.int64)
             texts = [_Text([*prompts[i], *made[row]], len(prompts[i])) for row, i in enumerate(chosen)]
-            for name, scores in self._read(texts).items():
-                for i, values in zip(chosen, scores, strict=True):
-                    accepted[name][i] = values
+            for name, read in self._read(texts).items():
+                for i, (scores, sure) in zip(chosen, read, strict=True):
+                    accepted[name][i], entropies[name][i] = scores, sure
             done += len(chosen)
             if self._progress is not None:
                 self._progress("trace", done, len(prompts))
-        return Recorded(outputs, accepted)
+        return Recorded(outputs, accepted, entropies)
 
     def _groups(self, prompts: Sequence[Sequence[int]], output_tokens: Sequence[int]) -> Iterator[list[int]]:
         """Rows of about equal outputs together: a group generates as long as its longest."""
@@ -105,33 +113,34 @@ class Recorder:
                 made[row] += tokens
         return made
 
-    def _read(self, texts: Sequence[_Text]) -> dict[str, list[Scores]]:
-        """By draft and text: the agreement (0 or 1, or a probability) at every output token."""
+    def _read(self, texts: Sequence[_Text]) -> dict[str, list[_Said]]:
+        """By draft and text: agreement (0 or 1, or a probability) and entropy at every output token."""
         if self._sampling.greedy:
             return {name: self._agreement(runner, texts) for name, runner in self._drafts.items()}
-        p = self._probability(self._target, texts)
-        scores: dict[str, list[Scores]] = {}
-        for name, runner in self._drafts.items():
-            q = self._probability(runner, texts)
-            scores[name] = [
-                (said / wanted.clamp_min(1e-30)).clamp_max(1.0).numpy()
-                for said, wanted in zip(q, p, strict=True)
+        wanted = self._probability(self._target, texts)
+        return {
+            name: [
+                _Said((q / p.clamp_min(1e-30)).clamp_max(1.0).numpy(), sure)
+                for (q, sure), (p, _) in zip(self._probability(runner, texts), wanted, strict=True)
             ]
-        return scores
+            for name, runner in self._drafts.items()
+        }
 
-    def _agreement(self, runner: Runner, texts: Sequence[_Text]) -> list[Scores]:
-        return [
-            (logits.argmax(-1).cpu() == torch.tensor(text.tokens[text.prompt :])).double().numpy()
-            for text, logits in _logits(runner, texts, self._vocabulary)
-        ]
+    def _agreement(self, runner: Runner, texts: Sequence[_Text]) -> list[_Said]:
+        found = []
+        for text, logits in _logits(runner, texts, self._vocabulary):
+            hits = logits.argmax(-1).cpu() == torch.tensor(text.tokens[text.prompt :])
+            found.append(_Said(hits.double().numpy(), entropy(logits, None).double().cpu().numpy()))
+        return found
 
-    def _probability(self, runner: Runner, texts: Sequence[_Text]) -> list[torch.Tensor]:
-        """Of each output token, after temperature and top-p: float64, on the host."""
+    def _probability(self, runner: Runner, texts: Sequence[_Text]) -> list[tuple[torch.Tensor, Scores]]:
+        """Of each output token, after temperature and top-p, and the entropy: float64, on the host."""
         found = []
         for text, logits in _logits(runner, texts, self._vocabulary):
             spread = distribution(logits, self._sampling.temperature, self._sampling.top_p)
             tokens = torch.tensor(text.tokens[text.prompt :], device=spread.device)
-            found.append(spread.gather(1, tokens[:, None])[:, 0].double().cpu())
+            sure = entropy(logits, spread).double().cpu().numpy()
+            found.append((spread.gather(1, tokens[:, None])[:, 0].double().cpu(), sure))
         return found
 
 

@@ -116,7 +116,7 @@ def test_a_plugin_that_does_not_run_is_bad_input(text: str, tmp_path: Path) -> N
 
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     breaking(monkeypatch, ModuleNotFoundError("No module named 'torch'", name="torch"))
-    result = simulate("--out", tmp_path / "out")
+    result = simulate("--engine", "python", "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert "this needs torch; pip install -e '.[live]'" in result.stderr
 
@@ -136,7 +136,7 @@ def breaking(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 
 def test_interruption_keeps_partial_results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     breaking(monkeypatch, KeyboardInterrupt())
-    result = simulate("--out", tmp_path / "out")
+    result = simulate("--engine", "python", "--out", tmp_path / "out")
     assert result.exit_code == 130, result.output
     assert result.stderr == f"interrupted; partial results in {tmp_path / 'out'}\n"
     assert json.loads((tmp_path / "out" / "summary.json").read_bytes())["interrupted"]
@@ -144,7 +144,7 @@ def test_interruption_keeps_partial_results(monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_failure_names_its_cause(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     breaking(monkeypatch, RuntimeError("lane gpu0/target is on fire\nand more"))
-    result = simulate("--out", tmp_path / "out")
+    result = simulate("--engine", "python", "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert result.stderr.startswith("failed: ")
     assert "RuntimeError: lane gpu0/target is on fire" in result.stderr
@@ -308,7 +308,7 @@ def test_sigterm_keeps_what_ctrl_c_keeps(monkeypatch: pytest.MonkeyPatch, tmp_pa
         return submit(world, lane, operation)
 
     monkeypatch.setattr(SimulatedWorld, "submit", submit_and_end)
-    result = simulate("--out", tmp_path / "out")
+    result = simulate("--engine", "python", "--out", tmp_path / "out")
     assert result.exit_code == 130, result.output
     assert result.stderr == f"interrupted; partial results in {tmp_path / 'out'}\n"
     assert json.loads((tmp_path / "out" / "summary.json").read_bytes())["interrupted"]

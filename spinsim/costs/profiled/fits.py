@@ -71,24 +71,24 @@ class MonotoneTable:
     ends with the slope that all token counts share; then token counts are ordered among each other.
     """
 
-    name = "interpolation"
+    name = native = "interpolation"
 
     def __init__(self, tokens: Sequence[float], knots: Sequence[float], table: Array) -> None:
         self._tokens = list(tokens)
-        self._knots = list(knots)
+        self.knots = list(knots)
         self._table = table
         self._rows: dict[float, list[float]] = {}
 
     def plain(self) -> dict[str, Any]:
         """All of it."""
-        return {"tokens": self._tokens, "knots": self._knots, "table": self._table.tolist()}
+        return {"tokens": self._tokens, "knots": self.knots, "table": self._table.tolist()}
 
     def predict(self, shape: PassShape) -> float:
         """Seconds of a pass; the nearest edge's beyond the table's ends."""
         row = self._rows.get(shape.tokens)
         if row is None:
-            row = self._rows[shape.tokens] = self._row(shape.tokens)
-        knots, kv = self._knots, shape.kv_tokens
+            row = self._rows[shape.tokens] = self.row(shape.tokens)
+        knots, kv = self.knots, shape.kv_tokens
         at = bisect_right(knots, kv)
         if at == 0:
             return row[0]
@@ -97,7 +97,8 @@ class MonotoneTable:
         low, high = knots[at - 1], knots[at]
         return row[at - 1] + (row[at] - row[at - 1]) * (kv - low) / (high - low)
 
-    def _row(self, tokens: float) -> list[float]:
+    def row(self, tokens: float) -> list[float]:
+        """Seconds at every knot of KV tokens."""
         at = bisect_right(self._tokens, tokens)
         if at == 0:
             values = self._table[0]

@@ -48,14 +48,14 @@ class Law:
     :func:`waited_for` says.
     """
 
-    name = "law"
+    name = native = "law"
 
     def __init__(
         self, costs: PassCosts, ratio: float, coefficients: Sequence[float], waits: Waits, alone: float = 0.0
     ) -> None:
         self.ratio, self.alone = ratio, alone
         self.coefficients = tuple(float(c) for c in coefficients)
-        self._costs, self._waits = costs, waits
+        self.costs, self.waits = costs, waits
         self._alone_s = alone * costs.attention.kv_s
         self._fixed: dict[tuple[float, float], float] = {}
 
@@ -65,16 +65,20 @@ class Law:
 
     def predict(self, shape: PassShape) -> float:
         """Seconds of a pass."""
-        overhead, operators, attention, token, row, context = self.coefficients
+        _, _, attention, _, row, context = self.coefficients
         fixed = self._fixed.get((shape.tokens, shape.head))
         if fixed is None:
-            work = self._costs.body(int(shape.tokens)) + self._costs.output(int(shape.head))
-            fixed = overhead + operators * work + token * shape.tokens
-            self._fixed[shape.tokens, shape.head] = fixed
-        read = self._costs.attention.seconds(shape.kv_tokens, shape.queries, shape.pairs)
-        waited = waited_for(shape, self._waits)
+            fixed = self._fixed[shape.tokens, shape.head] = self.fixed(shape.tokens, shape.head)
+        read = self.costs.attention.seconds(shape.kv_tokens, shape.queries, shape.pairs)
+        waited = waited_for(shape, self.waits)
         read = max(read, self._alone_s * waited)
         return fixed + attention * read + row * shape.rows + context * waited
+
+    def fixed(self, tokens: float, head: float) -> float:
+        """Seconds of what depends on tokens, and on positions with logits, alone."""
+        overhead, operators, _, token, _, _ = self.coefficients
+        work = self.costs.body(int(tokens)) + self.costs.output(int(head))
+        return overhead + operators * work + token * tokens
 
 
 class LongestRowLaw(Law):

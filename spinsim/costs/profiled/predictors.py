@@ -63,7 +63,7 @@ class ProfiledPass:
             shapes, seconds, model.shape, model.dtype, model.devices, waits=_waits(points[0])
         )
         self.shapes = tuple(shapes)
-        self._measured = dict(zip(map(self._measured_as, shapes), seconds, strict=True))
+        self.measured = dict(zip(map(self._measured_as, shapes), seconds, strict=True))
         self._min_tokens = min(shape.tokens for shape in shapes)
         self._max_tokens = max(shape.tokens for shape in shapes)
         self._min_kv = min(shape.kv_tokens for shape in shapes)
@@ -72,7 +72,7 @@ class ProfiledPass:
 
     def estimate(self, shape: PassShape) -> Estimate | None:
         """None beyond the profiled range."""
-        seconds = self._measured.get(self._measured_as(shape))
+        seconds = self.measured.get(self._measured_as(shape))
         if seconds is not None:
             return Estimate(seconds, MEASURED)
         rows, tokens, head, queries, kv, pairs, longest = shape
@@ -154,7 +154,7 @@ class ProfilePredictor:
     plans are. ``loads``: what operations ask of a device that they share.
     """
 
-    native = "asked"
+    native = "profiled"
 
     def __init__(
         self,
@@ -172,7 +172,7 @@ class ProfilePredictor:
     ) -> None:
         self.target, self.drafts = target, tuple(drafts)
         self._buckets, *self._draft_buckets = buckets or [USUAL] * (1 + len(self.drafts))
-        self._graphs, self._prompt_graphs = profile.graphs, profile.prompt_graphs
+        self._graphs, self.prompt_graphs = profile.graphs, profile.prompt_graphs
         self._link, self._fallback = link, fallback
         self._host = _curve(profile, "orchestrator", "rows")
         self._handling = handling_of(profile, selector)
@@ -194,8 +194,8 @@ class ProfilePredictor:
         """One pass of the target over new prompt tokens; with graphs as many as it takes."""
         if not any(tokens):
             return Estimate(0.0, MEASURED)
-        shape = causal_shape(tokens, starts, self._prompt_graphs, head=True)
-        if shape.tokens > PROMPT_TOKENS and self._prompt_graphs:
+        shape = causal_shape(tokens, starts, self.prompt_graphs, head=True)
+        if shape.tokens > PROMPT_TOKENS and self.prompt_graphs:
             return in_passes(self.prefill, tokens, starts)
         known = self.target.get(("prefill", ""))
         found = known and known.estimate(shape)
@@ -205,8 +205,8 @@ class ProfilePredictor:
         """One pass of a draft over tokens it has not seen; with graphs as many as prefill."""
         if not any(tokens):
             return Estimate(0.0, MEASURED)
-        shape = causal_shape(tokens, starts, self._prompt_graphs, head=False)
-        if shape.tokens > PROMPT_TOKENS and self._prompt_graphs:
+        shape = causal_shape(tokens, starts, self.prompt_graphs, head=False)
+        if shape.tokens > PROMPT_TOKENS and self.prompt_graphs:
             return in_passes(partial(self.catch_up, draft), tokens, starts)
         known = self.drafts[draft].get(("catch_up", ""))
         found = known and known.estimate(shape)
@@ -287,6 +287,14 @@ class ProfilePredictor:
         shape = verify_shape(packing, self._graphs, self._buckets, divided=divided)
         found = known and known.estimate(shape)
         return found or self._beyond(f"verify ({kind})", known, shape).verify(packing)
+
+    def step_rows(self, draft: int, rows: int) -> int:
+        """Executed rows of a draft's step."""
+        return step_rows(rows, self._graphs, self._draft_buckets[draft])
+
+    def verify_tokens(self, queries: int) -> int:
+        """Executed tokens of a verification."""
+        return self._buckets.tokens(queries) if self._graphs else queries
 
     def transfer(self, rows: int, tokens: int) -> Estimate:
         """Proposed tokens across the link, by what they weigh."""
