@@ -305,9 +305,8 @@ class NoiseSpec(Section):
     ] = 0.0
     per_run_shift: Annotated[
         dict[NoisyPart, Annotated[float, Field(ge=-10, le=10)]],
-        Field(default_factory=dict),
         says("Logarithm of a further factor per run that is known, by operation."),
-    ]
+    ] = Field(default_factory=dict)
     per_call_sd: Annotated[
         Deviation | dict[NoisyOperation, Deviation], says("Of a factor per call: of all, or by operation.")
     ] = 0.0
