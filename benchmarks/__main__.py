@@ -31,7 +31,7 @@ from spinsim.simulated.simulation import ENGINES
 ROOT = Path(__file__).resolve().parent.parent
 SCENARIO = ROOT / "scenarios" / "azure-conversation.yaml"
 PUBLIC_TRACE = "AzureLLMInferenceTrace_conv.csv"
-SMALL, LARGE, SHORT = 20_000, 200_000, 0.125
+SMALL, LARGE, SHORT = 20_000, 1_000_000, 0.125
 MEMORY_MB = 600
 
 
@@ -165,22 +165,23 @@ def _trace(console: Console, scratch: Path, runs: int, engine: str) -> dict[str,
 
 def _scaling(console: Console, scratch: Path, runs: int, engine: str) -> list[dict[str, Any]]:
     table = Table(
-        title=f"SPIN's selector, synthetic traces, outputs and gaps x {SHORT}; no folder; median of {runs}"
+        title=f"SPIN's selector, synthetic traces, outputs and gaps x {SHORT}; median of {runs} and of 1"
     )
-    for heading in ("requests", "simulate", "ms/request", "peak MB", "kB/request"):
+    for heading in ("requests", "simulate", "with folder", "ms/request", "peak MB", "kB/request"):
         table.add_column(heading, justify="right")
     sizes: dict[int, list[dict[str, Any]]] = {SMALL: [], LARGE: []}
     for size, rows in sizes.items():
         write_trace(scratch / f"{size}.csv", size, output_scale=SHORT)
         for _ in range(runs if size == SMALL else 1):
             trace = [f"workload.source.path={scratch / f'{size}.csv'}"]
-            rows.append(_child(SCENARIO, "-", engine, trace))
+            rows.append(_child(SCENARIO, str(scratch / "out"), engine, trace))
         table.add_row(
             f"{size:,}",
             _spread(rows, "simulate_s"),
+            _spread(rows, "total_s"),
             f"{_median(rows, 'simulate_s') / size * 1e3:.3f}",
-            f"{_median(rows, 'simulate_mb'):.0f}",
-            f"{_median(rows, 'simulate_mb') / size * 1024:.1f}",
+            f"{_median(rows, 'total_mb'):.0f}",
+            f"{_median(rows, 'total_mb') / size * 1024:.1f}",
         )
     console.print(table)
     small, large = (_median(sizes[size], "simulate_s") / size for size in (SMALL, LARGE))

@@ -3,11 +3,11 @@
     python -m benchmarks.specialists --out specialists.json                        # one GPU, three minutes
     python -m benchmarks.specialists --tiny --device cpu --out specialists.json    # a rehearsal
 
-``scenarios/one-gpu.yaml`` is deployed: the family that ships, widened to a 7B target and five drafts, of which
-two are specialists. The prompts are of ten domains, mixed. First the machine is profiled, and the acceptance
-of the models over the workload is recorded. Every variant, and oracles that know the recording, are then
-simulated: the bound and the predictions are written before anything is served. Then the models serve
-every variant, one after the other, in turn; acceptance is theirs.
+``scenarios/one-gpu.yaml`` is deployed: the family that ships, widened to a 7B target and five drafts. Two
+of them are specialists. The prompts are of ten domains, mixed. First the machine is profiled, and the
+acceptance of the models over the workload is recorded. Every variant, and oracles that know it, are
+then simulated: the bound and the predictions are written before anything is served. Then the models serve
+every variant in turn; acceptance is theirs.
 
 ``contextual`` starts from what ``profiles/family-greedy.npz`` tells of the drafts: other requests of the same
 domains, which it learns to tell apart by what they accept. No selector is told a domain. The best fixed draft
@@ -31,7 +31,7 @@ from benchmarks.field import figures
 from benchmarks.gpu_state import gpu_states
 from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.engine.records import Records
-from spinsim.lab.store import write_atomically
+from spinsim.files import write_atomically
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.prompts import materialise
 from spinsim.profiling.session import Session
@@ -92,7 +92,8 @@ def variants(most: int, fixed: Mapping[str, Sequence[int]]) -> dict[str, list[st
         for draft, lengths in fixed.items()
         for tokens in lengths
     }
-    planned, contextual = {"name": "planned"}, {"name": "contextual", "trained": TRAINED}
+    planned = {"name": "planned"}
+    contextual = {"name": "contextual", "trained": TRAINED, "longest": {"small": 4, "large": 4}}
     return found | {
         "spin": chosen(SPIN, alike),
         "joint": chosen({"name": "joint"}, alike),
@@ -151,6 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=320, help="of an answer (default 320)")
     parser.add_argument("--repetitions", type=int, default=3, help="live runs of each variant (default 3)")
+    parser.add_argument("--profile", type=Path, help="of this machine, in place of one measured first")
     parser.add_argument("--seconds", type=float, default=600.0, help="begin no live run after so many")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
@@ -173,13 +175,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "clocks": [gpu_states()],
     }
 
+    out: Path = options.out
+
     def beside(name: str) -> Path:
-        return options.out.with_name(f"{options.out.stem}-{name}").resolve()
+        return out.with_name(f"{out.stem}-{name}").resolve()
 
     def save(**more: Any) -> None:
         data.update(more)
         data["clocks"].append(gpu_states())
-        write_atomically(options.out, json.dumps(data, indent=1) + "\n")
+        write_atomically(out, json.dumps(data, indent=1) + "\n")
 
     trained = beside("trained.json")
     write_atomically(trained, json.dumps(train(load_trace(KNOWN), most)))
@@ -191,16 +195,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     deployment = deploy(base.scenario, base.base_dir, packings=("ragged",))
     save(models=deployment.models.notes, deployed_s=time.perf_counter() - began)
-    profile, trace = beside("profile.json"), beside("recorded.npz")
+    profile, trace = (options.profile or beside("profile.json")).resolve(), beside("recorded.npz")
     thinking = {
         name.split()[0]: load(SCENARIO, [*overrides, *every[name]], options.device).scenario.policies.selector
         for name in ("spin", "joint", "planned", "contextual")
     }
     thinking["fixed"] = PolicyChoice.model_validate({"name": "fixed", "draft": "tiny"})
-    with Workplace(base.scenario, base.base_dir, deployment) as place:
-        save(profiled_s=measured(place, profile, thinking))
+    if options.profile is None:
+        with Workplace(base.scenario, base.base_dir, deployment) as place:
+            save(profiled_s=measured(place, profile, thinking))
     recorded(base, deployment, trace)
-    costs = override("costs", {"model": "profile", "path": str(profile)})
+    costs = override("costs", {"model": "profile", "path": str(profile), "allow_roofline": True})
     cells = {name: load(SCENARIO, [*overrides, costs, *own], options.device) for name, own in every.items()}
     replayed = [
         override("workload.source", {"format": "spinsim", "path": str(trace)}),
@@ -251,9 +256,10 @@ def report(data: Numbers, fixed: Sequence[str]) -> dict[str, float]:
     ratios = {name: mean / means[best] for name, mean in means.items()}
     for name in sorted(means, key=means.__getitem__, reverse=True):
         foretold, values = data["predicted"][name]["tokens_per_s"], rates[name]
+        error = 100 * (foretold / means[name] - 1)
         print(
             f"{name:12} {means[name]:8,.0f} tokens/s live ({min(values):,.0f} to {max(values):,.0f}), "
-            f"{ratios[name]:.3f} of {best}; foretold {foretold:,.0f} ({100 * (foretold / means[name] - 1):+.1f} %); "
+            f"{ratios[name]:.3f} of {best}; foretold {foretold:,.0f} ({error:+.1f} %); "
             f"acceptance length {data['live'][name][0]['acceptance_length']:.2f}"
         )
     return ratios

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -29,6 +30,8 @@ from spinsim.operations import (
     Verify,
     VerifyOutcome,
 )
+
+LAUNCH_S = 3e-4  # a verification's kernels are under way by then
 
 Proposals = Any  # what Executor.propose returns: it stays on the draft's device
 
@@ -142,6 +145,10 @@ class LiveWorld:
         self._lookups.ended(request, output)
         if self._ahead is not None:
             self._ahead.ended(request, output)
+
+    def begin(self) -> None:
+        """Leaves the interpreter to the lanes' threads for as long as they take to launch an operation."""
+        time.sleep(LAUNCH_S)
 
     def look_ahead(self, drafts: int) -> LookingAhead:
         """What lookups find before a round, for an engine whose policies read it; ``drafts`` in all."""
@@ -276,6 +283,8 @@ class LiveWorld:
         if self._given is not None and self._given.stops is not None:
             return ProposeOutcome(self._given.stops.lengths(operation))
         sure = proposals.entropies
+        if sure is None:  # a drafter that does not tell them is never stopped early
+            return None
         rows = zip(sure.tolist(), operation.lengths, operation.ceilings, strict=True)
         return ProposeOutcome([below(entropies, length, ceiling) for entropies, length, ceiling in rows])
 

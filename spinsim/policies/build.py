@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib import import_module
@@ -61,6 +61,11 @@ class Policies:
     def read_lookups(self) -> bool:
         """Does one of them choose by what lookups found? Somebody has to look before each round, then."""
         return any(getattr(one, "reads_lookups", False) for one in (self.selector, self.length))
+
+    def thought(self) -> Callable[[], None] | None:
+        """What the selector would think through while the target verifies; None where there is nothing."""
+        asked: Callable[[], Callable[[], None] | None] | None = getattr(self.selector, "thought", None)
+        return None if asked is None else asked()
 
     def ceilings(self, batch: Sequence[RequestView], drafts: Sequence[int]) -> list[float] | None:
         """By row, the entropy at which the length policy ends proposals; None where it does not."""

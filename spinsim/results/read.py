@@ -74,6 +74,12 @@ class Table(Mapping[str, Column]):
         """One of them."""
         return tuple(self._column(number, name) for name in names)  # one at a time: half the memory
 
+    def bounds(self, number: int, name: str) -> tuple[float, float]:
+        """The least and the largest number of a block's column; infinities where the file does not say."""
+        group = self._file.metadata.row_group(number)
+        known = group.column(self._file.schema_arrow.get_field_index(name)).statistics
+        return (known.min, known.max) if known is not None and known.has_min_max else (-np.inf, np.inf)
+
     def _column(self, number: int, name: str) -> Column:
         column = self._file.read_row_group(number, columns=[name], use_threads=False)[name].combine_chunks()
         if name not in self.labels:
