@@ -226,6 +226,7 @@ def build_profiled(
         selector=scenario.policies.selector.name,
         loads=RooflineLoads(roofline),
         buckets=buckets,
+        target_name=names[0],
     )
 
 
