@@ -142,13 +142,12 @@ def _play(
         prompts = [request.prompt_tokens for request in workload.requests]
         lookups = ChargedLookups(lookups, looking, prompts, world.spend)
     engine = serving.start(world, workload, ended=report, lookups=lookups)
-    records, failure = engine.records, None
+    interrupted, failure = "", None
     try:
         with rare_collections():
             world.env.run(until=engine.done)
     except KeyboardInterrupt:
-        records.interrupted = "interrupted"
-        records.ended_ns = int(world.env.now)
+        interrupted = "interrupted"
     except InputError:
         raise
     except OverflowError as error:  # of a time in nanoseconds, which tables keep in 64 bits
@@ -158,9 +157,10 @@ def _play(
             key="costs",
         ) from error
     except (Exception, SystemExit) as error:  # the latter of a plugin's policy
-        records.interrupted = f"{type(error).__name__}: {error}"
-        records.ended_ns = int(world.env.now)
-        failure = error
+        interrupted, failure = f"{type(error).__name__}: {error}", error
+    records = engine.records  # of all that was noted until now
+    if interrupted:
+        records.interrupted, records.ended_ns = interrupted, int(world.env.now)
     records.label_s = dict(zip(LABELS, world.label_s, strict=True))
     records.orchestrator_s = world.orchestrator_s
     return records, failure
