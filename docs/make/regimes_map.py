@@ -29,8 +29,16 @@ from docs.make.regimes_tables import write_tables
 from spinsim import api
 from spinsim.errors import InputError
 from spinsim.lab.store import write_atomically
+from spinsim.results.columns import RequestColumns
+from spinsim.results.decoding import decode_bound
+from spinsim.results.metrics import Run
+from spinsim.results.speculation import RoundRows
+from spinsim.results.summary import summarise
+from spinsim.results.window import window_of
+from spinsim.scenario_file import load
 from spinsim.scenario_file.variants import override
-from spinsim.studies.ladder.result import rate_of
+from spinsim.simulated.simulation import simulate_scenario
+from spinsim.studies.ladder.result import measured, rate_of
 from spinsim.studies.ladder.steps import FixedPlan, planned_steps, policies
 
 ROOT = Path(__file__).parents[2]
@@ -46,9 +54,7 @@ Row = dict[str, Any]
 
 def simulate(cell: Cell) -> Row:
     """One cell: goodput by step in tokens/s, the plans that were chosen, and mechanisms alone."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / f"{cell.name}.yaml"
-    path.write_text(yaml.safe_dump(cell.scenario(), sort_keys=False))
+    path = written(cell)
     steps = [step for step in STEPS if cell.draft_gpu == "h100" or step not in ALONE_ON_ONE_KIND]
     shorter = [override("workload", {**cell.workload(TOKENS // 4)})]
     found = api.ladder(
@@ -65,6 +71,7 @@ def simulate(cell: Cell) -> Row:
         row["what"][step.name] = step.what
         row["errors"][step.name] = standard_error(step.summaries[0], found.result.measured)
     row["rounds"] = found.result.steps[-1].summaries[0]["speculation"]["verifications"]
+    row["errors"]["planned"] = planned(cell)[1]  # in mid-flight, too, where summaries do not tell
     row["rates"] |= {name: rate(path, given) for name, given in others(cell).items()}
     return row
 
@@ -84,6 +91,29 @@ def others(cell: Cell) -> dict[str, tuple[str, ...]]:
     }
 
 
+def planned(cell: Cell) -> tuple[float | None, float | None]:
+    """The planner's rate in tokens/s, and its standard error, relative; None where it cannot be had."""
+    loaded = load(written(cell), planned_steps()["planned"])
+    records = simulate_scenario(loaded.scenario, loaded.base_dir).records
+    summary = summarise(records, loaded.scenario, mode="simulated", acceptance_source="")
+    metric = measured(loaded.scenario)
+    if metric == "goodput_tokens_per_s":
+        return round(summary[metric], 1), standard_error(summary, metric)
+    window = window_of(records, loaded.scenario.metrics.warmup_s)
+    bound = decode_bound(Run(records, window, RequestColumns(records), RoundRows(records, window)))
+    return round(summary[metric], 1), None if bound is None else _error(
+        bound.low, bound.high, summary[metric]
+    )
+
+
+def written(cell: Cell) -> Path:
+    """The file of a cell's scenario."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{cell.name}.yaml"
+    path.write_text(yaml.safe_dump(cell.scenario(), sort_keys=False))
+    return path
+
+
 def rate(path: Path, overrides: tuple[str, ...]) -> float | None:
     """Tokens per second of one run; None where it cannot be had."""
     try:
@@ -96,9 +126,12 @@ def rate(path: Path, overrides: tuple[str, ...]) -> float | None:
 def standard_error(summary: Row, metric: str) -> float | None:
     """Of a run's rate, relative, by batch means; None where the run does not tell."""
     known = (summary.get("within_run") or {}).get("metrics", {}).get(metric)
-    if not known or known.get("low") is None or known.get("high") is None or not summary[metric]:
-        return None
-    return round((known["high"] - known["low"]) / 2 / 1.645 / summary[metric], 4)
+    return _error(known.get("low"), known.get("high"), summary[metric]) if known else None
+
+
+def _error(low: float | None, high: float | None, rate: float) -> float | None:
+    """From the two ends of a 90 % interval."""
+    return None if low is None or high is None or not rate else round((high - low) / 2 / 1.645 / rate, 4)
 
 
 def main() -> None:
@@ -118,11 +151,11 @@ def main() -> None:
         rows.append(row := simulate(cell))
         write_atomically(MAP, json.dumps(rows, indent=1) + "\n")
         print(row["name"], row["rates"], flush=True)
+    by_name = {cell.name: cell for cell in cells()}
     for row in rows if options.planner else ():
-        path = RESULTS / f"{row['name']}.yaml"
-        row["rates"]["planned"] = rate(path, planned_steps()["planned"])
+        row["rates"]["planned"], row["errors"]["planned"] = planned(by_name[row["name"]])
         write_atomically(MAP, json.dumps(rows, indent=1) + "\n")
-        print(row["name"], row["rates"]["planned"], flush=True)
+        print(row["name"], row["rates"]["planned"], row["errors"]["planned"], flush=True)
     order = [cell.name for cell in cells()]
     rows.sort(key=lambda row: order.index(row["name"]))
     write_tables(rows, ROOT)

@@ -230,6 +230,7 @@ def build_profiled(
         packing=scenario.policies.packing.name,
         loads=RooflineLoads(roofline),
         buckets=buckets,
+        target_name=names[0],
     )
 
 

@@ -86,6 +86,10 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
     operation = named(Verify, asked)
     tokens = packing.query_tokens + (sum(chunk.tokens) if chunk is not None else 0)
     done, noted = engine.settle(engine.settings.target_lane, operation, VERIFY, -1, index, len(batch), tokens)
+    thought = policies.thought()
+    if thought is not None:
+        engine.world.begin()
+        thought()
     if not isinstance(done, Completed):
         done = yield done
     engine.completed(noted, done)
@@ -98,7 +102,9 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
         (requests, positions, drafts, lengths, accepted, committed, catch_up_tokens),
     )
     round_s = (now_ns - assigned_ns) * 1e-9
-    feedback = named(Feedback, (views, drafts, lengths, accepted, committed, draft_s, round_s, ()))
+    verify_s = 0.0 if chunk is not None else (done.finished_ns - done.started_ns) * 1e-9
+    told = views, drafts, lengths, accepted, committed, draft_s, round_s, (), verify_s
+    feedback = named(Feedback, told)
     if lookups is not None:
         agreed = map(lookups.agreed, requests, positions, committed)
         feedback = feedback._replace(agreed=list(agreed), drafts=credited(views, chosen, drafts))

@@ -39,8 +39,9 @@ class World(Protocol):
     :class:`~spinsim.operations.Completed`, or fails with the worker's exception.
     Submitted work is never withdrawn. ``settle`` submits an operation for who waits for its end, and for
     nothing else: where a world knows that nothing happens before, it lets that time come and returns the
-    outcome itself. ``release`` says that a request has ended and that no operation, in flight or to come,
-    will name it.
+    outcome itself. ``begin`` waits until devices have most likely begun what they were given, so that who
+    thinks next does not keep them from it. ``release`` says that a request has ended and that no operation,
+    in flight or to come, will name it.
     """
 
     @property
@@ -52,5 +53,7 @@ class World(Protocol):
     def submit(self, lane: int, operation: Operation) -> simpy.Event: ...
 
     def settle(self, lane: int, operation: Operation) -> simpy.Event | Completed: ...
+
+    def begin(self) -> None: ...
 
     def release(self, request: int) -> None: ...

@@ -31,7 +31,7 @@ class Recorded:
     """``outputs[i]``: what the target generated (tail included). ``accepted[draft][i][t]``: greedy, whether
     the draft's argmax is output token t; sampling, the probability min(1, q(x)/p(x)) of acceptance at
     the emitted token x, p the target's distribution and q the draft's. ``entropies[draft][i][t]``: of q, in
-    nats; greedy: of the softmax of the logits."""
+    nats; greedy: of the softmax of the logits. Drafts that tell none are left out."""
 
     outputs: list[NDArray[np.int64]]
     accepted: dict[str, list[NDArray[np.float64]]]
@@ -211,10 +211,10 @@ def to_trace(
         else:
             cut = [v[: n + 1].tolist() for v, n in zip(values, output_tokens, strict=True)]
             drafts[name] = Recording.of_probabilities(cut)
-        sure = recorded.entropies[name]
-        drafts[name] = drafts[name].with_entropies(
-            v[: n + 1] for v, n in zip(sure, output_tokens, strict=True)
-        )
+        if (sure := recorded.entropies.get(name)) is not None:
+            drafts[name] = drafts[name].with_entropies(
+                v[: n + 1] for v, n in zip(sure, output_tokens, strict=True)
+            )
     return Trace(
         target=target,
         keys=tuple(keys),

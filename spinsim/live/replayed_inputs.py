@@ -67,5 +67,8 @@ class ReplayWorld:
         """As :meth:`submit`: nobody knows when a device will be through."""
         return self.submit(lane, operation)
 
+    def begin(self) -> None:
+        """Nothing is executed."""
+
     def release(self, request: int) -> None:
         """Nothing is kept of a request."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -29,6 +30,8 @@ from spinsim.operations import (
     Verify,
     VerifyOutcome,
 )
+
+LAUNCH_S = 3e-4  # a verification's kernels are under way by then
 
 Proposals = Any  # what Executor.propose returns: it stays on the draft's device
 
@@ -142,6 +145,10 @@ class LiveWorld:
         self._lookups.ended(request, output)
         if self._ahead is not None:
             self._ahead.ended(request, output)
+
+    def begin(self) -> None:
+        """Leaves the interpreter to the lanes' threads for as long as they take to launch an operation."""
+        time.sleep(LAUNCH_S)
 
     def look_ahead(self, drafts: int) -> LookingAhead:
         """What lookups find before a round, for an engine whose policies read it; ``drafts`` in all."""

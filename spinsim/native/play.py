@@ -174,6 +174,7 @@ class _Play:
             "ask_lengths": asked.lengths,
             "plan": asked.plan,
             "observe": asked.observe,
+            "think": asked.think,
             "observe_pipeline": lambda committed, active: self._parts.serving.policies.pipeline.observe(
                 self._run.now_ns, committed, active
             ),

@@ -52,6 +52,7 @@ def set_rules(
     if run.packing == layout.THIRD:
         kept += _set_decomposed(run, policies.packing, settings)
     run.listening = not (run.selector and run.length)
+    run.thinking = hasattr(selector, "thought")
     return kept
 
 
@@ -144,12 +145,18 @@ class AskedPolicies:
         packing[0] = layout.Packing(self._kinds.index(kind), *sizes)
 
     def observe(self, rows: int, *columns: Any) -> None:
-        *lists, round_s = columns
+        *lists, round_s, verify_s = columns
         requests, drafts, lengths, accepted, committed, draft_s = (column[:rows] for column in lists)
-        told = self.views(requests), drafts, lengths, accepted, committed, draft_s, round_s, ()
+        told = self.views(requests), drafts, lengths, accepted, committed, draft_s, round_s, (), verify_s
         feedback = named(Feedback, told)
         for policy in self._told:
             policy.observe(feedback)
+
+    def think(self) -> None:
+        thought = self._policies.thought()
+        if thought is not None:
+            self.views(list(self._views))
+            thought()
 
     def forget(self, request: int) -> None:
         for policy in self._told:

@@ -106,12 +106,12 @@ class PolicyContext:
 class Feedback(NamedTuple):
     """One finished round of one micro-batch; parallel lists, a row a request.
 
-    ``draft_s[i]``: seconds that the row's proposal operation took (0 for NO_DRAFT).
-    ``round_s``: seconds from the assignment to the commit. ``committed`` counts the target's own
-    token and stops at the end of the output. A draft that looks its proposals up and had none is in
-    ``drafts`` all the same, with length 0. ``agreed[i][draft]``: how many of the committed tokens such a
-    draft would have proposed, in a row, chosen or not; NOT_LOOKED_UP for models, and empty where no draft
-    looks anything up.
+    ``draft_s[i]``: seconds that the row's proposal operation took (0 for NO_DRAFT). ``verify_s``: that the
+    verification took; 0 where prompts were in its pass. ``round_s``: from the assignment to the commit.
+    ``committed`` counts the target's own token and stops at the end of the output. A draft that looks its
+    proposals up and had none is in ``drafts`` all the same, with length 0. ``agreed[i][draft]``: how many of
+    the committed tokens such a draft would have proposed, in a row, chosen or not; NOT_LOOKED_UP for models,
+    and empty where no draft looks anything up.
     """
 
     requests: Sequence[RequestView]
@@ -122,13 +122,16 @@ class Feedback(NamedTuple):
     draft_s: Sequence[float]
     round_s: float
     agreed: Sequence[Sequence[int]] = ()
+    verify_s: float = 0.0
 
 
 class Selector(Protocol):
     """Which draft for which request, this round.
 
     A selector or length policy whose class says ``reads_lookups`` finds ``matched`` and ``offered`` of views,
-    and ``agreed`` of feedback, filled wherever drafts look their proposals up.
+    and ``agreed`` of feedback, filled wherever drafts look their proposals up. One that has a method
+    ``thought()``, too, is asked after each verification was submitted for something to think through while
+    the target works: a function, or None.
     """
 
     sees_future: bool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib import import_module
@@ -27,6 +27,8 @@ from spinsim.policies.base import (
     Selector,
     Tunable,
 )
+from spinsim.policies.checked import check_answers
+from spinsim.policies.plugins import is_from_plugin
 from spinsim.scenario import PoliciesSpec, PolicyChoice
 
 KINDS: Mapping[str, registry.Registry[Any]] = {
@@ -60,6 +62,11 @@ class Policies:
         """Does one of them choose by what lookups found? Somebody has to look before each round, then."""
         return any(getattr(one, "reads_lookups", False) for one in (self.selector, self.length))
 
+    def thought(self) -> Callable[[], None] | None:
+        """What the selector would think through while the target verifies; None where there is nothing."""
+        asked: Callable[[], Callable[[], None] | None] | None = getattr(self.selector, "thought", None)
+        return None if asked is None else asked()
+
     def ceilings(self, batch: Sequence[RequestView], drafts: Sequence[int]) -> list[float] | None:
         """By row, the entropy at which the length policy ends proposals; None where it does not."""
         said = getattr(self.length, "ceilings", None)
@@ -78,8 +85,12 @@ def build_policies(spec: PoliciesSpec, context: PolicyContext) -> Policies:
     blind = replace(context, future=None, outputs=None)
 
     def make(kind: str) -> Any:
-        cls = KINDS[kind].get(getattr(spec, kind).name)
-        return cls(params[kind], context if getattr(cls, "sees_future", False) else blind)
+        name = getattr(spec, kind).name
+        cls = KINDS[kind].get(name)
+        policy = cls(params[kind], context if getattr(cls, "sees_future", False) else blind)
+        if is_from_plugin(cls):
+            check_answers(policy, kind, name, context)
+        return policy
 
     plan = CyclePlan()
     blind, context = replace(blind, plan=plan), replace(context, plan=plan)

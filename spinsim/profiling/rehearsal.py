@@ -1,8 +1,8 @@
 """Short runs of the engine on the bench: what only a run shows.
 
-How long the host handles what ends, policies' thinking included: a selector that plans for a millisecond
-keeps every device waiting for it, each round. And how much longer an operation takes than on the bench,
-where nothing else goes on.
+How long the host handles what ends, policies' thinking included: a selector that thinks for a millisecond
+before a round keeps every device waiting for it. What it thinks while the target works does not count. And
+how much longer an operation takes than on the bench, where nothing else goes on.
 """
 
 from __future__ import annotations
@@ -102,21 +102,27 @@ class _Spent(NamedTuple):
 
 
 class _WatchedEnvironment(LiveEnvironment):
-    """Notes how long each completion is handled: from the wait that brought it to the next wait."""
+    """Notes how long each completion is handled: from the wait that brought it to the next wait, or to what
+    is thought through while the target works, for which nobody waits."""
 
     def __init__(self) -> None:
         super().__init__()
         self.handled: list[_Spent] = []
         self.submitted = 0
         self._since: tuple[int, int, int] | None = None  # operation, when it arrived, submitted until then
+        self._through_ns: int | None = None  # when it was handled, before the next wait
 
     def next_input(self, next_timer_ns: float) -> None:
         if self._since is not None:
             operation, began_ns, submitted = self._since
-            spent_ns = time.perf_counter_ns() - began_ns
+            spent_ns = (self._through_ns or time.perf_counter_ns()) - began_ns
             self.handled.append(_Spent(operation, spent_ns, range(submitted, self.submitted)))
-            self._since = None
+            self._since = self._through_ns = None
         super().next_input(next_timer_ns)
+
+    def is_through(self) -> None:
+        """The completion is handled; what comes before the next wait does not count."""
+        self._through_ns = time.perf_counter_ns()
 
     def _wait(self, next_timer_ns: float) -> Finished | None:
         finished = super()._wait(next_timer_ns)
@@ -157,6 +163,11 @@ class _WatchedWorld(LiveWorld):
         self.watched.submitted += 1
         self.given.append(operation)
         return super().submit(lane, operation)
+
+    def begin(self) -> None:
+        """See :class:`~spinsim.live.world.LiveWorld`."""
+        self.watched.is_through()
+        super().begin()
 
 
 def rehearse(

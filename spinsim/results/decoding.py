@@ -9,6 +9,7 @@ import numpy as np
 from spinsim.engine.columns import blocks
 from spinsim.engine.records import KINDS
 from spinsim.engine.world import NS
+from spinsim.results.batch_means import SLICES, Bound, ratio_bound
 from spinsim.results.blocks import pairwise_sum, round_blocks
 from spinsim.results.columns import Floats, ratio
 from spinsim.results.metrics import Run, register
@@ -30,20 +31,38 @@ def decode_tokens_per_s(run: Run) -> float | None:
     if not len(rounds.size):
         return None
     clock = _Decoding(run)
-
-    def shares() -> Iterator[Floats]:
-        """Tokens of rounds in the window, by the share of the round's time that was decoding alone."""
-        for block in round_blocks(rounds):
-            columns = rounds.assigned_ns, rounds.committed_ns
-            began, ended = (block.header(column).astype(float) for column in columns)
-            committed = np.add.reduceat(block.row(rounds.committed), np.r_[0, block.sizes.cumsum()[:-1]])
-            inside = (ended >= window.start_ns) & (ended <= window.end_ns)
-            share = (clock.until(ended) - clock.until(began)) / np.maximum(ended - began, 1.0)
-            yield (committed * share)[inside]
-
+    shares = (tokens for tokens, _ in _shares(run, clock))
     count = sum(int(window.holds(rounds.committed_ns[part]).sum()) for part in blocks(len(rounds.size)))
     ends = clock.until(np.array([window.start_ns, window.end_ns], float))
-    return ratio(pairwise_sum(count, shares()), float(ends[1] - ends[0]) / NS)
+    return ratio(pairwise_sum(count, shares), float(ends[1] - ends[0]) / NS)
+
+
+def decode_bound(run: Run) -> Bound | None:
+    """How far one run tells that rate, from batch means over the time without prefill; None: not at all."""
+    clock = _Decoding(run)
+    begin, end = clock.until(np.array([run.window.start_ns, run.window.end_ns], float)).tolist()
+    if end <= begin:
+        return None
+    width_ns = (end - begin) / SLICES
+    tokens = np.zeros(SLICES)
+    for shares, at_ns in _shares(run, clock):
+        slots = np.minimum(((at_ns - begin) / width_ns).astype(int), SLICES - 1)
+        tokens += np.bincount(slots, shares, SLICES)
+    return ratio_bound(tokens, np.full(SLICES, width_ns / NS))
+
+
+def _shares(run: Run, clock: _Decoding) -> Iterator[tuple[Floats, Floats]]:
+    """Tokens of rounds in the window, by the share of the round's time that was decoding alone, and when on
+    the clock they were committed; block by block."""
+    rounds, window = run.records.rounds, run.window
+    for block in round_blocks(rounds):
+        columns = rounds.assigned_ns, rounds.committed_ns
+        began, ended = (block.header(column).astype(float) for column in columns)
+        committed = np.add.reduceat(block.row(rounds.committed), np.r_[0, block.sizes.cumsum()[:-1]])
+        inside = (ended >= window.start_ns) & (ended <= window.end_ns)
+        at_ns = clock.until(ended)
+        share = (at_ns - clock.until(began)) / np.maximum(ended - began, 1.0)
+        yield (committed * share)[inside], at_ns[inside]
 
 
 class _Decoding:

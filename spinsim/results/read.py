@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import yaml
 from numpy.typing import NDArray
 
-from spinsim.errors import InputError
+from spinsim.errors import InputError, reason_of
 from spinsim.results import arrow
 
 Column = NDArray[Any]
@@ -142,9 +142,10 @@ def read_folder(folder: Path) -> RunFolder:
         curves = folder / "regret.json"
         regret = json.loads(curves.read_text(encoding="utf-8")) if curves.is_file() else {}
     except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        what = Path(error.filename).name if isinstance(error, OSError) and error.filename else ""
+        said = ": ".join(filter(None, (what, reason_of(error))))
         raise InputError(
-            f"is no complete results folder ({said}); allowed is one", file=str(folder)
+            f"is no complete results folder ({said}); allowed is one that a command wrote", file=str(folder)
         ) from error
     return RunFolder(summary, scenario, requests, rounds, decisions, operations, labels, regret, load)
 

@@ -182,7 +182,10 @@ class KvSpec(Section):
 
     reserve: Annotated[
         Literal["full", "grow"],
-        says("A slot of the whole context at admission, or blocks as needed, which may preempt."),
+        says(
+            "A slot of the whole context at admission, or blocks as needed, which may preempt. "
+            "Left out with the packing `padded`, it is `full`."
+        ),
     ] = "grow"
     block_tokens: Annotated[PositiveInt, says("Size of a block, with `reserve: grow`.", "tokens")] = 16
     memory_fraction: Annotated[

@@ -89,6 +89,9 @@ class SimulatedWorld:
         """The request has ended."""
         self._field.forget(request)
 
+    def begin(self) -> None:
+        """Operations begin when their time has come, whatever the host does."""
+
     def spend(self, seconds: float) -> None:
         """The orchestrator has worked so long, and submits the later for it."""
         self._spent_s += self._slow * seconds

@@ -18,6 +18,7 @@ from spinsim.runner.base import Runner
 from spinsim.runner.batch import Rows
 from spinsim.runner.eager import ModelRunner
 from spinsim.runner.sampling import Sampling, entropy
+from spinsim.scenario import Scenario
 
 Scores = np.ndarray[Any, Any]  # float64 [output tokens]
 
@@ -35,10 +36,13 @@ class _Text:
 
 
 class _Said(NamedTuple):
-    """Of a draft, at every output token of a text: agreement, and the entropy of its distribution in nats."""
+    """Of a draft, at every output token of a text: agreement, and the entropy of its distribution in nats.
+
+    A draft in another process tells no entropies.
+    """
 
     agreement: Scores
-    entropies: Scores
+    entropies: Scores | None
 
 
 class Recorder:
@@ -79,7 +83,8 @@ class Recorder:
             done += len(chosen)
             if self._progress is not None:
                 self._progress("trace", done, len(prompts))
-        return Recorded(outputs, accepted, entropies)
+        told = {name: each for name, each in entropies.items() if all(sure is not None for sure in each)}
+        return Recorded(outputs, accepted, told)
 
     def _groups(self, prompts: Sequence[Sequence[int]], output_tokens: Sequence[int]) -> Iterator[list[int]]:
         """Rows of about equal outputs together: a group generates as long as its longest."""
@@ -127,10 +132,25 @@ class Recorder:
         }
 
     def _agreement(self, runner: Runner, texts: Sequence[_Text]) -> list[_Said]:
+        if not isinstance(runner, ModelRunner):
+            return self._agreement_elsewhere(runner, texts)
         found = []
         for text, logits in _logits(runner, texts, self._vocabulary):
             hits = logits.argmax(-1).cpu() == torch.tensor(text.tokens[text.prompt :])
             found.append(_Said(hits.double().numpy(), entropy(logits, None).double().cpu().numpy()))
+        return found
+
+    def _agreement_elsewhere(self, runner: Runner, texts: Sequence[_Text]) -> list[_Said]:
+        """Of a draft in another process, whose logits stay there: it says its most likely tokens."""
+        found = []
+        for some in _groups(texts, self._vocabulary):
+            fed = [text.tokens[:-1] for text in some]
+            best = runner.catch_up(list(range(len(some))), [0] * len(some), fed, True)
+            ends = np.cumsum([len(tokens) for tokens in fed])
+            for text, end in zip(some, ends.tolist(), strict=True):
+                wanted = text.tokens[text.prompt :]
+                hits = best[end - len(wanted) : end] == wanted
+                found.append(_Said(hits.astype(np.float64), None))
         return found
 
     def _probability(self, runner: Runner, texts: Sequence[_Text]) -> list[tuple[torch.Tensor, Scores]]:
@@ -144,18 +164,30 @@ class Recorder:
         return found
 
 
+def require_recordable(scenario: Scenario) -> None:
+    """Raises InputError where a recording needs logits that are nowhere together, or in another process."""
+    target = scenario.placement.target
+    if scenario.sampling.greedy or len(target) == 1:
+        return
+    raise InputError(
+        "sampled acceptance is recorded from a target's probabilities, and those of one on several "
+        "devices are nowhere together; allowed: one device, or greedy sampling",
+        key="placement.target",
+    )
+
+
 def _logits(runner: Runner, texts: Sequence[_Text], vocabulary: int) -> Iterator[tuple[_Text, torch.Tensor]]:
     """Of each text, logits ``[output tokens, V]`` for every token behind its prompt, in order.
 
-    Several texts are read in one pass, as many as bounded memory allows; text i is in slot i. Raises
-    InputError for a model that is not whole on one device: its logits are nowhere together.
+    Of a whole model in this process. Several texts are read in one pass, text i of it in slot i.
     """
-    if not isinstance(runner, ModelRunner):
-        raise InputError(
-            "sampled acceptance is recorded from a target's probabilities, and those of one on several "
-            "devices are nowhere together; allowed: one device, or greedy sampling",
-            key="placement.target",
-        )
+    assert isinstance(runner, ModelRunner), "a recording of others was refused"
+    for some in _groups(texts, vocabulary):
+        yield from _pass(runner, list(range(len(some))), some)
+
+
+def _groups(texts: Sequence[_Text], vocabulary: int) -> Iterator[Sequence[_Text]]:
+    """As many texts at a time as bounded memory allows."""
     most = max(1, LOGIT_BYTES // (8 * vocabulary))
     first = 0
     while first < len(texts):
@@ -166,7 +198,7 @@ def _logits(runner: Runner, texts: Sequence[_Text], vocabulary: int) -> Iterator
             if last > first and (written > most or read > PROMPT_SHARE * most):
                 break
             last += 1
-        yield from _pass(runner, list(range(first, last)), texts[first:last])
+        yield texts[first:last]
         first = last
 
 

@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 import spinsim
 from spinsim.cli import app
+from spinsim.policies.registry import SELECTORS
 from spinsim.simulated.world import SimulatedWorld
 from spinsim.studies import replay
 
@@ -284,6 +285,17 @@ class Broken(PerRequest["Broken.Params"]):
 """
 
 
+@pytest.mark.parametrize(
+    "command", [["report"], ["tables"], ["calibrate"], ["simulate"], ["study"], ["export", "--for", "vllm"]]
+)
+def test_what_is_not_there_is_said_in_words(command: list[str]) -> None:
+    result = CliRunner().invoke(app, [*command, "nowhere"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("nowhere")
+    assert "Errno" not in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_an_error_within_a_plugin_names_its_line(tmp_path: Path) -> None:
     plugin = tmp_path / "plugin.py"
     plugin.write_text(BROKEN.format(name="broken_line"))
@@ -295,6 +307,53 @@ def test_an_error_within_a_plugin_names_its_line(tmp_path: Path) -> None:
     arguments = ["--grid", "seed=1", "--workers", "1", "--out", tmp_path / "sweep", *chosen]
     result = CliRunner().invoke(app, ["sweep", str(QUICKSTART), *map(str, arguments)])
     assert f"IndexError: list index out of range at {plugin}:13" in result.stderr.replace("tuple", "list")
+
+
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [
+        ('return "tiny"', "WrongAnswerError: assign of the selector 'odd' gave ['tiny', "),
+        ("return len(arms)", "WrongAnswerError: assign of the selector 'odd' gave [5, "),
+        ("raise SystemExit(0)", "plugin.py:13: SystemExit: 0"),
+    ],
+)
+def test_what_a_plugin_does_wrong_within_a_run_is_said_and_the_run_so_far_is_kept(
+    does: str, said: str, tmp_path: Path
+) -> None:
+    plugin, out = tmp_path / "plugin.py", tmp_path / "out"
+    plugin.write_text(BROKEN.format(name="odd").replace("return arms[view.rounds + len(arms)]", does))
+    try:
+        result = simulate("--set", "policies.selector={name: odd}", "--plugin", plugin, "--out", out)
+    finally:
+        SELECTORS.forget("odd")
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert result.stderr.endswith(f"; partial results in {out}\n")
+    assert len(result.stderr.splitlines()) == 1
+    assert json.loads((out / "summary.json").read_bytes())["interrupted"] in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('@SELECTORS.register("fixed")\nclass Second: ...\n', "two policies for selector are called 'fixed'"),
+        ('@SELECTORS.register("bare")\nclass Bare: ...\n', "bare has no parameters: a dataclass Params"),
+        (
+            '@SELECTORS.register("mute")\nclass Mute:\n    @dataclass\n    class Params: ...\n',
+            "mute is no selector policy, which needs assign, observe, forget",
+        ),
+    ],
+)
+def test_a_plugin_whose_policy_cannot_be_one_is_refused_at_its_line(
+    text: str, said: str, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "plugin.py"
+    first = "from dataclasses import dataclass\nfrom spinsim.policies.registry import SELECTORS\n"
+    plugin.write_text(first + text)
+    result = simulate("--plugin", plugin, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"{plugin}:3: cannot be imported: ")
+    assert said in result.stderr
 
 
 def test_sigterm_keeps_what_ctrl_c_keeps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,8 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from itertools import compress
 
-import numpy as np
-
 from spinsim.buckets import PROMPT_TOKENS, USUAL, Buckets, active_rows
 from spinsim.costs.base import INTERPOLATED, MEASURED, Estimate, Predictor
 from spinsim.costs.contention import NO_LOADS, USUAL_LAW, Contention, Factors, Law, Loads
@@ -23,6 +21,7 @@ from spinsim.costs.profiled.executed import (
     step_shape,
     verify_shape,
 )
+from spinsim.costs.profiled.factors import slowdown_of
 from spinsim.costs.profiled.fits import ChosenFit, fit_pass
 from spinsim.costs.profiled.host import handling_of, hop_of, planning_of
 from spinsim.costs.profiled.laws import Waits
@@ -147,11 +146,11 @@ def _replaced(point: Point, profile: Profile, divided: Collection[tuple[str, str
 class ProfilePredictor:
     """Answers from ``profile``; beyond its range from ``fallback``, or InputError without one.
 
-    ``target`` and ``drafts`` hold each model's fitted operations, ``names`` what the profile calls the
-    drafts; ``link`` is None when proposals cross no device. ``buckets``: the target's, then the drafts'.
-    Labels: measured at a profiled point, interpolated inside the range, else the fallback's. ``selector``:
-    whose thinking is charged; that of the profile's first one where it was not measured. ``packing``: whose
-    plans are. ``loads``: what operations ask of a device that they share.
+    ``target`` and ``drafts`` hold each model's fitted operations. ``names`` is what the profile calls the
+    drafts, and ``target_name`` the target. ``link`` is None when proposals cross no device. ``buckets``: the
+    target's, then the drafts'. Labels: measured at a profiled point, interpolated inside the range, else the
+    fallback's. ``selector``: whose thinking is charged; that of the profile's first one where it was not
+    measured. ``packing``: whose plans are. ``loads``: what operations ask of a device that they share.
     """
 
     native = "profiled"
@@ -169,6 +168,7 @@ class ProfilePredictor:
         packing: str = "",
         loads: Loads = NO_LOADS,
         buckets: Sequence[Buckets] = (),
+        target_name: str = "",
     ) -> None:
         self.target, self.drafts = target, tuple(drafts)
         self._buckets, *self._draft_buckets = buckets or [USUAL] * (1 + len(self.drafts))
@@ -186,7 +186,9 @@ class ProfilePredictor:
         self._contention = Contention(self._law(groups_of(profile)), loads)
         self._names = tuple(names)
         self._slowdowns = {
-            (name, lane): _slowdown(profile, name, lane) for name in names for lane in (True, False)
+            (name, lane): slowdown_of(profile, target_name, name, of_target=lane)
+            for name in names
+            for lane in (True, False)
         }
         self._orchestrate: dict[int, Estimate] = {}
 
@@ -331,7 +333,10 @@ class ProfilePredictor:
         return self._hop or self._machine("hop").hop()
 
     def slowdown(self, draft: int, target_lane: bool) -> float:
-        """The median of what was measured with that draft, or with drafts that were not told apart."""
+        """The median of what was measured with that draft, or with drafts that were not told apart.
+
+        Planners reckon with it; what lanes take is :meth:`contention`'s.
+        """
         found = self._slowdowns[self._names[draft], target_lane]
         return self._machine("lane_slowdown").slowdown(draft, target_lane) if found is None else found
 
@@ -369,15 +374,3 @@ class ProfilePredictor:
 def _curve(profile: Profile, operation: str, feature: str) -> Curve | None:
     points = profile.of(operation)
     return Curve([p.features[feature] for p in points], [p.seconds for p in points]) if points else None
-
-
-def _slowdown(profile: Profile, draft: str, target_lane: bool) -> float | None:
-    points = [
-        point
-        for point in profile.points
-        if point.operation == "lane_slowdown" and bool(point.features["target_lane"]) == target_lane
-    ]
-    own = [point for point in points if point.model == draft]
-    apart = own or [point for point in points if not point.model]  # older profiles do not tell drafts apart
-    ratios = [point.seconds / point.features["alone_s"] for point in apart]
-    return max(1.0, float(np.median(ratios))) if ratios else None

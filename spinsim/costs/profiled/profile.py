@@ -53,7 +53,7 @@ from pydantic import dataclasses as checked
 from spinsim.buckets import Buckets
 from spinsim.costs.collectives import VOLUME
 from spinsim.costs.sheets.shapes import ModelShape
-from spinsim.errors import InputError
+from spinsim.errors import InputError, reason_of
 from spinsim.operations import KINDS
 from spinsim.packings import kinds as packing_kinds
 
@@ -230,7 +230,7 @@ def read_profile(path: str | Path) -> Profile:
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror}); expected a profile", file=file) from None
+        raise InputError(f"cannot be read ({reason_of(error)}); expected a profile", file=file) from None
     except ValueError as error:
         line = getattr(error, "lineno", 0)
         raise InputError(f"not JSON ({error}); expected a profile", file=file, line=line) from None

@@ -195,6 +195,7 @@ static void commit(State *s, MicroBatch *m, i64 index) { /* rounds.commit, and w
                   m->assigned_ns, m->drafted_ns, m->verification->started_ns, s->now,
                   p->rows, p->piece, p->queries, p->kv, p->real_queries, p->real_kv, p->kind};
   append(s, ROUNDS, 14, header);
+  m->verify_ns = m->verification->finished_ns - m->verification->started_ns;
   heard_of(s, m->verification);
   for (i64 i = 0; i < m->rows; i++) {
     i64 id = m->id[i], draft = m->draft[i], length = m->length[i], hits = m->accepted[i];
@@ -222,7 +223,8 @@ static void learn(State *s, MicroBatch *m) { /* rounds.learn */
   i64 n = 0, rows = m->rows, committed = 0, *staying = m->catch_up; /* not in use any more */
   double round_s = (s->now - m->assigned_ns) * 1e-9;
   if (r->listening)
-    r->observe(rows, m->id, m->draft, m->length, m->accepted, m->committed, m->draft_s, round_s);
+    r->observe(rows, m->id, m->draft, m->length, m->accepted, m->committed, m->draft_s, round_s,
+               m->verify_ns * 1e-9);
   if (r->selector == SECOND) spin_observe(s, m, round_s);
   for (i64 i = 0; i < rows; i++) {
     i64 id = m->id[i];
@@ -266,5 +268,6 @@ static void micro_batch(State *s, i64 index) { /* rounds.micro_batch, from where
   if (r->stop || !drafted(s, m, index)) return;
   plan(s, m);
   verify(s, m, index);
+  if (r->thinking) r->think();
   m->state = VERIFYING;
 }

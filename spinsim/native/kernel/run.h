@@ -96,7 +96,7 @@ typedef struct Run {
   double *host_s, *handle_s; /* by rows; handle_s: [kind * (batch + 1) + rows] */
   i64 *host_ns, hosts, handles, noisy, hop_ns;
   /* policies */
-  i64 admission, selector, length, packing, pipeline, composition, depth, max_depth, listening;
+  i64 admission, selector, length, packing, pipeline, composition, depth, max_depth, listening, thinking;
   i64 fixed_draft, fixed_capacity, arms, allow_none, reward, packing_kind;
   const i64 *lengths; /* by draft; the last is NO_DRAFT's */
   const i64 *rectangular, *merged; /* by kind of packing */
@@ -127,7 +127,8 @@ typedef struct Run {
   void (*ask_lengths)(i64 rows, const i64 *requests, const i64 *drafts, i64 *lengths);
   void (*plan)(i64 rows, const i64 *kv, const i64 *queries, Packing *packing);
   void (*observe)(i64 rows, const i64 *requests, const i64 *drafts, const i64 *lengths, const i64 *accepted,
-                  const i64 *committed, const double *draft_s, double round_s);
+                  const i64 *committed, const double *draft_s, double round_s, double verify_s);
+  void (*think)(void);
   void (*observe_pipeline)(i64 committed, i64 active);
   void (*forget)(i64 request);
   void (*flush)(i64 table, i64 rows);
@@ -153,7 +154,7 @@ typedef struct { /* spinsim.simulated.lanes: ExclusiveLane, or SharedLane where 
 
 typedef struct { /* spinsim.engine.rounds.micro_batch, as a process that waits somewhere */
   enum { RESTING, DRAFTING, VERIFYING } state;
-  i64 parked, rows, awaited, depth, assigned_ns, drafted_ns;
+  i64 parked, rows, awaited, depth, assigned_ns, drafted_ns, verify_ns;
   i64 *id, *position, *context, *draft, *length, *accepted, *committed, *catch_up;
   double *draft_s;
   Operation **proposals, *verification;

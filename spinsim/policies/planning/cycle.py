@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spinsim.buckets import bucket_kv, bucket_rows
+from spinsim.buckets import KV_UNIT, bucket_kv, bucket_rows
 from spinsim.operations import KINDS
-from spinsim.policies.base import PackingPolicy, PolicyContext
+from spinsim.policies.base import Feedback, PackingPolicy, PolicyContext
 from spinsim.policies.beliefs import DraftingTimes, ragged
+from spinsim.policies.planning.corrections import Corrections
 
 Array = np.ndarray[Any, Any]
 
@@ -23,8 +24,12 @@ class Contexts(NamedTuple):
 
 
 def contexts_of(tokens: Sequence[int]) -> Contexts:
-    """Rounded up to the buckets of K/V, so that answers can be kept."""
-    return Contexts(bucket_kv(sum(tokens) // len(tokens)), bucket_kv(max(tokens)))
+    """Rounded, so that answers can be kept: the mean to a sixteenth of its power of two, the longest up to a
+    bucket of K/V."""
+    mean = sum(tokens) // len(tokens)
+    step = max(KV_UNIT, 1 << max(0, mean.bit_length() - 5))
+    rounded = max(KV_UNIT, (mean + step // 2) // step * step)
+    return Contexts(rounded, max(rounded, bucket_kv(max(tokens))))
 
 
 class _Everybody(NamedTuple):
@@ -56,6 +61,7 @@ class CycleTimes:
         self._catch_up: dict[tuple[int, int, int], float] = {}
         self._host: dict[tuple[int, int], float] = {}
         self._hop_s = predictor.hop().seconds
+        self.corrections = Corrections(len(context.drafts))
         devices = enumerate(context.draft_devices)
         self._beside_target = {draft for draft, device in devices if device in context.target_devices}
 
@@ -67,6 +73,9 @@ class CycleTimes:
     def verify_s(self, rows: int, tokens: float, longest: int, contexts: Contexts, packing: str) -> float:
         """One verification of ``rows`` with ``tokens`` proposed on average and ``longest`` at most; a line
         between whole numbers."""
+        return self.corrections.verify * self._verify_s(rows, tokens, longest, contexts, packing)
+
+    def _verify_s(self, rows: int, tokens: float, longest: int, contexts: Contexts, packing: str) -> float:
         packed = self._packings[packing]
         if packed.pads:
             tokens = longest
@@ -82,6 +91,9 @@ class CycleTimes:
 
     def draft_s(self, draft: int, rows: int, length: int, context: int) -> float:
         """A proposal of ``length`` tokens for each of ``rows``: a first step, and equal ones after it."""
+        return float(self.corrections.draft[draft]) * self._draft_s(draft, rows, length, context)
+
+    def _draft_s(self, draft: int, rows: int, length: int, context: int) -> float:
         rows = min(bucket_rows(rows), self._context.batch_limit)
         key = draft, rows, context
         line = self._draft.get(key)
@@ -120,6 +132,35 @@ class CycleTimes:
             seconds = self._host[key] = seconds + proposals * one
         return seconds
 
+    def learn(self, feedback: Feedback, packing: str, depth: int) -> None:
+        """Correct the costs by what a round of one of ``depth`` micro-batches took.
+
+        Where drafts work beside the target, on its own GPU, operations of several micro-batches slow each
+        other, by what the cycle reckons with, and so do proposals of several drafts: those correct the cycle
+        alone.
+        """
+        rows, lengths, drafts = len(feedback.lengths), feedback.lengths, feedback.drafts
+        if not feedback.verify_s:
+            return
+        contexts = contexts_of([view.context for view in feedback.requests])
+        asked: dict[int, list[int]] = {}
+        for draft, length in zip(drafts, lengths, strict=True):
+            if length:
+                asked.setdefault(draft, []).append(length)
+        if depth == 1 or not self._beside_target.intersection(asked):
+            said_s = self._verify_s(rows, sum(lengths) / rows, max(lengths), contexts, packing)
+            self.corrections.verified(feedback.verify_s, said_s)
+            if len(asked) == 1:
+                ((draft, proposed),) = asked.items()
+                said_s = self._draft_s(draft, len(proposed), max(proposed), contexts.mean)
+                self.corrections.proposed(draft, max(feedback.draft_s), said_s)
+        verify_s = self.verify_s(rows, sum(lengths) / rows, max(lengths), contexts, packing)
+        by_draft = {
+            draft: self.draft_s(draft, len(proposed), max(proposed), contexts.mean)
+            for draft, proposed in asked.items()
+        }
+        self.corrections.cycled(depth, feedback.round_s, self._cycle_s(depth, rows, verify_s, by_draft))
+
     def cycle_s(
         self, depth: int, rows: int, verify_s: float, by_draft: Mapping[int, float], late_s: float = 0.0
     ) -> float:
@@ -133,6 +174,11 @@ class CycleTimes:
         H is the orchestrator's part, hops included in the last term. Drafts of the target's own GPU work
         beside it at a slower pace each, so that m V and m D are not free of each other there.
         """
+        return self.corrections.pace(depth) * self._cycle_s(depth, rows, verify_s, by_draft, late_s)
+
+    def _cycle_s(
+        self, depth: int, rows: int, verify_s: float, by_draft: Mapping[int, float], late_s: float = 0.0
+    ) -> float:
         drafting = self._drafting.seconds(by_draft) + late_s
         host = self.host_s(rows, len(by_draft))
         chain = drafting + verify_s + host + 2 * self._hop_s * (1 + bool(by_draft))
@@ -154,22 +200,26 @@ class CycleTimes:
         if known is None:
             known = self._everybody[key] = self._all_alike(rows, contexts, packing)
         verify, draft, host, hops = known
-        draft = draft + late_s[:, None]
+        draft = draft.copy()
+        own = self.corrections
+        verify = own.verify * verify
+        draft[:-1] *= own.draft[:, None]
+        draft += late_s[:, None]
         chain: Array = verify + draft + host + hops
         if depth == 1:
-            return chain
+            return own.pace(1) * chain
         busiest = depth * np.maximum(np.maximum(verify, draft), host)
         for beside in self._beside_target:
             together = [self._together(beside, v, d) for v, d in zip(verify, draft[beside], strict=True)]
             busiest[beside] = np.maximum(busiest[beside], depth * np.array(together))
-        cycle: Array = np.maximum(busiest, chain)
+        cycle: Array = own.pace(depth) * np.maximum(busiest, chain)
         return cycle
 
     def _all_alike(self, rows: int, contexts: Contexts, packing: str) -> _Everybody:
         lengths = range(self._context.max_length + 1)
-        verify = [self.verify_s(rows, length, length, contexts, packing) for length in lengths]
+        verify = [self._verify_s(rows, length, length, contexts, packing) for length in lengths]
         drafts = range(len(self._context.drafts))
-        draft = [[self.draft_s(at, rows, length, contexts.mean) for length in lengths] for at in drafts]
+        draft = [[self._draft_s(at, rows, length, contexts.mean) for length in lengths] for at in drafts]
         host = [self.host_s(rows, 1)] * len(drafts) + [self.host_s(rows, 0)]
         hops = [4 * self._hop_s] * len(drafts) + [2 * self._hop_s]
         return _Everybody(
@@ -199,7 +249,7 @@ class CycleTimes:
             draft = max(beside, key=work.__getitem__)
             shared = sum(work[d] for d in beside)
             busiest = max(busiest, self._together(draft, depth * verify_s, shared))
-        return max(busiest, chain)
+        return self.corrections.pace(depth) * max(busiest, chain)
 
     def _together(self, draft: int, verify_s: float, draft_s: float) -> float:
         """Until both are done, side by side on one GPU: each slower while the other runs."""

@@ -145,6 +145,10 @@ class Search:
                 yield found
         yield self._packed(batch, found)
 
+    def again(self, batch: Batch, plan: Plan) -> Plan:
+        """The arms of an earlier plan, among which each request takes anew what is worth most to it."""
+        return self._with(batch, plan.depth, plan.arms, plan.packing)
+
     def prices(self, batch: Batch, plan: Plan) -> list[float]:
         """By draft, the tokens that each of its requests costs the batch by the time that the draft adds to
         the cycle of the plan's first arm, if an even share of the requests uses it. Nothing for that arm's.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -22,6 +22,9 @@ REPAID = 0.5  # of the rounds to come: a catch-up pays within so many
 OFTEN = 4  # the first plans each learn anew how much requests differ, later ones once in so many
 MOVED = 0.1  # a plan that gives no more of the requests another draft is held twice as long as the last one,
 STEADIEST = 4  # and at most so many times as long as ``hold`` says
+SURE = 0.05  # of the rate: a plan for which everybody reads anew has to promise so much more
+MEASURED = 4  # costs are corrected by one round in so many
+PACE = 8  # steps of making a plan that the host takes at a time
 CHANGED = 0.25  # a share of the requests that came or went since the plan was made calls for another
 
 
@@ -29,7 +32,7 @@ class Planning(PerRequest[Any]):
     """What the planner and its oracle have in common: when to plan, and how a plan is carried out."""
 
     makes_plan = True
-    pace: int | None = None  # steps of making a plan that a round waits for; None: all
+    at_once = False  # is every round planned before it? Else plans are made while the target verifies
 
     def __init__(self, params: Any, context: PolicyContext) -> None:
         super().__init__(params, context)
@@ -37,7 +40,6 @@ class Planning(PerRequest[Any]):
         self.times = CycleTimes(context, self.limits.packings)
         self.search = Search(self.times, self.limits, context, self.arms)
         self.plan: Plan | None = None
-        self._making: Iterator[None] | None = None  # the next plan, in the making
         self._views: dict[int, RequestView] = {}
         self._choice: dict[int, Arm] = {}
         self._usual = Arm(NO_DRAFT, 0)  # of requests that came after the plan
@@ -52,11 +54,9 @@ class Planning(PerRequest[Any]):
                 views[view.id] = view
                 self._changes += 1
         self._rounds += 1
-        if self._making is None and (self.plan is None or self._is_due()):
-            self._making = self._made(list(views.values()))
-            self._rounds = self._changes = 0
-        if self._making is not None:
-            self._go_on(self._making)
+        if self.plan is None or self.at_once:
+            for _ in self._begun():
+                pass
         known, usual = self._choice, self._usual
         arms = [known.get(view.id, usual) for view in batch]
         if len(batch) > self.unlimited_rows:
@@ -73,15 +73,10 @@ class Planning(PerRequest[Any]):
         """The requests as the search wants them; what they would commit is told by a subclass."""
         raise NotImplementedError
 
-    def _is_due(self) -> bool:
-        raise NotImplementedError
-
-    def _go_on(self, making: Iterator[None]) -> None:
-        """Some steps of the plan in the making; all of it where there is no plan to go by meanwhile."""
-        for steps, _ in enumerate(making, start=1):
-            if steps == self.pace and self.plan is not None:
-                return
-        self._making = None
+    def _begun(self) -> Iterator[None]:
+        """The making of a plan from what is known now."""
+        self._rounds = self._changes = 0
+        return self._made(list(self._views.values()))
 
     def _made(self, views: list[RequestView]) -> Iterator[None]:
         """Makes the next plan in steps of like effort, and puts it into force with the last one."""
@@ -92,7 +87,20 @@ class Planning(PerRequest[Any]):
             plan = found
             yield
         assert plan is not None
-        self._put_in_force(views, batch, plan)
+        self._put_in_force(views, batch, self._worth_it(batch, plan))
+
+    def _worth_it(self, batch: Batch, plan: Plan) -> Plan:
+        """The plan, or the one in force where the gain is within the error of estimates.
+
+        What a draft has to read is lost for certain where a request changes to it. So the more of them have
+        to, the more a plan has to promise: ``SURE`` of the rate where all do.
+        """
+        if self.plan is None or self.at_once or plan.arms == self.plan.arms:
+            return plan
+        drafts = np.array([arm.draft for arm in plan.arms])[plan.of]
+        reading = float((batch.missing[batch.requests, drafts] > 0).mean())
+        stays = self.search.again(batch, self.plan)
+        return plan if plan.rate > stays.rate * (1 + SURE * reading) else stays
 
     def _put_in_force(self, views: Sequence[RequestView], batch: Batch, plan: Plan) -> None:
         self.plan = plan
@@ -160,7 +168,12 @@ class Planned(Planning):
     happens. What all requests share of a draft is worth knowing, too. A plan is held for ``hold`` rounds of
     every micro-batch, unless a quarter of the requests changed; twice to four times as long while plans move
     few requests. A catch-up is reckoned to pay over half of the rounds that requests are expected to last,
-    and over ``repay`` at least.
+    and over ``repay`` at least; a plan for which requests have to be read anew must promise more than one
+    for which none has.
+
+    Predicted times are corrected by measured ones
+    (:class:`~spinsim.policies.planning.corrections.Corrections`), as feedback tells them in both worlds. All
+    plans but the first are made while the target verifies.
     """
 
     @dataclass(frozen=True)
@@ -169,17 +182,20 @@ class Planned(Planning):
         repay: Annotated[float, Ge(1), Tunable(1, 64, log=True)] = 16.0
         explore: Annotated[float, Ge(0), Tunable(0.05, 2, log=True)] = 0.3
 
-    pace = 4
-
     def __init__(self, params: Params, context: PolicyContext) -> None:
         super().__init__(params, context)
+        self._making: Iterator[None] | None = None  # the next plan, in the making
         self.survival = Survival(len(context.drafts), context.max_length)
+        self._observed = 0  # rounds
         self._ended_rounds = 0.0
         self._made_plans = 0
         self._ended = 0
 
     def observe(self, feedback: Feedback) -> None:
         self.survival.observe(feedback)
+        self._observed += 1
+        if self._observed % MEASURED == 0 and self.plan is not None:
+            self.times.learn(feedback, self.plan.packing, self.plan.depth)
 
     def forget(self, request: int) -> None:
         view = self._views.get(request)
@@ -203,6 +219,21 @@ class Planned(Planning):
         if self.plan is not None and self.params.explore and tokens.shape[1] > 1:
             worth[:, :-1] += self._information(left, batch, deviation)
         return batch
+
+    def thought(self) -> Callable[[], None] | None:
+        """Some steps of the next plan, where one is due or in the making: a thought for each verification."""
+        if self._making is None:
+            if not self._is_due():
+                return None
+            self._making = self._begun()
+        return self._go_on
+
+    def _go_on(self) -> None:
+        assert self._making is not None
+        for steps, _ in enumerate(self._making, start=1):
+            if steps == PACE:
+                return
+        self._making = None
 
     def _is_due(self) -> bool:
         assert self.plan is not None
@@ -278,6 +309,7 @@ class PlannedOracle(Planning):
     """
 
     sees_future = True
+    at_once = True
 
     @dataclass(frozen=True)
     class Params:
@@ -301,6 +333,3 @@ class PlannedOracle(Planning):
                 worth[row, draft] = np.minimum(left, 1 + np.minimum(steps, run))
         contexts = contexts_of([view.context for view in views])
         return Batch(worth, self.missing(views), contexts, len(views), self.params.repay)
-
-    def _is_due(self) -> bool:
-        return True

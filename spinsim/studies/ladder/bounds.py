@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,9 @@ from spinsim.studies.ladder.steps import (
 )
 
 PLANS = (PLANNED, BEST, BEST_SERIAL)
+PAIRED = {VANILLA: "ratio_to_vanilla", BEST_SERIAL: "ratio_to_best_serial"}
+
+Steps = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,51 +39,62 @@ class Bound:
 def bounds(steps: Sequence[Mapping[str, Any]]) -> list[Bound]:
     """The comparisons of a ladder whose steps ran; ``steps`` as in its summary.
 
-    A plan is held to the best of :data:`PLANS`: its rate over the share of time in which its target works is
-    its rate with drafting, host and waits hidden behind verifications. Pipelining is held to the same of the
-    step before. Decomposition is held to the shortest verification that any of these steps had, in place of
-    the padded one.
+    The planner (or the fastest of :data:`PLANS` that ran) is held to the best of these: a rate over the share
+    of time in which the target works is the rate with drafting, host and waits hidden behind verifications.
+    Pipelining is held to the same of the step before, and of its own smaller verifications. Decomposition is
+    held to the shortest serial verification of the ladder, in place of the padded one.
     """
     ran = {step["name"]: step for step in steps if step["goodput_tokens_per_s"] and step.get("round")}
-    found = []
-    if PLANNED in ran:
-        best = max((name for name in PLANS if name in ran), key=lambda name: _overlapped(ran[name]))
-        why = f"perfect overlap of {best}'s operations: target works {_share(ran[best])} of the time"
-        for to in (VANILLA, BEST_SERIAL, REPLICAS, SHARDED):
-            if to in ran:
-                found.append(_bound(ran, PLANNED, to, _overlapped(ran[best]) / _rate(ran[to]), why))
+    return [*_of_the_plan(ran), *_of_pipelining(ran), *_of_decomposition(ran)]
+
+
+def _of_the_plan(ran: Steps) -> Iterator[Bound]:
+    plans = [name for name in PLANS if name in ran]
+    if not plans:
+        return
+    plan = PLANNED if PLANNED in ran else max(plans, key=lambda name: _rate(ran[name]))
+    best = max(plans, key=lambda name: _overlapped(ran[name]))
+    for to in (VANILLA, BEST_SERIAL, REPLICAS, SHARDED):
+        if to in ran and to != plan:
+            paired = ran[plan].get(PAIRED.get(to, ""))  # over the seeds that both have run
+            reached = paired or _rate(ran[plan]) / _rate(ran[to])
+            yield Bound(plan, to, reached, _overlapped(ran[best]) / _rate(ran[to]), _why(ran[best]))
+
+
+def _of_pipelining(ran: Steps) -> Iterator[Bound]:
     if PIPELINE in ran and DECOMPOSITION in ran:
-        before = ran[DECOMPOSITION]
-        why = f"perfect overlap of {DECOMPOSITION}'s operations: target works {_share(before)} of the time"
-        found.append(_bound(ran, PIPELINE, DECOMPOSITION, 1 / before["round"]["target_share"], why))
+        least = min((ran[DECOMPOSITION], ran[PIPELINE]), key=_overlapped)
+        before = _rate(ran[DECOMPOSITION])
+        reached = _rate(ran[PIPELINE]) / before
+        yield Bound(PIPELINE, DECOMPOSITION, reached, _overlapped(least) / before, _why(least))
+
+
+def _of_decomposition(ran: Steps) -> Iterator[Bound]:
     if DECOMPOSITION in ran and SELECTION in ran:
         padded = ran[SELECTION]["round"]
-        quickest = min(
-            (name for name in (*PLANS, DECOMPOSITION) if name in ran), key=lambda n: _verify(ran[n])
-        )
-        least = _verify(ran[quickest])
-        at_most = padded["ms"] / (padded["ms"] - padded["verify_ms"] + min(least, padded["verify_ms"]))
-        why = f"verifications of {padded['verify_ms']:.1f} ms as short as those of {quickest}, {least:.1f} ms"
-        found.append(_bound(ran, DECOMPOSITION, SELECTION, at_most, why))
-    return found
-
-
-def _bound(ran: Mapping[str, Any], step: str, to: str, at_most: float, why: str) -> Bound:
-    return Bound(step, to, _rate(ran[step]) / _rate(ran[to]), at_most, why)
+        serial = [ran[name] for name in (BEST_SERIAL, DECOMPOSITION) if name in ran]
+        quickest = min(serial, key=lambda step: float(step["round"]["verify_ms"]))
+        least = min(float(quickest["round"]["verify_ms"]), padded["verify_ms"])
+        at_most = padded["ms"] / (padded["ms"] - padded["verify_ms"] + least)
+        why = f"verifications of {padded['verify_ms']:.1f} ms take the {least:.1f} ms of {quickest['name']}"
+        yield Bound(DECOMPOSITION, SELECTION, _rate(ran[DECOMPOSITION]) / _rate(ran[SELECTION]), at_most, why)
 
 
 def _rate(step: Mapping[str, Any]) -> float:
     return float(step["goodput_tokens_per_s"])
 
 
+def _share(step: Mapping[str, Any]) -> float:
+    """Of its time, in which the target works."""
+    return min(1.0, float(step["round"]["target_share"]))
+
+
 def _overlapped(step: Mapping[str, Any]) -> float:
-    """Tokens per second if the target verified all the time."""
-    return _rate(step) / float(step["round"]["target_share"])
+    """Tokens per second if the target worked all the time."""
+    return _rate(step) / _share(step)
 
 
-def _verify(step: Mapping[str, Any]) -> float:
-    return float(step["round"]["verify_ms"])
-
-
-def _share(step: Mapping[str, Any]) -> str:
-    return f"{step['round']['target_share']:.0%}"
+def _why(step: Mapping[str, Any]) -> str:
+    return (
+        f"perfect overlap of {step['name']}'s operations, whose target works {_share(step):.0%} of the time"
+    )
