@@ -159,7 +159,7 @@ def _play(
         ) from error
     except (Exception, SystemExit) as error:  # the latter of a plugin's policy
         interrupted, failure = f"{type(error).__name__}: {error}", error
-    records = engine.records
+    records = engine.records  # of all that was noted until now
     if interrupted:
         records.interrupted, records.ended_ns = interrupted, int(world.env.now)
     records.label_s = dict(zip(LABELS, world.label_s, strict=True))
