@@ -51,7 +51,7 @@ def _bare(shape: PassShape) -> PassShape:
 
 
 def on_stairs(fitter: Fitter) -> Fitter:
-    """Fits the law of ``fitter``; then the levels, by the pass of least K/V of each number of tokens."""
+    """Fits the law of ``fitter``; then the levels, by one row from its start for each number of tokens."""
 
     def fit(points: Sequence[PassShape], seconds: Array) -> PassFit:
         from scipy.optimize import isotonic_regression  # takes 0.3 s to load
@@ -60,7 +60,7 @@ def on_stairs(fitter: Fitter) -> Fitter:
         least: dict[float, int] = {}  # by tokens, the point of least K/V
         for index, point in enumerate(points):
             known = least.get(point.tokens)
-            if known is None or point.kv_tokens < points[known].kv_tokens:
+            if known is None or (point.rows, point.kv_tokens) < (points[known].rows, points[known].kv_tokens):
                 least[point.tokens] = index
         at = [least[tokens] for tokens in sorted(least)]
         left = [seconds[i] - law.predict(points[i]) + law.predict(_bare(points[i])) for i in at]
