@@ -26,11 +26,12 @@ from rich.table import Table
 
 from benchmarks import micro
 from benchmarks.trace import write_trace
+from spinsim.simulated.simulation import ENGINES
 
 ROOT = Path(__file__).resolve().parent.parent
 SCENARIO = ROOT / "scenarios" / "azure-conversation.yaml"
 PUBLIC_TRACE = "AzureLLMInferenceTrace_conv.csv"
-SMALL, LARGE, SHORT = 20_000, 200_000, 0.125
+SMALL, LARGE, SHORT = 20_000, 1_000_000, 0.125
 MEMORY_MB = 600
 
 
@@ -50,6 +51,9 @@ CASES = (
     )),
     Case("SPIN", (), 40.0),
     Case("SPIN, 2 deep", ("policies.pipeline={name: fixed, micro_batches: 2}",)),
+    Case("no speculation", (
+        "policies.selector={name: fixed, draft: none}", "policies.length={name: none}",
+    )),
 )  # fmt: skip
 
 
@@ -60,6 +64,9 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="*", choices=("trace", "scaling", "help", "micro"), help="parts to run"
     )
+    parser.add_argument(
+        "--engine", choices=ENGINES, default="auto", help="what plays the simulations (default auto)"
+    )
     parser.add_argument("--json", type=Path, help="write every measurement here as well")
     options = parser.parse_args()
     parts = options.only or ("trace", "scaling", "help", "micro")
@@ -68,9 +75,9 @@ def main() -> None:
     measured: dict[str, Any] = {"machine": _machine()}
     with tempfile.TemporaryDirectory() as scratch:
         if "trace" in parts:
-            measured["trace"] = _trace(console, Path(scratch), options.runs)
+            measured["trace"] = _trace(console, Path(scratch), options.runs, options.engine)
         if "scaling" in parts:
-            measured["scaling"] = _scaling(console, Path(scratch), options.runs)
+            measured["scaling"] = _scaling(console, Path(scratch), options.runs, options.engine)
     if "help" in parts:
         measured["help_s"] = _help(console, max(options.runs, 5))
     if "micro" in parts:
@@ -95,8 +102,8 @@ def _load(label: str) -> str:
     return f"{label} {os.getloadavg()[0]:.1f} (1 minute)" if hasattr(os, "getloadavg") else ""
 
 
-def _child(scenario: Path, out: str, overrides: Sequence[str]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.child", str(scenario), out, *overrides]
+def _child(scenario: Path, out: str, engine: str, overrides: Sequence[str]) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.child", str(scenario), out, engine, *overrides]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stderr}")
@@ -110,7 +117,7 @@ def _public_trace() -> Path | None:
     return path if folder and path.exists() else None
 
 
-def _trace(console: Console, scratch: Path, runs: int) -> dict[str, Any]:
+def _trace(console: Console, scratch: Path, runs: int, engine: str) -> dict[str, Any]:
     path = _public_trace()
     said = "the public trace"
     if path is None:
@@ -122,7 +129,7 @@ def _trace(console: Console, scratch: Path, runs: int) -> dict[str, Any]:
         for case in CASES:
             print(f"run {run + 1} of {runs}: {case.name} ...", file=sys.stderr, flush=True)
             overrides = [f"workload.source.path={path}", *case.overrides]
-            results[case.name].append(_child(SCENARIO, str(scratch / "out"), overrides))
+            results[case.name].append(_child(SCENARIO, str(scratch / "out"), engine, overrides))
     table = Table(title=f"{SCENARIO.stem}: {said}; user CPU seconds, median (fastest to slowest) of {runs}")
     for heading in (
         "case",
@@ -156,23 +163,25 @@ def _trace(console: Console, scratch: Path, runs: int) -> dict[str, Any]:
     return {"data": said, "cases": results}
 
 
-def _scaling(console: Console, scratch: Path, runs: int) -> list[dict[str, Any]]:
+def _scaling(console: Console, scratch: Path, runs: int, engine: str) -> list[dict[str, Any]]:
     table = Table(
-        title=f"SPIN's selector, synthetic traces, outputs and gaps x {SHORT}; no folder; median of {runs}"
+        title=f"SPIN's selector, synthetic traces, outputs and gaps x {SHORT}; median of {runs} and of 1"
     )
-    for heading in ("requests", "simulate", "ms/request", "peak MB", "kB/request"):
+    for heading in ("requests", "simulate", "with folder", "ms/request", "peak MB", "kB/request"):
         table.add_column(heading, justify="right")
     sizes: dict[int, list[dict[str, Any]]] = {SMALL: [], LARGE: []}
     for size, rows in sizes.items():
         write_trace(scratch / f"{size}.csv", size, output_scale=SHORT)
         for _ in range(runs if size == SMALL else 1):
-            rows.append(_child(SCENARIO, "-", [f"workload.source.path={scratch / f'{size}.csv'}"]))
+            trace = [f"workload.source.path={scratch / f'{size}.csv'}"]
+            rows.append(_child(SCENARIO, str(scratch / "out"), engine, trace))
         table.add_row(
             f"{size:,}",
             _spread(rows, "simulate_s"),
+            _spread(rows, "total_s"),
             f"{_median(rows, 'simulate_s') / size * 1e3:.3f}",
-            f"{_median(rows, 'simulate_mb'):.0f}",
-            f"{_median(rows, 'simulate_mb') / size * 1024:.1f}",
+            f"{_median(rows, 'total_mb'):.0f}",
+            f"{_median(rows, 'total_mb') / size * 1024:.1f}",
         )
     console.print(table)
     small, large = (_median(sizes[size], "simulate_s") / size for size in (SMALL, LARGE))

@@ -1,6 +1,6 @@
 """One simulation in a process of its own: what it took, as JSON.
 
-python -m benchmarks.child SCENARIO OUT|- [key.path=value ...]
+python -m benchmarks.child SCENARIO OUT|- auto|python|native [key.path=value ...]
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ def simpy_event_s() -> float:
     return (user_s() - begin) / TIMEOUTS
 
 
-def main(scenario: str, out: str, *overrides: str) -> None:
+def main(scenario: str, out: str, engine: str, *overrides: str) -> None:
     """Simulate, write the results folder where ``out`` names one, and tell."""
     event_s = simpy_event_s()
     begin, begin_wall = user_s(), time.perf_counter()
     loaded = load(Path(scenario), overrides)
-    simulated = simulate_scenario(loaded.scenario, loaded.base_dir)
+    simulated = simulate_scenario(loaded.scenario, loaded.base_dir, engine=engine)
     simulated_s, simulated_mb = user_s() - begin, peak_mb()
     records = simulated.records
     if out != "-":

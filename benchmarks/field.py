@@ -27,7 +27,7 @@ import torch
 from benchmarks.gpu_state import gpu_states
 from spinsim.engine.records import Records
 from spinsim.engine.world import NS
-from spinsim.lab.store import write_atomically
+from spinsim.files import write_atomically
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.prompts import materialise
 from spinsim.operations import KINDS

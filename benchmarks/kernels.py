@@ -49,7 +49,7 @@ def runner_of(
     """A runner over random weights, its cache full of random K and V."""
     module = random_llama(shape, dtype=torch.bfloat16, device=session.device)
     model = prepare(module, shape.name, device=session.device)
-    decoder = LeanDecoder(model, slot_tokens, consume=True)
+    decoder = LeanDecoder(model, slot_tokens)
     dtype = torch.bfloat16
     cache = SlotCache(
         shape.layers, rows, slot_tokens, shape.kv_heads, shape.head_dim, device=session.device, dtype=dtype

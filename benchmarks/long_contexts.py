@@ -45,7 +45,7 @@ from benchmarks.long_context_cells import (
 from spinsim.costs.for_scenario import build_predictor
 from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.errors import InputError
-from spinsim.lab.store import write_atomically
+from spinsim.files import write_atomically
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.results.environment import environment
 from spinsim.serving import trusting
@@ -53,8 +53,8 @@ from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies.run import run_scenario
 
 SCHEMA = "spinsim.long-contexts/1"
-PACKINGS = ("ragged", "padded", "decomposed")
-FIRST_S = 25.0  # seconds that a cell is thought to take before one of its context has run
+SLOWER = 1.6  # a cell that has not run is thought to take so much longer than foretold, and a second more
+BRIEF = ["workload.requests=2", "workload.output_tokens={distribution: fixed, value: 8}"]  # of a warm-up
 Row = dict[str, Any]
 
 
@@ -124,15 +124,43 @@ def line(what: str, row: Row) -> str:
     )
 
 
-def measure(path: Path, size: Size, context: int, section: str, cell: str, deployment: Deployment) -> Figures:
+def measure(
+    path: Path,
+    size: Size,
+    context: int,
+    overrides: Sequence[str],
+    deployment: Deployment,
+) -> Figures:
     """One live run. Raises what ended it, and RuntimeError where a slot is still held."""
-    loaded = cell_of(path, size, context, SECTIONS[section][cell])
+    loaded = cell_of(path, size, context, [*overrides, batch(size)])
     ran = run_scenario(loaded.scenario, loaded.base_dir, deployment)
     if ran.error is not None:
         raise ran.error
     if ran.slots_held:
         raise RuntimeError(f"{ran.slots_held} K/V slots are held after the run")
     return figures(ran.records)
+
+
+def batch(size: Size) -> str:
+    """Room for as many requests as any of the cells has."""
+    return f"limits.batch={max(size.rows_of(context) for context in size.contexts)}"
+
+
+def deployed(path: Path, size: Size, sections: Sequence[str]) -> Deployment:
+    """Models with the graphs that the cells will need, and no others: recording them is most of the time."""
+    loaded = cell_of(path, size, size.contexts[-1], [batch(size)])
+    asked = [
+        cell_of(path, size, size.contexts[-1], overrides).scenario.policies.packing.name
+        for section in sections
+        for overrides in SECTIONS[section].values()
+    ]
+    began = time.monotonic()
+
+    def ended(phase: str, done: float, total: float) -> None:
+        if done == total:
+            print(f"[{time.monotonic() - began:5.1f} s] {phase}: {total:.0f}", flush=True)
+
+    return deploy(loaded.scenario, loaded.base_dir, ended, packings=tuple(dict.fromkeys(asked)))
 
 
 def run_cells(
@@ -142,21 +170,25 @@ def run_cells(
     missing = any(results.done(context, cell) < repetitions for context, _, cell in cells(size, sections))
     if not missing:
         return
-    loaded = cell_of(path, size, size.contexts[-1], [f"limits.batch={size.rows}"])
-    deployment = deploy(loaded.scenario, loaded.base_dir, packings=PACKINGS)
-    print(f"deployed; K/V tokens {deployment.kv_tokens}", flush=True)
+    began = time.monotonic()
+    deployment = deployed(path, size, sections)
+    print(f"deployed in {time.monotonic() - began:.1f} s; K/V tokens {deployment.kv_tokens}", flush=True)
+    foretold = {(row["context"], row["cell"]): row["run_s"] for row in results.data["predicted"]}
     took: dict[int, float] = {}
-    context, section, cell = next(cells(size, sections))
-    measure(path, size, context, section, cell, deployment)  # imports, caches and clocks warm up
+    # Imports, caches and clocks warm up, in each section's own way of drafting.
+    for section in sections:
+        first = next(iter(SECTIONS[section].values()))
+        measure(path, size, min(size.contexts), [*first, *BRIEF], deployment)
     for repetition in range(repetitions):
         for context, section, cell in cells(size, sections):
             if results.done(context, cell) > repetition:
                 continue
-            if time.monotonic() + took.get(context, FIRST_S) > until:
+            thought = took.get(context, SLOWER * foretold[context, cell] + 1)
+            if time.monotonic() + thought > until:
                 print(f"left out  {context:6d} {section:15s} {cell}: no time", flush=True)
                 continue
             began = time.monotonic()
-            found = measure(path, size, context, section, cell, deployment)
+            found = measure(path, size, context, SECTIONS[section][cell], deployment)
             took[context] = time.monotonic() - began
             row = {"context": context, "section": section, "cell": cell, "repetition": repetition, **found}
             results.add("runs", {**row, "wall_s": took[context]})

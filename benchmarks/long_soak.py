@@ -23,7 +23,7 @@ from benchmarks.live_runs import resident_bytes
 from benchmarks.long_context_cells import QUICK, ROUND_ROBIN, write_scenario
 from benchmarks.policies import depth
 from spinsim.engine.records import CANCELLED, COMPLETED, REJECTED
-from spinsim.lab.store import write_atomically
+from spinsim.files import write_atomically
 from spinsim.live.deployment import deploy
 from spinsim.results.environment import environment
 from spinsim.scenario_file import load

@@ -30,7 +30,7 @@ from benchmarks.gpu_state import gpu_states
 from spinsim.acceptance.runs import runs_of
 from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.engine.records import Records
-from spinsim.lab.store import write_atomically
+from spinsim.files import write_atomically
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.profiling.session import Session
 from spinsim.profiling.timing import QUICK

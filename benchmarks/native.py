@@ -1,8 +1,10 @@
-"""Does the kernel leave the same records as the Python engine? Random scenarios, each played by both.
+"""Does the kernel leave the same records as the Python engine, and how much sooner?
 
-    python -m benchmarks.native [--many 300] [--first 0]
+    python -m benchmarks.native [--many 300] [--first 0]    # random scenarios, each played by both
+    python -m benchmarks.native --speed 1000                # the first requests of Azure's trace, in CASES
 
-Prints how many the kernel played, why not the others, and which differ; exit code 1 if any does.
+The first prints how many the kernel played, why not the others, and which differ. The second prints CPU
+seconds of either, and needs the trace in $SPINSIM_DATA. Exit code 1 where any records differ.
 """
 
 from __future__ import annotations
@@ -18,13 +20,39 @@ from pathlib import Path
 from time import process_time
 from typing import Any
 
+from spinsim.drafters.costs import build_predictor
 from spinsim.errors import InputError
 from spinsim.scenario import Scenario
+from spinsim.scenario_file import load
 from spinsim.simulated.simulation import simulate_scenario
+from spinsim.workload.for_scenario import build_workload
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / "scenarios"  # paths of drawn scenarios count from there
-SIZES = ("llama-3-117m", "llama-3-330m", "llama-3-716m", "llama-3-1b")
+# Of a target, its drafts and their devices: priced by data sheets, or measured in a profile that we ship.
+PRICED = "llama-3-8b", ("llama-3-117m", "llama-3-330m", "llama-3-716m", "llama-3-1b"), "h200"
+MEASURED = "llama-7b", ("llama-68m", "llama-265m", "llama-1.1b"), "h100"
+PROFILE = "../profiles/two-gpus-h100-x2.json"
+
+AZURE, QUICKSTART = HERE / "azure-conversation.yaml", HERE / "quickstart.yaml"
+CASES: dict[str, tuple[Path, tuple[str, ...]]] = {
+    "fixed draft": (AZURE, ("policies.selector={name: fixed}",)),
+    "no speculation": (
+        AZURE,
+        ("policies.selector={name: fixed, draft: none}", "policies.length={name: none}"),
+    ),
+    "SPIN's selector": (AZURE, ()),
+    "SPIN's, two micro-batches": (AZURE, ("policies.pipeline={name: fixed, micro_batches: 2}",)),
+    "SPIN's selector and packing": (AZURE, ("policies.packing={name: decomposed}",)),
+    "SPIN's three, depth asked": (
+        AZURE,
+        ("policies.packing={name: decomposed}", "policies.pipeline={name: spin}"),
+    ),
+    "SPIN's, profile and recording": (QUICKSTART, ()),
+    "ucb1 (asked)": (AZURE, ("policies.selector={name: ucb1}",)),
+    "joint (asked)": (AZURE, ("policies.selector={name: joint}",)),
+    "planned (asked)": (AZURE, ("policies.selector={name: planned}",)),
+}
 
 
 def drawn(number: int) -> dict[str, Any]:
@@ -36,6 +64,10 @@ def drawn(number: int) -> dict[str, Any]:
     one_gpu = rng.random() < 0.3
     placed = {name: "gpu0" if one_gpu else rng.choice(("gpu1", "gpu1", "gpu2")) for name in names}
     tensor_parallel = rng.random() < 0.15
+    profiled = rng.random() < 0.25
+    target, sizes, hardware = MEASURED if profiled else PRICED
+    policies = _policies(rng, names)
+    merged = policies["pipeline"]["name"] == "serial" and rng.random() < 0.4
     return {
         "name": f"drawn-{number}",
         "seed": number,
@@ -47,22 +79,25 @@ def drawn(number: int) -> dict[str, Any]:
         }
         | ({"patience_s": {"distribution": "uniform", "min": 0.01, "max": 2}} if rng.random() < 0.2 else {}),
         "models": {
-            "target": {"shape": "llama-3-8b"},
-            "drafts": {name: {"shape": rng.choice(SIZES), **_capacity(rng)} for name in names},
+            "target": {"shape": target},
+            "drafts": {name: {"shape": rng.choice(sizes), **_capacity(rng)} for name in names},
         },
-        "devices": {device: {"hardware": "h200"} for device in ("gpu0", "gpu1", "gpu2", "gpu3")},
+        "devices": {device: {"hardware": hardware} for device in ("gpu0", "gpu1", "gpu2", "gpu3")},
         "placement": {
             "target": ["gpu0", "gpu3"] if tensor_parallel else ["gpu0"],
             "drafts": placed,
             "draft_lanes": rng.choice(("own", "own", "shared")),
         },
-        "costs": _costs(rng, names),
+        "costs": {"model": "profile", "path": PROFILE, "allow_roofline": True}
+        if profiled
+        else _costs(rng, names),
         "acceptance": _acceptance(rng, names),
-        "policies": _policies(rng, names),
+        "policies": policies,
         "limits": {
             "batch": rng.choice((1, 3, 8, 40)),
             "context_tokens": context,
             "prefill_chunk_tokens": rng.choice((64, 256, 4096)),
+            "prefill": "merged" if merged else "apart",
             "max_length": 8,
         },
         "kv": _kv(rng, context),
@@ -137,7 +172,7 @@ def _policies(rng: random.Random, names: list[str]) -> dict[str, Any]:
             spin,
             spin,
             fixed,
-            *({"name": name} for name in ("random", "round_robin", "ucb1", "joint", "oracle")),
+            *({"name": name} for name in ("random", "round_robin", "ucb1", "joint", "planned", "oracle")),
         )
     )
     lengths = (
@@ -201,12 +236,44 @@ def played(number: int, engine: str) -> str:
     return digest(simulate_scenario(scenario, HERE, engine=engine).records)
 
 
+def speed(requests: int) -> int:
+    """CPU seconds of each of CASES by either engine; how many left other records."""
+    different = 0
+    for name, (path, overrides) in CASES.items():
+        loaded = load(path, [*overrides, f"workload.requests={requests}"])
+        predictor = build_predictor(loaded.scenario, loaded.base_dir)
+        workload = build_workload(loaded.scenario, loaded.base_dir)
+        given = {"workload": workload, "predictor": predictor}
+        found, seconds = {}, {}
+        for engine in ("native", "python"):
+            began = process_time()
+            done = simulate_scenario(loaded.scenario, loaded.base_dir, engine=engine, **given)
+            seconds[engine] = process_time() - began
+            found[engine] = digest(done.records)
+        same = found["native"] == found["python"]
+        different += not same
+        ratio = seconds["python"] / seconds["native"]
+        print(
+            f"{name:30} python {seconds['python']:6.2f} s, native {seconds['native']:5.2f} s, {ratio:5.1f}x"
+            f"{'' if same else '  DIFFERS'}",
+            flush=True,
+        )
+    return different
+
+
 def main() -> int:
     """Compare, and tell."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.native", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.native",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--many", type=int, default=300, help="scenarios (default 300)")
     parser.add_argument("--first", type=int, default=0, help="number of the first (default 0)")
+    parser.add_argument("--speed", type=int, metavar="N", help="time CASES with N requests instead")
     options = parser.parse_args()
+    if options.speed:
+        return 1 if speed(options.speed) else 0
     reasons: Counter[str] = Counter()
     seconds = {"native": 0.0, "python": 0.0}
     different = []

@@ -10,7 +10,9 @@ Parts, in this order, each in a process of its own, so that one that hangs takes
 ``llama-3-8b``, ``llama-13b``
                   verification of these shapes (random weights, bf16) at batch 1, 8 and 32 x 5 tokens after
                   1,000: over both GPUs, on one, and the floor
-``apart``         the 8B shape over both GPUs, with and without sum, residual and norm in one kernel
+``again``         two divided deployments of one process, one after the other
+``apart``, ``in-one``
+                  the 8B shape over both GPUs: sums apart from residual and norm, and all three in one kernel
 
 Every part writes ``DIR/PART.json`` as it goes. ``--tiny`` runs small shapes, on CPUs where there is no GPU.
 A floor is that of one GPU (operators, each at its bytes or its flops, at rates that are measured first),
@@ -37,7 +39,9 @@ LIMITS_S: Mapping[str, int] = {
     "soak": 90,
     "llama-3-8b": 80,
     "llama-13b": 90,
-    "apart": 80,
+    "again": 80,
+    "apart": 45,
+    "in-one": 45,
 }
 
 

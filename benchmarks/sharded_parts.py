@@ -102,21 +102,14 @@ def collectives(path: Path, tiny: bool) -> None:
     if not on_gpus():
         kept.add(skipped="no two GPUs")
         return
-    for hidden, name in ((4096, "llama-3-8b"), (5120, "llama-13b")):
-        shape = dataclasses.replace(shape_of(name), layers=1, intermediate=128, vocab=256)
-        with divided(shape, torch.bfloat16, rows=1, slot_tokens=64) as runner:
-            found: Any = runner.collectives
-            kept.add(
-                hidden=hidden,
-                symmetric=found.symmetric,
-                why_not=found.why_not,
-                why_not_in_one=found.why_not_in_one,
-            )
-            for tokens, ways in found.measured.items():
-                in_us = {way: seconds * 1e6 for way, seconds in ways.items()}
-                if tokens in found.measured_in_one:
-                    in_us["with_norm"] = found.measured_in_one[tokens] * 1e6
-                kept.add(hidden=hidden, tokens=tokens, chosen=found.ways[tokens], **in_us)
+    hidden = 4096
+    shape = dataclasses.replace(shape_of("llama-3-8b"), layers=1, intermediate=128, vocab=256)
+    with divided(shape, torch.bfloat16, rows=1, slot_tokens=64) as runner:
+        found: Any = runner.collectives
+        kept.add(hidden=hidden, symmetric=found.symmetric, why_not=found.why_not)
+        for tokens, ways in found.measured.items():
+            in_us = {way: seconds * 1e6 for way, seconds in ways.items()}
+            kept.add(hidden=hidden, tokens=tokens, chosen=found.ways[tokens], **in_us)
 
 
 def scenario(kv: Figures, requests: int, concurrency: int) -> LoadedScenario:
@@ -255,29 +248,46 @@ def small(shape: ModelShape) -> ModelShape:
     )
 
 
-def verification_apart(path: Path, tiny: bool) -> None:
-    """8B over both devices with sums, residuals and norms in one kernel, and with sums apart."""
-    kept = Kept(path)
-    context, dtype = (24, torch.float32) if tiny else (CONTEXT, torch.bfloat16)
-    shape = small(shape_of("llama-3-8b")) if tiny else shape_of("llama-3-8b")
-    for in_one in (False, True):
-        size = {"rows": max(BATCHES), "slot_tokens": context + 16, "in_one_kernel": in_one}
-        with divided(shape, dtype, **size) as runner:  # type: ignore[arg-type]
-            collectives: Any = runner.collectives
+def sums_by(in_one_kernel: bool) -> Callable[[Path, bool], None]:
+    """The part that verifies with 8B over both: sums apart from residual and norm, or in one kernel."""
+
+    def measure(path: Path, tiny: bool) -> None:
+        kept = Kept(path)
+        context, dtype = (24, torch.float32) if tiny else (CONTEXT, torch.bfloat16)
+        shape = small(shape_of("llama-3-8b")) if tiny else shape_of("llama-3-8b")
+        rows, slot_tokens = max(BATCHES), context + 16
+        with divided(shape, dtype, rows=rows, slot_tokens=slot_tokens, in_one_kernel=in_one_kernel) as runner:
+            found: Any = runner.collectives
             kept.add(
-                sums=getattr(collectives, "measured", {}),
-                sums_in_one=getattr(collectives, "measured_in_one", {}),
-                why_not_in_one=getattr(collectives, "why_not_in_one", "not on GPUs"),
+                sums=getattr(found, "measured", {}),
+                sums_in_one=getattr(found, "measured_in_one", {}),
+                why_not_in_one=getattr(found, "why_not_in_one", "not on GPUs"),
             )
             for batch in BATCHES:
-                seconds = timed(runner, batch, context)
-                kept.add(
-                    asked_in_one=in_one,
-                    in_one=getattr(collectives, "in_one_kernel", lambda tokens: False)(5 * batch),
-                    batch=batch,
-                    two_ms=seconds * 1e3,
-                )
-        gc.collect()
+                in_one = on_gpus() and found.in_one_kernel(batch * (PROPOSED + 1))
+                kept.add(batch=batch, in_one=in_one, two_ms=timed(runner, batch, context) * 1e3)
+
+    return measure
+
+
+def again(path: Path, tiny: bool) -> None:
+    """Two divided deployments of one process, one after the other: both verify, and both end."""
+    kept = Kept(path)
+    dtype = torch.float32 if tiny else torch.bfloat16
+    for number in (1, 2):
+        begun = time.perf_counter()
+        with divided(small(shape_of("llama-3-8b")), dtype, rows=8, slot_tokens=64) as runner:
+            opened = time.perf_counter()
+            found: Any = runner.collectives
+            kept.add(
+                deployment=number,
+                open_s=opened - begun,
+                symmetric=getattr(found, "symmetric", False),
+                why_not=getattr(found, "why_not", ""),
+                two_ms=timed(runner, 8, 24) * 1e3,
+            )
+            closing = time.perf_counter()
+        kept.add(deployment=number, close_s=time.perf_counter() - closing)
 
 
 def verification(path: Path, shape: ModelShape, tiny: bool) -> None:
@@ -303,9 +313,7 @@ def verification(path: Path, shape: ModelShape, tiny: bool) -> None:
         torch.cuda.empty_cache()
     module = random_llama(shape, dtype=dtype, device=devices()[0])
     model = prepare(module, shape.name, device=devices()[0])
-    single = make_runner(
-        model, slots=rows, slot_tokens=slot_tokens, max_rows=rows, max_length=PROPOSED, consume=True
-    )
+    single = make_runner(model, slots=rows, slot_tokens=slot_tokens, max_rows=rows, max_length=PROPOSED)
     with torch.inference_mode():
         single.fill()
     for batch in BATCHES:
@@ -347,5 +355,7 @@ PARTS: Mapping[str, Callable[[Path, bool], None]] = {
     "soak": soak,
     "llama-3-8b": verification_of("llama-3-8b"),
     "llama-13b": verification_of("llama-13b"),
-    "apart": verification_apart,
+    "again": again,
+    "apart": sums_by(in_one_kernel=False),
+    "in-one": sums_by(in_one_kernel=True),
 }

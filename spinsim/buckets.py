@@ -91,11 +91,6 @@ def token_buckets(limit: int) -> tuple[int, ...]:
     return _buckets(bucket_tokens, limit)
 
 
-def kv_buckets(limit: int) -> tuple[int, ...]:
-    """Every value of :func:`bucket_kv` over 1 .. ``limit``, ascending."""
-    return _buckets(bucket_kv, limit)
-
-
 def prompt_row_buckets(limit: int) -> tuple[int, ...]:
     """Every value of :func:`bucket_prompt_rows` over 1 .. ``limit``, ascending."""
     return _buckets(bucket_prompt_rows, limit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -92,5 +93,5 @@ def _in_short(names: Callable[[], Lines]) -> str:
 def _first_sentence(thing: object) -> str:
     """Of its docstring, without markup."""
     words = " ".join(inspect.cleandoc(getattr(thing, "__doc__", "") or "").split()).replace("``", "")
-    head, stop, _ = words.partition(". ")
-    return f"{head}." if stop else words
+    ends = re.search(r"(?<!et al)\.(?= [A-Z])", words)
+    return words[: ends.end()] if ends else words

@@ -37,3 +37,12 @@ class InputErrors(InputError):
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.errors))
+
+
+def reason_of(error: Exception) -> str:
+    """Why something cannot be read, in one line.
+
+    Without the number and the path that an OSError puts around it: the place is said beside.
+    """
+    said = getattr(error, "strerror", None) or str(error).strip()
+    return str(said).splitlines()[0] if said else type(error).__name__

@@ -8,7 +8,7 @@ One file holds, for every recorded request and draft, a value per output positio
                    a proposal is accepted there (its mean over x is 1 - TV(p, q)).
 
 A drafter that looks its proposals up in the request's own tokens has two more values per position, both known
-before it proposes (:class:`Lookup`).
+before it proposes (:class:`Lookup`). A model may have the entropy of its distribution at every position.
 
 The file is a NumPy archive without pickles: a JSON header (``meta``), and flat arrays with offsets.
 Its SHA-256 covers both.
@@ -36,7 +36,9 @@ Kind = Literal["runs", "probabilities"]
 
 SCHEMA = "spinsim-acceptance/1"
 PROBABILITY_STEPS = 65535  # probabilities are stored as multiples of 1/65535
-LONGEST_RUN = 65535
+LARGEST = 65535  # of what is stored
+LONGEST_RUN = LARGEST
+ENTROPY_STEPS = 1000  # entropies are stored in thousandths of a nat, at most 65.535
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +105,17 @@ class Recording:
     kind: Kind
     rows: Ragged
     lookup: Lookup | None = None  # of a drafter that looks its proposals up
+    entropies: Ragged | None = None  # of a model: uint16 thousandths of a nat, rows as ``rows``
 
     @staticmethod
     def of_runs(runs: Iterable[Sequence[int]]) -> Recording:
         """Greedy: accepted proposals in a row from each output position on."""
         return Recording("runs", Ragged.of((np.minimum(row, LONGEST_RUN) for row in runs), np.uint16))
+
+    def with_entropies(self, nats: Iterable[ArrayLike]) -> Recording:
+        """The same draft, with the entropy of its distribution at each output position."""
+        rows = (np.rint(np.asarray(row, np.float64) * ENTROPY_STEPS).clip(0, LARGEST) for row in nats)
+        return replace(self, entropies=Ragged.of(rows, np.uint16))
 
     @staticmethod
     def of_probabilities(probabilities: Iterable[Sequence[float]]) -> Recording:
@@ -123,18 +131,20 @@ class Recording:
         rows = Ragged.joined([part.rows for part in parts])
         assert rows is not None
         lookups = [part.lookup for part in parts if part.lookup is not None]
+        sure = Ragged.joined([part.entropies for part in parts])
         matched = Ragged.joined([lookup.matched for lookup in lookups])
         offered = Ragged.joined([lookup.offered for lookup in lookups])
         if len(lookups) != len(parts) or matched is None or offered is None:
-            return Recording(parts[0].kind, rows)
-        return Recording(parts[0].kind, rows, Lookup(matched, offered))
+            return Recording(parts[0].kind, rows, entropies=sure)
+        return Recording(parts[0].kind, rows, Lookup(matched, offered), sure)
 
     def select(self, rows: Sequence[int]) -> Recording:
         """These requests, in this order."""
         lookup = self.lookup
         if lookup is not None:
             lookup = Lookup(lookup.matched.select(rows), lookup.offered.select(rows))
-        return Recording(self.kind, self.rows.select(rows), lookup)
+        sure = None if self.entropies is None else self.entropies.select(rows)
+        return Recording(self.kind, self.rows.select(rows), lookup, sure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +173,7 @@ class Trace:
         sizes |= {len(self.domains)} if self.domains else set()
         sizes |= {len(ids) for ids in (self.prompts, self.outputs) if ids is not None}
         sizes |= {len(d.lookup.matched) for d in self.drafts.values() if d.lookup is not None}
+        sizes |= {len(d.entropies) for d in self.drafts.values() if d.entropies is not None}
         if not self.drafts or not self.keys:
             raise ValueError("an empty trace; at least one request and one draft")
         if len(sizes) != 1:
@@ -209,6 +220,8 @@ def save_trace(trace: Trace, path: Path) -> None:
         if draft.lookup is not None:
             arrays |= _columns(f"draft{i}_matched", draft.lookup.matched)
             arrays |= _columns(f"draft{i}_offered", draft.lookup.offered)
+        if draft.entropies is not None:
+            arrays |= _columns(f"draft{i}_entropies", draft.entropies)
     meta["sha256"] = _checksum(meta, arrays)
     header = np.frombuffer(json.dumps(meta, sort_keys=True).encode(), np.uint8)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -279,7 +292,8 @@ def _trace(meta: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Trace:
         matched, offered = _ragged(arrays, f"draft{i}_matched"), _ragged(arrays, f"draft{i}_offered")
         lookup = None if matched is None or offered is None else Lookup(matched, offered)
         rows = Ragged(arrays[f"draft{i}"], arrays[f"draft{i}_offsets"])
-        drafts[draft["name"]] = Recording(draft["kind"], rows, lookup)
+        sure = _ragged(arrays, f"draft{i}_entropies")
+        drafts[draft["name"]] = Recording(draft["kind"], rows, lookup, sure)
     prompts = Ragged(arrays["prompts"], arrays["prompt_offsets"]) if "prompts" in arrays else None
     return Trace(
         target=meta["target"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from typing import Any, Generic, TypeVar
 
 from spinsim.errors import InputError
@@ -12,18 +13,27 @@ PolicyClass = Callable[[Any, Any], T]  # called with parameters and a context; w
 
 
 class Registry(Generic[T]):
-    """The policies of one ``kind``, by name."""
+    """The policies of one ``kind``, by name. ``methods``: what each of them is asked."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, methods: tuple[str, ...] = ()) -> None:
         self.kind = kind
+        self._methods = methods
         self._classes: dict[str, Any] = {}
 
     def register(self, name: str) -> Callable[[PolicyClass[T]], Any]:
-        """Class decorator. Raises ValueError where the name is taken."""
+        """Class decorator.
+
+        Raises ValueError where the name is taken, and TypeError for a class without ``Params`` or without a
+        method of its kind.
+        """
 
         def add(cls: PolicyClass[T]) -> Any:  # mypy checks the class against T and keeps its type
             if name in self._classes:
                 raise ValueError(f"two policies for {self.kind} are called {name!r}")
+            if not is_dataclass(getattr(cls, "Params", None)):
+                raise TypeError(f"{name} has no parameters: a dataclass Params within the class")
+            if missing := [each for each in self._methods if not callable(getattr(cls, each, None))]:
+                raise TypeError(f"{name} is no {self.kind} policy, which needs {', '.join(missing)}")
             self._classes[name] = cls
             return cls
 

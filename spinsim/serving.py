@@ -17,7 +17,7 @@ from spinsim.engine.kv import KvPools, kv_pools
 from spinsim.engine.processes import start
 from spinsim.engine.settings import EngineSettings
 from spinsim.engine.world import Lane, Lookups, World
-from spinsim.errors import InputError
+from spinsim.errors import InputError, reason_of
 from spinsim.policies.base import PolicyContext
 from spinsim.policies.build import Policies, build_policies
 from spinsim.scenario import ProfileCosts, Scenario
@@ -108,7 +108,7 @@ def _trained(scenario: Scenario, base_dir: Path) -> Mapping[str, Any] | None:
         state = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
-            f"cannot read {path}: {error.strerror or error}; a file that training wrote", key=key
+            f"cannot read {path}: {reason_of(error)}; a file that training wrote", key=key
         ) from error
     except ValueError as error:
         raise InputError(f"{path} is no JSON ({error}); a file that training wrote", key=key) from error

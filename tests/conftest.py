@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from spinsim.policies.build import KINDS
 
@@ -17,6 +18,9 @@ pytest_plugins = ["tests.plausible_run"]  # records of a run, made by hand
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Beside pytest's own cache, and not in the user's.
 os.environ["SPINSIM_CACHE"] = str(Path(__file__).parents[1] / ".pytest_cache" / "spinsim")
+# How long a machine that others share takes to draw an example says nothing of the code.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 
 @pytest.fixture(autouse=True, scope="module")

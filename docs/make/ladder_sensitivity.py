@@ -1,4 +1,4 @@
-"""The reasoning ladder with acceptance a fifth lower and higher, simulated, as a table in docs/regimes.md::
+"""The reasoning ladder with acceptance a fifth lower and higher, simulated: its table in docs/regimes.md::
 
     python docs/make/ladder_sensitivity.py
 

@@ -10,13 +10,11 @@ proposed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-
-Schedule = Callable[[Sequence[int]], list[int]]  # accepted by round -> proposed by round
 
 UNKNOWN = -1
 

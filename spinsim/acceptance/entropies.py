@@ -1,17 +1,22 @@
 """How sure drafts are of what they propose: entropies that go with what a field accepts.
 
-Ours, and a model: an entropy is drawn, independently at every position, from one of three distributions. They
-are those of accepted tokens, of refused ones, and of tokens behind a refused one in the same proposal. The
-quantiles are those of the five drafts of the procedural family together
-(``python -m spinsim.family.entropies``). A recording does not say how sure its drafts were.
+A recording of ``spinsim trace`` has the entropy of every draft at every output position. It is that of a
+proposed token as long as all tokens before it stand, the first refused one included. Behind a refused token a
+draft goes on with a text of its own, which nobody recorded.
+
+Where nothing was recorded, an entropy is drawn, independently at every position, from one of three
+distributions (ours, and a model). They are those of accepted tokens, of refused ones, and of tokens behind a
+refused one in the same proposal. The quantiles are those of the five drafts of the procedural family together
+(``python -m spinsim.family.entropies``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spinsim.acceptance.counter import counters, item_key, purpose_key, uniforms
 from spinsim.operations import Propose
@@ -36,11 +41,27 @@ class Known(NamedTuple):
     behind: list[float]
 
 
-class Entropies:
-    """Of every draft at every position; a pure function of (seed, request, draft, position) and ``field``."""
+Recorded = Callable[
+    [int, int], "NDArray[np.float64] | None"
+]  # by request and draft: nats, by output position
 
-    def __init__(self, field: Runs, drafts: int, positions: Sequence[int], seed: int) -> None:
-        self._field, self._positions = field, positions
+
+class Entropies:
+    """Of every draft at every position; a pure function of (seed, request, draft, position) and ``field``.
+
+    ``recorded(request, draft)``: entropies of standing tokens, where they are known. Those beyond its end,
+    and those of other drafts, are drawn.
+    """
+
+    def __init__(
+        self,
+        field: Runs,
+        drafts: int,
+        positions: Sequence[int],
+        seed: int,
+        recorded: Recorded = lambda request, draft: None,
+    ) -> None:
+        self._field, self._positions, self._recorded = field, positions, recorded
         self._key = purpose_key(seed, "entropy")
         # Two numbers a position: it may stand behind a refused token or not.
         self._counted = counters(2 * drafts, max(positions, default=0))
@@ -66,6 +87,9 @@ class Entropies:
         standing = np.where(
             stands, np.interp(drawn[0], LEVELS, ACCEPTED), np.interp(drawn[0], LEVELS, REFUSED)
         )
+        known = self._recorded(request, draft)
+        if known is not None:
+            standing[: len(known)] = known[:count]
         return Known(standing.tolist(), np.interp(drawn[1], LEVELS, BEHIND).tolist())
 
 

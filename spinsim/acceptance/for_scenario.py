@@ -13,12 +13,12 @@ from spinsim.acceptance.counter import counters, item_key, normals, purpose_key
 from spinsim.acceptance.entropies import Entropies, Runs
 from spinsim.acceptance.known_text import NO_READERS, Reads, Texts, offered_by_other, read_texts
 from spinsim.acceptance.lookups import RecordedLookups, Replays
-from spinsim.acceptance.other_text import other_text, other_texts
+from spinsim.acceptance.other_text import OtherText, other_text, other_texts
 from spinsim.acceptance.replay import join, recorded_runs
 from spinsim.acceptance.specdecode_bench import load_specdecode_bench
 from spinsim.acceptance.synthetic import constant_runs, logistic_block, logistic_runs
 from spinsim.errors import InputError
-from spinsim.recording import Recording, Trace, load_trace
+from spinsim.recording import ENTROPY_STEPS, Recording, Trace, load_trace
 from spinsim.scenario import (
     GREEDY_BELOW,
     ConstantAcceptance,
@@ -165,17 +165,50 @@ def _recorded(
     if reading:
         texts = Texts(trace, joined.rows, workload.requests)
         draw, offers, replays = read_texts(draw, drafts, reading, texts, enough)
-    sure = _entropies(drafts, positions, scenario.seed) if spec.entropies == "modelled" else None
+    departing = other_texts(recorded, positions, rate, noise_seed or 0) if departs else None
+    sure = _recorded_entropies(spec, drafts, recordings, joined.rows, positions, scenario.seed, departing)
     if departs:  # what is looked up in another text is not known beforehand
         assert noise_seed is not None
+        assert departing is not None
         draw = other_text(draw, recorded, positions, rate, noise_seed)
         if offers is not None:
-            offers = offered_by_other(offers, other_texts(recorded, positions, rate, noise_seed))
+            offers = offered_by_other(offers, departing)
         return CachedField("trace", draw, joined.said, offers=offers, entropies=sure)
     found = None
     if replays is not None or any(recording.lookup is not None for recording in recordings.values()):
         found = RecordedLookups([recordings.get(draft) for draft in drafts], joined.rows, replays)
     return CachedField("trace", draw, joined.said, found, offers, sure)
+
+
+def _recorded_entropies(
+    spec: TraceAcceptance,
+    drafts: Sequence[str],
+    recordings: Mapping[str, Recording],
+    rows: Sequence[int],
+    positions: Sequence[int],
+    seed: int,
+    departing: Callable[[int], OtherText | None] | None,
+) -> Callable[[Runs], Entropies] | None:
+    """Of models as they were recorded, or modelled ones where the scenario says so; None where neither is.
+
+    Drafts that look their proposals up have none, and need none.
+    """
+    if spec.entropies == "modelled":
+        return _entropies(drafts, positions, seed)
+    known = [recordings[draft].entropies if draft in recordings else None for draft in drafts]
+    models = [draft for draft, each in recordings.items() if each.lookup is None]
+    if any(recordings[draft].entropies is None for draft in models):
+        return None
+
+    def recorded(request: int, draft: int) -> NDArray[np.float64] | None:
+        sure = known[draft]
+        if sure is None:
+            return None
+        nats = sure.row(rows[request]) / ENTROPY_STEPS
+        other = None if departing is None else departing(request)
+        return nats if other is None else np.concatenate((nats[: other.departure], nats[other.source]))
+
+    return lambda field: Entropies(field, len(drafts), positions, seed, recorded)
 
 
 def _recording(trace: Trace, draft: str, spec: TraceAcceptance) -> Recording:

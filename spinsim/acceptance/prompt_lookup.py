@@ -30,8 +30,8 @@ class PromptLookup:
         """See :class:`spinsim.acceptance.known_text.Lookup`."""
         data, find = context.tobytes(), self._find
         end = len(data) - SIZE  # a match is followed by a token of the context
-        for size in self._sizes:
-            at = find(data, data[-size * SIZE :], end) if size * SIZE <= end else -1
+        for size in self._sizes[max(0, self._sizes.start - len(context) + 1) :]:  # of those that fit
+            at = find(data, data[-size * SIZE :], end)
             if at >= 0:
                 first = at // SIZE + size
                 self.matched = _extended(context, first, size)

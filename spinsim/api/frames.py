@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spinsim.errors import InputError
+from spinsim.errors import InputError, reason_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,9 +34,8 @@ def parquet(path: Path) -> pd.DataFrame:
     try:
         return pq.read_table(path).to_pandas()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
         raise InputError(
-            f"cannot be read: {reason}; give a complete results folder", file=str(path)
+            f"cannot be read: {reason_of(error)}; give a complete results folder", file=str(path)
         ) from None
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from spinsim.api.common import texts
 from spinsim.api.frames import frame
 from spinsim.api.options import Argument, Option, PathLike, Texts
-from spinsim.errors import InputError
+from spinsim.errors import InputError, reason_of
 from spinsim.family.family import CHECKPOINTS, MEMBERS, Member
 from spinsim.family.family import folder as _folder
 
@@ -332,7 +332,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot be read: {error}; a JSON file", file=str(path)) from None
+        raise InputError(f"cannot be read: {reason_of(error)}; a JSON file", file=str(path)) from None
     if not isinstance(content, dict):
         raise InputError("is no mapping; a JSON file that holds one", file=str(path))
     return content

@@ -218,6 +218,9 @@ def report(
     request_tracks: Annotated[
         bool, Option("Also writes requests.timeline.json, a track for each request.")
     ] = False,
+    timeline: Annotated[
+        bool, Option("Also writes timeline.json of the whole run; it is of its first 20,000 operations.")
+    ] = False,
     plugins: options.Plugins = (),
 ) -> Path:
     """Write a results folder's report.html again.
@@ -252,6 +255,10 @@ def report(
         from spinsim.results.request_tracks import write_request_tracks
 
         write_request_tracks(path)
+    if timeline:
+        from spinsim.results.read_records import write_whole_timeline
+
+        write_whole_timeline(path)
     if study:
         return write_study(path)
     return write_saved(path) if is_saved(path) else write_report(path)

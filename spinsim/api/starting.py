@@ -121,7 +121,7 @@ def _free(file: PathLike, key: str, *, force: bool) -> Path:
     """Where a file may be written. Raises InputError where one is, or no folder for it."""
     path = Path(file)
     if path.exists() and not force:
-        raise InputError("is there already; force replaces it; or name another file", file=str(path))
+        raise InputError("is there already; --force replaces it, or name another file", file=str(path))
     if not path.parent.is_dir():
         raise InputError(f"no such folder, {path.parent}; one that exists", key=key)
     return path

@@ -46,7 +46,7 @@ def exit_codes(command: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(INTERRUPTED) from None
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # the latter of a plugin
             if os.environ.get("SPINSIM_TRACEBACK"):
                 traceback.print_exc()
             from spinsim.policies.plugins import place_in_plugin
@@ -121,7 +121,7 @@ def keeping(out: Path | None) -> Iterator[None]:
             where = f"; finished parts and cells are in {out}, the same command goes on with them"
         typer.echo(f"interrupted{where}", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if out is not None and _written_at(out) != before:
             error.add_note(f"partial results in {out}")
         raise

@@ -15,7 +15,7 @@ from spinsim.costs.for_scenario import TARGET, device_hardware, models_on_device
 from spinsim.costs.sheets.hardware import GIB
 from spinsim.costs.sheets.shapes import ModelShape, dtype_bytes
 from spinsim.errors import InputError
-from spinsim.packings import kinds, packing_kind
+from spinsim.packings import reads_copies
 from spinsim.scenario import LimitsSpec, Scenario
 
 
@@ -171,9 +171,7 @@ def _share(scenario: Scenario, device: str, here: list[Placed]) -> dict[str, int
 def _copied(scenario: Scenario) -> bool:
     """Does the target's attention read a padded copy of K/V?"""
     packing = scenario.policies.packing
-    # A policy that plans packings has to name (``among``) those that need a copy.
-    executed = [packing.name, *(packing.params.get("among") or ())]
-    return any(packing_kind(name).copied for name in executed if name in kinds())
+    return reads_copies(packing.name, packing.params.get("among"))
 
 
 def _claim(model: Placed, free: float, scenario: Scenario, numbers: str) -> float:

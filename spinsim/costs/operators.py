@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from spinsim.costs.sheets.hardware import Hardware, of_large_operators
+from spinsim.costs.sheets.hardware import Hardware, of_large_operators, without_collectives
 from spinsim.costs.sheets.model_shape import Experts, LatentAttention
 from spinsim.costs.sheets.quantization import WEIGHT_BYTES
 from spinsim.costs.sheets.shapes import ModelShape, dtype_bytes
@@ -131,6 +131,10 @@ class PassCosts:
     def of_large_operators(self) -> PassCosts:
         """The same model on the same devices, as if every operator reached what large ones do."""
         return self._on(of_large_operators(self.hardware))
+
+    def of_work(self) -> PassCosts:
+        """As :meth:`of_large_operators`, and as if its devices' sums and gatherings took nothing."""
+        return self._on(without_collectives(of_large_operators(self.hardware)))
 
     @property
     def windowed(self) -> bool:

@@ -24,6 +24,8 @@ from spinsim.operations import Packing, named
 from spinsim.packings import packing_kind
 
 _NOTHING = Estimate(0.0, ROOFLINE)
+# Medians of what a 13B over two H200s and each of five drafts made of each other (docs/sharded.md).
+TARGET_BESIDE, DRAFT_BESIDE = 1.15, 1.8
 
 
 class RooflinePredictor(UniformHost):
@@ -33,13 +35,18 @@ class RooflinePredictor(UniformHost):
     model runs from CUDA graphs. The layers see each query token once; padded and replicated queries
     exist in attention alone, whose K/V are those of the executed shape: rows * piece for a rectangular
     packing, the true sum for others. ``link`` is what proposals cross;
-    ``slowdown_factor`` the mutual slow-down of two busy lanes of one GPU.
+    ``slowdown_factor`` the mutual slow-down of the target and a draft, both busy on one GPU; None: as the law
+    of contention has it.
     """
 
     native = "roofline"
 
     def __init__(
-        self, target: PassCosts, drafts: Sequence[PassCosts], link: Link | None, slowdown_factor: float = 1.0
+        self,
+        target: PassCosts,
+        drafts: Sequence[PassCosts],
+        link: Link | None,
+        slowdown_factor: float | None = None,
     ) -> None:
         self._target = target
         self._drafts = tuple(_DraftCosts(draft) for draft in drafts)
@@ -54,6 +61,11 @@ class RooflinePredictor(UniformHost):
         """The same models, as :meth:`~spinsim.costs.operators.PassCosts.of_large_operators` prices them."""
         drafts = [draft.model.of_large_operators() for draft in self._drafts]
         return RooflinePredictor(self._target.of_large_operators(), drafts, self.link, self._slowdown)
+
+    def of_work(self) -> RooflinePredictor:
+        """The same models, as :meth:`~spinsim.costs.operators.PassCosts.of_work` prices them."""
+        drafts = [draft.model.of_work() for draft in self._drafts]
+        return RooflinePredictor(self._target.of_work(), drafts, self.link, self._slowdown)
 
     @property
     def target_costs(self) -> PassCosts:
@@ -143,25 +155,29 @@ class RooflinePredictor(UniformHost):
         return self._hop
 
     def slowdown(self, draft: int, target_lane: bool) -> float:
-        """The same for all."""
-        return self._slowdown
+        """The same for all; where none was given, what planners may reckon with."""
+        if self._slowdown is not None:
+            return self._slowdown
+        return TARGET_BESIDE if target_lane else DRAFT_BESIDE
 
     def contention(self) -> Contention:
-        """The same factor for the target and drafts beside each other; drafts among them by the usual law."""
-        return Contention(Factors(self.slowdown, USUAL_LAW), RooflineLoads(self))
+        """The usual law. A factor that was given counts for the target and drafts beside each other."""
+        law = USUAL_LAW if self._slowdown is None else Factors(self.slowdown, USUAL_LAW)
+        return Contention(law, RooflineLoads(self))
 
 
 class RooflineLoads:
     """Kernels and work of operations, by the sheets and shapes of a roofline.
 
     Implements :class:`spinsim.costs.contention.Loads`. Work is what a roofline says beyond the launches: one
-    of large operators, with which the law of contention was fitted, whatever share passes reach.
+    of large operators, with which the law of contention was fitted, whatever share passes reach. A device
+    that waits for others in a sum does no work.
     """
 
     native = "roofline"
 
     def __init__(self, roofline: RooflinePredictor) -> None:
-        self._roofline = roofline = roofline.of_large_operators()
+        self._roofline = roofline = roofline.of_work()
         self.target_costs = self._target = roofline.target_costs
         self.draft_costs = self._drafts = roofline.draft_costs
 

@@ -67,7 +67,8 @@ def stops_of(field: CachedField, workload: Workload) -> Stops:
     if field.entropies is None:
         raise InputError(
             "the recording keeps no entropies of its drafts, by which the length policy ends proposals; "
-            "another length policy, modelled acceptance, or acceptance.entropies: modelled",
+            "a recording made anew by `spinsim trace`, another length policy, modelled acceptance, or "
+            "acceptance.entropies: modelled",
             key="policies.length.name",
         )
     return Stops(field.entropies, [request.prompt_tokens for request in workload.requests])

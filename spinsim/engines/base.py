@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from spinsim.engines.plan import Method, Plan, Weights
 from spinsim.errors import InputError
-
-Schedule = Literal["by_batch", "none"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spinsim.errors import InputError
+from spinsim.errors import InputError, reason_of
 
 EXPECTED = (
     "JSON of vllm bench serve (completed, duration, total_input_tokens, total_output_tokens, mean_tpot_ms, "
@@ -76,7 +76,7 @@ def read_benchmark(text: str) -> Benchmark:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"not readable as JSON ({error}); {EXPECTED}", file=str(path)) from None
+        raise InputError(f"not readable as JSON ({reason_of(error)}); {EXPECTED}", file=str(path)) from None
     if not isinstance(found, dict):
         raise InputError(f"no JSON object; {EXPECTED}", file=str(path))
     values = {**found, **given}

@@ -75,20 +75,6 @@ def write_manifest(root: Path, command: str) -> Path:
     return path
 
 
-def changed_files(root: Path) -> list[str]:
-    """What under ``root`` does not match its manifest: empty when all is well."""
-    manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
-    wrong = [
-        name
-        for name, entry in manifest["members"].items()
-        if not (root / name / "model.safetensors").is_file()
-        or sha256(root / name / "model.safetensors") != entry["sha256"]
-    ]
-    if sha256(root / "tokenizer.json") != manifest["tokenizer_sha256"]:
-        wrong.append("tokenizer.json")
-    return wrong
-
-
 def pack(root: Path, out: Path, part_bytes: int) -> list[Path]:
     """The family as ``family.tar.00``, ``.01``, ...; ``cat family.tar.* | tar x -C FOLDER`` unpacks it."""
     out.mkdir(parents=True, exist_ok=True)

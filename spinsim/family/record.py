@@ -20,6 +20,7 @@ from spinsim.acceptance.runs import runs_of
 from spinsim.family import family
 from spinsim.family.prompts import Prompt
 from spinsim.recording import Ragged, Recording, Trace
+from spinsim.runner.sampling import entropy
 from spinsim.scenario import GREEDY_BELOW
 
 TAIL = 16  # tokens generated beyond an output, so that runs near its end are not cut short
@@ -29,10 +30,12 @@ TAIL = 16  # tokens generated beyond an output, so that runs near its end are no
 class Recorded:
     """``outputs[i]``: what the target generated (tail included). ``accepted[draft][i][t]``: greedy, whether
     the draft's argmax is output token t; sampling, the probability min(1, q(x)/p(x)) of acceptance at
-    the emitted token x, p the target's distribution and q the draft's."""
+    the emitted token x, p the target's distribution and q the draft's. ``entropies[draft][i][t]``: of q, in
+    nats; greedy: of the softmax of the logits. Drafts that tell none are left out."""
 
     outputs: list[NDArray[np.int64]]
     accepted: dict[str, list[NDArray[np.float64]]]
+    entropies: dict[str, list[NDArray[np.float64]]]
 
 
 def used_vocabulary(model: Any) -> int:
@@ -139,6 +142,7 @@ def record(
     """
     outputs: list[Any] = [None] * len(prompts)
     accepted: dict[str, list[Any]] = {name: [None] * len(prompts) for name in drafts}
+    entropies: dict[str, list[Any]] = {name: [None] * len(prompts) for name in drafts}
     done = 0
     for chosen in _batches([len(p) for p in prompts], batch):
         texts = [prompts[i] for i in chosen]
@@ -160,14 +164,17 @@ def record(
                 if temperature < GREEDY_BELOW:
                     bits = logits.argmax(-1) == tokens
                     accepted[name][chosen[place]] = bits.cpu().numpy().astype(np.float64)
+                    entropies[name][chosen[place]] = entropy(logits, None).double().cpu().numpy()
                     continue
-                q = _distribution(logits, temperature, top_p).gather(1, tokens[:, None])[:, 0]
+                spread = _distribution(logits, temperature, top_p)
+                entropies[name][chosen[place]] = entropy(logits, spread).double().cpu().numpy()
+                q = spread.gather(1, tokens[:, None])[:, 0]
                 p = _distribution(wanted[place], temperature, top_p).gather(1, tokens[:, None])[:, 0]
                 ratio = (q.double() / p.double().clamp_min(1e-30)).clamp_max(1.0)
                 accepted[name][chosen[place]] = ratio.cpu().numpy()
         done += len(chosen)
         report(done / len(prompts))
-    return Recorded(outputs, accepted)
+    return Recorded(outputs, accepted, entropies)
 
 
 def runs(recorded: Recorded, draft: str, output_tokens: Sequence[int]) -> list[NDArray[np.int64]]:
@@ -204,6 +211,10 @@ def to_trace(
         else:
             cut = [v[: n + 1].tolist() for v, n in zip(values, output_tokens, strict=True)]
             drafts[name] = Recording.of_probabilities(cut)
+        if (sure := recorded.entropies.get(name)) is not None:
+            drafts[name] = drafts[name].with_entropies(
+                v[: n + 1] for v, n in zip(sure, output_tokens, strict=True)
+            )
     return Trace(
         target=target,
         keys=tuple(keys),

@@ -68,7 +68,7 @@ def exactness(small: Any, shape: ModelShape, device: str, *, rows: int = 4, toke
 def _passes(model: Any, device: str, rows: int, context: int) -> list[Callable[[], object]]:
     """Prefill of up to four rows, and verification of four proposals in ``rows`` rows, as a live run does it.
 
-    The second is a replayed CUDA graph where there is CUDA. The model gives up its layers.
+    The second is a replayed CUDA graph where there is CUDA.
     """
     from spinsim.runner.for_model import make_runner
     from spinsim.runner.loading import prepare
@@ -82,7 +82,6 @@ def _passes(model: Any, device: str, rows: int, context: int) -> list[Callable[[
         slot_tokens=context + 5,
         max_rows=rows,
         max_length=4,
-        consume=True,
     )
     slots, last, contexts, lengths = list(range(rows)), [1] * rows, [context] * rows, [4] * rows
 

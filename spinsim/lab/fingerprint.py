@@ -33,6 +33,7 @@ _MODULES = (
     "recording.py",
     "registry.py",
     "serving.py",
+    "user_cache.py",
     "lab/cell.py",
 )
 # The shapes of the family's models decide costs on a CPU, so retrained models make every cell stale.

@@ -23,8 +23,7 @@ from spinsim.live.several import Divided, least
 from spinsim.packings import executed_by
 from spinsim.policies.build import KINDS, reads_entropies
 from spinsim.progress import Progress
-from spinsim.runner.base import Runner
-from spinsim.runner.eager import ModelRunner
+from spinsim.runner.base import Runner, TellsEntropies
 from spinsim.runner.for_model import RunnerPlan, make_runner
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.head import LoadedHead, make_head_runner
@@ -58,8 +57,8 @@ class Deployment:
 
     @property
     def tells_entropies(self) -> bool:
-        """Do all drafts say how sure they are of their proposals?"""
-        return all(isinstance(draft, ModelRunner) and draft.tells_entropies for draft in self.drafts)
+        """Do all drafts that can say how sure they are of their proposals?"""
+        return all(draft.tells_entropies for draft in self.drafts if isinstance(draft, TellsEntropies))
 
     def __enter__(self) -> Deployment:
         return self
@@ -173,8 +172,9 @@ def _deploy(
     for name, runner in runners.items():
         if name != TARGET and isinstance(runner, GraphedRunner):
             runner.recorder.priority = draft_priority
-        if name != TARGET and reads_entropies(KINDS["length"].get(scenario.policies.length.name)):
-            _tell_entropies(name, runner)
+        reads = reads_entropies(KINDS["length"].get(scenario.policies.length.name))
+        if name != TARGET and reads and isinstance(runner, TellsEntropies):
+            runner.tell_entropies()
     if divided is not None:
         divided.serve()
     packing = scenario.policies.packing
@@ -234,17 +234,6 @@ def _free_bytes(scenario: Scenario, device: str, models: Sequence[LoadedModel], 
             key=f"devices.{device}.memory_gib",
         )
     return room if spec.on_cpu else min(room, found)
-
-
-def _tell_entropies(name: str, draft: Runner) -> None:
-    """The draft says from now on how sure it is. Raises InputError for one in another process."""
-    if not isinstance(draft, ModelRunner):
-        raise InputError(
-            f"ends proposals by entropies, which draft {name!r} beside a share of the target does not tell; "
-            "another length policy, or the draft on another device",
-            key="policies.length.name",
-        )
-    draft.tell_entropies()
 
 
 def _predicts(scenario: Scenario) -> bool:

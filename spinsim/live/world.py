@@ -283,6 +283,8 @@ class LiveWorld:
         if self._given is not None and self._given.stops is not None:
             return ProposeOutcome(self._given.stops.lengths(operation))
         sure = proposals.entropies
+        if sure is None:  # a drafter that does not tell them is never stopped early
+            return None
         rows = zip(sure.tolist(), operation.lengths, operation.ceilings, strict=True)
         return ProposeOutcome([below(entropies, length, ceiling) for entropies, length, ceiling in rows])
 

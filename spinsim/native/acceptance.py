@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,7 @@ class NativeRuns:
         self.table = np.zeros((requests, max(drafts, 1)), np.uintp)
         self._field = field
         self._finished_ns = finished_ns
-        self._kept: dict[tuple[int, int, int], np.ndarray[Any, Any]] = {}  # first request, last, draft
+        self._kept: dict[tuple[int, int, int], object] = {}  # first request, last, draft
         self._many = FEW
 
     def ask(self, request: int, draft: int) -> None:
@@ -33,9 +35,9 @@ class NativeRuns:
             self._release()
         drawn = self._field.block(request // BLOCK, draft)
         if drawn is None:
-            runs = np.minimum(self._field.runs(request, draft), LONGEST).astype(np.uint16)
-            self._kept[request, request + 1, draft] = runs
-            self.table[request, draft] = runs.ctypes.data
+            one = _whole(self._field.runs(request, draft))
+            self._kept[request, request + 1, draft] = one
+            self.table[request, draft] = one.buffer_info()[0]
             return
         values, ends = drawn
         runs = np.minimum(values, LONGEST).astype(np.uint16)
@@ -53,3 +55,11 @@ class NativeRuns:
                 for request in range(first, last):
                     self._field.forget(request)
         self._many = 2 * len(self._kept) + FEW
+
+
+def _whole(runs: Sequence[int]) -> array[int]:
+    """For a few hundred numbers four times as fast as numpy."""
+    try:
+        return array("H", runs)
+    except OverflowError:
+        return array("H", [min(run, LONGEST) for run in runs])

@@ -25,13 +25,13 @@ def fits(parts: Parts) -> list[str]:
     rows = settings.batch_limit
     found = {
         "no requests": not parts.workload.requests,
-        "prompts in the passes that verify (limits.prefill: merged)": settings.merged_prefill,
         "a cache of prompts' beginnings (kv.prefix_cache)": bool(settings.prefix_block_tokens),
         "drafts that look their proposals up": parts.field.lookups is not None or bool(parts.offers),
         "a selector that scores every draft each round": policies.selector.full_information,
         "proposals that end by their entropy": reads_entropies(policies.length),
         "an admission policy of its own": not declared(policies.admission),
         "costs that declare nothing": not declared(parts.predictor),
+        "plans of packings that take the host its time": getattr(parts.predictor, "plans", False),
         "a closed loop that rejects many": rejected > MOST_NESTED and parts.workload.concurrency is not None,
         "sizes beyond 32 bits": rows * max(settings.context_tokens, settings.prefill_chunk_tokens) > MOST,
         "proposals beyond 16 bits": settings.max_length > LONGEST,

@@ -49,6 +49,35 @@ class Costs(Structure):
     ]
 
 
+class Cell(Structure):
+    _fields_: ClassVar = _fields(c_double, "tokens head") + _fields(c_void_p, "values")
+
+
+class Fit(Structure):
+    _fields_: ClassVar = [
+        *_fields(c_int64, "number known points is_law waits knots"),
+        *_fields(c_double, "min_tokens max_tokens min_kv max_kv max_context"),
+        ("coefficients", c_double * 6),
+        *_fields(c_double, "kv_s query_s pair_s"),
+        *_fields(c_void_p, "measured knot cells"),
+    ]
+
+
+class Profiled(Structure):
+    _fields_: ClassVar = [
+        ("prompt_graphs", c_int64),
+        *_fields(POINTER(Fit), "prefill verify catch_up first later"),
+        *_fields(c_void_p, "step_rows verify_tokens transfer_s"),
+    ]
+
+
+class Decompositions(Structure):
+    _fields_: ClassVar = [
+        *_fields(c_int64, "align shortest longest"),
+        *_fields(c_void_p, "marked key keys known"),
+    ]
+
+
 class Packing(Structure):
     _fields_: ClassVar = _fields(c_int64, "kind rows piece queries kv real_queries real_kv")
 
@@ -56,6 +85,7 @@ class Packing(Structure):
 CALLBACKS: dict[str, Any] = {
     "ask_pass": CFUNCTYPE(c_double, c_int64, c_int64, c_int64, c_int64),
     "ask_cost": CFUNCTYPE(c_double, c_int64, c_int64, c_int64, _whole, _whole, _whole),
+    "ask_fit": CFUNCTYPE(c_void_p, c_int64, c_double, c_double),
     "ask_host": CFUNCTYPE(None, c_int64),
     "ask_factor": CFUNCTYPE(c_double, c_int64, c_int64),
     "ask_noise": CFUNCTYPE(c_double, c_int64),
@@ -79,8 +109,11 @@ class Run(Structure):
         *_fields(c_int64, "requests clients"),
         *_fields(c_void_p, "arrival_ns prompt patience_ns output"),
         *_fields(c_int64, "drafts lanes devices target_lane batch context chunk max_length overlapped grow"),
+        ("prompts_beside", c_int64),
         *_fields(c_void_p, "draft_lane remote lane_devices beside"),
         *_fields(POINTER(Pool), "target_pool pools"),
+        ("decompositions", POINTER(Decompositions)),
+        ("profiled", POINTER(Profiled)),
         *_fields(POINTER(Costs), "costs loads"),
         *_fields(c_int64, "law among compensated"),
         *_fields(c_double, "gap crowd short_s wait"),
@@ -105,7 +138,20 @@ class Run(Structure):
     ]
 
 
-SIZES = (Table, Pool, Model, Costs, Packing, Run)  # in the order of layout() in kernel/kernel.c
+CELLS = 1024
+DECOMPOSITIONS = 16384
+SIZES = (
+    Table,
+    Pool,
+    Model,
+    Costs,
+    Packing,
+    Fit,
+    Profiled,
+    Cell,
+    Decompositions,
+    Run,
+)  # in the order of layout() in kernel/kernel.c
 
 
 def address(array: Any) -> int:

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,15 @@ from spinsim.native.acceptance import NativeRuns
 from spinsim.native.compiled import library
 from spinsim.native.costs import AskedCosts, NativeCosts, set_contention
 from spinsim.native.fits import fits
-from spinsim.native.parts import Parts
+from spinsim.native.parts import Parts, declared
 from spinsim.native.policies import AskedPolicies, set_rules
+from spinsim.native.profiled import NativeProfile
 from spinsim.operations import KINDS
 from spinsim.packings import kinds as packing_kinds
 from spinsim.packings import packing_kind
 
 REPORT_EVERY = 64  # ended requests between two progress reports
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ENDLESS = -1
 
 
@@ -38,7 +41,7 @@ def play_natively(parts: Parts, report: Callable[[int], None], engine: str = "au
     ``native`` and the kernel does not cover the run, and what policies and costs raise.
     """
     kernel = library()
-    reasons = fits(parts) if kernel is not None else ["no C compiler that made it"]
+    reasons = fits(parts) if kernel is not None else ["no C compiler, or no cache folder to write to"]
     if kernel is not None and not reasons:
         return _Play(parts, report).records(kernel)
     if engine == "native":
@@ -116,6 +119,7 @@ class _Play:
         )
         run.chunk, run.max_length = settings.prefill_chunk_tokens, settings.max_length
         run.overlapped, run.grow = settings.overlapped, settings.reserve == "grow"
+        run.prompts_beside = settings.merged_prefill
         self._hand("draft_lane", settings.draft_lanes)
         self._hand("remote", (*serving.layout.remote, False))
         devices = list(dict.fromkeys(device for lane in lanes for device in lane.devices))
@@ -135,6 +139,10 @@ class _Play:
             NativeCosts(predictor.contention().loads, settings, 1),
         ]
         run.costs, run.loads = (ctypes.pointer(costs.layout) for costs in self._costs)
+        if declared(predictor) == "profiled":
+            self._profile = NativeProfile(predictor, settings, self._kinds)
+            run.profiled = ctypes.pointer(self._profile.layout)
+            self._costs[0].layout.formula = layout.SECOND
         self._factor = set_contention(run, predictor)
         run.hop_ns = round(predictor.hop().seconds * (noise.hop if noise else 1.0) * NS)
         run.noisy = noise is not None
@@ -155,6 +163,7 @@ class _Play:
         for name, answer in {
             "ask_pass": lambda costs, *what: self._costs[costs].of_pass(*what),
             "ask_cost": AskedCosts(self._parts.predictor, self._kinds).cost,
+            "ask_fit": lambda *what: self._profile.ask(*what),
             "ask_host": self._ask_host,
             "ask_factor": lambda draft, of_target: self._factor(draft, bool(of_target)),
             "ask_noise": noise.factor if noise else None,
@@ -204,25 +213,27 @@ class _Play:
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """Ctrl-C ends the run at its next event.
+        """What handlers of signals raise ends the run at its next event.
 
-        Python would raise KeyboardInterrupt as a callback begins, where nobody catches it.
+        Python would raise it as a callback begins, where nobody catches it.
         """
+        main = threading.current_thread() is threading.main_thread()
+        found = {number: signal.getsignal(number) for number in SIGNALS} if main else {}
+        handlers = {number: handler for number, handler in found.items() if callable(handler)}
 
-        def stop(*_: object) -> None:
-            self._error, self._run.stop = KeyboardInterrupt(), layout.STOPPED
+        def handle(number: int, frame: FrameType | None) -> None:
+            try:
+                handlers[signal.Signals(number)](number, frame)
+            except BaseException as error:
+                self._error, self._run.stop = error, layout.STOPPED
 
-        ours = (
-            threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        )
-        if ours:
-            signal.signal(signal.SIGINT, stop)
+        for number in handlers:
+            signal.signal(number, handle)
         try:
             yield
         finally:
-            if ours:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
     # --- the run ------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ RULES = {  # by what classes declare, for each kind of policy
     "admission": {"arrival": layout.FIRST, "shortest prompt": layout.SECOND},
     "selector": {"fixed": layout.FIRST, "spin": layout.SECOND},
     "length": {"table": layout.FIRST},
-    "packing": {"ragged": layout.FIRST, "padded": layout.SECOND},
+    "packing": {"ragged": layout.FIRST, "padded": layout.SECOND, "decomposed": layout.THIRD},
     "pipeline": {"constant": layout.FIRST},
     "composition": {"round robin": layout.FIRST},
 }
@@ -49,6 +49,8 @@ def set_rules(
     run.max_depth = policies.pipeline.max_depth
     if run.packing:
         run.packing_kind = kinds.index(declared(policies.packing))
+    if run.packing == layout.THIRD:
+        kept += _set_decomposed(run, policies.packing, settings)
     run.listening = not (run.selector and run.length)
     run.thinking = hasattr(selector, "thought")
     return kept
@@ -61,6 +63,18 @@ def _set_spin(run: layout.Run, spin: Any) -> np.ndarray[Any, Any]:
     wanted = np.array(spin.wanted)
     run.wanted = layout.address(wanted)
     return wanted
+
+
+def _set_decomposed(run: layout.Run, packing: Any, settings: EngineSettings) -> list[Any]:
+    longest = max(settings.context_tokens + packing.align, packing.shortest)
+    known = np.zeros((layout.DECOMPOSITIONS, 3), np.int64)
+    arrays = [
+        np.zeros(size, np.uint8)
+        for size in (longest + 1, settings.batch_limit, layout.DECOMPOSITIONS * settings.batch_limit)
+    ]
+    made = layout.Decompositions(packing.align, packing.shortest, 0, *map(layout.address, (*arrays, known)))
+    run.decompositions = ctypes.pointer(made)
+    return [*arrays, known, made]
 
 
 class AskedPolicies:

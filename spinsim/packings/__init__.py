@@ -11,7 +11,15 @@ from __future__ import annotations
 from importlib import import_module
 from pkgutil import iter_modules
 
-from spinsim.packings.base import PACKINGS, PackingKind, executed_by, kinds, packing_kind, usual_packing
+from spinsim.packings.base import (
+    PACKINGS,
+    PackingKind,
+    executed_by,
+    kinds,
+    packing_kind,
+    reads_copies,
+    usual_packing,
+)
 
 _FIRST = ("padded", "decomposed", "ragged")  # in this order profiles measure them
 _NONE = ("base", "tables")
@@ -20,4 +28,4 @@ for _name in dict.fromkeys((*_FIRST, *(module.name for module in iter_modules(__
     if _name not in _NONE:
         import_module(f"{__name__}.{_name}")
 
-__all__ = ["PACKINGS", "PackingKind", "executed_by", "kinds", "packing_kind", "usual_packing"]
+__all__ = ["PACKINGS", "PackingKind", "executed_by", "kinds", "packing_kind", "reads_copies", "usual_packing"]

@@ -111,5 +111,10 @@ def usual_packing(policy: str) -> str:
     return policy if policy in kinds() else "ragged"
 
 
+def reads_copies(policy: str, among: Sequence[str] | None = None) -> bool:
+    """May attention read a padded copy of K/V? A policy that plans packings has to name those ``among``."""
+    return any(packing_kind(name).copied for name in (policy, *(among or ())) if name in kinds())
+
+
 def _is_kind(cls: Any) -> bool:
     return isinstance(cls, type) and issubclass(cls, PackingKind)

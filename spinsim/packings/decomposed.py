@@ -85,6 +85,7 @@ class Decomposed(PackingKind):
     L is kept for batches whose sorted lengths agree to an eighth of an octave (ours); W is always exact.
     """
 
+    native: ClassVar[str] = "decomposed"
     rectangular: ClassVar[bool] = True
     merged: ClassVar[bool] = True
     divided: ClassVar[bool] = True
@@ -96,8 +97,8 @@ class Decomposed(PackingKind):
         min_piece: Annotated[int, Ge(1)] = 64  # shorter pieces only when every request is shorter
 
     def __init__(self, params: Params, context: Context) -> None:
-        self._align = params.align
-        self._shortest = params.min_piece
+        self.align = params.align
+        self.shortest = params.min_piece
         self._predictor = context.predictor
         self._within = context.within
         self._pieces: dict[tuple[int, ...], int] = {}
@@ -123,7 +124,7 @@ class Decomposed(PackingKind):
         least = least_executed = sys.maxsize
         # From long pieces to short ones rows only grow: a plan that reads no less than earlier ones,
         # bucketed or not, is worse in all, and need not be predicted.
-        pieces = sorted(candidates(kv_tokens, self._align, self._shortest), reverse=True)
+        pieces = sorted(candidates(kv_tokens, self.align, self.shortest), reverse=True)
         # Rows of every candidate at once: a long context has hundreds, and the engine waits for the plan.
         counts = -(-np.asarray(kv_tokens)[:, None] // np.asarray(pieces))
         widest, queries, cached = max(query_tokens), sum(query_tokens), sum(kv_tokens)

@@ -27,6 +27,8 @@ from spinsim.policies.base import (
     Selector,
     Tunable,
 )
+from spinsim.policies.checked import check_answers
+from spinsim.policies.plugins import is_from_plugin
 from spinsim.scenario import PoliciesSpec, PolicyChoice
 
 KINDS: Mapping[str, registry.Registry[Any]] = {
@@ -83,8 +85,12 @@ def build_policies(spec: PoliciesSpec, context: PolicyContext) -> Policies:
     blind = replace(context, future=None, outputs=None)
 
     def make(kind: str) -> Any:
-        cls = KINDS[kind].get(getattr(spec, kind).name)
-        return cls(params[kind], context if getattr(cls, "sees_future", False) else blind)
+        name = getattr(spec, kind).name
+        cls = KINDS[kind].get(name)
+        policy = cls(params[kind], context if getattr(cls, "sees_future", False) else blind)
+        if is_from_plugin(cls):
+            check_answers(policy, kind, name, context)
+        return policy
 
     plan = CyclePlan()
     blind, context = replace(blind, plan=plan), replace(context, plan=plan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from hashlib import sha256
+from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from traceback import walk_tb
@@ -40,6 +41,7 @@ def _load(path: Path) -> str:
     spec = spec_from_file_location(name, path) if path.suffix == ".py" else None
     if spec is None or spec.loader is None or not path.is_file():
         raise InputError("is no plugin; allowed is a Python file that registers policies", file=str(path))
+    import_module("spinsim.policies.build")  # the names that ship are taken before a plugin's
     module = module_from_spec(spec)
     module.__dict__["_spinsim_content"] = _content(path)
     sys.modules[name] = module  # dataclasses look their module up while it is executed
@@ -57,6 +59,11 @@ def _load(path: Path) -> str:
             line=line or 0,
         ) from error
     return str(path)
+
+
+def is_from_plugin(cls: type) -> bool:
+    """Was this class, and not one that it extends, written in a plugin?"""
+    return cls.__module__.startswith(_PREFIX)
 
 
 def place_in_plugin(error: BaseException) -> str:

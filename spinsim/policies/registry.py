@@ -32,8 +32,8 @@ __all__ = [
     "Registry",
 ]
 
-SELECTORS: Registry[Selector] = Registry("selector")
-LENGTHS: Registry[LengthPolicy] = Registry("length")
-PIPELINES: Registry[PipelinePolicy] = Registry("pipeline")
-COMPOSITIONS: Registry[CompositionPolicy] = Registry("composition")
-ADMISSIONS: Registry[AdmissionPolicy] = Registry("admission")
+SELECTORS: Registry[Selector] = Registry("selector", ("assign", "observe", "forget"))
+LENGTHS: Registry[LengthPolicy] = Registry("length", ("lengths", "observe", "forget"))
+PIPELINES: Registry[PipelinePolicy] = Registry("pipeline", ("depth", "observe"))
+COMPOSITIONS: Registry[CompositionPolicy] = Registry("composition", ("select",))
+ADMISSIONS: Registry[AdmissionPolicy] = Registry("admission", ("key",))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from spinsim.errors import InputError
+from spinsim.errors import InputError, reason_of
 from spinsim.results.metrics import flatten
 
 MARKDOWN_ROWS = 1000  # longer tables are CSV alone: nobody reads them, and pages choke
@@ -102,7 +102,7 @@ def _parquet(path: Path) -> Table:
         file = pq.ParquetFile(path)
         count = file.metadata.num_rows
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot be read: {error}; a Parquet table", file=str(path)) from None
+        raise InputError(f"cannot be read: {reason_of(error)}; a Parquet table", file=str(path)) from None
 
     def rows() -> Rows:
         for batch in file.iter_batches():

@@ -22,19 +22,6 @@ from spinsim.results.tables import write_tables
 from spinsim.results.timeline import CAP, write_timeline
 from spinsim.scenario import Scenario
 
-FILES = (
-    "summary.json",
-    "requests.parquet",
-    "rounds.parquet",
-    "inputs.parquet",
-    "decisions.parquet",
-    "load.parquet",
-    "timeline.json",
-    "report.html",
-    "scenario.yaml",
-    "environment.json",
-)
-
 
 def write_results(
     out: Path,

@@ -41,13 +41,6 @@ class Union:
 FOREVER = np.iinfo(np.int64).max
 
 
-def union_ns(starts: Ints, ends: Ints) -> int:
-    """Total length of the union of intervals [starts[i], ends[i]]."""
-    whole = Union()
-    whole.add(starts, ends, FOREVER)
-    return whole.length
-
-
 class Worked(NamedTuple):
     """Completed operations of a block that overlap the window, cut to it. None that comes later starts before
     ``until``."""

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import yaml
 from numpy.typing import NDArray
 
-from spinsim.errors import InputError
+from spinsim.errors import InputError, reason_of
 from spinsim.results import arrow
 
 Column = NDArray[Any]
@@ -73,6 +73,12 @@ class Table(Mapping[str, Column]):
     def block(self, number: int, *names: str) -> tuple[Column, ...]:
         """One of them."""
         return tuple(self._column(number, name) for name in names)  # one at a time: half the memory
+
+    def bounds(self, number: int, name: str) -> tuple[float, float]:
+        """The least and the largest number of a block's column; infinities where the file does not say."""
+        group = self._file.metadata.row_group(number)
+        known = group.column(self._file.schema_arrow.get_field_index(name)).statistics
+        return (known.min, known.max) if known is not None and known.has_min_max else (-np.inf, np.inf)
 
     def _column(self, number: int, name: str) -> Column:
         column = self._file.read_row_group(number, columns=[name], use_threads=False)[name].combine_chunks()
@@ -136,9 +142,10 @@ def read_folder(folder: Path) -> RunFolder:
         curves = folder / "regret.json"
         regret = json.loads(curves.read_text(encoding="utf-8")) if curves.is_file() else {}
     except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        what = Path(error.filename).name if isinstance(error, OSError) and error.filename else ""
+        said = ": ".join(filter(None, (what, reason_of(error))))
         raise InputError(
-            f"is no complete results folder ({said}); allowed is one", file=str(folder)
+            f"is no complete results folder ({said}); allowed is one that a command wrote", file=str(folder)
         ) from error
     return RunFolder(summary, scenario, requests, rounds, decisions, operations, labels, regret, load)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from spinsim.errors import InputError
+from spinsim.errors import InputError, reason_of
 
 FILE = "requests.timeline.json"
 Event = dict[str, Any]
@@ -23,7 +23,10 @@ def write_request_tracks(folder: Path) -> Path:
         requests = pq.read_table(folder / "requests.parquet").to_pylist()
         rounds = pq.read_table(folder / "rounds.parquet").to_pylist()
     except (OSError, ValueError) as error:
-        raise InputError(f"is no results folder ({error}); allowed is one", file=str(folder)) from error
+        raise InputError(
+            f"is no results folder: {reason_of(error)}; give one that `simulate` or `run` wrote",
+            file=str(folder),
+        ) from error
     path = folder / FILE
     path.write_text(json.dumps(request_tracks(requests, rounds), separators=(",", ":")), encoding="utf-8")
     return path

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from spinsim.costs.base import ASSUMED, LABELS
 from spinsim.costs.prices import price_per_hour
+from spinsim.engine.columns import blocks
 from spinsim.engine.records import CANCELLED, COMPLETED, REJECTED, UNFINISHED, Records
 from spinsim.engine.world import NS
 from spinsim.results import decoding as decoding  # registers its metric
 from spinsim.results.batch_means import within_run
-from spinsim.results.columns import Bools, Floats, RequestColumns, ratio
+from spinsim.results.blocks import pairwise_sum
+from spinsim.results.columns import Bools, Floats, Ints, RequestColumns, ratio
 from spinsim.results.commit_gaps import commit_gaps
 from spinsim.results.held_back import held_back
 from spinsim.results.lanes import device_busy, lane_busy
@@ -143,21 +145,37 @@ def _request_counts(requests: RequestColumns) -> Numbers:
 
 def distribution(values: Floats) -> Numbers:
     """Count, mean and percentiles (linear between order statistics) of the finite values."""
-    return _of_finite(values[np.isfinite(values)])
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return _numbers(0, None, [None] * len(PERCENTILES))
+    return _numbers(finite.size, float(finite.mean()), np.percentile(finite, PERCENTILES).tolist())
 
 
-def _of_finite(values: Floats) -> Numbers:
-    """:func:`distribution`, which moves the values about."""
-    names = [f"p{p}" for p in PERCENTILES]
-    if not values.size:
-        return {"count": 0, "mean": None, **dict.fromkeys(names)}
-    mean = float(values.mean())
-    points = np.percentile(values, PERCENTILES, overwrite_input=True)
-    return {
-        "count": int(values.size),
-        "mean": mean,
-        **{name: float(point) for name, point in zip(names, points, strict=True)},
-    }
+def distribution_of_ns(values: Ints) -> Numbers:
+    """:func:`distribution` of ``values / NS``, to the last bit, without a float each. It moves them about."""
+    count = values.size
+    if not count:
+        return distribution(np.empty(0))
+    mean = pairwise_sum(count, (values[part] / NS for part in blocks(count))) / count
+    ranks = [(count - 1) * (p / 100) for p in PERCENTILES]
+    below = [int(rank) for rank in ranks]
+    above = [min(rank + 1, count - 1) for rank in below]
+    values.partition(sorted({*below, *above}))
+    points = [
+        _between(float(values[i] / NS), float(values[j] / NS), rank - i)
+        for rank, i, j in zip(ranks, below, above, strict=True)
+    ]
+    return _numbers(count, mean, points)
+
+
+def _between(low: float, high: float, share: float) -> float:
+    """Linear, rounded as numpy does: from the nearer end."""
+    return high - (high - low) * (1 - share) if share >= 0.5 else low + (high - low) * share
+
+
+def _numbers(count: int, mean: float | None, points: Sequence[float | None]) -> Numbers:
+    named = {f"p{p}": point for p, point in zip(PERCENTILES, points, strict=True)}
+    return {"count": count, "mean": mean, **named}
 
 
 def _latency(records: Records, requests: RequestColumns, arrived: Bools, window: Window) -> Numbers:
@@ -167,7 +185,7 @@ def _latency(records: Records, requests: RequestColumns, arrived: Bools, window:
         "ttft_s": distribution(requests.ttft[arrived]),
         "tpot_s": distribution(requests.tpot[completed]),
         "e2e_s": distribution(requests.e2e[completed]),
-        "itl_s": _of_finite(commit_gaps(records, window)),
+        "itl_s": distribution_of_ns(commit_gaps(records, window)),
         "queue_s": distribution((requests.admitted - requests.arrival)[arrived]),
     }
 

@@ -17,7 +17,7 @@ in no cache yet. Rolling back is not a call: the next call states the length it 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 
@@ -48,6 +48,16 @@ class Verified(NamedTuple):
 
     accepted: list[int]
     tokens: list[list[int]]
+
+
+@runtime_checkable
+class TellsEntropies(Protocol):
+    """A draft's runner that can say how sure it was of its proposals; another's are never stopped early."""
+
+    tells_entropies: bool
+
+    def tell_entropies(self) -> None:
+        """Proposals say so from now on. Before anything is captured."""
 
 
 class Runner(Protocol):

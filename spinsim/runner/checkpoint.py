@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from spinsim.errors import InputError
+from spinsim.errors import InputError, reason_of
 
 CONFIG, GENERATION_CONFIG = "config.json", "generation_config.json"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -46,7 +46,9 @@ def read_json(path: Path, key: str = "") -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot be read: {error}; JSON of a checkpoint", key=key, file=str(path)) from error
+        raise InputError(
+            f"cannot be read: {reason_of(error)}; JSON of a checkpoint", key=key, file=str(path)
+        ) from error
     if not isinstance(data, dict):
         raise InputError("holds no mapping; JSON of a checkpoint", key=key, file=str(path))
     return data

@@ -42,16 +42,14 @@ def make_runner(
     prompt_graphs: bool = True,
     buckets: Buckets = USUAL,
     lean: bool | None = None,
-    consume: bool = False,
 ) -> ModelRunner:
     """The runner of ``model`` with a cache of ``slots`` slots (and the trash slot) on its device.
 
     ``page_tokens``, ``pages``: see :class:`~spinsim.runner.kv.SlotCache`; by default slots are whole.
     ``max_rows`` rows in one call at most, ``max_length`` proposed tokens a row. ``graphs`` counts
     on CUDA alone, on ``buckets``, and ``prompt_graphs`` (prefill, catch-up) with it alone. ``lean`` None: the
-    fused decoder wherever it computes the architecture exactly.
-    ``consume``: see :class:`~spinsim.runner.fused.LeanDecoder`. Raises InputError for a kernel
-    that cannot run here.
+    fused decoder wherever it computes the architecture exactly. Raises InputError for a kernel that cannot
+    run here.
     """
     module = model.module
     fused = is_lean(model) if lean is None else lean
@@ -70,7 +68,7 @@ def make_runner(
     scale = model.head_dim**-0.5
     decoder: Decoder
     if fused:
-        decoder = LeanDecoder(model, cache.slot_tokens, consume=consume)
+        decoder = LeanDecoder(model, cache.slot_tokens)
         scale = decoder.scale
     else:
         decoder = TransformersDecoder(model)

@@ -7,7 +7,9 @@ CUDA graphs a small draft's step is then bound by memory, not by launches.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -53,19 +55,27 @@ def _mlp(layer: Any) -> tuple[Any, Any, Any]:
 def _fuse(layer: Any) -> Layer:
     attention = layer.self_attn
     projections = (attention.q_proj, attention.k_proj, attention.v_proj)
-    biases = [p.bias for p in projections]
     gate, up, down = _mlp(layer)
     norms = (attention.q_norm.weight, attention.k_norm.weight) if hasattr(attention, "q_norm") else None
     return Layer(
         input_norm=layer.input_layernorm.weight.data,
-        qkv=torch.cat([p.weight.data for p in projections]),
-        qkv_bias=torch.cat([b.data for b in biases]) if biases[0] is not None else None,
+        qkv=_one_below_the_other([p.weight for p in projections]),
+        qkv_bias=None if projections[0].bias is None else _one_below_the_other([p.bias for p in projections]),
         head_norms=norms,
         out=attention.o_proj.weight.data,
         output_norm=layer.post_attention_layernorm.weight.data,
-        gate_up=torch.cat([gate.weight.data, up.weight.data]),
+        gate_up=_one_below_the_other([gate.weight, up.weight]),
         down=down.weight.data,
     )
+
+
+def _one_below_the_other(parameters: Sequence[torch.nn.Parameter]) -> torch.Tensor:
+    """One tensor of all rows. The parameters become its parts: or a model would be in memory twice."""
+    whole = torch.cat([parameter.data for parameter in parameters])
+    ends = list(accumulate((len(parameter) for parameter in parameters), initial=0))
+    for parameter, (begin, end) in zip(parameters, pairwise(ends), strict=True):
+        parameter.data = whole[begin:end]
+    return whole
 
 
 @dataclass(slots=True)
@@ -87,23 +97,20 @@ class LeanWeights:
     used: int
 
 
-def lean_weights(model: LoadedModel, context_tokens: int, *, consume: bool = False) -> LeanWeights:
-    """Those of a whole model in memory; see :class:`LeanDecoder`."""
+def lean_weights(model: LoadedModel, context_tokens: int) -> LeanWeights:
+    """Those of a whole model in memory, which its module shares from now on: no weight is held twice.
+
+    Beside the model, one layer's fused matrices are in memory at a time.
+    """
     inner = model.module.model
-    scale = float(inner.layers[0].self_attn.scaling)
-    layers = []
-    for index in range(len(inner.layers)):
-        layers.append(_fuse(inner.layers[index]))
-        if consume:
-            inner.layers[index] = torch.nn.Identity()
     return LeanWeights(
         embedding=inner.embed_tokens.weight.data,
-        layers=layers,
+        layers=[_fuse(layer) for layer in inner.layers],
         norm=inner.norm.weight.data,
         head=model.module.lm_head.weight.data,
         rotary=rotary_tables(inner.rotary_emb, context_tokens, model.head_dim, model.module.device),
         heads=model.heads,
-        scale=scale,
+        scale=float(inner.layers[0].self_attn.scaling),
         epsilon=float(model.config.rms_norm_eps),
         used=model.used_vocabulary,
     )
@@ -123,14 +130,13 @@ def rotary_tables(
 class LeanDecoder(WholeHead):
     """Implements :class:`decoder.Decoder`. ``context_tokens`` bounds the positions it will see.
 
-    With ``consume`` the transformers module gives up its layers as they are fused, so that a
-    large model is not held twice; it can then no longer run by itself.
+    It shares its weights with the transformers module, which can still run by itself.
     """
 
-    def __init__(self, model: LoadedModel, context_tokens: int, *, consume: bool = False) -> None:
+    def __init__(self, model: LoadedModel, context_tokens: int) -> None:
         if not is_lean(model):
             raise ValueError(f"{model.name} is not of the LLaMA family; use TransformersDecoder")
-        self.take(lean_weights(model, context_tokens, consume=consume))
+        self.take(lean_weights(model, context_tokens))
 
     @classmethod
     def over(cls, weights: LeanWeights) -> LeanDecoder:

@@ -101,7 +101,7 @@ class HeadDecoder(LeanDecoder):
         self, head: LoadedHead, context_tokens: int, target: LeanDecoder, cache: SlotCache, slots: int
     ) -> None:
         """``target`` keeps its states from now on, for the tokens in its ``cache``."""
-        super().__init__(head, context_tokens, consume=True)
+        super().__init__(head, context_tokens)
         weights, known = self.weights, target.weights
         if not head.rows:
             weights.head, weights.used = known.head, known.used

@@ -33,7 +33,10 @@ class RooflineCosts(Section):
         Share | None, says("Share of peak bandwidth and rate that is reached; left out, the sheet's.")
     ] = None
     graphs: Annotated[bool, says("CUDA graphs: launches cost little, shapes are bucketed.")] = True
-    slowdown: Annotated[Factor, says("Of the target and a draft, both busy on one GPU (ours).")] = 1.8
+    slowdown: Annotated[
+        Factor | None,
+        says("Of the target and a draft, both busy on one GPU; left out, by the law of contention."),
+    ] = None
 
 
 class ProfileCosts(Section):

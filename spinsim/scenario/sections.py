@@ -182,7 +182,10 @@ class KvSpec(Section):
 
     reserve: Annotated[
         Literal["full", "grow"],
-        says("A slot of the whole context at admission, or blocks as needed, which may preempt."),
+        says(
+            "A slot of the whole context at admission, or blocks as needed, which may preempt. "
+            "Left out with the packing `padded`, it is `full`."
+        ),
     ] = "grow"
     block_tokens: Annotated[PositiveInt, says("Size of a block, with `reserve: grow`.", "tokens")] = 16
     memory_fraction: Annotated[
@@ -303,6 +306,10 @@ class NoiseSpec(Section):
     per_run_sd: Annotated[
         Deviation | dict[NoisyPart, Deviation], says("Of a factor per run: of all, or by operation.")
     ] = 0.0
+    per_run_shift: Annotated[
+        dict[NoisyPart, Annotated[float, Field(ge=-10, le=10)]],
+        says("Logarithm of a further factor per run that is known, by operation."),
+    ] = Field(default_factory=dict)
     per_call_sd: Annotated[
         Deviation | dict[NoisyOperation, Deviation], says("Of a factor per call: of all, or by operation.")
     ] = 0.0

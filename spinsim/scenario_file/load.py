@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from yaml import YAMLError
 
 from spinsim.errors import InputError
+from spinsim.packings import reads_copies
 from spinsim.scenario import DeviceSpec, PlacementSpec, Scenario
 from spinsim.scenario.messages import explain
 from spinsim.scenario.yaml_places import Document, KeyPath, Place, dump, parse
@@ -54,12 +55,26 @@ def load(
     base = file.parent if folder is None else folder
     document = apply_overrides(given, overrides)
     places = Places(document.places)
-    scenario = with_hardware_files(_validated(document, places), base, places)
+    scenario = with_hardware_files(_with_dense_slots(_validated(document, places)), base, places)
     if found := list(problems(scenario, base)):
         raise together(places, found)
     if device is not None:
         scenario = on_device(scenario, device)
     return LoadedScenario(scenario, file, base, places)
+
+
+def _with_dense_slots(scenario: Scenario) -> Scenario:
+    """Whole slots where nothing is said of how K/V are handed out and a packing reads padded copies.
+
+    Such a copy is a rectangle as long as the longest row: slots of the whole context always have room for
+    it, and blocks for the rows as they are have not.
+    """
+    packing, kv = scenario.policies.packing, scenario.kv
+    among = packing.params.get("among")
+    planned = among if isinstance(among, list | tuple) and all(isinstance(one, str) for one in among) else ()
+    if kv.model_fields_set & {"reserve", "block_tokens"} or not reads_copies(packing.name, planned):
+        return scenario
+    return scenario.model_copy(update={"kv": kv.model_copy(update={"reserve": "full"})})
 
 
 def _parsed(path: Path | str | Mapping[str, Any]) -> tuple[Path, Document]:

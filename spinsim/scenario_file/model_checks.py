@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spinsim.costs.sheets.vocabulary import Vocabulary, disagreement
-from spinsim.errors import InputError
+from spinsim.errors import InputError, reason_of
 from spinsim.scenario import ModelSpec, ProfileCosts, Scenario
 from spinsim.scenario.messages import Problem
 
@@ -117,8 +117,8 @@ def asked(question: Callable[[], object], key: str = "") -> Iterator[Problem]:
         else:
             yield Problem(tuple((error.key or key).split(".")), error.message)
     except (OSError, ValueError) as error:  # a path too long for the system, or with a null byte
-        reason = getattr(error, "strerror", None) or str(error)
-        yield Problem(tuple(key.split(".")), f"cannot be read: {reason}; a known name, or a file's path")
+        message = f"cannot be read: {reason_of(error)}; a known name, or a file's path"
+        yield Problem(tuple(key.split(".")), message)
 
 
 def _path(key: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from spinsim.errors import InputError, InputErrors
+from spinsim.errors import InputError, InputErrors, reason_of
 from spinsim.scenario import Scenario
 from spinsim.scenario.messages import Problem
 from spinsim.scenario.yaml_places import KeyPath, Place
@@ -52,8 +52,8 @@ def read_text(path: Path) -> str:
     except IsADirectoryError:
         raise InputError("is a folder; give the path of a scenario's YAML", file=str(path)) from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"cannot be read: {reason}; give a readable YAML file", file=str(path)) from None
+        message = f"cannot be read: {reason_of(error)}; give a readable YAML file"
+        raise InputError(message, file=str(path)) from None
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -53,6 +53,7 @@ class Simulated:
     workload: Workload
     field: CachedField
     predictor: Predictor
+    error: BaseException | None = None  # what ended it early, where that is kept
 
     @property
     def acceptance_source(self) -> str:
@@ -69,6 +70,7 @@ def simulate_scenario(
     predictor: Predictor | None = None,
     noise_seed: int | None = None,
     engine: str = "auto",
+    partial: bool = False,
 ) -> Simulated:
     """Run a scenario through the engine in predicted time.
 
@@ -76,7 +78,8 @@ def simulate_scenario(
     world; ``noise_seed`` draws other noise, and other text, over the same seed. ``engine``: ``python``;
     ``native``, in C (:mod:`spinsim.native`); or ``auto``, in C where it covers the run. Records are the same.
     Raises InputError for what the scenario asks and cannot have. An interruption (Ctrl-C) ends the run early:
-    the records say so and keep what there is.
+    the records say so and keep what there is. So does an error within the run where ``partial`` is set: it
+    is then ``error`` of what is returned, and otherwise raised.
     """
     if engine not in ENGINES:
         raise InputError(f"{engine!r} is not known; one of {', '.join(ENGINES)}", key="--engine")
@@ -97,19 +100,31 @@ def simulate_scenario(
         return Parts(workload, field, predictor, serving, noise, offers_of(scenario, workload, field))
 
     made = parts()
-    records = play_natively(made, report, engine) if engine != "python" else None
+    records, error = None, None
+    try:
+        records = play_natively(made, report, engine) if engine != "python" else None
+    except InputError:
+        raise
+    except (Exception, SystemExit):
+        if not partial:
+            raise  # otherwise the Python engine meets the same error, and keeps what was before it
     if records is None:
         noise = noise_of(scenario.noise, noise_seed)
-        records = _play(scenario, base_dir, made if engine == "python" else parts(), noise, report)
+        records, error = _play(scenario, base_dir, made if engine == "python" else parts(), noise, report)
     records.idle_caused_s = records.idle_caused_ns() * 1e-9
     records.kv_capacity_tokens = capacity
-    return Simulated(records, workload, field, predictor)
+    if error is not None and not partial:
+        raise error
+    return Simulated(records, workload, field, predictor, error)
 
 
 def _play(
     scenario: Scenario, base_dir: Path, parts: Parts, noise: Noise | None, report: Callable[[int], None]
-) -> Records:
-    """The run by the Python engine. ``noise``: as of ``parts``, from its beginning."""
+) -> tuple[Records, BaseException | None]:
+    """The run by the Python engine, and the error that ended it early.
+
+    ``noise``: as of ``parts``, from its beginning.
+    """
     field, serving, workload = parts.field, parts.serving, parts.workload
     world = SimulatedWorld(
         serving.layout.lanes,
@@ -127,20 +142,26 @@ def _play(
         prompts = [request.prompt_tokens for request in workload.requests]
         lookups = ChargedLookups(lookups, looking, prompts, world.spend)
     engine = serving.start(world, workload, ended=report, lookups=lookups)
+    interrupted, failure = "", None
     try:
         with rare_collections():
             world.env.run(until=engine.done)
-        records = engine.records
+        engine.log.flush()  # here, where a time that no column has room for is reported
     except KeyboardInterrupt:
-        records = engine.records
-        records.interrupted = "interrupted"
-        records.ended_ns = int(world.env.now)
+        interrupted = "interrupted"
+    except InputError:
+        raise
     except OverflowError as error:  # of a time in nanoseconds, which tables keep in 64 bits
         raise InputError(
             f"the run lasts beyond what a clock of nanoseconds can show ({error}); shorter times, or faster "
             "hardware",
             key="costs",
         ) from error
+    except (Exception, SystemExit) as error:  # the latter of a plugin's policy
+        interrupted, failure = f"{type(error).__name__}: {error}", error
+    records = engine.records  # of all that was noted until now
+    if interrupted:
+        records.interrupted, records.ended_ns = interrupted, int(world.env.now)
     records.label_s = dict(zip(LABELS, world.label_s, strict=True))
     records.orchestrator_s = world.orchestrator_s
-    return records
+    return records, failure

@@ -85,7 +85,7 @@ def start(answers: Answers, path: Path) -> Started:
     if not answers.drafts:
         assumed["models.drafts"] = f"drafts that have the target's vocabulary: {', '.join(drafts.values())}"
     assumed |= {
-        "costs": "costs come from data sheets, and are too optimistic (docs/fidelity.md); "
+        "costs": "costs come from data sheets, which may be off by a tenth or more (docs/fidelity.md); "
         "`spinsim profile` measures your machine",
         "acceptance": "acceptance is modelled by a draft's size; `spinsim trace` records that of your models",
         "slo": "objectives of 1 s to the first token and 50 ms a token after it",

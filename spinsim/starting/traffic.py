@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spinsim.errors import InputError
+from spinsim.errors import InputError, reason_of
 from spinsim.scenario import Columns, Source
 from spinsim.starting.columns import guess_columns
 from spinsim.workload.formats import READERS
@@ -56,6 +56,9 @@ def from_file(
     Raises InputError for a file that cannot be read, a format that is unknown, or columns that are not there.
     """
     assumed: dict[str, str] = {}
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise InputError(f"{what}; --traffic takes a file of requests", file=str(path))
     form = form or _guessed(path)
     if form not in READERS:
         raise InputError(f"no format {form!r}; one of {', '.join(READERS)}", key="--format")
@@ -63,7 +66,7 @@ def from_file(
         try:
             columns = guess_columns(path, form)
         except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror or error}", file=str(path)) from None
+            raise InputError(f"cannot be read: {reason_of(error)}", file=str(path)) from None
         assumed["workload.source.columns"] = "columns were guessed by their names"
     if columns is not None and (unknown := columns.keys() - Columns.model_fields.keys()):
         raise InputError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from spinsim.acceptance.chains import LengthSchedule
 from spinsim.acceptance.importers import IMPORTERS
 from spinsim.acceptance.importers.base import ImportOptions, merge
-from spinsim.errors import InputError
+from spinsim.errors import InputError, reason_of
 from spinsim.recording import Trace, save_trace
 from spinsim.results.environment import command_line
 from spinsim.scenario.messages import one_of
@@ -77,7 +77,7 @@ def _prompt_tokens(path: Path | None) -> dict[str, int] | None:
     try:
         rows = [row for row in READERS["spec_bench"].read(path) if isinstance(row, Row)]
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}", file=str(path)) from error
+        raise InputError(f"cannot be read: {reason_of(error)}", file=str(path)) from error
     if not rows:
         raise InputError(f"holds no question; {READERS['spec_bench'].expected}", file=str(path))
     return {row.key: row.prompt_tokens for row in rows}

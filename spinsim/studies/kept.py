@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from spinsim.errors import InputError
+from spinsim.errors import InputError, reason_of
 from spinsim.files import write_atomically
 from spinsim.lab.store import Store, experiment_kind
 from spinsim.studies.capacity import Capacity
@@ -43,9 +43,8 @@ def read_result(folder: Path) -> Study:
         adapter: TypeAdapter[Study] = TypeAdapter(KINDS[str(kind)])
         return adapter.validate_python(content)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"holds no finished study that can be shown again ({said}); its own command with --resume "
-            "finishes it, and writes its page",
+            f"holds no finished study that can be shown again ({reason_of(error)}); its own command with "
+            "--resume finishes it, and writes its page",
             file=str(folder),
         ) from error

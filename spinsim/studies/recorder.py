@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from spinsim.runner.acceptance_rule import distribution
 from spinsim.runner.base import Runner
 from spinsim.runner.batch import Rows
 from spinsim.runner.eager import ModelRunner
-from spinsim.runner.sampling import Sampling
+from spinsim.runner.sampling import Sampling, entropy
+from spinsim.scenario import Scenario
 
 Scores = np.ndarray[Any, Any]  # float64 [output tokens]
 
@@ -32,6 +33,16 @@ class _Text:
 
     tokens: list[int]
     prompt: int
+
+
+class _Said(NamedTuple):
+    """Of a draft, at every output token of a text: agreement, and the entropy of its distribution in nats.
+
+    A draft in another process tells no entropies.
+    """
+
+    agreement: Scores
+    entropies: Scores | None
 
 
 class Recorder:
@@ -50,12 +61,13 @@ class Recorder:
     def record(
         self, prompts: Sequence[Sequence[int]], output_tokens: Sequence[int], streams: Sequence[int]
     ) -> Recorded:
-        """Outputs with their tails, and each draft's agreement with every token of them.
+        """Outputs with their tails, and each draft's agreement with every token of them, and how sure it was.
 
         ``streams[i]`` numbers the random stream of prompt i when sampling: its request, as in a run.
         """
         outputs: list[Any] = [None] * len(prompts)
         accepted: dict[str, list[Any]] = {name: [None] * len(prompts) for name in self._drafts}
+        entropies: dict[str, list[Any]] = {name: [None] * len(prompts) for name in self._drafts}
         done = 0
         for chosen in self._groups(prompts, output_tokens):
             sampling = self._sampling._replace(requests=[streams[i] for i in chosen])
@@ -65,13 +77,14 @@ class Recorder:
             for row, i in enumerate(chosen):
                 outputs[i] = np.asarray(made[row], np.int64)
             texts = [_Text([*prompts[i], *made[row]], len(prompts[i])) for row, i in enumerate(chosen)]
-            for name, scores in self._read(texts).items():
-                for i, values in zip(chosen, scores, strict=True):
-                    accepted[name][i] = values
+            for name, read in self._read(texts).items():
+                for i, (scores, sure) in zip(chosen, read, strict=True):
+                    accepted[name][i], entropies[name][i] = scores, sure
             done += len(chosen)
             if self._progress is not None:
                 self._progress("trace", done, len(prompts))
-        return Recorded(outputs, accepted)
+        told = {name: each for name, each in entropies.items() if all(sure is not None for sure in each)}
+        return Recorded(outputs, accepted, told)
 
     def _groups(self, prompts: Sequence[Sequence[int]], output_tokens: Sequence[int]) -> Iterator[list[int]]:
         """Rows of about equal outputs together: a group generates as long as its longest."""
@@ -105,48 +118,76 @@ class Recorder:
                 made[row] += tokens
         return made
 
-    def _read(self, texts: Sequence[_Text]) -> dict[str, list[Scores]]:
-        """By draft and text: the agreement (0 or 1, or a probability) at every output token."""
+    def _read(self, texts: Sequence[_Text]) -> dict[str, list[_Said]]:
+        """By draft and text: agreement (0 or 1, or a probability) and entropy at every output token."""
         if self._sampling.greedy:
             return {name: self._agreement(runner, texts) for name, runner in self._drafts.items()}
-        p = self._probability(self._target, texts)
-        scores: dict[str, list[Scores]] = {}
-        for name, runner in self._drafts.items():
-            q = self._probability(runner, texts)
-            scores[name] = [
-                (said / wanted.clamp_min(1e-30)).clamp_max(1.0).numpy()
-                for said, wanted in zip(q, p, strict=True)
+        wanted = self._probability(self._target, texts)
+        return {
+            name: [
+                _Said((q / p.clamp_min(1e-30)).clamp_max(1.0).numpy(), sure)
+                for (q, sure), (p, _) in zip(self._probability(runner, texts), wanted, strict=True)
             ]
-        return scores
+            for name, runner in self._drafts.items()
+        }
 
-    def _agreement(self, runner: Runner, texts: Sequence[_Text]) -> list[Scores]:
-        return [
-            (logits.argmax(-1).cpu() == torch.tensor(text.tokens[text.prompt :])).double().numpy()
-            for text, logits in _logits(runner, texts, self._vocabulary)
-        ]
+    def _agreement(self, runner: Runner, texts: Sequence[_Text]) -> list[_Said]:
+        if not isinstance(runner, ModelRunner):
+            return self._agreement_elsewhere(runner, texts)
+        found = []
+        for text, logits in _logits(runner, texts, self._vocabulary):
+            hits = logits.argmax(-1).cpu() == torch.tensor(text.tokens[text.prompt :])
+            found.append(_Said(hits.double().numpy(), entropy(logits, None).double().cpu().numpy()))
+        return found
 
-    def _probability(self, runner: Runner, texts: Sequence[_Text]) -> list[torch.Tensor]:
-        """Of each output token, after temperature and top-p: float64, on the host."""
+    def _agreement_elsewhere(self, runner: Runner, texts: Sequence[_Text]) -> list[_Said]:
+        """Of a draft in another process, whose logits stay there: it says its most likely tokens."""
+        found = []
+        for some in _groups(texts, self._vocabulary):
+            fed = [text.tokens[:-1] for text in some]
+            best = runner.catch_up(list(range(len(some))), [0] * len(some), fed, True)
+            ends = np.cumsum([len(tokens) for tokens in fed])
+            for text, end in zip(some, ends.tolist(), strict=True):
+                wanted = text.tokens[text.prompt :]
+                hits = best[end - len(wanted) : end] == wanted
+                found.append(_Said(hits.astype(np.float64), None))
+        return found
+
+    def _probability(self, runner: Runner, texts: Sequence[_Text]) -> list[tuple[torch.Tensor, Scores]]:
+        """Of each output token, after temperature and top-p, and the entropy: float64, on the host."""
         found = []
         for text, logits in _logits(runner, texts, self._vocabulary):
             spread = distribution(logits, self._sampling.temperature, self._sampling.top_p)
             tokens = torch.tensor(text.tokens[text.prompt :], device=spread.device)
-            found.append(spread.gather(1, tokens[:, None])[:, 0].double().cpu())
+            sure = entropy(logits, spread).double().cpu().numpy()
+            found.append((spread.gather(1, tokens[:, None])[:, 0].double().cpu(), sure))
         return found
+
+
+def require_recordable(scenario: Scenario) -> None:
+    """Raises InputError where a recording needs logits that are nowhere together, or in another process."""
+    target = scenario.placement.target
+    if scenario.sampling.greedy or len(target) == 1:
+        return
+    raise InputError(
+        "sampled acceptance is recorded from a target's probabilities, and those of one on several "
+        "devices are nowhere together; allowed: one device, or greedy sampling",
+        key="placement.target",
+    )
 
 
 def _logits(runner: Runner, texts: Sequence[_Text], vocabulary: int) -> Iterator[tuple[_Text, torch.Tensor]]:
     """Of each text, logits ``[output tokens, V]`` for every token behind its prompt, in order.
 
-    Several texts are read in one pass, as many as bounded memory allows; text i is in slot i. Raises
-    InputError for a model that is not whole on one device: its logits are nowhere together.
+    Of a whole model in this process. Several texts are read in one pass, text i of it in slot i.
     """
-    if not isinstance(runner, ModelRunner):
-        raise InputError(
-            "sampled acceptance is recorded from a target's probabilities, and those of one on several "
-            "devices are nowhere together; allowed: one device, or greedy sampling",
-            key="placement.target",
-        )
+    assert isinstance(runner, ModelRunner), "a recording of others was refused"
+    for some in _groups(texts, vocabulary):
+        yield from _pass(runner, list(range(len(some))), some)
+
+
+def _groups(texts: Sequence[_Text], vocabulary: int) -> Iterator[Sequence[_Text]]:
+    """As many texts at a time as bounded memory allows."""
     most = max(1, LOGIT_BYTES // (8 * vocabulary))
     first = 0
     while first < len(texts):
@@ -157,7 +198,7 @@ def _logits(runner: Runner, texts: Sequence[_Text], vocabulary: int) -> Iterator
             if last > first and (written > most or read > PROMPT_SHARE * most):
                 break
             last += 1
-        yield from _pass(runner, list(range(first, last)), texts[first:last])
+        yield texts[first:last]
         first = last
 
 

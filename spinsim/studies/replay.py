@@ -17,7 +17,7 @@ from spinsim.drafters.for_scenario import drafters_of
 from spinsim.engine.inputs import EmptySchedule
 from spinsim.engine.records import Records
 from spinsim.engine.world import Lookups
-from spinsim.errors import InputError
+from spinsim.errors import InputError, reason_of
 from spinsim.live.field import modelled_lookups, replayed_future
 from spinsim.live.looking_ahead import TABLE, LookedUp
 from spinsim.live.replayed_inputs import ReplayWorld
@@ -138,9 +138,8 @@ def _whole(read: Callable[[Path], T], path: Path) -> T:
     try:
         return read(path)
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        reason = getattr(error, "strerror", None) or (str(error).strip().splitlines() or ["unreadable"])[0]
         raise InputError(
-            f"cannot be replayed: {reason}; the file as `run` wrote it", file=str(path)
+            f"cannot be replayed: {reason_of(error)}; the file as `run` wrote it", file=str(path)
         ) from None
 
 

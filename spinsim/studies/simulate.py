@@ -42,9 +42,12 @@ def simulate_and_publish(
     report: Callable[[Path], object] | None = None,
     engine: str = "auto",
 ) -> tuple[Simulated, Summary]:
-    """:func:`simulate`, with the records that its tables are made of."""
+    """:func:`simulate`, with the records that its tables are made of.
+
+    What a policy raises within the run is raised when the results so far are in ``out``.
+    """
     scenario = loaded.scenario
-    simulated = simulate_scenario(scenario, loaded.base_dir, progress, engine=engine)
+    simulated = simulate_scenario(scenario, loaded.base_dir, progress, engine=engine, partial=out is not None)
     notes: dict[str, Any] = {}
     if odd := never_compared(scenario, loaded.base_dir):
         notes["never_compared"] = list(odd)
@@ -72,6 +75,8 @@ def simulate_and_publish(
         extras=extras,
         report=report,
     )
+    if simulated.error is not None:
+        raise simulated.error
     return simulated, summary
 
 

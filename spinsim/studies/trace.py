@@ -30,7 +30,7 @@ from spinsim.results.environment import command_line, environment
 from spinsim.runner.head import LoadedHead
 from spinsim.scenario import Scenario
 from spinsim.scenario_file import LoadedScenario
-from spinsim.studies.recorder import Recorder
+from spinsim.studies.recorder import Recorder, require_recordable
 from spinsim.workload.for_scenario import build_workload
 from spinsim.workload.request import Request
 
@@ -55,6 +55,7 @@ def trace(
     path = out or Path("traces") / f"{scenario.name}.npz"
     if path.exists() and not force:
         raise InputError("exists already; --force replaces it, --out names another file", file=str(path))
+    require_recordable(scenario)
     with deploy(scenario, loaded.base_dir, progress) as deployment:
         workload = build_workload(scenario, loaded.base_dir)
         prompted = materialise(scenario, workload, deployment.models.target)
@@ -98,6 +99,7 @@ def record_requests(
     progress: Progress | None = None,
 ) -> Trace:
     """The trace of ``chosen`` requests of ``prompted``, by the keys that it is to have."""
+    require_recordable(scenario)
     if not scenario.models.drafts:
         raise InputError("no draft to record acceptance of; at least one", key="models.drafts")
     for name, draft in deployment.models.drafts.items():

@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 import spinsim
 from spinsim.cli import app
+from spinsim.policies.registry import SELECTORS
 from spinsim.simulated.world import SimulatedWorld
 from spinsim.studies import replay
 
@@ -116,7 +117,7 @@ def test_a_plugin_that_does_not_run_is_bad_input(text: str, tmp_path: Path) -> N
 
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     breaking(monkeypatch, ModuleNotFoundError("No module named 'torch'", name="torch"))
-    result = simulate("--out", tmp_path / "out")
+    result = simulate("--engine", "python", "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert "this needs torch; pip install -e '.[live]'" in result.stderr
 
@@ -136,7 +137,7 @@ def breaking(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 
 def test_interruption_keeps_partial_results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     breaking(monkeypatch, KeyboardInterrupt())
-    result = simulate("--out", tmp_path / "out")
+    result = simulate("--engine", "python", "--out", tmp_path / "out")
     assert result.exit_code == 130, result.output
     assert result.stderr == f"interrupted; partial results in {tmp_path / 'out'}\n"
     assert json.loads((tmp_path / "out" / "summary.json").read_bytes())["interrupted"]
@@ -144,7 +145,7 @@ def test_interruption_keeps_partial_results(monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_failure_names_its_cause(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     breaking(monkeypatch, RuntimeError("lane gpu0/target is on fire\nand more"))
-    result = simulate("--out", tmp_path / "out")
+    result = simulate("--engine", "python", "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert result.stderr.startswith("failed: ")
     assert "RuntimeError: lane gpu0/target is on fire" in result.stderr
@@ -284,6 +285,17 @@ class Broken(PerRequest["Broken.Params"]):
 """
 
 
+@pytest.mark.parametrize(
+    "command", [["report"], ["tables"], ["calibrate"], ["simulate"], ["study"], ["export", "--for", "vllm"]]
+)
+def test_what_is_not_there_is_said_in_words(command: list[str]) -> None:
+    result = CliRunner().invoke(app, [*command, "nowhere"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("nowhere")
+    assert "Errno" not in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_an_error_within_a_plugin_names_its_line(tmp_path: Path) -> None:
     plugin = tmp_path / "plugin.py"
     plugin.write_text(BROKEN.format(name="broken_line"))
@@ -297,6 +309,53 @@ def test_an_error_within_a_plugin_names_its_line(tmp_path: Path) -> None:
     assert f"IndexError: list index out of range at {plugin}:13" in result.stderr.replace("tuple", "list")
 
 
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [
+        ('return "tiny"', "WrongAnswerError: assign of the selector 'odd' gave ['tiny', "),
+        ("return len(arms)", "WrongAnswerError: assign of the selector 'odd' gave [5, "),
+        ("raise SystemExit(0)", "plugin.py:13: SystemExit: 0"),
+    ],
+)
+def test_what_a_plugin_does_wrong_within_a_run_is_said_and_the_run_so_far_is_kept(
+    does: str, said: str, tmp_path: Path
+) -> None:
+    plugin, out = tmp_path / "plugin.py", tmp_path / "out"
+    plugin.write_text(BROKEN.format(name="odd").replace("return arms[view.rounds + len(arms)]", does))
+    try:
+        result = simulate("--set", "policies.selector={name: odd}", "--plugin", plugin, "--out", out)
+    finally:
+        SELECTORS.forget("odd")
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert result.stderr.endswith(f"; partial results in {out}\n")
+    assert len(result.stderr.splitlines()) == 1
+    assert json.loads((out / "summary.json").read_bytes())["interrupted"] in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('@SELECTORS.register("fixed")\nclass Second: ...\n', "two policies for selector are called 'fixed'"),
+        ('@SELECTORS.register("bare")\nclass Bare: ...\n', "bare has no parameters: a dataclass Params"),
+        (
+            '@SELECTORS.register("mute")\nclass Mute:\n    @dataclass\n    class Params: ...\n',
+            "mute is no selector policy, which needs assign, observe, forget",
+        ),
+    ],
+)
+def test_a_plugin_whose_policy_cannot_be_one_is_refused_at_its_line(
+    text: str, said: str, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "plugin.py"
+    first = "from dataclasses import dataclass\nfrom spinsim.policies.registry import SELECTORS\n"
+    plugin.write_text(first + text)
+    result = simulate("--plugin", plugin, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"{plugin}:3: cannot be imported: ")
+    assert said in result.stderr
+
+
 def test_sigterm_keeps_what_ctrl_c_keeps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As a batch system ends a job: exit code 130, and the results so far."""
     submit, calls, before = SimulatedWorld.submit, [0], signal.getsignal(signal.SIGTERM)
@@ -308,7 +367,7 @@ def test_sigterm_keeps_what_ctrl_c_keeps(monkeypatch: pytest.MonkeyPatch, tmp_pa
         return submit(world, lane, operation)
 
     monkeypatch.setattr(SimulatedWorld, "submit", submit_and_end)
-    result = simulate("--out", tmp_path / "out")
+    result = simulate("--engine", "python", "--out", tmp_path / "out")
     assert result.exit_code == 130, result.output
     assert result.stderr == f"interrupted; partial results in {tmp_path / 'out'}\n"
     assert json.loads((tmp_path / "out" / "summary.json").read_bytes())["interrupted"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from spinsim.buckets import kv_buckets, row_buckets
+from spinsim.buckets import row_buckets
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.profiled.profile import SCHEMA, Point, Profile, ProfiledModel
 from spinsim.costs.sheets.hardware import hardware_of
@@ -74,7 +74,7 @@ def synthetic_profile(noise: float = 0.0, seed: int = 0, devices: int = 1) -> Pr
         )
 
     target, draft = Truth(TARGET, devices), Truth(DRAFT)
-    contexts = [k for k in kv_buckets(2048) if k in (64, 256, 512, 1024, 2048)]
+    contexts = (64, 256, 512, 1024, 2048)
     for rows in [r for r in row_buckets(64) if r in (1, 2, 4, 8, 16, 32, 64)]:
         for context in contexts:
             kv = rows * context

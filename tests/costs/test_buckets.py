@@ -20,7 +20,6 @@ from spinsim.buckets import (
     bucket_tokens,
     dear_buckets,
     draft_step_shapes,
-    kv_buckets,
     prompt_passes,
     prompt_row_buckets,
     prompt_shape,
@@ -32,7 +31,6 @@ from spinsim.buckets import (
 RULES = [
     (bucket_rows, row_buckets),
     (bucket_tokens, token_buckets),
-    (bucket_kv, kv_buckets),
     (bucket_prompt_rows, prompt_row_buckets),
     (bucket_prompt_tokens, prompt_token_buckets),
 ]
@@ -66,6 +64,7 @@ def test_the_list_is_every_value_of_the_rule(rule: Rule, listing: Listing) -> No
 @given(n=st.integers(33, 200_000))
 def test_padding_is_bounded(n: int) -> None:
     assert bucket_rows(n) <= 1.25 * n
+    assert bucket_kv(bucket_kv(n)) == bucket_kv(n) >= n
     if n > 64:
         assert bucket_tokens(n) <= 1.125 * n
         assert bucket_prompt_tokens(n) <= 1.5 * n
@@ -76,7 +75,7 @@ def test_padding_is_bounded(n: int) -> None:
 def test_graphs_to_capture_are_tens() -> None:
     assert row_buckets(64) == (1, 2, 4, 8, 16, 24, 32, 40, 48, 56, 64)
     assert len(token_buckets(1024)) <= 50
-    assert len(kv_buckets(8192)) <= 30
+    assert len({bucket_kv(tokens) for tokens in range(1, 8193)}) <= 30
     assert len(prompt_row_buckets(32)) * len(prompt_token_buckets(PROMPT_TOKENS)) <= 90
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import astuple
+from dataclasses import astuple, replace
+from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -11,7 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spinsim.costs.contention import USUAL_LAW, Demand, Factors, InTurn, KernelLaw, Law, side_by_side
-from spinsim.costs.contention_fit import Group, errors, fit_law, held_out
+from spinsim.costs.contention_fit import Group, errors, fit_law, groups_of, held_out
+from spinsim.costs.operators import PassCosts
+from spinsim.costs.profiled.profile import read_profile
+from spinsim.costs.roofline import RooflineLoads, RooflinePredictor
+from spinsim.costs.sheets.hardware import hardware_of
+from spinsim.costs.sheets.shapes import shape_of
+from spinsim.policies.beliefs import ragged
 
 LAW = KernelLaw(gap=0.2, crowd=0.5, short_s=5e-6, wait=1.5)
 OTHER_LAW = KernelLaw(gap=0.25, crowd=0.7, short_s=5e-6, wait=1.4)
@@ -138,3 +146,41 @@ def test_one_pair_does_not_send_the_law_astray() -> None:
     assert max(map(abs, errors(law, pair))) < 0.01
     for group in measured(USUAL_LAW):
         assert max(map(abs, errors(law, group))) < 0.1
+
+
+def test_a_divided_target_does_no_work_while_it_waits_for_a_sum() -> None:
+    """Its neighbours have the device to themselves then, however slow the link is."""
+    h200 = hardware_of("h200")
+    packing = ragged(8, 8 * 512, 40)
+
+    def work(link_bandwidth: float) -> tuple[float, float]:
+        hardware = replace(h200, link_bandwidth=link_bandwidth)
+        target = PassCosts(shape_of("llama-13b"), "bf16", hardware, devices=2)
+        return RooflineLoads(RooflinePredictor(target, [], None)).verify(packing)
+
+    kernels, seconds = work(h200.link_bandwidth)
+    assert work(1e9) == (kernels, seconds)
+    assert 0 < seconds < 5e-3
+
+
+def test_a_roofline_without_a_factor_of_its_own_has_the_law() -> None:
+    target, draft = (
+        PassCosts(shape_of(f"llama-{size}"), "bf16", hardware_of("h200")) for size in ("7b", "68m")
+    )
+    assert RooflinePredictor(target, [draft], None).contention().law == USUAL_LAW
+    assert RooflinePredictor(target, [draft], None, 1.5).contention().law.slowdowns(
+        [VERIFY, SMALL]
+    ) == pytest.approx([1.5, 1.5])
+
+
+def test_the_usual_law_foretells_what_ran_beside_a_divided_target() -> None:
+    """It was fitted to a 7B on one GPU. 24 groups of a 13B over two and five drafts were measured later."""
+    path = Path(__file__).parents[2] / "profiles" / "13b-two-gpus-h200-x2.json"
+    profile = read_profile(path)
+    named = [point.model for point in profile.points if point.operation == "beside"]
+    found = [error for group in groups_of(profile) for error in errors(USUAL_LAW, group)]
+    of_target = [error for name, error in zip(named, found, strict=True) if name.startswith("llama-13b")]
+    of_drafts = [error for name, error in zip(named, found, strict=True) if not name.startswith("llama-13b")]
+    assert fmean(map(abs, of_target)) < 0.06
+    assert fmean(map(abs, of_drafts)) < 0.06
+    assert max(map(abs, found)) < 0.2

@@ -177,10 +177,24 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def changed_files(root: Path) -> list[str]:
+    """What under ``root`` does not match its manifest: empty when all is well."""
+    manifest = json.loads((root / export.MANIFEST).read_text(encoding="utf-8"))
+    wrong = [
+        name
+        for name, entry in manifest["members"].items()
+        if not (root / name / "model.safetensors").is_file()
+        or export.sha256(root / name / "model.safetensors") != entry["sha256"]
+    ]
+    if export.sha256(root / "tokenizer.json") != manifest["tokenizer_sha256"]:
+        wrong.append("tokenizer.json")
+    return wrong
+
+
 def test_exported_member_loads_and_is_checked(exported: Path) -> None:
     manifest = json.loads((exported / export.MANIFEST).read_text())
     assert manifest["members"]["tiny"]["training"] == {"steps": 1}
-    assert export.changed_files(exported) == []
+    assert changed_files(exported) == []
     model = family.load("tiny", dtype=torch.float32, root=exported)
     ids = torch.arange(20)[None]
     from transformers import AutoModelForCausalLM
@@ -200,10 +214,10 @@ def test_packed_parts_unpack(exported: Path, tmp_path: Path) -> None:
     assert all(part.stat().st_size <= 300_000 for part in parts)
     with tarfile.open(fileobj=io.BytesIO(b"".join(part.read_bytes() for part in parts))) as archive:
         archive.extractall(tmp_path / "out", filter="data")
-    assert export.changed_files(tmp_path / "out") == []
+    assert changed_files(tmp_path / "out") == []
     weights = tmp_path / "out" / "tiny" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
-    assert export.changed_files(tmp_path / "out") == ["tiny"]
+    assert changed_files(tmp_path / "out") == ["tiny"]
 
 
 def test_a_used_folder_is_refused(tmp_path: Path) -> None:

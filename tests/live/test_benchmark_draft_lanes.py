@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import draft_lanes
+from benchmarks.draft_lanes_law import judged, judged_again
 from spinsim.costs.contention import Demand
 from spinsim.costs.contention_fit import Group
 from tests.validation.tiny_models import tiny_scenario
@@ -28,7 +29,7 @@ def test_every_part_is_measured(tmp_path: Path) -> None:
     assert {len(group["models"]) for group in law["groups"]} == {2, 3}
     assert law["held_out"]["count"] > 0
     # the file keeps slow-downs, not seconds: the fit starts from numbers that differ in their last digit
-    again = draft_lanes.judged_again(out)["law"]["law"]
+    again = judged_again(out)["law"]["law"]
     assert again == pytest.approx(law["law"], rel=1e-2)
 
 
@@ -39,7 +40,7 @@ def test_what_is_held_out_is_not_fitted() -> None:
         ({"rows": rows, "models": ["a", "b"]}, Group(pair, (1.3e-3 * factor, 2.5e-3 * factor)))
         for rows, factor in ((2, 1.0), (16, 1.0), (32, 2.0))
     ]
-    told = draft_lanes.judged(groups, fitted_rows=(2, 16))
+    told = judged(groups, fitted_rows=(2, 16))
     assert told["fitted"]["pairs"] == 2
     assert told["errors"]["pairs, fitted"]["worst"] < 0.1
     assert told["held_out"]["count"] == 2

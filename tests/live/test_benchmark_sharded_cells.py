@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import sharded_again
 from benchmarks.sharded_deployments import PARTS, QUICK, Part, Size, loaded, written
 from benchmarks.sharded_tables import shown
 from spinsim.drafters.memory import kv_capacity
@@ -60,3 +61,13 @@ def test_tables_hold_predictions_against_medians_and_copies_against_one(tmp_path
     assert "best fixed: 200 tokens/s = 400 of 2 copies, 2.00 of vanilla" in text
     assert "17.5 % off in the mean of 2 cells, worst -25.0 %; 1 of 1 pairs ordered alike" in text
     assert "left out: 8 clients: no time" in text
+
+
+def test_what_ran_is_predicted_anew_without_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    """By today's sheet: within 3 % of two H200s, two micro-batches beside drafts on both among them."""
+    file = Path(__file__).parents[2] / "docs" / "measurements" / "h200-x2-13b-all-cells.json"
+    cells = ["1 clients, serial", "8 clients, two micro-batches"]
+    assert sharded_again.main([str(file), "--hardware", "h200", "--cells", *cells]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines[:2]] == cells
+    assert float(lines[2].split("goodput ")[1].split(" %")[0]) < 3

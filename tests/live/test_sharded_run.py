@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from spinsim.cli import app
@@ -20,7 +23,9 @@ from spinsim.live.prompts import materialise
 from spinsim.runner.sharded.leader import ShardedRunner
 from spinsim.scenario_file import LoadedScenario
 from spinsim.studies import run as studies_run
+from spinsim.studies.recorder import Recorder
 from spinsim.studies.run import Ran, run_scenario
+from spinsim.studies.trace import trace
 from spinsim.workload.for_scenario import build_workload
 from tests.live.checkpoints import generated, save_checkpoint, serving
 
@@ -95,6 +100,24 @@ def test_acceptance_may_be_given(folder: Path, two: Deployment) -> None:
         run = ran.given.field.runs(request, draft)[position]
         assert accepted == min(run, drafted, tokens - position)
     assert len(set(r.accepted)) > 2
+
+
+def test_acceptance_is_recorded_of_drafts_in_both_processes(folder: Path, two: Deployment) -> None:
+    """One beside a share says its most likely tokens, one here has logits."""
+    prompts = [[5, 9, 31, 2], [17, 8, 8, 30, 13, 6, 29]]
+    recorded = Recorder(two).record(prompts, [9, 5], [0, 1])
+    for name in ("near", "far"):
+        module = AutoModelForCausalLM.from_pretrained(folder / name, dtype=torch.float32)
+        for prompt, output, said in zip(prompts, recorded.outputs, recorded.accepted[name], strict=True):
+            text = torch.tensor([[*prompt, *output]])
+            best = module(text).logits[0, len(prompt) - 1 : -1].argmax(-1)
+            assert said.tolist() == (best.numpy() == output).tolist()
+    assert 0 < np.concatenate(recorded.accepted["near"]).mean() < 1
+
+
+def test_sampled_acceptance_is_refused_before_anything_is_loaded(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="sampled acceptance is recorded"):
+        trace(scenario(folder, "ab", "sampling.temperature=1"), tmp_path / "trace.npz")
 
 
 @contextmanager

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +93,8 @@ def test_a_run_of_many_blocks_is_handed_over_whole() -> None:
 
 @needs_compiler
 def test_what_is_not_covered_is_said_and_played_in_python() -> None:
-    scenario = small(limits={"prefill": "merged"}, kv={"prefix_cache": True})
-    with pytest.raises(InputError, match=r"limits\.prefill: merged.*kv\.prefix_cache.*auto or python"):
+    scenario = small(kv={"prefix_cache": True}, policies={"length": {"name": "adaedl"}})
+    with pytest.raises(InputError, match=r"kv\.prefix_cache.*entropy.*auto or python"):
         simulate_scenario(scenario, HERE, engine="native")
     assert len(simulate_scenario(scenario, HERE).records.requests) == 12
 
@@ -121,7 +123,7 @@ def test_without_a_compiler_python_plays() -> None:
 @needs_compiler
 def test_a_compiler_that_fails_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CC", "false")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("SPINSIM_CACHE", str(tmp_path))
     compiled.library.cache_clear()
     try:
         assert compiled.library() is None
@@ -158,11 +160,16 @@ def test_errors_of_policies_come_through(monkeypatch: pytest.MonkeyPatch) -> Non
         simulate_scenario(small(policies={"selector": {"name": "spin"}}), HERE, engine="native")
 
 
+def raise_it() -> None:
+    raise KeyboardInterrupt
+
+
 @needs_compiler
-def test_an_interruption_keeps_what_there_is() -> None:
+@pytest.mark.parametrize("interrupted", [raise_it, lambda: os.kill(os.getpid(), signal.SIGINT)])
+def test_an_interruption_keeps_what_there_is(interrupted: Callable[[], None]) -> None:
     def interrupt(phase: str, done: float, total: float) -> None:
-        if done >= 64:
-            raise KeyboardInterrupt
+        if done == 64:
+            interrupted()
 
     workload = {
         "requests": 300,

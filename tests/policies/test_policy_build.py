@@ -138,9 +138,10 @@ def test_schema_lists_every_policy_and_parameter() -> None:
 
 def test_a_registry_refuses_a_second_policy_of_a_name() -> None:
     registry: Registry[object] = Registry("thing")
-    registry.register("one")(lambda params, context: object())
+    one = KINDS["selector"].get("fixed")
+    registry.register("one")(one)
     with pytest.raises(ValueError, match="'one'"):
-        registry.register("one")(lambda params, context: object())
+        registry.register("one")(one)
 
 
 def test_policies_import_nothing_that_acts() -> None:

@@ -16,7 +16,10 @@ from spinsim.engine import columns
 from spinsim.engine.records import Operations, Records
 from spinsim.results import blocks, inputs
 from spinsim.results.blocks import by_request, finished_in_order, pairwise_sum, round_blocks
-from spinsim.results.lanes import FOREVER, Union, union_ns
+from spinsim.results.commit_gaps import commit_gaps
+from spinsim.results.lanes import FOREVER, Union
+from spinsim.results.summary import distribution, distribution_of_ns
+from spinsim.results.window import Window
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 LESS = ("workload.requests=24", "metrics.warmup_s=0.05")
@@ -106,4 +109,26 @@ def test_a_union_in_parts_is_the_union(spans: list[tuple[int, int]], size: int) 
         until = int(starts[low + size]) if low + size < len(spans) else FOREVER
         union.add(starts[low : low + size], ends[low : low + size], until)
     moments = {moment for a, b in spans for moment in range(a, a + b)}
-    assert union.length == union_ns(starts, ends) == len(moments)
+    assert union.length == len(moments)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 11, 1000, 4001])
+@pytest.mark.parametrize("longest", [10**6, 10**11])
+def test_nanoseconds_are_spread_as_their_seconds(count: int, longest: int) -> None:
+    values = np.random.default_rng(count).integers(0, longest, count)
+    assert distribution_of_ns(values.copy()) == distribution(values / 1e9)
+    assert distribution_of_ns(values[:0]) == distribution(np.empty(0))
+
+
+def test_a_gap_longer_than_four_seconds_is_kept(make_records: Callable[..., Records]) -> None:
+    records = make_records(1, requests=20)
+    rounds = records.rounds
+    window = Window(0, 1 << 62, "", "")
+    usual = np.sort(commit_gaps(records, window))
+    committed_ns = np.asarray(rounds.committed_ns)
+    last = int(np.argmax(committed_ns))
+    rounds.committed_ns[last] = int(committed_ns[last]) + 10**10
+    found = np.sort(commit_gaps(records, window))
+    assert found.size == usual.size
+    assert found[-1] > 10**10
+    assert usual[-1] < 2**32

@@ -14,9 +14,22 @@ from spinsim.errors import InputError
 from spinsim.pages.run import write_report
 from spinsim.results import folder as folder_module
 from spinsim.results.environment import command_line, environment
-from spinsim.results.folder import FILES, write_results
+from spinsim.results.folder import write_results
 from spinsim.results.summary import summarise
 from spinsim.scenario import Scenario
+
+FILES = (
+    "summary.json",
+    "requests.parquet",
+    "rounds.parquet",
+    "inputs.parquet",
+    "decisions.parquet",
+    "load.parquet",
+    "timeline.json",
+    "report.html",
+    "scenario.yaml",
+    "environment.json",
+)
 
 
 @pytest.fixture

@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from spinsim import api
 from spinsim.engine.records import Records
+from spinsim.results import folder
 from spinsim.results.timeline import LANES, LOAD, MICRO_BATCHES, timeline, write_timeline
 from tests.engine.harness import Deployment, policies, requests, run
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +88,24 @@ def test_the_cap_is_kept_and_said(records: Records) -> None:
     last = max(e["ts"] for e in operations)
     assert all(e["ts"] <= last for e in capped["traceEvents"] if e["ph"] == "X" and e["cat"] == "round")
     assert timeline(records, cap=None)["otherData"]["complete"]
+
+
+@pytest.mark.parametrize("batches", [1, 3])
+def test_the_whole_timeline_is_made_from_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int
+) -> None:
+    """The bytes that the run itself would have written without a cap."""
+    settings = ["workload.requests=20", f"policies.pipeline={{name: fixed, micro_batches: {batches}}}"]
+    out = tmp_path / "out"
+    api.simulate(SCENARIOS / "quickstart.yaml", set=settings, out=out)
+    whole = (out / "timeline.json").read_bytes()
+    monkeypatch.setattr(folder, "CAP", 50)
+    api.simulate(SCENARIOS / "quickstart.yaml", set=settings, out=out, force=True)
+    page = (out / "report.html").read_bytes()
+    assert len((out / "timeline.json").read_bytes()) < len(whole) / 2
+    api.report(out, timeline=True)
+    assert (out / "timeline.json").read_bytes() == whole
+    assert (out / "report.html").read_bytes() == page
 
 
 def test_a_run_that_did_nothing(tmp_path: Path) -> None:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 from torch import distributed
 
+from spinsim.runner.sharded import on_cuda
 from spinsim.runner.sharded.on_cuda import name_next_group
+
+
+def test_a_process_meets_over_symmetric_memory_once() -> None:
+    """Ranks of its later targets are new, and torch numbers their meetings from 0 again."""
+    spec = importlib.util.find_spec(on_cuda.__name__)
+    assert spec is not None
+    assert spec.loader is not None
+    fresh = importlib.util.module_from_spec(spec)  # as a new process has it
+    spec.loader.exec_module(fresh)
+    assert [fresh.claim_symmetric_memory() for _ in range(3)] == [True, False, False]
 
 
 def test_no_group_has_the_name_of_one_before_and_all_ranks_know_it(tmp_path: Path) -> None:

@@ -151,3 +151,14 @@ def test_device_cuda_keeps_gpus_and_refuses_cpus(scenario_path: Path) -> None:
     assert load(scenario_path, device="cuda").scenario == load(scenario_path).scenario
     with pytest.raises(InputError, match=r"set devices\.gpu1\.hardware"):
         load(scenario_path, ["devices.gpu1.hardware=cpu"], device="cuda")
+
+
+def test_padded_copies_take_whole_slots_unless_the_scenario_says_otherwise(scenario_path: Path) -> None:
+    def reserve(*overrides: str) -> str:
+        return load(scenario_path, overrides).scenario.kv.reserve
+
+    padded = "policies.packing={name: padded}"
+    assert (reserve(), reserve(padded)) == ("grow", "full")
+    among = "policies.packing={name: planned, among: [padded, ragged]}"
+    assert reserve("policies.selector={name: planned}", among) == "full"
+    assert (reserve(padded, "kv.reserve=grow"), reserve(padded, "kv.block_tokens=16")) == ("grow", "grow")

@@ -131,10 +131,11 @@ def test_usual_drafts_share_the_vocabulary_and_are_small(name: str, tmp_path: Pa
         ({"rate": 1.0, "clients": 2}, "--clients: a rate and a number of clients exclude each other"),
         ({"rate": 0.0}, "--rate: 0 is not allowed; a rate above 0"),
         (
-            {"traffic": "log.txt"},
-            "--format: the format of log.txt is not told by its name; one of csv",
+            {"traffic": __file__},
+            "--format: the format of test_init.py is not told by its name; one of csv",
         ),
-        ({"traffic": "no.csv"}, "no.csv: cannot be read"),
+        ({"traffic": "no"}, "no: no such file; --traffic takes a file of requests"),
+        ({"traffic": Path(__file__).parent}, "starting: is a folder; --traffic takes a file of requests"),
         ({"traffic": SAMPLE, "format": "cvs"}, "--format: no format 'cvs'; one of csv, jsonl"),
         ({"traffic": SAMPLE, "columns": "text"}, "--columns: 'text' is no mapping; write arrival=ts"),
         ({"traffic": SAMPLE, "columns": "prmpt=a"}, "--columns: no role 'prmpt'; one of arrival"),
@@ -169,7 +170,7 @@ def test_a_study_beside_it_is_accepted(answers: dict[str, Any], tmp_path: Path) 
 
 def test_it_replaces_nothing_unless_it_is_told_to(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("mine")
-    with pytest.raises(InputError, match="is there already; force replaces it"):
+    with pytest.raises(InputError, match="is there already; --force replaces it"):
         started(tmp_path)
     assert (tmp_path / "mine.yaml").read_text() == "mine"
     assert started(tmp_path, force=True)[1]["name"] == "mine"

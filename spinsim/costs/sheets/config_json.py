@@ -22,7 +22,7 @@ from spinsim.costs.sheets.config_reader import ConfigReader
 from spinsim.costs.sheets.model_shape import ModelShape
 from spinsim.costs.sheets.other_model_types import REFUSED, WRAPPERS
 from spinsim.costs.sheets.quantization import method_of
-from spinsim.errors import InputError
+from spinsim.errors import InputError, reason_of
 
 CARRIED = ("tie_word_embeddings", "quantization_config")  # of a wrapper, said for its text model
 MOST_LAYERS = 10_000  # layers are looked at one by one
@@ -47,7 +47,7 @@ def read_config_json(path: Path) -> ModelShape:
         config = json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
-            f"not readable as JSON ({error}); expected a transformers config.json", file=str(path)
+            f"not readable as JSON ({reason_of(error)}); expected a transformers config.json", file=str(path)
         ) from None
     if not isinstance(config, dict):
         raise InputError("not a JSON object; expected a transformers config.json", file=str(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -88,6 +89,12 @@ def of_large_operators(hardware: Hardware) -> Hardware:
         prompt_attention_efficiency=None,
         operation_s=0.0,
     )
+
+
+def without_collectives(hardware: Hardware) -> Hardware:
+    """The device with a link over which sums and gatherings take no time."""
+    free = Collective(ONE_SHOT, 0.0, 1.0)
+    return replace(hardware, link_bandwidth=math.inf, collectives=(free,))
 
 
 # Shares of the peaks that passes reach, and overheads of graphs and host: fitted to every profile, host card

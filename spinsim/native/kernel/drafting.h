@@ -76,8 +76,10 @@ static void propose(State *s, MicroBatch *m, i64 index, i64 draft, i64 first) {
   }
   if (r->loads->formula)
     job->demand = demand_of(s, draft, longest, propose_s(s, r->loads, draft, n, lengths, contexts));
-  double seconds = r->costs->formula ? propose_s(s, r->costs, draft, n, lengths, contexts)
-                                     : r->ask_cost(PROPOSE, draft, n, lengths, contexts, &label);
+  double seconds = -1;
+  if (r->costs->formula == FIRST) seconds = propose_s(s, r->costs, draft, n, lengths, contexts);
+  if (r->costs->formula == SECOND) seconds = profiled_propose_s(s, draft, n, lengths, contexts, &label);
+  if (seconds < 0) seconds = r->ask_cost(PROPOSE, draft, n, lengths, contexts, &label);
   m->proposals[m->awaited++] = job;
   submit(s, job, r->draft_lane[draft], index, longest, seconds, label);
 }

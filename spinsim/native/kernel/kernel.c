@@ -8,11 +8,13 @@
 #include "run.h"
 #include "tables.h"
 #include "costs.h"
+#include "profiled.h"
 #include "lanes.h"
 #include "memory.h"
 #include "requests.h"
 #include "spin.h"
 #include "drafting.h"
+#include "decomposed.h"
 #include "rounds.h"
 
 /* an operation's event: SimulatedWorld._end, then who waits */
@@ -20,7 +22,12 @@ static void completed(State *s, Operation *job) {
   job->done = 1;
   if (s->r->handles) s->ended_kind = job->kind, s->ended_rows = job->rows;
   if (job->kind == CATCH_UP) caught_up(s, job);
-  else if (job->kind == PREFILL) { commit_chunk(s, job); next_chunk(s); }
+  else if (job->kind == PREFILL) {
+    i64 rows = job->rows;
+    heard_of(s, job);
+    commit_chunk(s, rows);
+    prefill(s);
+  }
   else if (job->waiter >= 0) micro_batch(s, job->waiter);
 }
 
@@ -28,7 +35,7 @@ static void handle(State *s, const Entry *event) {
   Lane *lane = &s->lanes[event->which];
   switch (event->kind) {
     case ARRIVAL: arrivals(s); break;
-    case BELL: next_chunk(s); break;
+    case BELL: prefill(s); break;
     case WAKE: micro_batch(s, event->which); break;
     case OPERATION: completed(s, event->operation); break;
     case PATIENCE: lose_patience(s, event->which); break;
@@ -59,12 +66,12 @@ static void prepare(State *s) {
   Run *r = s->r;
   i64 n = r->requests, k = r->drafts, b = r->batch + 1;
   i64 **by_request[] = {&s->goal, &s->prefilled, &s->admission, &s->target_held};
-  i64 **by_row[] = {&s->prompts.at, &s->ready.at, &s->chunk_tokens, &s->chunk_last,
+  i64 **by_row[] = {&s->prompts.at, &s->ready.at, &s->chunk_tokens, &s->chunk_starts, &s->chunk_last,
                     &s->a, &s->b, &s->c, &s->slots_back};
   double **by_arm[] = {&s->pool_gain, &s->pool_cost, &s->pool_pulls, &s->prior_gain, &s->prior_cost};
   i32 **by_draft[] = {&s->held, &s->older, &s->newer, &s->background};
   for (int i = 0; i < 4; i++) *by_request[i] = room(s, n, sizeof(i64));
-  for (int i = 0; i < 8; i++) *by_row[i] = room(s, b, sizeof(i64));
+  for (int i = 0; i < 9; i++) *by_row[i] = room(s, b, sizeof(i64));
   for (int i = 0; i < 5; i++) *by_arm[i] = room(s, 3 * r->arms, sizeof(double));
   for (int i = 0; i < 4; i++) *by_draft[i] = room(s, n * k, sizeof(i32));
   s->oldest = room(s, k, sizeof(i64)), s->newest = room(s, k, sizeof(i64));
@@ -103,7 +110,7 @@ i64 play(Run *r) { /* processes.start, then env.run(until=engine.done) */
   State state = {.r = r}, *s = &state;
   r->stop = DONE;
   prepare(s);
-  if (!r->stop) next_chunk(s);
+  if (!r->stop) prefill(s);
   for (i64 i = 0; i < r->max_depth && !r->stop; i++) micro_batch(s, i);
   if (!r->stop) arrivals(s);
   for (i64 n = 1; !r->stop; n++) {
@@ -125,6 +132,7 @@ i64 play(Run *r) { /* processes.start, then env.run(until=engine.done) */
 }
 
 i64 layout(i64 which) { /* sizes, for whoever declares the same in another language */
-  i64 sizes[] = {sizeof(Table), sizeof(Pool), sizeof(Model), sizeof(Costs), sizeof(Packing), sizeof(Run)};
-  return which < 6 ? sizes[which] : 0;
+  i64 sizes[] = {sizeof(Table), sizeof(Pool), sizeof(Model), sizeof(Costs), sizeof(Packing),
+                 sizeof(Fit), sizeof(Profiled), sizeof(Cell), sizeof(Decompositions), sizeof(Run)};
+  return which < 10 ? sizes[which] : 0;
 }

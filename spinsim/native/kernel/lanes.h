@@ -133,15 +133,27 @@ static void heard_of(State *s, Operation *job) { /* Engine.completed */
   free(job);
 }
 
+/* Predictor.prefill of the target, where ``draft`` is none, or .catch_up */
+static double price_of_prompts(State *s, i64 draft, Prompts p, i64 *label) {
+  Run *r = s->r;
+  int head = draft < 0;
+  double seconds = -1;
+  *label = r->costs->label;
+  if (r->costs->formula == FIRST) return prompts_s(s, r->costs, 1 + draft, p, head);
+  if (r->costs->formula == SECOND) {
+    Fit *fit = head ? r->profiled->prefill : &r->profiled->catch_up[draft];
+    seconds = profiled_prompts_s(s, fit, p, head, label);
+  }
+  if (seconds >= 0) return seconds;
+  return r->ask_cost(head ? PREFILL : CATCH_UP, draft, p.rows, p.tokens, p.starts, label);
+}
+
 /* SimulatedWorld._carry_out and ._demand of Prefill and CatchUp */
 static double costs_of_prompts(State *s, Operation *job, Prompts p, i64 *label) {
-  Run *r = s->r;
-  i64 head = job->kind == PREFILL;
-  if (r->loads->formula) {
-    i64 passes = prompt_passes(&r->loads->models[1 + job->draft], p);
-    job->demand = demand_of(s, job->draft, passes, prompts_s(s, r->loads, 1 + job->draft, p, head));
+  Costs *loads = s->r->loads;
+  if (loads->formula) {
+    double found = prompts_s(s, loads, 1 + job->draft, p, job->kind == PREFILL);
+    job->demand = demand_of(s, job->draft, prompt_passes(&loads->models[1 + job->draft], p), found);
   }
-  *label = r->costs->label;
-  if (!r->costs->formula) return r->ask_cost(job->kind, job->draft, p.rows, p.tokens, p.starts, label);
-  return prompts_s(s, r->costs, 1 + job->draft, p, head);
+  return price_of_prompts(s, job->draft, p, label);
 }

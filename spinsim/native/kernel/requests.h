@@ -139,29 +139,34 @@ static void wake(State *s) { /* Engine.wake */
   }
 }
 
-/* prefill.prefill up to its wait, .next_chunk and EngineState.take_chunk */
-static void next_chunk(State *s) {
+/* prefill.next_chunk and EngineState.take_chunk: how many prompts have tokens in it */
+static i64 take_chunk(State *s, i64 budget) {
   Run *r = s->r;
-  if (!s->prompts.rows) { s->bell = 1; return; }
-  i64 budget = r->chunk, n = 0, total = 0, label = 0, *starts = s->a;
+  i64 n = 0;
   for (i64 i = 0; i < s->prompts.rows && (!i || budget > 0); i++, n++) {
     i64 id = s->prompts.at[i], tokens = least(s->goal[id] - s->prefilled[id], budget);
     r->place[id] = CHUNK;
-    starts[n] = s->prefilled[id];
+    s->chunk_starts[n] = s->prefilled[id];
     s->chunk_tokens[n] = tokens;
     s->chunk_last[n] = s->prefilled[id] + tokens == s->goal[id] && r->generated[id] == 0;
-    budget -= tokens, total += tokens;
+    budget -= tokens;
   }
-  if (!(s->chunk = operation(s, PREFILL, -1, n))) return;
-  memcpy(s->chunk->whom, s->prompts.at, n * sizeof(i64));
-  double seconds = costs_of_prompts(s, s->chunk, (Prompts){n, s->chunk_tokens, starts}, &label);
-  submit(s, s->chunk, r->target_lane, -1, total, seconds, label);
+  return n;
 }
 
-static void commit_chunk(State *s, Operation *job) { /* prefill.commit_chunk and EngineState.chunk_done */
+static void prefill(State *s) { /* prefill.prefill, up to its wait */
+  if (!s->prompts.rows || (s->r->prompts_beside && s->ready.rows + s->in_rounds)) { s->bell = 1; return; }
+  i64 n = take_chunk(s, s->r->chunk), total = 0, label = 0;
+  Operation *job = operation(s, PREFILL, -1, n);
+  if (!job) return;
+  for (i64 i = 0; i < n; i++) total += s->chunk_tokens[i];
+  double seconds = costs_of_prompts(s, job, (Prompts){n, s->chunk_tokens, s->chunk_starts}, &label);
+  submit(s, job, s->r->target_lane, -1, total, seconds, label);
+}
+
+static void commit_chunk(State *s, i64 n) { /* prefill.commit_chunk and EngineState.chunk_done */
   Run *r = s->r;
-  i64 n = job->rows, going_on = 0, through = 0, *who = s->b, *row = s->c;
-  heard_of(s, job);
+  i64 going_on = 0, through = 0, *who = s->b, *row = s->c;
   for (i64 i = 0; i < n; i++) {
     i64 id = s->prompts.at[i];
     s->prefilled[id] += s->chunk_tokens[i];

@@ -110,12 +110,22 @@ static void plan(State *s, MicroBatch *m) { /* Ragged.shape, Padded.shape */
   }
   m->packing = (Packing){r->packing_kind, m->rows, longest, all_queries, all_kv, all_queries, all_kv};
   if (r->packing == SECOND) m->packing.queries = m->rows * widest, m->packing.kv = m->rows * longest;
+  if (r->packing == THIRD) decompose(s, m->rows, kv, widest, &m->packing);
   if (r->packing == ASKED) r->plan(m->rows, kv, queries, &m->packing);
+}
+
+static double transfer_s(State *s, i64 rows, i64 tokens) { /* RooflinePredictor.transfer, Link.seconds */
+  Costs *costs = s->r->costs;
+  i64 ignored;
+  if (costs->formula == SECOND) return profiled_transfer_s(s, rows, tokens);
+  if (!costs->formula) return s->r->ask_cost(TRANSFER, NO_DRAFT, rows, &tokens, NULL, &ignored);
+  if (!costs->linked || !tokens) return 0.0;
+  return costs->link_latency + (double)(tokens * costs->link_bytes) / costs->link_bandwidth;
 }
 
 static void verify(State *s, MicroBatch *m, i64 index) { /* the verification of rounds.play_round */
   Run *r = s->r;
-  i64 label = r->costs->label, away = 0, drafted = 0, ignored;
+  i64 label, away = 0, drafted = 0;
   Operation *job = operation(s, VERIFY, -1, m->rows);
   if (!job) return;
   m->verification = job;
@@ -131,12 +141,16 @@ static void verify(State *s, MicroBatch *m, i64 index) { /* the verification of 
   }
   if (r->loads->formula)
     job->demand = demand_of(s, -1, 1, verify_s(s, r->loads, &m->packing));
-  double seconds = r->costs->formula ? verify_s(s, r->costs, &m->packing)
-                                     : r->ask_cost(VERIFY, -1, m->rows, (i64 *)&m->packing, NULL, &label);
-  if (away && !r->costs->formula) seconds += r->ask_cost(TRANSFER, -1, m->rows, &drafted, NULL, &ignored);
-  else if (away && r->costs->linked && drafted) /* RooflinePredictor.transfer, Link.seconds */
-    seconds += r->costs->link_latency + (double)(drafted * r->costs->link_bytes) / r->costs->link_bandwidth;
-  submit(s, job, r->target_lane, index, m->packing.queries, seconds, label);
+  double seconds = price_of_verification(s, &m->packing, &label);
+  if (away) seconds += transfer_s(s, m->rows, drafted);
+  i64 tokens = m->packing.queries, budget = r->chunk - tokens, one = 1, none = 0, ignored;
+  if (r->prompts_beside && s->prompts.rows && budget > 0) { /* rounds._prompts_beside */
+    s->beside = take_chunk(s, budget);
+    for (i64 i = 0; i < s->beside; i++) tokens += s->chunk_tokens[i];
+    double alone = price_of_prompts(s, -1, (Prompts){s->beside, s->chunk_tokens, s->chunk_starts}, &ignored);
+    seconds += rounded_up(alone - price_of_prompts(s, -1, (Prompts){1, &one, &none}, &ignored));
+  }
+  submit(s, job, r->target_lane, index, tokens, seconds, label);
 }
 
 static void begin_round(State *s, MicroBatch *m, i64 index) { /* rounds.play_round, up to its first wait */
@@ -233,10 +247,16 @@ static void micro_batch(State *s, i64 index) { /* rounds.micro_batch, from where
   if (m->state == VERIFYING) {
     commit(s, m, index);
     learn(s, m);
+    if (s->beside) commit_chunk(s, s->beside);
+    s->beside = 0;
     m->state = RESTING;
   }
   if (m->state == RESTING) {
-    if (!compose(s, m, index)) { park(s, m, 1); return; }
+    if (!compose(s, m, index)) {
+      if (r->prompts_beside) ring_for_prompts(s);
+      park(s, m, 1);
+      return;
+    }
     if (r->grow) {
       i64 waits = reserve_memory(s, m);
       if (!m->rows) { park(s, m, !waits); return; }

@@ -37,10 +37,40 @@ typedef struct { /* spinsim.costs.operators.PassCosts */
 } Model;
 
 typedef struct { /* spinsim.costs.roofline.RooflinePredictor; models: the target's, then the drafts' */
-  i64 number, formula, label, linked, link_bytes; /* formula: ASKED, or FIRST for this one */
+  i64 number, formula, label, linked, link_bytes; /* formula: ASKED, FIRST: this, SECOND: a profile */
   double link_latency, link_bandwidth;
   Model *models;
 } Costs;
+
+#define EDGE 1.05     /* spinsim.costs.profiled.predictors */
+#define LONG_QUERY 32 /* spinsim.buckets */
+#define CELLS 1024    /* of what a fit keeps */
+enum { MEASURED, INTERPOLATED }; /* spinsim.costs.base.LABELS */
+
+typedef struct { double tokens, head; const double *values; } Cell;
+typedef struct { double rows, tokens, head, queries, kv, pairs, longest; } Shape; /* executed.PassShape */
+
+typedef struct { /* spinsim.costs.profiled.predictors.ProfiledPass, and its Law or MonotoneTable */
+  i64 number, known, points, is_law, waits, knots;
+  double min_tokens, max_tokens, min_kv, max_kv, max_context, coefficients[6], kv_s, query_s, pair_s;
+  const double *measured, *knot; /* measured: a shape's first six numbers and its seconds, for each point */
+  Cell *cells;
+} Fit;
+
+typedef struct { /* spinsim.costs.profiled.predictors.ProfilePredictor */
+  i64 prompt_graphs;
+  Fit *prefill, *verify, *catch_up, *first, *later; /* verify: by kind of packing; the last three by draft */
+  const i64 *step_rows, *verify_tokens; /* executed ones: [draft * (batch + 1) + rows]; by queries */
+  double *transfer_s;                   /* by tokens; NaN: nobody asked yet */
+} Profiled;
+
+#define DECOMPOSITIONS 16384 /* that are remembered */
+
+typedef struct { /* spinsim.packings.decomposed.Decomposed */
+  i64 align, shortest, longest; /* longest: of the pieces that are marked */
+  uint8_t *marked, *key, *keys; /* by tokens; a batch's sorted levels; those of what is known */
+  i64 *known;
+} Decompositions;
 
 typedef struct { i64 kind, rows, piece, queries, kv, real_queries, real_kv; } Packing;
 
@@ -51,11 +81,14 @@ typedef struct Run {
   i64 *output;
   /* spinsim.engine.settings */
   i64 drafts, lanes, devices, target_lane, batch, context, chunk, max_length, overlapped, grow;
+  i64 prompts_beside; /* merged_prefill: prompts' chunks go into the passes that verify */
   const i64 *draft_lane, *remote; /* remote: its last entry is NO_DRAFT's */
   const i64 *lane_devices;        /* [lane * devices + device]: 1 where the lane works there */
   const i64 *beside;              /* [lane * (lanes + 1) + n]: the lane's n-th neighbour; -1 ends them */
   Pool *target_pool, *pools;
   /* costs */
+  Decompositions *decompositions; /* where packing is THIRD */
+  Profiled *profiled;   /* where costs->formula is SECOND */
   Costs *costs, *loads; /* loads: what operations ask of a shared device; formula 0 where nobody asks */
   i64 law, among, compensated; /* of contention; compensated: how Python adds floats */
   double gap, crowd, short_s, wait;
@@ -83,6 +116,7 @@ typedef struct Run {
   /* what Python is asked; a callback that fails sets ``stop`` */
   double (*ask_pass)(i64 costs, i64 model, i64 output, i64 tokens);
   double (*ask_cost)(i64 kind, i64 draft, i64 rows, const i64 *first, const i64 *second, i64 *label);
+  const double *(*ask_fit)(i64 fit, double tokens, double head);
   void (*ask_host)(i64 rows);
   double (*ask_factor)(i64 draft, i64 of_target);
   double (*ask_noise)(i64 kind);
@@ -143,7 +177,8 @@ typedef struct {
   i32 *held, *older, *newer, *background; i64 *oldest, *newest; /* by [request * drafts + draft]; by draft */
   i64 *target_held, *slots_back, n_slots_back, untouched_slots;
   Lane *lanes; MicroBatch *batches;
-  Operation *chunk, *alive; i64 *chunk_tokens, *chunk_last;
+  Operation *alive;
+  i64 *chunk_tokens, *chunk_starts, *chunk_last, beside; /* beside: prompts in the pass that verifies */
   double **stats; i64 *stat_rounds; double *pool_gain, *pool_cost, *pool_pulls, *prior_gain, *prior_cost;
   i64 *a, *b, *c; /* scratch, as long as a batch or as what is ready */
   void *memory[96]; i64 n_memory;

@@ -39,6 +39,10 @@ def excerpt(run: RunFolder, verifications: int = VERIFICATIONS) -> tuple[list[Sl
     low, high = shown
     found = []
     for number in range(run.operations.groups):
+        if run.operations.bounds(number, "finished_ns")[1] <= low:
+            continue
+        if run.operations.bounds(number, "started_ns")[0] >= high:
+            continue
         started, finished = run.operations.block(number, "started_ns", "finished_ns")
         chosen = np.flatnonzero((finished > low) & (started < high))
         if chosen.size:
@@ -67,10 +71,15 @@ def _span(run: RunFolder, verifications: int) -> tuple[float, float] | None:
     nanoseconds. None where nothing was verified. Verifications lie in the order in which they ran."""
     middle = sum(run.window) / 2 * 1e9
     before, counts = 0, []
-    for kind, started in run.operations.blocks("kind", "started_ns"):
-        mine = started[kind == _verify(run)]
-        before += int((mine < middle).sum())
-        counts.append(mine.size)
+    for number in range(run.operations.groups):
+        (kind,) = run.operations.block(number, "kind")
+        mine = kind == _verify(run)
+        counts.append(int(mine.sum()))
+        if run.operations.bounds(number, "started_ns")[1] < middle:
+            before += counts[-1]
+        elif run.operations.bounds(number, "started_ns")[0] < middle:
+            (started,) = run.operations.block(number, "started_ns")
+            before += int((started[mine] < middle).sum())
     total = sum(counts)
     if not total:
         return None

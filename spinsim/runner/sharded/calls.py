@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spinsim.packings import kinds
-from spinsim.runner.base import Runner, TokenLists
+from spinsim.runner.base import Runner, TellsEntropies, TokenLists
 from spinsim.runner.graphs.buffers import Array
 from spinsim.runner.pages import Blocks
 from spinsim.runner.sampling import Sampling
@@ -148,6 +148,11 @@ def _catch_up(runner: Runner, call: Call) -> object:
     return runner.catch_up(slots.tolist(), starts.tolist(), parted(flat, lengths), bool(call.numbers[0]))
 
 
+def _tell_entropies(runner: Runner, call: Call) -> None:
+    if isinstance(runner, TellsEntropies):
+        runner.tell_entropies()
+
+
 def _propose(runner: Runner, call: Call) -> object:
     *rows, requests = _arrays(call)
     slots, previous, last, contexts, lengths = (row.tolist() for row in rows)
@@ -183,6 +188,7 @@ PERFORM: Mapping[str, Callable[[Runner, Call], object]] = {
     "settle": lambda runner, _: runner.settle(),
     "prefill": _prefill,
     "catch_up": _catch_up,
+    "tell_entropies": _tell_entropies,
     "propose": _propose,
     "verify": _verify,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 import threading
 import time
 from array import array
@@ -21,6 +22,7 @@ from spinsim.runner.sharded.hosted import Manner, answer_calls, own_stream
 from spinsim.runner.sharded.orders import Build, Held, Load, Meeting, Serve
 from spinsim.runner.sharded.ring import Ring
 
+SWITCH_INTERVAL_S = 1e-4  # between threads; by default one that is busy holds up the share for 5 ms
 FAILED, READY, LOADED, BUILT, HOPS = "failed", "ready", "loaded", "built", "hops"  # what a rank answers
 
 
@@ -88,6 +90,7 @@ def serve(runner: Runner, ranks: Collectives, ring: Ring, reader: int, pipe: Any
     gc.collect()
     gc.freeze()
     gc.disable()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     while True:
         call, told_ns = decode(ring.read(reader))
         received_ns = time.perf_counter_ns()

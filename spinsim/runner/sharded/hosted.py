@@ -48,7 +48,13 @@ class HostedRunner:
 
     def __init__(self, manner: Manner, call: Callable[[Call, bool], Any]) -> None:
         self.device, self.dtype, self.slot_tokens, self.graphs, self.prompt_graphs = manner
+        self.tells_entropies = False
         self._call = call
+
+    def tell_entropies(self) -> None:
+        """See :class:`~spinsim.runner.base.TellsEntropies`."""
+        self._call(Call("tell_entropies"), True)
+        self.tells_entropies = True
 
     def capture(
         self,
@@ -117,8 +123,8 @@ class HostedRunner:
     ) -> Proposal:
         """There."""
         said = self._call(calls.propose(slots, previous, last, contexts, lengths, sampling), True)
-        tokens, probabilities = said
-        return Proposal(tokens, None if probabilities is None else torch.from_numpy(probabilities))
+        tokens, probabilities, entropies = said
+        return Proposal(tokens, None if probabilities is None else torch.from_numpy(probabilities), entropies)
 
     def verify(
         self,
@@ -170,5 +176,6 @@ def _plain(said: Any) -> Any:
     """Without tensors, which would travel as handles of this process."""
     if isinstance(said, Proposal):
         spread = said.probabilities
-        return said.tokens, None if spread is None else np.ascontiguousarray(spread.float().cpu().numpy())
+        plain = None if spread is None else np.ascontiguousarray(spread.float().cpu().numpy())
+        return said.tokens, plain, said.entropies
     return said

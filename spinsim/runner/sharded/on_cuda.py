@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ MOST_TOKENS = 1024  # that go through symmetric memory; its buffer has room for 
 REPEATS = 20  # of a sum in the graph that is timed; an even number, since some take turns
 TRIAL = 1 << 22  # polls for another GPU's flag, as it is tried: some seconds
 ROUNDS = 5  # of that graph; the fastest counts
+OPEN_S = 15.0  # for the GPUs to meet over symmetric memory
 END_S = 5.0  # for NCCL to end
 
 ENVIRONMENT = {
@@ -57,19 +59,29 @@ class CudaCollectives:
         store: Path,
         timeout_s: float,
         *,
-        in_one_kernel: bool = True,
+        symmetric: bool = True,
+        in_one_kernel: bool = False,
     ) -> None:
-        """``in_one_kernel`` False: residual and norm stay apart from sums."""
+        """``symmetric`` False: all goes through NCCL. ``in_one_kernel``: sums may go with residual and norm.
+
+        Raises RuntimeError where this process has a process group already.
+        """
         os.environ.update(ENVIRONMENT)
         from torch import distributed
 
         self.rank, self.ranks, self.device = rank, ranks, device
         torch.cuda.set_device(device)
         # The default group, since symmetric memory finds a group by its name alone.
+        if distributed.is_initialized():
+            raise RuntimeError(
+                "this process has a process group already; one divided target at a time, and in another "
+                "process where an earlier one did not end"
+            )
         name_next_group(store)
+        self._store: Any = distributed.FileStore(str(store), ranks)  # type: ignore[attr-defined]
         distributed.init_process_group(
             "nccl",
-            store=distributed.FileStore(str(store), ranks),  # type: ignore[attr-defined]
+            store=self._store,
             rank=rank,
             world_size=ranks,
             timeout=timedelta(seconds=timeout_s),
@@ -79,7 +91,8 @@ class CudaCollectives:
         self._group: Any = distributed.group.WORLD
         self._buffer: torch.Tensor | None = None
         self._hidden, self._dtype = 0, torch.float32
-        self.why_not = ""
+        self.why_not = "" if symmetric else "an earlier target of this process had it"
+        self._timeout = timedelta(seconds=timeout_s)
         self.ways: dict[int, str] = {}  # the fastest by tokens, ascending
         self.measured: dict[int, dict[str, float]] = {}  # seconds of a sum, by tokens and way
         # By tokens: what residual and norm take longer with the sum in their kernel than by themselves.
@@ -95,7 +108,10 @@ class CudaCollectives:
     def prepare(self, hidden: int, dtype: torch.dtype) -> None:
         """Symmetric memory for sums of up to ``MOST_TOKENS`` rows, and the fastest way by their number."""
         self._hidden, self._dtype = hidden, dtype
-        self._open(hidden, dtype)
+        if not self.why_not:
+            self._store.set_timeout(timedelta(seconds=OPEN_S))
+            self._open(hidden, dtype)
+            self._store.set_timeout(self._timeout)
         if self._buffer is not None:
             tokens = 1
             while tokens <= MOST_TOKENS:
@@ -326,11 +342,24 @@ class CudaCollectives:
         _ends(self._distributed.distributed_c10d._abort_process_group)
 
 
+_claims = count()
+
+
+def claim_symmetric_memory() -> bool:
+    """May the next target that this process leads have symmetric memory? True once in the life of a process.
+
+    torch numbers its meetings over symmetric memory by process, from 0 on, and ranks meet under their numbers
+    (``StoreExchange`` in CUDASymmetricMemoryUtils.hpp). The ranks of a later target are new processes, which
+    would wait for this one at number 0 while it waits for them at a higher one.
+    """
+    return next(_claims) == 0
+
+
 def name_next_group(store: Path) -> None:
     """Give torch's next default group a name of its own, alike on all ranks that meet by ``store``.
 
-    torch calls every default group "0". Symmetric memory keeps the first group of a name, with its store, for
-    as long as the process lives: the group of a second deployment would wait at a store that nobody else has.
+    torch calls every default group "0". What it keeps by a name, symmetric memory's stores among it, it keeps
+    for as long as the process lives.
     """
     from torch import distributed
 

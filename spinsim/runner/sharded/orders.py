@@ -24,15 +24,16 @@ class Meeting:
     """How the ranks find each other: through the file ``store``, which is not there yet.
 
     ``devices``: of every rank, all CPUs or all GPUs of this machine. ``timeout_s``: how long one waits.
-    ``plugins``: files that every rank imports, for packings that are theirs. ``in_one_kernel``: may GPUs sum,
-    add and norm in one?
+    ``plugins``: files that every rank imports, for packings that are theirs. ``symmetric``: may GPUs sum over
+    symmetric memory? ``in_one_kernel``: and add and norm in the same kernel?
     """
 
     devices: tuple[str, ...]
     store: Path
     timeout_s: float
     plugins: tuple[str, ...] = ()
-    in_one_kernel: bool = True
+    symmetric: bool = True
+    in_one_kernel: bool = False
 
     def join(self, rank: int) -> Collectives:
         """Meet the others; returns when all are there."""
@@ -46,6 +47,7 @@ class Meeting:
                 device,
                 self.store,
                 self.timeout_s,
+                symmetric=self.symmetric,
                 in_one_kernel=self.in_one_kernel,
             )
         return Gloo(rank, len(self.devices), self.store, self.timeout_s)

@@ -17,6 +17,7 @@ import torch
 from spinsim.policies.plugins import loaded_plugins
 from spinsim.runner.sharded.calls import REPORT, STOP, Call, encode
 from spinsim.runner.sharded.collectives import TIMEOUT_S, Collectives
+from spinsim.runner.sharded.on_cuda import claim_symmetric_memory
 from spinsim.runner.sharded.orders import Meeting
 from spinsim.runner.sharded.process import END_S, RankError, RankProcess
 from spinsim.runner.sharded.ring import Behind, Ring
@@ -49,14 +50,21 @@ class Ranks:
         drafts: Sequence[int] = (),
         timeout_s: float = TIMEOUT_S,
         *,
-        in_one_kernel: bool = True,
+        in_one_kernel: bool = False,
     ) -> None:
         context: Any = torch.multiprocessing.get_context("spawn")
         self.names = tuple(names)
         self.since: float | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="spinsim-ranks-")
         store = Path(self._folder.name) / "store"
-        self._meeting = Meeting(tuple(map(str, devices)), store, timeout_s, loaded_plugins(), in_one_kernel)
+        self._meeting = Meeting(
+            tuple(map(str, devices)),
+            store,
+            timeout_s,
+            loaded_plugins(),
+            symmetric=devices[0].type == "cuda" and claim_symmetric_memory(),
+            in_one_kernel=in_one_kernel,
+        )
         self._ring = Ring(context, len(names) - 1, patience_s=timeout_s)
         threads = max(1, torch.get_num_threads() // len(names))
         counts = [*drafts, *[0] * (len(names) - len(drafts))]

@@ -23,7 +23,8 @@ UNIT = 128  # numbers; parts begin at multiples of it
 PATIENCE = 2**31 - 1  # polls for a flag: minutes, after which who waits for a lost GPU has long been told
 
 
-@triton.jit
+# One kernel however long one waits: compiling another would keep the others waiting.
+@triton.jit(do_not_specialize=["patience"])
 def _add_summed_norm(
     parts, flags, residual, weight, out, epsilon, width, patience,
     rank: tl.constexpr, ranks: tl.constexpr, block: tl.constexpr,

@@ -206,7 +206,8 @@ def _range(text: str) -> Dimension:
     key, equals, bounds = text.partition("=")
     parts = bounds.split(":")
     wrong = InputError(
-        "not a range; write key.path=low:high, or key.path=low:high:log", file=f"--range {text}"
+        "not a range; write key.path=low:high, or key.path=low:high:log, low below high",
+        file=f"--range {text}",
     )
     if not equals or len(parts) not in (2, 3) or (len(parts) == 3 and parts[2] != "log"):
         raise wrong

@@ -29,6 +29,7 @@ from spinsim.progress import Progress
 from spinsim.recording import load_trace, save_trace
 from spinsim.scenario import KvSpec, ProfileCosts, Scenario, TraceAcceptance
 from spinsim.serving import trusting
+from spinsim.studies.recorder import require_recordable
 from spinsim.studies.trace import record_requests
 from spinsim.studies.validation.fit_workload import first, least, predicted_s, without_domains
 from spinsim.studies.validation.plan import Cell, deployed_scenario
@@ -112,6 +113,9 @@ class Arena:
         """Everything that comes before the first run, once."""
         if self.drift is not None:
             return
+        for cell in self._cells:
+            if not _known_before(cell.loaded.scenario):
+                require_recordable(cell.loaded.scenario)
         deployment = self.deployment
         with self.spending("drift"):
             self.drift = self._measure_drift(deployment)
