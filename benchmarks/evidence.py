@@ -20,7 +20,7 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +38,7 @@ from spinsim.packings import kinds
 from spinsim.results.environment import environment
 from spinsim.results.metrics import shown_in, value
 from spinsim.results.summary import summarise
-from spinsim.scenario import ProfileCosts, Scenario
+from spinsim.scenario import PolicyChoice, ProfileCosts, Scenario
 from spinsim.scenario_file import LoadedScenario
 from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies.validation.folder import Folder
@@ -179,7 +179,9 @@ def _run_cells(
     finished = session.finished()
     profile = session.folder.root / f"profile-{number}.json"
     if options.profile and not profile.exists():
-        _profile(session, whole, deployment, profile, options.quick)
+        chosen = [cell.loaded.scenario.policies.selector for cell in group]
+        thinking = {one.name: one for one in chosen if one.name != "fixed"}  # which is measured anyway
+        _profile(session, whole, deployment, profile, options.quick, thinking)
 
     @contextmanager
     def around(name: str) -> Iterator[None]:
@@ -200,12 +202,18 @@ def _run_cells(
 
 
 def _profile(
-    session: Session, whole: LoadedScenario, deployment: Deployment, path: Path, quick: bool
+    session: Session,
+    whole: LoadedScenario,
+    deployment: Deployment,
+    path: Path,
+    quick: bool,
+    selectors: Mapping[str, PolicyChoice],
 ) -> None:
     session.require(PROFILE_S + CELL_S)
     try:
         with session.part(f"{path.stem}"):
-            measure_profile(whole, deployment, path, QUICK if quick else FULL, quick=True)
+            effort = QUICK if quick else FULL
+            measure_profile(whole, deployment, path, effort, quick=True, also=selectors)
     except Exception as error:
         print(f"no profile: {error}", flush=True)
         path.unlink(missing_ok=True)

@@ -18,11 +18,12 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -39,6 +40,7 @@ from spinsim.profiling.session import Session
 from spinsim.profiling.timing import Effort
 from spinsim.profiling.workplace import Workplace
 from spinsim.results.environment import environment
+from spinsim.scenario import PolicyChoice
 from spinsim.scenario_file import LoadedScenario, load
 from spinsim.studies.profile import measure_fixed
 from spinsim.studies.validation.folder import Folder
@@ -154,14 +156,23 @@ def free_path(folder: Path, stem: str) -> Path:
 
 
 def measure_profile(
-    loaded: LoadedScenario, deployment: Deployment, path: Path, effort: Effort, *, quick: bool
+    loaded: LoadedScenario,
+    deployment: Deployment,
+    path: Path,
+    effort: Effort,
+    *,
+    quick: bool,
+    also: Mapping[str, PolicyChoice] = MappingProxyType({}),
 ) -> Profile:
-    """The fixed points, written to ``path``: what cells are planned with and predicted from."""
+    """The fixed points, written to ``path``: what cells are planned with and predicted from.
+
+    ``also``: selectors whose thinking is measured besides.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with Workplace(loaded.scenario, loaded.base_dir, deployment) as place:
         session = Session(place.empty_profile(), path, effort, place.guess(), None)
         try:
-            measure_fixed(session, place, kinds(), place.selectors(quick=quick))
+            measure_fixed(session, place, kinds(), {**also, **place.selectors(quick=quick)})
         finally:
             session.write()
     return session.profile

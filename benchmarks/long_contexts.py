@@ -154,7 +154,13 @@ def deployed(path: Path, size: Size, sections: Sequence[str]) -> Deployment:
         for section in sections
         for overrides in SECTIONS[section].values()
     ]
-    return deploy(loaded.scenario, loaded.base_dir, packings=tuple(dict.fromkeys(asked)))
+    began = time.monotonic()
+
+    def ended(phase: str, done: float, total: float) -> None:
+        if done == total:
+            print(f"[{time.monotonic() - began:5.1f} s] {phase}: {total:.0f}", flush=True)
+
+    return deploy(loaded.scenario, loaded.base_dir, ended, packings=tuple(dict.fromkeys(asked)))
 
 
 def run_cells(

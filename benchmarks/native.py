@@ -172,7 +172,7 @@ def _policies(rng: random.Random, names: list[str]) -> dict[str, Any]:
             spin,
             spin,
             fixed,
-            *({"name": name} for name in ("random", "round_robin", "ucb1", "joint", "oracle")),
+            *({"name": name} for name in ("random", "round_robin", "ucb1", "joint", "planned", "oracle")),
         )
     )
     lengths = (

@@ -30,7 +30,10 @@ import torch
 from benchmarks.field import figures
 from benchmarks.gpu_state import gpu_states
 from spinsim.costs.sheets.hardware import sheet_of_device
+from spinsim.costs.sheets.shapes import shape_of
 from spinsim.engine.records import Records
+from spinsim.family.family import folder as member_folder
+from spinsim.family.widen import widen
 from spinsim.files import write_atomically
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.prompts import materialise
@@ -93,7 +96,7 @@ def variants(most: int, fixed: Mapping[str, Sequence[int]]) -> dict[str, list[st
         for tokens in lengths
     }
     planned = {"name": "planned"}
-    contextual = {"name": "contextual", "trained": TRAINED, "longest": {"small": 4, "large": 4}}
+    contextual = {"name": "contextual", "trained": TRAINED, "longest": {"small": 4, "large": 4}, "hold": 4}
     return found | {
         "spin": chosen(SPIN, alike),
         "joint": chosen({"name": "joint"}, alike),
@@ -105,6 +108,14 @@ def variants(most: int, fixed: Mapping[str, Sequence[int]]) -> dict[str, list[st
     }
 
 
+def widened_target(shape: str, folder: Path) -> list[str]:
+    """Overrides for the family's target at the cost of ``shape``, in fp32, which is written to ``folder``."""
+    where = torch.device("cpu")
+    model = widen(member_folder("target"), shape_of(shape), dtype=torch.float32, device=where, seed=1)
+    model.save_pretrained(folder)
+    return [override("models.target", {"shape": shape, "weights": str(folder), "dtype": "fp32"})]
+
+
 def measured(place: Workplace, path: Path, selectors: Mapping[str, PolicyChoice]) -> float:
     """Profiles the deployment into ``path``; returns the seconds that it took."""
     begun = replace(place.empty_profile(), rehearsed_tokens=REHEARSED)
@@ -114,6 +125,18 @@ def measured(place: Workplace, path: Path, selectors: Mapping[str, PolicyChoice]
     rehearse_selectors(session, place, selectors, runs=1)
     session.write()
     return session.elapsed_s
+
+
+def charged_alike(profile: Path, out: Path) -> Path:
+    """The profile without what the host took to decide with any selector but `fixed`; ``out`` has it."""
+    values = json.loads(profile.read_text())
+    values["points"] = [
+        point
+        for point in values["points"]
+        if point["operation"] != "handling" or point.get("policy") == "fixed"
+    ]
+    write_atomically(out, json.dumps(values))
+    return out
 
 
 def recorded(loaded: LoadedScenario, deployment: Deployment, path: Path) -> None:
@@ -152,6 +175,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=320, help="of an answer (default 320)")
     parser.add_argument("--repetitions", type=int, default=3, help="live runs of each variant (default 3)")
+    parser.add_argument("--recorded", type=Path, help="simulate alone, over an earlier session's recording")
+    parser.add_argument(
+        "--alike", action="store_true", help="with --recorded: charge every selector the host time of `fixed`"
+    )
+    parser.add_argument("--widened", metavar="SHAPE", help="on a CPU: the target at the cost of this shape")
     parser.add_argument("--profile", type=Path, help="of this machine, in place of one measured first")
     parser.add_argument("--seconds", type=float, default=600.0, help="begin no live run after so many")
     parser.add_argument("--out", type=Path, required=True)
@@ -160,13 +188,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.tiny:
         options.clients, options.requests, options.tokens = 2, 4, 32
     most = 8
-    overrides = [*(TINY if options.tiny else ()), *options.overrides]
+    overrides = [*(TINY if options.tiny or options.device == "cpu" else ()), *options.overrides]
     if torch.cuda.is_available() and options.device != "cpu":
         found = sheet_of_device(torch.cuda.get_device_name(0))
         overrides += [f"devices.gpu0.hardware={found}"] if found else []
     elif options.device == "cpu":
         overrides += ["devices.gpu0.hardware=cpu"]
     overrides += workload(options.clients, options.requests, options.tokens, most)
+    out: Path = options.out
+
+    def beside(name: str) -> Path:
+        return out.with_name(f"{out.stem}-{name}").resolve()
+
+    profile = (options.profile or beside("profile.json")).resolve()
+    trace = (options.recorded or beside("recorded.npz")).resolve()
+    replayed = [
+        override("workload.source", {"format": "spinsim", "path": str(trace)}),
+        override("acceptance", {"model": "trace", "path": str(trace)}),
+        "workload.prompt_tokens=null",
+        "workload.output_tokens=null",
+    ]
+    if options.widened:  # in fp32 a wide target says what the small one says
+        small = load(SCENARIO, overrides, options.device)
+        recorded(small, deploy(small.scenario, small.base_dir, packings=("ragged",)), trace)
+        overrides += [*widened_target(options.widened, beside("target")), replayed[0], *replayed[2:]]
     base = load(SCENARIO, overrides, options.device)
     data: Numbers = {
         "schema": SCHEMA,
@@ -174,11 +219,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "options": {name: str(value) for name, value in vars(options).items()},
         "clocks": [gpu_states()],
     }
-
-    out: Path = options.out
-
-    def beside(name: str) -> Path:
-        return out.with_name(f"{out.stem}-{name}").resolve()
 
     def save(**more: Any) -> None:
         data.update(more)
@@ -193,9 +233,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             most, {"tiny": (4, 6, 8), "code": (4,), "maths": (4,), "small": (4, 6), "large": (4,)}
         ).items()
     }
+    if options.recorded and options.alike:
+        profile = charged_alike(profile, beside("alike-profile.json"))
+    costs = override("costs", {"model": "profile", "path": str(profile), "allow_roofline": True})
+    given = [*overrides, costs, *replayed]
+
+    def foretold() -> dict[str, Numbers]:
+        loaded = {name: load(SCENARIO, [*given, *own], options.device) for name, own in every.items()}
+        return {
+            name: shown(simulate_scenario(one.scenario, one.base_dir).records) for name, one in loaded.items()
+        }
+
+    fixed = [name for name in every if name.split()[0] in base.scenario.models.drafts]
+    if options.recorded:
+        save(predicted=foretold())
+        bounds(data["predicted"], fixed)
+        return 0
     deployment = deploy(base.scenario, base.base_dir, packings=("ragged",))
     save(models=deployment.models.notes, deployed_s=time.perf_counter() - began)
-    profile, trace = (options.profile or beside("profile.json")).resolve(), beside("recorded.npz")
     thinking = {
         name.split()[0]: load(SCENARIO, [*overrides, *every[name]], options.device).scenario.policies.selector
         for name in ("spin", "joint", "planned", "contextual")
@@ -204,25 +259,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.profile is None:
         with Workplace(base.scenario, base.base_dir, deployment) as place:
             save(profiled_s=measured(place, profile, thinking))
-    recorded(base, deployment, trace)
-    costs = override("costs", {"model": "profile", "path": str(profile), "allow_roofline": True})
+    if not options.widened:
+        recorded(base, deployment, trace)
     cells = {name: load(SCENARIO, [*overrides, costs, *own], options.device) for name, own in every.items()}
-    replayed = [
-        override("workload.source", {"format": "spinsim", "path": str(trace)}),
-        override("acceptance", {"model": "trace", "path": str(trace)}),
-        "workload.prompt_tokens=null",
-        "workload.output_tokens=null",
-    ]
-    predicted = {}
-    for name, own in every.items():
-        loaded = load(SCENARIO, [*overrides, costs, *replayed, *own], options.device)
-        predicted[name] = shown(simulate_scenario(loaded.scenario, loaded.base_dir).records)
+    predicted = foretold()
     save(predicted=predicted, live={}, began_live_s=time.perf_counter() - began)
-    fixed = [name for name in every if name.split()[0] in base.scenario.models.drafts]
-    best = max(fixed, key=lambda name: predicted[name]["tokens_per_s"])
-    for name in ORACLES:
-        gain = predicted[name]["tokens_per_s"] / predicted[best]["tokens_per_s"] - 1
-        print(f"bound: {name} {100 * gain:+.1f} % over {best} (simulated)", flush=True)
+    best = bounds(predicted, fixed)
 
     # A fixed draft that is foretold to be a tenth behind the best one runs once: it is no rival.
     rivals = [n for n in fixed if predicted[n]["tokens_per_s"] > 0.9 * predicted[best]["tokens_per_s"]]
@@ -243,6 +285,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             save(live=live, failed=failed)
     save(ratios=report(data, fixed))
     return 1 if failed else 0
+
+
+def bounds(predicted: Mapping[str, Numbers], fixed: Sequence[str]) -> str:
+    """Prints what is foretold of every variant, over the best fixed draft; returns that one's name."""
+    rates = {name: one["tokens_per_s"] for name, one in predicted.items()}
+    best = max(fixed, key=rates.__getitem__)
+    for name in sorted(rates, key=rates.__getitem__, reverse=True):
+        what = "bound" if name in ORACLES else "foretold"
+        length = predicted[name]["acceptance_length"]
+        print(
+            f"{what:8} {name:18} {rates[name]:8,.0f} tokens/s, {rates[name] / rates[best]:.3f} of {best}; "
+            f"acceptance length {length:.2f}",
+            flush=True,
+        )
+    return best
 
 
 def report(data: Numbers, fixed: Sequence[str]) -> dict[str, float]:

@@ -7,6 +7,7 @@ import gzip
 import lzma
 import os
 import zlib
+from io import TextIOWrapper
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TextIO
@@ -14,13 +15,13 @@ from typing import TextIO
 from spinsim.errors import InputError
 
 # The first bytes of files that are no text.
-OTHERS = {b"(\xb5/\xfd": "compressed with zstd", b"PK\x03\x04": "a zip archive", b"PAR1": "a Parquet file"}
+OTHERS = {b"PK\x03\x04": "a zip archive", b"PAR1": "a Parquet file"}
 DAMAGED = (EOFError, zlib.error, lzma.LZMAError)  # what reading a file that is cut or changed raises
 _ENCODING, _ERRORS = "utf-8-sig", "surrogateescape"
 
 
 def open_text(path: Path) -> TextIO:
-    """A text file, decompressed where it is gzip, bzip2 or xz.
+    """A text file, decompressed where it is gzip, bzip2, xz or zstd.
 
     Bytes that are not UTF-8 survive (as surrogates) until their row is checked, and spoil only that row.
     Raises OSError where it cannot be opened, InputError for a file that has to be unpacked first.
@@ -36,6 +37,15 @@ def open_text(path: Path) -> TextIO:
         return bz2.open(path, "rt", encoding=_ENCODING, errors=_ERRORS, newline="")
     if start.startswith(b"\xfd7zXZ"):
         return lzma.open(path, "rt", encoding=_ENCODING, errors=_ERRORS, newline="")
+    if start.startswith(b"(\xb5/\xfd"):
+        import pyarrow  # it takes a while to load, and few files are such
+
+        return TextIOWrapper(
+            pyarrow.input_stream(str(path), compression="zstd"),
+            encoding=_ENCODING,
+            errors=_ERRORS,
+            newline="",
+        )
     return path.open(encoding=_ENCODING, errors=_ERRORS, newline="")
 
 

@@ -2,7 +2,8 @@
 
 A host is one machine of one session. Live halves lie in archives (``NAME-live.tgz``), which are unpacked to
 be read. A host card of ``docs/measurements/host-cards`` holds its profile, and an archive of
-``docs/measurements/evidence`` the profiles that were measured before its cells.
+``docs/measurements/evidence`` the profiles that were measured before its cells. In
+``docs/measurements/as-profiled`` are profiles for contexts of up to 26 thousand tokens.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class Host:
 
 def hosts(root: Path, scratch: Path) -> list[Host]:
     """Every host below ``root``, the project's folder; archives are unpacked into ``scratch``."""
-    return [*_corner(root, scratch), *_cards(root, scratch), *_grid(root, scratch)]
+    return [*_corner(root, scratch), *_cards(root, scratch), *_grid(root, scratch), *_as_profiled(root)]
 
 
 def measured(root: Path) -> str:
@@ -77,7 +78,7 @@ def measured(root: Path) -> str:
     files = [folder / LONG_CONTEXTS]
     files += [folder / archive for archive, _ in CORNER.values()]
     files += [root / "profiles" / profile for _, profile in CORNER.values()]
-    for name in ("host-cards", "evidence"):
+    for name in ("host-cards", "evidence", "as-profiled"):
         files += [path for path in (folder / name).glob("*") if path.suffix in (".json", ".tgz")]
     digests = sorted(
         f"{path.relative_to(root).as_posix()} {sha256(path.read_bytes()).hexdigest()}" for path in files
@@ -108,6 +109,13 @@ def _grid(root: Path, scratch: Path) -> Iterator[Host]:
         found = {path: read_profile(path) for path in sorted(live.glob("profile-*.json"))}
         name = archive.name.removesuffix("-live.tgz")
         yield Host(name, told["machine"]["sheet"], name, found, live)
+
+
+def _as_profiled(root: Path) -> Iterator[Host]:
+    for path in sorted((root / MEASUREMENTS / "as-profiled").glob("*-profile.json")):
+        profile = read_profile(path)
+        name = path.name.removesuffix("-profile.json")
+        yield Host(f"{name}-as-profiled", profile.hardware, f"{name}-as-profiled", {path: profile})
 
 
 def unpacked(archive: Path, scratch: Path) -> Path:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from spinsim.errors import InputError, reason_of
-from spinsim.files import DAMAGED, open_text
+from spinsim.acceptance.json_records import Fields, distinct, json_records
+from spinsim.errors import InputError
 from spinsim.recording import Ragged, Recording, Trace
 
-PREFIX = "acc_"
+PREFIX, OUTPUT = "acc_", "generated_token_ids"
+EXPECTED = (
+    "a SpecDecode-Bench recording: JSON Lines with id, prompt_token_ids, generated_token_ids and "
+    "acc_<drafter>.acc_len"
+)
 
 
 def load_specdecode_bench(path: Path, key: str = "acceptance.path") -> Trace:
@@ -31,37 +33,23 @@ def load_specdecode_bench(path: Path, key: str = "acceptance.path") -> Trace:
     prompts: list[list[int]] = []
     outputs: list[list[int]] = []
     runs: dict[str, list[list[int]]] = {}
-    try:
-        with open_text(path) as file:
-            for line, text in enumerate(file, 1):
-                if text.isspace():
-                    continue
-                try:
-                    name, prompt, output, drafters = _recorded(json.loads(text))
-                    if keys and drafters.keys() != runs.keys():
-                        raise ValueError(f"drafters {', '.join(drafters)}, but {', '.join(runs)} before")
-                except (ValueError, TypeError, KeyError, AttributeError) as error:
-                    reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-                    raise InputError(
-                        f"no SpecDecode-Bench recording: {reason}; id, prompt_token_ids, acc_<name>.acc_len",
-                        key=key,
-                        file=str(path),
-                        line=line,
-                    ) from error
-                keys.append(name)
-                prompts.append(prompt)
-                outputs.append(output)
-                for drafter, values in drafters.items():
-                    runs.setdefault(drafter, []).append(values)
-    except (OSError, *DAMAGED) as error:
-        raise InputError(
-            f"cannot read {path}: {reason_of(error)}; a SpecDecode-Bench recording", key=key
-        ) from error
+    for record in json_records(path, EXPECTED):
+        drafters = _runs(record)
+        if keys and drafters.keys() != runs.keys():
+            raise record.wrong(f"drafters {', '.join(drafters)}, but {', '.join(runs)} before")
+        prompt = record.token_ids("prompt_token_ids")
+        if not prompt:
+            raise record.wrong("no token", "prompt_token_ids")
+        keys.append(record.name("id"))
+        prompts.append(prompt)
+        outputs.append(record.token_ids(OUTPUT) if record.values.get(OUTPUT) is not None else [])
+        for drafter, values in drafters.items():
+            runs.setdefault(drafter, []).append(values)
     if not keys:
-        raise InputError(f"{path} holds no recording; JSON Lines with acc_<drafter>.acc_len", key=key)
+        raise InputError(f"holds no recording; {EXPECTED}", key=key, file=str(path))
     return Trace(
         target="",
-        keys=tuple(keys),
+        keys=distinct(keys),
         prompt_tokens=tuple(map(len, prompts)),
         drafts={drafter: Recording.of_runs(values) for drafter, values in runs.items()},
         prompts=Ragged.of(prompts, np.uint32),
@@ -69,15 +57,16 @@ def load_specdecode_bench(path: Path, key: str = "acceptance.path") -> Trace:
     )
 
 
-def _recorded(row: dict[str, Any]) -> tuple[str, list[int], list[int], dict[str, list[int]]]:
-    """Key, ids of prompt and output (empty where there are none), and runs by drafter of one line."""
+def _runs(record: Fields) -> dict[str, list[int]]:
+    """Runs by drafter of one request."""
     drafters: dict[str, list[int]] = {}
-    for name, value in row.items():
+    for name in record.values:
         if name.startswith(PREFIX):
-            lengths = value["acc_len"]
-            if not lengths or not all(type(n) is int and n >= 1 for n in lengths):
-                raise ValueError(f"{name}.acc_len is no list of integers >= 1")
-            drafters[name.removeprefix(PREFIX)] = [n - 1 for n in lengths]
+            drafter = record.object(name)
+            lengths = drafter.numbers("acc_len", 1)
+            if not lengths:
+                raise drafter.wrong("no position", "acc_len")
+            drafters[name.removeprefix(PREFIX)] = [length - 1 for length in lengths]
     if not drafters:
-        raise ValueError("no acc_<drafter>")
-    return str(row["id"]), row["prompt_token_ids"], row.get("generated_token_ids") or [], drafters
+        raise record.wrong("no acc_<drafter>")
+    return drafters

@@ -20,6 +20,7 @@ from spinsim.costs.sheets.hardware import UNCOMPARED, Hardware
 from spinsim.costs.sheets.own_hardware import hardware_sheet
 from spinsim.costs.sheets.shapes import ModelShape, shape_of
 from spinsim.errors import InputError
+from spinsim.packings import PACKINGS
 from spinsim.scenario import ConstantCosts, LinearCosts, ModelSpec, ProfileCosts, RooflineCosts, Scenario
 
 if TYPE_CHECKING:
@@ -151,7 +152,9 @@ def models_on_devices(scenario: Scenario, base_dir: str | Path | None) -> list[M
 def priced_alike(scenario: Scenario) -> str:
     """Equal for scenarios of one folder whose predictors are alike, so that one may serve for all of them."""
     priced = scenario.model_dump_json(include={"models", "devices", "placement", "costs", "sampling"})
-    return f"{priced} {scenario.policies.selector.name}"  # whose thinking a profile charges
+    packing = scenario.policies.packing.name
+    searched = packing if getattr(PACKINGS.get(packing), "divided", False) else ""
+    return f"{priced} {scenario.policies.selector.name} {searched}"  # whose thinking a profile charges
 
 
 def build_predictor(scenario: Scenario, base_dir: str | Path | None = None) -> Predictor:
@@ -224,8 +227,10 @@ def build_profiled(
         link=_link(scenario, models),
         fallback=roofline if allow_roofline else None,
         selector=scenario.policies.selector.name,
+        packing=scenario.policies.packing.name,
         loads=RooflineLoads(roofline),
         buckets=buckets,
+        target_name=names[0],
     )
 
 

@@ -21,6 +21,8 @@ class Noting:
         self.hop = inner.hop
         self.slowdown = inner.slowdown
         self.contention = inner.contention
+        if (planning_s := getattr(inner, "planning_s", None)) is not None:
+            self.planning_s = planning_s
 
     def shares(self, label: int) -> dict[NoisyPart, float]:
         """Of each kind's seconds those with a label."""

@@ -24,7 +24,8 @@ from spinsim.operations import Packing, named
 from spinsim.packings import packing_kind
 
 _NOTHING = Estimate(0.0, ROOFLINE)
-USUAL_FACTOR = 1.8  # of a draft beside a verification, about
+# Medians of what a 13B over two H200s and each of five drafts made of each other (docs/sharded.md).
+TARGET_BESIDE, DRAFT_BESIDE = 1.15, 1.8
 
 
 class RooflinePredictor(UniformHost):
@@ -155,7 +156,9 @@ class RooflinePredictor(UniformHost):
 
     def slowdown(self, draft: int, target_lane: bool) -> float:
         """The same for all; where none was given, what planners may reckon with."""
-        return USUAL_FACTOR if self._slowdown is None else self._slowdown
+        if self._slowdown is not None:
+            return self._slowdown
+        return TARGET_BESIDE if target_lane else DRAFT_BESIDE
 
     def contention(self) -> Contention:
         """The usual law. A factor that was given counts for the target and drafts beside each other."""

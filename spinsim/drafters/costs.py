@@ -92,6 +92,7 @@ class MixedPredictor:
         self.orchestrate = models.orchestrate
         self.handle = models.handle
         self.hop = models.hop
+        self.planning_s = getattr(models, "planning_s", _no_planning)
 
     def propose(self, draft: int, lengths: Sequence[int], contexts: Sequence[int]) -> Estimate:
         """By the draft's own kind."""
@@ -115,6 +116,10 @@ class MixedPredictor:
     def contention(self) -> Contention:
         """The models' law."""
         return self._contention
+
+
+def _no_planning(packing: Packing) -> float:
+    return 0.0
 
 
 class _Renumbered:

@@ -8,10 +8,11 @@ host's profile predicted. *sheets*: hardware sheets did, whose numbers were fitt
 The estimator counts hosts, however many cells or operations each has. Deviations d_1 .. d_m of m hosts are
 taken for draws of one normal distribution. A further host's deviation from their mean d is then Student's t
 with m - 1 degrees of freedom and scale s sqrt(1 + 1/m), the prediction interval of Hahn & Meeker,
-Statistical Intervals, ch. 4. A prediction is not shifted by d. So d is error as well, and one that is known:
-it is drawn with standard deviation |d| beside the t (ours).
+Statistical Intervals, ch. 4. A prediction is not shifted by d, which is of the ways of measuring that those
+hosts had. So d is error as well, of a known direction: between nothing and twice as much, evenly, beside
+the t (ours).
 
-    scale = s sqrt(1 + 1/m),    freedom = m - 1,    shared = |d|
+    scale = s sqrt(1 + 1/m),    freedom = m - 1,    shared = d
 
 Repeats of a profile are the same of the machine at hand: :func:`~spinsim.lab.uncertainty.day_scale` of n
 repeats is a scale q with n degrees of freedom. Both together are a scaled inverse chi-square prior with
@@ -42,8 +43,8 @@ DATA = Path(__file__).with_name("host_prior.json")
 
 
 class Scale(NamedTuple):
-    """Of one logarithmic factor: a Student's t with ``freedom`` degrees and ``scale``, and a normal deviation
-    ``shared`` beside it."""
+    """Of one logarithmic factor: a Student's t with ``freedom`` degrees and ``scale``, about what hosts have
+    in common: ``shared`` in the mean, from nothing to twice as much."""
 
     scale: float
     freedom: int
@@ -75,7 +76,7 @@ def host_scale(values: Sequence[float]) -> Scale:
         raise ValueError("one host has no spread")
     z = np.asarray(values)
     mean, variance = float(z.mean()), float(z.var(ddof=1))
-    return Scale(sqrt(variance * (1 + 1 / len(z))), len(z) - 1, abs(mean))
+    return Scale(sqrt(variance * (1 + 1 / len(z))), len(z) - 1, mean)
 
 
 def updated(prior: Scale | None, own: Scale | None) -> Scale | None:

@@ -62,12 +62,12 @@ PartDeviations = dict[NoisyPart, float]
 @dataclass(frozen=True)
 class Uncertainty:
     """Standard deviations of logarithms by kind; ``day`` is the scale of a t, ``shared`` what hosts have in
-    common.
+    common: a shift, of which a run has from nothing to twice as much.
 
     ``repeats`` of the machine and ``hosts`` behind its prior, by kind, are its degrees of freedom: repeats +
     hosts - 1. Neither: the scale is taken for known, and the factor is lognormal. ``other_text``: the rate of
     departures from the recorded text, by token. ``beyond``: the share of each kind's time that lies beyond
-    what the profile measured.
+    what the profile measured. ``shift``: what a scenario states itself, of all runs.
     """
 
     day: PartDeviations
@@ -78,6 +78,7 @@ class Uncertainty:
     hosts: dict[NoisyPart, int] = field(default_factory=dict)
     beyond: PartDeviations = field(default_factory=dict)
     shared: PartDeviations = field(default_factory=dict)
+    shift: PartDeviations = field(default_factory=dict)
 
     def freedom(self, kind: NoisyPart) -> int:
         """Degrees of freedom of a kind's ``day``; 0 where its scale is known."""
@@ -90,37 +91,44 @@ class Uncertainty:
         return not any(scatters) and not self.other_text
 
     def typical(self) -> NoiseSpec:
-        """Day and model together, as if the day's scale were known."""
-        return self._noise({})
+        """Day and model together, as if the day's scale were known, about what hosts share."""
+        return self._noise({}, dict.fromkeys(self.shared, 1.0))
 
     def drawn(self, seed: int) -> NoiseSpec:
         """The noise of one run: a t variate is a normal one whose scale is sqrt(dof / chi-square(dof))."""
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, STREAM])))
         scale = {kind: sqrt(n / rng.chisquare(n)) for kind in self.day if (n := self.freedom(kind))}
-        return self._noise(scale)
+        parts = dict(zip(self.shared, rng.uniform(0.0, 2.0, len(self.shared)).tolist(), strict=True))
+        return self._noise(scale, parts)
 
-    def _noise(self, scale: Mapping[NoisyPart, float]) -> NoiseSpec:
+    def _noise(self, scale: Mapping[NoisyPart, float], parts: Mapping[NoisyPart, float]) -> NoiseSpec:
+        """``scale`` stretches the day's; ``parts``: how much of what hosts share."""
         kinds = dict.fromkeys((*self.day, *self.model))
         per_run: PartDeviations = {
             kind: min(
-                hypot(
-                    scale.get(kind, 1.0) * self.day.get(kind, 0.0),
-                    self.shared.get(kind, 0.0),
-                    self.model.get(kind, 0.0),
-                ),
+                hypot(scale.get(kind, 1.0) * self.day.get(kind, 0.0), self.model.get(kind, 0.0)),
                 MOST,
             )
             for kind in kinds
         }
-        return NoiseSpec(per_run_sd=per_run or 0.0, per_call_sd=self.call or 0.0, other_text=self.other_text)
+        return NoiseSpec(
+            per_run_sd=per_run or 0.0,
+            per_run_shift={
+                kind: self.shift.get(kind, 0.0) + parts.get(kind, 0.0) * self.shared.get(kind, 0.0)
+                for kind in dict.fromkeys((*self.shift, *self.shared))
+            },
+            per_call_sd=self.call or 0.0,
+            other_text=self.other_text,
+        )
 
 
 def stated(scenario: Scenario) -> Uncertainty:
-    """What a scenario's own ``noise`` says of times: known deviations."""
+    """What a scenario's own ``noise`` says of times: known deviations, and shifts that all runs have."""
     run, call = scenario.noise.per_run_sd, scenario.noise.per_call_sd
     day: PartDeviations = dict(run) if isinstance(run, Mapping) else dict.fromkeys(KIND_OF.values(), run)
     calls: Deviations = dict(call) if isinstance(call, Mapping) else dict.fromkeys(KIND_OF.values(), call)
-    return Uncertainty(day, {}, {}, calls, other_text_rate(scenario))
+    shift: PartDeviations = dict(scenario.noise.per_run_shift)
+    return Uncertainty(day, {}, {}, calls, other_text_rate(scenario), shift=shift)
 
 
 def other_text_rate(scenario: Scenario) -> float:
@@ -210,10 +218,8 @@ def _mixed(own: Scale | None, sheets: Scale, share: float) -> Scale:
     """Of a kind of which sheets price a share: the mixture's variance, with the fewer degrees of freedom."""
     if own is None:
         own = Scale(0.0, sheets.freedom)
-    scale, shared = (
-        sqrt((1 - share) * mine**2 + share * theirs**2)
-        for mine, theirs in ((own.scale, sheets.scale), (own.shared, sheets.shared))
-    )
+    scale = sqrt((1 - share) * own.scale**2 + share * sheets.scale**2)
+    shared = (1 - share) * own.shared + share * sheets.shared
     return Scale(scale, min(own.freedom, sheets.freedom), shared)
 
 

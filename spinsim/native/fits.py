@@ -31,6 +31,7 @@ def fits(parts: Parts) -> list[str]:
         "proposals that end by their entropy": reads_entropies(policies.length),
         "an admission policy of its own": not declared(policies.admission),
         "costs that declare nothing": not declared(parts.predictor),
+        "plans of packings that take the host its time": getattr(parts.predictor, "plans", False),
         "a closed loop that rejects many": rejected > MOST_NESTED and parts.workload.concurrency is not None,
         "sizes beyond 32 bits": rows * max(settings.context_tokens, settings.prefill_chunk_tokens) > MOST,
         "proposals beyond 16 bits": settings.max_length > LONGEST,

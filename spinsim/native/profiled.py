@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spinsim.costs.profiled.fits import Law
+from spinsim.costs.profiled.laws import Law
 from spinsim.engine.settings import EngineSettings
 from spinsim.native import layout
 from spinsim.native.parts import declared
@@ -51,8 +51,8 @@ class NativeProfile:
 
     def _one(self, one: Any) -> layout.Fit:
         fit: Any = None if one is None else one.chosen.fit
-        if declared(fit) not in ("law", "interpolation"):
-            return layout.Fit()
+        if declared(fit) not in ("law", "interpolation") or one.divided:
+            return layout.Fit()  # asked in Python
         cells = (layout.Cell * layout.CELLS)()
         self._kept.append(cells)
         measured = [[*shape, seconds] for shape, seconds in one.measured.items()]
@@ -74,7 +74,7 @@ class NativeProfile:
         self._fits.append(fit)
         if known.is_law:
             attention = fit.costs.attention
-            known.waits, known.coefficients = fit.waits, tuple(fit.coefficients)
+            known.waits, known.coefficients = fit.waits == "prompts", tuple(fit.coefficients)
             known.kv_s, known.query_s, known.pair_s = attention.kv_s, attention.query_s, attention.pair_s
         else:
             known.knots, known.knot = len(fit.knots), self._keep(fit.knots)

@@ -9,7 +9,15 @@ from itertools import product
 
 import numpy as np
 
-from spinsim.buckets import PROMPT_TOKENS, bucket_rows, bucket_tokens, row_buckets, token_buckets
+from spinsim.buckets import (
+    PROMPT_TOKENS,
+    bucket_rows,
+    bucket_tokens,
+    prompt_token_buckets,
+    row_buckets,
+    token_buckets,
+)
+from spinsim.costs.profiled.fits import LONG_CONTEXT
 from spinsim.costs.profiled.profile import PROMPTS
 from spinsim.packings import packing_kind
 from spinsim.profiling.probes import Probe, unique
@@ -111,6 +119,10 @@ def _prefill(model: str, limits: Range, count: int, most: int) -> Iterator[Probe
         # A chunk, or a pass, that goes on with a prompt is as large as one that begins it.
         if tokens < whole:
             yield Probe("prefill", model, -1, 1, tokens, whole - tokens)
+        if tokens < whole // 4 > LONG_CONTEXT:  # one that begins late waits, one that begins early computes
+            yield Probe("prefill", model, -1, 1, tokens, whole // 4)
+    for tokens in _steps(longest, most):
+        yield Probe("prefill", model, -1, 1, tokens, 0)
     # Two prompts that share a chunk, with all that was computed of them before.
     half = max(1, min(chunk // 2, whole))
     if limits.rows > 1:
@@ -122,6 +134,13 @@ def _prefill(model: str, limits: Range, count: int, most: int) -> Iterator[Probe
             if rows == limits.rows:  # as much K/V as where one prompt goes on and others begin
                 start = -(-(whole + chunk) // rows) - tokens
                 yield Probe("prefill", model, -1, rows, tokens, min(start, whole - tokens))
+
+
+def _steps(longest: int, most: int) -> list[int]:
+    """New tokens that fill each bucket of a captured prefill or catch-up: its stairs are no law's."""
+    if most > PROMPT_TOKENS:
+        return []
+    return sorted({min(tokens, longest) for tokens in prompt_token_buckets(longest)})
 
 
 def _verify(model: str, limits: Range, packing: str, count: int) -> Iterator[Probe]:
@@ -180,3 +199,5 @@ def _catch_up(model: str, draft: int, limits: Range, count: int, most: int) -> I
             # As for prefill; else so many after a start cost about what all of a context costs.
             if 2 * tokens < whole or tokens == longest < whole:
                 yield Probe("catch_up", model, draft, rows, tokens, whole - tokens)
+    for tokens in _steps(min(whole, most), most):
+        yield Probe("catch_up", model, draft, 1, tokens, 0)

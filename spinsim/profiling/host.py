@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from spinsim.costs.links import ID_BYTES, PROBABILITY_BYTES
@@ -12,10 +14,12 @@ from spinsim.engine.world import NS
 from spinsim.live.executor import gather
 from spinsim.live.quiet_interpreter import quiet
 from spinsim.live.world import Proposed
+from spinsim.packings.base import PackingPolicy
 from spinsim.profiling.bench import Bench
 from spinsim.profiling.timing import Effort, Timing, repeated, timing_of
 
 HOPS = 100
+PLANS = 20
 
 
 def hop_point(bench: Bench, rows: int, context: int, repetitions: int = HOPS) -> Point:
@@ -66,6 +70,22 @@ def _arrive(proposed: Sequence[Proposed | None], home: torch.device) -> None:
     gather(proposed, home)
     if home.type == "cuda":
         torch.cuda.current_stream(home).synchronize()
+
+
+def planning_point(packing: PackingPolicy, name: str, rows: int, context: int, length: int) -> Point:
+    """A plan for rows of an eighth of ``context`` to all of it, drawn anew for each: none was met before."""
+    random = np.random.default_rng(rows)
+    samples = []
+    for _ in range(PLANS):
+        kv = random.integers(max(1, context // 8), context + 1, size=rows).tolist()
+        began = time.perf_counter()
+        planned = packing.plan(kv, [length + 1] * rows)
+        samples.append(time.perf_counter() - began)
+    del samples[0]  # its first plan also fills what policies cache
+    timing = timing_of(samples)
+    features = {"rows": float(rows), "kv_tokens": float(rows * context * 9 / 16)}
+    assert planned.kind == name
+    return Point("planning", timing.seconds, timing.spread_s, timing.repetitions, features, packing=name)
 
 
 def _point(operation: str, timing: Timing, features: dict[str, float]) -> Point:

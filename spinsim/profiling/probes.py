@@ -66,7 +66,7 @@ class Probe:
     def shape(self) -> PassShape:
         """The executed pass."""
         if self.operation == "verify":
-            return verify_shape(self.plan, self.graphs)
+            return verify_shape(self.plan, self.graphs, divided=packing_kind(self.packing).divided)
         if self.operation == "draft_step":
             executed = step_rows(self.rows, self.graphs)
             beyond = 0.0 if self.tokens == 2 else self.rows * self.steps / 2  # the mean later step

@@ -53,11 +53,13 @@ class Orchestration(NamedTuple):
 
 
 class Handled(NamedTuple):
-    """The end of an operation of so many rows, and the host's time until all it led to was submitted."""
+    """The end of an operation of so many rows, and the host's time until all it led to was submitted: so
+    many ``operations``."""
 
     kind: str
     rows: int
     seconds: float
+    operations: int
 
 
 class HandedOver(NamedTuple):
@@ -181,17 +183,18 @@ def rehearse(
 
     The engine's thread then sleeps as long between two inputs, and contends with as much, as in any run.
     ``predictor`` says what operations take on the bench. Each end of a request is handled: outputs that are
-    too short end too often.
+    too short end too often. They are 0.5 to 1.5 times ``output_tokens``, so that requests come and go one by
+    one as in a run: what a round leads to differs, and the host's time with it.
     """
     context = setup.context_tokens
     prompt = max(1, min(USUAL_PROMPT, context // 4))
-    output = max(2, min(output_tokens, context - prompt))
-    requests = tuple(Request(i, 0.0, prompt, output) for i in range(TURNS * rows))
+    outputs = _outputs(TURNS * rows, output_tokens, context - prompt)
+    requests = tuple(Request(i, 0.0, prompt, output) for i, output in enumerate(outputs))
     workload = Workload(requests, concurrency=rows)
     # Prompts differ, or what is accepted would not, and planning were easier than it is.
     random = np.random.default_rng(0)
     prompts = {request.id: random.integers(vocabulary, size=prompt).tolist() for request in requests}
-    given = setup.given(output)
+    given = setup.given(max(outputs))
     handled: list[Handled] = []
     ran: list[Ran] = []
     handed_over: list[HandedOver] = []
@@ -215,12 +218,19 @@ def rehearse(
     return Rehearsed(handled, ran, handed_over)
 
 
+def _outputs(count: int, tokens: int, most: int) -> list[int]:
+    """Evenly from half to three halves of ``tokens``, in an order that is drawn once; from 2 to ``most``."""
+    lengths = np.linspace(0.5 * tokens, 1.5 * tokens, count)
+    drawn = np.random.default_rng(1).permutation(lengths)
+    return [max(2, min(round(float(length)), most)) for length in drawn]
+
+
 def _handled(seen: Sequence[_Spent], records: Records) -> Iterable[Handled]:
     operations = records.operations
     for spent in seen:
         if spent.submitted:
             kind, rows = KINDS[operations.kind[spent.operation]], operations.rows[spent.operation]
-            yield Handled(kind, rows, spent.ns / NS)
+            yield Handled(kind, rows, spent.ns / NS, len(spent.submitted))
 
 
 def _handed_over(seen: Sequence[_Spent], records: Records) -> Iterable[HandedOver]:
@@ -296,13 +306,13 @@ def in_run_points(ran: Iterable[Ran], selector: str, models: Sequence[str]) -> l
 
 
 def handling_points(handled: Iterable[Handled], selector: str) -> list[Point]:
-    """One for each kind and power of two of rows."""
-    groups: dict[tuple[str, int], list[Handled]] = {}
+    """One for each kind, power of two of rows, and number of operations that followed."""
+    groups: dict[tuple[str, int, int], list[Handled]] = {}
     for one in handled:
-        groups.setdefault((one.kind, one.rows.bit_length()), []).append(one)
+        groups.setdefault((one.kind, one.rows.bit_length(), one.operations), []).append(one)
     return [
-        _seen("handling", group, kind, selector)
-        for (kind, _), group in groups.items()
+        _seen("handling", group, kind, selector, operations=float(operations))
+        for (kind, _, operations), group in groups.items()
         if len(group) >= FEWEST
     ]
 
@@ -359,5 +369,6 @@ def host_factors(known: Iterable[Point], again: Iterable[Point]) -> dict[str, fl
     return factors
 
 
-def _group(point: Point) -> tuple[str, str, str, int]:
-    return point.operation, point.kind, point.policy, int(point.features.get("rows", 0)).bit_length()
+def _group(point: Point) -> tuple[object, ...]:
+    rows, operations = (point.features.get(name, 0.0) for name in ("rows", "operations"))
+    return point.operation, point.kind, point.policy, int(rows).bit_length(), operations

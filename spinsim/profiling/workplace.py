@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 from spinsim.buckets import PROMPT_TOKENS
@@ -18,11 +19,11 @@ from spinsim.errors import InputError
 from spinsim.live.deployment import Deployment
 from spinsim.live.field import repeated_acceptance
 from spinsim.live.quiet_interpreter import quiet
-from spinsim.packings import kinds
+from spinsim.packings import kinds, packing_kind
 from spinsim.policies.build import KINDS, with_selector
 from spinsim.profiling.bench import Bench
 from spinsim.profiling.design import Design, Range, design
-from spinsim.profiling.host import hop_point
+from spinsim.profiling.host import hop_point, planning_point
 from spinsim.profiling.machine import clocks, now_utc, versions
 from spinsim.profiling.probes import Probe
 from spinsim.profiling.rehearsal import (
@@ -38,9 +39,10 @@ from spinsim.runner.loaded_model import LoadedModel
 from spinsim.scenario import PolicyChoice, RooflineCosts, Scenario
 from spinsim.serving import Layout, assemble, lay_out
 
-REHEARSED_TOKENS = 96  # of an output in a rehearsal
+REHEARSED_TOKENS = 96  # of an output in a rehearsal, in the mean
 # Selectors whose thinking every full profile knows, beside one fixed draft.
 THINKERS = ("spin", "joint", "planned")
+PLANNED_CONTEXTS = (256, 1024, 4096, 16384)  # of the longest row, as far as a scenario's limits go
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,18 @@ class Workplace:
     def hop(self) -> Point:
         """Between the engine's thread and a lane's, in rounds of middling size."""
         return hop_point(self.bench, max(1, self.batch // 2), self.scenario.limits.context_tokens // 2)
+
+    def planned(self, profile: Profile, packings: Sequence[str]) -> Iterator[Point]:
+        """What plans of packings that are searched for take the host, which believes in ``profile``."""
+        predictor = build_profiled(self.scenario, self.base_dir, profile, allow_roofline=True)
+        limits = self.scenario.limits
+        contexts = sorted({min(most, limits.context_tokens - limits.max_length) for most in PLANNED_CONTEXTS})
+        for name in (name for name in packings if packing_kind(name).divided):
+            chosen = self.scenario.policies.model_copy(update={"packing": PolicyChoice(name=name)})
+            scenario = self.scenario.model_copy(update={"policies": chosen})
+            serving = assemble(scenario, self.base_dir, predictor, self.deployment.kv_tokens)
+            for rows, context in product(sorted({1, max(1, self.batch // 4), self.batch}), contexts):
+                yield planning_point(serving.policies.packing, name, rows, context, limits.max_length)
 
     def rehearsed(
         self,

@@ -306,6 +306,10 @@ class NoiseSpec(Section):
     per_run_sd: Annotated[
         Deviation | dict[NoisyPart, Deviation], says("Of a factor per run: of all, or by operation.")
     ] = 0.0
+    per_run_shift: Annotated[
+        dict[NoisyPart, Annotated[float, Field(ge=-10, le=10)]],
+        says("Logarithm of a further factor per run that is known, by operation."),
+    ] = Field(default_factory=dict)
     per_call_sd: Annotated[
         Deviation | dict[NoisyOperation, Deviation], says("Of a factor per call: of all, or by operation.")
     ] = 0.0

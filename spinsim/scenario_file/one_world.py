@@ -35,6 +35,7 @@ ONE_WORLD: Mapping[str, OneWorld] = MappingProxyType(
     {
         "acceptance": OneWorld("simulated", _MODELS_DECIDE, but_for_field=True),
         "noise.per_run_sd": OneWorld("simulated", _REAL_TIME),
+        "noise.per_run_shift": OneWorld("simulated", _REAL_TIME),
         "noise.per_call_sd": OneWorld("simulated", _REAL_TIME),
         "noise.other_text": OneWorld("simulated", _MODELS_DECIDE),
         "live": OneWorld("live", _NO_MODELS),

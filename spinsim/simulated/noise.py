@@ -17,7 +17,8 @@ class Noise:
 
     ``per_run_sd`` is drawn once per kind of operation: it is what makes an interval. ``per_call_sd``
     is drawn for every operation and averages out over a run. Both hold a value per kind. ``host_sd``: of the
-    factors :attr:`hop` and :attr:`handling`, once a run.
+    factors :attr:`hop` and :attr:`handling`, once a run. ``shift`` and ``host_shift`` are logarithms of
+    further factors, which are not drawn.
     """
 
     def __init__(
@@ -26,15 +27,18 @@ class Noise:
         per_call_sd: tuple[float, ...],
         seed: int,
         host_sd: tuple[float, float] = (0.0, 0.0),
+        shift: tuple[float, ...] = (),
+        host_shift: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         self._rng = _stream(seed, 0x6E6F6973)
         drawn = self._rng.normal(0.0, 1.0, len(per_run_sd))
-        self._per_run = np.exp(drawn * np.asarray(per_run_sd)).tolist()
+        moved = np.asarray(shift or (0.0,) * len(per_run_sd))
+        self._per_run = np.exp(drawn * np.asarray(per_run_sd) + moved).tolist()
         self._per_call_sd = per_call_sd
         self._block: list[float] = []
         # another stream: the operations' draws are the same with and without a host that scatters
-        host = np.exp(_stream(seed, 0x686F7374).normal(0.0, 1.0, len(host_sd)) * np.asarray(host_sd))
-        self.hop, self.handling = host.tolist()
+        host = _stream(seed, 0x686F7374).normal(0.0, 1.0, len(host_sd)) * np.asarray(host_sd)
+        self.hop, self.handling = np.exp(host + np.asarray(host_shift)).tolist()
 
     def factor(self, kind: int) -> float:
         """The factor on one operation of a kind."""
@@ -55,7 +59,11 @@ def noise_of(spec: NoiseSpec, seed: int) -> Noise | None:
     # one number for all is the operations'; the host has a factor where it is named
     host = spec.per_run_sd if isinstance(spec.per_run_sd, Mapping) else {}
     host_sd = host.get("hop", 0.0), host.get("handling", 0.0)
-    return Noise(per_run, per_call, seed, host_sd) if any((*per_run, *per_call, *host_sd)) else None
+    shift = _by_kind(spec.per_run_shift)
+    host_shift = spec.per_run_shift.get("hop", 0.0), spec.per_run_shift.get("handling", 0.0)
+    if not any((*per_run, *per_call, *host_sd, *shift, *host_shift)):
+        return None
+    return Noise(per_run, per_call, seed, host_sd, shift, host_shift)
 
 
 def _stream(seed: int, purpose: int) -> np.random.Generator:

@@ -146,6 +146,7 @@ def _play(
     try:
         with rare_collections():
             world.env.run(until=engine.done)
+        engine.log.flush()  # here, where a time that no column has room for is reported
     except KeyboardInterrupt:
         interrupted = "interrupted"
     except InputError:

@@ -80,6 +80,7 @@ class SimulatedWorld:
         self._host_free_ns = 0
         self._hop_ns = round(predictor.hop().seconds * (noise.hop if noise else 1.0) * NS)
         self._slow = noise.handling if noise else 1.0  # the orchestrator's time, over what is predicted
+        self._planning_s = getattr(predictor, "planning_s", None)
         self._handles = any(predictor.handle(kind, 1).seconds for kind in KINDS)
         self._ended: tuple[int, int] | None = None  # kind and rows of what ended, not yet handled
         self._spent_s = 0.0  # by the orchestrator since it submitted last
@@ -160,6 +161,8 @@ class SimulatedWorld:
             accepted = verdicts.accepted(self._field, operation)
             rows = len(accepted)
             seconds, label = predictor.verify(operation.packing)
+            if self._planning_s is not None and (planned := self._planning_s(operation.packing)):
+                self.spend(planned)
             if self._any_remote and any(map(self._remote.__getitem__, operation.drafts)):
                 seconds += predictor.transfer(rows, sum(operation.lengths)).seconds
             chunk = operation.chunk

@@ -154,6 +154,7 @@ def _measure(
     session.note_clocks(clocks(place.deployment.target.device))
     measure_sharing(session, place, quick)
     measure_beside_models(session, place, quick)
+    measure_planning(session, place, packings)
     rehearse_selectors(session, place, place.selectors(quick=quick), 1 if quick else 2, budget_s)
     measure_on_a_bench(session, place, plan.core)
     session.pass_over(plan.stairs)  # last: everything was measured with all of them
@@ -167,6 +168,7 @@ def measure_fixed(
     measure_host(session, place, quick=True)
     session.measure(place.bench, plan.core)
     measure_sharing(session, place, quick=True)
+    measure_planning(session, place, packings)
     rehearse_selectors(session, place, selectors, runs=1)
 
 
@@ -208,6 +210,13 @@ def measure_host(session: Session, place: Workplace, quick: bool) -> None:
         shapes = sorted({(1, 1), (max(1, limits.batch // 4), 4), (limits.batch, limits.max_length)})
         for rows, length in shapes:
             session.add(transfer_point(place.bench, draft, rows, min(length, limits.max_length), effort))
+
+
+def measure_planning(session: Session, place: Workplace, packings: Sequence[str]) -> None:
+    """What plans take the host; kept where a resumed profile has it."""
+    known = {point.packing for point in session.profile.of_operation("planning")}
+    for point in place.planned(session.profile, [name for name in packings if name not in known]):
+        session.add(point)
 
 
 def measure_on_a_bench(session: Session, place: Workplace, core: Sequence[Probe]) -> None:

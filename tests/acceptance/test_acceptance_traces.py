@@ -257,11 +257,11 @@ def test_a_run_is_one_less_than_the_tokens_of_its_round(tmp_path):
 def test_recordings_with_a_bad_line_are_refused(second, tmp_path):
     path = tmp_path / "r.jsonl"
     path.write_text(line() + second)
-    with pytest.raises(InputError, match="no SpecDecode-Bench recording") as caught:
+    with pytest.raises(InputError, match="a SpecDecode-Bench recording") as caught:
         load_specdecode_bench(path)
     assert (caught.value.file, caught.value.line) == (str(path), 2)
     for empty in (tmp_path / "absent", tmp_path):
-        with pytest.raises(InputError, match="cannot read"):
+        with pytest.raises(InputError, match="cannot be read"):
             load_specdecode_bench(empty)
 
 

@@ -8,6 +8,7 @@ from array import array
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +29,11 @@ recorded = pytest.mark.skipif(not DATA.is_dir(), reason="SPINSIM_DATA names no f
 def lines(path: Path, rows: list[dict]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def bench(**changed) -> dict:
+    row = {"id": 7, "prompt_token_ids": [1, 2], "generated_token_ids": [3, 4], "acc_a": {"acc_len": [1, 2]}}
+    return row | changed
 
 
 def stderr_of(*arguments: str) -> tuple[int, str]:
@@ -217,11 +223,21 @@ def test_bad_imports_are_one_line(arguments, said):
 @pytest.mark.parametrize(
     ("format", "row", "said"),
     [
-        ("vllm_metrics", {"metrics": {}}, "f.jsonl:1: no 'speculative_decoding'"),
+        ("vllm_metrics", {"metrics": {}}, "f.jsonl:1: metrics.speculative_decoding: missing; "),
+        ("vllm_metrics", {"metrics": None}, "f.jsonl:1: metrics: no JSON object; "),
         ("vllm_metrics", [1], "f.jsonl:1: a JSON list"),
-        ("spec_bench", answer([9], [1]), "f.jsonl:1: round 1 accepted 8 of 5"),
-        ("spec_bench", answer([1], [2]), "f.jsonl:1: 1 accept_lengths for 2 decoding_steps"),
+        ("spec_bench", answer([9], [1]), "f.jsonl:1: choices[0].accept_lengths: round 1 accepted 8 of 5"),
+        ("spec_bench", answer([1], [2]), "f.jsonl:1: choices[0].accept_lengths: 1 rounds for 2"),
+        ("spec_bench", answer([10**30], [1]), "f.jsonl:1: choices[0].accept_lengths: no list of whole"),
+        ("spec_bench", answer([1], [1]) | {"choices": []}, "f.jsonl:1: choices: no list with an item 0"),
         ("spec_bench", answer([1], [1], "vicuna-eagle"), "f.jsonl: vicuna-eagle proposes a tree"),
+        ("spec_bench", answer([1], [1], "vicuna-7b-rest-float16"), "rest-float16 proposes a tree"),
+        ("specdecode_bench", bench(acc_a={"acc_len": [0]}), "f.jsonl:1: acc_a.acc_len: no list of whole"),
+        ("specdecode_bench", bench(acc_a={"acc_len": []}), "f.jsonl:1: acc_a.acc_len: no position"),
+        ("specdecode_bench", bench(prompt_token_ids=[-1]), "f.jsonl:1: prompt_token_ids: no list of whole"),
+        ("specdecode_bench", bench(generated_token_ids=[None]), "f.jsonl:1: generated_token_ids: no list"),
+        ("specdecode_bench", bench(id=[1]), "f.jsonl:1: id: neither a text nor a whole number"),
+        ("specdecode_bench", {"id": 1, "prompt_token_ids": [1]}, "f.jsonl:1: no acc_<drafter>"),
     ],
 )
 def test_a_file_of_another_kind_names_its_line(tmp_path, format, row, said):
@@ -230,6 +246,37 @@ def test_a_file_of_another_kind_names_its_line(tmp_path, format, row, said):
         api.import_trace(format, file, out=tmp_path / "t.npz", schedule="constant:5")
     assert said in str(caught.value)
     assert not (tmp_path / "t.npz").exists()
+
+
+@pytest.mark.parametrize("write", ["array", "indented", "gzip", "zstd"])
+def test_a_file_may_be_an_array_or_compressed(tmp_path, write):
+    rows = [bench(id=number) for number in (1, 2, 1)]
+    made = {"array": json.dumps(rows), "indented": json.dumps(rows, indent=1)}
+    text = made.get(write, "".join(json.dumps(row) + "\n" for row in rows)).encode()
+    file = tmp_path / "f.jsonl"
+    file.write_bytes(pyarrow.compress(text, write, asbytes=True) if write in ("gzip", "zstd") else text)
+    trace = api.import_trace("specdecode_bench", file, out=tmp_path / "t.npz").result.trace
+    assert trace.keys == ("1", "2", "1#2")  # a name that comes again is another request
+    assert trace.output_tokens().tolist() == [2, 2, 2]
+
+
+def test_an_element_of_an_array_is_told_by_its_line(tmp_path):
+    file = tmp_path / "f.json"
+    file.write_text(json.dumps([bench(), bench(id=None)], indent=1))
+    line = 2 + json.dumps([bench()], indent=1).count("\n") - 1
+    with pytest.raises(InputError, match=rf"f.json:{line}: id: neither"):
+        api.import_trace("specdecode_bench", file, out=tmp_path / "t.npz")
+
+
+def test_without_token_ids_of_outputs_nothing_is_looked_up(tmp_path):
+    row = bench(acc_ngram={"acc_len": [1, 2]})
+    del row["generated_token_ids"]
+    done = api.import_trace(
+        "specdecode_bench", lines(tmp_path / "f.jsonl", [row]), out=tmp_path / "t.npz"
+    ).result
+    assert "generated_token_ids are missing" in done.notes[0]
+    assert done.trace.outputs is None
+    assert done.trace.drafts["ngram"].lookup is None
 
 
 @recorded

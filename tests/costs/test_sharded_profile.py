@@ -103,3 +103,19 @@ def test_errors_of_sums_are_of_those_left_out() -> None:
     off = [*known[:-1], (known[-1][0], 2 * known[-1][1])]
     assert held_out_sums(off, TWO_SHOT, 2)[-1] == pytest.approx(-0.5)
     assert held_out_sums(known[:2], TWO_SHOT, 2) == []
+
+
+def test_planners_reckon_with_what_a_pair_made_of_each_other() -> None:
+    """Profiles of today have groups of lanes, and no factors."""
+
+    def beside(group: float, model: str, factor: float) -> Point:
+        features = {"group": group, "lane": 0.0, "rows": 4.0, "alone_s": 0.01, "kernels": 9.0, "work_s": 1e-3}
+        return Point("beside", 0.01 * factor, 0.0, 3, features, model)
+
+    pair = [beside(1.0, "target", 1.1), beside(1.0, "draft", 1.9)]
+    three = [beside(2.0, "target", 1.5), beside(2.0, "draft", 3.0), beside(2.0, "draft", 3.0)]
+    points = [point for point in measured().points if point.operation != "lane_slowdown"]
+    profile = replace(measured(), points=(*points, *pair, *three))
+    predictor = build_profiled(sharded(), None, profile, allow_roofline=False)
+    assert predictor.slowdown(0, True) == pytest.approx(1.1)
+    assert predictor.slowdown(0, False) == pytest.approx(1.9)

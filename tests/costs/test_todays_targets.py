@@ -72,7 +72,8 @@ def test_latent_attention_reads_one_latent_whatever_the_devices() -> None:
     )
     assert four.attention.kv_s == one.attention.kv_s  # a latent is of no head
     assert four.attention.pair_s == pytest.approx(one.attention.pair_s / 4)
-    assert one.prompt_attention.pair_s < one.attention.pair_s  # in the heads' own widths
+    prompts, steps = H100.prompt_attention_efficiency or 1.0, H100.compute_efficiency  # of the peak, each
+    assert one.prompt_attention.pair_s * prompts < one.attention.pair_s * steps  # in the heads' own widths
     assert costs(shape, kv_fp8=True).attention.kv_s == pytest.approx(one.attention.kv_s / 2)
 
 

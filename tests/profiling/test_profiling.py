@@ -38,6 +38,7 @@ from spinsim.profiling.session import Session
 from spinsim.profiling.sharing import beside_points, probes_of, shared_subsets
 from spinsim.profiling.timing import Effort, sampled, timing_of
 from spinsim.profiling.workplace import Workplace
+from spinsim.scenario_file import load
 from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies import profile as experiment
 from spinsim.studies.profile import profile
@@ -82,7 +83,7 @@ def test_every_operation_is_there(measured: tuple[Path, Path]) -> None:
     assert [model.shape.hidden for model in known.models.values()] == [32, 16]
     packings = {point.packing for point in known.points if point.operation == "verify"}
     assert packings == {"padded", "decomposed", "ragged"}
-    assert known.kv_block_tokens == 16  # as it runs by default
+    assert known.kv_block_tokens == 0  # the padded packing has whole slots
     assert known.versions["torch"]
     assert all(point.seconds > 0 for point in known.points)
     assert "/" not in json.dumps([model.shape.source for model in known.models.values()])
@@ -198,9 +199,19 @@ def test_another_machines_profile_is_not_gone_on_with(measured: tuple[Path, Path
         profile(tiny_scenario(tmp_path), path, quick=True, resume=True)
     with pytest.raises(InputError, match="exists already"):
         profile(tiny_scenario(tmp_path), path, quick=True)
-    write_profile(replace(known, kv_block_tokens=0), path)
-    with pytest.raises(InputError, match=r"K/V in whole slots, here in blocks of 16.*reserve: full"):
+    write_profile(replace(known, kv_block_tokens=64), path)
+    with pytest.raises(InputError, match=r"K/V in blocks of 64 tokens, here in whole slots.*reserve: grow"):
         profile(tiny_scenario(tmp_path), path, quick=True, resume=True)
+
+
+def test_what_is_measured_by_default_lies_in_blocks(tmp_path: Path) -> None:
+    loaded = tiny_scenario(tmp_path, policies={"length": {"name": "fixed", "tokens": 3}})
+    with (
+        deploy(loaded.scenario, loaded.base_dir) as deployment,
+        Workplace(loaded.scenario, loaded.base_dir, deployment) as place,
+    ):
+        assert place.empty_profile().kv_block_tokens == 16
+        assert not deployment.target.cache.whole_slots
 
 
 def test_a_profile_does_not_carry_another_machines_name(

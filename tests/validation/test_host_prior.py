@@ -52,7 +52,7 @@ def test_it_holds_a_further_host_nine_times_in_ten() -> None:
 def test_what_all_hosts_share_is_error_of_the_prediction(values: list[float], shift: float) -> None:
     plain, shifted = host_scale(values), host_scale([value + shift for value in values])
     assert shifted.scale == pytest.approx(plain.scale, abs=1e-9)
-    assert shifted.shared == pytest.approx(abs(np.mean(values) + shift), abs=1e-9)
+    assert shifted.shared == pytest.approx(np.mean(values) + shift, abs=1e-9)
 
 
 def test_repeats_shrink_it_towards_the_machines_own() -> None:

@@ -332,3 +332,24 @@ def test_the_models_error_is_the_body_of_those_held_out(tmp_path: Path) -> None:
     assert 0.01 < found["verify"] < 0.04
     assert model_errors(predictor, "ragged")["verify"] > 0.1
     assert model_errors(ConstantPredictor(verify_s=0.01, draft_step_s=[0.001]), "padded") == {}
+
+
+def test_a_run_has_some_of_what_hosts_share_and_all_of_what_a_scenario_states(tmp_path: Path) -> None:
+    """From nothing to twice as much, evenly: the direction is known."""
+    unknown = Uncertainty({"verify": 0.0}, {}, {}, {}, shared={"handling": 0.2, "verify": -0.1})
+    drawn = [unknown.drawn(seed) for seed in range(400)]
+    found = np.array([[spec.per_run_shift["handling"], spec.per_run_shift["verify"]] for spec in drawn])
+    assert found[:, 0].min() >= 0.0 >= found[:, 1].max()
+    assert stats.kstest(found[:, 0] / 0.4, stats.uniform.cdf).pvalue > 1e-3
+    assert unknown.typical().per_run_shift == {"handling": 0.2, "verify": -0.1}
+    one = noise_of(drawn[0], 7)
+    assert one is not None
+    assert one.factor(KINDS.index("verify")) == pytest.approx(np.exp(found[0, 1]))
+    assert (one.hop, one.handling) == (1.0, pytest.approx(np.exp(found[0, 0])))
+    loaded = tiny_scenario(tmp_path, costs=COSTS, noise={"per_run_shift": {"verify": 0.3}})
+    assert stated(loaded.scenario).drawn(3).per_run_shift == {"verify": 0.3}
+    plain = tiny_scenario(tmp_path, costs=COSTS)
+    slow, fast = (
+        simulate_scenario(each.scenario, each.base_dir).records.ended_ns for each in (loaded, plain)
+    )
+    assert slow > fast

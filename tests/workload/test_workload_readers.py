@@ -353,7 +353,7 @@ def test_compressed_files_read_as_their_contents(compress, tmp_path):
     assert caught.value.key == "workload.source.path"
 
 
-@pytest.mark.parametrize("start", [b"PAR1", b"PK\x03\x04", b"(\xb5/\xfd"])
+@pytest.mark.parametrize("start", [b"PAR1", b"PK\x03\x04"])
 def test_what_must_be_unpacked_first_is_named(start, tmp_path):
     with pytest.raises(InputError, match="unpack or convert it to text first"):
         read("gsm8k", start + b"....", tmp_path)

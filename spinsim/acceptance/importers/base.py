@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from spinsim.acceptance.chains import LengthSchedule
-from spinsim.errors import InputError, reason_of
-from spinsim.files import DAMAGED, open_text
+from spinsim.errors import InputError
 from spinsim.recording import Ragged, Recording, Trace
 
 
@@ -96,37 +94,3 @@ def _concatenated(traces: Sequence[Trace]) -> Trace:
         temperature=first.temperature,
         top_p=first.top_p,
     )
-
-
-def json_lines(path: Path, expected: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line, object) of a file of JSON Lines, blank lines left out.
-
-    Raises:
-        InputError: the file cannot be read, or a line is no JSON object.
-    """
-    try:
-        with open_text(path) as file:
-            for line, text in enumerate(file, 1):
-                if text.isspace():
-                    continue
-                try:
-                    record = json.loads(text)
-                except (ValueError, RecursionError) as error:
-                    raise InputError(f"not JSON ({error}); {expected}", file=str(path), line=line) from error
-                if not isinstance(record, dict):
-                    raise InputError(f"a JSON {type(record).__name__}; {expected}", file=str(path), line=line)
-                yield line, record
-    except (OSError, *DAMAGED) as error:
-        raise InputError(f"cannot be read: {reason_of(error)}; {expected}", file=str(path)) from error
-
-
-def counts(record: Mapping[str, Any], name: str) -> list[int]:
-    """A list of whole numbers from 0 on.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    value = record.get(name)
-    if not isinstance(value, list) or not all(type(n) is int and n >= 0 for n in value):
-        raise ValueError(f"{name} is no list of whole numbers")
-    return value

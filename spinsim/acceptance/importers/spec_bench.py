@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
 
 from spinsim.acceptance.chains import LengthSchedule, Rebuilt, probabilities, rebuild
-from spinsim.acceptance.importers.base import Imported, Importer, ImportOptions, counts, json_lines
+from spinsim.acceptance.importers.base import Imported, Importer, ImportOptions
+from spinsim.acceptance.json_records import MOST_TOKENS, Fields, distinct, json_records
 from spinsim.errors import InputError
 from spinsim.recording import Recording, Trace
 
 EXPECTED = "JSON Lines with question_id, model_id and choices[0] with decoding_steps and accept_lengths"
-TREES = ("eagle", "medusa", "hydra")  # drafters that Spec-Bench runs as trees, by their part of model_id
+# Methods of Spec-Bench that verify a tree, or several branches at once, by a word of model_id.
+TREES = frozenset(
+    (
+        "eagle",
+        "eagle2",
+        "eagle3",
+        "medusa",
+        "hydra",
+        "rest",
+        "recycling",
+        "lade",
+        "lookahead",
+        "samd",
+        "sequoia",
+    )
+)
 
 
 def read(path: Path, options: ImportOptions) -> Imported:
@@ -22,9 +38,8 @@ def read(path: Path, options: ImportOptions) -> Imported:
     number, later ones add ``/turnN``.
 
     Raises:
-        InputError: no schedule, a tree of proposals, a line that is no such answer, or a round that
-        accepted more
-            than the schedule proposed.
+        InputError: no schedule, a tree of proposals, a line that is no such answer, or a round
+            that accepted more than the schedule proposed.
     """
     if options.schedule is None:
         raise InputError(
@@ -35,19 +50,15 @@ def read(path: Path, options: ImportOptions) -> Imported:
     keys: list[str] = []
     rebuilt: list[Rebuilt] = []
     model = ""
-    for line, record in json_lines(path, EXPECTED):
-        try:
-            model = model or str(record["model_id"])
-            turns = _turns(record, options.schedule)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-            raise InputError(f"{reason}; {EXPECTED}", file=str(path), line=line) from error
-        for number, turn in enumerate(turns, 1):
-            keys.append(str(record["question_id"]) + (f"/turn{number}" if number > 1 else ""))
+    for record in json_records(path, EXPECTED):
+        question, name = record.name("question_id"), record.name("model_id")
+        model = model or name
+        for number, turn in enumerate(_turns(record.object("choices", 0), options.schedule), 1):
+            keys.append(question + (f"/turn{number}" if number > 1 else ""))
             rebuilt.append(turn)
     if not keys:
         raise InputError(f"holds no answer; {EXPECTED}", file=str(path))
-    if any(name in model.lower() for name in TREES):
+    if TREES.intersection(re.split(r"[^a-z0-9]+", model.lower())):
         raise InputError(
             f"{model} proposes a tree, whose accepted path does not say what a chain would have "
             "proposed; answers of a chain (a draft model, prompt lookup)",
@@ -56,7 +67,7 @@ def read(path: Path, options: ImportOptions) -> Imported:
     lengths = options.prompts or {}
     trace = Trace(
         target=model,
-        keys=tuple(keys),
+        keys=distinct(keys),
         prompt_tokens=tuple(lengths.get(key, 1) for key in keys),
         drafts={path.stem: Recording.of_probabilities(probabilities(rebuilt))},
         temperature=0.0 if "temp-0.0" in model or "temperature-0.0" in model else None,
@@ -71,20 +82,22 @@ def read(path: Path, options: ImportOptions) -> Imported:
     return Imported(trace, tuple(notes))
 
 
-def _turns(record: dict[str, Any], schedule: LengthSchedule) -> list[Rebuilt]:
-    choice = record["choices"][0]
-    lengths = counts(choice, "accept_lengths")
-    steps = counts(choice, "decoding_steps")
+def _turns(choice: Fields, schedule: LengthSchedule) -> list[Rebuilt]:
+    lengths = choice.numbers("accept_lengths", 1)  # 1: the target's own token alone
+    steps = choice.numbers("decoding_steps")
     if sum(steps) != len(lengths):
-        raise ValueError(f"{len(lengths)} accept_lengths for {sum(steps)} decoding_steps")
-    if min(lengths, default=1) < 1:
-        raise ValueError("an accept_length below 1, the target's own token")
+        raise choice.wrong(f"{len(lengths)} rounds for {sum(steps)} decoding_steps", "accept_lengths")
+    if sum(lengths) > MOST_TOKENS:
+        raise choice.wrong(f"{sum(lengths)} tokens in all, above {MOST_TOKENS}", "accept_lengths")
     turns, at = [], 0
     for count in steps:
         accepted = [length - 1 for length in lengths[at : at + count]]
         at += count
         # The first round's verification is the prompt's own pass: it begins at the first output token.
-        turns.append(rebuild(accepted, schedule.proposed(accepted), 0, sum(accepted) + count))
+        try:
+            turns.append(rebuild(accepted, schedule.proposed(accepted), 0, sum(accepted) + count))
+        except ValueError as error:
+            raise choice.wrong(str(error), "accept_lengths") from error
     return [turn for turn in turns if turn.hits]
 
 

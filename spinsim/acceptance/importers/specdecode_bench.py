@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from spinsim.acceptance.importers.base import Imported, Importer, ImportOptions, counts, json_lines
+from spinsim.acceptance.importers.base import Imported, Importer, ImportOptions
 from spinsim.acceptance.known_text import EVERYTHING, Replayed, Text, replay
 from spinsim.acceptance.prompt_lookup import PromptLookup
-from spinsim.acceptance.specdecode_bench import load_specdecode_bench
-from spinsim.errors import InputError
-from spinsim.recording import Lookup, Ragged, Recording, Trace
+from spinsim.acceptance.specdecode_bench import EXPECTED, load_specdecode_bench
+from spinsim.recording import Lookup, Ragged, Recording
 
 MAX_SIZE, MIN_SIZE, LONGEST = 7, 3, 20  # of the recorded drafter: suffixes, and tokens of a proposal
+TARGET = "Llama-3.1-8B-Instruct"  # where the format has no field for it
 LOOKED_UP = "ngram"  # the drafter of the recording that needs nothing but token ids
-EXPECTED = "JSON Lines with id, prompt_token_ids, generated_token_ids and acc_<drafter>.acc_len"
 
 
 def read(path: Path, options: ImportOptions) -> Imported:
@@ -29,7 +29,10 @@ def read(path: Path, options: ImportOptions) -> Imported:
         InputError: no such file, or a line that is not such a recording.
     """
     trace = load_specdecode_bench(path, "--import")
-    prompts, outputs = _token_ids(path)
+    if trace.outputs is None or trace.prompts is None:
+        note = "generated_token_ids are missing in some requests: nothing is looked up in their texts"
+        return Imported(replace(trace, target=TARGET, temperature=0.0), (note,))
+    prompts, outputs = _rows(trace.prompts), _rows(trace.outputs)
     drafts, notes = dict(trace.drafts), []
     lengths = np.array([len(output) for output in outputs])
     for name, draft in trace.drafts.items():
@@ -44,27 +47,12 @@ def read(path: Path, options: ImportOptions) -> Imported:
         lookup = Lookup.of((one.matched for one in looked), (one.offered for one in looked))
         drafts[LOOKED_UP] = Recording(recorded.kind, recorded.rows, lookup)
         notes.append(_agreement(recorded, looked))
-    whole = Trace(
-        target="Llama-3.1-8B-Instruct",
-        keys=trace.keys,
-        prompt_tokens=trace.prompt_tokens,
-        drafts=drafts,
-        prompts=Ragged.of(prompts, np.uint32),
-        outputs=Ragged.of(outputs, np.uint32),
-        temperature=0.0,
-    )
+    whole = replace(trace, target=TARGET, drafts=drafts, temperature=0.0)
     return Imported(whole, tuple(notes))
 
 
-def _token_ids(path: Path) -> tuple[list[list[int]], list[list[int]]]:
-    prompts, outputs = [], []
-    for line, record in json_lines(path, EXPECTED):
-        try:
-            prompts.append(counts(record, "prompt_token_ids"))
-            outputs.append(counts(record, "generated_token_ids"))
-        except ValueError as error:
-            raise InputError(f"{error}; {EXPECTED}", file=str(path), line=line) from error
-    return prompts, outputs
+def _rows(ids: Ragged) -> list[list[int]]:
+    return [ids.row(row).tolist() for row in range(len(ids))]
 
 
 def _agreement(recorded: Recording, looked: list[Replayed]) -> str:

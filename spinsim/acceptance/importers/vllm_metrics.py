@@ -10,10 +10,11 @@ out there, so that ``usage.completion_tokens`` has to tell whether there were so
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from spinsim.acceptance.chains import Rebuilt, probabilities, rebuild
-from spinsim.acceptance.importers.base import Imported, Importer, ImportOptions, counts, json_lines
+from spinsim.acceptance.importers.base import Imported, Importer, ImportOptions
+from spinsim.acceptance.json_records import Fields, distinct, json_records
 from spinsim.errors import InputError
 from spinsim.recording import Recording, Trace
 
@@ -45,12 +46,8 @@ def read(path: Path, options: ImportOptions) -> Imported:
     """
     kept: list[Response] = []
     apart = undrafted = 0
-    for line, record in json_lines(path, EXPECTED):
-        try:
-            response = _response(record, line)
-        except (KeyError, TypeError, ValueError) as error:
-            reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-            raise InputError(f"{reason}; {EXPECTED}", file=str(path), line=line) from error
+    for record in json_records(path, EXPECTED):
+        response = _response(record)
         if response.apart:
             apart += 1
         elif not response.rebuilt.known():
@@ -66,7 +63,7 @@ def read(path: Path, options: ImportOptions) -> Imported:
     rebuilt = [response.rebuilt for response in kept]
     trace = Trace(
         target="",
-        keys=tuple(response.key for response in kept),
+        keys=distinct([response.key for response in kept]),
         prompt_tokens=tuple(response.prompt_tokens for response in kept),
         drafts={path.stem: Recording.of_probabilities(probabilities(rebuilt))},
     )
@@ -81,18 +78,20 @@ def read(path: Path, options: ImportOptions) -> Imported:
     return Imported(trace, tuple(notes))
 
 
-def _response(record: dict[str, Any], line: int) -> Response:
-    metrics = record["metrics"]["speculative_decoding"]
-    accepted, drafted = counts(metrics, "per_step_accepted"), counts(metrics, "per_step_drafted")
+def _response(record: Fields) -> Response:
+    metrics = record.object("metrics").object("speculative_decoding")
+    accepted, drafted = metrics.numbers("per_step_accepted"), metrics.numbers("per_step_drafted")
     if len(accepted) != len(drafted):
-        raise ValueError(f"{len(accepted)} steps accepted, {len(drafted)} drafted")
-    usage = record["usage"]
-    prompt, completion = usage["prompt_tokens"], usage["completion_tokens"]
-    if not all(type(n) is int and n >= 1 for n in (prompt, completion)):
-        raise ValueError("prompt_tokens and completion_tokens are no whole numbers from 1 on")
+        raise metrics.wrong(f"{len(accepted)} steps accepted, {len(drafted)} drafted", "per_step_accepted")
+    usage = record.object("usage")
+    prompt, completion = usage.number("prompt_tokens", 1), usage.number("completion_tokens", 1)
     committed = 1 + sum(accepted) + len(accepted)
-    rebuilt = rebuild(accepted, drafted, 1, completion)
-    return Response(str(record.get("id", line)), prompt, rebuilt, max(0, completion - committed))
+    try:
+        rebuilt = rebuild(accepted, drafted, 1, completion)
+    except ValueError as error:
+        raise metrics.wrong(str(error), "per_step_accepted") from error
+    key = record.name("id") if "id" in record.values else str(record.line)
+    return Response(key, prompt, rebuilt, max(0, completion - committed))
 
 
 VLLM_METRICS = Importer(read, EXPECTED)

@@ -25,7 +25,7 @@ class PassShape(NamedTuple):
 
     ``tokens`` in the layers, ``head`` positions with logits, ``queries`` in attention (padded and
     replicated ones included), ``kv_tokens`` read, ``pairs`` of query and KV token multiplied. ``longest``:
-    KV tokens of the longest row, 0 where all are alike.
+    KV tokens of the longest row, 0 where all are alike; of a divided verification those of a whole piece.
     """
 
     rows: float
@@ -68,18 +68,30 @@ def step_shape(rows: float, tokens: float, kv_tokens: float) -> PassShape:
     return PassShape(rows, tokens, rows, tokens, kv_tokens, kv_tokens * tokens / rows)
 
 
-def verify_shape(packing: Packing, graphs: bool, buckets: Buckets = USUAL) -> PassShape:
-    """A verification. Every packed token has logits, and spare tokens of a bucket too."""
+def verify_shape(
+    packing: Packing, graphs: bool, buckets: Buckets = USUAL, *, divided: bool = False
+) -> PassShape:
+    """A verification. Every packed token has logits, and spare tokens of a bucket too.
+
+    ``divided``: K/V are counted as the kernel reads them, without what fills a row's last piece.
+    """
     tokens = buckets.tokens(packing.real_query_tokens) if graphs else packing.real_query_tokens
     kv, queries, rows = packing.kv_tokens, packing.query_tokens, packing.rows
-    return PassShape(rows, tokens, tokens, queries, kv, kv * queries / rows)
+    if divided:
+        kv = packing.real_kv_tokens
+    return PassShape(
+        rows, tokens, tokens, queries, kv, kv * queries / rows, packing.piece if divided else 0.0
+    )
 
 
 def features_of(operation: str, shape: PassShape) -> dict[str, float]:
     """The features under which a profile keeps a pass: the inverse of :func:`pass_shape`."""
     features = {"rows": shape.rows, "tokens": shape.tokens, "kv_tokens": shape.kv_tokens}
     if operation == "verify":
-        return features | {"query_tokens": shape.queries}
+        features |= {"query_tokens": shape.queries}
+        if shape.longest:
+            features |= {"kv_tokens": shape.rows * shape.longest, "read_tokens": shape.kv_tokens}
+        return features
     if operation == "draft_step":
         return features
     return features | {"pairs": shape.pairs}
@@ -95,5 +107,7 @@ def pass_shape(point: Point) -> PassShape:
         return PassShape(rows, tokens, 0, tokens, kv, f["pairs"])
     if point.operation == "draft_step":
         return step_shape(rows, tokens, kv)
-    queries = f["query_tokens"]
+    queries, read = f["query_tokens"], f.get("read_tokens")
+    if read is not None:
+        return PassShape(rows, tokens, tokens, queries, read, read * queries / rows, kv / rows)
     return PassShape(rows, tokens, tokens, queries, kv, kv * queries / rows)

@@ -1,30 +1,36 @@
 """Fits of measured passes: a law of the roofline's form, or monotone interpolation.
 
-Both are fitted, both are judged on points they have not seen, and the better one is chosen, with its
-errors and residuals (:func:`fit_pass`). That takes 20 ms and a solver that takes 0.3 s to load, so what was
-fitted once is kept in the user's cache folder.
+All candidates are fitted and judged on points that they have not seen. The best one is chosen, with its
+errors and residuals (:func:`fit_pass`). That takes 20 ms and more, and a solver that takes 0.3 s to load, so
+what was fitted once is kept in the user's cache folder.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from spinsim.buckets import LONG_QUERY
-from spinsim.costs.collectives import RING, Collective
-from spinsim.costs.operators import PassCosts
 from spinsim.costs.profiled.executed import PassShape
-from spinsim.costs.sheets.hardware import Hardware
+from spinsim.costs.profiled.laws import (
+    LAWS,
+    Array,
+    Fitter,
+    Law,
+    LongestRowLaw,
+    PassFit,
+    Waits,
+    law_fitter,
+    longest_row_fitter,
+    unit_costs,
+    waited_for,
+)
+from spinsim.costs.profiled.stairs import OnStairs, on_stairs, on_stairs_name, walked
 from spinsim.costs.sheets.shapes import ModelShape
 from spinsim.user_cache import code_digest, kept
-
-Array = NDArray[np.float64]
 
 # What a kept fit depends on, beside its points.
 CODE = ("costs", "buckets.py", "operations.py")
@@ -32,19 +38,7 @@ SOLVERS = ("numpy", "scipy")
 
 LEAVE_ONE_OUT = 12  # up to so many points each is left out alone, beyond it an eighth of them at a time
 FOLDS = 8
-RATIOS = tuple(float(r) for r in np.geomspace(4.0, 4000.0, 31))  # flops a byte: CPUs to tensor cores
-
-
-class PassFit(Protocol):
-    """Seconds of a pass, nondecreasing in tokens and in KV tokens."""
-
-    name: str
-
-    def predict(self, shape: PassShape) -> float: ...
-
-    def plain(self) -> dict[str, Any]:
-        """What JSON can hold of it, for :func:`_restored`."""
-        ...
+LONG_CONTEXT = 2048  # of a row; below it no row is waited for long enough to tell a law from the other (ours)
 
 
 class HeldOut(NamedTuple):
@@ -68,118 +62,6 @@ class ChosenFit(NamedTuple):
     fit: PassFit
     held_out: dict[str, HeldOut]
     residuals: tuple[float, ...]
-
-
-Fitter = Callable[[Sequence[PassShape], Array], PassFit]
-
-
-class Law:
-    """overhead + a * operators + b * attention + c * tokens + d * rows + e * context, none negative.
-
-    Operators and attention are sums of max(bytes, flops / ratio) of the model's shape, so that a is
-    the inverse of an achieved bandwidth and a / ratio that of an achieved rate. Context counts where
-    ``waits``, see :func:`waited_for`.
-    """
-
-    name = native = "law"
-
-    def __init__(self, costs: PassCosts, ratio: float, coefficients: Sequence[float], waits: bool) -> None:
-        self.ratio = ratio
-        self.coefficients = tuple(float(c) for c in coefficients)
-        self.costs, self.waits = costs, waits
-        self._fixed: dict[tuple[float, float], float] = {}
-
-    def plain(self) -> dict[str, Any]:
-        """Without the costs of the model's shape."""
-        return {"ratio": self.ratio, "coefficients": self.coefficients}
-
-    def predict(self, shape: PassShape) -> float:
-        """Seconds of a pass."""
-        _, _, attention, _, row, context = self.coefficients
-        fixed = self._fixed.get((shape.tokens, shape.head))
-        if fixed is None:
-            fixed = self._fixed[shape.tokens, shape.head] = self.fixed(shape.tokens, shape.head)
-        read = self.costs.attention.seconds(shape.kv_tokens, shape.queries, shape.pairs)
-        return fixed + attention * read + row * shape.rows + context * waited_for(shape, self.waits)
-
-    def fixed(self, tokens: float, head: float) -> float:
-        """Seconds of what depends on tokens, and on positions with logits, alone."""
-        overhead, operators, _, token, _, _ = self.coefficients
-        work = self.costs.body(int(tokens)) + self.costs.output(int(head))
-        return overhead + operators * work + token * tokens
-
-
-def waited_for(shape: PassShape, waits: bool) -> float:
-    """K/V tokens that one row reads one after the other while the rest of the device has nothing to do.
-
-    The kernel of many new tokens (prefill, catch-up: ``waits``) does not cut a row's K/V, so that a pass of
-    few rows takes as long as its longest row's context, however little is read in all.
-    """
-    if not waits or shape.tokens < LONG_QUERY:
-        return 0.0
-    return shape.longest or shape.kv_tokens / shape.rows
-
-
-def _unit_costs(shape: ModelShape, dtype: str, devices: int, ratio: float) -> PassCosts:
-    """Costs in bytes: one byte a second, ``ratio`` flops a byte, free communication and launches."""
-    unit = Hardware(
-        name="unit",
-        memory_bytes=0,
-        bandwidth=1.0,
-        rate=MappingProxyType({dtype: ratio}),
-        bandwidth_efficiency=1.0,
-        compute_efficiency=1.0,
-        launch_s=0.0,
-        graph_kernel_s=0.0,
-        graph_launch_s=0.0,
-        link_bandwidth=float("inf"),
-        link_latency_s=0.0,
-        copy_latency_s=0.0,
-        reserved_bytes=0,
-        graphs=True,
-        collectives=(Collective(RING, 0.0, 1.0),),
-        source="",
-    )
-    return PassCosts(shape, dtype, unit, devices=devices)
-
-
-def law_fitter(shape: ModelShape, dtype: str, devices: int = 1, *, waits: bool = False) -> Fitter:
-    """Fits :class:`Law` by nonnegative least squares on relative errors, for the best of many ratios."""
-    candidates = [(ratio, _unit_costs(shape, dtype, devices, ratio)) for ratio in RATIOS]
-    known: dict[PassShape, Array] = {}  # a point's row of the matrix of every candidate
-
-    def rows(point: PassShape) -> Array:
-        found = known.get(point)
-        if found is None:
-            context = waited_for(point, waits)
-            features = []
-            for _, costs in candidates:
-                work = costs.body(int(point.tokens)) + costs.output(int(point.head))
-                attention = costs.attention.seconds(point.kv_tokens, point.queries, point.pairs)
-                features.append([1.0, work, attention, point.tokens, point.rows, context])
-            found = known[point] = np.array(features)
-        return found
-
-    def fit(points: Sequence[PassShape], seconds: Array) -> PassFit:
-        from scipy.optimize import nnls  # takes 0.3 s to load, and kept fits do without
-
-        matrices = np.stack([rows(point) for point in points], axis=1)
-        scales = matrices.max(axis=1)
-        scales[scales == 0] = 1.0
-        matrices /= scales[:, None]
-        matrices /= seconds[:, None]
-        ones = np.ones(len(points))
-        best: tuple[float, int, Array] | None = None
-        for index, matrix in enumerate(matrices):
-            found, residual = nnls(matrix, ones)
-            if best is None or residual < best[0]:
-                best = float(residual), index, found
-        assert best is not None
-        _, index, found = best
-        ratio, costs = candidates[index]
-        return Law(costs, ratio, (found / scales[index]).tolist(), waits)
-
-    return fit
 
 
 class MonotoneTable:
@@ -292,9 +174,9 @@ def fit_pass(
     dtype: str,
     devices: int = 1,
     *,
-    waits: bool = False,
+    waits: Waits = "",
 ) -> ChosenFit:
-    """The candidate with the least mean held-out error; ``waits`` for prefill and catch-up.
+    """The candidate with the least mean held-out error; ``waits``: see :func:`waited_for`.
 
     Raises ValueError without a point.
     """
@@ -302,16 +184,31 @@ def fit_pass(
         raise ValueError("no point to fit")
 
     def calculate() -> dict[str, Any]:
-        return _plain(_chosen(points, seconds, law_fitter(shape, dtype, devices, waits=waits)))
+        return _plain(_chosen(points, seconds, _fitters(points, shape, dtype, devices, waits)))
 
     given = (points, seconds, asdict(shape), dtype, devices, waits)
     found = kept("fits", given, code_digest(CODE, SOLVERS), calculate)
     return _restored(found, shape, dtype, devices, waits=waits)
 
 
-def _chosen(points: Sequence[PassShape], seconds: Sequence[float], law: Fitter) -> ChosenFit:
+def _fitters(
+    points: Sequence[PassShape], shape: ModelShape, dtype: str, devices: int, waits: Waits
+) -> dict[str, Fitter]:
+    """The candidates, by name."""
+    law = law_fitter(shape, dtype, devices, waits=waits)
+    fitters: dict[str, Fitter] = {Law.name: law, MonotoneTable.name: fit_table}
+    if max(waited_for(point, waits) for point in points) > LONG_CONTEXT:
+        fitters[LongestRowLaw.name] = longest_row_fitter(shape, dtype, devices, waits=waits)
+    if waits == "prompts" and walked(points):
+        laws = [name for name in fitters if name in LAWS]
+        fitters |= {on_stairs_name(name): on_stairs(fitters[name]) for name in laws}
+    return fitters
+
+
+def _chosen(
+    points: Sequence[PassShape], seconds: Sequence[float], fitters: Mapping[str, Fitter]
+) -> ChosenFit:
     measured = np.asarray(seconds, dtype=np.float64)
-    fitters: dict[str, Fitter] = {"law": law, "interpolation": fit_table}
     if len(points) == 1:
         fit = fit_table(points, measured)
         return ChosenFit(fit, {}, (0.0,))
@@ -328,14 +225,20 @@ def _plain(chosen: ChosenFit) -> dict[str, Any]:
 
 
 def _restored(
-    plain: dict[str, Any], shape: ModelShape, dtype: str, devices: int, *, waits: bool
+    plain: dict[str, Any], shape: ModelShape, dtype: str, devices: int, *, waits: Waits
 ) -> ChosenFit:
+    def law(name: str, of: dict[str, Any]) -> PassFit:
+        costs = unit_costs(shape, dtype, devices, of["ratio"])
+        return LAWS[name](costs, of["ratio"], of["coefficients"], waits, of["alone"])
+
+    name = next(name for name in plain if name not in ("held_out", "residuals"))
+    own = plain[name]
     fit: PassFit
-    if law := plain.get(Law.name):
-        costs = _unit_costs(shape, dtype, devices, law["ratio"])
-        fit = Law(costs, law["ratio"], law["coefficients"], waits)
+    if name == MonotoneTable.name:
+        fit = MonotoneTable(own["tokens"], own["knots"], np.array(own["table"]))
+    elif name in LAWS:
+        fit = law(name, own)
     else:
-        table = plain[MonotoneTable.name]
-        fit = MonotoneTable(table["tokens"], table["knots"], np.array(table["table"]))
+        fit = OnStairs(law(own["name"], own["law"]), own["tokens"], own["levels"])
     errors = {name: HeldOut(tuple(found)) for name, found in plain["held_out"].items()}
     return ChosenFit(fit, errors, tuple(plain["residuals"]))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from itertools import compress
-
-import numpy as np
 
 from spinsim.buckets import PROMPT_TOKENS, USUAL, Buckets, active_rows
 from spinsim.costs.base import INTERPOLATED, MEASURED, Estimate, Predictor
 from spinsim.costs.contention import NO_LOADS, USUAL_LAW, Contention, Factors, Law, Loads
 from spinsim.costs.contention_fit import Group, fit_law, groups_of
 from spinsim.costs.links import Link
+from spinsim.costs.profiled.curve import Curve
 from spinsim.costs.profiled.executed import (
     PassShape,
     causal_shape,
@@ -23,12 +21,14 @@ from spinsim.costs.profiled.executed import (
     step_shape,
     verify_shape,
 )
-from spinsim.costs.profiled.fits import CODE, SOLVERS, ChosenFit, fit_pass
-from spinsim.costs.profiled.host import handling_of, hop_of
+from spinsim.costs.profiled.factors import slowdown_of
+from spinsim.costs.profiled.fits import ChosenFit, fit_pass
+from spinsim.costs.profiled.host import handling_of, hop_of, planning_of
+from spinsim.costs.profiled.laws import Waits
 from spinsim.costs.profiled.profile import MODEL_OPERATIONS, PROMPTS, Point, Profile
 from spinsim.errors import InputError
 from spinsim.operations import Packing
-from spinsim.user_cache import code_digest, kept
+from spinsim.packings import packing_kind
 
 EDGE = 1.05  # a step in the middle of a measured proposal stands for its last one, a little further out
 
@@ -57,12 +57,12 @@ class ProfiledPass:
         model = profile.models[points[0].model]
         shapes = [pass_shape(point) for point in points]
         seconds = [point.seconds for point in points]
-        prompts = points[0].operation in PROMPTS
+        self.divided = any("read_tokens" in point.features for point in points)
         self.chosen: ChosenFit = fit_pass(
-            shapes, seconds, model.shape, model.dtype, model.devices, waits=prompts
+            shapes, seconds, model.shape, model.dtype, model.devices, waits=_waits(points[0])
         )
         self.shapes = tuple(shapes)
-        self.measured = dict(zip(map(_measured_as, shapes), seconds, strict=True))
+        self.measured = dict(zip(map(self._measured_as, shapes), seconds, strict=True))
         self._min_tokens = min(shape.tokens for shape in shapes)
         self._max_tokens = max(shape.tokens for shape in shapes)
         self._min_kv = min(shape.kv_tokens for shape in shapes)
@@ -71,7 +71,7 @@ class ProfiledPass:
 
     def estimate(self, shape: PassShape) -> Estimate | None:
         """None beyond the profiled range."""
-        seconds = self.measured.get(_measured_as(shape))
+        seconds = self.measured.get(self._measured_as(shape))
         if seconds is not None:
             return Estimate(seconds, MEASURED)
         rows, tokens, head, queries, kv, pairs, longest = shape
@@ -95,46 +95,18 @@ class ProfiledPass:
         tokens, kv, context = self._max_tokens, self._max_kv, self._max_context
         return f"up to {tokens:g} tokens, {kv:g} KV tokens and {context:g} KV tokens a row"
 
-
-def _measured_as(shape: PassShape) -> tuple[float, ...]:
-    """What tells one measured shape from another: points do not keep how uneven their rows were."""
-    return shape[:-1]
-
-
-class Curve:
-    """Seconds over one feature: isotonic, linear between points, the smallest point's below them."""
-
-    def __init__(self, at: Sequence[float], seconds: Sequence[float]) -> None:
-        groups: dict[float, list[float]] = {}
-        for x, y in zip(at, seconds, strict=True):
-            groups.setdefault(x, []).append(y)
-        self._at = sorted(groups)
-        self._seconds = _nondecreasing([float(np.median(groups[x])) for x in self._at])
-
-    def estimate(self, x: float) -> Estimate | None:
-        """None beyond the last point."""
-        index = bisect_left(self._at, x)
-        if index == len(self._at):
-            return None
-        if self._at[index] == x:
-            return Estimate(self._seconds[index], MEASURED)
-        if index == 0:
-            return Estimate(self._seconds[0], INTERPOLATED)
-        low, high = self._at[index - 1], self._at[index]
-        below, above = self._seconds[index - 1], self._seconds[index]
-        return Estimate(below + (above - below) * (x - low) / (high - low), INTERPOLATED)
+    def _measured_as(self, shape: PassShape) -> tuple[float, ...]:
+        """What tells one measured shape from another: points do not keep how uneven their rows were."""
+        return shape if self.divided else shape[:-1]
 
 
-def _nondecreasing(values: list[float]) -> list[float]:
-    """Isotonic regression."""
-
-    def calculate() -> dict[str, list[float]]:
-        from scipy.optimize import isotonic_regression  # takes 0.3 s to load
-
-        return {"values": [float(value) for value in isotonic_regression(values).x]}
-
-    found: list[float] = kept("curves", values, code_digest(CODE, SOLVERS), calculate)["values"]
-    return found
+def _waits(point: Point) -> Waits:
+    """What an operation's passes wait for: see :func:`~spinsim.costs.profiled.fits.waited_for`."""
+    if point.operation in PROMPTS:
+        return "prompts"
+    if point.operation == "verify" and packing_kind(point.packing).rectangular:
+        return "pieces"
+    return ""
 
 
 def fit_operations(profile: Profile, model: str) -> dict[Operation, ProfiledPass]:
@@ -148,21 +120,25 @@ def fit_operations(profile: Profile, model: str) -> dict[Operation, ProfiledPass
 
 def fitted_points(profile: Profile) -> list[Point]:
     """Those of models' operations that fits are made of."""
+    divided = {(point.model, point.packing) for point in profile.points if "read_tokens" in point.features}
     return [
         point
         for point in profile.points
         if point.operation in MODEL_OPERATIONS
         and not profile.passes_over(point.operation, point.model, point.features)
-        and not _replaced(point, profile)
+        and not _replaced(point, profile, divided)
     ]
 
 
-def _replaced(point: Point, profile: Profile) -> bool:
+def _replaced(point: Point, profile: Profile, divided: Collection[tuple[str, str]]) -> bool:
     """Was it measured by a runner that ran prompts too large for a graph eagerly, in one pass?
 
     Profiles from before hold such points. Several captured passes have replaced these, nobody asks for them
-    any more, and a fit that saw both would be wrong about either.
+    any more, and a fit that saw both would be wrong about either. Likewise of a divided verification that
+    does not say how much was read, where others of its model and packing (``divided``) do.
     """
+    if point.operation == "verify":
+        return (point.model, point.packing) in divided and "read_tokens" not in point.features
     too_large = point.features.get("tokens", 0) > profile.prompt_tokens
     return profile.prompt_graphs and point.operation in PROMPTS and too_large
 
@@ -170,11 +146,11 @@ def _replaced(point: Point, profile: Profile) -> bool:
 class ProfilePredictor:
     """Answers from ``profile``; beyond its range from ``fallback``, or InputError without one.
 
-    ``target`` and ``drafts`` hold each model's fitted operations, ``names`` what the profile calls the
-    drafts; ``link`` is None when proposals cross no device. ``buckets``: the target's, then the drafts'.
-    Labels: measured at a profiled point, interpolated inside the range, else the fallback's. ``selector``:
-    whose thinking is charged; that of the profile's first one where it was not measured. ``loads``: what
-    operations ask of a device that they share.
+    ``target`` and ``drafts`` hold each model's fitted operations. ``names`` is what the profile calls the
+    drafts, and ``target_name`` the target. ``link`` is None when proposals cross no device. ``buckets``: the
+    target's, then the drafts'. Labels: measured at a profiled point, interpolated inside the range, else the
+    fallback's. ``selector``: whose thinking is charged; that of the profile's first one where it was not
+    measured. ``packing``: whose plans are. ``loads``: what operations ask of a device that they share.
     """
 
     native = "profiled"
@@ -189,8 +165,10 @@ class ProfilePredictor:
         link: Link | None,
         fallback: Predictor | None,
         selector: str = "",
+        packing: str = "",
         loads: Loads = NO_LOADS,
         buckets: Sequence[Buckets] = (),
+        target_name: str = "",
     ) -> None:
         self.target, self.drafts = target, tuple(drafts)
         self._buckets, *self._draft_buckets = buckets or [USUAL] * (1 + len(self.drafts))
@@ -198,6 +176,9 @@ class ProfilePredictor:
         self._link, self._fallback = link, fallback
         self._host = _curve(profile, "orchestrator", "rows")
         self._handling = handling_of(profile, selector)
+        self._planning = planning_of(profile, packing)
+        self.plans = self._planning is not None
+        self._submit = Estimate(self._handling.submit_s, MEASURED)
         self._handled: dict[tuple[str, int], Estimate] = {}
         self._transfer = _curve(profile, "transfer", "bytes")
         hop_s = hop_of(profile)
@@ -205,7 +186,9 @@ class ProfilePredictor:
         self._contention = Contention(self._law(groups_of(profile)), loads)
         self._names = tuple(names)
         self._slowdowns = {
-            (name, lane): _slowdown(profile, name, lane) for name in names for lane in (True, False)
+            (name, lane): slowdown_of(profile, target_name, name, of_target=lane)
+            for name in names
+            for lane in (True, False)
         }
         self._orchestrate: dict[int, Estimate] = {}
 
@@ -302,7 +285,8 @@ class ProfilePredictor:
         if not packing.rows:
             return Estimate(0.0, MEASURED)
         known = self.target.get(("verify", kind))
-        shape = verify_shape(packing, self._graphs, self._buckets)
+        divided = known is not None and known.divided
+        shape = verify_shape(packing, self._graphs, self._buckets, divided=divided)
         found = known and known.estimate(shape)
         return found or self._beyond(f"verify ({kind})", known, shape).verify(packing)
 
@@ -325,14 +309,19 @@ class ProfilePredictor:
         """A line over the rows of the operation that ended, with the scenario's selector."""
         cached = self._handled.get((kind, rows))
         if cached is None:
-            fixed, each = self._handling.get(kind, (0.0, 0.0))
+            fixed, each = self._handling.lines.get(kind, (0.0, 0.0))
             cached = self._handled[kind, rows] = Estimate(fixed + each * rows, INTERPOLATED)
         return cached
 
+    def planning_s(self, packing: Packing) -> float:
+        """Host time of a plan by the scenario's packing; 0 where it is not searched for, or not measured."""
+        fixed, each = self._planning or (0.0, 0.0)
+        return fixed + each * packing.real_kv_tokens
+
     def orchestrate(self, rows: int) -> Estimate:
-        """Host time of one submission: nothing where handling, which has it, was measured."""
-        if self._handling:
-            return Estimate(0.0, MEASURED)
+        """Host time of one submission; nothing where handling has it and does not say how much."""
+        if self._handling.lines:
+            return self._submit
         cached = self._orchestrate.get(rows)
         if cached is None:
             found = self._host and self._host.estimate(rows)
@@ -344,7 +333,10 @@ class ProfilePredictor:
         return self._hop or self._machine("hop").hop()
 
     def slowdown(self, draft: int, target_lane: bool) -> float:
-        """The median of what was measured with that draft, or with drafts that were not told apart."""
+        """The median of what was measured with that draft, or with drafts that were not told apart.
+
+        Planners reckon with it; what lanes take is :meth:`contention`'s.
+        """
         found = self._slowdowns[self._names[draft], target_lane]
         return self._machine("lane_slowdown").slowdown(draft, target_lane) if found is None else found
 
@@ -382,15 +374,3 @@ class ProfilePredictor:
 def _curve(profile: Profile, operation: str, feature: str) -> Curve | None:
     points = profile.of(operation)
     return Curve([p.features[feature] for p in points], [p.seconds for p in points]) if points else None
-
-
-def _slowdown(profile: Profile, draft: str, target_lane: bool) -> float | None:
-    points = [
-        point
-        for point in profile.points
-        if point.operation == "lane_slowdown" and bool(point.features["target_lane"]) == target_lane
-    ]
-    own = [point for point in points if point.model == draft]
-    apart = own or [point for point in points if not point.model]  # older profiles do not tell drafts apart
-    ratios = [point.seconds / point.features["alone_s"] for point in apart]
-    return max(1.0, float(np.median(ratios))) if ratios else None

@@ -7,11 +7,14 @@ padding): the median of its repetitions, and their spread. Operations and their 
                            (query token times KV token products, causal)
 ``draft_step``             rows, tokens (two a row in a proposal's first step, else one), kv_tokens
 ``verify``                 by packing: rows, query_tokens (with padded and replicated ones), tokens (in the
-                           layers, each once), kv_tokens (read)
+                           layers, each once), kv_tokens (of whole pieces, where rows are cut into any),
+                           and read_tokens of those (without what fills a row's last piece)
 ``handling``               rows of the operation that ended, of ``kind``: mean host time until all that this
-                           led to was submitted, with the selector ``policy``
+                           led to was submitted, with the selector ``policy``; operations: how many that were
 ``handover``               rows, handled_s: likewise, from the end until what it led to began; handled_s
                            is the handling of the same ones
+``planning``               rows, kv_tokens (of all rows): host time of a plan, for rows that were not met
+                           before, of a packing that is searched for
 ``orchestrator``           rows: host time for each operation submitted, where a profile has no ``handling``
 ``hop``                    from thread to thread, one way
 ``transfer``               bytes: from a draft's device to the target's
@@ -66,6 +69,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "handover": ("rows", "handled_s"),
         "in_run": ("rows", "bench_s"),
         "bench": ("rows", "in_run_s"),
+        "planning": ("rows", "kv_tokens"),
         "orchestrator": ("rows",),
         "hop": (),
         "transfer": ("bytes",),
@@ -78,6 +82,10 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "head": ("rows", "steps", "kv_tokens"),
         "head_catch_up": ("rows", "tokens", "kv_tokens"),
     }
+)
+# Features that a point may have beside these: profiles from before are without them.
+OPTIONAL: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"verify": ("read_tokens",), "handling": ("operations",)}
 )
 MODEL_OPERATIONS = ("prefill", "catch_up", "draft_step", "verify")
 PROMPTS = ("prefill", "catch_up")
@@ -97,8 +105,8 @@ class Point:
     interquartile range.
 
     ``model`` is a key of the profile's models ("" for the machine's own operations); ``packing`` is set for
-    ``verify`` alone, ``kind`` and ``policy`` for what is seen in runs (:data:`REHEARSED`), ``kind`` also for
-    ``bench`` and ``all_reduce``, and the drafter for :data:`BESIDE_MODELS`.
+    ``verify`` and ``planning`` alone, ``kind`` and ``policy`` for what is seen in runs (:data:`REHEARSED`),
+    ``kind`` also for ``bench`` and ``all_reduce``, and the drafter for :data:`BESIDE_MODELS`.
     """
 
     operation: str
@@ -302,7 +310,7 @@ def _check_point(point: Point, where: str, models: Mapping[str, ProfiledModel]) 
             f"{where}.operation",
             f"unknown operation {point.operation!r}; allowed: {', '.join(OPERATIONS)}",
         )
-    if set(point.features) != set(features):
+    if set(point.features) - set(OPTIONAL.get(point.operation, ())) != set(features):
         given = ", ".join(point.features) or "none"
         return _Finding(
             f"{where}.features", f"{given} given; {point.operation} has {', '.join(features) or 'none'}"
@@ -313,9 +321,10 @@ def _check_point(point: Point, where: str, models: Mapping[str, ProfiledModel]) 
         return _Finding(f"{where}.model", f"unknown model {point.model!r}; allowed: {known}")
     if point.model and not of_a_model and point.operation != "lane_slowdown":
         return _Finding(f"{where}.model", f"{point.operation} belongs to no model; leave it out")
-    allowed = packing_kinds() if point.operation == "verify" else ("",)
+    packed = point.operation in ("verify", "planning")
+    allowed = packing_kinds() if packed else ("",)
     if point.packing not in allowed:
-        choices = ", ".join(allowed) if point.operation == "verify" else "none"
+        choices = ", ".join(allowed) if packed else "none"
         return _Finding(f"{where}.packing", f"{point.packing!r} for {point.operation}; allowed: {choices}")
     rehearsed = point.operation in REHEARSED
     kinds: tuple[str, ...] = KINDS if rehearsed or point.operation == "bench" else ("",)

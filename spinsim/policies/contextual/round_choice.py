@@ -133,6 +133,7 @@ def choose(
     *,
     none_allowed: bool,
     begin: Sequence[int] | None = None,
+    held: bool = False,
 ) -> Choice:
     """The choice of one round by coordinate ascent over the drafters' caps, from those in ``begin``: an
     earlier round's, whose offers may have had more caps.
@@ -140,12 +141,15 @@ def choose(
     ``missing`` [row, draft]: context tokens that the draft must read first. ``rate``: tokens per second
     that time is worth; None: the round's own, iterated to its fixed point. A row takes the drafter whose
     proposal is worth most at a token's price, or none. A row may always do without a proposal where
-    drafters have none to make.
+    drafters have none to make. ``held``: the caps stay those in ``begin``, and rows alone choose, where a
+    rate is known and a drafter is used at all.
     """
     search = _Search(offers, missing, contexts, costs, none_allowed)
     if begin is None or len(begin) != len(offers):
         begin = (-1,) * len(offers)
     caps = tuple(min(cap, len(offer.caps) - 1) for cap, offer in zip(begin, offers, strict=True))
+    if rate is not None and held and any(cap >= 0 for cap in caps):
+        return search.evaluate(caps, rate)
     if rate is not None:
         return search.best(rate, caps)
     rate = len(contexts) / search.evaluate((-1,) * len(offers), 0.0).seconds

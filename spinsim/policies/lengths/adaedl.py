@@ -38,8 +38,8 @@ class AdaEDL:
 
     Where it departs: drafts run in steps that were captured beforehand, and draft ``tokens`` in any case.
     What ends early is the proposal that is verified, and simulations charge the same. So it saves verified
-    tokens, and no drafting. Entropies are the models' own in a live run. A simulation draws them with what
-    is accepted (:mod:`spinsim.acceptance.entropies`).
+    tokens, and no drafting. Entropies are the models' own in a live run. A simulation
+    has recorded ones, or draws them with what is accepted (:mod:`spinsim.acceptance.entropies`).
     """
 
     sees_future = False

@@ -45,8 +45,10 @@ class Contextual(PerRequest["Contextual.Params"]):
 
     Give ``planned`` to the length, and rows differ in length; any other length policy must fix it.
     ``longest``: the longest proposal by draft (limits.max_length for others). ``trained`` counts for at most
-    ``trust`` proposals of each kind. A catch-up is reckoned to pay over ``repay`` rounds. A drafter that
-    has never been tried is taken to be good, and no other exploration happens.
+    ``trust`` proposals of each kind. A catch-up is reckoned to pay over ``repay`` rounds. Which
+    drafters are used, and their longest proposals, is searched every ``hold`` rounds; within them every row
+    still chooses anew. A drafter that has never been tried is taken to be good, and no other exploration
+    happens.
     """
 
     makes_plan: bool | tuple[str, ...] = ("length",)
@@ -60,6 +62,7 @@ class Contextual(PerRequest["Contextual.Params"]):
         trust: Annotated[float, Ge(0), Tunable(100, 20_000, log=True)] = 1_000.0
         memory: Annotated[float, Ge(1)] = 20_000.0
         repay: Annotated[float, Ge(1), Tunable(1, 64, log=True)] = 16.0
+        hold: Annotated[int, Ge(1), Tunable(1, 32, log=True)] = 1
 
         def draft_names(self) -> Iterator[tuple[str, str]]:
             """(parameter, draft name) wherever a draft is named."""
@@ -84,6 +87,7 @@ class Contextual(PerRequest["Contextual.Params"]):
         self._recent: dict[int, list[float]] = {}
         self._classes: dict[int, tuple[list[int], list[int]]] = {}  # of each request's context, by draft
         self._begin: tuple[int, ...] | None = None
+        self._left = 0  # rounds that the drafters in use, and their caps, are still held
         self._plan = context.plan
 
     def assign(self, batch: Sequence[RequestView]) -> list[int]:
@@ -105,7 +109,9 @@ class Contextual(PerRequest["Contextual.Params"]):
             rate,
             none_allowed=self.context.allow_none,
             begin=self._begin,
+            held=self._left > 0,
         )
+        self._left = self._left - 1 if self._left > 0 else self.params.hold - 1
         self._begin = choice.caps
         if self._plan is not None:
             self._plan.lengths = choice.lengths
