@@ -38,7 +38,6 @@ from spinsim.profiling.session import Session
 from spinsim.profiling.sharing import beside_points, probes_of, shared_subsets
 from spinsim.profiling.timing import Effort, sampled, timing_of
 from spinsim.profiling.workplace import Workplace
-from spinsim.scenario_file import load
 from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies import profile as experiment
 from spinsim.studies.profile import profile
