@@ -9,9 +9,10 @@ import numpy as np
 
 LEAST, MOST = 0.25, 4.0  # of a correction: beyond it something else happened
 REMEMBERED = 32  # samples that a correction of operations is a mean of; the last weigh the most
-CYCLES = 15  # that a correction of the cycle is the median of: a catch-up now and then is left out
+CYCLES = 15  # that a correction of the cycle is the median of
 
 FEWEST_CYCLES = 3
+ODD = 2.0  # a cycle that took so many times what was predicted waited for a prompt, or caught up
 
 
 class Corrections:
@@ -47,8 +48,11 @@ class Corrections:
 
     def cycled(self, depth: int, seconds: float, predicted_s: float) -> None:
         """A cycle of ``depth`` micro-batches took so long, and was predicted from corrected operations."""
+        ratio = _ratio(seconds, predicted_s)
+        if not 1 / ODD < ratio < ODD:
+            return
         cycles = self._cycles.setdefault(depth, deque(maxlen=CYCLES))
-        cycles.append(_ratio(seconds, predicted_s))
+        cycles.append(ratio)
         if len(cycles) >= FEWEST_CYCLES:
             self._pace[depth] = median(cycles)
 

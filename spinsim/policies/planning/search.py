@@ -195,6 +195,13 @@ class Search:
         rows = -(-batch.rows // depth)
         return self._times.alike_s(depth, rows, np.array([*late_s, 0.0]), batch.contexts, packing)
 
+    def least_s(self, batch: Batch, packing: str) -> Array:
+        """The same at the depth that is the fastest for each."""
+        found: Array = np.minimum.reduce(
+            [self.alike_s(batch, depth, packing) for depth in self._depths(batch.rows)]
+        )
+        return found
+
     def _singles(self, batch: Batch, packing: str) -> Iterator[Plan]:
         """The best plan of one arm for each depth, until a depth is much worse than the best."""
         worth = batch.worth.sum(0) * (batch.rows / len(batch.worth))

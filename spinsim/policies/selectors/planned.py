@@ -272,7 +272,9 @@ class Planned(Planning):
         tries = self.params.hold * min(usual, 1 / max(1e-6, 1 - float(rate.mean())))
         won = information(tokens[:, :, usual], deviation * slope, evidence, price, max(1, round(tries)))
         periods = (left - self.params.hold).clip(0.0) / self.params.hold
-        value = periods[:, None] * won + periods.mean() * self._of_everybody(batch, plan, tries)
+        # Everybody learns at once, and pays at once: how long that is of use must have been seen.
+        of_use = periods if self._ended else np.minimum(periods, USUAL_ROUNDS / self.params.hold)
+        value = periods[:, None] * won + of_use.mean() * self._of_everybody(batch, plan, tries)
         found = np.zeros_like(tokens)
         found[:, :, 1:] = (self.params.explore * value)[:, :, None]
         return found
@@ -282,10 +284,10 @@ class Planned(Planning):
 
         All requests share a draft's rate: a draft that was unlucky in its first rounds may still be the best.
         It is held against the others by tokens less what its time is worth at the plan's rate, at its best
-        length.
+        length and depth.
         """
         tokens = batch.worth[:, :-1].mean(0)
-        worth = plan.rate / batch.rows * self.search.alike_s(batch, plan.depth, plan.packing)[:-1]
+        worth = plan.rate / batch.rows * self.search.least_s(batch, plan.packing)[:-1]
         net = (tokens - worth)[:, 1:]
         lengths = 1 + net.argmax(1)
         surviving = np.diff(tokens, axis=1)
