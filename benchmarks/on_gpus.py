@@ -39,10 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is asked for; the file is written after each part."""
     options = parsed(arguments)
 
-    def variant(overrides: Sequence[str]) -> LoadedScenario:
-        return load(options.scenario, [*options.overrides, *overrides], options.device)
+    loaded = load(options.scenario, options.overrides, options.device)
+    layout = f"kv.reserve={loaded.scenario.kv.reserve}"  # the deployment's, where a packing would choose another
 
-    loaded = variant([])
+    def variant(overrides: Sequence[str]) -> LoadedScenario:
+        return load(options.scenario, [*options.overrides, layout, *overrides], options.device)
+
     deployment = deploy(loaded.scenario, loaded.base_dir, packings=kinds())
     found: dict[str, Any] = {
         "command": "python -m benchmarks.on_gpus",

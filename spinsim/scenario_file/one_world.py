@@ -63,7 +63,8 @@ def not_read(scenario: Scenario, world: World) -> dict[str, str]:
         if said.world == world or not name or (said.but_for_field and scenario.live.acceptance == "field"):
             continue
         values = getattr(scenario, section)
-        if getattr(values, name) != type(values).model_fields[name].default:
+        usual = type(values).model_fields[name].get_default(call_default_factory=True)
+        if getattr(values, name) != usual:
             found[key] = said.why
     return found
 
