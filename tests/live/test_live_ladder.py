@@ -31,7 +31,6 @@ TWO = {
     },
     "limits": {"batch": 4, "context_tokens": 96, "prefill_chunk_tokens": 32, "max_length": 1},
     "policies": {"length": {"name": "fixed", "tokens": 1}, "packing": {"name": "ragged"}},
-    "kv": {"reserve": "grow"},  # of the padded step as well, so that one deployment serves it
     "live": {"acceptance": "field"},
 }
 STEPS = [VANILLA, REPLICAS, PLANNED]

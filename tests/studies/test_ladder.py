@@ -13,6 +13,7 @@ from spinsim import api
 from spinsim.errors import InputError
 from spinsim.scenario_file import load
 from spinsim.studies.ladder.best import best_fixed
+from spinsim.studies.ladder.ladder import LadderPlan
 from spinsim.studies.ladder.steps import (
     BEST,
     BEST_SERIAL,
@@ -73,6 +74,15 @@ def test_every_step_is_a_scenario(small: Path) -> None:
     assert set(steps) == set(ORDER)
     for overrides in steps.values():
         load(small, overrides)
+
+
+@pytest.mark.parametrize("said", [(), ("kv.reserve=full",), ("policies.packing.name=padded",)])
+def test_every_step_reserves_memory_as_the_scenario_does(small: Path, said: tuple[str, ...]) -> None:
+    plan = LadderPlan(small, said, 1, None, 4, (), ())
+    own = plan.load().scenario.kv.reserve
+    assert own == ("full" if said else "grow")
+    for packing in PACKINGS:
+        assert plan.load([f"policies.packing.name={packing}"]).scenario.kv.reserve == own
 
 
 def test_a_copy_has_its_part_of_the_clients_and_nothing_of_the_other_devices(small: Path) -> None:

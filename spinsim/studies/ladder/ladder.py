@@ -50,8 +50,16 @@ class LadderPlan:
     tuning: tuple[str, ...] = ()  # overrides of the runs that choose the best fixed plans
 
     def load(self, overrides: Iterable[str] = ()) -> LoadedScenario:
-        """The scenario with further overrides. Raises InputError."""
-        return load(self.scenario, [*self.overrides, *overrides], self.device)
+        """The scenario with further overrides. Raises InputError.
+
+        K/V are reserved as the scenario does, also where a step's packing alone would choose otherwise:
+        steps differ in what they are named for.
+        """
+        own = load(self.scenario, self.overrides, self.device)
+        if not (further := tuple(overrides)):
+            return own
+        reserve = f"kv.reserve={own.scenario.kv.reserve}"
+        return load(self.scenario, [*self.overrides, reserve, *further], self.device)
 
 
 def ladder(plan: LadderPlan, lab: Lab) -> Ladder:
