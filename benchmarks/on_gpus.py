@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     loaded = load(options.scenario, options.overrides, options.device)
     layout = (
-        f"kv.reserve={loaded.scenario.kv.reserve}"  # the deployment's, where a packing would choose another
+        f"kv.reserve={loaded.scenario.kv.reserve}"  # the deployment's
     )
 
     def variant(overrides: Sequence[str]) -> LoadedScenario:
