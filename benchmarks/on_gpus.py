@@ -40,9 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parsed(arguments)
 
     loaded = load(options.scenario, options.overrides, options.device)
-    layout = (
-        f"kv.reserve={loaded.scenario.kv.reserve}"  # the deployment's
-    )
+    layout = f"kv.reserve={loaded.scenario.kv.reserve}"  # the deployment's
 
     def variant(overrides: Sequence[str]) -> LoadedScenario:
         return load(options.scenario, [*options.overrides, layout, *overrides], options.device)
