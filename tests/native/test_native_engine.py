@@ -57,6 +57,11 @@ def test_drawn_scenarios_leave_the_same_records(first: int) -> None:
 
 
 @needs_compiler
+def test_a_verification_with_prompts_in_it_tells_no_time_of_its_own() -> None:
+    """The planner learns from a verification's time; it took the whole pass for it in C."""
+    assert played(90210, "native") == played(90210, "python")
+
+
 def test_preempted_requests_are_the_same() -> None:
     scenario = small(
         workload={
