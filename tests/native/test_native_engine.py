@@ -62,6 +62,7 @@ def test_a_verification_with_prompts_in_it_tells_no_time_of_its_own() -> None:
     assert played(90210, "native") == played(90210, "python")
 
 
+@needs_compiler
 def test_preempted_requests_are_the_same() -> None:
     scenario = small(
         workload={
