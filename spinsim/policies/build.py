@@ -27,8 +27,7 @@ from spinsim.policies.base import (
     Selector,
     Tunable,
 )
-from spinsim.policies.checked import check_answers
-from spinsim.policies.plugins import is_from_plugin
+from spinsim.policies.checked import check_answers, is_from_plugin
 from spinsim.scenario import PoliciesSpec, PolicyChoice
 
 KINDS: Mapping[str, registry.Registry[Any]] = {

@@ -13,6 +13,8 @@ from typing import Any
 
 from spinsim.policies.base import NO_DRAFT, PolicyContext
 
+PREFIX = "spinsim_plugin_"  # of the names of plugins' modules
+
 # the run, an answer and what was asked -> what is wrong with the answer; empty when nothing is
 Check = Callable[[PolicyContext, Any, Sequence[Any]], str]
 
@@ -82,3 +84,8 @@ _CHECKS: dict[str, tuple[str, Check]] = {
     "pipeline": ("depth", _depth),
     "composition": ("select", _chosen),
 }
+
+
+def is_from_plugin(cls: type) -> bool:
+    """Was this class, and not one that it extends, written in a plugin?"""
+    return cls.__module__.startswith(PREFIX)

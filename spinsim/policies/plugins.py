@@ -11,8 +11,7 @@ from pathlib import Path
 from traceback import walk_tb
 
 from spinsim.errors import InputError
-
-_PREFIX = "spinsim_plugin_"  # of the modules' names
+from spinsim.policies.checked import PREFIX
 
 
 def load_plugins(paths: Iterable[Path | str]) -> tuple[str, ...]:
@@ -26,12 +25,12 @@ def load_plugins(paths: Iterable[Path | str]) -> tuple[str, ...]:
 
 def loaded_plugins() -> tuple[str, ...]:
     """The files that this process has imported, in that order: for processes that are to know the same."""
-    modules = [module for name, module in sys.modules.items() if name.startswith(_PREFIX)]
+    modules = [module for name, module in sys.modules.items() if name.startswith(PREFIX)]
     return tuple(str(module.__file__) for module in modules)
 
 
 def _load(path: Path) -> str:
-    name = f"{_PREFIX}{sha256(str(path).encode()).hexdigest()[:12]}"
+    name = f"{PREFIX}{sha256(str(path).encode()).hexdigest()[:12]}"
     if name in sys.modules:
         if sys.modules[name].__dict__["_spinsim_content"] != _content(path):
             raise InputError(
@@ -61,11 +60,6 @@ def _load(path: Path) -> str:
     return str(path)
 
 
-def is_from_plugin(cls: type) -> bool:
-    """Was this class, and not one that it extends, written in a plugin?"""
-    return cls.__module__.startswith(_PREFIX)
-
-
 def place_in_plugin(error: BaseException) -> str:
     """``file:line`` of the last statement of a plugin that led to ``error``; empty where none did."""
     found = _lines(error)
@@ -78,7 +72,7 @@ def _lines(error: BaseException) -> dict[str, int]:
     cause: BaseException | None = error  # simpy raises a copy, and the original is its cause
     while cause is not None:
         for frame, line in walk_tb(cause.__traceback__):
-            if str(frame.f_globals.get("__name__", "")).startswith(_PREFIX):
+            if str(frame.f_globals.get("__name__", "")).startswith(PREFIX):
                 found.pop(frame.f_code.co_filename, None)
                 found[frame.f_code.co_filename] = line
         cause = cause.__cause__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -112,3 +113,12 @@ def synthetic_profile(noise: float = 0.0, seed: int = 0, devices: int = 1) -> Pr
         },
         points=tuple(points),
     )
+
+
+NOISE = 0.01
+
+
+@cache
+def measured() -> Profile:
+    """A profile whose points scatter about the law by a hundredth."""
+    return synthetic_profile(NOISE)
