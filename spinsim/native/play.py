@@ -34,21 +34,28 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ENDLESS = -1
 
 
-def play_natively(parts: Parts, report: Callable[[int], None], engine: str = "auto") -> Records | None:
-    """Play a run with the kernel. None where it does not cover the run, or gave up for want of memory.
+def covers(parts: Parts, engine: str = "auto") -> bool:
+    """Can the kernel play this run? Nothing of ``parts`` is used up by asking.
 
-    ``report`` hears how many requests have ended, now and then. Raises InputError where ``engine`` is
-    ``native`` and the kernel does not cover the run, and what policies and costs raise.
+    Raises InputError where it cannot and ``engine`` is ``native``.
     """
-    kernel = library()
-    reasons = fits(parts) if kernel is not None else ["no C compiler, or no cache folder to write to"]
-    if kernel is not None and not reasons:
-        return _Play(parts, report).records(kernel)
-    if engine == "native":
+    compiled = library() is not None
+    reasons = fits(parts) if compiled else ["no C compiler, or no cache folder to write to"]
+    if reasons and engine == "native":
         raise InputError(
             f"the kernel does not cover this run: {'; '.join(reasons)}; auto or python", key="--engine"
         )
-    return None
+    return not reasons
+
+
+def play(parts: Parts, report: Callable[[int], None]) -> Records | None:
+    """Play a run that the kernel :func:`covers`. None where it gave up for want of memory.
+
+    ``report`` hears how many requests have ended, now and then. Raises what policies and costs raise.
+    """
+    kernel = library()
+    assert kernel is not None, "asked for a run that the kernel does not cover"
+    return _Play(parts, report).records(kernel)
 
 
 class _Play:

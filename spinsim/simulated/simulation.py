@@ -17,7 +17,7 @@ from spinsim.engine.records import Records
 from spinsim.engine.world import Lookups
 from spinsim.errors import InputError
 from spinsim.native.parts import Parts
-from spinsim.native.play import REPORT_EVERY, play_natively
+from spinsim.native.play import REPORT_EVERY, covers, play
 from spinsim.policies.build import reads_entropies
 from spinsim.progress import Progress
 from spinsim.scenario import Scenario
@@ -100,9 +100,10 @@ def simulate_scenario(
         return Parts(workload, field, predictor, serving, noise, offers_of(scenario, workload, field))
 
     made = parts()
+    natively = engine != "python" and covers(made, engine)
     records, error = None, None
     try:
-        records = play_natively(made, report, engine) if engine != "python" else None
+        records = play(made, report) if natively else None
     except InputError:
         raise
     except (Exception, SystemExit):
@@ -110,7 +111,8 @@ def simulate_scenario(
             raise  # otherwise the Python engine meets the same error, and keeps what was before it
     if records is None:
         noise = noise_of(scenario.noise, noise_seed)
-        records, error = _play(scenario, base_dir, made if engine == "python" else parts(), noise, report)
+        # What the kernel has begun is used up.
+        records, error = _play(scenario, base_dir, parts() if natively else made, noise, report)
     records.idle_caused_s = records.idle_caused_ns() * 1e-9
     records.kv_capacity_tokens = capacity
     if error is not None and not partial:
