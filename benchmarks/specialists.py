@@ -27,8 +27,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.field import figures
 from benchmarks.gpu_state import gpu_states
+from benchmarks.mixed_drafters import shown as figures_of_mixed
 from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.costs.sheets.shapes import shape_of
 from spinsim.engine.records import Records
@@ -151,14 +151,8 @@ def recorded(loaded: LoadedScenario, deployment: Deployment, path: Path) -> None
 def shown(records: Records) -> Numbers:
     """Tokens per second of the whole run, and what came to it."""
     tokens = sum(record.output_tokens for record in records.requests.values())
-    found: Numbers = figures(records)
-    rounds = records.rounds
-    rows = {name: rounds.draft.count(number) for number, name in enumerate(records.drafts)}
-    return found | {
-        "tokens_per_s": tokens / found["run"],
-        "rounds": len(rounds.size),
-        "rows": rows,
-        "acceptance_length": tokens / max(1, len(rounds.request)),
+    return figures_of_mixed(records) | {
+        "acceptance_length": tokens / max(1, len(records.rounds.request)),
         "switches": sum(record.switches for record in records.requests.values()),
     }
 
