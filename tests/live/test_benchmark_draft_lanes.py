@@ -30,7 +30,8 @@ def test_every_part_is_measured(tmp_path: Path) -> None:
     assert law["held_out"]["count"] > 0
     # the file keeps slow-downs, not seconds: the fit starts from numbers that differ in their last digit
     again = judged_again(out)["law"]["law"]
-    assert again == pytest.approx(law["law"], rel=1e-2)
+    # (below 1e-9 a parameter lies at its bound, 0, and its digits are the solver's)
+    assert again == pytest.approx(law["law"], rel=1e-2, abs=1e-9)
 
 
 def test_what_is_held_out_is_not_fitted() -> None:
