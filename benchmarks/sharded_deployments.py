@@ -89,7 +89,7 @@ PARTS: dict[int, tuple[Part, ...]] = {
         Part("13b, a copy on each", TWO, climbs=True, copies=2, seconds=90.0, place=_copies(2)),
     ),
     4: (
-        Part("30b over four", "spin-paper/30b-four-gpus.yaml", FULL, climbs=True),
+        Part("30b over four", "spin-paper/30b-four-gpus.yaml", FULL, climbs=True, seconds=340.0),
         Part("13b over two, drafts on two", FOUR, FEW, climbs=True),
         Part("13b over two, drafts on one", FOUR, FEW, climbs=True, place=_three_gpus),
         Part("13b over four", FOUR, climbs=True, place=lambda scenario: sharded(scenario, gpus(scenario))),
