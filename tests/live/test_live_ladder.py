@@ -153,7 +153,7 @@ def test_a_deployment_that_fails_leaves_the_others(tmp_path: Path, monkeypatch: 
 def test_time_is_kept_for_the_deployments_that_follow() -> None:
     """As long as loading took, and their runs as long as the shortest so far."""
     lived = live_ladder.Lived(loading_s=20.0, took={VANILLA: 9.0, PLANNED: 6.0})
-    run = SimpleNamespace(step=VANILLA)
+    run: Any = SimpleNamespace(step=VANILLA)
     following: Any = [[SimpleNamespace(step=REPLICAS)] * 3]
     assert lived.needed_s(following) == 20 + 3 * 6
     alone, first = live_ladder._ends(run, [], lived), live_ladder._ends(run, following, lived)

@@ -158,9 +158,10 @@ def _run_group(
         if lab.progress is not None:
             lab.progress("live runs", at + 1, len(group))
         seed, labels = run.planned.seed, run.planned.labels
-        summary, error = (None, fault) if outcome is None else (outcome.summary, outcome.error)
+        ended = outcome or Outcome(run.key, None, fault)
         for copy in range(run.copies):
-            lived.rows.append(Row({**labels, "copy": copy, "world": "live"}, seed, run.key, summary, error))
+            label = {**labels, "copy": copy, "world": "live"}
+            lived.rows.append(Row(label, seed, run.key, ended.summary, ended.error))
     del deployment  # its memory is the next one's
     gc.collect()
     if torch.cuda.is_available():
