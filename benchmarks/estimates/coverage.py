@@ -49,9 +49,9 @@ class Asked:
 def asked(
     known: Sequence[Host], fitted: Mapping[str, Numbers], *, most: int | None = MOST
 ) -> Iterator[Asked]:
-    """All of them; ``most``: cells of a host, None: every one."""
+    """All of them; ``most``: cells of a host, None: every one, those short of CPUs as well."""
     for host in known:
-        cells = list(host.cells())
+        cells = list(host.cells(beside_other_jobs=most is None))
         count = len(cells) if most is None else min(most, len(cells))
         for cell in [cells[i] for i in np.linspace(0, len(cells) - 1, count).astype(int)]:
             for judge in known:

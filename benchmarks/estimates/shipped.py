@@ -59,17 +59,21 @@ class Host:
     profiles: dict[Path, Profile] = field(default_factory=dict)
     live: Path | None = None
 
-    def cells(self) -> Iterator[LiveCell]:
-        """Its live cells, without those that recorded graphs within the run."""
+    def cells(self, *, beside_other_jobs: bool = False) -> Iterator[LiveCell]:
+        """Its live cells, without those that recorded graphs within the run, or were short of CPUs.
+
+        ``beside_other_jobs``: those short of CPUs as well.
+        """
         if self.live is None:
             return
         folder = Folder(self.live, resume=True)
         for key in folder.plan()["cells"]:
             cell = folder.get(key)
             assert cell is not None  # the plan lists what is finished
-            if not (
+            recorded = (
                 cell.scenario.policies.packing.name == "decomposed" and self.name in RECORDED_WITHIN_RUNS
-            ):
+            )
+            if not recorded and (beside_other_jobs or not short_of_cpus(cell)):
                 yield cell
 
 
