@@ -1,6 +1,7 @@
 """Live runs that are kept as figures beside what was predicted for them then: they are not simulated anew.
 
-Heads and lookups (``benchmarks.mixed_drafters``), and targets divided over GPUs (``benchmarks.sharded_cells``).
+Of heads and lookups (``benchmarks.mixed_drafters``), and of targets divided over GPUs
+(``benchmarks.sharded_cells``).
 """
 
 from __future__ import annotations
