@@ -130,7 +130,7 @@ def steps(session: Session) -> Iterator[None]:
     shapes = [shape_of(name) for name in DRAFTS] if session.device.type == "cuda" else session.plan.drafts
     for shape in shapes:
         module = random_llama(shape, dtype=torch.bfloat16, device=session.device)
-        decoder = LeanDecoder(prepare(module, shape.name, device=session.device), context + 64, consume=True)
+        decoder = LeanDecoder(prepare(module, shape.name, device=session.device), context + 64)
         cache = cache_of(session, shape, rows, context, PAGE)
         assert cache is not None
         for name in LIBRARIES:
