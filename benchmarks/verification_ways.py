@@ -8,6 +8,8 @@ The 8B shape with random weights, 5 new tokens a row, K/V in pages of 64, CUDA g
 ``where``  kernels of one replay by name: how many, how long in all, and how long the GPU runs none
 ``ways``   the pass with either matrix library while its graph is recorded, and with rows cut into other
            parts (:mod:`spinsim.runner.attention.parts`), beside its floor at the rates of this session
+``products``  each matrix product of a layer, and the head's, by tokens: either library as torch calls it, and
+           the fastest of :data:`GUESSES` algorithms of cuBLASLt, beside its floor
 ``steps``  a draft's step likewise, with either matrix library
 """
 
@@ -18,6 +20,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -32,12 +35,15 @@ from spinsim.family.llama_modules import random_llama
 from spinsim.runner.attention import parts
 from spinsim.runner.fused import LeanDecoder
 from spinsim.runner.graphs.runner import GraphedRunner
+from spinsim.runner.layers import cublaslt
 from spinsim.runner.loading import prepare
 
 PAGE = 64
-CELLS = ((48, 2048), (8, 2048), (24, 8192))  # rows, tokens of each
+CELLS = ((48, 2048), (24, 8192))  # rows, tokens of each
 LIBRARIES = ("cublas", "cublaslt")
 CUTS = ((512, 2), (1024, 2), (2048, 2), (512, 3), (1024, 3))  # parts.USUAL and parts.RESIDENT; today's first
+TOKENS = (1, 48, 240, 256, 120)  # of a product
+GUESSES = 40
 DRAFTS = ("llama-3-1b", "llama-3-117m")
 
 
@@ -124,13 +130,82 @@ def verification(session: Session) -> Iterator[None]:
         free()
 
 
+def products(session: Session) -> Iterator[None]:
+    """Each product by itself; weights of several layers, so that none waits in the on-chip memory."""
+    shape = session.plan.targets[0]
+    sizes = {
+        "qkv": (shape.attention_width + 2 * shape.kv_width, shape.hidden),
+        "out": (shape.hidden, shape.attention_width),
+        "gate_up": (2 * shape.intermediate, shape.hidden),
+        "down": (shape.hidden, shape.intermediate),
+        "head": (shape.vocab, shape.hidden),
+    }
+    rates = session.hardware
+    for name, (outer, inner) in sizes.items():
+        cold = 4 if outer * inner < 1 << 27 else 1
+        weights = [
+            torch.randn(outer, inner, device=session.device, dtype=torch.bfloat16) * 0.02 for _ in range(cold)
+        ]
+        for tokens in TOKENS if session.device.type == "cuda" else (4,):
+            if session.late(2):
+                return
+            x = torch.randn(tokens, inner, device=session.device).bfloat16()
+            moved = 2 * (outer * inner + tokens * (outer + inner)) / rates.bandwidth
+            floor = max(moved, 2 * tokens * outer * inner / rates.rate["bf16"])
+            found: dict[str, float] = {}
+
+            def timed(
+                multiply: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+                x: torch.Tensor = x,
+                weights: list[torch.Tensor] = weights,
+            ) -> float:
+                def run() -> None:
+                    for weight in weights:
+                        multiply(x, weight)
+
+                return session.device_s(run, repeats=4) / len(weights)
+
+            for other in LIBRARIES:
+                with library(other):
+                    found[other] = timed(torch.nn.functional.linear)
+            best, at, wrong, order = float("inf"), -1, 0.0, list[float]()
+            if cublaslt.works(x):
+                right = torch.nn.functional.linear(x, weights[0]).float()
+                for number, guess in enumerate(cublaslt.guesses(tokens, weights[0], GUESSES)):
+                    multiply = partial(cublaslt.multiply, guess=guess)
+                    try:
+                        took = timed(multiply)
+                    except cublaslt.LibraryError:  # a guess that the library itself refuses
+                        continue
+                    order.append(took * 1e6)
+                    if took < best:
+                        best, at = took, number
+                        wrong = float((multiply(x, weights[0]).float() - right).norm() / right.norm())
+            session.add(
+                "products",
+                matrix=name,
+                tokens=tokens,
+                floor_us=floor * 1e6,
+                **{f"{other}_us": took * 1e6 for other, took in found.items()},
+                guess_us=best * 1e6,
+                guess=at,
+                guesses=len(order),
+                first_us=order[0] if order else 0.0,
+                differs=wrong,
+                ratio=min(best, *found.values()) / floor,
+            )
+            yield
+        del weights
+        free()
+
+
 def steps(session: Session) -> Iterator[None]:
     """A draft's step with all rows, by either library."""
     rows, context = cells(session)[0]
     shapes = [shape_of(name) for name in DRAFTS] if session.device.type == "cuda" else session.plan.drafts
     for shape in shapes:
         module = random_llama(shape, dtype=torch.bfloat16, device=session.device)
-        decoder = LeanDecoder(prepare(module, shape.name, device=session.device), context + 64, consume=True)
+        decoder = LeanDecoder(prepare(module, shape.name, device=session.device), context + 64)
         cache = cache_of(session, shape, rows, context, PAGE)
         assert cache is not None
         for name in LIBRARIES:
@@ -145,7 +220,7 @@ def cells(session: Session) -> Sequence[tuple[int, int]]:
     return CELLS if session.device.type == "cuda" else ((4, 24),)
 
 
-SECTIONS = {"verification": verification, "steps": steps}
+SECTIONS = {"verification": verification, "products": products, "steps": steps}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

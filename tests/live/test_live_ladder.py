@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -70,7 +71,7 @@ def test_steps_run_live_beside_their_prediction_and_no_run_is_made_twice(
     # the steps in turn, and the copies, which need another placement, last
     assert order == [(name, 1) for name in (VANILLA, PLANNED, REPLICAS)]
     again = climb(tmp_path, seeds=2, resume=True)
-    assert order[3:] == [(name, 2) for name in (VANILLA, PLANNED, REPLICAS)]
+    assert order[3:] == [(name, 2) for name in (PLANNED, VANILLA, REPLICAS)]  # begins with another step
     assert steps_of(again)[VANILLA]["goodput"]["samples"] == 2
     one, other, *_ = [row.summary for row in again.result.rows if row.labels["step"] == REPLICAS]
     assert one == other  # a copy counts as often as there are copies
@@ -130,6 +131,33 @@ def test_a_run_that_fails_leaves_the_others(tmp_path: Path, monkeypatch: pytest.
     steps = {step["name"]: step for step in failed.value.result.summary["steps"]}
     assert steps[VANILLA]["goodput_tokens_per_s"] > 0
     assert "out of memory" in steps[PLANNED]["why"]
+
+
+def test_a_deployment_that_fails_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copies need another placement: what it lacks is theirs to lack."""
+    deploy = live_ladder.deploy
+
+    def breaks(scenario: Any, *given: Any, **more: Any) -> Any:
+        if len(scenario.devices) == 1:
+            raise RuntimeError("out of memory")
+        return deploy(scenario, *given, **more)
+
+    monkeypatch.setattr(live_ladder, "deploy", breaks)
+    with pytest.raises(CellsFailed) as failed:
+        climb(tmp_path, steps=[VANILLA, REPLICAS])
+    steps = {step["name"]: step for step in failed.value.result.summary["steps"]}
+    assert steps[VANILLA]["goodput_tokens_per_s"] > 0
+    assert "out of memory" in steps[REPLICAS]["why"]
+
+
+def test_time_is_kept_for_the_deployments_that_follow() -> None:
+    """As long as loading took, and their runs as long as the shortest so far."""
+    lived = live_ladder.Lived(loading_s=20.0, took={VANILLA: 9.0, PLANNED: 6.0})
+    run: Any = SimpleNamespace(step=VANILLA)
+    following: Any = [[SimpleNamespace(step=REPLICAS)] * 3]
+    assert lived.needed_s(following) == 20 + 3 * 6
+    alone, first = live_ladder._ends(run, [], lived), live_ladder._ends(run, following, lived)
+    assert first - alone == pytest.approx(38, abs=1)
 
 
 def test_seconds_cut_the_workload_or_start_it_in_mid_flight(tmp_path: Path) -> None:

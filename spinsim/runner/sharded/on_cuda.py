@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
+from spinsim.runner.sharded.collectives import Addition
+
 if TYPE_CHECKING:  # it needs Triton
     from spinsim.runner.sharded.summed_norm import SummedNorm
 
@@ -268,16 +270,9 @@ class CudaCollectives:
                 return seconds < min(self.measured[most].values())
         return False
 
-    def add_norm_of(
-        self,
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        residual: torch.Tensor,
-        norm: torch.Tensor,
-        epsilon: float,
-        turn: int,
-    ) -> torch.Tensor | None:
+    def add_norm_of(self, addition: Addition) -> torch.Tensor | None:
         """See :class:`~spinsim.runner.sharded.collectives.Collectives`."""
+        x, weight, residual, norm, epsilon, turn = addition
         if self._in_one is None or not self.in_one_kernel(x.shape[0]):
             return None
         torch.mm(x, weight.t(), out=self._in_one.part(turn, x.shape[0], weight.shape[0]))

@@ -48,12 +48,22 @@ class Run:
 
 @dataclass
 class Lived:
-    """What live runs gave so far; ``left``: runs that found no time."""
+    """What live runs gave so far; ``left``: runs that found no time.
+
+    ``loading_s``: of the last deployment. ``took``: seconds of the last run of each step.
+    """
 
     rows: list[Row] = field(default_factory=list)
     models: dict[str, str] = field(default_factory=dict)
     devices: dict[str, Any] = field(default_factory=dict)
     left: int = 0
+    loading_s: float = 0.0
+    took: dict[str, float] = field(default_factory=dict)
+
+    def needed_s(self, groups: Sequence[Sequence[Run]]) -> float:
+        """What further deployments are expected to take, their runs as long as the shortest so far."""
+        shortest = min(self.took.values(), default=0.0)
+        return sum(self.loading_s + len(group) * shortest for group in groups)
 
 
 def run_ladder(
@@ -64,15 +74,19 @@ def run_ladder(
     Returns the ladder, with what was ``predicted`` (the summary that was kept) beside each step, and what ran
     on which devices.
 
-    Steps take turns: all of them with the first seed, then with the next. Steps of another placement (a copy)
-    have a deployment of their own, and come after the others. Of ``replicas`` one copy runs, with its part of
-    the clients, and counts as often as there are copies. ``minutes`` bound the runs and the loading: what is
-    predicted to end later is left out. A run that fails is a failed row, and the others go on.
+    Steps take turns: all of them with the first seed, then with the next, which begins with another step, so
+    that none is always the first. Steps of another placement (a copy) have a deployment of their own, and
+    come after the others. Of ``replicas`` one copy runs, with its part of the clients, and counts as often
+    as there are copies. ``minutes`` bound the runs and the loading: what is expected to end later is left
+    out, and time is kept for the deployments that follow. A run that fails is a failed row, as are all that
+    a deployment was to serve which fails; the others go on.
     """
     until = None if minutes is None else time.monotonic() + 60 * minutes
     lived, runs = Lived(), list(_runs(plan, ready))
-    for group in _groups(runs):
-        _run_group(group, lived, lab, until)
+    groups = _groups(runs)
+    for at, group in enumerate(groups):
+        missing = [[run for run in later if lab.store.get(run.key) is None] for later in groups[at + 1 :]]
+        _run_group(group, [later for later in missing if later], lived, lab, until)
     found = climbed(ready, lived.rows)
     started = {row.labels["step"] for row in lived.rows}
     foretold = {step["name"]: read_interval(step["goodput"]) for step in predicted["steps"]}
@@ -92,13 +106,14 @@ def run_ladder(
 
 
 def _runs(plan: LadderPlan, ready: Prepared) -> Iterator[Run]:
-    """Seed by seed, and the steps in their order within a seed."""
+    """Seed by seed, and the steps in their order within a seed, from another one on each time."""
+    steps = [step for step in ready.work if step.cells]
     for at, seed in enumerate(ready.seeds):
-        for step in ready.work:
-            if step.cells:
-                copies = step.cells[at]
-                loaded = plan.load([*step.overrides, f"seed={seed}"])
-                yield Run(step.name, copies[0], loaded, len(copies))
+        first = at * len(steps) // len(ready.seeds)
+        for step in (*steps[first:], *steps[:first]):
+            copies = step.cells[at]
+            loaded = plan.load([*step.overrides, f"seed={seed}"])
+            yield Run(step.name, copies[0], loaded, len(copies))
 
 
 def _groups(runs: Sequence[Run]) -> list[list[Run]]:
@@ -111,36 +126,56 @@ def _groups(runs: Sequence[Run]) -> list[list[Run]]:
     return list(groups.values())
 
 
-def _run_group(group: Sequence[Run], lived: Lived, lab: Lab, until: float | None) -> None:
+def _run_group(
+    group: Sequence[Run], later: Sequence[Sequence[Run]], lived: Lived, lab: Lab, until: float | None
+) -> None:
     deployment: Deployment | None = None
-    took: dict[str, float] = {}
+    fault = ""  # of the deployment
     for at, run in enumerate(group):
         outcome = lab.store.get(run.key)
-        expected_s = took.get(run.step, max(took.values(), default=0.0))
-        if outcome is None and until is not None and time.monotonic() + expected_s > until:
+        loading_s = 0.0 if deployment else lived.loading_s
+        if outcome is None and until is not None and loading_s + _ends(run, later, lived) > until:
             until = 0.0  # nor does any later one run: short steps would have more runs than long ones
             lived.left += 1
             continue
-        if outcome is None:
-            if deployment is None:
+        if outcome is None and deployment is None and not fault:
+            began = time.monotonic()
+            try:
                 deployment = _deployed(group, lab)
+            except Exception as error:  # the other groups go on
+                if isinstance(error, InputError) and not lived.rows:
+                    raise  # nothing has run, and nothing is lost
+                fault = _said(error)
+            else:
                 lived.models = deployment.models.notes
                 lived.devices = found_devices(run.loaded.scenario)
+            lived.loading_s = time.monotonic() - began
+        if outcome is None and deployment is not None:
             began = time.monotonic()
             outcome = _lived(run, deployment)
-            took[run.step] = time.monotonic() - began
+            lived.took[run.step] = time.monotonic() - began
             lab.store.put(outcome)
         if lab.progress is not None:
             lab.progress("live runs", at + 1, len(group))
         seed, labels = run.planned.seed, run.planned.labels
+        ended = outcome or Outcome(run.key, None, fault)
         for copy in range(run.copies):
-            lived.rows.append(
-                Row({**labels, "copy": copy, "world": "live"}, seed, run.key, outcome.summary, outcome.error)
-            )
+            label = {**labels, "copy": copy, "world": "live"}
+            lived.rows.append(Row(label, seed, run.key, ended.summary, ended.error))
     del deployment  # its memory is the next one's
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def _ends(run: Run, later: Sequence[Sequence[Run]], lived: Lived) -> float:
+    """When a run is expected to end, and what follows in other deployments with it."""
+    expected_s = lived.took.get(run.step, max(lived.took.values(), default=0.0))
+    return time.monotonic() + expected_s + lived.needed_s(later)
+
+
+def _said(error: Exception) -> str:
+    return error.message if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
 
 
 def _deployed(group: Sequence[Run], lab: Lab) -> Deployment:
@@ -175,10 +210,8 @@ def _lived(run: Run, deployment: Deployment) -> Outcome:
             raise RuntimeError(str(ran.error)) from ran.error
         if ran.slots_held:
             raise RuntimeError(f"{ran.slots_held} K/V slots are held after the run")
-    except InputError as error:
-        return Outcome(run.key, None, error.message)
     except Exception as error:  # a failed row: the other steps go on
-        return Outcome(run.key, None, f"{type(error).__name__}: {error}")
+        return Outcome(run.key, None, _said(error))
     notes = {"found_devices": found_devices(scenario), "other_hardware": other_hardware(scenario)}
     summary = publish(
         loaded,
