@@ -154,7 +154,7 @@ def test_a_profile_that_was_cut_short_says_so(strict: Predictor) -> None:
     assert isinstance(strict, ProfilePredictor)
     predictor = ProfilePredictor(cut, strict.target, strict.drafts, ("draft",), link=None, fallback=None)
     with pytest.raises(
-        InputError, match=r"what the host takes between operations was not measured.*--resume"
+        InputError, match=r"what the host takes between operations was not .*--resume"
     ):
         predictor.orchestrate(4)
     with pytest.raises(InputError, match="hop was not measured; allowed: a whole profile"):
