@@ -25,6 +25,7 @@ class AllReduce(Section):
 
     latency_s: Annotated[NotNegative, says("Of an all-reduce of nothing.", "s")]
     efficiency: Annotated[Share, says("Share of the link's bandwidth at which large tensors move.")]
+    most_mib: Annotated[Peak | None, says("Larger tensors do not go this way.", "MiB")] = None
 
 
 class Collectives(Section):
@@ -33,6 +34,9 @@ class Collectives(Section):
     ring: Annotated[AllReduce | None, says("As NCCL's ring.")] = None
     one_shot: Annotated[AllReduce | None, says("Each device reads the others' whole tensors.")] = None
     two_shot: Annotated[AllReduce | None, says("Each device sums a part, then reads the others'.")] = None
+    fused: Annotated[
+        AllReduce | None, says("As one-shot, in the kernel of the norm that follows: what it adds to that.")
+    ] = None
 
 
 class HardwareSheet(Section):

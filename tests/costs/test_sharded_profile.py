@@ -55,7 +55,7 @@ def test_it_is_written_and_read(tmp_path: Path) -> None:
     write_profile(measured(), tmp_path / "p.json")
     assert read_profile(tmp_path / "p.json") == measured()
     wrong = replace(measured(), points=(replace(sums(SLOW, 2)[0], kind="star"),))
-    with pytest.raises(InputError, match="'star' for all_reduce; allowed: ring, two_shot, one_shot"):
+    with pytest.raises(InputError, match="'star' for all_reduce; allowed: ring, two_shot, one_shot, fused"):
         write_profile(wrong, tmp_path / "wrong.json")
 
 
@@ -85,7 +85,8 @@ def test_beyond_the_profile_sums_take_what_they_were_measured_to() -> None:
     assert beyond.label == ROOFLINE
     size = 64 * 4096 * 2
     slow = Interconnect(H200.link_bandwidth, H200.link_latency_s, (SLOW,)).all_reduce_s(size, 2)
-    later = 65 * (slow - H200.interconnect.all_reduce_s(size, 2))
+    link = H200.interconnect
+    later = 65 * slow - 64 * link.all_reduce_s(size, 2, normed=True) - link.all_reduce_s(size, 2)
     gathered = 2 * SLOW.latency_s  # of ids, in either: a latency at most
     assert beyond.seconds - sheet.seconds == pytest.approx(later, abs=gathered)
 
@@ -94,7 +95,7 @@ def test_sums_of_another_number_of_devices_say_nothing_of_these() -> None:
     assert fitted_collectives(measured(), H200, 4) == ()
     (two_shot, ring) = fitted_collectives(measured(), H200, 2)
     assert (two_shot.algorithm, ring.algorithm) == (TWO_SHOT, RING)
-    assert two_shot[1:] == pytest.approx(SLOW[1:])
+    assert two_shot[1:3] == pytest.approx(SLOW[1:3])
 
 
 def test_errors_of_sums_are_of_those_left_out() -> None:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 
-from spinsim.costs.collectives import ONE_SHOT, RING, TWO_SHOT, Collective, Interconnect
+from spinsim.costs.collectives import FUSED, ONE_SHOT, RING, TWO_SHOT, Collective, Interconnect
 from spinsim.errors import InputError
 
 MIB = 1 << 20
@@ -115,8 +115,16 @@ _OVERHEADS = (
 # probe without the copy saw 6.3 and 6.2 us for the smallest tensor, and 15 by NCCL; shares of the link's
 # bandwidth were alike. Symmetric memory needs peers that read each other's memory: cards on PCIe have NCCL's
 # ring alone, and so has the V100, on which torch's kernels were never tried.
+# The sum in the kernel of residual and norm (``--parts in-one``) adds 3.2 to 9.3 us to it for 8 KiB to 2 MiB.
+# It was not measured beyond. The law is 2 % off in the mean. A further step of the ring took NCCL 1.6 to
+# 1.9 us over four H200s (``python -m benchmarks.sharded_cells --gpus 4 --parts 1``).
 _NCCL = Collective(RING, 7.3e-6, 0.405)
-_PEERS = (_NCCL, Collective(ONE_SHOT, 8.1e-6, 0.37), Collective(TWO_SHOT, 8.4e-6, 0.667))
+_PEERS = (
+    _NCCL,
+    Collective(ONE_SHOT, 8.1e-6, 0.37),
+    Collective(TWO_SHOT, 8.4e-6, 0.667),
+    Collective(FUSED, 3.33e-6, 0.766, 2 * MIB),
+)
 
 
 def _gpu(
@@ -140,7 +148,7 @@ def _gpu(
         rate=MappingProxyType(rates if fp8 is None else {**rates, "fp8": fp8}),
         launch_s=20e-6,
         link_bandwidth=link,
-        link_latency_s=3e-6,
+        link_latency_s=1.7e-6 if collectives is _PEERS else 3e-6,
         copy_latency_s=31e-6,
         reserved_bytes=GIB // 2,
         graphs=True,
