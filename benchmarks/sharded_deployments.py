@@ -142,8 +142,11 @@ QUICK = Size(
 )
 
 
-def written(part: Part, folder: Path, hardware: str) -> Path:
-    """The part's scenario as a file of ``folder``, on devices of ``hardware``; on a CPU with tiny models."""
+def written(part: Part, folder: Path, hardware: str | Mapping[str, Any]) -> Path:
+    """The part's scenario as a file of ``folder``, on devices of ``hardware``; on a CPU with tiny models.
+
+    ``hardware``: the name of a sheet, or a sheet of one's own.
+    """
     content = yaml.safe_load((SCENARIOS / part.scenario).read_text(encoding="utf-8"))
     content["devices"] = {name: {"hardware": hardware} for name in content["devices"]}
     if hardware == "cpu":
