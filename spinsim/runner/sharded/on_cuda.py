@@ -23,6 +23,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from spinsim.runner.sharded.collectives import Addition
 from spinsim.runner.sharded.in_one import REPEATS, InOne, captured_s, tried
 
 NCCL, ONE_SHOT, TWO_SHOT, IN_ONE = "nccl", "one_shot", "two_shot", "in_one"
@@ -198,16 +199,9 @@ class CudaCollectives:
                 return seconds < min(self.measured[most].values())
         return False
 
-    def add_norm_of(
-        self,
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        residual: torch.Tensor,
-        norm: torch.Tensor,
-        epsilon: float,
-        turn: int,
-    ) -> torch.Tensor | None:
+    def add_norm_of(self, addition: Addition) -> torch.Tensor | None:
         """See :class:`~spinsim.runner.sharded.collectives.Collectives`."""
+        x, weight, residual, norm, epsilon, turn = addition
         end = self.in_one.end
         if end is None or not self.in_one_kernel(x.shape[0]):
             return None
