@@ -53,9 +53,8 @@ def errors_of(
     data: Mapping[str, Any], hardware: str | dict[str, Any], costs: Sequence[str], only: Sequence[str] = ()
 ) -> dict[str, list[float]]:
     """By cell, relative errors of :data:`METRICS` with these ``costs``."""
-    (part,) = {
-        each.name: each for parts in PARTS.values() for each in parts if each.name == data["part"]
-    }.values()
+    ran = data["part"], data["copies"]
+    part = next(each for parts in PARTS.values() for each in parts if (each.name, each.copies) == ran)
     measured = [live(dict(data), name) for name in METRICS]
     predictors, found = Predictors(), {}
     with TemporaryDirectory() as scratch:
