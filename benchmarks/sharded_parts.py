@@ -25,11 +25,11 @@ from spinsim.live.prompts import materialise
 from spinsim.runner.base import Runner
 from spinsim.runner.for_model import RunnerPlan, make_runner
 from spinsim.runner.loading import prepare
-from spinsim.runner.sharded.in_one import InOne
 from spinsim.runner.sharded.leader import ShardedRunner
 from spinsim.runner.sharded.orders import Build, Serve
 from spinsim.runner.sharded.outline import drawn
 from spinsim.runner.sharded.ranks import Ranks
+from spinsim.runner.sharded.summed_norm_trial import InOne
 from spinsim.scenario_file import LoadedScenario
 from spinsim.studies.run import run_scenario
 from spinsim.workload.for_scenario import build_workload
