@@ -21,7 +21,7 @@ from benchmarks.sharded_deployments import PARTS, Overrides, Part, Size, loaded,
 from benchmarks.sharded_tables import live
 from spinsim.costs.sheets.hardware import hardware_of
 from spinsim.scenario import Scenario
-from spinsim.studies.ladder.steps import AUTOREGRESSIVE, BEST, paper_steps
+from spinsim.studies.ladder.steps import AUTOREGRESSIVE, paper_steps
 
 APART = ("ring", "one_shot", "two_shot")
 METRICS = ("goodput_tokens_per_s", "tpot_p50_s")
@@ -33,7 +33,7 @@ def cells_of(part: Part, scenario: Scenario, data: Mapping[str, Any]) -> dict[st
     steps = paper_steps(scenario, next(iter(scenario.models.drafts)), TOKENS)
     known = dict(part.cells)
     known |= {f"ladder: {name}": (few, *step) for name, step in steps.items() if name != AUTOREGRESSIVE}
-    known[f"ladder: {BEST}"] = (few, *data["plans"][BEST]["overrides"])
+    known |= {f"ladder: {name}": (few, *kept["overrides"]) for name, kept in data["plans"].items()}
     return {name: known[name] for name in live(data)}
 
 
