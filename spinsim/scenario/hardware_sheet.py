@@ -79,6 +79,12 @@ class HardwareSheet(Section):
     operation_s: Annotated[
         NotNegative | None, says("Host time for the inputs and outputs of an operation.", "s")
     ] = None
+    hosted_s: Annotated[
+        NotNegative | None,
+        says(
+            "More for an operation of a draft on another of a divided target's devices than the first.", "s"
+        ),
+    ] = None
     hop_s: Annotated[NotNegative | None, says("From one thread of the host to another.", "s")] = None
     handle_s: Annotated[
         NotNegative | None, says("Host time between an operation's end and what it leads to.", "s")

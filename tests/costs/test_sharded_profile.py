@@ -91,6 +91,20 @@ def test_beyond_the_profile_sums_take_what_they_were_measured_to() -> None:
     assert beyond.seconds - sheet.seconds == pytest.approx(later, abs=gathered)
 
 
+def test_a_draft_beside_another_rank_s_share_takes_a_call_longer() -> None:
+    """Whatever it does, under the sheet's graphs; one on the first device, or on its own, does not."""
+
+    def proposal(device: str) -> float:
+        placement = {"target": ["gpu0", "gpu1"], "drafts": {"small": device}}
+        scenario = scenario_of(placement=placement, devices={name: {"hardware": "h200"} for name in names})
+        return build_roofline(scenario, None, RooflineCosts(model="roofline")).propose(0, [4], [500]).seconds
+
+    names = ["gpu0", "gpu1", "gpu2"]
+    first, other, apart = (proposal(name) for name in names)
+    assert other - first == pytest.approx(H200.hosted_s)
+    assert apart == first
+
+
 def test_sums_of_another_number_of_devices_say_nothing_of_these() -> None:
     assert fitted_collectives(measured(), H200, 4) == ()
     (two_shot, ring) = fitted_collectives(measured(), H200, 2)

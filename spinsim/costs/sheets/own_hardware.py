@@ -25,6 +25,7 @@ _SAME = (
     "graph_kernel_s",
     "graph_launch_s",
     "operation_s",
+    "hosted_s",
     "hop_s",
     "handle_s",
     "handle_row_s",
