@@ -318,9 +318,9 @@ def test_one_plan_is_shared_by_all_policies_and_no_two_runs_share_one() -> None:
 
 
 def goodput(path: str, **policies: Any) -> float:
-    """Of three seeds: what a plan makes of one depends on which draft is tried first."""
+    """Of two seeds: what a plan makes of one depends on which draft is tried first."""
     rates = []
-    for seed in (1, 2, 3):
+    for seed in (2, 3):
         given = [f"seed={seed}", *(f"policies.{kind}={choice}" for kind, choice in policies.items())]
         loaded = load(ROOT / path, overrides=given)
         done = simulate_scenario(loaded.scenario, loaded.base_dir)

@@ -24,7 +24,7 @@ MOVED = 0.1  # a plan that gives no more of the requests another draft is held t
 STEADIEST = 4  # and at most so many times as long as ``hold`` says
 SURE = 0.05  # of the rate: a plan for which everybody reads anew has to promise so much more
 MEASURED = 4  # costs are corrected by one round in so many
-PACE = 8  # steps of making a plan that the host takes at a time
+PACE = 5  # steps of making a plan that the host takes at a time
 CHANGED = 0.25  # a share of the requests that came or went since the plan was made calls for another
 
 
