@@ -39,7 +39,7 @@ from spinsim.runner.for_model import RunnerPlan
 from spinsim.runner.graphs.capture import Recorder
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.layers import in_torch
-from spinsim.runner.sharded.collectives import Unfused
+from spinsim.runner.sharded.collectives import Collectives
 from spinsim.runner.sharded.orders import Build
 from spinsim.runner.sharded.outline import drawn
 from spinsim.runner.sharded.shape import Share
@@ -51,7 +51,7 @@ PATIENCE = 1 << 22  # polls: some seconds
 Operator = tuple[str, Callable[[], object], float]  # name, all layers' in turn, floor in seconds
 
 
-class Alone(Unfused):
+class Alone(Collectives):
     """The collectives of a rank that meets nobody: a sum is its own part."""
 
     def __init__(self, ranks: int) -> None:

@@ -68,6 +68,8 @@ def judged(known: Sequence[Host], times: Sequence[Timed], gpu: str) -> Numbers:
         if host.gpu == gpu and host.live is not None:
             every = EVERY if host.name == "h100-x2" else 1
             cells = list(held_out.compared_cells(host, told, every))
+            if not cells:  # all of them were short of CPUs
+                continue
             by_host[host.name] = summary(held_out.errors_of(cells))
     if gpu == "h200":
         path = ROOT / MEASUREMENTS / LONG_CONTEXTS

@@ -37,26 +37,31 @@ MOST = 3  # cells of a host, evenly
 
 @dataclass(frozen=True)
 class Asked:
-    """A live cell of ``host``, predicted from ``basis`` as ``scenario`` says."""
+    """A live cell of ``host``, predicted from ``basis`` as ``scenario`` says; ``judge``: whose profile."""
 
     basis: str
     host: Host
     cell: LiveCell
     scenario: Scenario
+    judge: str = ""
 
 
-def asked(known: Sequence[Host], fitted: Mapping[str, Numbers]) -> Iterator[Asked]:
-    """All of them."""
+def asked(
+    known: Sequence[Host], fitted: Mapping[str, Numbers], *, most: int | None = MOST
+) -> Iterator[Asked]:
+    """All of them; ``most``: cells of a host, None: every one, those short of CPUs as well."""
     for host in known:
-        cells = list(host.cells())
-        for cell in [cells[i] for i in np.linspace(0, len(cells) - 1, min(MOST, len(cells))).astype(int)]:
+        cells = list(host.cells(beside_other_jobs=most is None))
+        count = len(cells) if most is None else min(most, len(cells))
+        for cell in [cells[i] for i in np.linspace(0, len(cells) - 1, count).astype(int)]:
             for judge in known:
                 if judge.gpu != host.gpu or (judge.machine == host.machine and judge is not host):
                     continue
                 basis = "own profile" if judge is host else "another host's profile"
                 for path in judge.profiles:
                     costs = ProfileCosts(model="profile", path=str(path.resolve()))
-                    yield Asked(basis, host, cell, cell.scenario.model_copy(update={"costs": costs}))
+                    scenario = cell.scenario.model_copy(update={"costs": costs})
+                    yield Asked(basis, host, cell, scenario, judge.name)
             yield Asked("sheets", host, cell, on_sheets(cell.scenario, fitted[host.gpu]["efficiencies"]))
 
 

@@ -23,9 +23,8 @@ from spinsim.costs.profiled.executed import (
     step_shape,
     verify_shape,
 )
-from spinsim.costs.profiled.fits import LONG_CONTEXT
 from spinsim.costs.profiled.predictors import fitted_points, part_of
-from spinsim.costs.profiled.profile import PROMPTS, Point, Profile
+from spinsim.costs.profiled.profile import Point, Profile
 from spinsim.costs.roofline import RooflinePredictor
 from spinsim.costs.sheets.shapes import ModelShape
 from spinsim.operations import KINDS, Packing
@@ -37,7 +36,6 @@ from spinsim.studies.validation.operations import OperationTable, times
 
 MOST_SHAPES = 12  # of a cell's operations of one kind, evenly
 FEWEST = 20  # operations of a group of a live cell
-FEW_TOKENS = 16  # of a row's context are for one new token or more: see :func:`_waits_for_a_row`
 
 
 @dataclass(frozen=True)
@@ -67,10 +65,8 @@ class Timed:
 
 
 def of_profile(host: str, profile: Profile) -> Iterator[Timed]:
-    """Its points of models' operations, but for those that wait for one row: sheets have no law of that."""
+    """Its points of models' operations."""
     for point in fitted_points(profile):
-        if _waits_for_a_row(point):
-            continue
         model, part = profile.models[point.model], part_of(point)
         within = 0.0 if part == "later" else 1.0
         yield Timed(
@@ -85,15 +81,6 @@ def of_profile(host: str, profile: Profile) -> Iterator[Timed]:
             within,
             point.seconds,
         )
-
-
-def _waits_for_a_row(point: Point) -> bool:
-    """Few new tokens after a long context, or long pieces: what one program does decides, not all of them."""
-    shape = pass_shape(point)
-    longest = shape.longest or shape.kv_tokens / shape.rows
-    few = shape.rows * longest > FEW_TOKENS * shape.tokens
-    alone = (point.operation in PROMPTS and few) or point.packing == "decomposed"
-    return alone and longest > LONG_CONTEXT
 
 
 def _as_charged(point: Point) -> PassShape:

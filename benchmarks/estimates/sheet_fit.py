@@ -1,7 +1,8 @@
 """The efficiencies of hardware sheets, fitted to everything measured, and judged on a kind of GPU left out.
 
-A pass is priced by :class:`~spinsim.costs.operators.PassCosts`. Seven numbers of a sheet are shared by all
-GPUs: shares of bandwidth and rate, the same of attention, and what launches and operations cost. They are
+A pass is priced by :class:`~spinsim.costs.operators.PassCosts`. Eight numbers of a sheet are shared by all
+GPUs: shares of bandwidth and rate, the same of attention, what a row takes that one program reads, and what
+launches and operations cost. They are
 those that minimise
 
     sum over kinds k of share(k) * mean over groups of k of mean (log predicted - log measured)^2
@@ -28,7 +29,8 @@ from scipy.optimize import least_squares, nnls
 
 from benchmarks.estimates.passes import Handover, Timed
 from spinsim.costs.operators import PassCosts
-from spinsim.costs.profiled.profile import Profile
+from spinsim.costs.profiled.laws import waited_for
+from spinsim.costs.profiled.profile import PROMPTS, Profile
 from spinsim.costs.sheets.hardware import hardware_of
 
 LARGE = {  # what large operators reach, one by one
@@ -36,6 +38,7 @@ LARGE = {  # what large operators reach, one by one
     "compute_efficiency": 0.8,
     "kv_efficiency": 0.9,
     "prompt_attention_efficiency": 0.8,
+    "row_token_s": 25e-9,
     "graph_kernel_s": 2e-6,
     "graph_launch_s": 10e-6,
     "operation_s": 50e-6,
@@ -69,13 +72,14 @@ def predicted(times: Sequence[Timed], efficiencies: Mapping[str, float]) -> Floa
 
 
 def _seconds(costs: PassCosts, timed: Timed) -> float:
-    prompts = timed.operation in ("prefill", "catch_up")
+    prompts, divided = timed.operation in PROMPTS, timed.part == "decomposed"
     law = costs.prompt_attention if prompts else costs.attention
     seconds = costs.operation_s * timed.operations
     for one in timed.passes:
         seconds += costs.overhead_s + costs.body(int(one.tokens)) + costs.output(int(one.head))
-        seconds += law.seconds(one.kv_tokens, one.queries, one.pairs)
-        if timed.part == "decomposed" and one.queries > one.tokens:
+        waited = waited_for(one, "prompts" if prompts else "pieces") if prompts or divided else 0.0
+        seconds += max(law.seconds(one.kv_tokens, one.queries, one.pairs), costs.row_s * waited)
+        if divided and one.queries > one.tokens:
             seconds += costs.merge_s(int(one.queries))
     return seconds
 
@@ -100,7 +104,7 @@ def shares(times: Sequence[Timed]) -> dict[str, float]:
 
 
 def fit(times: Sequence[Timed]) -> Efficiencies:
-    """The seven numbers. Raises ValueError where nothing was measured live."""
+    """The eight numbers. Raises ValueError where nothing was measured live."""
     if not any(timed.source == "live" for timed in times):
         raise ValueError("no live operations: their shares of a run's time are not known")
     share = shares(times)

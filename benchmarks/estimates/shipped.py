@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from spinsim.costs.profiled.profile import Profile, read_profile
 from spinsim.studies.validation.folder import Folder, LiveCell
+from spinsim.studies.validation.operations import times
 
 MEASUREMENTS = Path("docs") / "measurements"
 # The H100s of one session: live halves, and the profile that was measured on the same host in the same hour.
@@ -40,6 +43,9 @@ RECORDED_WITHIN_RUNS = frozenset(
 )
 
 
+TIME_SLICE_S, FAR, OFTEN = 2.5e-3, 4.0, 0.01  # see :func:`short_of_cpus`
+
+
 @dataclass(frozen=True)
 class Host:
     """``gpu``: its sheet. ``profiles`` by file; ``live``: a validation's folder, None where nothing ran live.
@@ -53,23 +59,57 @@ class Host:
     profiles: dict[Path, Profile] = field(default_factory=dict)
     live: Path | None = None
 
-    def cells(self) -> Iterator[LiveCell]:
-        """Its live cells, without those that recorded graphs within the run."""
+    def cells(self, *, beside_other_jobs: bool = False) -> Iterator[LiveCell]:
+        """Its live cells, without those that recorded graphs within the run, or were short of CPUs.
+
+        ``beside_other_jobs``: those short of CPUs as well.
+        """
         if self.live is None:
             return
         folder = Folder(self.live, resume=True)
         for key in folder.plan()["cells"]:
             cell = folder.get(key)
             assert cell is not None  # the plan lists what is finished
-            if not (
+            recorded = (
                 cell.scenario.policies.packing.name == "decomposed" and self.name in RECORDED_WITHIN_RUNS
-            ):
+            )
+            if not recorded and (beside_other_jobs or not short_of_cpus(cell)):
                 yield cell
 
 
 def hosts(root: Path, scratch: Path) -> list[Host]:
     """Every host below ``root``, the project's folder; archives are unpacked into ``scratch``."""
-    return [*_corner(root, scratch), *_cards(root, scratch), *_grid(root, scratch), *_as_profiled(root)]
+    return by_machine(
+        [*_corner(root, scratch), *_cards(root, scratch), *_grid(root, scratch), *_as_profiled(root)]
+    )
+
+
+def by_machine(found: Sequence[Host]) -> list[Host]:
+    """Hosts whose profiles have one digest of GPUs are one machine, called as the first of them."""
+    named: dict[str, str] = {}
+    for host in found:
+        for profile in host.profiles.values():
+            if digest := profile.versions.get("machine"):
+                named.setdefault(digest, host.machine)
+    machines = [
+        next((named[d] for p in host.profiles.values() if (d := p.versions.get("machine"))), host.machine)
+        for host in found
+    ]
+    return [replace(host, machine=machine) for host, machine in zip(found, machines, strict=True)]
+
+
+def short_of_cpus(cell: LiveCell) -> bool:
+    """Had other jobs the host's CPUs while the cell ran?
+
+    Runs say so since commit 3654df1. Before that, what happened in between tells: a thread that waits for a
+    CPU stands still for about a time slice of the scheduler, some 3 ms. More than one handover in a hundred
+    took so long beside other jobs, and far more than the median, in runs alone hardly one in a thousand.
+    """
+    if cell.cpus:
+        return any(run["short"] for run in cell.cpus)
+    waits = np.concatenate([times(table)["handover"] for table in cell.operations])
+    waits = waits[~np.isnan(waits)]
+    return bool(len(waits) and (waits > max(TIME_SLICE_S, FAR * np.median(waits))).mean() > OFTEN)
 
 
 def measured(root: Path) -> str:

@@ -156,13 +156,14 @@ def train(
     resume: Annotated[bool, Option("Go on with what is in the folder.")] = False,
     part_mib: Annotated[float | None, Option("Also write tar parts of at most this many MiB.")] = None,
     tiny: Annotated[bool, Option("A trial of seconds: 2 steps each on a small corpus.")] = False,
+    only: Annotated[Texts, Option("Train these drafts from the target that is in DIR.")] = (),
 ) -> Path:
     """Train the whole family: the target first, then the drafts from its probabilities.
 
-    It goes into the folder ``out``. Returns the path of its manifest. ``minutes`` of wall time for
-    everything, or ``steps`` for each member, which is repeatable. See :class:`spinsim.family.train.Options`;
-    ``rows`` of the corpus for each domain. ``tiny``: a trial of seconds. Raises InputError for a folder in
-    use, RuntimeError where a member fails.
+    It goes into the folder ``out``. ``only``: drafts to train from the target that is there. Returns the path
+    of its manifest. ``minutes`` of wall time for everything, or ``steps`` for each member, which is
+    repeatable. See :class:`spinsim.family.train.Options`; ``rows`` of the corpus for each domain. ``tiny``: a
+    trial of seconds. Raises InputError for a folder in use, RuntimeError where a member fails.
     """
     from spinsim.family.train import Options, train_family
 
@@ -174,7 +175,8 @@ def train(
     _check_device(device)
     budget = f"--steps {steps}" if steps else f"--minutes {minutes:g}"
     rest = f"--device {device} --batch {batch} --rows {rows} --distill {distill:g} --seed {seed}"
-    command = f"spinsim models train --out DIR {'--tiny' if tiny else f'{budget} {rest}'}"
+    alone = "".join(f" --only {name}" for name in texts(only))
+    command = f"spinsim models train --out DIR{alone} {'--tiny' if tiny else f'{budget} {rest}'}"
     return train_family(
         Options(
             out=Path(out),
@@ -189,6 +191,7 @@ def train(
             seed=seed,
             compile=compile,
             resume=resume,
+            only=tuple(texts(only)),
             part_mib=part_mib,
             command=command,
         )

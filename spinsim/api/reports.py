@@ -67,3 +67,11 @@ def of_ladder(summary: dict[str, Any], scenario: str) -> str:
     from spinsim.pages.simulated_ladder import simulated_ladder_report
 
     return simulated_ladder_report(summary, scenario)
+
+
+def figures(folder: Path, out: Path | None = None) -> list[Path]:
+    """Write the figures of the page in ``folder`` into ``out`` [folder/figures] as SVG; the files."""
+    from spinsim.pages.figures.files import write_figures
+
+    page = folder / "report.html"
+    return write_figures(page.read_text("utf-8"), out or folder / "figures") if page.is_file() else []

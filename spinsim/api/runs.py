@@ -200,13 +200,15 @@ def tables(
     *,
     out: Annotated[PathLike | None, Option("Where they go [DIR/tables].", metavar="DIR")] = None,
 ) -> tuple[Path, ...]:
-    """Write the tables of a results folder as CSV and Markdown; any command's folder has some.
+    """Write the tables of a results folder as CSV and Markdown, and its page's figures as SVG.
 
-    The answer is the files' paths. Tables of more than 1,000 rows are CSV alone. Raises InputError.
+    Any command's folder has some. The answer is the files' paths. Tables of more than 1,000 rows are CSV
+    alone. Raises InputError.
     """
     from spinsim.results.export import export
 
-    return tuple(export(Path(folder), Path(folder) / "tables" if out is None else Path(out)))
+    to = Path(folder) / "tables" if out is None else Path(out)
+    return (*export(Path(folder), to), *reports.figures(Path(folder), to))
 
 
 def report(

@@ -88,6 +88,7 @@ def study(
         force=force,
         progress=progress,
         report=reports.of_study,
+        figures=reports.figures,
         workers=workers,
         cluster=cluster,
     )
@@ -132,6 +133,7 @@ def check_study(
             only=chosen,
             progress=progress,
             report=reports.of_study,
+            figures=reports.figures,
             workers=workers,
             cluster=cluster,
         )

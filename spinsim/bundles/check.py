@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from html import escape
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from spinsim.bundles.copies import written_as
 from spinsim.bundles.manifest import DONE, LIVE, NOT_COMPARED, Record, read_manifest
+from spinsim.bundles.plan import INPUTS
 from spinsim.errors import InputError
 
 TEXTS = (".json", ".yaml", ".html")  # files that may hold paths of the machine that wrote them
@@ -58,6 +59,18 @@ def damaged(folder: Path, manifest: Record) -> Iterator[str]:
                 yield f"{part}/{name}: is missing from the bundle"
             elif sha256(path.read_bytes()).hexdigest() != digest:
                 yield f"{part}/{name}: was changed later; its SHA-256 is not the manifest's"
+    read = {
+        one["path"]: one["sha256"]
+        for record in manifest["parts"].values()
+        for one in record.get("inputs", ())
+    }
+    for name, digest in read.items():
+        if not name.startswith(f"{INPUTS}/"):
+            continue
+        if not (folder / name).is_file():
+            yield f"{name}: is missing from the bundle"
+        elif sha256((folder / name).read_bytes()).hexdigest() != digest:
+            yield f"{name}: was changed later; its SHA-256 is not the manifest's"
 
 
 def compared(bundle: Path, fresh: Path, parts: Sequence[str], wanted: Sequence[str]) -> StudyCheck:
@@ -158,12 +171,13 @@ def without_places(text: str, record: Record) -> str:
 
     Cells say how often they were tried, which depends on crashes and not on results: that goes too.
     """
-    found = {one["path"]: one["name"] for one in record["inputs"] if Path(one["path"]).is_absolute()}
+    text = re.sub(rf"(\.\./)+{INPUTS}/", f"{INPUTS}/", text)  # from a YAML's folder
+    found = {one["path"]: one["name"] for one in record["inputs"]}
     for path in sorted(found, key=len, reverse=True):
-        for written in dict.fromkeys((path, json.dumps(path)[1:-1], escape(path))):
+        for written in written_as(path):
             text = text.replace(written, f"<{found[path]}>")
     for number, folder in sorted(enumerate(record["folders"]), key=lambda one: -len(one[1])):
-        for written in dict.fromkeys((folder, json.dumps(folder)[1:-1], escape(folder))):
+        for written in written_as(folder):
             text = text.replace(f"{written}/", f"<folder {number}>/")
     return re.sub(r'"attempts": \d+', '"attempts": 1', text)
 

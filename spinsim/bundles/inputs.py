@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,12 +62,21 @@ def _scenario_files(path: Path) -> Iterator[Path]:
             yield path.parent / Path(sheet).expanduser()
 
 
-def files_of(folder: Path) -> list[Path]:
-    """The files that the simulations kept in a part's folder read, by their paths in its results."""
+def files_of(folder: Path, original: Callable[[str], str]) -> list[Path]:
+    """The files that the simulations kept in a part's folder read. ``original``: the file of a path there."""
     found: set[Path] = set()
     for scenario in _scenarios_in(folder):
-        found.update(files_read(scenario))
+        found.update(files_read(_with(original, scenario)))
     return sorted(found)
+
+
+def _with(original: Callable[[str], str], value: Any) -> Any:
+    """A value with ``original`` of every text in it."""
+    if isinstance(value, dict):
+        return {key: _with(original, each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_with(original, each) for each in value]
+    return original(value) if isinstance(value, str) else value
 
 
 def _scenarios_in(folder: Path) -> Iterator[dict[str, Any]]:
@@ -109,11 +118,11 @@ def _ends(path: Path, end: str) -> bool:
     return path.as_posix().endswith(f"/{end}")
 
 
-def changed(known: Iterable[Mapping[str, str]]) -> str:
+def changed(known: Iterable[Mapping[str, str]], original: Callable[[str], str]) -> str:
     """The name of the first file that is not what it was; nothing where all are."""
     for one in known:
         try:
-            if file_digest(one["path"]) != one["sha256"]:
+            if file_digest(original(one["path"])) != one["sha256"]:
                 return one["name"]
         except InputError:
             return one["name"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 import spinsim
+from spinsim.bundles.copies import copies_of
 from spinsim.bundles.inputs import Input, given_files, inputs
 from spinsim.bundles.plan import Part, StudyPlan
 from spinsim.errors import InputError
@@ -64,7 +65,7 @@ class Bundle:
             raise InputError(
                 f"holds the study {known}; --force replaces it, --out names another folder", file=str(folder)
             )
-        self.folder, self.plan = folder, plan
+        self.folder, self.plan, self.copies = folder, plan, copies_of(plan)
         self.records: dict[str, Record] = found["parts"] if found else {}
 
     def write(self) -> None:
@@ -77,6 +78,7 @@ class Bundle:
                 "name": self.plan.name,
                 "description": self.plan.description,
                 "file": self.plan.path.name,
+                "path": self.copies.path(self.plan.path.resolve()),
                 "sha256": sha256(self.plan.path.read_bytes()).hexdigest(),
                 "parts": {part.name: part.title for part in self.plan.parts},
             },
@@ -101,17 +103,22 @@ class Bundle:
         self.write()
 
     def end(
-        self, part: Part, read: Iterable[Input], folders: Iterable[Path], wall_s: float, error: str
+        self, part: Part, read: Sequence[Input], folders: Iterable[Path], wall_s: float, error: str
     ) -> None:
-        """Note what a part was made of, and what it gave."""
-        folder = self.folder / part.name
+        """Note what a part was made of, which is copied, and what it gave, whose paths lead to the copies."""
+        folder, path = self.folder / part.name, self.copies.path
+        self.copies.copy((Path(one.path).resolve() for one in read), self.folder)
+        self.copies.in_folder(folder)
         self.records[part.name] |= {
             "state": FAILED if error else DONE,
             "error": error,
             "wall_s": round(wall_s, 3),
             "seeds": seeds(folder),
-            "folders": [str(path) for path in folders],
-            "inputs": [{"name": one.name, "path": one.path, "sha256": one.sha256} for one in read],
+            "folders": [path(each) for each in folders],
+            "inputs": [
+                {"name": one.name, "path": path(Path(one.path).resolve()), "sha256": one.sha256}
+                for one in read
+            ],
             "outputs": outputs(folder),
         }
         self.write()

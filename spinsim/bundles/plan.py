@@ -18,6 +18,7 @@ from spinsim.scenario_file import Places, read_text
 from spinsim.scenario_file.variants import override
 
 OWN = ("command", "title", "description")  # a part's keys that are no option of its command
+INPUTS = "inputs"  # the bundle's folder of what its parts read, so no part's
 SHARED = ("scenario", "set", "seed", "seeds", "metrics", "plugins")  # what the file says for every part
 
 
@@ -133,6 +134,8 @@ def read_study(path: Path, commands: Mapping[str, PartCommand]) -> StudyPlan:
     parts, problems = [], []
     for name, given in content.parts.items():
         found = list(_problems(name, given, shared, commands, places))
+        if name == INPUTS:
+            found.append(places.error(("parts", name), "is the folder of what a study reads; another name"))
         problems += found
         if not found:
             parts.append(_part(name, given, shared, commands[given["command"]], path.parent))

@@ -12,7 +12,7 @@ from typing import Any
 
 from spinsim.bundles.inputs import changed, files_of, given_files, inputs
 from spinsim.bundles.manifest import DONE, FAILED, Bundle, Record, asked
-from spinsim.bundles.plan import Part, PartCommand, StudyPlan, in_the_file
+from spinsim.bundles.plan import INPUTS, Part, PartCommand, StudyPlan, in_the_file
 from spinsim.errors import InputError
 from spinsim.files import write_atomically
 from spinsim.progress import Progress
@@ -32,15 +32,16 @@ def run_study(
     force: bool = False,
     progress: Progress | None = None,
     report: Callable[[Path], object] | None = None,
+    figures: Callable[[Path], object] | None = None,
     **where: Any,
 ) -> Summary:
     """Run the parts (those of ``only``, where it names some) into sub-folders of ``out``; the summary.
 
     A part that is done is kept, one that was interrupted goes on. ``force`` makes them anew. ``where`` goes
-    to the commands that take it; ``report`` writes the study's page into the folder that it is given. A part
-    that fails leaves the others to go on. Raises InputError before anything runs or goes: for what a part's
-    command refuses, and for a part that answers another question than the one in its folder. An interruption
-    leaves summary and page of what there is.
+    to the commands that take it; ``report`` writes the study's page into the folder that it is given,
+    ``figures`` those of a part. A part that fails leaves the others to go on. Raises InputError before
+    anything runs or goes: for what a part's command refuses, and for a part that answers another question
+    than the one in its folder. An interruption leaves summary and page of what there is.
     """
     chosen = [plan.part(name) for name in only] or list(plan.parts)
     bundle = Bundle(out, plan, force=force and not only)
@@ -53,7 +54,7 @@ def run_study(
     try:
         for number, part in enumerate(work):
             _tell(progress, number, len(work))
-            _run_part(bundle, part, questions[part.name], commands, progress, where)
+            _run_part(bundle, part, questions[part.name], commands, progress, where, figures)
         _tell(progress, len(work), len(work))
     except BaseException:
         with suppress(Exception):  # the interruption counts; it may have left modules half imported
@@ -111,7 +112,7 @@ def _is_done(bundle: Bundle, part: Part, question: Record) -> bool:
                 part, f"{folder} is there, and no part of this study; --force replaces it"
             )
         return False
-    if other := _other(record, question):
+    if other := _other(record, question, bundle.copies.original):
         raise bundle.plan.error(
             part,
             f"{folder} was made with other {other}; --force makes it anew (of this part alone, with "
@@ -121,7 +122,7 @@ def _is_done(bundle: Bundle, part: Part, question: Record) -> bool:
     return record["state"] == DONE and bool(files) and all((folder / name).is_file() for name in files)
 
 
-def _other(record: Record, question: Record) -> str:
+def _other(record: Record, question: Record, original: Callable[[str], str]) -> str:
     """What a part was made with that is no longer so; nothing where all is the same."""
     before = record["asked"]
     for what in ("options", "files"):
@@ -132,12 +133,14 @@ def _other(record: Record, question: Record) -> str:
         return f"command: {before.get('command')}"
     if before.get("code") != question["code"]:
         return "code of spinsim"
-    name = changed(record.get("inputs", ()))
+    name = changed(record.get("inputs", ()), original)
     return f"files: {name}" if name else ""
 
 
 def _clear(bundle: Bundle, parts: Sequence[Part] | None) -> None:
     """Remove what the folder has of these parts; None: of all, those of an earlier file too."""
+    if parts is None:
+        shutil.rmtree(bundle.folder / INPUTS, ignore_errors=True)
     names = [part.name for part in (bundle.plan.parts if parts is None else parts)]
     for name in names if parts is not None else {*names, *bundle.records}:
         shutil.rmtree(bundle.folder / name, ignore_errors=True)
@@ -151,6 +154,7 @@ def _run_part(
     commands: Mapping[str, PartCommand],
     progress: Progress | None,
     where: Mapping[str, Any],
+    figures: Callable[[Path], object] | None,
 ) -> None:
     command = commands[part.command]
     folder = bundle.folder / part.name
@@ -165,6 +169,8 @@ def _run_part(
         command.run(
             **part.options, out=folder, goes_on=folder.exists(), progress=progress and within, where=where
         )
+        if figures is not None:
+            figures(folder)
     except CellsFailed as failed:
         error = str(failed)
     except InputError as refused:
@@ -173,7 +179,7 @@ def _run_part(
         error = f"{type(broken).__name__}: {' '.join(str(broken).split())}"
     given = given_files(part)
     folders = dict.fromkeys(path.resolve().parent for path in given)
-    read = inputs([*files_of(folder), *given])
+    read = inputs([*files_of(folder, bundle.copies.original), *given])
     bundle.end(part, read, folders, perf_counter() - began, error)
 
 

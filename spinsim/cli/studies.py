@@ -74,10 +74,24 @@ def show_study(done: Study, shown: Shown) -> None:
 
         print_study(done.folder, done.summary, Console())
         typer.echo(f"\nresults in {done.folder}, its page {done.folder / 'report.html'}")
+        _tell_of_copies(done.folder)
     if failed := done.summary["failed"]:
         first = f"{failed[0]['labels']['part']}: {failed[0]['error']}"
         typer.echo(f"{len(failed)} of {done.summary['cells']} cells failed, the first: {first}", err=True)
         raise typer.Exit(FAILED)
+
+
+def _tell_of_copies(folder: Path) -> None:
+    """How others check the folder, and what they would lack."""
+    from spinsim.bundles.check import manifest_of
+
+    manifest = manifest_of(folder)
+    file = Path(manifest["study"]["path"])
+    if not file.is_absolute():
+        typer.echo(f"to check it, here or elsewhere: spinsim study {folder / file} --check {folder}")
+    read = {one["path"] for part in manifest["parts"].values() for one in part.get("inputs", ())}
+    if lacking := sorted(path for path in read if Path(path).is_absolute()):
+        typer.echo(f"not in the folder, as paths to them are absolute: {', '.join(lacking)}")
 
 
 def show_check(done: StudyCheck, shown: Shown) -> None:

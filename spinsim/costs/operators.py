@@ -1,9 +1,10 @@
 """One forward pass of one model, as a sum over its operators.
 
 Operators run one after the other, and each takes max(bytes / bandwidth, flops / rate), the
-roofline of Williams, Waterman and Patterson (CACM 52(4), 2009). What depends on the number of
-query tokens alone is computed once per bucket and kept; attention over the cache is closed-form in
-KV tokens, so that a prediction costs a look-up and a few multiplications.
+roofline of Williams, Waterman and Patterson (CACM 52(4), 2009). Around its ridge a matrix product takes
+longer, since loads and products hide each other in part: there the two are added as ``Hardware.ridge`` says.
+What depends on the number of query tokens alone is computed once per bucket and kept; attention over the
+cache is closed-form in KV tokens, so that a prediction costs a look-up and a few multiplications.
 
 Experts, latent attention, windows and quantized weights have laws of their own here. None of them was ever
 compared with a machine.
@@ -11,6 +12,7 @@ compared with a machine.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -54,7 +56,7 @@ class AttentionLaw:
     pair_s: float
 
     def seconds(self, kv_tokens: float, query_tokens: float, pairs: float) -> float:
-        """Seconds for so many KV tokens read, query tokens and query-KV pairs."""
+        """Seconds for so many KV tokens read, query tokens and query-KV pairs, by the whole device."""
         memory = self.kv_s * kv_tokens + self.query_s * query_tokens
         compute = self.pair_s * pairs
         return memory if memory > compute else compute
@@ -67,6 +69,9 @@ class PassCosts:
     sheet's bandwidth and compute efficiencies. ``quantization`` ("fp8" or "int4") is how the layers'
     matrices are stored, else the shape's own; ``kv_fp8``: K and V are kept in a byte. ``greedy``: of several
     devices each tells the others its most likely token, else its part of the logits.
+
+    ``row_s``: seconds a KV token of a row that a program reads alone, all layers. Where a kernel does not cut
+    rows, a pass waits for its longest one, however little is read in all.
     """
 
     def __init__(
@@ -116,6 +121,7 @@ class PassCosts:
         self._window = shape.window.tokens if shape.window is not None else 0
         self.overhead_s = self._overhead()
         self.attention = self._attention()
+        self.row_s = shape.layers * hardware.row_token_s
         self.operation_s = hardware.operation_s if self.graphs else 0.0
         self.prompt_attention = self._prompt_attention()
         self._bodies: dict[int, float] = {}
@@ -184,12 +190,20 @@ class PassCosts:
     def product(self, tokens: int, wide: int, narrow: int) -> float:
         """Seconds of (tokens x wide) times (wide x narrow), operands and result through memory once."""
         moved = (wide * narrow + tokens * (wide + narrow)) * self._bytes
-        return max(moved / self._bandwidth, 2.0 * tokens * wide * narrow / self._rate)
+        return self._overlapped(moved / self._bandwidth, 2.0 * tokens * wide * narrow / self._rate)
 
     def _matrix(self, tokens: float, wide: int, narrow: int, copies: float = 1.0) -> float:
         """As :meth:`product` with a layer's matrix, which may be quantized; ``copies`` of it are read."""
         moved = copies * wide * narrow * self._weight_bytes + tokens * (wide + narrow) * self._bytes
-        return max(moved / self._bandwidth, 2.0 * tokens * wide * narrow / self._layer_rate)
+        return self._overlapped(moved / self._bandwidth, 2.0 * tokens * wide * narrow / self._layer_rate)
+
+    def _overlapped(self, memory: float, compute: float) -> float:
+        """Seconds of loads and products that hide each other but for what the ridge says."""
+        more, less = (memory, compute) if memory > compute else (compute, memory)
+        if not less or math.isinf(self.hardware.ridge):
+            return more
+        ridge: float = self.hardware.ridge
+        return more * float((1.0 + (less / more) ** ridge) ** (1.0 / ridge))
 
     def body(self, tokens: int) -> float:
         """Embedding and layers for ``tokens`` query tokens, attention over the cache apart."""

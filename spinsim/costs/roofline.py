@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from itertools import compress
-from operator import mul
+from operator import add, mul
 
 from spinsim.buckets import (
+    LONG_QUERY,
     PROMPT_TOKENS,
     active_rows,
     bucket_kv,
@@ -34,7 +35,8 @@ class RooflinePredictor(UniformHost):
     ``target`` and ``drafts`` are models on their devices. Shapes are rounded up to buckets where a
     model runs from CUDA graphs. The layers see each query token once; padded and replicated queries
     exist in attention alone, whose K/V are those of the executed shape: rows * piece for a rectangular
-    packing, the true sum for others. ``link`` is what proposals cross;
+    packing, the true sum for others. A pass of many new tokens waits for its longest row, and one of divided
+    rows for a piece (:class:`~spinsim.costs.operators.PassCosts`). ``link`` is what proposals cross;
     ``slowdown_factor`` the mutual slow-down of the target and a draft, both busy on one GPU; None: as the law
     of contention has it.
     """
@@ -122,7 +124,11 @@ class RooflinePredictor(UniformHost):
         law = target.attention
         memory = law.kv_s * kv + law.query_s * queries
         compute = law.pair_s * kv * queries / rows
-        seconds = fixed + (memory if memory > compute else compute)
+        attention = memory if memory > compute else compute
+        if packed.merged:
+            waited = target.row_s * (target.seen(piece) if target.windowed else piece)
+            attention = waited if waited > attention else attention
+        seconds = fixed + attention
         if packed.merged and queries > real_queries:
             seconds += target.merge_s(queries)
         return named(Estimate, (seconds, ROOFLINE))
@@ -205,7 +211,11 @@ class RooflineLoads:
 
 def _prompt_pass(model: PassCosts, tokens: Sequence[int], starts: Sequence[int], *, head: bool) -> Estimate:
     rows, total = prompt_shape(len(tokens), sum(tokens), model.graphs)
-    seconds = model.overhead_s + model.body(total) + _causal(model, tokens, starts)
+    attention = _causal(model, tokens, starts)
+    if total >= LONG_QUERY and model.row_s:
+        waited = model.row_s * model.seen(max(map(add, starts, tokens)))
+        attention = waited if waited > attention else attention
+    seconds = model.overhead_s + model.body(total) + attention
     return Estimate(seconds + model.output(rows) if head else seconds, ROOFLINE)
 
 

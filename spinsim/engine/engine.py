@@ -68,25 +68,26 @@ class Engine:
     # --- arrival, admission, end ------------------------------------------------------------------
 
     def send_next(self) -> None:
-        """A client of a closed loop sends its next request, if one is left."""
-        request = next(self._unsent, None)
-        if request is not None:
-            self.arrive(request)
+        """A client of a closed loop sends its next request, if one is left; of rejected ones, one by one."""
+        for request in self._unsent:
+            if self.arrive(request):
+                break
 
-    def arrive(self, request: Request) -> None:
-        """A request comes in: it waits, or is rejected where it could never be served."""
+    def arrive(self, request: Request) -> bool:
+        """A request comes in: it waits, or is rejected where it could never be served. Does it wait?"""
         now = int(self.env.now)
         session = Session(request, now, len(self.drafts))
         self._records.requests[request.id] = session.record
         self._records.last_arrival_ns = now
         if request.prompt_tokens + request.output_tokens > self.settings.context_tokens:
             self._close(session, rec.REJECTED)
-            return
+            return False
         if request.patience_s < float("inf"):
             expiry = self.env.timeout(round(request.patience_s * NS))
             expiry.callbacks.append(lambda _: self._lose_patience(session))
         self.state.enter(session, self.policies.admission.key(session.view))
         self.admit()
+        return True
 
     def admit(self) -> None:
         """Let requests in, in the policy's order, while the batch limit and KV memory allow."""
@@ -109,7 +110,7 @@ class Engine:
         self.state.give_up(session)
         if session.place == WAITING:
             self._close(session, rec.CANCELLED)
-            self.note_load()
+            self.admit()  # it may have held up requests that need less memory
 
     def finish(self, session: Session, status: str) -> None:
         """End an admitted request: its memory is free, the next may come in."""
@@ -129,8 +130,8 @@ class Engine:
         if ended == len(self.workload.requests):
             self._records.ended_ns = now_ns
             self.done.succeed()
-        elif self.workload.concurrency is not None:
-            self.send_next()
+        elif self.workload.concurrency is not None and status != rec.REJECTED:
+            self.send_next()  # who was rejected at once is sending already
 
     def forget(self, session: Session) -> None:
         """Nothing in flight knows the ended request any more."""

@@ -45,6 +45,8 @@ def reserve_memory(engine: Engine, batch: list[Session]) -> list[Session]:
         else:
             kept.append(session)
     state.put_back(waiting, first=True)
+    if state.prefix is not None:
+        state.prefix.make_room()
     if preempted:
         engine.admit()
     else:

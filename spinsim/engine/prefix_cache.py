@@ -27,7 +27,7 @@ class PrefixCache:
 
     def find(self, request: Request) -> int:
         """Tokens of the prompt that are there; one is always left, to yield the first output token."""
-        self._make_room()
+        self.make_room()
         found = 0
         for block in request.blocks:
             if block not in self._blocks:
@@ -41,9 +41,10 @@ class PrefixCache:
         for block in request.blocks:
             self._blocks[block] = None
             self._blocks.move_to_end(block)
-        self._make_room()
+        self.make_room()
 
-    def _make_room(self) -> None:
+    def make_room(self) -> None:
+        """Give up the blocks that lay where others hold memory by now."""
         free = self._pool.blocks * self._pool.block_tokens - self._pool.used_tokens
         while len(self._blocks) * self._block_tokens > free:
             self._blocks.popitem(last=False)

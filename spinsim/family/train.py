@@ -23,6 +23,7 @@ from spinsim.errors import InputError
 from spinsim.family import dataset, export
 from spinsim.family.corpus import MIXES
 from spinsim.family.family import DRAFTS, MEMBERS, TARGET, Member
+from spinsim.family.family import member as find
 from spinsim.family.recipe import Progress, Recipe
 
 
@@ -32,7 +33,8 @@ class Options:
 
     ``minutes`` covers everything: corpus, start of processes, training, writing. ``steps`` (for
     every member) instead makes a run repeatable bit by bit on one machine. ``jobs`` drafts
-    train at once. ``target_share`` of the training time goes to the target.
+    train at once. ``target_share`` of the training time goes to the target. ``only``: drafts to train from
+    the target that is in ``out`` already, in place of the whole family.
     """
 
     out: Path
@@ -47,6 +49,7 @@ class Options:
     seed: int = 0
     compile: bool = False
     resume: bool = False
+    only: tuple[str, ...] = ()
     part_mib: float | None = None  # also write the family as tar parts of at most this size
     command: str = "spinsim models train"
 
@@ -202,7 +205,9 @@ def _prepare(options: Options, say: Say) -> None:
             raise InputError(f"device {options.device!r}: no CUDA device here; allowed: cpu")
     _same_as_before(options)
     corpus = options.out / "corpus"
-    missing = [domain for domain in MIXES["all"] if not (corpus / f"{domain}.npy").is_file()]
+    mixes = [find(name).mix for name in options.only] or ["all"]
+    domains = dict.fromkeys(domain for mix in mixes for domain in MIXES[mix])
+    missing = [domain for domain in domains if not (corpus / f"{domain}.npy").is_file()]
     if missing:
         begun = time.monotonic()
         dataset.generate(missing, options.rows_per_domain, corpus)
@@ -211,13 +216,18 @@ def _prepare(options: Options, say: Say) -> None:
 
 
 def train_family(options: Options, say: Say = lambda line: print(line, file=sys.stderr, flush=True)) -> Path:
-    """Train all members; the path of the manifest.
+    """Train all members, or those that are asked for; the path of the manifest.
 
-    Raises InputError for a folder in use or no budget, RuntimeError when a member fails.
+    Raises InputError for a folder in use, no budget, or drafts alone where there is no target to learn from;
+    RuntimeError when a member fails.
     """
     begun = time.monotonic()
     if options.steps is None and not options.minutes:
         raise InputError("neither minutes nor steps; give one")
+    if options.only and not (options.out / TARGET.name / "model.safetensors").is_file():
+        raise InputError(
+            f"no {TARGET.name} in {options.out} to learn from; put its checkpoint's folder there"
+        )
     _prepare(options, say)
     recipe = Recipe(
         steps=options.steps,
@@ -234,6 +244,8 @@ def train_family(options: Options, say: Say = lambda line: print(line, file=sys.
         if distilled
         else [([TARGET, *DRAFTS], 1.0, False)]
     )
+    if options.only:
+        phases = [([find(name) for name in options.only], 1.0, distilled)]
     for number, (members, share, with_teacher) in enumerate(phases):
         phase = recipe
         if options.minutes:

@@ -75,6 +75,7 @@ def _model(model: PassCosts, table: np.ndarray[Any, Any]) -> layout.Model:
         prompt_kv_s=model.prompt_attention.kv_s,
         prompt_query_s=model.prompt_attention.query_s,
         prompt_pair_s=model.prompt_attention.pair_s,
+        row_s=model.row_s,
         merge_values=values,
         merge_bandwidth=bandwidth,
         graphs=model.graphs,

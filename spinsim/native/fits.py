@@ -7,7 +7,6 @@ from spinsim.native.parts import Parts, declared
 from spinsim.policies.build import reads_entropies
 
 MOST = 2**31 - 1  # of what tables keep in 32 bits
-MOST_NESTED = 1000  # rejections, each of which sends the next request
 LONGEST = 2**15 - 2  # of a proposal, in 16 bits
 
 
@@ -18,10 +17,6 @@ def fits(parts: Parts) -> list[str]:
     engine beyond their protocol.
     """
     settings, policies = parts.serving.settings, parts.serving.policies
-    rejected = sum(
-        request.prompt_tokens + request.output_tokens > settings.context_tokens
-        for request in parts.workload.requests
-    )
     rows = settings.batch_limit
     found = {
         "no requests": not parts.workload.requests,
@@ -32,7 +27,6 @@ def fits(parts: Parts) -> list[str]:
         "an admission policy of its own": not declared(policies.admission),
         "costs that declare nothing": not declared(parts.predictor),
         "plans of packings that take the host its time": getattr(parts.predictor, "plans", False),
-        "a closed loop that rejects many": rejected > MOST_NESTED and parts.workload.concurrency is not None,
         "sizes beyond 32 bits": rows * max(settings.context_tokens, settings.prefill_chunk_tokens) > MOST,
         "proposals beyond 16 bits": settings.max_length > LONGEST,
     }

@@ -35,7 +35,7 @@ class Pool(Structure):
 class Model(Structure):
     _fields_: ClassVar = [
         *_fields(c_double, "overhead_s operation_s kernels kv_s query_s pair_s"),
-        *_fields(c_double, "prompt_kv_s prompt_query_s prompt_pair_s merge_values merge_bandwidth"),
+        *_fields(c_double, "prompt_kv_s prompt_query_s prompt_pair_s row_s merge_values merge_bandwidth"),
         *_fields(c_int64, "graphs size"),
         *_fields(c_void_p, "body output"),
     ]

@@ -23,7 +23,7 @@ from spinsim.native.compiled import library
 from spinsim.native.costs import AskedCosts, NativeCosts, set_contention
 from spinsim.native.fits import fits
 from spinsim.native.parts import Parts, declared
-from spinsim.native.policies import AskedPolicies, set_rules
+from spinsim.native.policies import SEEN, AskedPolicies, set_rules
 from spinsim.native.profiled import NativeProfile
 from spinsim.operations import KINDS
 from spinsim.packings import kinds as packing_kinds
@@ -94,10 +94,13 @@ class _Play:
     def _arrays_of_requests(self, count: int, drafts: int) -> dict[str, np.ndarray[Any, Any]]:
         """What is known of each request, by name: -1 where a moment never came."""
         moments = ("arrived_ns", "admitted_ns", "first_token_ns", "finished_ns")
-        counts = ("generated", "rounds", "drafted", "accepted", "switches", "catch_up", "preemptions")
+        counts = ("drafted", "accepted", "switches", "catch_up", "preemptions")
         noted = {name: self._hand(name, np.full(count, -1)) for name in moments}
         noted |= {name: self._hand(name, np.zeros(count), np.int32) for name in counts}
-        noted |= {name: self._hand(name, np.full(count, -1), np.int32) for name in ("last_draft", "slot")}
+        # what policies see lies together, to be looked up at once
+        noted["seen"] = np.repeat(np.array([[0], [0], [-1], [-1]], np.int32), count, axis=1)
+        for name, row in zip(SEEN, noted["seen"], strict=True):
+            noted[name] = self._hand(name, row, np.int32)
         noted["cached"] = self._hand("cached", np.zeros((count, drafts)), np.int32)
         noted["status"] = self._hand("status", np.full(count, layout.UNFINISHED), np.int8)
         self._hand("place", np.zeros(count), np.int8)

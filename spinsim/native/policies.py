@@ -24,6 +24,7 @@ RULES = {  # by what classes declare, for each kind of policy
     "pipeline": {"constant": layout.FIRST},
     "composition": {"round robin": layout.FIRST},
 }
+SEEN = "generated", "rounds", "last_draft", "slot"  # of a request, by policies; rows of one array
 REWARDS = {"tokens_per_draft_second": layout.FIRST, "tokens": layout.SECOND}  # else tokens_per_round_second
 
 
@@ -102,21 +103,22 @@ class AskedPolicies:
         self._told = [policy for policy, rule in both if not rule]
 
     def views(self, requests: Sequence[int]) -> list[RequestView]:
-        """The requests as policies see them, as they are now."""
-        now = self._now
-        columns = [now[name][requests].tolist() for name in ("generated", "rounds", "last_draft", "slot")]
-        cached = now["cached"][requests].tolist()
-        views = []
-        for request, generated, rounds, draft, slot, tokens in zip(requests, *columns, cached, strict=True):
-            view = self._views.get(request)
-            if view is None:
+        """The requests as policies see them, as they are now.
+
+        Every other one that a policy was shown and that has not ended is brought up to date as well: a policy
+        may keep the views that it gets, and the engine's are always of now.
+        """
+        now, views = self._now, self._views
+        for request in requests:
+            if request not in views:
                 arrived = int(now["arrived_ns"][request])
-                view = RequestView(request, self._prompts[request], arrived, self._drafts)
-                self._views[request] = view
+                views[request] = RequestView(request, self._prompts[request], arrived, self._drafts)
+        every = list(views)
+        columns = *now["seen"][:, every].tolist(), now["cached"][every].tolist()
+        for view, generated, rounds, draft, slot, cached in zip(views.values(), *columns, strict=True):
             view.generated, view.rounds, view.draft, view.slot = generated, rounds, draft, slot
-            view.cached = tokens
-            views.append(view)
-        return views
+            view.cached = cached
+        return [views[request] for request in requests]
 
     def depth(self) -> int:
         return self._policies.pipeline.depth()
@@ -153,9 +155,9 @@ class AskedPolicies:
             policy.observe(feedback)
 
     def think(self) -> None:
+        self.views(())
         thought = self._policies.thought()
         if thought is not None:
-            self.views(list(self._views))
             thought()
 
     def forget(self, request: int) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 _MOST_CACHED = 65536
+SHORTER = (7, 8)  # of the piece that was priced last: what is priced at the latest (ours)
 
 
 class Cost(Protocol):
@@ -123,16 +124,17 @@ class Decomposed(PackingKind):
         chosen: Packing | None = None
         least = least_executed = sys.maxsize
         # From long pieces to short ones rows only grow: a plan that reads no less than earlier ones,
-        # bucketed or not, is worse in all, and need not be predicted.
+        # bucketed or not, is better only where passes wait for a piece, and that much shorter ones tell.
         pieces = sorted(candidates(kv_tokens, self.align, self.shortest), reverse=True)
         # Rows of every candidate at once: a long context has hundreds, and the engine waits for the plan.
         counts = -(-np.asarray(kv_tokens)[:, None] // np.asarray(pieces))
         widest, queries, cached = max(query_tokens), sum(query_tokens), sum(kv_tokens)
+        last = pieces[0]
         for piece, rows in zip(pieces, counts.sum(0).tolist(), strict=True):
             read, executed = rows * piece, rows * bucket_kv(piece)
-            if read >= least and executed >= least_executed:
+            if read >= least and executed >= least_executed and piece * SHORTER[1] > last * SHORTER[0]:
                 continue
-            least, least_executed = min(least, read), min(least_executed, executed)
+            least, least_executed, last = min(least, read), min(least_executed, executed), piece
             packing = _of_rows(rows, piece, widest, queries, cached)
             rank = (self._predictor.verify(packing).seconds, packing.kv_tokens, packing.rows)
             if best is None or rank < best:

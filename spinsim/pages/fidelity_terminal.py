@@ -182,6 +182,16 @@ def moved_clocks_note(done: Mapping[str, Any]) -> str:
     return f"The GPUs' clocks moved during live runs of: {', '.join(short_names(moved))}." if moved else ""
 
 
+def short_of_cpus_note(done: Mapping[str, Any]) -> str:
+    """Which cells' threads waited for a CPU while a live run was at work; empty where none did."""
+    short = [cell["name"] for cell in done["cells"] if any(run["short"] for run in cell.get("cpus", ()))]
+    return (
+        f"Other jobs took the host's CPUs during live runs of: {', '.join(short_names(short))}."
+        if short
+        else ""
+    )
+
+
 def compared_metrics(done: Mapping[str, Any]) -> list[Metric]:
     """The metrics by which a validation is introduced: of those registered for it, what its cells have."""
     errors = done["errors"]
@@ -225,6 +235,8 @@ def print_validation(done: dict[str, Any], folder: Path, console: Console | None
         facts.add_row("profile", note)
     if note := moved_clocks_note(done):
         facts.add_row("clocks", note)
+    if note := short_of_cpus_note(done):
+        facts.add_row("CPUs", note)
     for name, error in done["errors"].items():
         if error["mean"] is not None:
             facts.add_row(name, f"mean {percent(error['mean'])}, worst {percent(error['worst'])}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spinsim.engine.records import REJECTED
+from spinsim.engine.records import COMPLETED, REJECTED
 from spinsim.pages.figures import runs
 from spinsim.pages.render import Drawn
 from spinsim.pages.rounds import SLICES, RoundCounts, slices_of
@@ -19,8 +19,7 @@ def latency(run: RunFolder) -> Drawn:
     slo = run.summary.get("slo", {})
     arrival = run.requests["arrival_s"]
     inside = (arrival >= run.window[0]) & (arrival <= run.window[1])
-    status = run.labels["requests.status"]
-    done = inside & np.isin(run.requests["status"], [i for i, n in enumerate(status) if n == "completed"])
+    done = inside & _ended_as(run, COMPLETED)
     names = {"ttft_s": "Time to first token", "tpot_s": "Time per output token", "e2e_s": "End to end"}
     samples = [
         (title, run.requests[name][inside if name == "ttft_s" else done], slo.get(name))
@@ -38,9 +37,8 @@ def over_time(run: RunFolder, counts: RoundCounts) -> Drawn | None:
     first = run.requests["first_token_s"]
     finished, arrival = run.requests["finished_s"], run.requests["arrival_s"]
     tokens = counts.tokens_by_bin + np.bincount(run.bins(first[np.isfinite(first)]), minlength=BINS)
-    status = run.labels["requests.status"]
     served = np.isfinite(first)
-    refused = np.isin(run.requests["status"], [i for i, n in enumerate(status) if n == REJECTED])
+    refused = _ended_as(run, REJECTED)
 
     def until(moments: Column) -> Column:
         moments = np.sort(moments[np.isfinite(moments)])
@@ -91,13 +89,14 @@ def occupancy(run: RunFolder) -> Drawn | None:
 
 
 def trade_off(run: RunFolder, counts: RoundCounts) -> Drawn | None:
-    """Goodput against the pace of requests, by slices of the window; None where there are few."""
+    """Goodput against the pace of completed requests, by slices of the window; None where there are few."""
     start, end = run.window
     length = (end - start) / SLICES
-    if length <= 0:
+    median = run.summary["latency"]["tpot_s"]["p50"]
+    if length <= 0 or median is None:
         return None
     finished, tpot = run.requests["finished_s"], run.requests["tpot_s"]
-    ended = np.isfinite(finished) & np.isfinite(tpot) & (finished >= start) & (finished <= end)
+    ended = _ended_as(run, COMPLETED) & np.isfinite(tpot) & (finished >= start) & (finished <= end)
     place = np.clip((finished[ended] - start) / length, 0, SLICES - 1).astype(int)
     paces = [tpot[ended][place == i] for i in range(SLICES)]
     used = [i for i, found in enumerate(paces) if found.size]
@@ -114,8 +113,15 @@ def trade_off(run: RunFolder, counts: RoundCounts) -> Drawn | None:
         )
         for path, f in (("latency.tpot_s.p50", factor), ("goodput_tokens_per_s", 1.0))
     ]
-    mean = (s["latency"]["tpot_s"]["p50"] * factor, s["goodput_tokens_per_s"])
+    mean = (median * factor, s["goodput_tokens_per_s"])
     return Drawn(runs.slices(x * factor, tokens[used] / length, f"median TPOT, {unit}", mean, spans))
+
+
+def _ended_as(run: RunFolder, status: str) -> Column:
+    """For each request, is this how it ended?"""
+    codes = [code for code, name in enumerate(run.labels["requests.status"]) if name == status]
+    ended: Column = np.isin(run.requests["status"], codes)
+    return ended
 
 
 def tokens_by_slice(run: RunFolder, counts: RoundCounts) -> Column:

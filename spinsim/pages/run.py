@@ -20,7 +20,16 @@ from spinsim.pages.palette import colours_of
 from spinsim.pages.regret import regret
 from spinsim.pages.render import Drawn, Stat, page
 from spinsim.pages.rounds import SLICES, round_counts
-from spinsim.pages.run_terminal import LATENCIES, acceptance, detail, lost_rows, moved_clocks, tiles, told
+from spinsim.pages.run_terminal import (
+    LATENCIES,
+    acceptance,
+    detail,
+    lost_rows,
+    moved_clocks,
+    short_of_cpus,
+    tiles,
+    told,
+)
 from spinsim.pages.scenario_text import described_run, hardware_named
 from spinsim.results.few import few_requests
 from spinsim.results.metrics import value
@@ -103,6 +112,7 @@ def _limits(s: dict[str, Any]) -> Sequence[str]:
         ("Workload", lost_rows(s)),
         ("Few requests", few_requests(s)),
         ("Clocks", moved_clocks(s)),
+        ("CPUs", short_of_cpus(s)),
         ("Profile", s.get("profile_elsewhere", "")),
     )
     return [f"{name}: {text}" for name, text in said if text]

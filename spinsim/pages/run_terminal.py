@@ -276,6 +276,15 @@ def moved_clocks(s: Summary) -> str:
     return f"they moved during the run: {', '.join(ranges)}; its times are of no one clock"
 
 
+def short_of_cpus(s: Summary) -> str:
+    """That a live run's threads waited for a CPU; empty where they did not."""
+    cpus = s.get("cpus") or {}
+    if not cpus.get("short"):
+        return ""
+    waited = f"a thread waited {percent(cpus['waited_fraction'])} of the run for one of {cpus['usable']}"
+    return f"{waited}; other jobs have them, and times are of a shared host"
+
+
 def _facts(s: Summary) -> Table:
     table = Table.grid(padding=(0, 3))
     table.add_column(style="dim", min_width=12)
@@ -301,6 +310,8 @@ def _facts(s: Summary) -> Table:
         table.add_row("profile", Text(elsewhere))
     if moved := moved_clocks(s):
         table.add_row("clocks", moved)
+    if short := short_of_cpus(s):
+        table.add_row("CPUs", short)
     for key, why in (s.get("not_read") or {}).items():
         table.add_row("not read", f"{key}: {why}")
     states = ("completed", "rejected", "preempted", "cancelled", "unfinished")

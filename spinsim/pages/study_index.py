@@ -72,7 +72,8 @@ def study_index(folder: Path, manifest: Record) -> str:
         sections=[_section(folder, name, part) for name, part in parts.items()],
         made_with=_made_with(manifest),
         inputs=_inputs(parts),
-        file=study["file"],
+        file=study.get("path", study["file"]),
+        copied="path" in study,
         left_out=[*(f"{name} ({why})" for name, why in manifest["not_compared"].items()), *live],
     )
 
@@ -166,6 +167,10 @@ def _section(folder: Path, name: str, part: Record) -> dict[str, Any]:
         "notes": found.notes,
         "page": f"{name}/report.html" if finished else "",
         "seeds": _ranges(part.get("seeds", ())),
+        "figures": [
+            (file.name, file.relative_to(folder).as_posix())
+            for file in sorted((folder / name / "figures").glob("*.svg"))
+        ],
     }
 
 

@@ -15,6 +15,7 @@ from spinsim.pages.fidelity_terminal import (
     operation_cells,
     percent,
     short_names,
+    short_of_cpus_note,
     signed,
 )
 from spinsim.pages.figures import validation as figures
@@ -24,6 +25,7 @@ from spinsim.results.metrics import Metric
 Numbers = Mapping[str, Any]
 
 MOST_BARS = 18
+NOTES = (given_note, elsewhere_note, moved_clocks_note, short_of_cpus_note)
 KIND_SHADES = {"prefill": "s3", "catch_up": "s1", "propose": "s2", "verify": "s0", "host": "none"}
 
 
@@ -42,7 +44,7 @@ def validation_report(done: Numbers) -> str:
         "Error = (simulated - live) / live; live is the median of the repetitions.",
         stats=stats_of(done),
         behind=(),
-        notes=tuple(filter(None, (given_note(done), elsewhere_note(done), moved_clocks_note(done)))),
+        notes=tuple(filter(None, (note(done) for note in NOTES))),
         failed=(),
         scenarios=(),
         done=done,

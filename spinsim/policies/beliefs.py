@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 
 from spinsim.costs.contention import Demand
 from spinsim.operations import Packing
 from spinsim.packings.ragged import rows_as_they_are
 from spinsim.policies.base import NO_DRAFT, PolicyContext
+
+Array = np.ndarray[Any, Any]
 
 TYPICAL_CONTEXT = 512  # tokens; where a policy needs some context before it has seen any
 
@@ -39,6 +44,7 @@ class DraftingTimes:
         ]
         self._crowded = any(self._beside)
         self._delays: dict[tuple[int, int], float] = {}
+        self._all: tuple[Array, Array] | None = None  # delays [draft, other] and lanes [draft, lane]
 
     def seconds(self, by_draft: Mapping[int, float]) -> float:
         """Until the last of them is done, given what each takes alone; 0 without any."""
@@ -53,6 +59,25 @@ class DraftingTimes:
             lane = lane_of[draft]
             lanes[lane] = lanes.get(lane, 0.0) + slowed
         return max(lanes.values(), default=0.0)
+
+    def of_sets(self, alone_s: Array) -> Array:
+        """[set]: :meth:`seconds` of several sets at once; ``alone_s`` [set, draft], 0 for one not in it."""
+        if self._all is None:
+            drafts = range(len(self._context.draft_lanes))
+            slow = [
+                [self._delay(d, o) if self._crowded and o in self._beside[d] else 0.0 for o in drafts]
+                for d in drafts
+            ]
+            lane_of = self._context.draft_lanes
+            of_lane = [[float(lane_of[d] == lane) for lane in sorted(set(lane_of))] for d in drafts]
+            self._all = np.array(slow), np.array(of_lane)
+        delays, shared = self._all
+        slowed = alone_s
+        if self._crowded:
+            crowd = np.minimum(alone_s[:, :, None], alone_s[:, None, :])
+            slowed = alone_s + (delays * crowd).sum(2)
+        found: Array = (slowed[:, :, None] * shared).sum(1).max(1)
+        return found
 
     def _delay(self, draft: int, other: int) -> float:
         known = self._delays.get((draft, other))

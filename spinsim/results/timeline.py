@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def _text(records: Records, cap: int | None) -> str:
     until_ns = records.ended_ns if complete else operations.started_ns[int(shown[-1])]
     events = [*_operation_events(records, shown), *_round_events(records, until_ns)]
     events += _load_events(records, until_ns)
-    events.sort(key=lambda event: event[:4])
+    events.sort(key=itemgetter(0, 1, 2, 3))
     head = {
         "displayTimeUnit": "ms",
         "otherData": {

@@ -61,6 +61,10 @@ class HardwareSheet(Section):
     prompt_attention_efficiency: Annotated[
         Share | None, says("Share of the peak rate where prompts attend.")
     ] = None
+    row_token_s: Annotated[
+        NotNegative | None,
+        says("Time of a K/V token of a row that one program of attention reads, in each layer.", "s"),
+    ] = None
     launch_s: Annotated[
         NotNegative | None, says("Host time to launch one kernel eagerly, without CUDA graphs.", "s")
     ] = None

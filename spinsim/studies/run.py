@@ -16,6 +16,7 @@ from spinsim.drafters.for_scenario import lookups_of
 from spinsim.engine.inputs import InputLog
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
+from spinsim.live.cpu_waits import CpuWaits, cpu_waits
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.field import GivenAcceptance, given_acceptance, known_future
 from spinsim.live.gpu_clocks import Watch, watched
@@ -47,8 +48,8 @@ class Ran:
     ``prompts``: the token ids that each request was asked. ``outputs``: its answer's, cut at its end; none
     where acceptance was ``given``, for they are no text of the models. ``slots_held``: KV slots of target and
     drafts that somebody still holds; 0 after a run that was not cut short, as are ``blocks_held``, the blocks
-    behind them. ``clocks``: of its GPUs while it ran. ``looked``: what lookups found before rounds, where
-    policies read it.
+    behind them. ``clocks``: of its GPUs while it ran. ``cpus``: what its threads waited for one. ``looked``:
+    what lookups found before rounds, where policies read it.
     """
 
     records: Records
@@ -62,6 +63,7 @@ class Ran:
     blocks_held: int = 0
     clocks: Watch = field(default_factory=Watch)
     looked: LookingAhead | None = None
+    cpus: CpuWaits = field(default_factory=CpuWaits)
 
     @property
     def acceptance_source(self) -> str:
@@ -124,7 +126,7 @@ def run_scenario(
     error: BaseException | None = None
     devices = {torch_device(scenario, name) for lane in lanes for name in lane.devices}
     gpus = sorted(device.index for device in devices if device.type == "cuda")
-    with watched(gpus) as clocks, quiet():
+    with watched(gpus) as clocks, cpu_waits() as cpus, quiet():
         world.env.start_clock()
         try:
             world.env.run(until=engine.done)
@@ -159,6 +161,7 @@ def run_scenario(
         blocks,
         clocks,
         ahead,
+        cpus,
     )
 
 
@@ -193,6 +196,8 @@ def run(
         notes["ranks"] = ranks
     if clocks := ran.clocks.told():
         notes["clocks"] = clocks
+    if cpus := ran.cpus.told():
+        notes["cpus"] = cpus
     known = None if ran.given is None else ran.given.field
     notes["regret"], curves = of_recording(
         scenario, loaded.base_dir, ran.records, ran.workload, predictor, known

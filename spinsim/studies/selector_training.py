@@ -63,8 +63,11 @@ def train(trace: Trace, longest: int = LONGEST) -> dict[str, Any]:
             if seen:
                 found, recents, accepted, lengths = (list(column) for column in zip(*seen, strict=True))
                 weights = np.zeros((len(seen), len(kinds)))
+                drafter = np.zeros(len(seen), int)
                 weights[:, kind] = 1.0
-                counts[name].observe(Classes(found, recents), accepted, lengths, weights)
+                counts[name].observe(
+                    drafter, Classes(np.array(found), np.array(recents)), accepted, lengths, weights
+                )
     return {
         "schema": SCHEMA,
         "kinds": kinds,

@@ -6,8 +6,10 @@ import json
 import shutil
 from collections.abc import Callable
 from hashlib import sha256
+from html import unescape
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -73,13 +75,15 @@ def test_parts_are_what_their_commands_leave(bundle: Path, tmp_path: Path) -> No
     api.sweep(scenario, {"policies.length.tokens": [1, 4]}, metrics="goodput", workers=0, out=tmp_path / "s")
     api.simulate(scenario, out=tmp_path / "r")
     for alone, part in ((tmp_path / "s", "lengths"), (tmp_path / "r", "alone")):
-        files = [path.relative_to(alone) for path in alone.rglob("*") if path.is_file()]
-        assert {path.relative_to(bundle / part) for path in (bundle / part).rglob("*") if path.is_file()} == {
-            *files
-        }
+        files = {path.relative_to(alone) for path in alone.rglob("*") if path.is_file()}
+        found = {path.relative_to(bundle / part) for path in (bundle / part).rglob("*") if path.is_file()}
+        assert {path for path in found if path.parts[0] != "figures"} == files
         for name in files:
-            if name.name != "environment.json":
-                assert (bundle / part / name).read_bytes() == (alone / name).read_bytes(), name
+            if name.name == "environment.json":
+                continue
+            said, wanted = (bundle / part / name).read_bytes(), (alone / name).read_bytes()
+            ways = (f"{scenario.parent}/".encode(), b"../inputs/" if name.suffix == ".yaml" else b"inputs/")
+            assert said == wanted.replace(*ways), name
 
 
 def test_the_manifest_holds_every_file_and_what_it_was_made_of(bundle: Path) -> None:
@@ -178,7 +182,7 @@ def test_a_bundle_is_checked_from_another_place(bundle: Path, tmp_path: Path) ->
     shutil.copytree(bundle, theirs)
     found = api.check_study(file, theirs, workers=0)
     assert found.differences == ()
-    assert found.compared == 26
+    assert found.compared == 26 + len(list(theirs.glob("*/figures/*.svg")))
     assert list(found.left_out) == ["*/environment.json"]
     done = spinsim(file, "--check", theirs, "--only", "lengths")
     assert done.exit_code == 0, done.output
@@ -195,6 +199,54 @@ def test_a_bundle_is_checked_from_another_place(bundle: Path, tmp_path: Path) ->
     assert "lengths: input requests.csv: is another file than the bundle's" in lines
     assert "lengths/summary.json: cells: 2 here, 3 in the bundle" in lines
     assert any(line.startswith("lengths/sweep.parquet: column ") for line in lines)
+
+
+def test_a_bundle_is_all_that_a_colleague_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sent without the files it was made from, it is checked, simulated and gone on with; no path is told."""
+    here, data = tmp_path / "ann's" / "paper", tmp_path / "public"
+    write_study(here / "studies", PARTS | {"data": {"command": "simulate", "scenario": "data.yaml"}})
+    own, small = here / "studies" / "requests.csv", here / "studies" / "small.yaml"
+    data.mkdir()
+    shutil.copy(own, data)
+    own.rename(here / "requests.csv")
+    text = small.read_text()
+    small.write_text(text.replace("path: requests.csv", "path: ../requests.csv"))
+    (here / "studies" / "data.yaml").write_text(text.replace("path: ", "path: $PUBLIC/"))
+    monkeypatch.setenv("PUBLIC", str(data))
+    done = spinsim(here / "studies" / "study.yaml", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+
+    theirs = tmp_path / "bob" / "got"
+    shutil.copytree(tmp_path / "out", theirs)
+    shutil.rmtree(here)
+    monkeypatch.setenv("PUBLIC", str(data.rename(tmp_path / "bob" / "data")))
+    for path in theirs.rglob("*"):
+        if path.is_file() and path.name not in ("environment.json", "manifest.json"):  # their command lines
+            assert "ann's" not in unescape(path.read_bytes().decode(errors="ignore")), path
+    assert not (theirs / "inputs" / "public").exists()
+    file = theirs / manifest(theirs)["study"]["path"]
+    assert file == theirs / "inputs" / "studies" / "study.yaml"
+    done = spinsim(file, "--check", theirs)
+    assert done.exit_code == 0, done.output
+    for part in ("alone", "data"):
+        told = json.loads((theirs / part / "summary.json").read_text())
+        assert api.simulate(theirs / part / "scenario.yaml").summary["tokens"] == told["tokens"]
+    (theirs / "lengths" / "report.html").unlink()
+    assert spinsim(file, "--out", theirs, "-q").exit_code == 0
+    (theirs / "inputs" / "requests.csv").write_text("arrival,prompt,output\n0,8,8\n")
+    done = spinsim(file, "--check", theirs, "--only", "alone")
+    assert "inputs/requests.csv: was changed later; its SHA-256 is not the manifest's" in done.stdout
+    assert "was made with other files: requests.csv" in spinsim(file, "--out", theirs).stderr
+
+
+def test_figures_are_files_too(bundle: Path) -> None:
+    for part in PARTS:
+        page = (bundle / part / "report.html").read_text()
+        files = list((bundle / part / "figures").glob("*.svg"))
+        assert len(files) == page.count("<figure>")
+        for path in files:
+            assert ElementTree.parse(path).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+            assert "var(" not in path.read_text()
 
 
 def test_another_version_compares_figures_and_other_options_are_told(bundle: Path, tmp_path: Path) -> None:
@@ -244,6 +296,11 @@ def part(**keys: Any) -> dict[str, Any]:
         (part(policies={"x": {"selector": {"name": "nobody"}}}), 7, "parts.a.policies.x: "),
         ({"set": {"limits.batch": 0}}, 12, "set.limits.batch: 0 is not allowed; must be"),
         (part(policies={}), 4, "parts.a: compare: nothing to compare with"),
+        (
+            {"parts": {"inputs": {"command": "simulate"}}},
+            4,
+            "parts.inputs: is the folder of what a study reads",
+        ),
     ],
 )
 def test_bad_input_is_a_line_and_nothing_is_written(

@@ -1,14 +1,12 @@
-"""The profile format and the predictor, on profiles drawn from a known law."""
+"""The predictor of a profile, on profiles drawn from a known law."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,10 +15,8 @@ from spinsim.buckets import PROMPT_TOKENS, Buckets, bucket_rows
 from spinsim.costs.base import INTERPOLATED, MEASURED, ROOFLINE, Predictor
 from spinsim.costs.for_scenario import buckets_of, build_predictor
 from spinsim.costs.profiled.executed import PassShape, pass_shape, verify_shape
-from spinsim.costs.profiled.host import handling_of, hop_of
 from spinsim.costs.profiled.predictors import ProfilePredictor, fit_operations
-from spinsim.costs.profiled.profile import SCHEMA, Point, Profile, read_profile, write_profile
-from spinsim.costs.sheets.shapes import shape_of
+from spinsim.costs.profiled.profile import Point, read_profile, write_profile
 from spinsim.errors import InputError
 from spinsim.operations import Packing
 from tests.costs.cost_cases import DRAFT, TARGET, Truth, measured, scenario_of
@@ -46,83 +42,6 @@ def lenient(saved: Path) -> Predictor:
 
 def ragged(rows: int, queries: int, kv: int) -> Packing:
     return Packing("ragged", rows, 0, queries, kv, queries, kv)
-
-
-# --- the file -------------------------------------------------------------------------------------
-
-
-def test_round_trip(saved: Path) -> None:
-    assert read_profile(saved) == measured()
-    text = saved.read_text()
-    assert text.count('"operation"') == len(measured().points)
-    assert max(len(line) for line in text.splitlines()) < 300  # a point a line
-
-
-def test_an_empty_profile_round_trips(tmp_path: Path) -> None:
-    data = json.loads(_with(measured(), tmp_path))
-    data["points"] = []
-    path = tmp_path / "empty.json"
-    path.write_text(json.dumps(data))
-    write_profile(read_profile(path), tmp_path / "again.json")
-    assert read_profile(tmp_path / "again.json").points == ()
-
-
-def _with(profile: Profile, folder: Path) -> str:
-    path = folder / "p.json"
-    write_profile(profile, path)
-    return path.read_text()
-
-
-def _set(data: dict[str, Any], key: str, value: Any) -> None:
-    *parents, last = key.split(".")
-    place: Any = data
-    for parent in parents:
-        place = place[int(parent)] if isinstance(place, list) else place[parent]
-    place[last] = value
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "where", "says"),
-    [
-        ("schema", "other/9", "schema", "spinsim-profile/1"),
-        ("points.3.seconds", -1.0, "points.3.seconds", "greater than 0"),
-        ("points.3.seconds", float("nan"), "points.3.seconds", "finite"),
-        ("points.3.repetitions", 0, "points.3.repetitions", "greater than or equal to 1"),
-        ("points.3.colour", "red", "points.3.colour", "nexpected"),
-        ("points.0.operation", "dance", "points.0.operation", "prefill, catch_up"),
-        ("points.0.features", {"rows": 1}, "points.0.features", "rows, tokens, kv_tokens"),
-        ("points.0.features.rows", 0, "points.0.features", "positive"),
-        ("points.0.model", "nobody", "points.0.model", "target, draft"),
-        ("points.0.packing", "ragged", "points.0.packing", "none"),
-        ("points.2.packing", "loose", "points.2.packing", "padded, decomposed, ragged"),
-        ("models.target.devices", 0, "models.target.devices", "greater than or equal to 1"),
-    ],
-)
-def test_a_bad_profile_is_refused_at_its_place(
-    tmp_path: Path, key: str, value: object, where: str, says: str
-) -> None:
-    data = json.loads(_with(measured(), tmp_path))
-    _set(data, key, value)
-    path = tmp_path / "bad.json"
-    path.write_text(json.dumps(data))
-    with pytest.raises(InputError, match=says) as caught:
-        read_profile(path)
-    assert (caught.value.key, caught.value.file) == (where, str(path))
-
-
-def test_duplicates_and_unreadable_files(tmp_path: Path) -> None:
-    data = json.loads(_with(measured(), tmp_path))
-    data["points"].append(data["points"][0])
-    path = tmp_path / "bad.json"
-    path.write_text(json.dumps(data))
-    with pytest.raises(InputError, match="measured twice"):
-        read_profile(path)
-    path.write_text('{\n "schema": \n}')
-    with pytest.raises(InputError, match="not JSON") as caught:
-        read_profile(path)
-    assert caught.value.line == 3
-    with pytest.raises(InputError, match="cannot be read"):
-        read_profile(tmp_path / "none.json")
 
 
 def test_a_bucket_that_is_passed_over_runs_as_the_next_larger_one(tmp_path: Path) -> None:
@@ -153,17 +72,6 @@ def test_a_bucket_that_is_passed_over_runs_as_the_next_larger_one(tmp_path: Path
     rows = [predictor.propose(0, [2] * rows, [256] * rows).seconds for rows in (8, 12, 24)]
     assert rows == sorted(rows)
     assert rows[2] < 3 * rows[0]
-
-
-def test_models_are_found_by_widths_dtype_and_devices() -> None:
-    profile = measured()
-    assert profile.find_model(shape_of(TARGET), "bf16", "h200", 1) == "target"
-    assert profile.find_model(shape_of(TARGET), "fp16", "h200", 1) is None
-    assert profile.find_model(shape_of(TARGET), "bf16", "h200", 2) is None
-    assert profile.find_model(shape_of("llama-7b"), "bf16", "h200", 1) is None
-
-
-# --- the predictor --------------------------------------------------------------------------------
 
 
 def test_measured_at_points_interpolated_between(strict: Predictor) -> None:
@@ -375,59 +283,3 @@ def test_every_operation_of_a_model_maps_to_a_pass() -> None:
             assert min(shape._replace(head=1, longest=1)) > 0
             assert (shape.head > 0) == (point.operation != "catch_up")  # which needs no logits
             assert shape.queries >= shape.tokens >= shape.head or point.operation == "verify"
-
-
-def test_handling_is_a_line_over_rows_of_the_scenarios_selector() -> None:
-    def point(kind: str, policy: str, rows: float, seconds: float) -> Point:
-        return Point("handling", seconds, 0.0, 5, {"rows": rows}, kind=kind, policy=policy)
-
-    points = [
-        point("verify", "fixed", 1, 1e-4),
-        point("verify", "fixed", 9, 9e-4),
-        point("verify", "spin", 1, 3e-4),
-        point("propose", "fixed", 4, 5e-5),
-    ]
-    made = Profile(SCHEMA, "h200", "", True, {}, {}, {}, tuple(points))
-    assert handling_of(made, "fixed").lines == {
-        "verify": (pytest.approx(0, abs=1e-12), pytest.approx(1e-4)),
-        "propose": (pytest.approx(0, abs=5e-5), pytest.approx(0, abs=2e-5)),
-    }
-    assert sum(handling_of(made, "spin").lines["verify"]) == pytest.approx(3e-4)
-    assert handling_of(made, "another") == handling_of(made, "fixed")  # the first one in the file
-    assert handling_of(replace(made, points=()), "fixed") == ({}, 0.0)
-
-
-def test_every_operation_that_an_end_leads_to_takes_the_host_its_time() -> None:
-    """Profiles that say how many followed; where it was always one, nothing is known of a second."""
-
-    def point(rows: float, operations: float) -> Point:
-        features = {"rows": rows, "operations": operations}
-        seconds = 1e-4 + 1e-5 * rows + 8e-5 * operations
-        return Point("handling", seconds, 0.0, 9, features, kind="verify", policy="spin")
-
-    points = [point(rows, operations) for rows in (4, 32) for operations in (1, 3, 5)]
-    lone = Point("handling", 1.4e-4, 0.0, 9, {"rows": 8.0, "operations": 1.0}, kind="propose", policy="spin")
-    made = Profile(SCHEMA, "h200", "", True, {}, {}, {}, (*points, lone))
-    found = handling_of(made, "spin")
-    assert found.submit_s == pytest.approx(8e-5)
-    assert found.lines["verify"] == (pytest.approx(1e-4), pytest.approx(1e-5))
-    fixed, each = found.lines["propose"]
-    assert fixed + 8 * each == pytest.approx(6e-5)
-    alone = replace(made, points=(points[0], points[3], lone))
-    assert handling_of(alone, "spin").submit_s == 0.0
-
-
-def test_a_hop_is_what_handling_leaves_of_a_handover() -> None:
-    """Without handovers it is the hop that was measured alone, as in older profiles."""
-    alone = measured()
-    assert hop_of(alone) == pytest.approx(np.median([point.seconds for point in alone.of("hop")]))
-
-    def handover(rows: int, handled_s: float, hop_s: float, count: int) -> Point:
-        features = {"rows": float(rows), "handled_s": handled_s}
-        seconds = handled_s + 2 * hop_s
-        return Point("handover", seconds, 0.0, count, features, kind="verify", policy="fixed")
-
-    seen = (handover(1, 1e-4, 4e-5, 9), handover(8, 2e-4, 8e-5, 40), handover(32, 3e-4, 9e-5, 20))
-    assert hop_of(replace(alone, points=(*alone.points, *seen))) == pytest.approx(8e-5)
-    early = (handover(8, 5e-4, -1e-4, 3),)  # the worker began before the rest was handled
-    assert hop_of(replace(alone, points=(*alone.points, *early))) == 0

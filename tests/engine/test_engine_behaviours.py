@@ -165,6 +165,17 @@ def test_memory_that_others_hold_is_no_cache(tmp_path: Path) -> None:
     assert cache.find(request) == 1023
 
 
+def test_what_contexts_grew_into_is_not_found_afterwards(tmp_path: Path) -> None:
+    """The second request's prompt leaves room for the first one's blocks, and its output takes it."""
+    rows = [(1024, [1, 2]), (3000, []), (1024, [1, 2])]
+    memory = ("kv.reserve=grow", "kv.target_tokens=4096")
+    output = "workload.output_tokens={distribution: fixed, value: %d}"
+    _, kept = cached(tmp_path, rows, *memory, output % 8)
+    _, taken = cached(tmp_path, rows, *memory, output % 600)
+    assert kept["prefix_cache"]["tokens"] == 1023
+    assert taken["prefix_cache"]["tokens"] == 0
+
+
 def test_a_prefix_cache_needs_to_know_what_begins_alike(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing says which prompts begin alike"):
         load(scenario(tmp_path), ["kv.prefix_cache=true"])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from spinsim.engine.records import REASONS, REJECTED
+from spinsim.engine.records import COMPLETED, REASONS, REJECTED
 from tests.engine.harness import Deployment, policies, requests, run
 from tests.engine.test_invariants import DEPLOYMENTS
 
@@ -57,3 +57,19 @@ def test_preempted_requests_wait_again() -> None:
     assert sum(r.preemptions for r in done.records.requests.values()) > 0
     assert load.at_ns[0] == 0, "all have arrived"
     assert any(after > before for before, after in pairwise(load.waiting)), "somebody waits again"
+
+
+def test_whoever_gives_up_holds_up_nobody() -> None:
+    """Behind a large request that waits for memory, a small one waits until the large one's client leaves."""
+    served, large, small = requests([(100, 120), (200, 20), (20, 20)])
+    work = [served, replace(large, patience_s=0.05), small]
+    done = run(Deployment(work, reserve="grow", target_kv_tokens=256)).records.requests
+    assert done[1].finished_ns == done[2].admitted_ns == 50_000_000 < done[0].finished_ns
+
+
+def test_a_client_whose_requests_are_rejected_sends_on() -> None:
+    """Each rejection sent the next request from within: beyond some 300 in a row, Python gave up."""
+    work = requests([(300, 1)] * 2000 + [(20, 20)] + [(300, 1)] * 2000)
+    done = run(Deployment(work, concurrency=1)).records.requests
+    rejected = [REJECTED] * 2000
+    assert [record.status for record in done.values()] == [*rejected, COMPLETED, *rejected]

@@ -63,6 +63,26 @@ def test_a_verification_with_prompts_in_it_tells_no_time_of_its_own() -> None:
 
 
 @needs_compiler
+def test_views_that_a_policy_keeps_are_always_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In C, those of other micro-batches were of their last rounds; the planner reads what drafts hold."""
+
+    class Keeps(SELECTORS._classes["fixed"]):  # type: ignore[misc, name-defined]
+        def assign(self, batch: Any) -> list[int]:
+            kept = self.__dict__.setdefault("kept", {})
+            kept.update({view.id: view for view in batch})
+            held = sum(view.cached[0] for view in kept.values())
+            return [0 if held % 3 else -1 for _ in batch] if held else [0] * len(batch)
+
+        def forget(self, request: int) -> None:
+            self.__dict__.get("kept", {}).pop(request, None)
+
+    monkeypatch.setitem(SELECTORS._classes, "fixed", Keeps)
+    native, python = both(small(policies={"pipeline": {"name": "fixed", "micro_batches": 3}}))
+    assert {0, -1} <= set(native.rounds.draft)
+    assert digest(native) == digest(python)
+
+
+@needs_compiler
 def test_preempted_requests_are_the_same() -> None:
     scenario = small(
         workload={
@@ -77,6 +97,42 @@ def test_preempted_requests_are_the_same() -> None:
     )
     native, python = both(scenario)
     assert sum(request.preemptions for request in native.requests.values()) > 3
+    assert digest(native) == digest(python)
+
+
+@needs_compiler
+def test_clients_whose_requests_are_rejected_send_on_alike() -> None:
+    """Each rejection sent the next request from within, and the kernel left runs of many to Python."""
+    scenario = small(
+        workload={
+            "requests": 3000,
+            "arrivals": {"process": "closed", "concurrency": 2},
+            "prompt_tokens": {"distribution": "empirical", "values": [20, 200], "weights": [1, 500]},
+            "output_tokens": {"distribution": "fixed", "value": 10},
+        },
+        limits={"context_tokens": 128},
+    )
+    native, python = both(scenario)
+    assert 0 < sum(request.status == "completed" for request in native.requests.values()) < 30
+    assert digest(native) == digest(python)
+
+
+@needs_compiler
+def test_whoever_gives_up_in_the_waiting_room_lets_others_in_alike() -> None:
+    scenario = small(
+        workload={
+            "requests": 40,
+            "arrivals": {"process": "at_once"},
+            "prompt_tokens": {"distribution": "empirical", "values": [20, 100]},
+            "output_tokens": {"distribution": "fixed", "value": 20},
+            "patience_s": {"distribution": "uniform", "min": 0.01, "max": 0.3},
+        },
+        kv={"reserve": "grow", "target_tokens": 160},
+        limits={"context_tokens": 128},
+    )
+    native, python = both(scenario)
+    given_up = {r.finished_ns for r in native.requests.values() if r.admitted_ns < 0}
+    assert given_up & {r.admitted_ns for r in native.requests.values()}, "somebody was let in for them"
     assert digest(native) == digest(python)
 
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from spinsim.engine.records import Records, RequestRecord
+from spinsim.engine.records import CANCELLED, Records, RequestRecord
 from spinsim.errors import InputError
 from spinsim.pages.load import tokens_by_slice
 from spinsim.pages.rounds import round_counts
@@ -153,7 +153,7 @@ def test_text_of_the_scenario_cannot_become_markup(
     assert evil not in html
 
 
-@pytest.mark.parametrize("case", ["nothing", "no_drafts", "unserved"])
+@pytest.mark.parametrize("case", ["nothing", "no_drafts", "unserved", "given_up"])
 def test_a_report_of_little(
     case: str, tmp_path: Path, make_records: Callable[..., Records], scenario: Scenario, scenario_yaml: str
 ) -> None:
@@ -162,6 +162,10 @@ def test_a_report_of_little(
     elif case == "unserved":
         records = Records(lanes=(("target", ("gpu0",)),), drafts=("tiny",), ended_ns=10**9)
         records.requests[0] = RequestRecord(0, "", "", 5, 10)
+    elif case == "given_up":  # in the middle of their outputs: they have paces, and nobody is completed
+        records = make_records(3, requests=60)
+        for record in records.requests.values():
+            record.status = CANCELLED if record.finished_ns >= 0 else record.status
     else:
         records = make_records(3, requests=12)
         records.drafts, records.label_s = (), {}

@@ -32,6 +32,7 @@ def test_every_table_of_a_run_is_there_with_every_row(tmp_path: Path) -> None:
         assert len(rows) == table.num_rows
     assert {"summary.csv", "summary.md", "summary-latency.csv", "summary-lanes.md"} <= names
     assert {"summary-speculation-per_draft.csv", "requests.md"} <= names
+    assert {"latency.svg", "over-time.svg", "choices.svg"} <= names  # of its page
     said = dict(cells(out / "tables" / "summary.csv")[1:])
     assert float(said["goodput_tokens_per_s"]) == summary["goodput_tokens_per_s"]
     head, *rows = cells(out / "tables" / "summary-latency.csv")

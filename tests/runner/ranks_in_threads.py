@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 import torch.nn.functional as F
 
-from spinsim.runner.sharded.collectives import Unfused
+from spinsim.runner.sharded.collectives import Collectives
 
 Result = TypeVar("Result")
 
@@ -29,7 +29,7 @@ class Meeting:
         return found
 
 
-class InThreads(Unfused):
+class InThreads(Collectives):
     """Implements :class:`spinsim.runner.sharded.collectives.Collectives`."""
 
     def __init__(self, rank: int, meeting: Meeting) -> None:

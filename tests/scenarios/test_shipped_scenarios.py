@@ -16,7 +16,7 @@ from spinsim.costs.base import LABELS
 from spinsim.costs.for_scenario import profile_of
 from spinsim.costs.profiled.elsewhere import laid_elsewhere
 from spinsim.errors import InputError
-from spinsim.family.family import MEMBERS
+from spinsim.family import family
 from spinsim.results.summary import summarise
 from spinsim.scenario_file import load
 from spinsim.simulated.simulation import simulate_scenario
@@ -25,7 +25,7 @@ from spinsim.studies.validation.plan import plan as validation_plan
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 PAPER = SCENARIOS / "spin-paper"
-DRAFTS = tuple(name for name in MEMBERS if name != "target")
+DRAFTS = tuple(draft.name for draft in family.DRAFTS)
 FILES = sorted(path for path in SCENARIOS.rglob("*.yaml") if path.parent.name != "studies")
 
 
@@ -202,10 +202,10 @@ def test_it_fits_the_embedded_family(name: str, target: str) -> None:
     scenario = load(SCENARIOS / f"{name}.yaml").scenario
     models = {"target": scenario.models.target, **scenario.models.drafts}
     assert {name: spec.weights for name, spec in models.items()} == {
-        name: f"embedded:{name}" for name in MEMBERS
+        name: f"embedded:{name}" for name in ("target", *DRAFTS)
     }
     assert {name: spec.shape for name, spec in models.items()} == {
-        name: member.stands_for for name, member in MEMBERS.items()
+        draft.name: draft.stands_for for draft in family.DRAFTS
     } | {"target": target}  # the profile's is a 7B
     assert scenario.limits.context_tokens <= 512
 

@@ -19,6 +19,7 @@ _SAME = (
     "compute_efficiency",
     "kv_efficiency",
     "prompt_attention_efficiency",
+    "row_token_s",
     "launch_s",
     "graph_kernel_s",
     "graph_launch_s",

@@ -36,6 +36,8 @@ static double of_pass(State *s, Costs *costs, i64 model, int output, i64 tokens)
   return seconds;
 }
 
+static double larger(double a, double b) { return a > b ? a : b; }
+
 static double attention(double kv_s, double query_s, double pair_s, i64 kv, i64 queries, i64 pairs) {
   double memory = kv_s * kv + query_s * queries, compute = pair_s * pairs; /* AttentionLaw.seconds */
   return memory > compute ? memory : compute;
@@ -46,16 +48,18 @@ typedef struct { i64 rows; const i64 *tokens, *starts; } Prompts; /* new tokens,
 /* roofline._prompt_pass and ._causal */
 static double prompt_pass(State *s, Costs *costs, i64 model, Prompts p, int head) {
   Model *m = &costs->models[model];
-  i64 total = 0, cached = 0, pairs = 0, squares = 0;
+  i64 total = 0, cached = 0, pairs = 0, squares = 0, longest = 0;
   for (i64 i = 0; i < p.rows; i++) {
     total += p.tokens[i], cached += p.starts[i];
     pairs += p.tokens[i] * p.starts[i], squares += p.tokens[i] * p.tokens[i];
+    longest = most(longest, p.starts[i] + p.tokens[i]);
   }
   pairs += (squares + total) / 2;
   i64 executed_rows = m->graphs ? power_of_two(p.rows) : p.rows;
   i64 executed = m->graphs ? bucket_prompt_tokens(total) : total;
-  double seconds = m->overhead_s + of_pass(s, costs, model, 0, executed);
-  seconds += attention(m->prompt_kv_s, m->prompt_query_s, m->prompt_pair_s, cached + total, total, pairs);
+  double read = attention(m->prompt_kv_s, m->prompt_query_s, m->prompt_pair_s, cached + total, total, pairs);
+  if (executed >= LONG_QUERY) read = larger(read, m->row_s * longest);
+  double seconds = m->overhead_s + of_pass(s, costs, model, 0, executed) + read;
   return head ? seconds + of_pass(s, costs, model, 1, executed_rows) : seconds;
 }
 
@@ -126,7 +130,9 @@ static double verify_s(State *s, Costs *costs, const Packing *p) {
   seconds += of_pass(s, costs, 0, 1, executed);
   if (s->r->rectangular[p->kind] && m->graphs) kv = bucket_rows(p->rows) * bucket_kv(p->piece);
   double memory = m->kv_s * kv + m->query_s * p->queries, compute = m->pair_s * kv * p->queries / p->rows;
-  seconds = seconds + (memory > compute ? memory : compute);
+  double read = larger(memory, compute);
+  if (s->r->merged[p->kind]) read = larger(read, m->row_s * p->piece);
+  seconds = seconds + read;
   if (s->r->merged[p->kind] && p->queries > p->real_queries)
     seconds += p->queries * m->merge_values / m->merge_bandwidth; /* PassCosts.merge_s */
   return seconds;
@@ -150,7 +156,8 @@ static double busy(const Demand *d) { return d->seconds > 0 ? fmin(1.0, d->work_
 static double kernel_delay(Run *r, const Demand *own, const Demand *other) { /* KernelLaw.delay */
   if (own->seconds <= 0 || other->seconds <= 0) return 0.0;
   double at_work = busy(other), kernel_s = other->kernels ? other->work_s / other->kernels : 0.0;
-  double waits_s = fmin(kernel_s, r->wait * rounded_up(kernel_s - r->short_s));
+  double whole = fmin(kernel_s, (kernel_s + LONG_S) / 2);
+  double waits_s = fmin(whole, r->wait * rounded_up(kernel_s - r->short_s));
   double gaps = (1.0 - busy(own)) * (r->gap + r->crowd * at_work);
   return gaps + own->kernels / own->seconds * at_work * waits_s;
 }

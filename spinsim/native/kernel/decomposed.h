@@ -53,14 +53,16 @@ static i64 best_piece(State *s, i64 n, const i64 *kv, i64 widest) { /* Decompose
   double best_s = 0.0;
   for (i64 i = 0; i < n; i++) cached += kv[i];
   candidates(s, n, kv, kv[n - 1]);
+  i64 last = d->longest;
   for (i64 piece = d->longest; piece > 0; piece--) {
     if (!d->marked[piece]) continue;
     d->marked[piece] = 0;
     i64 rows = 0;
     for (i64 i = 0; i < n; i++) rows += (uint32_t)(kv[i] + piece - 1) / (uint32_t)piece;
     i64 read = rows * piece, executed = rows * bucket_kv(piece);
-    if (read >= read_least && executed >= executed_least) continue;
-    read_least = least(read_least, read), executed_least = least(executed_least, executed);
+    int shorter = piece * 8 <= last * 7; /* decomposed.SHORTER */
+    if (read >= read_least && executed >= executed_least && !shorter) continue;
+    read_least = least(read_least, read), executed_least = least(executed_least, executed), last = piece;
     Packing packing = {s->r->packing_kind, rows, piece, rows * widest, read, n * widest, cached};
     double seconds = price_of_verification(s, &packing, &label);
     int ties = seconds == best_s && (read > best_read || (read == best_read && rows >= best_rows));

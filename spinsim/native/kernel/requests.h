@@ -69,7 +69,7 @@ static void preempt(State *s, i64 id) { /* EngineState.preempt */
   wait_for_admission(s, id, 1);
 }
 
-static void arrive(State *s, i64 id);
+static void send_next(State *s);
 
 static void close_request(State *s, i64 id, i64 status) { /* Engine._close and EngineState.end */
   Run *r = s->r;
@@ -83,13 +83,13 @@ static void close_request(State *s, i64 id, i64 status) { /* Engine._close and E
   r->ended++;
   free(s->stats[id]);
   s->stats[id] = NULL;
-  if (r->listening) r->forget(id);
+  if (r->listening || !r->composition) r->forget(id); /* Python has a view of it */
   if (r->ended % r->report_every == 0 || r->ended == r->requests) r->report(r->ended);
   if (r->ended == r->requests) {
     r->ended_ns = s->now;
     schedule(s, s->now, END, 0, NULL);
-  } else if (r->clients && s->next < r->requests) {
-    arrive(s, s->next++); /* Engine.send_next */
+  } else if (r->clients && status != REJECTED) {
+    send_next(s);
   }
 }
 
@@ -98,28 +98,33 @@ static void finish(State *s, i64 id, i64 status) { /* Engine.finish */
   admit(s);
 }
 
-static void arrive(State *s, i64 id) { /* Engine.arrive */
+static int arrive(State *s, i64 id) { /* Engine.arrive */
   Run *r = s->r;
   r->arrived++;
   r->arrived_ns[id] = r->last_arrival_ns = s->now;
   r->place[id] = WAITING;
   s->goal[id] = r->prompt[id];
-  if (r->prompt[id] + r->output[id] > r->context) { close_request(s, id, REJECTED); return; }
+  if (r->prompt[id] + r->output[id] > r->context) { close_request(s, id, REJECTED); return 0; }
   if (r->patience_ns[id] >= 0) schedule(s, s->now + r->patience_ns[id], PATIENCE, id, NULL);
   wait_for_admission(s, id, 0);
   admit(s);
+  return 1;
+}
+
+static void send_next(State *s) { /* Engine.send_next */
+  while (s->next < s->r->requests && !arrive(s, s->next++)) {}
 }
 
 static void lose_patience(State *s, i64 id) { /* Engine._lose_patience, EngineState.give_up */
   if (s->r->place[id] == ENDED) return;
   s->cancelled[id] = s->impatient = 1;
-  if (s->r->place[id] == WAITING) { close_request(s, id, CANCELLED); note_load(s); }
+  if (s->r->place[id] == WAITING) { close_request(s, id, CANCELLED); admit(s); }
 }
 
 static void arrivals(State *s) { /* processes._arrivals */
   Run *r = s->r;
   if (r->clients) {
-    for (i64 n = least(r->clients, r->requests); n > 0 && s->next < r->requests; n--) arrive(s, s->next++);
+    for (i64 n = least(r->clients, r->requests); n > 0; n--) send_next(s);
     return;
   }
   while (s->next < r->requests) {

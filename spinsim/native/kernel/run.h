@@ -31,7 +31,7 @@ typedef struct { /* spinsim.engine.kv.KvPool, in numbers of blocks and slots */
 
 typedef struct { /* spinsim.costs.operators.PassCosts */
   double overhead_s, operation_s, kernels, kv_s, query_s, pair_s, prompt_kv_s, prompt_query_s, prompt_pair_s;
-  double merge_values, merge_bandwidth;
+  double row_s, merge_values, merge_bandwidth;
   i64 graphs, size;
   double *body, *output; /* seconds by tokens below ``size``; NaN: nobody asked yet */
 } Model;
@@ -44,6 +44,7 @@ typedef struct { /* spinsim.costs.roofline.RooflinePredictor; models: the target
 
 #define EDGE 1.05     /* spinsim.costs.profiled.predictors */
 #define LONG_QUERY 32 /* spinsim.buckets */
+#define LONG_S 15e-6  /* spinsim.costs.contention */
 #define CELLS 1024    /* of what a fit keeps */
 enum { MEASURED, INTERPOLATED }; /* spinsim.costs.base.LABELS */
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+
+from spinsim.policies.contextual.request_rows import RequestRows
 
 Array = np.ndarray[Any, Any]
 
@@ -19,42 +22,55 @@ class Kinds:
 
     Kinds are the domains that were trained on. The prior is the traffic: what the requests that ended
     lately, and those alive, are taken to be. The evidence is the likelihood of the matches that were found
-    and of the tokens that were accepted. Where the traffic is of one kind, it is soon known for that.
+    and of the tokens that were accepted, raised to the power ``temper``. Where the traffic is of one kind,
+    it is soon known for that.
     """
 
-    def __init__(self, shares: Sequence[float]) -> None:
+    def __init__(self, shares: Sequence[float], temper: float = TEMPER) -> None:
+        self.temper = temper
         self._trained = REQUESTS * np.asarray(shares, np.float64)
         self._ended = np.zeros(len(shares))
-        self._evidence: dict[int, Array] = {}
+        self._evidence = RequestRows(len(shares), 0.0)
 
     def of(self, requests: Sequence[int]) -> Array:
         """[request, kind]: probabilities."""
-        known, kinds = self._evidence, len(self._trained)
-        for request in requests:
-            known.setdefault(request, np.zeros(kinds))
-        if kinds == 1:
+        rows = self._evidence.of(requests)
+        if len(self._trained) == 1:
             return np.ones((len(requests), 1))
+        evidence = self._evidence.values
         prior = self._trained + self._ended
-        everyone = _posterior(np.stack(list(known.values())), prior)
-        prior = prior + everyone.sum(0)
-        return _posterior(np.stack([known[request] for request in requests]), prior)
+        everyone = posterior(evidence[self._evidence.all()], prior)
+        return posterior(evidence[rows], prior + everyone.sum(0))
 
     def observe(self, requests: Sequence[int], said: Array) -> None:
-        """``said`` [request, kind]: log-likelihood of something seen of each request."""
-        for request, each in zip(requests, said, strict=True):
-            if request in self._evidence:
-                self._evidence[request] = self._evidence[request] + TEMPER * each
+        """``said`` [request, kind]: log-likelihood of something seen of each request; a request may be
+        named several times."""
+        known = [at for at, request in enumerate(requests) if request in self._evidence]
+        rows = self._evidence.of([requests[at] for at in known])
+        np.add.at(self._evidence.values, rows, self.temper * said[known])
+
+    @contextmanager
+    def supposing(self, requests: Sequence[int], said: Array) -> Iterator[None]:
+        """As if that had been observed."""
+        rows = self._evidence.of(requests)
+        before = self._evidence.values[rows]
+        self._evidence.values[rows] = before + self.temper * said
+        try:
+            yield
+        finally:
+            self._evidence.values[rows] = before
 
     def forget(self, request: int) -> None:
         """The request has ended; the traffic remembers what it was."""
-        evidence = self._evidence.pop(request, None)
+        evidence = self._evidence.forget(request)
         if evidence is not None:
-            own = _posterior(evidence[None], self._trained + self._ended)[0]
+            own = posterior(evidence[None], self._trained + self._ended)[0]
             self._ended = KEEP * self._ended + own
 
 
-def _posterior(evidence: Array, prior: Array) -> Array:
+def posterior(evidence: Array, prior: Array) -> Array:
+    """[..., kind]: probabilities from log-likelihoods [..., kind]."""
     scores = evidence + np.log(prior / prior.sum())
-    scores = np.exp(scores - scores.max(1, keepdims=True))
-    found: Array = scores / scores.sum(1, keepdims=True)
+    scores = np.exp(scores - scores.max(-1, keepdims=True))
+    found: Array = scores / scores.sum(-1, keepdims=True)
     return found

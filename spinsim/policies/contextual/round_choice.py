@@ -8,8 +8,7 @@ second on average: the choice that is best for every such round in turn has the 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,6 +51,45 @@ class Choice(NamedTuple):
     seconds: float
 
 
+class Users(NamedTuple):
+    """Who uses each drafter, [set, drafter]: ``rows``, and the longest of their proposals; rows that are
+    ``late`` and the tokens that they lack, None where nobody is. ``proposed`` [set]: tokens in all."""
+
+    rows: Array
+    longest: Array
+    proposed: Array
+    late: Array | None = None
+    lacking: Array | None = None
+
+    def beside(self, others: Users) -> Users:
+        """Together with others' choice, which is one set."""
+        return Users(
+            self.rows + others.rows,
+            np.maximum(self.longest, others.longest),
+            self.proposed + others.proposed,
+            self.late,
+            self.lacking,
+        )
+
+
+class Others(NamedTuple):
+    """Rows of a round that have chosen: how many, and what they use, as one set."""
+
+    rows: int
+    users: Users
+
+    @classmethod
+    def of(cls, chosen: Sequence[tuple[int, int]], drafters: int) -> Others:
+        """From the rows' drafts and lengths."""
+        rows, longest, proposed = np.zeros((1, drafters), int), np.zeros((1, drafters), int), 0
+        for draft, length in chosen:
+            if draft != NO_DRAFT:
+                rows[0, draft] += 1
+                longest[0, draft] = max(longest[0, draft], length)
+                proposed += length
+        return cls(len(chosen), Users(rows, longest, np.array([proposed])))
+
+
 class RoundCosts:
     """Predicted seconds of a round whose rows differ in draft and length.
 
@@ -80,6 +118,10 @@ class RoundCosts:
             self._verify[key] = seconds
         return seconds
 
+    def draft_s(self, draft: int, rows: int, length: int, context: int) -> float:
+        """One proposal of ``length`` tokens for each of ``rows``."""
+        return self._times.draft_s(draft, rows, length, context)
+
     def token_s(self, rows: int, longest: int, context: int) -> float:
         """What one more proposed token adds to a verification, from none to ``longest`` a row."""
         more = self.verify_s(rows, rows * longest, context) - self.verify_s(rows, 0, context)
@@ -93,16 +135,20 @@ class RoundCosts:
             return (longest,)
         return (*(cap for cap in STEPS if cap < longest), longest)
 
-    def seconds(
-        self, rows: int, proposed: int, context: int, users: Sequence[tuple[int, int, int, int, int]]
-    ) -> float:
-        """A round; ``users``: (draft, its rows, its longest proposal, its late rows, tokens they lack)."""
-        by_draft = {}
-        for draft, count, longest, late, missing in users:
-            by_draft[draft] = self._times.draft_s(draft, count, longest, context)
-            if late:
-                by_draft[draft] += self._times.catch_up_s(draft, late, missing) / self._repay
-        return self._drafting.seconds(by_draft) + self.verify_s(rows, proposed, context)
+    def seconds(self, rows: int, context: int, users: Users) -> Array:
+        """[set]: rounds of ``rows`` with these users, by set of drafters."""
+        drafting = np.zeros(users.rows.shape)
+        for at, draft in zip(*(found.tolist() for found in users.rows.nonzero()), strict=True):
+            key = draft, int(users.rows[at, draft]), int(users.longest[at, draft]), context
+            drafting[at, draft] = self._times.draft_s(*key)
+        if users.late is not None and users.lacking is not None:
+            for at, draft in zip(*(found.tolist() for found in users.late.nonzero()), strict=True):
+                late, lacking = int(users.late[at, draft]), int(users.lacking[at, draft])
+                drafting[at, draft] += self._times.catch_up_s(draft, late, lacking) / self._repay
+        verifying = [self.verify_s(rows, proposed, context) for proposed in users.proposed.tolist()]
+        if not drafting.size:
+            return np.array(verifying)
+        return self._drafting.of_sets(drafting) + verifying
 
 
 class AverageRate:
@@ -134,6 +180,7 @@ def choose(
     none_allowed: bool,
     begin: Sequence[int] | None = None,
     held: bool = False,
+    others: Others | None = None,
 ) -> Choice:
     """The choice of one round by coordinate ascent over the drafters' caps, from those in ``begin``: an
     earlier round's, whose offers may have had more caps.
@@ -142,9 +189,10 @@ def choose(
     that time is worth; None: the round's own, iterated to its fixed point. A row takes the drafter whose
     proposal is worth most at a token's price, or none. A row may always do without a proposal where
     drafters have none to make. ``held``: the caps stay those in ``begin``, and rows alone choose, where a
-    rate is known and a drafter is used at all.
+    rate is known and a drafter is used at all. ``others``: rows of the same round that have chosen before,
+    beside which these choose.
     """
-    search = _Search(offers, missing, contexts, costs, none_allowed)
+    search = _Search(offers, missing, contexts, costs, none_allowed, others)
     if begin is None or len(begin) != len(offers):
         begin = (-1,) * len(offers)
     caps = tuple(min(cap, len(offer.caps) - 1) for cap, offer in zip(begin, offers, strict=True))
@@ -160,6 +208,8 @@ def choose(
 
 
 class _Search:
+    """The offers' columns side by side: [row, column], the last for a drafter that is not used."""
+
     def __init__(
         self,
         offers: Sequence[Offer],
@@ -167,92 +217,90 @@ class _Search:
         contexts: Sequence[int],
         costs: RoundCosts,
         none_allowed: bool,
+        others: Others | None,
     ) -> None:
-        self._offers = offers
-        self._missing: list[list[int]] = missing.tolist()
-        self._columns: dict[tuple[int, int, float], tuple[list[float], list[float], list[int]]] = {}
-        self._rows = len(contexts)
-        self._context = sum(contexts) // len(contexts)
+        rows = len(contexts)
+        self._sizes = [len(offer.caps) for offer in offers]
+        self._first = np.cumsum([0, *self._sizes])
+        self._tokens = np.concatenate([*(offer.tokens for offer in offers), np.zeros((rows, 1))], 1)
+        lengths = [*(offer.lengths for offer in offers), np.zeros((rows, 1), int)]
+        self._lengths = np.concatenate(lengths, 1)
+        self._missing = missing
+        self._late = bool(missing.any())
+        self._drafters = np.arange(len(offers))
+        self._context = sum(contexts) // rows
         self._costs = costs
         self._none_allowed = none_allowed
-        self._known: dict[tuple[tuple[int, ...], float], Choice] = {}
+        self._others = others
         longest = max((offer.caps[-1] for offer in offers), default=1)
-        self._token_s = costs.token_s(self._rows, longest, self._context)
+        self._token_s = costs.token_s(rows, longest, self._context)
 
     def best(self, rate: float, caps: tuple[int, ...]) -> Choice:
-        """The best choice at this rate, changing one drafter's cap at a time until nothing gains."""
-        found = self._worth(caps, rate)
-        if not self._none_allowed and not any(cap >= 0 for cap in caps) and self._offers:
-            found = max(
-                (self._worth(self._changed(caps, d, 0), rate) for d in range(len(self._offers))),
-                key=lambda one: one[0],
-            )
+        """The best choice at this rate, changing one drafter's cap at a time, the one that gains most, until
+        nothing gains."""
         while True:
-            better = found
-            for draft, offer in enumerate(self._offers):
-                for cap in range(-1, len(offer.caps)):
-                    now = better[1].caps
-                    if cap == now[draft]:
-                        continue
-                    tried = self._worth(self._changed(now, draft, cap), rate)
-                    if tried[0] > better[0] + 1e-12:
-                        better = tried
-            if better is found:
-                return found[1]
-            found = better
-
-    @staticmethod
-    def _changed(caps: tuple[int, ...], draft: int, cap: int) -> tuple[int, ...]:
-        return (*caps[:draft], cap, *caps[draft + 1 :])
-
-    def _worth(self, caps: tuple[int, ...], rate: float) -> tuple[float, Choice]:
-        choice = self._known.get((caps, rate))
-        if choice is None:
-            choice = self._known[caps, rate] = self.evaluate(caps, rate)
-        if not self._none_allowed and self._offers and max(caps) < 0:
-            return -np.inf, choice
-        return choice.tokens - rate * choice.seconds, choice
+            tried = [caps, *self._changes(caps)]
+            picks = self._picked(tried, rate)
+            tokens, seconds = picks.tokens, self._seconds(picks)
+            worth = tokens - rate * seconds
+            if not self._none_allowed and self._sizes:
+                worth[[max(each) < 0 for each in tried]] = -np.inf
+            best = int(worth.argmax())
+            if worth[best] <= worth[0] + 1e-12:
+                return self._choice(picks, 0, caps, seconds)
+            caps = tried[best]
 
     def evaluate(self, caps: tuple[int, ...], rate: float) -> Choice:
         """What the rows choose where drafters have these caps."""
-        used = [draft for draft, cap in enumerate(caps) if cap >= 0]
-        rows = self._rows
-        if not used:
-            seconds = self._costs.seconds(rows, 0, self._context, ())
-            return Choice([NO_DRAFT] * rows, [0] * rows, caps, float(rows), seconds)
-        # Plain lists: for the rows of a batch they take a fifth of what arrays do.
-        columns = [self._column(draft, caps[draft], rate * self._token_s) for draft in used]
-        least = 0.0 if self._none_allowed else -math.inf
-        drafts, lengths, gain = [NO_DRAFT] * rows, [0] * rows, 0.0
-        users = [[draft, 0, 0, 0, 0] for draft in used]
-        for row in range(rows):
-            most, picked = least, -1
-            for number, (net, _, _) in enumerate(columns):
-                if net[row] > most:
-                    most, picked = net[row], number
-            if picked < 0:
-                continue
-            _, tokens, proposed = columns[picked]
-            user, behind = users[picked], self._missing[row][used[picked]]
-            drafts[row], lengths[row] = used[picked], proposed[row]
-            gain += tokens[row]
-            user[1] += 1
-            user[2] = max(user[2], proposed[row])
-            user[3] += behind > 0
-            user[4] += behind
-        active = [
-            (draft, count, longest, late, lacks) for draft, count, longest, late, lacks in users if count
-        ]
-        seconds = self._costs.seconds(rows, sum(lengths), self._context, active)
-        return Choice(drafts, lengths, caps, rows + gain, seconds)
+        picks = self._picked([caps], rate)
+        return self._choice(picks, 0, caps, self._seconds(picks))
 
-    def _column(self, draft: int, cap: int, price: float) -> tuple[list[float], list[float], list[int]]:
-        """By row: what a proposal is worth beyond its price, its tokens, its length."""
-        found = self._columns.get((draft, cap, price))
-        if found is None:
-            offer = self._offers[draft]
-            tokens, lengths = offer.tokens[:, cap], offer.lengths[:, cap]
-            net = np.where(lengths == 0, -np.inf, tokens - price * lengths)
-            found = net.tolist(), tokens.tolist(), lengths.tolist()
-            self._columns[draft, cap, price] = found
-        return found
+    def _changes(self, caps: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+        for draft, size in enumerate(self._sizes):
+            for cap in range(-1, size):
+                if cap != caps[draft]:
+                    yield (*caps[:draft], cap, *caps[draft + 1 :])
+
+    def _picked(self, caps: Sequence[tuple[int, ...]], rate: float) -> _Picks:
+        """The drafter that is worth most to each row beyond its price, the first of equals, by set."""
+        sets = np.array(caps, int).reshape(len(caps), -1)
+        columns = np.where(sets >= 0, self._first[:-1] + sets, self._first[-1])
+        if not self._sizes:
+            columns = np.zeros((len(caps), 1), int)
+        price = rate * self._token_s
+        net = np.where(self._lengths == 0, -np.inf, self._tokens - price * self._lengths)[:, columns]
+        drafts = net.argmax(2)
+        most = np.take_along_axis(net, drafts[..., None], 2)[..., 0]
+        drafts[~(most > (0.0 if self._none_allowed else -np.inf))] = NO_DRAFT
+        column = np.take_along_axis(columns[None], drafts[..., None], 2)[..., 0]
+        column[drafts == NO_DRAFT] = self._first[-1]
+        own = np.arange(len(net))[:, None]
+        return _Picks(drafts, self._lengths[own, column], len(net) + self._tokens[own, column].sum(0))
+
+    def _seconds(self, picks: _Picks) -> Array:
+        """[set]: of the round."""
+        use = picks.drafts[..., None] == self._drafters  # [row, set, drafter]
+        longest = (use * picks.lengths[..., None]).max(0, initial=0)
+        users = Users(use.sum(0), longest, picks.lengths.sum(0))
+        if self._late:
+            behind = use * self._missing[:, None, :]
+            users = users._replace(late=(behind > 0).sum(0), lacking=behind.sum(0))
+        rows = len(picks.drafts)
+        if self._others is not None:
+            users = users.beside(self._others.users)
+            rows += self._others.rows
+        return self._costs.seconds(rows, self._context, users)
+
+    @staticmethod
+    def _choice(picks: _Picks, at: int, caps: tuple[int, ...], seconds: Array) -> Choice:
+        drafts, lengths = picks.drafts[:, at].tolist(), picks.lengths[:, at].tolist()
+        return Choice(drafts, lengths, caps, float(picks.tokens[at]), float(seconds[at]))
+
+
+class _Picks(NamedTuple):
+    """What rows choose under each of several sets of caps: ``drafts`` and ``lengths`` [row, set], and the
+    tokens [set] that the round would commit."""
+
+    drafts: Array
+    lengths: Array
+    tokens: Array

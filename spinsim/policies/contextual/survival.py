@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from spinsim.errors import InputError
 
@@ -39,16 +40,30 @@ def smoothed(recent: float, accepted: int, length: int) -> float:
     return share if recent < 0 else KEEP * recent + (1 - KEEP) * share
 
 
-class Classes(NamedTuple):
-    """Contexts of some rows: by row the class of the match, and of recent acceptance."""
+def smoothed_all(recent: Array, accepted: Sequence[float], lengths: Sequence[int]) -> Array:
+    """:func:`smoothed` of every row."""
+    share = np.asarray(accepted) / np.asarray(lengths)
+    found: Array = np.where(recent < 0, share, KEEP * recent + (1 - KEEP) * share)
+    return found
 
-    matches: Sequence[int]
-    recents: Sequence[int]
+
+class Classes(NamedTuple):
+    """Contexts of some proposals, in arrays alike: the class of the match, and of recent acceptance."""
+
+    matches: Array
+    recents: Array
+
+    @classmethod
+    def of(cls, matched: ArrayLike, recent: ArrayLike) -> Classes:
+        """The classes of matches of so many tokens, and of such recent acceptance."""
+        return cls(
+            np.searchsorted(MATCHES, np.asarray(matched), side="right"),
+            np.searchsorted(RECENT, np.asarray(recent), side="right"),
+        )
 
 
 class Survival:
-    """Counts of one drafter: a proposal's j-th token was reached, and was accepted, by class of context
-    (ours).
+    """Counts by drafter: a proposal's j-th token was reached, and was accepted, by class of context (ours).
 
     A class is (kind of text, length of the match that lookup drafters found, the drafter's recent
     acceptance for the request). Acceptance of the j-th token in a class is accepted / reached, drawn
@@ -56,42 +71,57 @@ class Survival:
     the kind, each worth ``strength`` proposals: a class seen often speaks for itself, so that the
     probabilities are calibrated where they are used. Counts of a kind are halved when they exceed
     ``memory`` proposals.
+
+    The drafters' counts are in one array, so that a round asks and tells for all of its rows at once. A
+    method's ``drafters`` are indices, an array that is broadcast with the classes of their contexts.
     """
 
-    def __init__(self, longest: int, kinds: int = 1, strength: float = 8.0, memory: float = 20_000.0) -> None:
+    def __init__(
+        self,
+        longest: int,
+        kinds: int = 1,
+        strength: float = 8.0,
+        memory: float = 20_000.0,
+        drafters: int = 1,
+    ) -> None:
         self.longest = longest
         self._strength = strength
         self._memory = memory
-        self._reached = np.zeros((kinds, len(MATCHES) + 1, len(RECENT) + 1, longest))
+        self._reached = np.zeros((drafters, len(MATCHES) + 1, len(RECENT) + 1, kinds, longest))
         self._accepted = np.zeros_like(self._reached)
         self._sum()
 
     def observe(
-        self, context: Classes, accepted: Sequence[int], lengths: Sequence[int], weights: Array
+        self,
+        drafters: Array,
+        context: Classes,
+        accepted: Sequence[int],
+        lengths: Sequence[int],
+        weights: Array,
     ) -> Array:
-        """Proposals of which ``lengths`` tokens were judged and ``accepted`` stood; ``weights`` [row, kind].
+        """Proposals of which ``lengths`` tokens were judged and ``accepted`` stood, a row each; ``weights``
+        [row, kind].
 
         Returns the log-likelihood of what was seen, [row, kind].
         """
         steps = np.arange(self.longest)
-        stood = steps < np.asarray(accepted)[:, None]
-        reached = steps < np.minimum(np.asarray(accepted) + 1, np.asarray(lengths))[:, None]
-        rate = np.clip(self.rates(context), SURE, 1 - SURE)
-        said: Array = (np.where(stood, np.log(rate), np.log1p(-rate)) * reached).sum(2).T
-        matches, recents = context
-        # Row by row: for the rows of a batch slices take a fifth of what numpy.add.at does.
-        for row, share in enumerate(weights[:, :, None]):
-            seen, stayed = reached[row] * share, stood[row] * share
-            self._reached[:, matches[row], recents[row]] += seen
-            self._accepted[:, matches[row], recents[row]] += stayed
-            self._reached_by_match[:, matches[row]] += seen
-            self._accepted_by_match[:, matches[row]] += stayed
-            self._reached_in_all += seen
-            self._accepted_in_all += stayed
-        full = self._reached_in_all[:, 0] > self._memory
+        stood = (steps < np.asarray(accepted)[:, None])[:, None, :]
+        ends = np.minimum(np.asarray(accepted) + 1, np.asarray(lengths))
+        reached = (steps < ends[:, None])[:, None, :]
+        rate = np.clip(self.rates(drafters, context), SURE, 1 - SURE)
+        said: Array = (np.log(np.where(stood, rate, 1 - rate)) * reached).sum(-1)
+        share = weights[:, :, None]
+        for (whole, near, own), more in (
+            (self._counts_reached, reached * share),
+            (self._counts_accepted, stood * share),
+        ):
+            np.add.at(own, (drafters, *context), more)
+            np.add.at(near, (drafters, context.matches), more)
+            np.add.at(whole, drafters, more)
+        full = self._reached_in_all[..., 0] > self._memory
         if full.any():
-            self._reached[full] *= 0.5
-            self._accepted[full] *= 0.5
+            for counts in (self._reached, self._accepted):
+                np.multiply(counts, 0.5, out=counts, where=full[:, None, None, :, None])
             self._sum()
         return said
 
@@ -101,33 +131,47 @@ class Survival:
         self._reached_in_all = self._reached_by_match.sum(1)
         self._accepted_in_all = self._accepted_by_match.sum(1)
 
-    def probabilities(self, context: Classes, weights: Array) -> Array:
-        """[row, j]: the first j + 1 tokens are all accepted; ``weights`` [row, kind]: what each row is."""
-        by_kind = np.cumprod(self.rates(context), 2)
-        survival: Array = (by_kind * weights.T[:, :, None]).sum(0)
-        return survival
+    @property
+    def _counts_reached(self) -> tuple[Array, Array, Array]:
+        return self._reached_in_all, self._reached_by_match, self._reached
 
-    def rates(self, context: Classes) -> Array:
-        """[kind, row, j]: token j is accepted where those before it were."""
+    @property
+    def _counts_accepted(self) -> tuple[Array, Array, Array]:
+        return self._accepted_in_all, self._accepted_by_match, self._accepted
+
+    def by_kind(self, drafters: Array, context: Classes) -> Array:
+        """[..., kind, j]: the first j + 1 tokens are all accepted."""
+        return np.cumprod(self.rates(drafters, context), -1)
+
+    def probabilities(self, drafters: Array, context: Classes, weights: Array) -> Array:
+        """[..., j]: the first j + 1 tokens are all accepted; ``weights`` [..., kind]: what each row is."""
+        return mixed(self.by_kind(drafters, context), weights)
+
+    def rates(self, drafters: Array, context: Classes) -> Array:
+        """[..., kind, j]: token j is accepted where those before it were."""
         strength, (matches, recents) = self._strength, context
         whole = (self._accepted_in_all + strength * HOPE) / (self._reached_in_all + strength)
-        near = self._accepted_by_match[:, matches] + strength * whole[:, None]
-        near /= self._reached_by_match[:, matches] + strength
-        rate: Array = self._accepted[:, matches, recents] + strength * near
-        rate /= self._reached[:, matches, recents] + strength
+        near = self._accepted_by_match[drafters, matches]
+        near += strength * whole[drafters]
+        near /= self._reached_by_match[drafters, matches] + strength
+        rate: Array = self._accepted[drafters, matches, recents]
+        rate += strength * near
+        rate /= self._reached[drafters, matches, recents] + strength
         return rate
 
-    def state(self) -> dict[str, Any]:
-        """The counts, as JSON has them."""
-        return {"reached": self._reached.tolist(), "accepted": self._accepted.tolist()}
+    def state(self, drafter: int = 0) -> dict[str, Any]:
+        """The drafter's counts [kind, match, recent, j], as JSON has them."""
+        counts = {"reached": self._reached, "accepted": self._accepted}
+        return {name: np.moveaxis(each[drafter], 2, 0).tolist() for name, each in counts.items()}
 
-    def load(self, state: Mapping[str, Any], trust: float) -> None:
+    def load(self, state: Mapping[str, Any], trust: float, drafter: int = 0) -> None:
         """Begin with these counts, those of each kind scaled down to at most ``trust`` proposals.
 
         Raises:
             InputError: they are of another shape.
         """
-        shape = self._reached.shape[:3]
+        _, matches, recents, kinds, _ = self._reached.shape
+        shape = kinds, matches, recents
         try:
             reached = np.asarray(state["reached"], np.float64)
             accepted = np.asarray(state["accepted"], np.float64)
@@ -138,8 +182,14 @@ class Survival:
                 f"counts of shape {reached.shape}; {shape} and a length, as training writes them"
             )
         proposals = reached[:, :, :, 0].sum((1, 2))
-        scale = np.minimum(1.0, trust / np.maximum(proposals, 1.0))[:, None, None, None]
+        scale = np.minimum(1.0, trust / np.maximum(proposals, 1.0))[:, None]
         known = min(self.longest, reached.shape[3])
-        self._reached[..., :known] = scale * reached[..., :known]
-        self._accepted[..., :known] = scale * accepted[..., :known]
+        for counts, given in ((self._reached, reached), (self._accepted, accepted)):
+            counts[drafter, ..., :known] = scale * np.moveaxis(given, 0, 2)[..., :known]
         self._sum()
+
+
+def mixed(by_kind: Array, weights: Array) -> Array:
+    """Probabilities [..., kind, j] for requests that are of each kind with ``weights`` [..., kind]."""
+    found: Array = (by_kind * weights[..., None]).sum(-2)
+    return found

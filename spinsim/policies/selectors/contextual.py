@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -11,22 +12,31 @@ from annotated_types import Ge, Gt
 
 from spinsim.errors import InputError
 from spinsim.policies.base import NO_DRAFT, NOT_LOOKED_UP, Feedback, PolicyContext, RequestView, Tunable
-from spinsim.policies.contextual.kinds import Kinds
-from spinsim.policies.contextual.round_choice import AverageRate, Offer, RoundCosts, choose
+from spinsim.policies.contextual.ahead import Ahead, Arm
+from spinsim.policies.contextual.judged import judged, longest_matches
+from spinsim.policies.contextual.kinds import TEMPER, Kinds
+from spinsim.policies.contextual.lasting import Lasting
+from spinsim.policies.contextual.request_rows import RequestRows
+from spinsim.policies.contextual.round_choice import AverageRate, Offer, Others, RoundCosts, choose
 from spinsim.policies.contextual.survival import (
     MATCHES,
     SCHEMA,
+    SURE,
     UNTRIED,
     Classes,
     Survival,
     match_class,
-    recent_class,
-    smoothed,
+    mixed,
+    smoothed_all,
 )
+from spinsim.policies.contextual.trials import won_by_trials
 from spinsim.policies.registry import SELECTORS
 from spinsim.policies.selectors.arms import PerRequest
 
 Array = np.ndarray[Any, Any]
+
+MOST_BATCHES = 64  # that wait to be thought about
+OPEN = 0.2  # tokens: a request of which a proposal may win so many is on trial
 
 
 @SELECTORS.register("contextual")
@@ -53,6 +63,7 @@ class Contextual(PerRequest["Contextual.Params"]):
 
     makes_plan: bool | tuple[str, ...] = ("length",)
     reads_lookups = True
+    at_once = False  # is every choice made when its round begins? Else while the target verifies, if it can
 
     @dataclass(frozen=True)
     class Params:
@@ -63,6 +74,8 @@ class Contextual(PerRequest["Contextual.Params"]):
         memory: Annotated[float, Ge(1)] = 20_000.0
         repay: Annotated[float, Ge(1), Tunable(1, 64, log=True)] = 16.0
         hold: Annotated[int, Ge(1), Tunable(1, 32, log=True)] = 1
+        temper: Annotated[float, Gt(0), Tunable(0.1, 1, log=True)] = TEMPER
+        explore: Annotated[float, Ge(0), Tunable(0.05, 2, log=True)] = 0.0
 
         def draft_names(self) -> Iterator[tuple[str, str]]:
             """(parameter, draft name) wherever a draft is named."""
@@ -75,86 +88,142 @@ class Contextual(PerRequest["Contextual.Params"]):
         self.longest = [min(params.longest.get(name, most), most) for name in names]
         trained = self._checked(context.trained)
         kinds = trained["matches"] if trained else [[1.0] * (len(MATCHES) + 1)]
-        self.survival = [
-            Survival(longest, len(kinds), params.strength, params.memory) for longest in self.longest
-        ]
+        longest = max(self.longest, default=1)
+        self.survival = Survival(longest, len(kinds), params.strength, params.memory, len(names))
         self._load(trained)
         counts = np.asarray(kinds, np.float64) + 1.0
         self._match_said = np.log(counts / counts.sum(1, keepdims=True)).T  # [class of match, kind]
-        self.kinds = Kinds(counts.sum(1) / counts.sum())
+        self.kinds = Kinds(counts.sum(1) / counts.sum(), params.temper)
         self.costs = RoundCosts(context, params.repay)
         self.rate = AverageRate()
-        self._recent: dict[int, list[float]] = {}
-        self._classes: dict[int, tuple[list[int], list[int]]] = {}  # of each request's context, by draft
+        self._lasts = Lasting()
+        self._all = np.arange(len(names))
+        self._recent = RequestRows(len(names), UNTRIED)
         self._begin: tuple[int, ...] | None = None
         self._left = 0  # rounds that the drafters in use, and their caps, are still held
         self._plan = context.plan
+        self._assigned: deque[tuple[Sequence[RequestView], list[Arm]]] = deque(maxlen=MOST_BATCHES)
+        self._ahead = Ahead()
+        self._on_trial: list[int] = []  # requests of which one more proposal may tell much
+        self._untold: list[Feedback] = []  # rounds that are still to be learned from
 
     def assign(self, batch: Sequence[RequestView]) -> list[int]:
         if not self.context.drafts:
             return [NO_DRAFT] * len(batch)
+        ahead = self._ahead
+        new = ahead.lacking(batch)
+        if new and (self._is_told_later(batch) or not ahead.lend_first(new)):
+            self._learn()
+            if len(new) < len(batch) and self.rate.of(len(batch)) is None:
+                new = list(batch)
+            known = ahead.known(batch) if len(new) < len(batch) else []
+            chosen = self._decide(new, known, whole=not known)
+            ahead.put(chosen)
+            ahead.learn_first(chosen[new[-1].id])
+        arms = ahead.take(batch)
+        if not self._is_told_later(batch):
+            self._assigned.append((batch, arms))
+        if self._plan is not None:
+            self._plan.lengths = [arm.length for arm in arms]
+        return self._within_capacity([arm.draft for arm in arms])
+
+    def observe(self, feedback: Feedback) -> None:
+        self.rate.add(len(feedback.requests), sum(feedback.committed), feedback.round_s)
+        self._ahead.see(feedback)
+        self._untold.append(feedback)
+        if feedback.agreed:
+            self._learn()  # what the views say of lookups is gone by the next round
+
+    def forget(self, request: int) -> None:
+        self._recent.forget(request)
+        self._ahead.forget(request)
+        self.kinds.forget(request)
+        self._lasts.forget(request)
+
+    def thought(self) -> Callable[[], None] | None:
+        """The next round's choice for the requests whose verification was submitted."""
+        return self._think if self._assigned else None
+
+    def _is_told_later(self, batch: Sequence[RequestView]) -> bool:
+        """Must a choice wait for its round, since lookups or the future say more then?"""
+        return self.at_once or bool(batch[0].matched)
+
+    def _think(self) -> None:
+        batch, arms = self._assigned.popleft()
+        self._learn()
+        self._ahead.put(self._decide(batch, whole=True))
+        on_trial = set(self._on_trial)
+        trials = [
+            (view, arm)
+            for view, arm in zip(batch, arms, strict=True)
+            if view.id in on_trial and arm.length and view.id in self._recent
+        ]
+        if trials:
+            self._suppose(batch, [view for view, _ in trials], [arm for _, arm in trials])
+
+    def _suppose(
+        self, batch: Sequence[RequestView], views: Sequence[RequestView], arms: Sequence[Arm]
+    ) -> None:
+        """Choices for requests on trial: for where what they propose now is refused at once, and not."""
+        requests = [view.id for view in views]
+        own, drafters = self._recent.of(requests), np.array([arm.draft for arm in arms])
+        recent = self._recent.values[own, drafters]
+        matched = longest_matches(views, len(self._all))[np.arange(len(views)), drafters]
+        first = self.survival.rates(drafters, Classes.of(matched, recent))[..., 0].clip(SURE, 1 - SURE)
+        known = [arm for view, arm in zip(batch, self._ahead.known(batch), strict=True) if view not in views]
+        chosen = []
+        for stood in (first, 1 - first):
+            share = [float(stood is first) / 2] * len(views)
+            self._recent.values[own, drafters] = smoothed_all(recent, share, [1] * len(views))
+            with self.kinds.supposing(requests, np.log(stood)):
+                chosen.append(self._decide(views, known))
+        self._recent.values[own, drafters] = recent
+        self._ahead.put(*chosen)
+
+    def _decide(
+        self, batch: Sequence[RequestView], known: Sequence[Arm] = (), *, whole: bool = False
+    ) -> dict[int, Arm]:
+        """The next round's choice for these requests; that of the rest of their batch is ``known``. Where
+        they are the ``whole`` batch, drafters and caps are kept for rounds to come."""
         contexts = [view.context for view in batch]
-        rate = self.rate.of(len(batch))
+        rate = self.rate.of(len(batch) + len(known))
+        self._lasts.note(batch)
         offers = self.offers(batch, contexts, rate)
         behind = np.array([[view.context - 1 - held for held in view.cached] for view in batch])
-        for draft, (_, offered) in enumerate(self._lookups(batch)):
-            if max(offered) != NOT_LOOKED_UP:
-                behind[:, draft] = 0  # a lookup reads tokens, and has no K/V to bring up to date
-        missing = np.where(behind > 1, behind, 0)
+        behind[self._offered(batch) != NOT_LOOKED_UP] = 0  # a lookup has no K/V to bring up to date
         choice = choose(
             offers,
-            missing,
+            np.where(behind > 1, behind, 0),
             contexts,
             self.costs,
             rate,
             none_allowed=self.context.allow_none,
             begin=self._begin,
-            held=self._left > 0,
+            held=whole and self._left > 0,
+            others=Others.of(known, len(self._all)) if known else None,
         )
-        self._left = self._left - 1 if self._left > 0 else self.params.hold - 1
-        self._begin = choice.caps
-        if self._plan is not None:
-            self._plan.lengths = choice.lengths
-        return self._within_capacity(choice.drafts)
+        if whole:
+            self._left = self._left - 1 if self._left > 0 else self.params.hold - 1
+            self._begin = choice.caps
+        rows = zip(batch, choice.drafts, choice.lengths, strict=True)
+        return {view.id: Arm(draft, length) for view, draft, length in rows}
 
-    def observe(self, feedback: Feedback) -> None:
-        self.rate.add(len(feedback.requests), sum(feedback.committed), feedback.round_s)
-        for draft, rows in enumerate(self._judged(feedback)):
-            if not rows:
+    def _learn(self) -> None:
+        """From the rounds that were observed: of the drafters, of the requests that have not ended, and of
+        the traffic."""
+        for feedback in self._untold:
+            rows = judged(feedback, self._recent)
+            if not rows.requests:
                 continue
-            requests = [view.id for view, _, _ in rows]
-            accepted, lengths = [row[1] for row in rows], [row[2] for row in rows]
-            said = self.survival[draft].observe(
-                self._classes_of(requests, draft), accepted, lengths, self.kinds.of(requests)
-            )
-            self.kinds.observe(requests, said)
-            for request, right, asked in zip(requests, accepted, lengths, strict=True):
-                own = self._recent[request]
-                own[draft] = smoothed(own[draft], right, asked)
-
-    def _classes_of(self, requests: Sequence[int], draft: int) -> Classes:
-        known = [self._classes[request] for request in requests]
-        return Classes([matches[draft] for matches, _ in known], [recents[draft] for _, recents in known])
-
-    def _judged(self, feedback: Feedback) -> list[list[tuple[RequestView, int, int]]]:
-        """By draft: (request, tokens accepted, tokens judged). A lookup is judged by the tokens that were
-        committed, chosen or not."""
-        judged: list[list[tuple[RequestView, int, int]]] = [[] for _ in self.context.drafts]
-        for row, view in enumerate(feedback.requests):
-            draft, length = feedback.drafts[row], feedback.lengths[row]
-            looks_up = feedback.agreed[row] if feedback.agreed else [NOT_LOOKED_UP] * len(judged)
-            if draft >= 0 and length > 0 and looks_up[draft] == NOT_LOOKED_UP:
-                judged[draft].append((view, feedback.accepted[row], length))
-            for lookup, agreed in enumerate(looks_up):
-                if agreed != NOT_LOOKED_UP and view.offered[lookup] > 0:
-                    compared = min(view.offered[lookup], feedback.committed[row])
-                    judged[lookup].append((view, agreed, compared))
-        return judged
-
-    def forget(self, request: int) -> None:
-        self._recent.pop(request, None)
-        self._classes.pop(request, None)
-        self.kinds.forget(request)
+            drafters = np.array(rows.drafters)
+            own = self._recent.of(rows.requests)
+            recent = self._recent.values[own, drafters]
+            context = Classes.of(rows.matched, recent)
+            weights = self.kinds.of(rows.requests)
+            said = self.survival.observe(drafters, context, rows.accepted, rows.lengths, weights)
+            self.kinds.observe(rows.requests, said)
+            self._recent.values[own, drafters] = smoothed_all(recent, rows.accepted, rows.lengths)
+        self._untold.clear()
 
     def offers(
         self, batch: Sequence[RequestView], contexts: Sequence[int], rate: float | None
@@ -162,29 +231,61 @@ class Contextual(PerRequest["Contextual.Params"]):
         """What every drafter would have accepted, as its survival says."""
         context = sum(contexts) // len(contexts)
         price = self._price(len(batch), context, rate)
-        self._note_classes(batch)
+        self._on_trial = []
         requests = [view.id for view in batch]
+        classes = self._classes(batch, requests)
         weights = self.kinds.of(requests)
-        offers = []
-        for draft, (_, offered) in enumerate(self._lookups(batch)):
-            survival = self.survival[draft].probabilities(self._classes_of(requests, draft), weights)
-            limits = np.array([self.longest[draft] if n == NOT_LOOKED_UP else n for n in offered])
-            caps = self._caps(draft, len(batch), context)
-            lengths = self._blind_lengths(draft, survival, limits, caps, price)
-            offers.append(Offer(caps, _tokens(survival, lengths), lengths))
-        return offers
-
-    def _blind_lengths(
-        self, draft: int, survival: Array, limits: Array, caps: tuple[int, ...], price: float
-    ) -> Array:
-        """[row, cap]: tokens whose survival is worth their price, at least 1, within what is on offer."""
+        by_kind = self.survival.by_kind(self._all, classes)
+        survival = mixed(by_kind, weights[:, None])
+        offered = self._offered(batch)
+        limits = np.where(offered == NOT_LOOKED_UP, self.longest, offered)
         if self.fixed is not None:
-            worth = np.full(len(survival), self.fixed[draft])
+            most = np.minimum(self.fixed, limits)
         else:
             # Survival falls along a proposal, so that the tokens worth their price come first.
-            worth = np.maximum((survival > price).sum(1), 1)
-        lengths: Array = np.minimum(np.minimum(worth, limits)[:, None], np.array(caps)[None, :])
-        return lengths
+            most = np.minimum(np.maximum((survival > price).sum(2), 1), limits)
+        caps = [self._caps(draft, len(batch), context) for draft in range(len(self._all))]
+        of = np.repeat(self._all, [len(each) for each in caps])
+        lengths = np.minimum(most[:, of], np.concatenate(caps))
+        reached = np.concatenate((np.zeros((*survival.shape[:2], 1)), np.cumsum(survival, 2)), 2)
+        tokens = reached[np.arange(len(batch))[:, None], of, lengths]
+        if self.params.explore and rate is not None and weights.shape[1] > 1:
+            worth = self._worth_of_trials(batch, by_kind, most, weights, rate)
+            tokens += worth[:, of] * (lengths > 0)
+            on_trial = (worth.max(1) > OPEN).nonzero()[0].tolist()
+            self._on_trial = [requests[row] for row in on_trial]
+        starts = np.cumsum([len(each) for each in caps])[:-1]
+        parts = zip(caps, np.split(tokens, starts, 1), np.split(lengths, starts, 1), strict=True)
+        return [Offer(*part) for part in parts]
+
+    def _worth_of_trials(
+        self, batch: Sequence[RequestView], by_kind: Array, lengths: Array, weights: Array, rate: float
+    ) -> Array:
+        """[row, drafter]: tokens that a request is expected to win by what a proposal tells of its kind."""
+        rows = len(batch)
+        context = sum(view.context for view in batch) // rows
+        price = [
+            rate * self.costs.draft_s(draft, rows, max(1, int(lengths[:, draft].max())), context) / rows
+            for draft in range(len(self._all))
+        ]
+        won = won_by_trials(by_kind, lengths, np.array(price), weights, self.kinds.temper)
+        return self.params.explore * self._lasts.left(batch)[:, None] * won
+
+    def _classes(self, batch: Sequence[RequestView], requests: Sequence[int]) -> Classes:
+        """[row, drafter]: classes of the rows' contexts. What the matches say of a row's kind is noted."""
+        matched = longest_matches(batch, len(self._all))
+        if batch[0].matched:
+            found = [match_class(max(view.matched, default=0)) for view in batch]
+            self.kinds.of(requests)
+            self.kinds.observe(requests, self._match_said[found])
+        own = self._recent.of(requests)
+        return Classes.of(matched, self._recent.values[own])
+
+    def _offered(self, batch: Sequence[RequestView]) -> Array:
+        """[row, drafter]: tokens on offer of lookups."""
+        if not batch[0].offered:
+            return np.full((len(batch), len(self._all)), NOT_LOOKED_UP)
+        return np.array([view.offered for view in batch])
 
     def _price(self, rows: int, context: int, rate: float | None) -> float:
         """Tokens that one more proposed token must yield."""
@@ -197,32 +298,6 @@ class Contextual(PerRequest["Contextual.Params"]):
         if self.fixed is not None:
             return (self.fixed[draft],)
         return self.costs.caps(draft, self.longest[draft], rows, context)
-
-    def _lookups(self, batch: Sequence[RequestView]) -> list[tuple[list[int], list[int]]]:
-        """By draft: tokens matched and tokens on offer of each row."""
-        found = []
-        for draft in range(len(self.context.drafts)):
-            found.append(
-                (
-                    [view.matched[draft] if view.matched else NOT_LOOKED_UP for view in batch],
-                    [view.offered[draft] if view.offered else NOT_LOOKED_UP for view in batch],
-                )
-            )
-        return found
-
-    def _note_classes(self, batch: Sequence[RequestView]) -> None:
-        drafts = len(self.context.drafts)
-        for view in batch:
-            recent = self._recent.get(view.id)
-            if recent is None:
-                recent = self._recent[view.id] = [UNTRIED] * drafts
-            # A model is told of the longest match of all: text that repeats is easy for it, too.
-            longest = max(view.matched, default=0)
-            own = [n if n != NOT_LOOKED_UP else longest for n in view.matched] or [0] * drafts
-            self._classes[view.id] = [match_class(n) for n in own], [recent_class(share) for share in recent]
-        if batch[0].matched:
-            found = [match_class(max(view.matched, default=0)) for view in batch]
-            self.kinds.observe([view.id for view in batch], self._match_said[found])
 
     def _within_capacity(self, drafts: list[int]) -> list[int]:
         """Draft capacities, filled in the order of the batch; who finds its draft full only decodes."""
@@ -257,17 +332,10 @@ class Contextual(PerRequest["Contextual.Params"]):
     def _load(self, trained: Mapping[str, Any] | None) -> None:
         if trained is None:
             return
-        for name, survival in zip(self.context.drafts, self.survival, strict=True):
+        for draft, name in enumerate(self.context.drafts):
             if name in trained["drafts"]:
                 try:
-                    survival.load(trained["drafts"][name], self.params.trust)
+                    self.survival.load(trained["drafts"][name], self.params.trust, draft)
                 except InputError as error:
                     said = f"{name}: {error.message}"
                     raise InputError(said, key="policies.selector.trained") from None
-
-
-def _tokens(survival: Array, lengths: Array) -> Array:
-    """[row, cap]: expected accepted tokens of proposals of these lengths."""
-    reached = np.concatenate((np.zeros((len(survival), 1)), np.cumsum(survival, 1)), 1)
-    tokens: Array = np.take_along_axis(reached, lengths, 1)
-    return tokens

@@ -26,6 +26,7 @@ class ContextualOracle(Contextual):
     """
 
     sees_future = True
+    at_once = True
 
     @dataclass(frozen=True)
     class Params(Contextual.Params):

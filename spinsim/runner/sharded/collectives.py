@@ -6,7 +6,7 @@ import statistics
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,17 @@ import torch.nn.functional as F
 GLOO = "gloo"  # its one way of summing
 REPEATS = 9  # of a sum that is timed
 TIMEOUT_S = 120.0  # after which a device that waits for another gives up
+
+
+class Addition(NamedTuple):
+    """How attention or MLP ends: ``residual`` gains the sum of all ranks' ``x @ weight.T``, and is normed."""
+
+    x: torch.Tensor  # [tokens, this rank's inputs]
+    weight: torch.Tensor  # [hidden, this rank's inputs]
+    residual: torch.Tensor  # [tokens, hidden]; changed in place
+    norm: torch.Tensor  # [hidden]: the weights of the RMS norm
+    epsilon: float  # of the norm
+    turn: int  # 0 and 1 by turns
 
 
 class Collectives(Protocol):
@@ -29,20 +40,12 @@ class Collectives(Protocol):
         """``x @ weight.T``, summed over the ranks. The result may be overwritten by the next call."""
         ...
 
-    def add_norm_of(
-        self,
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        residual: torch.Tensor,
-        norm: torch.Tensor,
-        epsilon: float,
-        turn: int,
-    ) -> torch.Tensor | None:
-        """``residual`` gains :meth:`sum_of` the others; returns its RMS norm. In one kernel, or None.
+    def add_norm_of(self, addition: Addition) -> torch.Tensor | None:
+        """The normed residual, made by one kernel. None, and nothing done, where there is no such kernel.
 
-        ``turn`` is 0 and 1 by turns. Every rank gets None for the same numbers of tokens.
+        Every rank gets None for the same numbers of tokens.
         """
-        ...
+        return None
 
     def sum(self, x: torch.Tensor) -> torch.Tensor:
         """``x`` summed over the ranks, in its place or in a new tensor."""
@@ -65,23 +68,7 @@ class Collectives(Protocol):
         ...
 
 
-class Unfused:
-    """Of :class:`Collectives` that only sum and gather."""
-
-    def add_norm_of(
-        self,
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        residual: torch.Tensor,
-        norm: torch.Tensor,
-        epsilon: float,
-        turn: int,
-    ) -> torch.Tensor | None:
-        """See :class:`Collectives`."""
-        return None
-
-
-class Gloo(Unfused):
+class Gloo(Collectives):
     """On CPUs, through torch's gloo. Ranks meet by a ``store``, a file; over the loopback interface."""
 
     def __init__(self, rank: int, ranks: int, store: Path, timeout_s: float = TIMEOUT_S) -> None:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from spinsim.runner.fused import LeanDecoder, LeanWeights
-from spinsim.runner.sharded.collectives import Collectives
+from spinsim.runner.sharded.collectives import Addition, Collectives
 from spinsim.runner.sharded.shape import Share
 
 
@@ -33,7 +33,7 @@ class ShardedDecoder(LeanDecoder):
     ) -> torch.Tensor:
         """See :class:`LeanDecoder`: in one kernel where the ranks have it."""
         epsilon = self.weights.epsilon
-        found = self.ranks.add_norm_of(x, weight, residual, norm, epsilon, turn)
+        found = self.ranks.add_norm_of(Addition(x, weight, residual, norm, epsilon, turn))
         if found is None:
             found = self.ops.add_rms_norm(self.ranks.sum_of(x, weight), residual, norm, epsilon)
         return found

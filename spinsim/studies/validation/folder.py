@@ -62,6 +62,7 @@ class LiveCell:
     operations: tuple[OperationTable, ...]
     rounds: Rounds
     clocks: tuple[Numbers, ...] = ()
+    cpus: tuple[Numbers, ...] = ()
 
 
 class Folder:
@@ -131,6 +132,7 @@ class Folder:
             "requests_per_s": cell.requests_per_s,
             "files": {path.name: _digest(path) for path in files},
             "clocks": cell.clocks,
+            "cpus": cell.cpus,
         }
         write_atomically(folder / "cell.json", json.dumps(content, indent=1) + "\n")
 
@@ -165,6 +167,7 @@ class Folder:
             operations=tuple(read_operations(folder / name) for name in tables),
             rounds=_read_rounds(folder / "rounds.parquet"),
             clocks=tuple(content.get("clocks", ())),  # folders from before have none
+            cpus=tuple(content.get("cpus", ())),
         )
 
     def write_plan(self, plan: Numbers) -> None:

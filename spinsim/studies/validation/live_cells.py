@@ -41,6 +41,7 @@ class _Runs:
     requests_per_s: list[float] = field(default_factory=list)
     operations: list[OperationTable] = field(default_factory=list)
     clocks: list[Numbers] = field(default_factory=list)
+    cpus: list[Numbers] = field(default_factory=list)
     rounds: Rounds | None = None
 
 
@@ -168,6 +169,7 @@ def _lived(arena: Arena, folder: Folder, key: str, cell: Cell, options: Options)
         operations=tuple(runs.operations),
         rounds=runs.rounds or {},
         clocks=tuple(runs.clocks),
+        cpus=tuple(runs.cpus),
     )
 
 
@@ -199,6 +201,8 @@ def _repeated(
         runs.operations.append(operation_table(ran.records))
         if clocks := ran.clocks.told():
             runs.clocks.append(clocks)
+        if cpus := ran.cpus.told():
+            runs.cpus.append(cpus)
         runs.rounds = runs.rounds or rounds_by_request(ran.records)
     return runs, count
 

@@ -134,6 +134,7 @@ def compare_cell(
         "live_s": list(cell.live_s),
         "requests_per_s": cell.requests_per_s,
         "clocks": list(cell.clocks),
+        "cpus": list(cell.cpus),
         "simulated_cpu_s": cpu_s,
         "speedup": sorted(cell.live_s)[len(cell.live_s) // 2] / cpu_s if cpu_s else None,
     }
