@@ -50,15 +50,21 @@ class Contextual(PerRequest["Contextual.Params"]):
     what ``trained`` says; position and context length added nothing to them on the recordings. A token is
     proposed while its survival exceeds what it adds to the verification at the batch's average rate. A row
     takes the drafter that gains it most, and a drafter is used at all where its rows gain more than its
-    time costs
-    (:func:`~spinsim.policies.contextual.round_choice.choose`).
+    time costs (:func:`~spinsim.policies.contextual.round_choice.choose`).
+
+    Where no drafter looks its proposals up, a round's choice is made while the target verifies the round
+    before it, from all that is known but the outcome of that one. Nobody waits for it then. A request on
+    trial has two choices made: one for where its proposal is refused at once, one for where it is not.
 
     Give ``planned`` to the length, and rows differ in length; any other length policy must fix it.
     ``longest``: the longest proposal by draft (limits.max_length for others). ``trained`` counts for at most
     ``trust`` proposals of each kind. A catch-up is reckoned to pay over ``repay`` rounds. Which
     drafters are used, and their longest proposals, is searched every ``hold`` rounds; within them every row
-    still chooses anew. A drafter that has never been tried is taken to be good, and no other exploration
-    happens.
+    still chooses anew. ``temper``: the power to which the likelihood of what was accepted is raised as
+    evidence of a request's kind. A drafter that has never been tried is taken to be good. Where ``explore``
+    is not 0, a drafter is worth so many times what one proposal of it is expected to tell of the request's
+    kind (:func:`~spinsim.policies.contextual.trials.won_by_trials`), over the rounds that the request is
+    expected to last; no other exploration happens.
     """
 
     makes_plan: bool | tuple[str, ...] = ("length",)
