@@ -36,6 +36,7 @@ from spinsim.policies.selectors.arms import PerRequest
 Array = np.ndarray[Any, Any]
 
 MOST_BATCHES = 64  # that wait to be thought about
+KNOWN = 0.98  # probability of a kind from which on nothing more is tried to tell it
 OPEN = 0.2  # tokens: a request of which a proposal may win so many is on trial
 
 
@@ -274,8 +275,13 @@ class Contextual(PerRequest["Contextual.Params"]):
             rate * self.costs.draft_s(draft, rows, max(1, int(lengths[:, draft].max())), context) / rows
             for draft in range(len(self._all))
         ]
-        won = won_by_trials(by_kind, lengths, np.array(price), weights, self.kinds.temper)
-        return self.params.explore * self._lasts.left(batch)[:, None] * won
+        unsure = (weights.max(1) < KNOWN).nonzero()[0]
+        worth = np.zeros(lengths.shape)
+        if len(unsure):
+            left = self._lasts.left([batch[row] for row in unsure.tolist()])
+            asked = by_kind[unsure], lengths[unsure], np.array(price), weights[unsure]
+            worth[unsure] = self.params.explore * left[:, None] * won_by_trials(*asked, self.kinds.temper)
+        return worth
 
     def _classes(self, batch: Sequence[RequestView], requests: Sequence[int]) -> Classes:
         """[row, drafter]: classes of the rows' contexts. What the matches say of a row's kind is noted."""
