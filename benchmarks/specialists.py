@@ -19,9 +19,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,18 @@ import torch
 
 from benchmarks.gpu_state import gpu_states
 from benchmarks.mixed_drafters import shown as figures_of_mixed
+from benchmarks.specialists_table import bounds, report, turns
+from benchmarks.specialists_variants import (
+    LENGTHS,
+    MOST,
+    SCENARIO,
+    THIRD,
+    TINY,
+    TRAINED,
+    closed,
+    variants,
+    workload,
+)
 from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.costs.sheets.shapes import shape_of
 from spinsim.engine.records import Records
@@ -56,82 +67,9 @@ from spinsim.studies.trace import record_workload
 from spinsim.workload.for_scenario import build_workload
 
 SCHEMA = "spinsim.specialists/1"
-SCENARIO = Path(__file__).parents[1] / "scenarios" / "one-gpu.yaml"
-MOST = 8  # tokens of a proposal
 KNOWN_SEED, KNOWN_REQUESTS, KNOWN_TOKENS = 3, 24, 127  # of the other requests: their number by domain
-LENGTHS = {  # that everybody may have, by draft; the last is not the scenario's own
-    "tiny": (4, 6, 8),
-    "code": (4,),
-    "maths": (4,),
-    "small": (4, 6),
-    "large": (4,),
-    "prose": (4, 6),
-}
-DRAFTS = tuple(LENGTHS)
-THIRD = (  # the specialist that the scenario does not name
-    "models.drafts.prose={shape: llama-68m, weights: 'embedded:prose'}",
-    "placement.drafts.prose=gpu0",
-    "acceptance.strength.prose=-1.5",
-)
-RIVAL = 0.97  # of the best fixed draft, foretold: one further behind is served once
-AIM = 1.10  # of the best fixed draft
 REHEARSED = 32  # tokens of an output in the short runs that show what the host takes
-TRAINED = "TRAINED"  # where a variant wants the trained file
-SPIN = {"name": "spin", "explore": 0.1, "share": "prior", "prior_weight": 2}
-ORACLES = ("oracle", "contextual_oracle")
-TINY = (  # the family as it was trained: for a CPU
-    *(f"models.{name}.dtype=fp32" for name in ("target", *(f"drafts.{draft}" for draft in DRAFTS[:-1]))),
-    "live.widen=false",
-)
 Numbers = dict[str, Any]
-
-
-def closed(clients: int) -> str:
-    """So many clients, each with one request at a time."""
-    return override("workload.arrivals", {"process": "closed", "concurrency": clients})
-
-
-def workload(clients: int, requests: int, tokens: int, most: int) -> list[str]:
-    """Requests of mixed domains, answers of ``tokens``, prompts of about a hundred; at most ``clients``."""
-    return [
-        closed(clients),
-        f"workload.requests={requests}",
-        f"workload.output_tokens={{distribution: fixed, value: {tokens}}}",
-        "workload.prompt_tokens={distribution: lognormal, median: 96, sigma: 0.3, min: 48, max: 160}",
-        f"limits.batch={clients}",
-        f"limits.max_length={most}",
-    ]
-
-
-def variants(most: int, fixed: Mapping[str, Sequence[int]]) -> dict[str, list[str]]:
-    """Overrides by name. Selectors that decide no lengths have the longest that a fixed draft has."""
-
-    def chosen(selector: Mapping[str, Any], length: Mapping[str, Any]) -> list[str]:
-        return [override("policies.selector", dict(selector)), override("policies.length", dict(length))]
-
-    alike = {"name": "fixed", "tokens": most}
-    found = {
-        f"{draft} {tokens}": chosen({"name": "fixed", "draft": draft}, {"name": "fixed", "tokens": tokens})
-        for draft, lengths in fixed.items()
-        for tokens in lengths
-    }
-    planned = {"name": "planned"}
-    contextual = {
-        "name": "contextual",
-        "trained": TRAINED,
-        "longest": {"small": 4, "large": 4},
-        "hold": 4,
-        "temper": 1.0,
-        "explore": 0.5,
-    }
-    return found | {
-        "spin": chosen(SPIN, alike),
-        "joint": chosen({"name": "joint"}, alike),
-        "planned": chosen(planned, planned),
-        "contextual": chosen(contextual, planned),
-        "oracle": chosen({"name": "oracle"}, alike),
-        "contextual_oracle": chosen({"name": "contextual_oracle", "trained": TRAINED}, planned),
-    }
 
 
 def widened_target(shape: str, folder: Path) -> list[str]:
@@ -372,55 +310,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Profile, and for each number of clients the bound, predictions and live runs; 1 where one failed."""
     bench = Bench(arguments_of(arguments))
     return bench.simulate() if bench.options.recorded else bench.run()
-
-
-def turns(
-    predicted: Mapping[str, Numbers], fixed: Sequence[str], best: str, repetitions: int
-) -> Iterator[str]:
-    """The order of live runs: one to warm up, then repetitions of what is judged, to and fro, then once what
-    is no rival. A fixed draft that is foretold to be far behind is not served."""
-    rates = {name: one["tokens_per_s"] / predicted[best]["tokens_per_s"] for name, one in predicted.items()}
-    judged = [name for name in fixed if rates[name] > RIVAL] + ["spin", "contextual"]
-    yield best
-    for turn in range(repetitions):
-        yield from judged if turn % 2 else reversed(judged)
-    others = [name for name in predicted if name not in judged and name not in ORACLES]
-    yield from (name for name in others if name not in fixed or rates[name] > 0.75)
-
-
-def bounds(predicted: Mapping[str, Numbers], fixed: Sequence[str]) -> str:
-    """Prints what is foretold of every variant, over the best fixed draft; returns that one's name."""
-    rates = {name: one["tokens_per_s"] for name, one in predicted.items()}
-    best = max(fixed, key=rates.__getitem__)
-    for name in sorted(rates, key=rates.__getitem__, reverse=True):
-        what = "bound" if name in ORACLES else "foretold"
-        length = predicted[name]["acceptance_length"]
-        print(
-            f"{what:8} {name:18} {rates[name]:8,.0f} tokens/s, {rates[name] / rates[best]:.3f} of {best}; "
-            f"acceptance length {length:.2f}",
-            flush=True,
-        )
-    return best
-
-
-def report(data: Numbers, fixed: Sequence[str]) -> dict[str, float]:
-    """Prints a line a variant; returns live tokens per second over those of the best fixed draft."""
-    rates = {name: [run["tokens_per_s"] for run in runs] for name, runs in data["live"].items() if runs}
-    means = {name: statistics.mean(values) for name, values in rates.items()}
-    rivals = [name for name in fixed if name in means]
-    if not rivals:
-        return {}
-    best = max(rivals, key=means.__getitem__)
-    ratios = {name: mean / means[best] for name, mean in means.items()}
-    for name in sorted(means, key=means.__getitem__, reverse=True):
-        foretold, values = data["predicted"][name]["tokens_per_s"], rates[name]
-        error = 100 * (foretold / means[name] - 1)
-        print(
-            f"{name:12} {means[name]:8,.0f} tokens/s live ({min(values):,.0f} to {max(values):,.0f}), "
-            f"{ratios[name]:.3f} of {best}; foretold {foretold:,.0f} ({error:+.1f} %); "
-            f"acceptance length {data['live'][name][0]['acceptance_length']:.2f}"
-        )
-    return ratios
 
 
 if __name__ == "__main__":
