@@ -22,6 +22,7 @@ halved, and the sums between the GPUs as they were measured.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import signal
 import subprocess
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     asked.out.mkdir(parents=True, exist_ok=True)
     if asked.here:
+        faulthandler.dump_traceback_later(0.9 * LIMITS_S[asked.here])  # of one that hangs: where
         PARTS[asked.here](asked.out / f"{asked.here}.json", asked.tiny)
         print(f"{asked.here}: all is closed", flush=True)
         os._exit(0)  # what CUDA does as a process ends is measured nowhere

@@ -25,6 +25,7 @@ from spinsim.live.prompts import materialise
 from spinsim.runner.base import Runner
 from spinsim.runner.for_model import RunnerPlan, make_runner
 from spinsim.runner.loading import prepare
+from spinsim.runner.sharded.in_one import InOne
 from spinsim.runner.sharded.leader import ShardedRunner
 from spinsim.runner.sharded.orders import Build, Serve
 from spinsim.runner.sharded.outline import drawn
@@ -171,7 +172,9 @@ def against_generate(kept: Kept, kv: Figures, requests: int) -> None:
     begun = time.perf_counter()
     with deploy(loaded.scenario, loaded.base_dir, packings=PACKINGS) as deployment:
         kept.add(deployed_s=time.perf_counter() - begun)
+        begun = time.perf_counter()
         wanted = said_by_generate(loaded, deployment)
+        kept.add(generated_s=time.perf_counter() - begun)
         for packing in PACKINGS:
             ran = run_scenario(packed(loaded, packing), loaded.base_dir, deployment)
             kept.add(
@@ -190,6 +193,7 @@ def against_generate(kept: Kept, kv: Figures, requests: int) -> None:
 
 def said_by_generate(loaded: LoadedScenario, deployment: Deployment) -> dict[int, list[int]]:
     """What transformers' greedy generation says to the same prompts, on the CPU."""
+    torch.set_num_threads(1)  # matrices are small: several threads wait for one that others hold up
     reference = family.load("target", dtype=torch.float32)
     workload = build_workload(loaded.scenario, loaded.base_dir)
     prompted = materialise(loaded.scenario, workload, deployment.models.target)
@@ -260,14 +264,20 @@ def sums_by(in_one_kernel: bool) -> Callable[[Path, bool], None]:
             found: Any = runner.collectives
             kept.add(
                 sums=getattr(found, "measured", {}),
-                sums_in_one=getattr(found, "measured_in_one", {}),
-                why_not_in_one=getattr(found, "why_not_in_one", "not on GPUs"),
+                sums_in_one=_in_one(found).measured,
+                why_not_in_one=_in_one(found).why_not,
             )
             for batch in BATCHES:
                 in_one = on_gpus() and found.in_one_kernel(batch * (PROPOSED + 1))
                 kept.add(batch=batch, in_one=in_one, two_ms=timed(runner, batch, context) * 1e3)
 
     return measure
+
+
+def _in_one(collectives: Any) -> InOne:
+    """What the ranks found of the kernel of sum, residual and norm."""
+    found: InOne = getattr(collectives, "in_one", InOne(why_not="not on GPUs"))
+    return found
 
 
 def again(path: Path, tiny: bool) -> None:
@@ -301,7 +311,7 @@ def verification(path: Path, shape: ModelShape, tiny: bool) -> None:
     rows, slot_tokens = max(BATCHES), context + 16
     with divided(shape, dtype, rows=rows, slot_tokens=slot_tokens) as runner:
         sums: dict[int, dict[str, float]] = getattr(runner.collectives, "measured", {})
-        in_one = getattr(runner.collectives, "measured_in_one", {})
+        in_one = _in_one(runner.collectives).measured
         kept.add(symmetric=getattr(runner.collectives, "symmetric", False), sums=sums, sums_in_one=in_one)
         two = {batch: timed(runner, batch, context) for batch in BATCHES}
         for batch, seconds in two.items():

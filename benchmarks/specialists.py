@@ -1,17 +1,18 @@
 """Selection on specialists, live: selectors against the best fixed draft, the oracle's bound printed first.
 
-    python -m benchmarks.specialists --out specialists.json                        # one GPU, three minutes
+    python -m benchmarks.specialists --out specialists.json                        # one GPU, 200 s
     python -m benchmarks.specialists --tiny --device cpu --out specialists.json    # a rehearsal
 
-``scenarios/one-gpu.yaml`` is deployed: the family that ships, widened to a 7B target and five drafts. Two
-of them are specialists. The prompts are of ten domains, mixed. First the machine is profiled, and the
-acceptance of the models over the workload is recorded. Every variant, and oracles that know it, are
-then simulated: the bound and the predictions are written before anything is served. Then the models serve
-every variant in turn; acceptance is theirs.
+``scenarios/one-gpu.yaml`` is deployed: the family that ships, widened to a 7B target and its five drafts, and
+``prose`` besides. Three of the six are specialists: for code, maths and prose. The prompts are of ten
+domains, mixed. First the machine is profiled, and the acceptance of the models over the workload is
+recorded. For each number of clients, every variant, and oracles that know the future, are then simulated:
+the bound and the predictions are written before anything is served. Then the models serve the variants in
+turn; acceptance is theirs.
 
-``contextual`` starts from what ``profiles/family-greedy.npz`` tells of the drafts: other requests of the same
-domains, which it learns to tell apart by what they accept. No selector is told a domain. The best fixed draft
-and its length are chosen afterwards, on the very requests that are judged.
+``contextual`` starts from a recording of other requests of the same domains (``known``), which it learns to
+tell apart by what they accept. No selector is told a domain. The best fixed draft and its length are chosen
+afterwards, on the very requests that are judged.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,9 @@ from benchmarks.mixed_drafters import shown as figures_of_mixed
 from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.costs.sheets.shapes import shape_of
 from spinsim.engine.records import Records
+from spinsim.family.evaluate import held_out_prompts
 from spinsim.family.family import folder as member_folder
+from spinsim.family.record import trace_family
 from spinsim.family.widen import widen
 from spinsim.files import write_atomically
 from spinsim.live.deployment import Deployment, deploy
@@ -54,27 +57,43 @@ from spinsim.workload.for_scenario import build_workload
 
 SCHEMA = "spinsim.specialists/1"
 SCENARIO = Path(__file__).parents[1] / "scenarios" / "one-gpu.yaml"
-KNOWN = Path(__file__).parents[1] / "profiles" / "family-greedy.npz"
+KNOWN_SEED, KNOWN_REQUESTS, KNOWN_TOKENS = 3, 24, 127  # of the other requests: their number by domain
+LENGTHS = {  # that everybody may have, by draft; the last is not the scenario's own
+    "tiny": (4, 6, 8),
+    "code": (4,),
+    "maths": (4,),
+    "small": (4, 6),
+    "large": (4,),
+    "prose": (4, 6),
+}
+DRAFTS = tuple(LENGTHS)
+THIRD = (  # the specialist that the scenario does not name
+    "models.drafts.prose={shape: llama-68m, weights: 'embedded:prose'}",
+    "placement.drafts.prose=gpu0",
+    "acceptance.strength.prose=-1.5",
+)
+RIVAL = 0.97  # of the best fixed draft, foretold: one further behind is served once
 AIM = 1.10  # of the best fixed draft
 REHEARSED = 32  # tokens of an output in the short runs that show what the host takes
 TRAINED = "TRAINED"  # where a variant wants the trained file
 SPIN = {"name": "spin", "explore": 0.1, "share": "prior", "prior_weight": 2}
-ORACLES = ("oracle", "contextual_oracle", "planned_oracle")
+ORACLES = ("oracle", "contextual_oracle")
 TINY = (  # the family as it was trained: for a CPU
-    *(
-        f"models.{name}.dtype=fp32"
-        for name in ("target", *(f"drafts.{d}" for d in ("tiny", "code", "maths")))
-    ),
-    *(f"models.drafts.{name}.dtype=fp32" for name in ("small", "large")),
+    *(f"models.{name}.dtype=fp32" for name in ("target", *(f"drafts.{draft}" for draft in DRAFTS[:-1]))),
     "live.widen=false",
 )
 Numbers = dict[str, Any]
 
 
+def closed(clients: int) -> str:
+    """So many clients, each with one request at a time."""
+    return override("workload.arrivals", {"process": "closed", "concurrency": clients})
+
+
 def workload(clients: int, requests: int, tokens: int, most: int) -> list[str]:
-    """Requests of mixed domains, answers of ``tokens``, prompts of about a hundred."""
+    """Requests of mixed domains, answers of ``tokens``, prompts of about a hundred; at most ``clients``."""
     return [
-        override("workload.arrivals", {"process": "closed", "concurrency": clients}),
+        closed(clients),
         f"workload.requests={requests}",
         f"workload.output_tokens={{distribution: fixed, value: {tokens}}}",
         "workload.prompt_tokens={distribution: lognormal, median: 96, sigma: 0.3, min: 48, max: 160}",
@@ -96,7 +115,14 @@ def variants(most: int, fixed: Mapping[str, Sequence[int]]) -> dict[str, list[st
         for tokens in lengths
     }
     planned = {"name": "planned"}
-    contextual = {"name": "contextual", "trained": TRAINED, "longest": {"small": 4, "large": 4}, "hold": 4}
+    contextual = {
+        "name": "contextual",
+        "trained": TRAINED,
+        "longest": {"small": 4, "large": 4},
+        "hold": 4,
+        "temper": 1.0,
+        "explore": 0.5,
+    }
     return found | {
         "spin": chosen(SPIN, alike),
         "joint": chosen({"name": "joint"}, alike),
@@ -104,7 +130,6 @@ def variants(most: int, fixed: Mapping[str, Sequence[int]]) -> dict[str, list[st
         "contextual": chosen(contextual, planned),
         "oracle": chosen({"name": "oracle"}, alike),
         "contextual_oracle": chosen({"name": "contextual_oracle", "trained": TRAINED}, planned),
-        "planned_oracle": chosen({"name": "planned_oracle"}, planned),
     }
 
 
@@ -157,18 +182,28 @@ def shown(records: Records) -> Numbers:
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Profile, bound, predictions, live runs; 1 where a variant failed."""
+def known(path: Path, device: str, drafts: Sequence[str], *, tiny: bool) -> Path:
+    """Records other requests of the same domains into ``path``, by the family as it was trained."""
+    prompts = held_out_prompts(1 if tiny else KNOWN_REQUESTS, KNOWN_SEED)
+    tokens = [16 if tiny else KNOWN_TOKENS] * len(prompts)
+    save_trace(trace_family(prompts, tokens, names=drafts, device=device, batch=240), path)
+    return path
+
+
+def arguments_of(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command's options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.specialists", description=__doc__)
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--device", choices=("cpu", "cuda"))
     parser.add_argument(
         "--tiny", action="store_true", help="the family as it was trained, a few short requests"
     )
-    parser.add_argument("--clients", type=int, default=4)
-    parser.add_argument("--requests", type=int, default=16)
+    parser.add_argument("--clients", type=int, nargs="+", default=[4, 8, 2], help="one after the other")
+    parser.add_argument("--five", action="store_true", help="without the third specialist, prose")
+    parser.add_argument("--requests", type=int, default=20)
     parser.add_argument("--tokens", type=int, default=320, help="of an answer (default 320)")
-    parser.add_argument("--repetitions", type=int, default=3, help="live runs of each variant (default 3)")
+    parser.add_argument("--repetitions", type=int, default=3, help="live runs of each rival (default 3)")
+    parser.add_argument("--known", type=Path, help="an earlier session's recording of other requests")
     parser.add_argument("--recorded", type=Path, help="simulate alone, over an earlier session's recording")
     parser.add_argument(
         "--alike", action="store_true", help="with --recorded: charge every selector the host time of `fixed`"
@@ -178,17 +213,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=600.0, help="begin no live run after so many")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
-    began = time.perf_counter()
     if options.tiny:
-        options.clients, options.requests, options.tokens = 2, 4, 32
+        options.clients, options.requests, options.tokens = options.clients[:2], 4, 32
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Profile, and for each number of clients the bound, predictions and live runs; 1 where one failed."""
+    options = arguments_of(arguments)
+    began = time.perf_counter()
     most = 8
-    overrides = [*(TINY if options.tiny or options.device == "cpu" else ()), *options.overrides]
-    if torch.cuda.is_available() and options.device != "cpu":
+    on_cpu = options.device == "cpu" or not torch.cuda.is_available()
+    overrides = [*(TINY if options.tiny or options.device == "cpu" else ())]
+    if not options.five:
+        overrides += [*THIRD, *(("models.drafts.prose.dtype=fp32",) if overrides else ())]
+    overrides += options.overrides
+    if not on_cpu:
         found = sheet_of_device(torch.cuda.get_device_name(0))
         overrides += [f"devices.gpu0.hardware={found}"] if found else []
     elif options.device == "cpu":
         overrides += ["devices.gpu0.hardware=cpu"]
-    overrides += workload(options.clients, options.requests, options.tokens, most)
+    overrides += workload(max(options.clients), options.requests, options.tokens, most)
     out: Path = options.out
 
     def beside(name: str) -> Path:
@@ -219,29 +264,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         data["clocks"].append(gpu_states())
         write_atomically(out, json.dumps(data, indent=1) + "\n")
 
+    drafts = list(base.scenario.models.drafts)
+    device = "cpu" if on_cpu else "cuda"
+    taught = options.known or known(beside("known.npz"), device, drafts, tiny=options.tiny)
     trained = beside("trained.json")
-    write_atomically(trained, json.dumps(train(load_trace(KNOWN), most)))
+    write_atomically(trained, json.dumps(train(load_trace(taught), most)))
+    lengths = {draft: LENGTHS[draft] for draft in drafts}
     every = {
         name: [text.replace(TRAINED, str(trained)) for text in changes]
-        for name, changes in variants(
-            most, {"tiny": (4, 6, 8), "code": (4,), "maths": (4,), "small": (4, 6), "large": (4,)}
-        ).items()
+        for name, changes in variants(most, lengths).items()
     }
+    fixed = [name for name in every if name.split()[0] in drafts]
     if options.recorded and options.alike:
         profile = charged_alike(profile, beside("alike-profile.json"))
     costs = override("costs", {"model": "profile", "path": str(profile), "allow_roofline": True})
-    given = [*overrides, costs, *replayed]
 
-    def foretold() -> dict[str, Numbers]:
+    def foretold(clients: int) -> dict[str, Numbers]:
+        print(f"{clients} clients:", flush=True)
+        given = [*overrides, costs, *replayed, closed(clients)]
         loaded = {name: load(SCENARIO, [*given, *own], options.device) for name, own in every.items()}
         return {
             name: shown(simulate_scenario(one.scenario, one.base_dir).records) for name, one in loaded.items()
         }
 
-    fixed = [name for name in every if name.split()[0] in base.scenario.models.drafts]
+    by_clients: dict[int, Numbers] = {}
     if options.recorded:
-        save(predicted=foretold())
-        bounds(data["predicted"], fixed)
+        for clients in options.clients:
+            by_clients[clients] = {"predicted": foretold(clients)}
+            save(by_clients=by_clients)
+            bounds(by_clients[clients]["predicted"], fixed)
         return 0
     deployment = deploy(base.scenario, base.base_dir, packings=("ragged",))
     save(models=deployment.models.notes, deployed_s=time.perf_counter() - began)
@@ -255,30 +306,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
             save(profiled_s=measured(place, profile, thinking))
     if not options.widened:
         recorded(base, deployment, trace)
-    cells = {name: load(SCENARIO, [*overrides, costs, *own], options.device) for name, own in every.items()}
-    predicted = foretold()
-    save(predicted=predicted, live={}, began_live_s=time.perf_counter() - began)
-    best = bounds(predicted, fixed)
-
-    # A fixed draft that is foretold to be a tenth behind the best one runs once: it is no rival.
-    rivals = [n for n in fixed if predicted[n]["tokens_per_s"] > 0.9 * predicted[best]["tokens_per_s"]]
-    judged = [*rivals, *(name for name in every if name not in fixed and name not in ORACLES)]
-    turns = [[best], *([*judged] if turn % 2 else [*reversed(judged)] for turn in range(options.repetitions))]
-    turns.append([name for name in fixed if name not in rivals])
-    live: dict[str, list[Numbers]] = {name: [] for name in every if name not in ORACLES}
     failed: dict[str, str] = {}
-    for number, names in enumerate(turns):  # the first is to warm up, and does not count
-        for name in names:
+    for clients in options.clients:
+        if time.perf_counter() - began > options.seconds:
+            break
+        predicted = foretold(clients)
+        here = by_clients[clients] = {"predicted": predicted, "live": {name: [] for name in every}}
+        save(by_clients=by_clients, failed=failed)
+        best = bounds(predicted, fixed)
+        for number, name in enumerate(turns(predicted, fixed, best, options.repetitions)):
             if name in failed or time.perf_counter() - began > options.seconds:
                 continue
-            ran = run_scenario(cells[name].scenario, cells[name].base_dir, deployment)
+            cell = load(SCENARIO, [*overrides, costs, closed(clients), *every[name]], options.device)
+            ran = run_scenario(cell.scenario, cell.base_dir, deployment)
             if ran.error is not None:
                 failed[name] = str(ran.error)
-            elif number:
-                live[name].append(shown(ran.records))
-            save(live=live, failed=failed)
-    save(ratios=report(data, fixed))
+            elif number:  # the first is to warm up, and does not count
+                here["live"][name].append(shown(ran.records))
+            save(began_live_s=time.perf_counter() - began)
+        here["ratios"] = report(here, fixed)
+        save()
     return 1 if failed else 0
+
+
+def turns(
+    predicted: Mapping[str, Numbers], fixed: Sequence[str], best: str, repetitions: int
+) -> Iterator[str]:
+    """The order of live runs: one to warm up, then repetitions of what is judged, to and fro, then once what
+    is no rival. A fixed draft that is foretold to be far behind is not served."""
+    rates = {name: one["tokens_per_s"] / predicted[best]["tokens_per_s"] for name, one in predicted.items()}
+    judged = [name for name in fixed if rates[name] > RIVAL] + ["spin", "contextual"]
+    yield best
+    for turn in range(repetitions):
+        yield from judged if turn % 2 else reversed(judged)
+    others = [name for name in predicted if name not in judged and name not in ORACLES]
+    yield from (name for name in others if name not in fixed or rates[name] > 0.75)
 
 
 def bounds(predicted: Mapping[str, Numbers], fixed: Sequence[str]) -> str:

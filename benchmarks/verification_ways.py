@@ -6,11 +6,15 @@
 The 8B shape with random weights, 5 new tokens a row, K/V in pages of 64, CUDA graphs. Sections:
 
 ``where``  kernels of one replay by name: how many, how long in all, and how long the GPU runs none
-``ways``   the pass with either matrix library while its graph is recorded, and with rows cut into other
-           parts (:mod:`spinsim.runner.attention.parts`), beside its floor at the rates of this session
+``ways``   the pass as it is, with rows cut into shorter parts (:mod:`spinsim.runner.attention.parts`), with
+           products chosen by measurement (:mod:`spinsim.runner.layers.products`), beside its floor at the
+           rates of this session
 ``products``  each matrix product of a layer, and the head's, by tokens: either library as torch calls it, and
            the fastest of :data:`GUESSES` algorithms of cuBLASLt, beside its floor
-``steps``  a draft's step likewise, with either matrix library
+``attention``  the attention kernel of one layer, with tiles of :data:`TILES` (tokens, warps, stages)
+``early``  the pass whose kernels are launched while the one before ends, without and with chosen products;
+           and whether a live run in fp32 says what ``generate`` says then
+``steps``  a draft's step as it is, and with chosen products
 """
 
 from __future__ import annotations
@@ -20,7 +24,9 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from unittest.mock import patch
 
@@ -30,20 +36,34 @@ import torch
 from benchmarks.kernel_session import PROPOSED, Session, measure_machine, verification_floor
 from benchmarks.kernels import free, over, time_proposal, time_verification
 from benchmarks.paged import cache_of, decoder_of, measured, plan_of
+from benchmarks.paged_live import lossless
+from spinsim.buckets import bucket_tokens
 from spinsim.costs.sheets.shapes import shape_of
 from spinsim.family.llama_modules import random_llama
 from spinsim.runner.attention import parts
+from spinsim.runner.attention.kernels import use_kernel
+from spinsim.runner.batch import Rows, build_batch
 from spinsim.runner.fused import LeanDecoder
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.layers import cublaslt
+from spinsim.runner.layers.products import Products
 from spinsim.runner.loading import prepare
 
 PAGE = 64
 CELLS = ((48, 2048), (24, 8192))  # rows, tokens of each
 LIBRARIES = ("cublas", "cublaslt")
-CUTS = ((512, 2), (1024, 2), (2048, 2), (512, 3), (1024, 3))  # parts.USUAL and parts.RESIDENT; today's first
 TOKENS = (1, 48, 240, 256, 120)  # of a product
 GUESSES = 40
+SHORT = 512  # tokens of a part, as it was until these measurements
+TILES = (
+    (64, 4, 2),
+    (32, 4, 2),
+    (32, 4, 3),
+    (32, 4, 4),
+    (64, 2, 2),
+    (128, 4, 2),
+    (128, 4, 3),
+)  # today's first
 DRAFTS = ("llama-3-1b", "llama-3-117m")
 
 
@@ -85,7 +105,7 @@ def kernels_of(call: Callable[[], object]) -> tuple[dict[str, tuple[int, float]]
     return dict(found), until - spans[0][0] if spans else 0.0, idle
 
 
-def where(session: Session, runner: GraphedRunner, rows: int, context: int) -> None:
+def where(session: Session, runner: GraphedRunner, rows: int, context: int, way: str) -> None:
     """The kernels of one replay."""
     if session.device.type != "cuda":
         return
@@ -93,41 +113,98 @@ def where(session: Session, runner: GraphedRunner, rows: int, context: int) -> N
     asked = (list(range(rows)), [1] * rows, [context] * rows, [PROPOSED] * rows, tokens)
     with torch.inference_mode():
         found, span, idle = kernels_of(runner.verifications.prepare(*asked, "ragged", 0, ()))
-    for name, (count, us) in sorted(found.items(), key=lambda item: -item[1][1])[:24]:
-        session.add("where", rows=rows, context=context, kernel=name[:90], count=count, us=us)
-    session.add("where", rows=rows, context=context, kernel="all", us=span, idle_us=idle)
+    for name, (count, us) in sorted(found.items(), key=lambda item: -item[1][1])[:14]:
+        session.add("where", way=way, rows=rows, context=context, kernel=name[:90], count=count, us=us)
+    session.add("where", way=way, rows=rows, context=context, kernel="all", us=span, idle_us=idle)
 
 
-def verification(session: Session) -> Iterator[None]:
-    """Each cell as it is, by kernels; by either library; and with other parts of rows."""
-    shape, decoder = session.plan.targets[0], decoder_of(session)
+@dataclass(frozen=True)
+class Way:
+    """One way of running a pass. ``part``: tokens of a part of a row; ``chosen``: products by measurement."""
+
+    name: str
+    part: int = parts.USUAL
+    chosen: bool = False
+    early: bool = False
+
+
+AS_IT_IS = Way("as it is")
+WAYS = (Way("parts of 512", SHORT), AS_IT_IS, Way("chosen products", chosen=True))
+EARLY = (Way("early", early=True), Way("early, chosen products", chosen=True, early=True))
+
+
+def verification(session: Session, decoder: LeanDecoder) -> Iterator[None]:
+    """Each cell in several ways, and by kernels."""
+    yield from tried(session, decoder, WAYS)
+
+
+def early(session: Session, decoder: LeanDecoder) -> Iterator[None]:
+    """The same with kernels that begin early; then a run in fp32. Raises where it is not ``generate``'s."""
+    yield from tried(session, decoder, EARLY)
+    with begun_early(True):
+        for found in lossless(session.device):
+            session.add("early", **found)
+            yield
+
+
+@contextmanager
+def begun_early(on: bool) -> Iterator[None]:
+    """Kernels that are launched while the one before ends; nothing on a CPU."""
+    if not on or not torch.cuda.is_available():
+        yield
+        return
+    from spinsim.runner.layers import in_triton
+
+    with patch.object(in_triton, "EARLY", True):
+        yield
+
+
+def tried(session: Session, decoder: LeanDecoder, ways: Sequence[Way]) -> Iterator[None]:
+    """Cells and ways; ``agrees``: of the emitted tokens with those of the first way."""
+    shape = session.plan.targets[0]
     for rows, context in cells(session):
         cache = cache_of(session, shape, rows, context, PAGE)
         assert cache is not None
         floor = verification_floor(session.costs(shape), [context] * rows)
-        tried = [(name, *CUTS[0]) for name in LIBRARIES] + [(LIBRARIES[0], *cut) for cut in CUTS[1:]]
-        for number, (name, usual, resident) in enumerate(tried):
+        before: list[list[int]] = []
+        for way in ways:
             if session.late(3):
                 return
-            with library(name), patch.multiple(parts, USUAL=usual, RESIDENT=resident):
+            decoder.products = Products()
+            began = session.elapsed
+            if way.chosen:
+                decoder.choose_products(bucket_tokens(rows * (PROPOSED + 1)))
+            choosing = session.elapsed - began
+            with begun_early(way.early), patch.object(parts, "USUAL", way.part):
                 runner = over(decoder, cache, shape, rows, "auto")
                 seconds, _ = time_verification(session, runner, [context] * rows, "ragged", 0)
-            session.add(
-                "ways",
-                rows=rows,
-                context=context,
-                library=name,
-                part=usual,
-                resident=resident,
-                device_ms=seconds * 1e3,
-                ratio=seconds / floor,
-            )
-            if not number:
-                where(session, runner, rows, context)
+                said = emitted(runner, rows, context, shape.vocab)
+                before = before or said
+                session.add(
+                    "ways",
+                    rows=rows,
+                    context=context,
+                    way=way.name,
+                    device_ms=seconds * 1e3,
+                    floor_ms=floor * 1e3,
+                    ratio=seconds / floor,
+                    agrees=sum(a == b for a, b in zip(said, before, strict=True)) / rows,
+                    chosen=len(decoder.products.chosen),
+                    choosing_s=choosing,
+                )
+                if way is not AS_IT_IS:
+                    where(session, runner, rows, context, way.name)
             del runner
             yield
         del cache
         free()
+
+
+def emitted(runner: GraphedRunner, rows: int, context: int, vocabulary: int) -> list[list[int]]:
+    """What a verification says after the same proposals in every way."""
+    tokens = np.random.default_rng(1).integers(0, vocabulary, (rows, PROPOSED))
+    asked = (list(range(rows)), [1] * rows, [context] * rows, [PROPOSED] * rows, tokens)
+    return [list(row) for row in runner.verify(*asked).tokens]
 
 
 def products(session: Session) -> Iterator[None]:
@@ -199,8 +276,34 @@ def products(session: Session) -> Iterator[None]:
         free()
 
 
+def attention(session: Session) -> Iterator[None]:
+    """The attention kernel of one layer by tiles and lengths of parts, beside reading K and V once."""
+    if session.device.type != "cuda":
+        return
+    from spinsim.runner.attention.in_triton import Tiles, attend_pieces
+
+    shape = replace(session.plan.targets[0], layers=1)
+    (rows, context), new = cells(session)[0], PROPOSED + 1
+    cache = cache_of(session, shape, rows, context, PAGE)
+    assert cache is not None
+    query = torch.randn(rows * new, shape.heads, shape.head_dim, device=session.device).bfloat16()
+    asked = Rows(list(range(rows)), [new] * rows, [context + PROPOSED] * rows)
+    floor = rows * (context + PROPOSED) * shape.kv_bytes_per_token("bf16") / session.hardware.bandwidth
+    for part, (tokens, warps, stages) in product((SHORT, parts.USUAL, 2 * parts.USUAL), TILES):
+        if session.late(3):
+            return
+        with patch.object(parts, "USUAL", part):
+            batch = use_kernel(build_batch(cache, asked, "ragged")[0], "triton")
+        tiles = Tiles(32, tokens, warps, stages)
+        call = partial(attend_pieces, query, batch, 0, shape.head_dim**-0.5, tiles)
+        us = session.device_s(call) * 1e6
+        named = {"tokens": tokens, "warps": warps, "stages": stages}
+        session.add("attention", part=part, **named, us=us, floor_us=floor * 1e6, ratio=us / floor / 1e6)
+        yield
+
+
 def steps(session: Session) -> Iterator[None]:
-    """A draft's step with all rows, by either library."""
+    """A draft's step with all rows, its products as they are and chosen."""
     rows, context = cells(session)[0]
     shapes = [shape_of(name) for name in DRAFTS] if session.device.type == "cuda" else session.plan.drafts
     for shape in shapes:
@@ -208,19 +311,18 @@ def steps(session: Session) -> Iterator[None]:
         decoder = LeanDecoder(prepare(module, shape.name, device=session.device), context + 64)
         cache = cache_of(session, shape, rows, context, PAGE)
         assert cache is not None
-        for name in LIBRARIES:
-            with library(name):
-                seconds, _ = time_proposal(session, over(decoder, cache, shape, rows, "auto"), rows)
-            session.add("steps", draft=shape.name, rows=rows, library=name, device_ms=seconds * 1e3)
+        for chosen in (False, True):
+            if chosen:
+                for tokens in (rows, 2 * rows):
+                    decoder.choose_products(tokens)
+            seconds, _ = time_proposal(session, over(decoder, cache, shape, rows, "auto"), rows)
+            session.add("steps", draft=shape.name, rows=rows, chosen=chosen, device_ms=seconds * 1e3)
             yield
 
 
 def cells(session: Session) -> Sequence[tuple[int, int]]:
     """Rows, and tokens of each."""
     return CELLS if session.device.type == "cuda" else ((4, 24),)
-
-
-SECTIONS = {"verification": verification, "products": products, "steps": steps}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -238,7 +340,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     device = torch.device("cuda", 0) if cuda else torch.device("cpu")
     session = Session(plan_of(options.tiny), device, options.seconds, options.out)
     measure_machine(session)
-    return 1 if sum(measured(session, name, section) for name, section in SECTIONS.items()) else 0
+    decoder = decoder_of(session)
+    sections: dict[str, Callable[[Session], Iterator[None]]] = {
+        "verification": partial(verification, decoder=decoder),
+        "products": products,
+        "attention": attention,
+        "steps": steps,
+        "early": partial(early, decoder=decoder),
+    }
+    return 1 if sum(measured(session, name, section) for name, section in sections.items()) else 0
 
 
 if __name__ == "__main__":

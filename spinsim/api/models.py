@@ -160,10 +160,10 @@ def train(
 ) -> Path:
     """Train the whole family: the target first, then the drafts from its probabilities.
 
-    It goes into the folder ``out``. ``only``: drafts to train from the target that is there. Returns the path of its manifest. ``minutes`` of wall time for
-    everything, or ``steps`` for each member, which is repeatable. See :class:`spinsim.family.train.Options`;
-    ``rows`` of the corpus for each domain. ``tiny``: a trial of seconds. Raises InputError for a folder in
-    use, RuntimeError where a member fails.
+    It goes into the folder ``out``. ``only``: drafts to train from the target that is there. Returns the path
+    of its manifest. ``minutes`` of wall time for everything, or ``steps`` for each member, which is
+    repeatable. See :class:`spinsim.family.train.Options`; ``rows`` of the corpus for each domain. ``tiny``: a
+    trial of seconds. Raises InputError for a folder in use, RuntimeError where a member fails.
     """
     from spinsim.family.train import Options, train_family
 

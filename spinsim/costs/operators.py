@@ -202,7 +202,8 @@ class PassCosts:
         more, less = (memory, compute) if memory > compute else (compute, memory)
         if not less or math.isinf(self.hardware.ridge):
             return more
-        return more * (1.0 + (less / more) ** self.hardware.ridge) ** (1.0 / self.hardware.ridge)
+        ridge: float = self.hardware.ridge
+        return more * float((1.0 + (less / more) ** ridge) ** (1.0 / ridge))
 
     def body(self, tokens: int) -> float:
         """Embedding and layers for ``tokens`` query tokens, attention over the cache apart."""

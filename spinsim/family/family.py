@@ -65,7 +65,7 @@ DRAFTS = (
     Member("small", 128, 2, 4, 2, 352, "all", "llama-265m", 4e-3),
     Member("large", 192, 3, 6, 3, 512, "all", "llama-1.1b", 3e-3),
 )
-# Trained later, from the same target: a third specialist. Scenarios and recordings of the five stay as they are.
+# A third specialist, trained later from the same target. What was recorded of the five stays as it is.
 ADDED = (Member("prose", 128, 2, 4, 2, 352, "prose", "llama-68m", 4e-3),)
 MEMBERS: Mapping[str, Member] = MappingProxyType({m.name: m for m in (TARGET, *DRAFTS, *ADDED)})
 

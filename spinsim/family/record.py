@@ -234,6 +234,7 @@ def trace_family(
     prompts: Sequence[Prompt],
     output_tokens: Sequence[int],
     *,
+    names: Sequence[str] | None = None,
     root: Path = family.CHECKPOINTS,
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
@@ -244,11 +245,12 @@ def trace_family(
     command: str = "",
     report: Callable[[float], None] = lambda fraction: None,
 ) -> Trace:
-    """Record the embedded family: its target and all its drafts, under their names in the family.
+    """Record the embedded family: its target and the drafts of these ``names``, or the five of every
+    scenario that ships.
 
     Outputs go on past end-of-text to their full length. Raises InputError without weights.
     """
-    names = [draft.name for draft in family.DRAFTS]
+    names = [draft.name for draft in family.DRAFTS] if names is None else list(names)
     target, *drafts = (
         family.load(name, dtype=dtype, device=device, root=root) for name in (family.TARGET.name, *names)
     )

@@ -225,7 +225,9 @@ def train_family(options: Options, say: Say = lambda line: print(line, file=sys.
     if options.steps is None and not options.minutes:
         raise InputError("neither minutes nor steps; give one")
     if options.only and not (options.out / TARGET.name / "model.safetensors").is_file():
-        raise InputError(f"no {TARGET.name} in {options.out} to learn from; put its checkpoint's folder there")
+        raise InputError(
+            f"no {TARGET.name} in {options.out} to learn from; put its checkpoint's folder there"
+        )
     _prepare(options, say)
     recipe = Recipe(
         steps=options.steps,

@@ -169,14 +169,14 @@ def _deploy(
         if isinstance(model, LoadedHead):
             make = partial(make_head_runner, target=runners[TARGET], key=f"models.drafts.{name}")
         runners[name] = make(model, **asdict(layouts[name]), **asdict(plan))
+    if divided is not None:
+        divided.serve()  # before anything is asked of a runner in another process
+    reads = reads_entropies(KINDS["length"].get(scenario.policies.length.name))
     for name, runner in runners.items():
         if name != TARGET and isinstance(runner, GraphedRunner):
             runner.recorder.priority = draft_priority
-        reads = reads_entropies(KINDS["length"].get(scenario.policies.length.name))
         if name != TARGET and reads and isinstance(runner, TellsEntropies):
             runner.tell_entropies()
-    if divided is not None:
-        divided.serve()
     packing = scenario.policies.packing
     executed = packings or executed_by(packing.name, packing.params.get("among"))
     _capture(runners, executed, _predicts(scenario), progress)

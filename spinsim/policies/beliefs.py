@@ -63,11 +63,14 @@ class DraftingTimes:
     def of_sets(self, alone_s: Array) -> Array:
         """[set]: :meth:`seconds` of several sets at once; ``alone_s`` [set, draft], 0 for one not in it."""
         if self._all is None:
-            drafts = range(len(self._beside))
-            delays = [[self._delay(d, o) if o in self._beside[d] else 0.0 for o in drafts] for d in drafts]
+            drafts = range(len(self._context.draft_lanes))
+            slow = [
+                [self._delay(d, o) if self._crowded and o in self._beside[d] else 0.0 for o in drafts]
+                for d in drafts
+            ]
             lane_of = self._context.draft_lanes
-            shared = [[lane_of[d] == lane for lane in sorted(set(lane_of))] for d in drafts]
-            self._all = np.array(delays), np.array(shared, float)
+            of_lane = [[float(lane_of[d] == lane) for lane in sorted(set(lane_of))] for d in drafts]
+            self._all = np.array(slow), np.array(of_lane)
         delays, shared = self._all
         slowed = alone_s
         if self._crowded:

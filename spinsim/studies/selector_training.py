@@ -65,7 +65,9 @@ def train(trace: Trace, longest: int = LONGEST) -> dict[str, Any]:
                 weights = np.zeros((len(seen), len(kinds)))
                 drafter = np.zeros(len(seen), int)
                 weights[:, kind] = 1.0
-                counts[name].observe(drafter, Classes(np.array(found), np.array(recents)), accepted, lengths, weights)
+                counts[name].observe(
+                    drafter, Classes(np.array(found), np.array(recents)), accepted, lengths, weights
+                )
     return {
         "schema": SCHEMA,
         "kinds": kinds,

@@ -20,6 +20,7 @@ from spinsim.cli import app
 from spinsim.errors import InputError
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.prompts import materialise
+from spinsim.runner.sharded.hosted import HostedRunner
 from spinsim.runner.sharded.leader import ShardedRunner
 from spinsim.scenario_file import LoadedScenario
 from spinsim.studies import run as studies_run
@@ -75,7 +76,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def two(folder: Path) -> Iterator[Deployment]:
-    loaded = scenario(folder, "ab")
+    """Its drafts say how sure they are: AdaEDL reads that, and other policies may."""
+    loaded = scenario(folder, "ab", "policies.length={name: adaedl}")
     with deploy(loaded.scenario, loaded.base_dir, packings=PACKINGS) as deployment:
         yield deployment
 
@@ -87,6 +89,29 @@ def test_greedy_output_is_that_of_generate(folder: Path, two: Deployment, packin
     (told,) = two.ranks().values()
     assert told["calls"] > 20
     assert 0 < told["p50_s"] <= told["p99_s"] < 10
+
+
+def test_a_draft_says_how_sure_it_is_from_another_process(folder: Path, two: Deployment) -> None:
+    """Entropies of every proposed token, by the checkpoint as transformers reads it."""
+    prompt, length = [5, 9, 31, 2, 17], 4
+    near = two.drafts[0]
+    assert isinstance(near, HostedRunner)
+    near.apart()
+    near.catch_up([0], [0], [prompt[:-1]], predict=False)
+    made = near.propose([0], [prompt[-2]], [prompt[-1]], [len(prompt)], [length])
+    assert made.entropies is not None
+    module = AutoModelForCausalLM.from_pretrained(folder / "near", dtype=torch.float32)
+    logits = module(torch.tensor([[*prompt, *made.tokens[0].tolist()]])).logits[0, len(prompt) - 1 : -1]
+    assert made.tokens[0].tolist() == logits.argmax(-1).tolist()
+    expected = torch.distributions.Categorical(logits=logits).entropy().detach().numpy()
+    assert made.entropies[0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_proposals_end_by_the_entropy_of_a_draft_in_another_process(folder: Path, two: Deployment) -> None:
+    unsure = "policies.length={name: adaedl, start: 0.9, step: 0.0}"
+    ran = serve(scenario(folder, "ab", "policies.selector={name: fixed, draft: near}", unsure), two)
+    drafted = np.asarray(ran.records.rounds.drafted)
+    assert (drafted == 1).sum() > len(ran.outputs)  # a request's last proposal is short without that
 
 
 def test_acceptance_may_be_given(folder: Path, two: Deployment) -> None:

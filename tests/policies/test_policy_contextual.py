@@ -27,6 +27,11 @@ from tests.policies.policy_world import Field, LinearCosts, context, selector, v
 ROOT = Path(__file__).parents[2]
 COSTS = ROOT / "scenarios" / "specdecode-bench.yaml"
 ONE = np.ones((1, 1))
+HERE = np.zeros(1, int)  # the only drafter
+
+
+def classes(match: int, recent: int, rows: int = 1) -> Classes:
+    return Classes(np.full(rows, match), np.full(rows, recent))
 
 
 # --- survival -----------------------------------------------------------------------------------
@@ -36,30 +41,32 @@ ONE = np.ones((1, 1))
 @given(rate=st.floats(0.1, 0.9), seed=st.integers(0, 99))
 def test_survival_is_calibrated_in_its_class_and_prior_elsewhere(rate, seed):
     """After many proposals accepted at one rate, the first j tokens survive with rate ** j."""
-    survival, here = Survival(4, strength=8.0), Classes([5], [2])
-    untold = survival.probabilities(here, ONE)[0]
+    survival, here = Survival(4, strength=8.0), classes(5, 2)
+    untold = survival.probabilities(HERE, here, ONE)[0]
     accepted = np.minimum(np.random.default_rng(seed).geometric(1 - rate, 4000) - 1, 4).tolist()
     rows = len(accepted)
-    survival.observe(Classes([5] * rows, [2] * rows), accepted, [4] * rows, np.ones((rows, 1)))
-    told = survival.probabilities(here, ONE)[0]
+    survival.observe(HERE.repeat(rows), classes(5, 2, rows), accepted, [4] * rows, np.ones((rows, 1)))
+    told = survival.probabilities(HERE, here, ONE)[0]
     assert told == pytest.approx(rate ** np.arange(1, 5), abs=0.05)
     assert (np.diff(told) < 0).all()
     # Another class knows of it through what all requests share, and not more than that.
-    other = survival.probabilities(Classes([0], [0]), ONE)[0]
+    other = survival.probabilities(HERE, classes(0, 0), ONE)[0]
     assert other == pytest.approx(told, abs=0.05)
     assert untold == pytest.approx(0.7 ** np.arange(1, 5))
 
 
 def test_counts_follow_the_traffic():
-    survival, here = Survival(1, memory=100), Classes([1] * 100, [1] * 100)
+    survival, here = Survival(1, memory=100), classes(1, 1, 100)
     for accepted in (1, 1, 1, 0, 0, 0, 0, 0, 0):
-        survival.observe(here, [accepted] * 100, [1] * 100, np.ones((100, 1)))
-    assert survival.probabilities(Classes([1], [1]), ONE)[0, 0] < 0.1
+        survival.observe(HERE.repeat(100), here, [accepted] * 100, [1] * 100, np.ones((100, 1)))
+    assert survival.probabilities(HERE, classes(1, 1), ONE)[0, 0] < 0.1
 
 
 def test_a_proposal_judged_in_part_says_nothing_of_the_rest():
     survival = Survival(3)
-    survival.observe(Classes([1], [1]), [2], [2], ONE)  # both judged tokens stood; a third was never compared
+    survival.observe(
+        HERE, classes(1, 1), [2], [2], ONE
+    )  # both judged tokens stood; a third was never compared
     state = survival.state()
     assert np.array(state["reached"])[0, 1, 1].tolist() == [1, 1, 0]
     assert np.array(state["accepted"])[0, 1, 1].tolist() == [1, 1, 0]
@@ -283,7 +290,6 @@ def test_it_sees_no_future_and_forgets_requests():
     for view in batch:
         policy.forget(view.id)
     assert not policy._recent
-    assert not policy._classes
     assert not policy.kinds._evidence
 
 

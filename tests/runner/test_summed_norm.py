@@ -16,6 +16,7 @@ if DEVICE == "cpu":
 pytest.importorskip("triton")
 
 from spinsim.runner.layers.in_torch import add_rms_norm  # noqa: E402
+from spinsim.runner.sharded.in_one import is_right  # noqa: E402
 from spinsim.runner.sharded.summed_norm import TURNS, SummedNorm  # noqa: E402
 
 
@@ -64,3 +65,32 @@ def test_a_rank_that_is_not_there_leaves_no_number() -> None:
     end = ends_of(2, 1, 8)[0]
     residual = torch.zeros(1, 8, device=DEVICE)
     assert end.join(0, residual, torch.ones(8, device=DEVICE), 1e-5, patience=3).isnan().all()
+
+
+class Alone:
+    """The one rank that there is; ``others`` times its part are what other ranks would have added."""
+
+    rank, ranks, device = 0, 1, torch.device(DEVICE)
+
+    def __init__(self, others: int) -> None:
+        self.others = others
+
+    def everyone(self, here: bool) -> bool:
+        return here
+
+    def over_nccl(self, x: torch.Tensor, *, largest: bool = False) -> torch.Tensor:
+        return x.mul_(1 + self.others)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_before_it_is_used_it_is_held_against_a_sum_by_another_way(dtype: torch.dtype) -> None:
+    rows, hidden = 5, 24
+    own = [torch.zeros(rows * hidden, device=DEVICE, dtype=dtype) for _ in range(TURNS)]
+    raised = [torch.zeros(rows, 1, dtype=torch.int32, device=DEVICE) for _ in range(TURNS)]
+    parts, flags = (
+        [torch.tensor([each.data_ptr()], device=DEVICE) for each in held] for held in (own, raised)
+    )
+    end = SummedNorm(0, own, raised, parts, flags)
+    weight = torch.ones(hidden, dtype=dtype, device=DEVICE)
+    assert is_right(Alone(others=0), end, rows, weight)
+    assert not is_right(Alone(others=1), end, rows, weight)

@@ -14,7 +14,7 @@ from spinsim.buckets import LONG_QUERY
 from spinsim.costs.collectives import RING, Collective
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.profiled.executed import PassShape
-from spinsim.costs.sheets.hardware import Hardware
+from spinsim.costs.sheets.hardware import RIDGE, Hardware
 from spinsim.costs.sheets.shapes import ModelShape
 
 Array = NDArray[np.float64]
@@ -43,9 +43,9 @@ Waits = Literal["", "prompts", "pieces"]  # see :func:`waited_for`
 class Law:
     """overhead + a * operators + b * attention + c * tokens + d * rows + e * context, none negative.
 
-    Operators and attention are sums of max(bytes, flops / ratio) of the model's shape, so that a is
-    the inverse of an achieved bandwidth and a / ratio that of an achieved rate. Context counts as
-    :func:`waited_for` says.
+    Operators and attention are sums of max(bytes, flops / ratio) of the model's shape (matrix products with
+    the ridge of GPUs' sheets), so that a is the inverse of an achieved bandwidth and a / ratio that of an
+    achieved rate. Context counts as :func:`waited_for` says.
     """
 
     name = native = "law"
@@ -125,6 +125,7 @@ def unit_costs(shape: ModelShape, dtype: str, devices: int, ratio: float) -> Pas
         graphs=True,
         collectives=(Collective(RING, 0.0, 1.0),),
         source="",
+        ridge=RIDGE,
     )
     return PassCosts(shape, dtype, unit, devices=devices)
 

@@ -25,10 +25,10 @@ class Hardware:
     ``rate`` and ``bandwidth`` are the data sheet's peaks; the efficiencies say which share of them a model's
     passes reach. ``kv_efficiency`` is that share of the bandwidth where attention reads cached K and V, and
     ``prompt_attention_efficiency`` that of the rate where prompts attend (None: as everything else).
-    ``row_token_s``: what a program of attention takes in each layer for a K/V token of the row, or piece, that
-    it reads from end to end, however idle the rest of the device is. ``ridge``: how sharply a matrix product
-    goes over from being bound by memory to being bound by the rate: (bytes_s^ridge + flops_s^ridge)^(1/ridge),
-    which is the larger of the two far from the ridge, and for an infinite one everywhere.
+    ``row_token_s``: what a program of attention takes in each layer for a K/V token of the row, or piece,
+    that it reads from end to end, however idle the rest of the device is. ``ridge``: how sharply a matrix
+    product goes over from being bound by memory to being bound by the rate, (bytes_s^ridge +
+    flops_s^ridge)^(1/ridge): the larger of the two far from the ridge, and everywhere for an infinite one.
     ``launch_s`` is what the host pays to launch one kernel eagerly through Python, ``graph_kernel_s`` the gap
     that one kernel costs inside a replayed CUDA graph, and ``graph_launch_s`` the replay itself. The host
     spends ``operation_s`` on an operation's inputs and outputs, ``hop_s`` from one thread to another, and
@@ -111,8 +111,8 @@ def without_collectives(hardware: Hardware) -> Hardware:
 # host with torch 2.11: 7B through transformers at batch 1 takes 23 ms, 20 us for each of about 36 kernels a
 # layer.
 FITTED = json.loads(Path(__file__).with_name("fitted.json").read_text(encoding="utf-8"))
-# Of 2, 3, 4 and infinity the one by which verifications of 80 to 240 tokens are told best on the kind of GPU
-# that the fit did not see; a whole number, ours. H200s take 12 % longer for 160 tokens than a sharp ridge says.
+# With it, rather than a sharp ridge, verifications of 80 to 240 tokens are told twice as well on the kind of
+# GPU that the fit did not see. H200s take 12 % longer for 160 tokens than a sharp ridge says. (3 is as good.)
 RIDGE = 4.0
 _OVERHEADS = (
     "efficiencies and overheads: fitted to H100s and H200s (fitted.json); collectives: carried over from the "

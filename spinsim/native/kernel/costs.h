@@ -156,7 +156,8 @@ static double busy(const Demand *d) { return d->seconds > 0 ? fmin(1.0, d->work_
 static double kernel_delay(Run *r, const Demand *own, const Demand *other) { /* KernelLaw.delay */
   if (own->seconds <= 0 || other->seconds <= 0) return 0.0;
   double at_work = busy(other), kernel_s = other->kernels ? other->work_s / other->kernels : 0.0;
-  double waits_s = fmin(kernel_s, r->wait * rounded_up(kernel_s - r->short_s));
+  double whole = fmin(kernel_s, (kernel_s + LONG_S) / 2);
+  double waits_s = fmin(whole, r->wait * rounded_up(kernel_s - r->short_s));
   double gaps = (1.0 - busy(own)) * (r->gap + r->crowd * at_work);
   return gaps + own->kernels / own->seconds * at_work * waits_s;
 }

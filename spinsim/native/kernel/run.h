@@ -44,6 +44,7 @@ typedef struct { /* spinsim.costs.roofline.RooflinePredictor; models: the target
 
 #define EDGE 1.05     /* spinsim.costs.profiled.predictors */
 #define LONG_QUERY 32 /* spinsim.buckets */
+#define LONG_S 15e-6  /* spinsim.costs.contention */
 #define CELLS 1024    /* of what a fit keeps */
 enum { MEASURED, INTERPOLATED }; /* spinsim.costs.base.LABELS */
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,17 @@ class Kinds:
         known = [at for at, request in enumerate(requests) if request in self._evidence]
         rows = self._evidence.of([requests[at] for at in known])
         np.add.at(self._evidence.values, rows, self.temper * said[known])
+
+    @contextmanager
+    def supposing(self, requests: Sequence[int], said: Array) -> Iterator[None]:
+        """As if that had been observed."""
+        rows = self._evidence.of(requests)
+        before = self._evidence.values[rows]
+        self._evidence.values[rows] = before + self.temper * said
+        try:
+            yield
+        finally:
+            self._evidence.values[rows] = before
 
     def forget(self, request: int) -> None:
         """The request has ended; the traffic remembers what it was."""

@@ -42,7 +42,7 @@ class RequestRows:
         row = self._rows.pop(request, None)
         if row is None:
             return None
-        found = self.values[row].copy()
+        found: Array = self.values[row].copy()
         self.values[row] = self._fill
         self._free.append(row)
         return found

@@ -262,7 +262,7 @@ class _Search:
                     yield (*caps[:draft], cap, *caps[draft + 1 :])
 
     def _picked(self, caps: Sequence[tuple[int, ...]], rate: float) -> _Picks:
-        """The drafter that is worth most to each row beyond its price, the first of equals, by set of caps."""
+        """The drafter that is worth most to each row beyond its price, the first of equals, by set."""
         sets = np.array(caps, int).reshape(len(caps), -1)
         columns = np.where(sets >= 0, self._first[:-1] + sets, self._first[-1])
         if not self._sizes:

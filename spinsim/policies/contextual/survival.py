@@ -40,7 +40,7 @@ def smoothed(recent: float, accepted: int, length: int) -> float:
     return share if recent < 0 else KEEP * recent + (1 - KEEP) * share
 
 
-def smoothed_all(recent: Array, accepted: Sequence[int], lengths: Sequence[int]) -> Array:
+def smoothed_all(recent: Array, accepted: Sequence[float], lengths: Sequence[int]) -> Array:
     """:func:`smoothed` of every row."""
     share = np.asarray(accepted) / np.asarray(lengths)
     found: Array = np.where(recent < 0, share, KEEP * recent + (1 - KEEP) * share)
@@ -111,8 +111,10 @@ class Survival:
         rate = np.clip(self.rates(drafters, context), SURE, 1 - SURE)
         said: Array = (np.log(np.where(stood, rate, 1 - rate)) * reached).sum(-1)
         share = weights[:, :, None]
-        for counts, more in ((self._counts_reached, reached * share), (self._counts_accepted, stood * share)):
-            whole, near, own = counts
+        for (whole, near, own), more in (
+            (self._counts_reached, reached * share),
+            (self._counts_accepted, stood * share),
+        ):
             np.add.at(own, (drafters, *context), more)
             np.add.at(near, (drafters, context.matches), more)
             np.add.at(whole, drafters, more)

@@ -13,7 +13,7 @@ _Z = np.linspace(-6.0, 0.0, 241)
 _LOSS = np.array([math.exp(-z * z / 2) / math.sqrt(2 * math.pi) + z * math.erfc(-z / 2**0.5) / 2 for z in _Z])
 
 
-def expected_gain(behind: Array, deviation: Array) -> Array:
+def expected_gain(behind: Array | float, deviation: Array | float) -> Array:
     """E[max(0, X)] for X normal with mean -``behind`` (at least 0) and that deviation, elementwise."""
     deviation = np.maximum(deviation, 1e-12)
     found: Array = deviation * np.interp(-behind / deviation, _Z, _LOSS)

@@ -115,7 +115,7 @@ class Search:
         self._most = context.max_length
         self._capacities = context.capacities  # of a micro-batch
         self._limited = any(capacity is not None for capacity in context.capacities)
-        self._drafts = [draft for draft in arms if draft != NO_DRAFT]
+        self.drafts = [draft for draft in arms if draft != NO_DRAFT]
         self._may_decode = NO_DRAFT in arms
         self._allowed = self._alone()
 
@@ -156,13 +156,13 @@ class Search:
         times, context, depth = self._times, batch.contexts.mean, plan.depth
         first = plan.arms[0]
         rows = -(-batch.rows // depth)
-        share = max(1, rows // (len(self._drafts) + 1))
+        share = max(1, rows // (len(self.drafts) + 1))
         usual = first.length or USUAL_LENGTH
         verify_s = times.verify_s(rows, usual, usual, batch.contexts, plan.packing)
         alone = {first.draft: times.draft_s(first.draft, rows, usual, context)} if first.length else {}
         before = times.cycle_s(depth, rows, verify_s, alone)
         found = [0.0] * (batch.worth.shape[1] - 1)
-        for draft in self._drafts:
+        for draft in self.drafts:
             if draft != first.draft:
                 arm = self._arm(draft, usual)
                 by_draft = {**alone, draft: times.draft_s(draft, share, arm.length, context)}
@@ -174,11 +174,11 @@ class Search:
         """[draft, length]: which arms everybody may have; the last draft is none."""
         fixed = self._limits.fixed_lengths
         found = np.zeros((len(self._capacities) + 1, self._most + 1), bool)
-        for draft in self._drafts:
+        for draft in self.drafts:
             found[draft, 1:] = fixed is None
             if fixed is not None:
                 found[draft, fixed[draft]] = True
-        found[-1, 0] = self._may_decode or not self._drafts
+        found[-1, 0] = self._may_decode or not self.drafts
         return found
 
     def _depths(self, rows: int) -> range:
@@ -264,7 +264,7 @@ class Search:
         usual = plan.arms[0].length or USUAL_LENGTH
         arms = [
             arm
-            for draft in self._drafts
+            for draft in self.drafts
             if draft not in used
             for arm in dict.fromkeys((self._arm(draft, usual), self._arm(draft, 1)))
         ]
@@ -299,7 +299,7 @@ class Search:
         """The plan of a set of arms at a depth: each request takes what is worth most to it."""
         worth = batch.ranked.take(batch.columns(arms), 1)
         choice = self._choose(worth, arms, depth, batch.rows) if self._limited else worth.argmax(1)
-        return self._plan(batch, depth, arms, choice, packing)
+        return self.with_choice(batch, depth, arms, choice, packing)
 
     def _choose(self, worth: Array, arms: Sequence[Arm], depth: int, rows: int) -> Array:
         """The best arm for each request, or the next one that has room, in the order of the requests;
@@ -314,7 +314,7 @@ class Search:
             choice.append(at)
         return np.array(choice)
 
-    def _plan(self, batch: Batch, depth: int, arms: Sequence[Arm], choice: Array, packing: str) -> Plan:
+    def with_choice(self, batch: Batch, depth: int, arms: Sequence[Arm], choice: Array, packing: str) -> Plan:
         """The rate of a set of arms and a choice among them."""
         columns = np.array(batch.columns(arms))
         value = float(batch.flat[batch.requests, columns[choice]].sum())

@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt
 
 from spinsim.errors import InputError
 from spinsim.policies.base import NO_DRAFT, NOT_LOOKED_UP, Feedback, PolicyContext, RequestView, Tunable
+from spinsim.policies.contextual.ahead import Ahead, Arm
 from spinsim.policies.contextual.judged import judged, longest_matches
 from spinsim.policies.contextual.kinds import TEMPER, Kinds
 from spinsim.policies.contextual.lasting import Lasting
@@ -20,6 +21,7 @@ from spinsim.policies.contextual.round_choice import AverageRate, Offer, Others,
 from spinsim.policies.contextual.survival import (
     MATCHES,
     SCHEMA,
+    SURE,
     UNTRIED,
     Classes,
     Survival,
@@ -34,7 +36,8 @@ from spinsim.policies.selectors.arms import PerRequest
 Array = np.ndarray[Any, Any]
 
 MOST_BATCHES = 64  # that wait to be thought about
-OPEN = 0.2  # tokens: a request of which a trial may win so many is decided on when its round begins
+OPEN = 0.2  # tokens: a request of which a proposal may win so many is on trial
+
 
 @SELECTORS.register("contextual")
 class Contextual(PerRequest["Contextual.Params"]):
@@ -99,81 +102,111 @@ class Contextual(PerRequest["Contextual.Params"]):
         self._begin: tuple[int, ...] | None = None
         self._left = 0  # rounds that the drafters in use, and their caps, are still held
         self._plan = context.plan
-        self._assigned: deque[Sequence[RequestView]] = deque(maxlen=MOST_BATCHES)  # not thought about yet
-        self._decided: dict[int, tuple[int, int]] = {}  # draft and length of a request's next round
-        self._on_trial: list[int] = []  # requests whose next choice should know how their last one turned out
+        self._assigned: deque[tuple[Sequence[RequestView], list[Arm]]] = deque(maxlen=MOST_BATCHES)
+        self._ahead = Ahead()
+        self._on_trial: list[int] = []  # requests of which one more proposal may tell much
         self._untold: list[Feedback] = []  # rounds that are still to be learned from
 
     def assign(self, batch: Sequence[RequestView]) -> list[int]:
         if not self.context.drafts:
             return [NO_DRAFT] * len(batch)
-        self._assigned.append(batch)
-        decided = self._decided
-        new = [view for view in batch if view.id not in decided]
-        if new:
+        ahead = self._ahead
+        new = ahead.lacking(batch)
+        if new and (self._is_told_later(batch) or not ahead.lend_first(new)):
             self._learn()
-            known = [decided[view.id] for view in batch if view.id in decided]
-            if known and self.rate.of(len(batch)) is None:
-                new, known = list(batch), []
-            self._decide(new, known)
-        chosen = [decided.pop(view.id) for view in batch]
+            if len(new) < len(batch) and self.rate.of(len(batch)) is None:
+                new = list(batch)
+            known = ahead.known(batch) if len(new) < len(batch) else []
+            chosen = self._decide(new, known, whole=not known)
+            ahead.put(chosen)
+            ahead.learn_first(chosen[new[-1].id])
+        arms = ahead.take(batch)
+        if not self._is_told_later(batch):
+            self._assigned.append((batch, arms))
         if self._plan is not None:
-            self._plan.lengths = [length for _, length in chosen]
-        return self._within_capacity([draft for draft, _ in chosen])
+            self._plan.lengths = [arm.length for arm in arms]
+        return self._within_capacity([arm.draft for arm in arms])
 
     def observe(self, feedback: Feedback) -> None:
         self.rate.add(len(feedback.requests), sum(feedback.committed), feedback.round_s)
+        self._ahead.see(feedback)
         self._untold.append(feedback)
         if feedback.agreed:
             self._learn()  # what the views say of lookups is gone by the next round
 
     def forget(self, request: int) -> None:
         self._recent.forget(request)
-        self._decided.pop(request, None)
+        self._ahead.forget(request)
         self.kinds.forget(request)
         self._lasts.forget(request)
 
     def thought(self) -> Callable[[], None] | None:
-        """The next round's choice for the requests whose verification was submitted, from what is known
-        before it ends. None where it has to wait for what lookups find, or for the future."""
-        if self.at_once or not self._assigned:
-            return None
-        return self._think
+        """The next round's choice for the requests whose verification was submitted."""
+        return self._think if self._assigned else None
+
+    def _is_told_later(self, batch: Sequence[RequestView]) -> bool:
+        """Must a choice wait for its round, since lookups or the future say more then?"""
+        return self.at_once or bool(batch[0].matched)
 
     def _think(self) -> None:
-        batch = self._assigned.popleft()
-        if batch[0].matched:
-            return
+        batch, arms = self._assigned.popleft()
         self._learn()
-        self._decide(batch)
-        for request in self._on_trial:
-            self._decided.pop(request, None)
+        self._ahead.put(self._decide(batch, whole=True))
+        on_trial = set(self._on_trial)
+        trials = [
+            (view, arm)
+            for view, arm in zip(batch, arms, strict=True)
+            if view.id in on_trial and arm.length and view.id in self._recent
+        ]
+        if trials:
+            self._suppose(batch, [view for view, _ in trials], [arm for _, arm in trials])
 
-    def _decide(self, batch: Sequence[RequestView], known: Sequence[tuple[int, int]] = ()) -> None:
-        """Drafts and lengths of these requests' next round; those of the rest of the batch are ``known``."""
+    def _suppose(
+        self, batch: Sequence[RequestView], views: Sequence[RequestView], arms: Sequence[Arm]
+    ) -> None:
+        """Choices for requests on trial: for where what they propose now is refused at once, and not."""
+        requests = [view.id for view in views]
+        own, drafters = self._recent.of(requests), np.array([arm.draft for arm in arms])
+        recent = self._recent.values[own, drafters]
+        matched = longest_matches(views, len(self._all))[np.arange(len(views)), drafters]
+        first = self.survival.rates(drafters, Classes.of(matched, recent))[..., 0].clip(SURE, 1 - SURE)
+        known = [arm for view, arm in zip(batch, self._ahead.known(batch), strict=True) if view not in views]
+        chosen = []
+        for stood in (first, 1 - first):
+            share = [float(stood is first) / 2] * len(views)
+            self._recent.values[own, drafters] = smoothed_all(recent, share, [1] * len(views))
+            with self.kinds.supposing(requests, np.log(stood)):
+                chosen.append(self._decide(views, known))
+        self._recent.values[own, drafters] = recent
+        self._ahead.put(*chosen)
+
+    def _decide(
+        self, batch: Sequence[RequestView], known: Sequence[Arm] = (), *, whole: bool = False
+    ) -> dict[int, Arm]:
+        """The next round's choice for these requests; that of the rest of their batch is ``known``. Where
+        they are the ``whole`` batch, drafters and caps are kept for rounds to come."""
         contexts = [view.context for view in batch]
         rate = self.rate.of(len(batch) + len(known))
         self._lasts.note(batch)
         offers = self.offers(batch, contexts, rate)
         behind = np.array([[view.context - 1 - held for held in view.cached] for view in batch])
         behind[self._offered(batch) != NOT_LOOKED_UP] = 0  # a lookup has no K/V to bring up to date
-        missing = np.where(behind > 1, behind, 0)
         choice = choose(
             offers,
-            missing,
+            np.where(behind > 1, behind, 0),
             contexts,
             self.costs,
             rate,
             none_allowed=self.context.allow_none,
             begin=self._begin,
-            held=self._left > 0 and not known,
+            held=whole and self._left > 0,
             others=Others.of(known, len(self._all)) if known else None,
         )
-        if not known:
+        if whole:
             self._left = self._left - 1 if self._left > 0 else self.params.hold - 1
             self._begin = choice.caps
-        for view, draft, length in zip(batch, choice.drafts, choice.lengths, strict=True):
-            self._decided[view.id] = draft, length
+        rows = zip(batch, choice.drafts, choice.lengths, strict=True)
+        return {view.id: Arm(draft, length) for view, draft, length in rows}
 
     def _learn(self) -> None:
         """From the rounds that were observed: of the drafters, of the requests that have not ended, and of
@@ -211,7 +244,7 @@ class Contextual(PerRequest["Contextual.Params"]):
         else:
             # Survival falls along a proposal, so that the tokens worth their price come first.
             most = np.minimum(np.maximum((survival > price).sum(2), 1), limits)
-        caps = [self._caps(draft, len(batch), context) for draft in self._all]
+        caps = [self._caps(draft, len(batch), context) for draft in range(len(self._all))]
         of = np.repeat(self._all, [len(each) for each in caps])
         lengths = np.minimum(most[:, of], np.concatenate(caps))
         reached = np.concatenate((np.zeros((*survival.shape[:2], 1)), np.cumsum(survival, 2)), 2)
@@ -233,7 +266,7 @@ class Contextual(PerRequest["Contextual.Params"]):
         context = sum(view.context for view in batch) // rows
         price = [
             rate * self.costs.draft_s(draft, rows, max(1, int(lengths[:, draft].max())), context) / rows
-            for draft in self._all
+            for draft in range(len(self._all))
         ]
         won = won_by_trials(by_kind, lengths, np.array(price), weights, self.kinds.temper)
         return self.params.explore * self._lasts.left(batch)[:, None] * won
@@ -245,7 +278,8 @@ class Contextual(PerRequest["Contextual.Params"]):
             found = [match_class(max(view.matched, default=0)) for view in batch]
             self.kinds.of(requests)
             self.kinds.observe(requests, self._match_said[found])
-        return Classes.of(matched, self._recent.values[self._recent.of(requests)])
+        own = self._recent.of(requests)
+        return Classes.of(matched, self._recent.values[own])
 
     def _offered(self, batch: Sequence[RequestView]) -> Array:
         """[row, drafter]: tokens on offer of lookups."""
@@ -305,4 +339,3 @@ class Contextual(PerRequest["Contextual.Params"]):
                 except InputError as error:
                     said = f"{name}: {error.message}"
                     raise InputError(said, key="policies.selector.trained") from None
-

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -14,11 +14,11 @@ from spinsim.policies.planning.cycle import CycleTimes, contexts_of
 from spinsim.policies.planning.information import information
 from spinsim.policies.planning.search import USUAL_LENGTH, Arm, Array, Batch, Plan, Search
 from spinsim.policies.planning.survival import Survival
+from spinsim.policies.planning.trials import Trial, best_trial
 from spinsim.policies.registry import SELECTORS
 from spinsim.policies.selectors.arms import PerRequest
 
-USUAL_ROUNDS = 64.0  # that a request is taken to last before one has ended
-REPAID = 0.5  # of the rounds to come: a catch-up pays within so many
+USUAL_ROUNDS = 128.0  # that a request is taken to last before one has ended
 OFTEN = 4  # the first plans each learn anew how much requests differ, later ones once in so many
 MOVED = 0.1  # a plan that gives no more of the requests another draft is held twice as long as the last one,
 STEADIEST = 4  # and at most so many times as long as ``hold`` says
@@ -44,7 +44,7 @@ class Planning(PerRequest[Any]):
         self._choice: dict[int, Arm] = {}
         self._usual = Arm(NO_DRAFT, 0)  # of requests that came after the plan
         self._rounds = 0  # of micro-batches since the plan was begun
-        self.steady = 1  # times ``hold`` that the plan is to be held
+        self.steady: float = 1  # times ``hold`` that the plan is to be held
         self._changes = 0  # requests that came or went since then
 
     def assign(self, batch: Sequence[RequestView]) -> list[int]:
@@ -87,7 +87,17 @@ class Planning(PerRequest[Any]):
             plan = found
             yield
         assert plan is not None
-        self._put_in_force(views, batch, self._worth_it(batch, plan))
+        plan = self._worth_it(batch, plan)
+        trial = yield from self._trial(plan)
+        self._put_in_force(views, batch, plan if trial is None else trial.plan)
+        if trial is not None:
+            self.plan = plan  # the trial ends with it
+            self.steady = trial.rounds / self.params.hold
+
+    def _trial(self, plan: Plan) -> Generator[None, None, Trial | None]:
+        """What the requests do in place of the plan, to learn of another draft."""
+        yield from ()
+        return None
 
     def _worth_it(self, batch: Batch, plan: Plan) -> Plan:
         """The plan, or the one in force where the gain is within the error of estimates.
@@ -100,7 +110,8 @@ class Planning(PerRequest[Any]):
         drafts = np.array([arm.draft for arm in plan.arms])[plan.of]
         reading = float((batch.missing[batch.requests, drafts] > 0).mean())
         stays = self.search.again(batch, self.plan)
-        return plan if plan.rate > stays.rate * (1 + SURE * reading) else stays
+        sure = SURE * reading * USUAL_ROUNDS / max(USUAL_ROUNDS, batch.repay)
+        return plan if plan.rate > stays.rate * (1 + sure) else stays
 
     def _put_in_force(self, views: Sequence[RequestView], batch: Batch, plan: Plan) -> None:
         self.plan = plan
@@ -214,11 +225,19 @@ class Planned(Planning):
         worth = np.ones((len(views), tokens.shape[1] + 1, tokens.shape[2]))
         worth[:, :-1] = tokens
         left = self._left(views)
-        repay = max(self.params.repay, REPAID * float(left.mean()))
-        batch = Batch(worth, self.missing(views), contexts, len(views), repay)
+        repay = max(self.params.repay, float(left.mean()))
+        batch = self._expected = Batch(worth, self.missing(views), contexts, len(views), repay)
         if self.plan is not None and self.params.explore and tokens.shape[1] > 1:
+            worth = worth.copy()
             worth[:, :-1] += self._information(left, batch, deviation)
+            return replace(batch, worth=worth)
         return batch
+
+    def _trial(self, plan: Plan) -> Generator[None, None, Trial | None]:
+        if self.plan is None or not self.params.explore or len(self.context.drafts) < 2:
+            return None
+        rounds = max(USUAL_ROUNDS, self._observed / plan.depth)  # as many again as there were
+        return (yield from best_trial(self.search, self.survival, self._expected, plan, rounds))
 
     def thought(self) -> Callable[[], None] | None:
         """Some steps of the next plan, where one is due or in the making: a thought for each verification."""
@@ -272,7 +291,6 @@ class Planned(Planning):
         tries = self.params.hold * min(usual, 1 / max(1e-6, 1 - float(rate.mean())))
         won = information(tokens[:, :, usual], deviation * slope, evidence, price, max(1, round(tries)))
         periods = (left - self.params.hold).clip(0.0) / self.params.hold
-        # Everybody learns at once, and pays at once: how long that is of use must have been seen.
         of_use = periods if self._ended else np.minimum(periods, USUAL_ROUNDS / self.params.hold)
         value = periods[:, None] * won + of_use.mean() * self._of_everybody(batch, plan, tries)
         found = np.zeros_like(tokens)

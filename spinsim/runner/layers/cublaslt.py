@@ -108,9 +108,12 @@ def _handle(device: int) -> ctypes.c_void_p:
     return found
 
 
-def works(x: torch.Tensor) -> bool:
-    """Can products of such a tensor run here?"""
+def works(*matrices: torch.Tensor) -> bool:
+    """Can products of such matrices run here?"""
+    x = matrices[0]
     if x.device.type != "cuda" or x.dtype not in _TYPES or torch.version.hip:
+        return False
+    if any(each.data_ptr() % _ALIGNED or not each.is_contiguous() for each in matrices):
         return False
     try:
         _handle(x.device.index or 0)

@@ -7,9 +7,25 @@ import torch
 import triton
 import triton.language as tl
 
+HEADS = 16  # of a token that one program rotates and stores
+# Are kernels launched while the one before still ends (programmatic dependent launch, from the H100 on)?
+EARLY = False
+
 
 @triton.jit
-def _add_rms_norm(delta, residual, weight, out, epsilon, width, add: tl.constexpr, block: tl.constexpr):
+def _add_rms_norm(
+    delta,
+    residual,
+    weight,
+    out,
+    epsilon,
+    width,
+    add: tl.constexpr,
+    early: tl.constexpr,
+    block: tl.constexpr,
+):
+    if early:
+        tl.extra.cuda.gdc_wait()
     row = tl.program_id(0).to(tl.int64)
     column = tl.arange(0, block)
     mask = column < width
@@ -38,14 +54,18 @@ def add_rms_norm(
         epsilon,
         width,
         add=delta is not None,
+        early=EARLY,
         block=block,
+        launch_pdl=EARLY,
         num_warps=4 if block <= 2048 else 8,
     )
     return out
 
 
 @triton.jit
-def _silu_times(both, out, width, block: tl.constexpr):
+def _silu_times(both, out, width, early: tl.constexpr, block: tl.constexpr):
+    if early:
+        tl.extra.cuda.gdc_wait()
     row = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * block + tl.arange(0, block)
     mask = column < width
@@ -61,7 +81,8 @@ def silu_times(both: torch.Tensor) -> torch.Tensor:
     tokens, double = both.shape
     width = double // 2
     out = torch.empty(tokens, width, device=both.device, dtype=both.dtype)
-    _silu_times[(tokens, triton.cdiv(width, 1024))](both, out, width, block=1024, num_warps=4)
+    grid = (tokens, triton.cdiv(width, 1024))
+    _silu_times[grid](both, out, width, early=EARLY, block=1024, num_warps=4, launch_pdl=EARLY)
     return out
 
 
@@ -82,41 +103,56 @@ def _rotate_and_store(
     groups: tl.constexpr,
     dim: tl.constexpr,
     normed: tl.constexpr,
+    early: tl.constexpr,
+    block_h: tl.constexpr,
     block: tl.constexpr,
 ):
+    if early:
+        tl.extra.cuda.gdc_wait()
+    # Several heads of a token a program: with one each there were more programs than work.
     token = tl.program_id(0).to(tl.int64)
-    head = tl.program_id(1)
+    head = (tl.program_id(1) * block_h + tl.arange(0, block_h))[:, None]
     half: tl.constexpr = dim // 2
-    d = tl.arange(0, block)
-    mask = d < half
-    source = qkv + token * (heads + 2 * groups) * dim + head * dim
-    low = tl.load(source + d, mask=mask, other=0.0)
-    high = tl.load(source + half + d, mask=mask, other=0.0)
-    at = tl.load(write + token).to(tl.int64) * groups * dim
-    if head >= heads + groups:
-        target = values + at + (head - heads - groups) * dim
-        tl.store(target + d, low, mask=mask)
-        tl.store(target + half + d, high, mask=mask)
-    else:
-        if head < heads:  # noqa: SIM108 (pointers: no ternary)
-            target = query + (token * heads + head) * dim
-        else:
-            target = keys + at + (head - heads) * dim
-        a = low.to(tl.float32)
-        b = high.to(tl.float32)
-        if normed:
-            scale = tl.rsqrt((tl.sum(a * a, 0) + tl.sum(b * b, 0)) / dim + epsilon)
-            if head < heads:  # noqa: SIM108
-                weight = query_weight
-            else:
-                weight = key_weight
-            a = (a * scale).to(low.dtype).to(tl.float32) * tl.load(weight + d, mask=mask, other=0.0)
-            b = (b * scale).to(low.dtype).to(tl.float32) * tl.load(weight + half + d, mask=mask, other=0.0)
-        angle = tl.load(positions + token).to(tl.int64) * half + d
-        cosine = tl.load(cosines + angle, mask=mask, other=0.0)
-        sine = tl.load(sines + angle, mask=mask, other=0.0)
-        tl.store(target + d, (a * cosine - b * sine).to(low.dtype), mask=mask)
-        tl.store(target + half + d, (b * cosine + a * sine).to(low.dtype), mask=mask)
+    d = tl.arange(0, block)[None, :]
+    within = d < half
+    is_query = head < heads
+    is_value = head >= heads + groups
+    real = (head < heads + 2 * groups) & within
+    source = qkv + token * (heads + 2 * groups) * dim + head * dim + d
+    low = tl.load(source, mask=real, other=0.0)
+    high = tl.load(source + half, mask=real, other=0.0)
+    a = low.to(tl.float32)
+    b = high.to(tl.float32)
+    if normed:
+        scale = tl.rsqrt((tl.sum(a * a, 1) + tl.sum(b * b, 1)) / dim + epsilon)[:, None]
+        of_low = tl.where(
+            is_query,
+            tl.load(query_weight + d, mask=within, other=0.0),
+            tl.load(key_weight + d, mask=within, other=0.0),
+        )
+        of_high = tl.where(
+            is_query,
+            tl.load(query_weight + half + d, mask=within, other=0.0),
+            tl.load(key_weight + half + d, mask=within, other=0.0),
+        )
+        a = (a * scale).to(low.dtype).to(tl.float32) * of_low
+        b = (b * scale).to(low.dtype).to(tl.float32) * of_high
+    angle = tl.load(positions + token).to(tl.int64) * half + d
+    cosine = tl.load(cosines + angle, mask=within, other=0.0)
+    sine = tl.load(sines + angle, mask=within, other=0.0)
+    turned_low = (a * cosine - b * sine).to(low.dtype)
+    turned_high = (b * cosine + a * sine).to(low.dtype)
+    to_query = query + (token * heads + head) * dim + d
+    tl.store(to_query, turned_low, mask=real & is_query)
+    tl.store(to_query + half, turned_high, mask=real & is_query)
+    at = tl.load(write + token).to(tl.int64) * groups * dim + d
+    to_keys = keys + at + (head - heads) * dim
+    is_key = real & (head >= heads) & (head < heads + groups)
+    tl.store(to_keys, turned_low, mask=is_key)
+    tl.store(to_keys + half, turned_high, mask=is_key)
+    to_values = values + at + (head - heads - groups) * dim
+    tl.store(to_values, low, mask=real & is_value)
+    tl.store(to_values + half, high, mask=real & is_value)
 
 
 def rotate_and_store(
@@ -139,7 +175,7 @@ def rotate_and_store(
     groups, dim = keys.shape[1:]
     query = torch.empty(tokens, heads, dim, device=qkv.device, dtype=qkv.dtype)
     weights = norms if norms is not None else rotary
-    _rotate_and_store[(tokens, heads + 2 * groups)](
+    _rotate_and_store[(tokens, triton.cdiv(heads + 2 * groups, HEADS))](
         qkv,
         *rotary,
         positions,
@@ -153,7 +189,10 @@ def rotate_and_store(
         groups=groups,
         dim=dim,
         normed=norms is not None,
+        early=EARLY,
+        block_h=HEADS,
         block=triton.next_power_of_2(dim // 2),
-        num_warps=1,
+        num_warps=4,
+        launch_pdl=EARLY,
     )
     return query

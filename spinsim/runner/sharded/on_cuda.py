@@ -3,7 +3,8 @@
 A sum goes one of three ways. NCCL's all-reduce is for prompts. The two over symmetric memory are for the few
 tokens of a round: every GPU reads the others' buffers itself, all of them (``one_shot``), or its part of them
 before the parts are gathered (``two_shot``). Which is fastest is measured at the start, by tokens. The sums
-of few tokens within a layer may go in one kernel with the residual and the norm (:mod:`summed_norm`).
+of few tokens within a layer go in one kernel with the residual and the norm (:mod:`summed_norm`) where that
+is right and faster.
 """
 
 from __future__ import annotations
@@ -17,22 +18,17 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from spinsim.runner.sharded.collectives import Addition
+from spinsim.runner.sharded.in_one import REPEATS, InOne, captured_s, tried
 
-if TYPE_CHECKING:  # it needs Triton
-    from spinsim.runner.sharded.summed_norm import SummedNorm
-
-NCCL, ONE_SHOT, TWO_SHOT = "nccl", "one_shot", "two_shot"
-WAYS = (NCCL, ONE_SHOT, TWO_SHOT)
+NCCL, ONE_SHOT, TWO_SHOT, IN_ONE = "nccl", "one_shot", "two_shot", "in_one"
+WAYS = (NCCL, ONE_SHOT, TWO_SHOT)  # of a sum by itself
 MOST_TOKENS = 1024  # that go through symmetric memory; its buffer has room for so many
-REPEATS = 20  # of a sum in the graph that is timed; an even number, since some take turns
-TRIAL = 1 << 22  # polls for another GPU's flag, as it is tried: some seconds
-ROUNDS = 5  # of that graph; the fastest counts
 OPEN_S = 15.0  # for the GPUs to meet over symmetric memory
 END_S = 5.0  # for NCCL to end
 
@@ -62,7 +58,7 @@ class CudaCollectives:
         timeout_s: float,
         *,
         symmetric: bool = True,
-        in_one_kernel: bool = False,
+        in_one_kernel: bool = True,
     ) -> None:
         """``symmetric`` False: all goes through NCCL. ``in_one_kernel``: sums may go with residual and norm.
 
@@ -97,10 +93,7 @@ class CudaCollectives:
         self._timeout = timedelta(seconds=timeout_s)
         self.ways: dict[int, str] = {}  # the fastest by tokens, ascending
         self.measured: dict[int, dict[str, float]] = {}  # seconds of a sum, by tokens and way
-        # By tokens: what residual and norm take longer with the sum in their kernel than by themselves.
-        self.measured_in_one: dict[int, float] = {}
-        self.why_not_in_one = "" if in_one_kernel else "not asked for"
-        self._in_one: SummedNorm | None = None
+        self.in_one = InOne(why_not="" if in_one_kernel else "not asked for")
 
     @property
     def symmetric(self) -> bool:
@@ -119,8 +112,8 @@ class CudaCollectives:
             while tokens <= MOST_TOKENS:
                 self._measure(tokens, hidden, dtype)
                 tokens *= 2
-            if not self.why_not_in_one:
-                self._open_in_one(hidden, dtype)
+            if not self.in_one.why_not:
+                self.in_one = tried(self, self._group, hidden, dtype, list(self.measured))
 
     def _open(self, hidden: int, dtype: torch.dtype) -> None:
         try:
@@ -135,15 +128,21 @@ class CudaCollectives:
             self.why_not = " ".join(str(error).split())[:200] or type(error).__name__
             self._buffer = None
         # All or none: a rank that went another way would wait for ever.
-        if not self._everyone(self.symmetric):
+        if not self.everyone(self.symmetric):
             self._buffer = None
 
-    def _everyone(self, here: bool) -> bool:
+    def everyone(self, here: bool) -> bool:
         """Is it so on every rank? All that their GPUs were given before is done then."""
         torch.cuda.synchronize(self.device)
         have = torch.tensor([int(here)], device=self.device)
         self._distributed.all_reduce(have, op=self._distributed.ReduceOp.MIN)
         return bool(have.item())
+
+    def over_nccl(self, x: torch.Tensor, *, largest: bool = False) -> torch.Tensor:
+        """``x`` becomes the sum of all ranks', or the largest of each number."""
+        kind = self._distributed.ReduceOp
+        self._distributed.all_reduce(x, op=kind.MAX if largest else kind.SUM)
+        return x
 
     def _try(self, hidden: int, dtype: torch.dtype) -> None:
         """Raises RuntimeError where a sum over symmetric memory fails, or is wrong."""
@@ -151,55 +150,6 @@ class CudaCollectives:
             found = self._sum(way, torch.ones(2, hidden, dtype=dtype, device=self.device))
             if not bool((found == self.ranks).all()):
                 raise RuntimeError(f"{way} over symmetric memory gave a wrong sum")
-
-    def _open_in_one(self, hidden: int, dtype: torch.dtype) -> None:
-        """The kernel of sum, residual and norm, where every rank has it, and it is right and faster."""
-        end: SummedNorm | None = None
-        ones = torch.ones(hidden, dtype=dtype, device=self.device)
-        try:
-            from spinsim.runner.sharded import summed_norm
-
-            end = summed_norm.over_symmetric_memory(
-                self._group, self.rank, self.ranks, hidden, dtype, self.device
-            )
-            # Compiled and loaded on every GPU, before one waits for another.
-            end.join(0, torch.zeros(1, hidden, dtype=dtype, device=self.device), ones, 1.0, patience=1)
-        except Exception as error:  # whatever the compiler or the driver lacks: sums go another way
-            self.why_not_in_one = " ".join(str(error).split())[:200] or type(error).__name__
-        if not self._everyone(end is not None) or end is None:
-            return
-        end.raised[0].zero_()
-        self._everyone(True)
-        residual, right = torch.zeros(2, hidden, dtype=dtype, device=self.device), True
-        for turn in range(2):
-            end.part(turn, 2, hidden).fill_(1)
-            end.join(turn, residual, ones, 1.0, patience=TRIAL)
-            right = right and bool((residual == self.ranks * (turn + 1)).all())
-        if not self._everyone(right):
-            self.why_not_in_one = "sum and norm in one kernel gave a wrong sum"
-            return
-        self._in_one = end
-        for tokens in (tokens for tokens in self.measured if tokens <= summed_norm.ROWS):
-            self.measured_in_one[tokens] = self._time_in_one(end, tokens, ones)
-
-    def _time_in_one(self, end: SummedNorm, tokens: int, weight: torch.Tensor) -> float:
-        from spinsim.runner.layers import in_triton
-
-        residual = torch.zeros(tokens, weight.shape[0], dtype=weight.dtype, device=self.device)
-        delta = torch.zeros_like(residual)
-
-        def in_one() -> None:
-            for at in range(REPEATS):
-                end.join(at % 2, residual, weight, 1.0)
-
-        def apart() -> None:
-            for _ in range(REPEATS):
-                in_triton.add_rms_norm(delta, residual, weight, 1.0)
-
-        times = torch.tensor([self._captured_s(each) for each in (in_one, apart)], device=self.device)
-        self._distributed.all_reduce(times, op=self._distributed.ReduceOp.MAX)
-        together, norm = times.tolist()
-        return max(0.0, float(together - norm) / REPEATS)
 
     def _measure(self, tokens: int, hidden: int, dtype: torch.dtype) -> None:
         said = self.measured[tokens] = self._times(WAYS, tokens, hidden, dtype)
@@ -210,13 +160,14 @@ class CudaCollectives:
         for number, way in enumerate(ways):
             times[number] = self.time(way, tokens, hidden, dtype)
         # The slowest rank's time counts, and all ranks decide by the same.
-        self._distributed.all_reduce(times, op=self._distributed.ReduceOp.MAX)
-        return dict(zip(ways, times.tolist(), strict=True))
+        return dict(zip(ways, self.over_nccl(times, largest=True).tolist(), strict=True))
 
     def times(self, tokens: int) -> dict[str, float]:
         """See :class:`~spinsim.runner.sharded.collectives.Collectives`; measured before where it was."""
         ways = WAYS if self.symmetric and tokens <= MOST_TOKENS else (NCCL,)
-        return self.measured.get(tokens) or self._times(ways, tokens, self._hidden, self._dtype)
+        found = self.measured.get(tokens) or self._times(ways, tokens, self._hidden, self._dtype)
+        in_one = self.in_one.measured.get(tokens)
+        return found if in_one is None else {**found, IN_ONE: in_one}
 
     def time(self, way: str, tokens: int, hidden: int, dtype: torch.dtype) -> float:
         """Seconds of one sum ``[tokens, hidden]`` within a graph of many. All ranks call it.
@@ -235,29 +186,7 @@ class CudaCollectives:
                 else:
                     self._join(way, x)
 
-        return self._captured_s(sums) / REPEATS
-
-    def _captured_s(self, sums: Callable[[], None]) -> float:
-        """Seconds of what ``sums`` does, in a graph; the fastest of some."""
-        cuda: Any = torch.cuda
-        graph, stream = cuda.CUDAGraph(), cuda.Stream(self.device)
-        with torch.inference_mode(), torch.cuda.stream(stream):
-            sums()
-            stream.synchronize()
-            graph.capture_begin(capture_error_mode="thread_local")
-            sums()
-            graph.capture_end()
-            graph.replay()
-            stream.synchronize()
-            best = float("inf")
-            for _ in range(ROUNDS):
-                begin, end = (cuda.Event(enable_timing=True) for _ in range(2))
-                begin.record(stream)
-                graph.replay()
-                end.record(stream)
-                end.synchronize()
-                best = min(best, begin.elapsed_time(end) * 1e-3)
-        return best
+        return captured_s(sums, self.device) / REPEATS
 
     def way_of(self, tokens: int) -> str:
         """How a sum over so many tokens goes: as the next larger number that was measured."""
@@ -265,7 +194,7 @@ class CudaCollectives:
 
     def in_one_kernel(self, tokens: int) -> bool:
         """Do a layer's sums over so many tokens go with residual and norm?"""
-        for most, seconds in self.measured_in_one.items():
+        for most, seconds in self.in_one.measured.items():
             if tokens <= most:
                 return seconds < min(self.measured[most].values())
         return False
@@ -273,10 +202,11 @@ class CudaCollectives:
     def add_norm_of(self, addition: Addition) -> torch.Tensor | None:
         """See :class:`~spinsim.runner.sharded.collectives.Collectives`."""
         x, weight, residual, norm, epsilon, turn = addition
-        if self._in_one is None or not self.in_one_kernel(x.shape[0]):
+        end = self.in_one.end
+        if end is None or not self.in_one_kernel(x.shape[0]):
             return None
-        torch.mm(x, weight.t(), out=self._in_one.part(turn, x.shape[0], weight.shape[0]))
-        return self._in_one.join(turn, residual, norm, epsilon)
+        torch.mm(x, weight.t(), out=end.part(turn, x.shape[0], weight.shape[0]))
+        return end.join(turn, residual, norm, epsilon)
 
     def sum_of(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """See :class:`~spinsim.runner.sharded.collectives.Collectives`."""
@@ -295,8 +225,7 @@ class CudaCollectives:
 
     def _sum(self, way: str, x: torch.Tensor) -> torch.Tensor:
         if way == NCCL:
-            self._distributed.all_reduce(x)
-            return x
+            return self.over_nccl(x)
         part = self._part(x.shape)
         part.copy_(x)
         return self._join(way, part)
@@ -323,7 +252,7 @@ class CudaCollectives:
 
         Graphs go first: NCCL waits until none holds its calls any more, for ever if need be.
         """
-        self._buffer = self._in_one = None
+        self._buffer, self.in_one = None, InOne(why_not="closed")
         if not _ends(self._distributed.destroy_process_group):
             atexit.register(_leave)
 

@@ -33,7 +33,7 @@ class Meeting:
     timeout_s: float
     plugins: tuple[str, ...] = ()
     symmetric: bool = True
-    in_one_kernel: bool = False
+    in_one_kernel: bool = True
 
     def join(self, rank: int) -> Collectives:
         """Meet the others; returns when all are there."""

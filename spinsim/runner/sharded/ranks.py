@@ -50,7 +50,7 @@ class Ranks:
         drafts: Sequence[int] = (),
         timeout_s: float = TIMEOUT_S,
         *,
-        in_one_kernel: bool = False,
+        in_one_kernel: bool = True,
     ) -> None:
         context: Any = torch.multiprocessing.get_context("spawn")
         self.names = tuple(names)
