@@ -283,7 +283,7 @@ def short_of_cpus(s: Summary, what: str = "the run") -> str:
     if not cpus.get("short"):
         return ""
     waited = f"a thread waited {percent(cpus['waited_fraction'])} of {what} for one of {cpus['usable']}"
-    return f"{waited}; other jobs have them, and times are of a shared host"
+    return f"{waited}: others had them, and times are of a shared host"
 
 
 def _facts(s: Summary) -> Table:
