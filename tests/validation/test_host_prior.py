@@ -77,7 +77,9 @@ def test_cells_scatter_about_their_own_host() -> None:
     near = {"a": [0.1, 0.3], "b": [0.0, 0.1, 0.2], "c": [5.0]}
     far = {"a": [1.1, 1.3], "b": [-3.0, -2.9, -2.8], "c": [0.0]}
     expected = sqrt((0.02 + 0.02) / (1 + 2))
-    assert within({"verify": near}) == within({"verify": far}) == {"verify": pytest.approx(expected, abs=1e-4)}
+    assert (
+        within({"verify": near}) == within({"verify": far}) == {"verify": pytest.approx(expected, abs=1e-4)}
+    )
     assert within({"hop": {"a": [1.0], "b": [2.0]}}) == {}
 
 
