@@ -189,6 +189,15 @@ def test_a_step_that_cannot_be_says_why_and_the_others_go_on(small: Path) -> Non
     found = api.ladder(small, seeds=1, workers=0, steps=[VANILLA, REPLICAS], set=tight)
     steps = {step["name"]: step for step in found.summary["steps"]}
     assert steps[REPLICAS]["why"] == "no fewer devices hold a copy"
+
+
+def test_unlike_devices_make_no_copies(small: Path) -> None:
+    """An H100 and an L4 passed for two copies on H100s."""
+    unlike = ["devices.gpu1.hardware=l4"]
+    found = api.ladder(small, seeds=1, workers=0, steps=[VANILLA, REPLICAS], set=unlike)
+    steps = {step["name"]: step for step in found.summary["steps"]}
+    assert steps[REPLICAS]["why"] == "copies need devices that are all alike"
+    assert steps[REPLICAS]["goodput_tokens_per_s"] is None
     assert steps[VANILLA]["goodput_tokens_per_s"] > 0
 
 
