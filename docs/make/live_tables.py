@@ -6,6 +6,7 @@ ones how a round passes. With a profile: measured passes over their floors on th
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import replace
 from itertools import pairwise
@@ -82,6 +83,7 @@ def floors(profile: Profile) -> None:
             rate=MappingProxyType({model.dtype: rate}),
             bandwidth_efficiency=1.0,
             compute_efficiency=1.0,
+            ridge=math.inf,
             launch_s=0.0,
             graph_kernel_s=0.0,
             graph_launch_s=0.0,

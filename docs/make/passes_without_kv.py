@@ -11,6 +11,7 @@ the rates that ``python -m benchmarks.as_profiled`` measured before (the second 
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,8 @@ def main(path: Path, session: Path) -> None:
     print("|---|---|---|---|---|")
     for name, model in profile.models.items():
         sheet = hardware_of(model.hardware)
-        sheet = replace(sheet, bandwidth=machine["bandwidth"], rate={model.dtype: machine["rate"]})
+        rates = {"bandwidth": machine["bandwidth"], "rate": {model.dtype: machine["rate"]}}
+        sheet = replace(sheet, **rates, ridge=math.inf)
         costs = PassCosts(model.shape, model.dtype, sheet, efficiency=1.0)
         shapes: dict[tuple[int, int], list[tuple[float, float]]] = {}
         for point in profile.of("verify", name, "ragged"):

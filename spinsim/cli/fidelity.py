@@ -58,6 +58,7 @@ def show_import(tracing: Tracing, shown: Shown) -> None:
         print_trace(done.trace, done.path, done.skipped)
         for note in notes:
             typer.echo(note)
+        typer.echo(f"next: spinsim init mine.yaml --traffic {done.path}   # a scenario of this recording")
 
 
 def show_validation(validation: Validation, shown: Shown) -> None:
