@@ -153,9 +153,7 @@ def test_a_profile_that_was_cut_short_says_so(strict: Predictor) -> None:
     cut = replace(whole, points=tuple(p for p in whole.points if p.operation not in ("orchestrator", "hop")))
     assert isinstance(strict, ProfilePredictor)
     predictor = ProfilePredictor(cut, strict.target, strict.drafts, ("draft",), link=None, fallback=None)
-    with pytest.raises(
-        InputError, match=r"what the host takes between operations was not .*--resume"
-    ):
+    with pytest.raises(InputError, match=r"what the host takes between operations was not .*--resume"):
         predictor.orchestrate(4)
     with pytest.raises(InputError, match="hop was not measured; allowed: a whole profile"):
         predictor.hop()
