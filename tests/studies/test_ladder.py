@@ -138,6 +138,16 @@ def test_the_climb_finds_what_an_exhaustive_search_finds(depths: tuple[int, ...]
 # --- whole ladders -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "plan",
+    [FixedPlan(None, 0, "ragged"), FixedPlan("a-1", 3, "padded"), FixedPlan("b", 4, "ragged", 2, "balanced")],
+)
+def test_a_fixed_plan_is_read_as_it_is_written(plan: FixedPlan) -> None:
+    assert FixedPlan.read(str(plan)) == plan
+    with pytest.raises(ValueError, match="is no fixed plan"):
+        FixedPlan.read(f"{plan}, and more")
+
+
 def test_a_ladder_of_ones_own_scenario(small: Path, tmp_path: Path) -> None:
     out = tmp_path / "ladder"
     found = api.ladder(small, seeds=2, workers=0, out=out)
