@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from spinsim.costs.base import Predictor
 from spinsim.costs.for_scenario import build_predictor
 from spinsim.policies.base import Feedback, PolicyContext, RequestView
 from spinsim.policies.build import build_policies
+from spinsim.policies.contextual.survival import MATCHES, SCHEMA, Classes, Survival
 from spinsim.policies.registry import PACKINGS, SELECTORS
 from spinsim.scenario import PoliciesSpec, PolicyChoice
 from spinsim.scenario_file import load
@@ -89,36 +90,86 @@ def packings(scenario: Path) -> Iterator[Micro]:
 
 
 def selectors(scenario: Path) -> Iterator[Micro]:
-    """Every selector that does not see the future: to assign a batch, and to learn from its round."""
+    """Every selector that does not see the future: to assign a batch and to learn from its round, which is
+    waited for; and what it thinks through while the target verifies, where it does."""
     context = _scenario_context(scenario)
     for name in SELECTORS.names():
         if not SELECTORS.get(name).sees_future:
-            yield Micro(f"selector {name}", {rows: _selector_us(name, context, rows) for rows in ROWS})
+            yield from _selector(f"selector {name}", PolicyChoice(name=name), context)
+    exploring = PolicyChoice.model_validate({"name": "contextual", "temper": 1.0, "explore": 0.5})
+    two = replace(context, trained=_two_kinds(context))
+    yield from _selector("selector contextual, exploring two kinds", exploring, two)
     tight = {
-        rows: _selector_us("spin", replace(context, capacities=(max(1, rows // 5),) * 5), rows)
+        rows: _selector_us(
+            PolicyChoice(name="spin"), replace(context, capacities=(max(1, rows // 5),) * 5), rows
+        )[0]
         for rows in ROWS
     }
     yield Micro("selector spin, capacities bind", tight)
 
 
-def _selector_us(name: str, context: PolicyContext, rows: int) -> float:
-    selector = build_policies(PoliciesSpec(selector=PolicyChoice(name=name)), context).selector
+def _selector(what: str, choice: PolicyChoice, context: PolicyContext) -> Iterator[Micro]:
+    found = {rows: _selector_us(choice, context, rows) for rows in ROWS}
+    yield Micro(what, {rows: waited for rows, (waited, _) in found.items()})
+    if any(thought for _, thought in found.values()):
+        yield Micro(
+            f"{what}: while the target verifies", {rows: thought for rows, (_, thought) in found.items()}
+        )
+
+
+def _two_kinds(context: PolicyContext) -> dict[str, Any]:
+    """Counts as training writes them: even drafts are right in one kind of text, odd ones in the other."""
+    drafts = {}
+    for number, name in enumerate(context.drafts):
+        survival = Survival(context.max_length, 2)
+        for kind in range(2):
+            weights = np.eye(2)[[kind] * 50]
+            classes = Classes(np.zeros(50, int), np.zeros(50, int))
+            right = LENGTH if number % 2 == kind else 0
+            survival.observe(np.zeros(50, int), classes, [right] * 50, [LENGTH] * 50, weights)
+        drafts[name] = survival.state()
+    return {"schema": SCHEMA, "matches": [[1.0] * (len(MATCHES) + 1)] * 2, "drafts": drafts}
+
+
+def _selector_us(choice: PolicyChoice, context: PolicyContext, rows: int) -> tuple[float, float]:
+    """Microseconds of a round that are waited for, and that are not: medians over repeats of the mean."""
+    selector = build_policies(PoliciesSpec(selector=choice), context).selector
+    thought = getattr(selector, "thought", lambda: None)
     views = []
     for i, tokens in enumerate(contexts(rows)[0]):
         views.append(RequestView(i, tokens, 0, len(context.drafts)))
     rng = np.random.default_rng(rows)
-    turns = cycle(rng.integers(0, LENGTH + 1, (BATCHES, rows)).tolist())
+    accepted_by_turn = cycle(rng.integers(0, LENGTH + 1, (BATCHES, rows)).tolist())
 
-    def turn() -> None:
+    def turn() -> tuple[float, float]:
+        begin = time.process_time()
         drafts = selector.assign(views)
-        accepted = next(turns)
+        assigned = time.process_time()
+        thinking = thought()
+        if thinking is not None:
+            thinking()
+        thought_s = time.process_time() - assigned
+        accepted = next(accepted_by_turn)
         committed = [hits + 1 for hits in accepted]
-        selector.observe(Feedback(views, drafts, [LENGTH] * rows, accepted, committed, [0.002] * rows, 0.01))
+        feedback = Feedback(views, drafts, [LENGTH] * rows, accepted, committed, [0.002] * rows, 0.01)
+        told = time.process_time()
+        selector.observe(feedback)
+        waited_s = assigned - begin + time.process_time() - told
         for view, draft in zip(views, drafts, strict=True):
             view.draft = draft
             view.rounds += 1
+        return waited_s, thought_s if thinking is not None else 0.0
 
-    return call_us(turn)
+    sums = []
+    for _ in range(REPEATS + 1):  # the first is to warm up
+        spent = np.zeros(2)
+        turns = 0
+        while spent.sum() < SECONDS:
+            spent += turn()
+            turns += 1
+        sums.append(spent / turns * 1e6)
+    waited, thought_us = np.median(sums[1:], 0).tolist()
+    return waited, thought_us
 
 
 def _over_batches(call: Callable[[list[int]], object], rows: int) -> float:

@@ -173,6 +173,7 @@ def _policies(rng: random.Random, names: list[str]) -> dict[str, Any]:
             spin,
             fixed,
             *({"name": name} for name in ("random", "round_robin", "ucb1", "joint", "planned", "oracle")),
+            {"name": "contextual", "explore": 0.5, "hold": 2},
         )
     )
     lengths = (

@@ -85,7 +85,7 @@ TWO, FOUR = "spin-paper/13b-two-gpus.yaml", "spin-paper/13b-four-gpus.yaml"
 PARTS: dict[int, tuple[Part, ...]] = {
     2: (
         Part("13b over two", TWO, FULL, climbs=True),
-        Part("8b over two", "llama-3-8b-two-gpus.yaml", FULL, seconds=130.0),
+        Part("8b over two", "llama-3-8b-two-gpus.yaml", FULL, seconds=175.0),
         Part("13b, a copy on each", TWO, climbs=True, copies=2, seconds=90.0, place=_copies(2)),
     ),
     4: (
@@ -142,8 +142,11 @@ QUICK = Size(
 )
 
 
-def written(part: Part, folder: Path, hardware: str) -> Path:
-    """The part's scenario as a file of ``folder``, on devices of ``hardware``; on a CPU with tiny models."""
+def written(part: Part, folder: Path, hardware: str | Mapping[str, Any]) -> Path:
+    """The part's scenario as a file of ``folder``, on devices of ``hardware``; on a CPU with tiny models.
+
+    ``hardware``: the name of a sheet, or a sheet of one's own.
+    """
     content = yaml.safe_load((SCENARIOS / part.scenario).read_text(encoding="utf-8"))
     content["devices"] = {name: {"hardware": hardware} for name in content["devices"]}
     if hardware == "cpu":

@@ -19,9 +19,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,18 @@ import torch
 
 from benchmarks.gpu_state import gpu_states
 from benchmarks.mixed_drafters import shown as figures_of_mixed
+from benchmarks.specialists_table import bounds, report, turns
+from benchmarks.specialists_variants import (
+    LENGTHS,
+    MOST,
+    SCENARIO,
+    THIRD,
+    TINY,
+    TRAINED,
+    closed,
+    variants,
+    workload,
+)
 from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.costs.sheets.shapes import shape_of
 from spinsim.engine.records import Records
@@ -56,81 +67,9 @@ from spinsim.studies.trace import record_workload
 from spinsim.workload.for_scenario import build_workload
 
 SCHEMA = "spinsim.specialists/1"
-SCENARIO = Path(__file__).parents[1] / "scenarios" / "one-gpu.yaml"
 KNOWN_SEED, KNOWN_REQUESTS, KNOWN_TOKENS = 3, 24, 127  # of the other requests: their number by domain
-LENGTHS = {  # that everybody may have, by draft; the last is not the scenario's own
-    "tiny": (4, 6, 8),
-    "code": (4,),
-    "maths": (4,),
-    "small": (4, 6),
-    "large": (4,),
-    "prose": (4, 6),
-}
-DRAFTS = tuple(LENGTHS)
-THIRD = (  # the specialist that the scenario does not name
-    "models.drafts.prose={shape: llama-68m, weights: 'embedded:prose'}",
-    "placement.drafts.prose=gpu0",
-    "acceptance.strength.prose=-1.5",
-)
-RIVAL = 0.97  # of the best fixed draft, foretold: one further behind is served once
-AIM = 1.10  # of the best fixed draft
 REHEARSED = 32  # tokens of an output in the short runs that show what the host takes
-TRAINED = "TRAINED"  # where a variant wants the trained file
-SPIN = {"name": "spin", "explore": 0.1, "share": "prior", "prior_weight": 2}
-ORACLES = ("oracle", "contextual_oracle")
-TINY = (  # the family as it was trained: for a CPU
-    *(f"models.{name}.dtype=fp32" for name in ("target", *(f"drafts.{draft}" for draft in DRAFTS[:-1]))),
-    "live.widen=false",
-)
 Numbers = dict[str, Any]
-
-
-def closed(clients: int) -> str:
-    """So many clients, each with one request at a time."""
-    return override("workload.arrivals", {"process": "closed", "concurrency": clients})
-
-
-def workload(clients: int, requests: int, tokens: int, most: int) -> list[str]:
-    """Requests of mixed domains, answers of ``tokens``, prompts of about a hundred; at most ``clients``."""
-    return [
-        closed(clients),
-        f"workload.requests={requests}",
-        f"workload.output_tokens={{distribution: fixed, value: {tokens}}}",
-        "workload.prompt_tokens={distribution: lognormal, median: 96, sigma: 0.3, min: 48, max: 160}",
-        f"limits.batch={clients}",
-        f"limits.max_length={most}",
-    ]
-
-
-def variants(most: int, fixed: Mapping[str, Sequence[int]]) -> dict[str, list[str]]:
-    """Overrides by name. Selectors that decide no lengths have the longest that a fixed draft has."""
-
-    def chosen(selector: Mapping[str, Any], length: Mapping[str, Any]) -> list[str]:
-        return [override("policies.selector", dict(selector)), override("policies.length", dict(length))]
-
-    alike = {"name": "fixed", "tokens": most}
-    found = {
-        f"{draft} {tokens}": chosen({"name": "fixed", "draft": draft}, {"name": "fixed", "tokens": tokens})
-        for draft, lengths in fixed.items()
-        for tokens in lengths
-    }
-    planned = {"name": "planned"}
-    contextual = {
-        "name": "contextual",
-        "trained": TRAINED,
-        "longest": {"small": 4, "large": 4},
-        "hold": 4,
-        "temper": 1.0,
-        "explore": 0.5,
-    }
-    return found | {
-        "spin": chosen(SPIN, alike),
-        "joint": chosen({"name": "joint"}, alike),
-        "planned": chosen(planned, planned),
-        "contextual": chosen(contextual, planned),
-        "oracle": chosen({"name": "oracle"}, alike),
-        "contextual_oracle": chosen({"name": "contextual_oracle", "trained": TRAINED}, planned),
-    }
 
 
 def widened_target(shape: str, folder: Path) -> list[str]:
@@ -218,164 +157,159 @@ def arguments_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Profile, and for each number of clients the bound, predictions and live runs; 1 where one failed."""
-    options = arguments_of(arguments)
-    began = time.perf_counter()
-    most = 8
-    on_cpu = options.device == "cpu" or not torch.cuda.is_available()
-    overrides = [*(TINY if options.tiny or options.device == "cpu" else ())]
-    if not options.five:
-        overrides += [*THIRD, *(("models.drafts.prose.dtype=fp32",) if overrides else ())]
-    overrides += options.overrides
-    if not on_cpu:
-        found = sheet_of_device(torch.cuda.get_device_name(0))
-        overrides += [f"devices.gpu0.hardware={found}"] if found else []
-    elif options.device == "cpu":
-        overrides += ["devices.gpu0.hardware=cpu"]
-    overrides += workload(max(options.clients), options.requests, options.tokens, most)
-    out: Path = options.out
+class Bench:
+    """What the options say, and the files beside ``out`` that the parts hand to each other."""
 
-    def beside(name: str) -> Path:
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.began = time.perf_counter()
+        self.on_cpu = options.device == "cpu" or not torch.cuda.is_available()
+        self.profile: Path = (options.profile or self.beside("profile.json")).resolve()
+        self.trace: Path = (options.recorded or self.beside("recorded.npz")).resolve()
+        self.overrides = self._overrides()
+        self.base = self.load([])
+        self.drafts = list(self.base.scenario.models.drafts)
+        self.data: Numbers = {
+            "schema": SCHEMA,
+            "environment": environment(),
+            "options": {name: str(value) for name, value in vars(options).items()},
+            "clocks": [gpu_states()],
+        }
+        self.variants = self._variants()
+        self.fixed = [name for name in self.variants if name.split()[0] in self.drafts]
+
+    def beside(self, name: str) -> Path:
+        """A file beside ``out``, named after it."""
+        out: Path = self.options.out
         return out.with_name(f"{out.stem}-{name}").resolve()
 
-    profile = (options.profile or beside("profile.json")).resolve()
-    trace = (options.recorded or beside("recorded.npz")).resolve()
-    replayed = [
-        override("workload.source", {"format": "spinsim", "path": str(trace)}),
-        override("acceptance", {"model": "trace", "path": str(trace)}),
-        "workload.prompt_tokens=null",
-        "workload.output_tokens=null",
-    ]
-    if options.widened:  # in fp32 a wide target says what the small one says
-        small = load(SCENARIO, overrides, options.device)
-        recorded(small, deploy(small.scenario, small.base_dir, packings=("ragged",)), trace)
-        overrides += [*widened_target(options.widened, beside("target")), replayed[0], *replayed[2:]]
-    base = load(SCENARIO, overrides, options.device)
-    data: Numbers = {
-        "schema": SCHEMA,
-        "environment": environment(),
-        "options": {name: str(value) for name, value in vars(options).items()},
-        "clocks": [gpu_states()],
-    }
+    def load(self, own: Sequence[str]) -> LoadedScenario:
+        """The scenario with overrides of its own."""
+        return load(SCENARIO, [*self.overrides, *own], self.options.device)
 
-    def save(**more: Any) -> None:
-        data.update(more)
-        data["clocks"].append(gpu_states())
-        write_atomically(out, json.dumps(data, indent=1) + "\n")
+    def save(self, **more: Any) -> None:
+        """What is known so far, with the clocks of now."""
+        self.data.update(more)
+        self.data["clocks"].append(gpu_states())
+        write_atomically(self.options.out, json.dumps(self.data, indent=1) + "\n")
 
-    drafts = list(base.scenario.models.drafts)
-    device = "cpu" if on_cpu else "cuda"
-    taught = options.known or known(beside("known.npz"), device, drafts, tiny=options.tiny)
-    trained = beside("trained.json")
-    write_atomically(trained, json.dumps(train(load_trace(taught), most)))
-    lengths = {draft: LENGTHS[draft] for draft in drafts}
-    every = {
-        name: [text.replace(TRAINED, str(trained)) for text in changes]
-        for name, changes in variants(most, lengths).items()
-    }
-    fixed = [name for name in every if name.split()[0] in drafts]
-    if options.recorded and options.alike:
-        profile = charged_alike(profile, beside("alike-profile.json"))
-    costs = override("costs", {"model": "profile", "path": str(profile), "allow_roofline": True})
+    def late(self) -> bool:
+        """Is it too late to begin something?"""
+        return self.passed_s() > self.options.seconds
 
-    def foretold(clients: int) -> dict[str, Numbers]:
+    def passed_s(self) -> float:
+        """Seconds since the beginning."""
+        return time.perf_counter() - self.began
+
+    def foretold(self, clients: int) -> dict[str, Numbers]:
+        """What every variant and oracle makes, simulated over the recording."""
         print(f"{clients} clients:", flush=True)
-        given = [*overrides, costs, *replayed, closed(clients)]
-        loaded = {name: load(SCENARIO, [*given, *own], options.device) for name, own in every.items()}
+        given = [self._costs(), *self._replayed(), closed(clients)]
+        loaded = {name: self.load([*given, *own]) for name, own in self.variants.items()}
         return {
             name: shown(simulate_scenario(one.scenario, one.base_dir).records) for name, one in loaded.items()
         }
 
-    by_clients: dict[int, Numbers] = {}
-    if options.recorded:
-        for clients in options.clients:
-            by_clients[clients] = {"predicted": foretold(clients)}
-            save(by_clients=by_clients)
-            bounds(by_clients[clients]["predicted"], fixed)
+    def simulate(self) -> int:
+        """Bounds and predictions alone."""
+        if self.options.alike:
+            self.profile = charged_alike(self.profile, self.beside("alike-profile.json"))
+        by_clients: dict[int, Numbers] = {}
+        for clients in self.options.clients:
+            by_clients[clients] = {"predicted": self.foretold(clients)}
+            self.save(by_clients=by_clients)
+            bounds(by_clients[clients]["predicted"], self.fixed)
         return 0
-    deployment = deploy(base.scenario, base.base_dir, packings=("ragged",))
-    save(models=deployment.models.notes, deployed_s=time.perf_counter() - began)
-    thinking = {
-        name.split()[0]: load(SCENARIO, [*overrides, *every[name]], options.device).scenario.policies.selector
-        for name in ("spin", "joint", "planned", "contextual")
-    }
-    thinking["fixed"] = PolicyChoice.model_validate({"name": "fixed", "draft": "tiny"})
-    if options.profile is None:
-        with Workplace(base.scenario, base.base_dir, deployment) as place:
-            save(profiled_s=measured(place, profile, thinking))
-    if not options.widened:
-        recorded(base, deployment, trace)
-    failed: dict[str, str] = {}
-    for clients in options.clients:
-        if time.perf_counter() - began > options.seconds:
-            break
-        predicted = foretold(clients)
-        here = by_clients[clients] = {"predicted": predicted, "live": {name: [] for name in every}}
-        save(by_clients=by_clients, failed=failed)
-        best = bounds(predicted, fixed)
-        for number, name in enumerate(turns(predicted, fixed, best, options.repetitions)):
-            if name in failed or time.perf_counter() - began > options.seconds:
-                continue
-            cell = load(SCENARIO, [*overrides, costs, closed(clients), *every[name]], options.device)
-            ran = run_scenario(cell.scenario, cell.base_dir, deployment)
-            if ran.error is not None:
-                failed[name] = str(ran.error)
-            elif number:  # the first is to warm up, and does not count
-                here["live"][name].append(shown(ran.records))
-            save(began_live_s=time.perf_counter() - began)
-        here["ratios"] = report(here, fixed)
-        save()
-    return 1 if failed else 0
+
+    def run(self) -> int:
+        """Deploy, profile and record; then, for each number of clients, foretell and serve."""
+        deployment = deploy(self.base.scenario, self.base.base_dir, packings=("ragged",))
+        self.save(models=deployment.models.notes, deployed_s=self.passed_s())
+        if self.options.profile is None:
+            with Workplace(self.base.scenario, self.base.base_dir, deployment) as place:
+                self.save(profiled_s=measured(place, self.profile, self._selectors()))
+        if not self.options.widened:
+            recorded(self.base, deployment, self.trace)
+        by_clients: dict[int, Numbers] = {}
+        failed: dict[str, str] = {}
+        for clients in self.options.clients:
+            if self.late():
+                break
+            here = by_clients[clients] = {"predicted": self.foretold(clients)}
+            here["live"] = {name: [] for name in self.variants}
+            self.save(by_clients=by_clients, failed=failed)
+            best = bounds(here["predicted"], self.fixed)
+            order = turns(here["predicted"], self.fixed, best, self.options.repetitions)
+            for number, name in enumerate(order):
+                if name in failed or self.late():
+                    continue
+                cell = self.load([self._costs(), closed(clients), *self.variants[name]])
+                ran = run_scenario(cell.scenario, cell.base_dir, deployment)
+                if ran.error is not None:
+                    failed[name] = str(ran.error)
+                elif number:  # the first is to warm up, and does not count
+                    here["live"][name].append(shown(ran.records))
+                self.save(passed_s=self.passed_s())
+            here["ratios"] = report(here, self.fixed)
+            self.save()
+        return 1 if failed else 0
+
+    def _overrides(self) -> list[str]:
+        options = self.options
+        found = [*(TINY if options.tiny or options.device == "cpu" else ())]
+        if not options.five:
+            found += [*THIRD, *(("models.drafts.prose.dtype=fp32",) if found else ())]
+        found += options.overrides
+        if not self.on_cpu:
+            sheet = sheet_of_device(torch.cuda.get_device_name(0))
+            found += [f"devices.gpu0.hardware={sheet}"] if sheet else []
+        elif options.device == "cpu":
+            found += ["devices.gpu0.hardware=cpu"]
+        found += workload(max(options.clients), options.requests, options.tokens, MOST)
+        if options.widened:  # in fp32 a wide target says what the small one says
+            small = load(SCENARIO, found, options.device)
+            recorded(small, deploy(small.scenario, small.base_dir, packings=("ragged",)), self.trace)
+            source, _, *lengths = self._replayed()
+            found += [*widened_target(options.widened, self.beside("target")), source, *lengths]
+        return found
+
+    def _variants(self) -> dict[str, list[str]]:
+        tiny, device = self.options.tiny, "cpu" if self.on_cpu else "cuda"
+        taught = self.options.known or known(self.beside("known.npz"), device, self.drafts, tiny=tiny)
+        trained = self.beside("trained.json")
+        write_atomically(trained, json.dumps(train(load_trace(taught), MOST)))
+        found = variants(MOST, {draft: LENGTHS[draft] for draft in self.drafts})
+        return {
+            name: [text.replace(TRAINED, str(trained)) for text in changes] for name, changes in found.items()
+        }
+
+    def _replayed(self) -> list[str]:
+        """Overrides: the requests of the recording, and their acceptance."""
+        path = str(self.trace)
+        return [
+            override("workload.source", {"format": "spinsim", "path": path}),
+            override("acceptance", {"model": "trace", "path": path}),
+            "workload.prompt_tokens=null",
+            "workload.output_tokens=null",
+        ]
+
+    def _costs(self) -> str:
+        costs = {"model": "profile", "path": str(self.profile), "allow_roofline": True}
+        return override("costs", costs)
+
+    def _selectors(self) -> dict[str, PolicyChoice]:
+        """Those whose host time is measured."""
+        found = {
+            name: self.load(self.variants[name]).scenario.policies.selector
+            for name in ("spin", "joint", "planned", "contextual")
+        }
+        return found | {"fixed": PolicyChoice.model_validate({"name": "fixed", "draft": "tiny"})}
 
 
-def turns(
-    predicted: Mapping[str, Numbers], fixed: Sequence[str], best: str, repetitions: int
-) -> Iterator[str]:
-    """The order of live runs: one to warm up, then repetitions of what is judged, to and fro, then once what
-    is no rival. A fixed draft that is foretold to be far behind is not served."""
-    rates = {name: one["tokens_per_s"] / predicted[best]["tokens_per_s"] for name, one in predicted.items()}
-    judged = [name for name in fixed if rates[name] > RIVAL] + ["spin", "contextual"]
-    yield best
-    for turn in range(repetitions):
-        yield from judged if turn % 2 else reversed(judged)
-    others = [name for name in predicted if name not in judged and name not in ORACLES]
-    yield from (name for name in others if name not in fixed or rates[name] > 0.75)
-
-
-def bounds(predicted: Mapping[str, Numbers], fixed: Sequence[str]) -> str:
-    """Prints what is foretold of every variant, over the best fixed draft; returns that one's name."""
-    rates = {name: one["tokens_per_s"] for name, one in predicted.items()}
-    best = max(fixed, key=rates.__getitem__)
-    for name in sorted(rates, key=rates.__getitem__, reverse=True):
-        what = "bound" if name in ORACLES else "foretold"
-        length = predicted[name]["acceptance_length"]
-        print(
-            f"{what:8} {name:18} {rates[name]:8,.0f} tokens/s, {rates[name] / rates[best]:.3f} of {best}; "
-            f"acceptance length {length:.2f}",
-            flush=True,
-        )
-    return best
-
-
-def report(data: Numbers, fixed: Sequence[str]) -> dict[str, float]:
-    """Prints a line a variant; returns live tokens per second over those of the best fixed draft."""
-    rates = {name: [run["tokens_per_s"] for run in runs] for name, runs in data["live"].items() if runs}
-    means = {name: statistics.mean(values) for name, values in rates.items()}
-    rivals = [name for name in fixed if name in means]
-    if not rivals:
-        return {}
-    best = max(rivals, key=means.__getitem__)
-    ratios = {name: mean / means[best] for name, mean in means.items()}
-    for name in sorted(means, key=means.__getitem__, reverse=True):
-        foretold, values = data["predicted"][name]["tokens_per_s"], rates[name]
-        error = 100 * (foretold / means[name] - 1)
-        print(
-            f"{name:12} {means[name]:8,.0f} tokens/s live ({min(values):,.0f} to {max(values):,.0f}), "
-            f"{ratios[name]:.3f} of {best}; foretold {foretold:,.0f} ({error:+.1f} %); "
-            f"acceptance length {data['live'][name][0]['acceptance_length']:.2f}"
-        )
-    return ratios
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Profile, and for each number of clients the bound, predictions and live runs; 1 where one failed."""
+    bench = Bench(arguments_of(arguments))
+    return bench.simulate() if bench.options.recorded else bench.run()
 
 
 if __name__ == "__main__":

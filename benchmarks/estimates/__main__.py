@@ -102,10 +102,12 @@ def intervals() -> Numbers:
     fitted = json.loads(SHEETS.read_text(encoding="utf-8"))["held_out"]
     with TemporaryDirectory() as scratch:
         known = hosts(ROOT, Path(scratch))
+        by_sheets, scatter = from_sheets(known, ROOT, fitted)
         return {
             "command": "python -m benchmarks.estimates intervals",
             "measured": measured(ROOT),
-            "deviations": {"profile": from_profiles(known), "sheets": from_sheets(known, ROOT, fitted)},
+            "deviations": {"profile": from_profiles(known), "sheets": by_sheets},
+            "within": {"sheets": scatter},
         }
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
-from math import log
+from math import log, sqrt
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -92,8 +92,11 @@ def hops(judge: Host, host: Host) -> dict[str, float]:
     return {"hop": log(np.median(ours) / np.median(theirs))} if ours and theirs else {}
 
 
-def from_sheets(known: Sequence[Host], root: Path, held_out: Mapping[str, Numbers]) -> Deviations:
-    """Every host by the sheets of a fit without its kind of GPU."""
+def from_sheets(
+    known: Sequence[Host], root: Path, held_out: Mapping[str, Numbers]
+) -> tuple[Deviations, dict[str, float]]:
+    """Every host by the sheets of a fit without its kind of GPU, and how cells of a host scatter: see
+    :func:`within`."""
     found: dict[str, dict[str, list[float]]] = {}
 
     def add(machine: str, deviations: Mapping[str, float]) -> None:
@@ -111,7 +114,7 @@ def from_sheets(known: Sequence[Host], root: Path, held_out: Mapping[str, Number
     path = root / MEASUREMENTS / LONG_CONTEXTS
     for deviations in long_contexts(path, held_out["h200"]["efficiencies"]):
         add(path.stem, deviations)
-    return means(found)
+    return means(found), within(found)
 
 
 def long_contexts(path: Path, efficiencies: Mapping[str, float]) -> Iterator[dict[str, float]]:
@@ -127,6 +130,21 @@ def long_contexts(path: Path, efficiencies: Mapping[str, float]) -> Iterator[dic
             told = figures(simulate_scenario(scenario, loaded.base_dir, predictor=sheets).records)
             names = {kind: f"{kind}_s" for kind in KINDS}
             yield {k: log(row[n] / told[n]) for k, n in names.items() if n in row and n in told}
+
+
+def within(found: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, float]:
+    """By kind, the standard deviation of cells' deviations about their host's mean, pooled over hosts.
+
+    A kind of which every host has one deviation has none.
+    """
+    pooled: dict[str, float] = {}
+    for kind, by_host in sorted(found.items()):
+        groups = [each for each in by_host.values() if len(each) > 1]
+        freedom = sum(len(each) - 1 for each in groups)
+        if freedom:
+            squares = sum(float(np.var(each)) * len(each) for each in groups)
+            pooled[kind] = round(sqrt(squares / freedom), 4)
+    return pooled
 
 
 def means(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Deviations:

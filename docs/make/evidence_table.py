@@ -4,6 +4,7 @@
 cells of every host that ships are predicted anew: from the profile of the same host where there is one that
 has the models, and from sheets that were fitted without that kind of GPU. It takes some minutes. ``--fast``
 writes the other two alone: the sheets' errors by host, from fitted.json, and the coverage of intervals.
+Runs that are kept as figures have the errors of what was foretold for them then.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.estimates.held_out import compared_cells, long_context_errors  # noqa: E402
+from benchmarks.estimates.kept_predictions import Kept, kept, of_kind  # noqa: E402
 from benchmarks.estimates.shipped import (  # noqa: E402
     LONG_CONTEXTS,
     MEASUREMENTS,
@@ -41,6 +43,7 @@ from spinsim.studies.validation.simulated_cells import compare_cell  # noqa: E40
 PAGE = ROOT / "docs" / "fidelity.md"
 COVERAGE = ROOT / MEASUREMENTS / "interval-coverage.json"  # of python -m benchmarks.estimates.coverage
 CORNER_EVERY = 3  # of the 49 cells of the corner's two GPUs
+KEPT_SELECTORS = ("contextual",)  # of runs that are kept as figures
 Numbers = Mapping[str, Any]
 Errors = tuple[float, float]  # of TPOT p50 and goodput, relative
 
@@ -104,7 +107,8 @@ Is = Callable[[Judged], bool]
 
 def rows() -> list[tuple[str, str, str, Is | None]]:
     """Group, value, whether a simulation covers it, and which cells measured it (None: none did)."""
-    selectors = ", ".join(f"`{name}`" for name in KINDS["selector"].names())
+    seen = ("fixed", "spin", "joint", *KEPT_SELECTORS)
+    selectors = ", ".join(f"`{name}`" for name in KINDS["selector"].names() if name not in seen)
     others = ", ".join(name for name in hardware_names() if name not in ("h100", "h200", "cpu"))
 
     def at(low: int, high: int) -> Is:
@@ -135,7 +139,7 @@ def rows() -> list[tuple[str, str, str, Is | None]]:
         ("", "experts, latent attention, windows, quantized weights", "yes", None),
         ("drafts", "on a GPU of their own", "yes", lambda one: placed(one.scenario) == "other"),
         ("", "on the target's GPU", "yes", lambda one: placed(one.scenario) == "same"),
-        ("", "n-gram and suffix lookups, heads", "yes", None),
+        ("", "suffix lookups", "yes", None),
         ("prompts", "up to 512 tokens", "yes", at(0, 512)),
         ("", "up to 4,096", "yes", at(512, 4096)),
         ("", "up to 16,384", "yes", at(4096, 16384)),
@@ -152,7 +156,7 @@ def rows() -> list[tuple[str, str, str, Is | None]]:
         ("selector", "`fixed`", "yes", chooses("fixed")),
         ("", "`spin`", "yes", chooses("spin")),
         ("", "`joint`", "yes", chooses("joint")),
-        ("", f"all of {selectors}", "yes", None),
+        ("", selectors, "yes", None),
     ]
 
 
@@ -173,10 +177,27 @@ def table(found: Sequence[Judged], long_contexts: Mapping[str, Sequence[float]])
         sheets = [one.sheets[0] for one in mine if one.sheets is not None]
         cells = str(len(mine)) if mine else "none"
         lines.append(f"| {what} | {name} | {simulated} | {cells} | {told(profile)} | {told(sheets)} |")
+    lines += kept_lines(kept(ROOT))
     tpot = long_contexts["tpot_p50_s"]
     session = "cells of an earlier session: H200, 0.5 to 16 thousand tokens"
     lines.append(f"| long contexts | {session} | yes | {len(tpot)} | - | {told(tpot)} |")
     return "\n".join(lines)
+
+
+def kept_lines(found: Sequence[Kept]) -> Iterator[str]:
+    """Live cells that are kept as figures: heads and lookups by goodput, divided targets by TPOT."""
+    for name, kind in (("heads", "head"), ("n-gram lookups", "ngram")):
+        mine = of_kind(found, kind)
+        off = told([one.goodput["profile"] for one in mine])
+        yield f"| drafts, as foretold then | {name} | yes | {len(mine)} | goodput {off} | - |"
+    for name in KEPT_SELECTORS:
+        mine = [one for one in found if one.name.endswith(f", {name}")]
+        off = told([one.goodput["profile"] for one in mine])
+        yield f"| selector, as foretold then | `{name}` | yes | {len(mine)} | goodput {off} | - |"
+    for devices in sorted({one.divided for one in found if one.divided > 1}):
+        mine = [one for one in found if one.divided == devices]
+        by = [told([one.tpot[basis] for one in mine if basis in one.tpot]) for basis in ("profile", "sheets")]
+        yield f"| target, as foretold then | over {devices} GPUs | yes | {len(mine)} | {by[0]} | {by[1]} |"
 
 
 def told(values: Sequence[float]) -> str:

@@ -20,7 +20,7 @@ from spinsim.studies.ladder.bounds import bounds
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "regimes.md"
 LADDERS = {  # the mark in the page, and the folder
-    "reasoning": "reasoning-h200-run2",
+    "reasoning": "reasoning-h200-run3",
     "long-context": "long-context-h200",
 }
 AIMS = {  # of the comparisons, by step and what it is held against
@@ -54,19 +54,25 @@ def rates(steps: list[dict[str, Any]]) -> str:
     for step in steps:
         if not step["goodput_tokens_per_s"]:
             continue
-        said, took = step["predicted"], step["round"]
-        foretold = said["round"]
+        said = step["predicted"]
         what = f" ({step['what']})" if step["what"] else ""
         cells = [
             f"{step['name']}{what}",
             f"{step['goodput']['samples']}",
             f"{step['goodput_tokens_per_s']:,.0f} ({said['goodput_tokens_per_s']:,.0f})",
             f"{step['ratio_to_vanilla']:.2f} ({said['ratio_to_vanilla']:.2f})",
-            *(f"{took[key]:.1f} ({foretold[key]:.1f})" for key in ("ms", "verify_ms", "propose_ms")),
-            f"{min(1.0, took['target_share']):.0%}",
+            *_parts(step["round"], said["round"]),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _parts(took: dict[str, float] | None, said: dict[str, float] | None) -> list[str]:
+    """Of a round; a dash each where nothing was proposed."""
+    if took is None or said is None:
+        return ["-"] * 4
+    parts = [f"{took[key]:.1f} ({said[key]:.1f})" for key in ("ms", "verify_ms", "propose_ms")]
+    return [*parts, f"{min(1.0, took['target_share']):.0%}"]
 
 
 def comparisons(steps: list[dict[str, Any]]) -> str:

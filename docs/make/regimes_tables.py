@@ -75,7 +75,7 @@ def per_cell(rows: Sequence[Row]) -> str:
         "best fixed plan": lambda row: row["what"].get("best fixed", NOTHING),
         "it / vanilla": lambda row: _times(ratio(row, "best fixed", "vanilla")),
         "it / best serial": lambda row: _times(ratio(row, "best fixed", "best fixed serial")),
-        "planned / best fixed": lambda row: _times(ratio(row, "planned", "best fixed", "best fixed serial")),
+        "planned / best fixed": _over_best,
         "planned / joint": lambda row: _times(ratio(row, "planned", *JOINT)),
         "planned / other use": _other_use,
         "standard error": _error,
@@ -137,6 +137,12 @@ def _other_use(row: Row) -> str:
     if best is None:
         return NOTHING
     return f"{_times(row['rates']['planned'] / best[1])} ({best[0]})"
+
+
+def _over_best(row: Row) -> str:
+    """The mean of several seeds, and its standard error."""
+    mean, error = row["over best"]
+    return f"{mean:.3f} ± {error:.3f}"
 
 
 def _error(row: Row) -> str:

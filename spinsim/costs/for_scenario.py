@@ -141,6 +141,8 @@ def models_on_devices(scenario: Scenario, base_dir: str | Path | None) -> list[M
     for name, shape in draft_shapes(scenario, base_dir).items():
         device, spec = draft_device(scenario, name), models.draft_models[name]
         sheet = device_hardware(scenario, device, f"placement.drafts.{name}")
+        if device in placement.target[1:]:  # in that rank's process, which is told and answers
+            sheet = replace(sheet, operation_s=sheet.operation_s + sheet.hosted_s)
         found.append(
             ModelOnDevices(
                 f"models.drafts.{name}", name, shape, spec.dtype, sheet, (device,), spec.quantization or ""

@@ -229,9 +229,10 @@ class PassCosts:
         elementwise = tokens * values * self._bytes / self._bandwidth
         elementwise += shape.bias_parameters() / self.devices * self._bytes / self._bandwidth
         reductions = 1 if shape.parallel else 2  # attention and MLP in parallel are summed together
-        reduce = self.hardware.interconnect.all_reduce_s(tokens * hidden * self._bytes, self.devices)
+        link, size = self.hardware.interconnect, tokens * hidden * self._bytes
+        reduce = link.all_reduce_s(size, self.devices, normed=True)
         # The table of embeddings is split by tokens: what one device finds, the others have to be told.
-        embedding = 2 * tokens * hidden * self._bytes / self._bandwidth + reduce
+        embedding = 2 * size / self._bandwidth + link.all_reduce_s(size, self.devices)
         return shape.layers * (products + elementwise + reductions * reduce) + embedding
 
     def _projections(self, tokens: int, hidden: int, q: int, kv: int) -> float:

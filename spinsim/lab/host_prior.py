@@ -21,6 +21,9 @@ freedom nu and its update (Gelman et al., Bayesian Data Analysis, section 2.6):
     scale^2 = (nu prior^2 + n q^2) / (nu + n),    freedom = nu + n,    shared^2 = nu d^2 / (nu + n)
 
 so that without repeats it is the prior, and with many the machine's own.
+
+``within`` says how the cells of one host scatter about its deviation. Sheets are off by another amount at
+each shape, and a cell keeps asking the same few. A profile says so itself, by errors held out.
 """
 
 from __future__ import annotations
@@ -60,6 +63,13 @@ def deviations(basis: Basis) -> Deviations:
     return found
 
 
+@cache
+def scatter_within() -> Mapping[NoisyPart, float]:
+    """By kind, the standard deviation of cells about their host's deviation from sheets."""
+    found: Mapping[NoisyPart, float] = json.loads(DATA.read_text(encoding="utf-8"))["within"]["sheets"]
+    return found
+
+
 def host_scales(known: Deviations, without: str = "") -> dict[NoisyPart, Scale]:
     """By kind, of a further host; ``without``: a host that is left out, to be judged by the others."""
     found: dict[NoisyPart, Scale] = {}
@@ -88,4 +98,13 @@ def updated(prior: Scale | None, own: Scale | None) -> Scale | None:
     return Scale(sqrt(variance), freedom, prior.shared * sqrt(prior.freedom / freedom))
 
 
-__all__ = ["Basis", "Deviations", "Scale", "deviations", "host_scale", "host_scales", "updated"]
+__all__ = [
+    "Basis",
+    "Deviations",
+    "Scale",
+    "deviations",
+    "host_scale",
+    "host_scales",
+    "scatter_within",
+    "updated",
+]

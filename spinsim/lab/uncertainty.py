@@ -10,6 +10,7 @@ Three sources, by kind of operation, all factors on its time (logarithms through
          CPU: there repeats count alone, and without them there is no factor.
 *model*  the fit's error at shapes that were not measured, drawn once per run too: a cell keeps asking the
          same few shapes, so that errors held out point by point do not average out over its calls (ours).
+         Of sheets it is how the cells of one host scatter.
 *call*   the scatter of one execution, drawn for every call.
 
 Where costs come from hardware sheets, *day* is the sheets' own error on a kind of GPU that they were not
@@ -32,7 +33,7 @@ from spinsim.costs.base import Predictor
 from spinsim.costs.profiled.predictors import Operation, ProfiledPass, ProfilePredictor
 from spinsim.costs.profiled.profile import Profile
 from spinsim.drafters.costs import MixedPredictor
-from spinsim.lab.host_prior import Basis, Scale, deviations, host_scales, updated
+from spinsim.lab.host_prior import Basis, Scale, deviations, host_scales, scatter_within, updated
 from spinsim.packings import usual_packing
 from spinsim.scenario import NoiseSpec, NoisyOperation, NoisyPart, Scenario, TraceAcceptance
 
@@ -171,7 +172,7 @@ def profiled(
     sheets = _hosts("sheets", scenario, without_host) if shares else {}
     for kind, share in shares.items():
         if kind in sheets:
-            day[kind] = _mixed(day.get(kind), sheets[kind], share)
+            day[kind] = _mixed(day.get(kind), sheets[kind], scatter_within().get(kind, 0.0), share)
     call: Deviations = {}
     for operation, kind in KIND_OF.items():
         spreads = [
@@ -200,7 +201,7 @@ def on_sheets(scenario: Scenario, *, without_host: str = "") -> Uncertainty:
     return Uncertainty(
         {kind: scale.scale for kind, scale in day.items()},
         {},
-        {},
+        {kind: scatter for kind, scatter in scatter_within().items() if kind in day},
         {},
         other_text_rate(scenario),
         {kind: scale.freedom + 1 for kind, scale in day.items()},
@@ -214,11 +215,14 @@ def _hosts(basis: Basis, scenario: Scenario, without: str) -> dict[NoisyPart, Sc
     return {} if on_cpu else host_scales(deviations(basis), without)
 
 
-def _mixed(own: Scale | None, sheets: Scale, share: float) -> Scale:
-    """Of a kind of which sheets price a share: the mixture's variance, with the fewer degrees of freedom."""
+def _mixed(own: Scale | None, sheets: Scale, scatter: float, share: float) -> Scale:
+    """Of a kind of which sheets price a share: the mixture's variance, with the fewer degrees of freedom.
+
+    ``scatter``: of cells about their host's deviation.
+    """
     if own is None:
         own = Scale(0.0, sheets.freedom)
-    scale = sqrt((1 - share) * own.scale**2 + share * sheets.scale**2)
+    scale = sqrt((1 - share) * own.scale**2 + share * (sheets.scale**2 + scatter**2))
     shared = (1 - share) * own.shared + share * sheets.shared
     return Scale(scale, min(own.freedom, sheets.freedom), shared)
 

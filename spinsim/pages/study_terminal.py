@@ -12,6 +12,7 @@ from rich.text import Text
 
 from spinsim.lab.rows import Row
 from spinsim.pages.run_terminal import NOTHING, WIDTH, number, percent, print_uncut
+from spinsim.pages.scenario_text import value_text
 from spinsim.pages.search import gain_text, rate_text, wanted_text
 from spinsim.pages.study_parts import (
     changed,
@@ -100,18 +101,29 @@ def print_comparison(c: Comparison, console: Console) -> None:
 
 
 def print_sweep(s: Sweep, console: Console) -> None:
-    """The first three metrics of every combination, means over seeds."""
-    table = _table(*s.axes, figures=[metric.title for metric in s.metrics[:3]])
+    """The first three metrics of every combination, means over seeds, and the best by the first."""
+    from spinsim.pages.sweep import best_and_worst  # draws: heavy
+
+    table = _table(*_short(s.axes), figures=[metric.title for metric in s.metrics[:3]])
     groups = grouped([row for row in s.rows if row.summary is not None], s.axes)
     for key, rows in list(groups.items())[:MOST_ROWS]:
         cells = []
         for metric in s.metrics[:3]:
             cells.append(mean_shown(metric, rows))
-        table.add_row(*map(str, key), *cells)
+        table.add_row(*(value_text(label) for label in key), *cells)
     _print(console, table)
     if len(groups) > MOST_ROWS:
         _print(console, Text(f"and {len(groups) - MOST_ROWS:,} more, in sweep.parquet", style="dim"))
+    for best in best_and_worst(s, [row for row in s.rows if row.summary is not None])[:1]:
+        said = ((best.label.capitalize(), ""), (f"  {best.value}", "bold green"), f"   {best.detail}")
+        _print(console, Text.assemble(*said))
     _behind(console, s.rows)
+
+
+def _short(axes: Sequence[str]) -> list[str]:
+    """The last words of keys, where they tell the keys apart."""
+    last = [axis.rpartition(".")[2] for axis in axes]
+    return last if len({*last}) == len(last) else list(axes)
 
 
 def print_capacity(c: Capacity, console: Console) -> None:

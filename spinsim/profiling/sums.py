@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import MappingProxyType
 
-from spinsim.costs.collectives import ONE_SHOT, RING, TWO_SHOT
+from spinsim.costs.collectives import FUSED, ONE_SHOT, RING, TWO_SHOT
 from spinsim.costs.profiled.profile import Point
 from spinsim.runner.base import Runner
 from spinsim.runner.sharded.collectives import REPEATS
 from spinsim.runner.sharded.leader import ShardedRunner
 
 # The algorithm behind each way of a runner. Gloo, too, sums parts around a ring.
-ALGORITHMS = MappingProxyType({"nccl": RING, "gloo": RING, "one_shot": ONE_SHOT, "two_shot": TWO_SHOT})
+ALGORITHMS = MappingProxyType(
+    {"nccl": RING, "gloo": RING, "one_shot": ONE_SHOT, "two_shot": TWO_SHOT, "in_one": FUSED}
+)
 
 
 def sum_points(runner: Runner, devices: int, hidden: int, most: int) -> Iterator[Point]:

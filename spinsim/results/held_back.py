@@ -131,11 +131,11 @@ def _judge(
 def _memory(records: Records, requests: RequestColumns, scenario: Scenario, used: Occupancy) -> str:
     batch, kv = scenario.limits.batch, scenario.kv
     tokens = records.kv_capacity_tokens.get(TARGET, 0)
-    waits = f"; requests wait for it {_percent(used.for_memory)} of the time"
+    waits = f"; requests wait for it {_percent(used.for_memory)} of the time; it is {tokens:,} tokens"
     if kv.reserve == "grow":
         preempted = int(requests.preemptions.sum())
         held = f"K/V memory holds {used.admitted:.1f} of {batch} requests on average: kv.reserve grow"
-        return f"{held}, {preempted:,} preemptions{waits}"
+        return f"{held}, {preempted:,} preemption{'' if preempted == 1 else 's'}{waits}"
     held = f"K/V memory holds {tokens // scenario.limits.context_tokens} of {batch} requests: kv.reserve full"
     if (most := grown(tokens, requests, scenario)) <= tokens // scenario.limits.context_tokens:
         return held + waits

@@ -20,7 +20,8 @@ Totals = NDArray[np.int64]
 class RoundTally:
     """Counts over rounds that committed within the window; a row is one request in one round.
 
-    Arms are drafts and, last, none. A row with a draft is a verification: its proposal was checked.
+    Arms are drafts and, last, none. A row with a draft is a verification: its proposal was checked, which is
+    empty where a lookup found nothing.
     """
 
     def __init__(self, records: Records, window: Window) -> None:

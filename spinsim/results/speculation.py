@@ -55,7 +55,7 @@ class RoundRows:
 
 
 def speculation(records: Records, tally: RoundTally, window: Window) -> Numbers:
-    """Drafting and acceptance. A verification is one request's proposal checked in one pass."""
+    """Drafting and acceptance. A verification is one request's proposal, maybe empty, checked in one pass."""
     catch_up, times = _draft_times(records, window)
     kept = int(tally.committed[:-1].sum())
     return {

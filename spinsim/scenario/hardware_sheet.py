@@ -25,6 +25,7 @@ class AllReduce(Section):
 
     latency_s: Annotated[NotNegative, says("Of an all-reduce of nothing.", "s")]
     efficiency: Annotated[Share, says("Share of the link's bandwidth at which large tensors move.")]
+    most_mib: Annotated[Peak | None, says("Larger tensors do not go this way.", "MiB")] = None
 
 
 class Collectives(Section):
@@ -33,6 +34,9 @@ class Collectives(Section):
     ring: Annotated[AllReduce | None, says("As NCCL's ring.")] = None
     one_shot: Annotated[AllReduce | None, says("Each device reads the others' whole tensors.")] = None
     two_shot: Annotated[AllReduce | None, says("Each device sums a part, then reads the others'.")] = None
+    fused: Annotated[
+        AllReduce | None, says("As one-shot, in the kernel of the norm that follows: what it adds to that.")
+    ] = None
 
 
 class HardwareSheet(Section):
@@ -74,6 +78,12 @@ class HardwareSheet(Section):
     graph_launch_s: Annotated[NotNegative | None, says("Replay of a CUDA graph.", "s")] = None
     operation_s: Annotated[
         NotNegative | None, says("Host time for the inputs and outputs of an operation.", "s")
+    ] = None
+    hosted_s: Annotated[
+        NotNegative | None,
+        says(
+            "More for an operation of a draft on another of a divided target's devices than the first.", "s"
+        ),
     ] = None
     hop_s: Annotated[NotNegative | None, says("From one thread of the host to another.", "s")] = None
     handle_s: Annotated[

@@ -19,8 +19,9 @@ from spinsim.lab.cell import check_fits
 from spinsim.scenario_file import load
 from spinsim.scenario_file.hardware_files import ENDINGS, read_hardware_sheet
 from spinsim.starting.placing import place, usual_drafts
+from spinsim.starting.recorded import Recorded, recorded
 from spinsim.starting.text import scenario_text
-from spinsim.starting.traffic import drawn, from_file
+from spinsim.starting.traffic import drawn, from_file, guessed_format
 
 CONTEXT = 4096  # tokens, for drawn requests
 REFERENCE, AT_REFERENCE, A_FACTOR_E = 117e6, 0.2, 0.6  # a draft's strength by its parameters, ours
@@ -62,7 +63,12 @@ def start(answers: Answers, path: Path) -> Started:
     """
     folder = path.parent
     target = _shape(answers.target, "--target")
-    drafts = _drafts(answers, target)
+    found = _recorded(answers, target, folder)
+    if found is None:
+        named = {name: {"shape": s} for name, s in _named(answers.drafts or usual_drafts(target)).items()}
+    else:
+        named = found.drafts
+    drafts = {name: keys["shape"] for name, keys in named.items() if "shape" in keys}
     shapes = {name: _shape(shape, "--draft") for name, shape in drafts.items()}
     for name, shape in shapes.items():
         if why := disagreement(Vocabulary(target.vocab), Vocabulary(shape.vocab)):
@@ -82,29 +88,35 @@ def start(answers: Answers, path: Path) -> Started:
         )
     context, cut = _context(traffic.longest_tokens, (target, *shapes.values()))
     assumed = {**traffic.assumed, **cut}
-    if not answers.drafts:
+    if found is not None:
+        assumed |= found.assumed
+    elif not answers.drafts:
         assumed["models.drafts"] = f"drafts that have the target's vocabulary: {', '.join(drafts.values())}"
+    modelled = "acceptance is modelled by a draft's size; `spinsim trace` records that of your models"
     assumed |= {
         "costs": "costs come from data sheets, which may be off by a tenth or more (docs/fidelity.md); "
         "`spinsim profile` measures your machine",
-        "acceptance": "acceptance is modelled by a draft's size; `spinsim trace` records that of your models",
+        **({"acceptance": modelled} if found is None else {}),
         "slo": "objectives of 1 s to the first token and 50 ms a token after it",
     }
+    written = {name: {"shape": _written(shape, folder)} for name, shape in drafts.items()}
     content: dict[str, Any] = {
         "name": _name(answers.name),
         "workload": traffic.workload,
         "models": {
             "target": {"shape": _written(answers.target, folder)},
-            "drafts": {name: {"shape": _written(shape, folder)} for name, shape in drafts.items()},
+            "drafts": {name: written.get(name, keys) for name, keys in named.items()},
         },
         "devices": {name: _device(hardware, answers.price) for name in placement.devices},
         "placement": {"target": list(placement.target), "drafts": placement.drafts},
-        "acceptance": {
+        "acceptance": found.acceptance
+        if found is not None
+        else {
             "model": "logistic",
             "strength": {name: _strength(shape) for name, shape in shapes.items()},
             "difficulty_sd": 0.7,
         },
-        "selector": {"name": "joint"} if len(drafts) > 1 else {"name": "fixed", "draft": next(iter(drafts))},
+        "selector": {"name": "joint"} if len(named) > 1 else {"name": "fixed", "draft": next(iter(named))},
         "limits": {"batch": 32, "context_tokens": context},
     }
     text = scenario_text(content, assumed, str(path))
@@ -146,10 +158,19 @@ def _written(shape: str, folder: Path) -> str:
     return shape if shape in shape_names() else os.path.relpath(shape, folder)
 
 
-def _drafts(answers: Answers, target: ModelShape) -> dict[str, str]:
-    """Shapes by the names that the scenario gives the drafts."""
+def _recorded(answers: Answers, target: ModelShape, folder: Path) -> Recorded | None:
+    """What the traffic's file says of acceptance, too; None where it says nothing of it."""
+    if answers.traffic is None or not answers.traffic.is_file():
+        return None
+    form = answers.form or guessed_format(answers.traffic)
+    given = _named(answers.drafts)
+    return recorded(answers.traffic, form, given, "" if given else usual_drafts(target)[0], folder)
+
+
+def _named(drafts: Sequence[str]) -> dict[str, str]:
+    """``NAME=SHAPE`` or ``SHAPE`` by name."""
     named: dict[str, str] = {}
-    for given in answers.drafts or usual_drafts(target):
+    for given in drafts:
         name, equals, shape = given.partition("=")
         if not equals:
             name, shape = _short(given), given

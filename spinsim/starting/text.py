@@ -9,11 +9,13 @@ from typing import Any
 import yaml
 
 WIDTH = 108
+MODELLED = "sigmoid(strength - difficulty) a token; or {model: trace, path: ...}"
 
 
 def scenario_text(content: Mapping[str, Any], assumed: Mapping[str, str], file: str) -> str:
     """``content`` as YAML. ``assumed``: sentences by the key that they are about; ``file``: where it goes."""
     models, policies = content["models"], {"selector": content["selector"]}
+    recorded = content["acceptance"]["model"] == "trace"
     return "\n".join(
         [
             *_comment("Written by `spinsim init`. What it assumed, for you to replace:"),
@@ -39,7 +41,7 @@ def scenario_text(content: Mapping[str, Any], assumed: Mapping[str, str], file: 
             f"  target: {flow(content['placement']['target'])}",
             f"  drafts: {flow(content['placement']['drafts'])}",
             "costs: {model: roofline}   # or {model: profile, path: ...}, as `spinsim profile` measures it",
-            "acceptance:   # sigmoid(strength - difficulty) a token; or {model: trace, path: ...}",
+            f"acceptance:   # {'recorded' if recorded else MODELLED}",
             *(f"  {key}: {flow(value)}" for key, value in content["acceptance"].items()),
             "policies:   # spinsim list policies; docs/policies.md says which to pick",
             f"  selector: {flow(policies['selector'])}",

@@ -59,7 +59,7 @@ def from_file(
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such file"
         raise InputError(f"{what}; --traffic takes a file of requests", file=str(path))
-    form = form or _guessed(path)
+    form = form or guessed_format(path)
     if form not in READERS:
         raise InputError(f"no format {form!r}; one of {', '.join(READERS)}", key="--format")
     if form in ("csv", "jsonl") and columns is None:
@@ -116,7 +116,8 @@ def _arrivals(
     return {"process": "closed", "concurrency": clients or CLIENTS}
 
 
-def _guessed(path: Path) -> str:
+def guessed_format(path: Path) -> str:
+    """The format that a file's name tells. Raises InputError where it tells none."""
     for ending, form in OWN.items():
         if ending in path.suffixes:
             return form

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ def spelled_out(name: str) -> dict[str, Any]:
         "link_latency_s": known.link_latency_s,
         "collectives": {
             one.algorithm: {"latency_s": one.latency_s, "efficiency": one.efficiency}
+            | ({"most_mib": one.most_bytes / 2**20} if math.isfinite(one.most_bytes) else {})
             for one in known.collectives
         },
         "copy_latency_s": known.copy_latency_s,

@@ -237,6 +237,28 @@ def test_a_budget_is_needed(tmp_path: Path) -> None:
         train_family(Options(out=tmp_path / "new", steps=None, minutes=None))
 
 
+def test_drafts_alone_need_a_target_to_learn_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All the time is theirs, and their domains are all that is generated."""
+    from spinsim.family import train
+
+    with pytest.raises(InputError, match="no target in"):
+        train_family(Options(out=tmp_path, minutes=5.0, only=("prose",)))
+    asked: list[tuple[list[str], float]] = []
+    generated: list[str] = []
+    monkeypatch.setattr(
+        train,
+        "_train",
+        lambda _, members, recipe, *more: asked.append(([m.name for m in members], recipe.seconds)),
+    )
+    monkeypatch.setattr(train.dataset, "generate", lambda domains, *more: generated.extend(domains))
+    (tmp_path / "target").mkdir()
+    for name in ("model.safetensors", "training.json"):
+        (tmp_path / "target" / name).write_text("{}")
+    train_family(Options(out=tmp_path, minutes=5.0, only=("prose",), resume=True))
+    assert asked == [(["prose"], pytest.approx(300 - 12, abs=2))]
+    assert set(generated) == {"stories", "backwards", "recall", "inventory"}
+
+
 def test_minutes_are_shared_among_phases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The corpus, the start of processes and both phases fit into the asked time."""
     from spinsim.family import train

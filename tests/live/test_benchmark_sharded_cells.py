@@ -67,7 +67,7 @@ def test_what_ran_is_predicted_anew_without_a_gpu(capsys: pytest.CaptureFixture[
     """By today's sheet: within 3 % of two H200s, two micro-batches beside drafts on both among them."""
     file = Path(__file__).parents[2] / "docs" / "measurements" / "h200-x2-13b-all-cells.json"
     cells = ["1 clients, serial", "8 clients, two micro-batches"]
-    assert sharded_again.main([str(file), "--hardware", "h200", "--cells", *cells]) == 0
+    assert sharded_again.main([str(file), "--hardware", "h200", "--apart", "--cells", *cells]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines[:2]] == cells
     assert float(lines[2].split("goodput ")[1].split(" %")[0]) < 3

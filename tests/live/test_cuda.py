@@ -139,16 +139,25 @@ def test_drafts_on_the_other_gpu(tmp_path: Path) -> None:
     assert ran.outputs == expected_on_gpu(loaded, deployment)
 
 
-@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 @pytest.mark.parametrize("graphs", [True, False], ids=["graphs", "eager"])
-def test_a_target_over_two_gpus_with_a_draft_beside_each_share(tmp_path: Path, graphs: bool) -> None:
+@pytest.mark.parametrize(
+    "gpus",
+    [
+        pytest.param(
+            count, marks=pytest.mark.skipif(torch.cuda.device_count() < count, reason=f"needs {count} GPUs")
+        )
+        for count in (2, 4)
+    ],
+)
+def test_a_target_over_gpus_with_drafts_beside_its_shares(tmp_path: Path, gpus: int, graphs: bool) -> None:
     save_checkpoint(tmp_path / "target", hidden_size=64)
     save_checkpoint(tmp_path / "near", hidden_size=64, like=tmp_path / "target")
     save_checkpoint(tmp_path / "far", hidden_size=64, num_hidden_layers=1)
+    names = [f"gpu{number}" for number in range(gpus)]
     loaded = serving(
         tmp_path,
-        "devices={gpu0: {hardware: h200}, gpu1: {hardware: h200}}",
-        "placement={target: [gpu0, gpu1], drafts: {near: gpu1, far: gpu0}}",
+        "devices={" + ", ".join(f"{name}: {{hardware: h200}}" for name in names) + "}",
+        f"placement={{target: [{', '.join(names)}], drafts: {{near: {names[-1]}, far: gpu0}}}}",
         "policies.pipeline={name: fixed, micro_batches: 2}",
         f"live={{graphs: {str(graphs).lower()}}}",
         drafts=("near", "far"),

@@ -13,9 +13,13 @@ from hypothesis import strategies as st
 
 from spinsim.errors import InputError
 from spinsim.policies.base import NO_DRAFT, Feedback
+from spinsim.policies.beliefs import DraftingTimes
+from spinsim.policies.contextual.ahead import LENT, Ahead, Arm
 from spinsim.policies.contextual.kinds import Kinds
+from spinsim.policies.contextual.request_rows import RequestRows
 from spinsim.policies.contextual.round_choice import Offer, RoundCosts, choose
 from spinsim.policies.contextual.survival import UNTRIED, Classes, Survival, match_class, recent_class
+from spinsim.policies.contextual.trials import won_by_trials
 from spinsim.recording import Lookup, Recording, Trace, save_trace
 from spinsim.scenario import PoliciesSpec, PolicyChoice
 from spinsim.scenario_file import load
@@ -320,6 +324,102 @@ def test_training_counts_every_position_once():
     for each in state["drafts"].values():
         assert (np.array(each["accepted"]) <= np.array(each["reached"])).all()
     assert np.array(state["matches"]).sum() == 4 * 39
+
+
+# --- decided while the target verifies ----------------------------------------------------------------
+
+
+def test_a_request_on_trial_has_a_choice_for_each_outcome():
+    ahead, (a, b) = Ahead(), views(2, drafts=2)
+    ahead.put({a.id: Arm(0, 4), b.id: Arm(0, 4)}, {a.id: Arm(1, 4), b.id: Arm(1, 4)})
+    ahead.see(Feedback([a, b], [0, 0], [4, 4], [0, 1], [1, 2], [0.0] * 2, 0.02))
+    assert ahead.take([a, b]) == [Arm(1, 4), Arm(0, 4)]
+    assert ahead.lacking([a, b]) == [a, b]  # each choice counts once
+
+
+def test_requests_begin_with_what_another_one_began_with():
+    ahead, (a, b, late) = Ahead(), views(3, drafts=2)
+    assert not ahead.lend_first([a])
+    ahead.learn_first(Arm(1, 3))
+    assert ahead.lend_first([a, b])
+    assert ahead.take([a, b]) == [Arm(1, 3)] * 2
+    late.rounds = 5  # not one that begins
+    assert not ahead.lend_first([late])
+    for _ in range(LENT):
+        ahead.lend_first([a])
+    assert not ahead.lend_first([a])
+
+
+def told(batch, drafts: list[int], accepted: list[int]) -> Feedback:
+    return Feedback(batch, drafts, [4] * len(batch), accepted, [n + 1 for n in accepted], [0.0] * 4, 0.02)
+
+
+def test_what_was_thought_is_taken_and_thought_sees_all_but_the_round_in_flight():
+    """Rounds without lookups: the choice of the next is there when it begins, and draft 1 is left once it
+    failed before the round in flight."""
+    policy, batch = selector("contextual", context(2, LinearCosts(step_s=(1e-4, 1e-4)))), views(4, drafts=2)
+    for _ in range(12):
+        drafts = policy.assign(batch)
+        thought = policy.thought()
+        assert thought is not None
+        thought()
+        policy.observe(told(batch, drafts, [0 if draft else 4 for draft in drafts]))
+    policy._decide = None  # nothing is left to decide
+    assert policy.assign(batch) == [0] * 4
+    assert policy.thought() is not None
+
+
+def test_the_oracle_decides_when_its_round_begins():
+    policy = selector("contextual_oracle", context(2, future=Field(lambda *_: 0.5), outputs=[50] * 4))
+    policy.assign(views(4, drafts=2))
+    assert policy.thought() is None
+
+
+def test_more_requests_than_rows_at_first():
+    """Rows are added, and what was written before stays."""
+    rows = RequestRows(2, -1.0)
+    rows.values[rows.of([7]), 1] = 0.5
+    assert len(rows.of(range(100))) == 100
+    assert rows.values[rows.of([7])].tolist() == [[-1.0, 0.5]]
+    assert rows.forget(7).tolist() == [-1.0, 0.5]
+    assert rows.values[rows.of([101])].tolist() == [[-1.0, -1.0]]
+    policy, batch = selector("contextual", context(2)), views(40, drafts=2)
+    assert len(policy.assign(batch)) == 40
+
+
+# --- what a trial is worth ------------------------------------------------------------------------------
+
+
+def test_a_trial_is_worth_what_it_tells_of_the_kind():
+    """Two kinds, equally likely, each with a draft that is always right there and never elsewhere. One
+    token tells which: 0.5 tokens a round are expected before, 1 after."""
+    by_kind = np.array([[[[1.0], [0.0]], [[0.0], [1.0]]]])  # [row, drafter, kind, j]
+    lengths, free = np.ones((1, 2), int), np.zeros(2)
+    won = won_by_trials(by_kind, lengths, free, np.array([[0.5, 0.5]]), 1.0)
+    assert won == pytest.approx(np.array([[0.5, 0.5]]))
+    assert won_by_trials(by_kind, lengths, free, np.array([[1.0, 0.0]]), 1.0) == pytest.approx(0, abs=1e-9)
+    dear = won_by_trials(by_kind, lengths, np.array([0.0, 5.0]), np.array([[0.5, 0.5]]), 1.0)
+    assert dear == pytest.approx(0, abs=1e-9)  # whatever it tells, the first is used
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 999), temper=st.floats(0.1, 1))
+def test_a_trial_never_costs_knowledge(seed, temper):
+    random = np.random.default_rng(seed)
+    by_kind = np.cumprod(random.random((3, 2, 4, 5)), 3)
+    weights = random.dirichlet(np.ones(4), 3)
+    won = won_by_trials(by_kind, random.integers(1, 6, (3, 2)), random.random(2), weights, temper)
+    assert (won >= 0).all()
+    assert (won <= 5).all()  # no more than a proposal has tokens
+
+
+def test_sets_of_drafts_take_what_each_takes_alone():
+    """Drafts of one device in lanes of their own crowd each other, whoever asks."""
+    within = context(3, draft_devices=("gpu0",) * 3, draft_lanes=(1, 2, 2))
+    times, random = DraftingTimes(within), np.random.default_rng(1)
+    alone = random.random((8, 3)) * (random.random((8, 3)) < 0.6)
+    one_by_one = [times.seconds({d: s for d, s in enumerate(row) if s}) for row in alone.tolist()]
+    assert times.of_sets(alone) == pytest.approx(np.array(one_by_one))
 
 
 # --- vLLM's adaptive verification -------------------------------------------------------------------

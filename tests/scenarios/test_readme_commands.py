@@ -30,15 +30,15 @@ def test_the_five_minutes_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "scenarios").symlink_to(ROOT / "scenarios")
     ran = []
     for command in commands():
-        here = ["--workers", "0"] if command[0] in ("compare", "capacity") else []
+        here = ["--workers", "0"] if command[0] in ("sweep", "compare", "capacity") else []
         done = CliRunner().invoke(app, [*command, *here])
         assert done.exit_code == 0, (command, done.output)
         ran.append(command[0])
-    assert ran == ["list", "init", "simulate", "compare", "capacity", "tables"]
+    assert ran == ["list", "init", "simulate", "sweep", "compare", "capacity", "tables"]
     summary = json.loads((tmp_path / "results" / "mine" / "summary.json").read_text())
     assert summary["requests"]["completed"] == 120
     assert summary["cost"]["per_million_output_tokens"] > 0
     with (tmp_path / "results" / "mine" / "tables" / "requests.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 120
-    for name in ("mine-compared", "mine-capacity"):
+    for name in ("mine-swept", "mine-compared", "mine-capacity"):
         assert (tmp_path / "results" / name / "report.html").is_file()

@@ -101,6 +101,26 @@ def test_own_shapes_and_sheets_are_named_from_the_scenario_s_folder(tmp_path: Pa
     assert "cost" in api.simulate(made.path, set=FEW).summary
 
 
+def test_a_recording_gives_its_drafts_and_their_acceptance(tmp_path: Path) -> None:
+    """What was recorded is not modelled, and a draft is taken for what it was as far as the file tells."""
+    recording = ROOT / "profiles" / "ngram-and-models.npz"
+    made, written = started(tmp_path, traffic=recording, gpus=1)
+    small = {"shape": "llama-3-1b"}
+    assert written["models"]["drafts"] == {
+        "ngram": {"kind": "ngram"}, "suffix": {"kind": "suffix"}, "tiny": small, "code": small,
+    }  # fmt: skip
+    assert written["acceptance"]["drafts"] == {"ngram": "ngram", "suffix": "suffix"}
+    done = api.simulate(made.path, set={**FEW, "policies.selector": {"name": "fixed", "draft": "tiny"}})
+    assert done.summary["acceptance"]["source"] == "trace"
+    about = " ".join(made.assumed)
+    assert "costs are assumed: ngram = ngram, suffix = suffix, tiny = llama-3-1b, code = llama-3-1b" in about
+    assert "modelled" not in about
+
+    made, written = started(tmp_path, traffic=recording, draft=["code=llama-3-117m"], force=True)
+    assert written["models"]["drafts"] == {"code": {"shape": "llama-3-117m"}}
+    assert completed(made.path) == 4
+
+
 @pytest.mark.parametrize("name", shape_names())
 def test_usual_drafts_share_the_vocabulary_and_are_small(name: str, tmp_path: Path) -> None:
     target = shape_of(name)
@@ -136,6 +156,10 @@ def test_usual_drafts_share_the_vocabulary_and_are_small(name: str, tmp_path: Pa
         ),
         ({"traffic": "no"}, "no: no such file; --traffic takes a file of requests"),
         ({"traffic": Path(__file__).parent}, "starting: is a folder; --traffic takes a file of requests"),
+        (
+            {"traffic": ROOT / "profiles" / "ngram-and-models.npz", "draft": "tinny=llama-3-1b"},
+            "--draft: 'tinny' is not in ngram-and-models.npz, which has ngram, suffix, tiny or code (did you",
+        ),
         ({"traffic": SAMPLE, "format": "cvs"}, "--format: no format 'cvs'; one of csv, jsonl"),
         ({"traffic": SAMPLE, "columns": "text"}, "--columns: 'text' is no mapping; write arrival=ts"),
         ({"traffic": SAMPLE, "columns": "prmpt=a"}, "--columns: no role 'prmpt'; one of arrival"),

@@ -138,6 +138,16 @@ def test_the_climb_finds_what_an_exhaustive_search_finds(depths: tuple[int, ...]
 # --- whole ladders -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "plan",
+    [FixedPlan(None, 0, "ragged"), FixedPlan("a-1", 3, "padded"), FixedPlan("b", 4, "ragged", 2, "balanced")],
+)
+def test_a_fixed_plan_is_read_as_it_is_written(plan: FixedPlan) -> None:
+    assert FixedPlan.read(str(plan)) == plan
+    with pytest.raises(ValueError, match="is no fixed plan"):
+        FixedPlan.read(f"{plan}, and more")
+
+
 def test_a_ladder_of_ones_own_scenario(small: Path, tmp_path: Path) -> None:
     out = tmp_path / "ladder"
     found = api.ladder(small, seeds=2, workers=0, out=out)
@@ -189,6 +199,15 @@ def test_a_step_that_cannot_be_says_why_and_the_others_go_on(small: Path) -> Non
     found = api.ladder(small, seeds=1, workers=0, steps=[VANILLA, REPLICAS], set=tight)
     steps = {step["name"]: step for step in found.summary["steps"]}
     assert steps[REPLICAS]["why"] == "no fewer devices hold a copy"
+
+
+def test_unlike_devices_make_no_copies(small: Path) -> None:
+    """An H100 and an L4 passed for two copies on H100s."""
+    unlike = ["devices.gpu1.hardware=l4"]
+    found = api.ladder(small, seeds=1, workers=0, steps=[VANILLA, REPLICAS], set=unlike)
+    steps = {step["name"]: step for step in found.summary["steps"]}
+    assert steps[REPLICAS]["why"] == "copies need devices that are all alike"
+    assert steps[REPLICAS]["goodput_tokens_per_s"] is None
     assert steps[VANILLA]["goodput_tokens_per_s"] > 0
 
 

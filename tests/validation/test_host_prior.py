@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from math import sqrt
+from math import hypot, sqrt
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from benchmarks.estimates.__main__ import INTERVALS, ROOT, SHEETS
-from benchmarks.estimates.deviations import hops, means
+from benchmarks.estimates.deviations import hops, means, within
 from benchmarks.estimates.shipped import hosts, measured
 from spinsim.costs.base import INTERPOLATED, ROOFLINE
 from spinsim.costs.for_scenario import build_predictor
@@ -72,6 +72,17 @@ def test_a_host_is_left_out_to_be_judged_and_two_are_too_few() -> None:
     assert host_scales(known, without="c") == {}  # type: ignore[arg-type]
 
 
+def test_cells_scatter_about_their_own_host() -> None:
+    """However far hosts are from each other; a host of one cell says nothing."""
+    near = {"a": [0.1, 0.3], "b": [0.0, 0.1, 0.2], "c": [5.0]}
+    far = {"a": [1.1, 1.3], "b": [-3.0, -2.9, -2.8], "c": [0.0]}
+    expected = sqrt((0.02 + 0.02) / (1 + 2))
+    assert (
+        within({"verify": near}) == within({"verify": far}) == {"verify": pytest.approx(expected, abs=1e-4)}
+    )
+    assert within({"hop": {"a": [1.0], "b": [2.0]}}) == {}
+
+
 def test_what_ships_is_of_all_that_was_measured() -> None:
     """``python -m benchmarks.estimates sheets``, then ``intervals``, after every new measurement."""
     for path in (SHEETS, INTERVALS):
@@ -123,7 +134,8 @@ def test_beyond_the_profile_the_sheets_error_is_added_by_its_share() -> None:
         profiled(profile, predictor, scenario, beyond={"verify": share} if share else {}).day["verify"]
         for share in (0.0, 0.5, 1.0)
     ]
-    assert told[2] == pytest.approx(on_sheets(scenario).day["verify"])
+    sheets = on_sheets(scenario)
+    assert told[2] == pytest.approx(hypot(sheets.day["verify"], sheets.model["verify"]))
     assert told[1] ** 2 == pytest.approx((told[0] ** 2 + told[2] ** 2) / 2)
 
 

@@ -37,5 +37,5 @@ def held_out_sums(sums: Sequence[tuple[float, float]], algorithm: str, devices: 
         if len({other for other, _ in rest}) < 2:
             continue
         law = fitted(algorithm, rest, devices, 1.0, 0.0)
-        errors.append(Interconnect(1.0, 0.0, (law,)).all_reduce_s(size, devices) / seconds - 1.0)
+        errors.append(Interconnect(1.0, 0.0, (law,)).all_reduce_s(size, devices, normed=True) / seconds - 1.0)
     return errors

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 
-from spinsim.costs.collectives import ONE_SHOT, RING, TWO_SHOT, Collective, Interconnect
+from spinsim.costs.collectives import FUSED, ONE_SHOT, RING, TWO_SHOT, Collective, Interconnect
 from spinsim.errors import InputError
 
 MIB = 1 << 20
@@ -31,7 +31,8 @@ class Hardware:
     flops_s^ridge)^(1/ridge): the larger of the two far from the ridge, and everywhere for an infinite one.
     ``launch_s`` is what the host pays to launch one kernel eagerly through Python, ``graph_kernel_s`` the gap
     that one kernel costs inside a replayed CUDA graph, and ``graph_launch_s`` the replay itself. The host
-    spends ``operation_s`` on an operation's inputs and outputs, ``hop_s`` from one thread to another, and
+    spends ``operation_s`` on an operation's inputs and outputs, ``hosted_s`` more where the operation is that
+    of a draft in the process of another rank of a divided target, ``hop_s`` from one thread to another, and
     ``handle_s`` and ``handle_row_s`` (for each row) between an operation's end and the next one's submission.
     ``link_bandwidth`` is the interconnect to a neighbour in one direction, ``link_latency_s`` one further
     step of a ring over it, and ``copy_latency_s`` a small copy issued from the host. ``collectives``: the
@@ -60,6 +61,7 @@ class Hardware:
     row_token_s: float = 0.0
     ridge: float = math.inf
     operation_s: float = 0.0
+    hosted_s: float = 0.0
     hop_s: float = 10e-6  # waking the thread at the other end of a queue; this and the next two are ours
     handle_s: float = 45e-6  # a completion queue under simpy was seen to add 45 us at the median
     handle_row_s: float = 0.5e-6  # bookkeeping of a row in Python
@@ -96,6 +98,7 @@ def of_large_operators(hardware: Hardware) -> Hardware:
         row_token_s=0.0,
         ridge=math.inf,
         operation_s=0.0,
+        hosted_s=0.0,
     )
 
 
@@ -126,8 +129,21 @@ _OVERHEADS = (
 # probe without the copy saw 6.3 and 6.2 us for the smallest tensor, and 15 by NCCL; shares of the link's
 # bandwidth were alike. Symmetric memory needs peers that read each other's memory: cards on PCIe have NCCL's
 # ring alone, and so has the V100, on which torch's kernels were never tried.
+# The sum in the kernel of residual and norm (``--parts in-one``) adds 3.2 to 9.3 us to it for 8 KiB to 2 MiB.
+# It was not measured beyond. The law is 2 % off in the mean. A further step of the ring took NCCL 1.6 to
+# 1.9 us over four H200s (``python -m benchmarks.sharded_cells --gpus 4 --parts 1``).
 _NCCL = Collective(RING, 7.3e-6, 0.405)
-_PEERS = (_NCCL, Collective(ONE_SHOT, 8.1e-6, 0.37), Collective(TWO_SHOT, 8.4e-6, 0.667))
+_PEERS = (
+    _NCCL,
+    Collective(ONE_SHOT, 8.1e-6, 0.37),
+    Collective(TWO_SHOT, 8.4e-6, 0.667),
+    Collective(FUSED, 3.33e-6, 0.766, 2 * MIB),
+)
+
+# What proposals and catch-ups of the two drafts on the second GPU took longer than the sheet says, less what
+# those on the first did: one client of 13B over two H200s. The same cell of 30B over four says 0.50 ms, of 8B
+# over two 0.31 (``python -m benchmarks.sharded_cells``).
+_HOSTED_S = 0.47e-3
 
 
 def _gpu(
@@ -151,10 +167,11 @@ def _gpu(
         rate=MappingProxyType(rates if fp8 is None else {**rates, "fp8": fp8}),
         launch_s=20e-6,
         link_bandwidth=link,
-        link_latency_s=3e-6,
+        link_latency_s=1.7e-6 if collectives is _PEERS else 3e-6,
         copy_latency_s=31e-6,
         reserved_bytes=GIB // 2,
         graphs=True,
+        hosted_s=_HOSTED_S,
         collectives=collectives,
         source=source,
         ridge=RIDGE,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from spinsim.costs.collectives import VOLUME, Collective
-from spinsim.costs.sheets.hardware import GIB, Hardware, hardware_names, hardware_of
+from spinsim.costs.sheets.hardware import GIB, MIB, Hardware, hardware_names, hardware_of
 from spinsim.errors import InputError
 from spinsim.scenario import HardwareSheet
 from spinsim.scenario.messages import did_you_mean
@@ -24,6 +25,7 @@ _SAME = (
     "graph_kernel_s",
     "graph_launch_s",
     "operation_s",
+    "hosted_s",
     "hop_s",
     "handle_s",
     "handle_row_s",
@@ -79,7 +81,11 @@ def _own(sheet: HardwareSheet) -> Hardware:
         changes["rate"] = MappingProxyType({**known, **given_rates})
     if sheet.collectives is not None:
         laws = {name: getattr(sheet.collectives, name) for name in VOLUME}
-        known_laws = [Collective(name, law.latency_s, law.efficiency) for name, law in laws.items() if law]
+        known_laws = [
+            Collective(name, law.latency_s, law.efficiency, (law.most_mib or math.inf) * MIB)
+            for name, law in laws.items()
+            if law
+        ]
         if not known_laws:
             raise InputError(f"is empty; a law for {', '.join(VOLUME)}", key="collectives")
         changes["collectives"] = tuple(known_laws)

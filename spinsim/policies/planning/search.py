@@ -164,7 +164,7 @@ class Search:
         found = [0.0] * (batch.worth.shape[1] - 1)
         for draft in self.drafts:
             if draft != first.draft:
-                arm = self._arm(draft, usual)
+                arm = self.arm(draft, usual)
                 by_draft = {**alone, draft: times.draft_s(draft, share, arm.length, context)}
                 added_s = times.cycle_s(depth, rows, verify_s, by_draft) - before
                 found[draft] = max(0.0, added_s) * plan.rate / (depth * share)
@@ -266,7 +266,7 @@ class Search:
             arm
             for draft in self.drafts
             if draft not in used
-            for arm in dict.fromkeys((self._arm(draft, usual), self._arm(draft, 1)))
+            for arm in dict.fromkeys((self.arm(draft, usual), self.arm(draft, 1)))
         ]
         if self._limited:
             decode = [Arm(NO_DRAFT, 0)] if self._may_decode and NO_DRAFT not in used else []
@@ -291,7 +291,8 @@ class Search:
                     if 1 <= other <= self._most:
                         yield (*arms[:at], Arm(draft, other), *arms[at + 1 :])
 
-    def _arm(self, draft: int, length: int) -> Arm:
+    def arm(self, draft: int, length: int) -> Arm:
+        """The draft with proposals of so many tokens, or of those that the length policy fixes."""
         fixed = self._limits.fixed_lengths
         return Arm(draft, min(length, self._most) if fixed is None else fixed[draft])
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from spinsim.policies.planning.information import expected_gain
-from spinsim.policies.planning.search import LEAST_GAIN, Arm, Batch, Plan, Search
+from spinsim.policies.planning.information import Array, expected_gain
+from spinsim.policies.planning.search import LEAST_GAIN, Batch, Plan, Search
 from spinsim.policies.planning.survival import Survival
-
-Array = np.ndarray[Any, Any]
 
 SHARES = (8, 4, 2)  # one in so many of the requests tries the draft,
 LENGTHS = (1, 2, 4)  # with proposals of so many tokens,
 ROUNDS = (2, 4, 8)  # for so many rounds
-ENDLESS = 1e9  # tries
+ENDLESS = 1e9  # positions tried
 
 
 class Trial(NamedTuple):
@@ -25,6 +23,45 @@ class Trial(NamedTuple):
 
     plan: Plan
     rounds: int
+
+
+class Standing(NamedTuple):
+    """Drafts as everybody's, each at its best length and depth, held against a plan; all by draft.
+
+    ``ahead``: tokens of a request's round less what the cycle's time is worth at the plan's rate, which
+    leaves nothing of the plan itself. ``deviation``: of that, by what is not known of the draft's rate.
+    ``tried``: positions that stand behind the rate. ``rate``: chance of a first token. ``length``: the best.
+    """
+
+    ahead: Array
+    deviation: Array
+    tried: Array
+    rate: Array
+    length: Array
+
+    def gain(self, draft: int, tries: float) -> float:
+        """Tokens that a request's rounds are expected to gain by so many positions tried (the knowledge
+        gradient)."""
+        learned = self.deviation[draft] * np.sqrt(tries / (tries + self.tried[draft]))
+        return float(expected_gain(max(0.0, -self.ahead[draft]), learned))
+
+    def reached(self, draft: int, length: int) -> float:
+        """Positions that a proposal is expected to try."""
+        return float((self.rate[draft] ** np.arange(length)).sum())
+
+
+def standing(search: Search, survival: Survival, batch: Batch, plan: Plan) -> Standing:
+    """How drafts stand against a plan."""
+    tokens = batch.worth[:, :-1].mean(0)
+    spent = plan.rate / batch.rows * search.least_s(batch, plan.packing)[:-1]
+    ahead = (tokens - spent)[:, 1:]
+    length = 1 + ahead.argmax(1)
+    surviving = np.diff(tokens, axis=1)
+    rate = np.maximum(surviving[:, 0], 1e-6)
+    position = np.arange(1, tokens.shape[1])
+    counts = surviving * position * (position <= length[:, None])  # d tokens / d rate, times the rate
+    deviation = survival.deviations() * counts.sum(1) / rate
+    return Standing(ahead.max(1), deviation, survival.tried(), rate, length)
 
 
 def best_trial(
@@ -36,11 +73,14 @@ def best_trial(
     trial is what the cycle grows by, reading included, at the rate of the ``plan``; what may be learned is of
     use for ``rounds``. The requests that have the least to read try it.
     """
-    lessons = Lessons(search, survival, batch, plan)
+    found = standing(search, survival, batch, plan)
+    least = LEAST_GAIN * _tokens(batch, plan) / batch.rows
+    used = {arm.draft for arm in plan.arms}
     best, most = None, 0.0
     for draft in search.drafts:
-        if draft in lessons.used or not lessons.gain(draft, ENDLESS):
+        if draft in used or found.gain(draft, ENDLESS) < least:
             continue
+        arms = dict.fromkeys(search.arm(draft, min(length, int(found.length[draft]))) for length in LENGTHS)
         order = np.argsort(batch.missing[:, draft], kind="stable")
         for held in ROUNDS:
             paid = replace(batch, repay=float(held))
@@ -49,54 +89,17 @@ def best_trial(
                 few = max(1, len(order) // share)
                 choice = plan.of.copy()
                 choice[order[:few]] = len(plan.arms)
-                for length in lessons.lengths(draft):
-                    gain = rounds * lessons.gain(draft, held * few * lessons.reached(draft, length))
-                    if gain > most:
-                        arms = (*plan.arms, Arm(draft, length))
-                        tried = search.with_choice(paid, plan.depth, arms, choice, plan.packing)
-                        price = held * _tokens(paid, tried) * (before.rate / tried.rate - 1)
-                        if gain - price > most:
-                            best, most = Trial(tried, held), gain - price
+                for arm in arms:
+                    gain = found.gain(draft, held * few * found.reached(*arm))
+                    won = rounds * batch.rows * gain
+                    if gain < least or won < most:
+                        continue
+                    tried = search.with_choice(paid, plan.depth, (*plan.arms, arm), choice, plan.packing)
+                    price = held * _tokens(paid, tried) * (before.rate / tried.rate - 1)
+                    if won - price > most:
+                        best, most = Trial(tried, held), won - price
                 yield
     return best
-
-
-class Lessons:
-    """What trying a draft is expected to teach, by the knowledge gradient of its rate.
-
-    A draft that everybody uses, at its best length and depth, is held against the plan by tokens less what
-    its time is worth at the plan's rate: of the plan itself nothing is left then.
-    """
-
-    def __init__(self, search: Search, survival: Survival, batch: Batch, plan: Plan) -> None:
-        tokens = batch.worth[:, :-1].mean(0)
-        spent = plan.rate / batch.rows * search.least_s(batch, plan.packing)[:-1]
-        net = (tokens - spent)[:, 1:]
-        self._net = net.max(1)
-        self._lengths = 1 + net.argmax(1)
-        surviving = np.diff(tokens, axis=1)
-        self._rate = np.maximum(surviving[:, 0], 1e-6)
-        position = np.arange(1, tokens.shape[1])
-        counts = surviving * position * (position <= self._lengths[:, None])
-        self._deviation = survival.deviations() * counts.sum(1) / self._rate  # of tokens
-        self._evidence = survival.tried()
-        self._rows = batch.rows
-        self._least = LEAST_GAIN * _tokens(batch, plan)
-        self.used = {arm.draft for arm in plan.arms}
-
-    def gain(self, draft: int, tries: float) -> float:
-        """Tokens a round of everybody after so many positions tried; 0 where it is next to nothing."""
-        learned = self._deviation[draft] * np.sqrt(tries / (tries + self._evidence[draft]))
-        gain = self._rows * float(expected_gain(max(0.0, -self._net[draft]), learned))
-        return gain if gain > self._least else 0.0
-
-    def lengths(self, draft: int) -> list[int]:
-        """Proposals to try, none longer than the best."""
-        return list(dict.fromkeys(min(length, int(self._lengths[draft])) for length in LENGTHS))
-
-    def reached(self, draft: int, length: int) -> float:
-        """Positions that a proposal is expected to try."""
-        return float((self._rate[draft] ** np.arange(length)).sum())
 
 
 def _tokens(batch: Batch, plan: Plan) -> float:

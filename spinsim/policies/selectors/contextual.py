@@ -36,6 +36,7 @@ from spinsim.policies.selectors.arms import PerRequest
 Array = np.ndarray[Any, Any]
 
 MOST_BATCHES = 64  # that wait to be thought about
+KNOWN = 0.98  # probability of a kind from which on nothing more is tried to tell it
 OPEN = 0.2  # tokens: a request of which a proposal may win so many is on trial
 
 
@@ -50,15 +51,21 @@ class Contextual(PerRequest["Contextual.Params"]):
     what ``trained`` says; position and context length added nothing to them on the recordings. A token is
     proposed while its survival exceeds what it adds to the verification at the batch's average rate. A row
     takes the drafter that gains it most, and a drafter is used at all where its rows gain more than its
-    time costs
-    (:func:`~spinsim.policies.contextual.round_choice.choose`).
+    time costs (:func:`~spinsim.policies.contextual.round_choice.choose`).
+
+    Where no drafter looks its proposals up, a round's choice is made while the target verifies the round
+    before it, from all that is known but the outcome of that one. Nobody waits for it then. A request on
+    trial has two choices made: one for where its proposal is refused at once, one for where it is not.
 
     Give ``planned`` to the length, and rows differ in length; any other length policy must fix it.
     ``longest``: the longest proposal by draft (limits.max_length for others). ``trained`` counts for at most
     ``trust`` proposals of each kind. A catch-up is reckoned to pay over ``repay`` rounds. Which
     drafters are used, and their longest proposals, is searched every ``hold`` rounds; within them every row
-    still chooses anew. A drafter that has never been tried is taken to be good, and no other exploration
-    happens.
+    still chooses anew. ``temper``: the power to which the likelihood of what was accepted is raised as
+    evidence of a request's kind. A drafter that has never been tried is taken to be good. Where ``explore``
+    is not 0, a drafter is worth so many times what one proposal of it is expected to tell of the request's
+    kind (:func:`~spinsim.policies.contextual.trials.won_by_trials`), over the rounds that the request is
+    expected to last; no other exploration happens.
     """
 
     makes_plan: bool | tuple[str, ...] = ("length",)
@@ -102,6 +109,7 @@ class Contextual(PerRequest["Contextual.Params"]):
         self._begin: tuple[int, ...] | None = None
         self._left = 0  # rounds that the drafters in use, and their caps, are still held
         self._plan = context.plan
+        # Batches whose next round is still to be thought about, and what they were assigned.
         self._assigned: deque[tuple[Sequence[RequestView], list[Arm]]] = deque(maxlen=MOST_BATCHES)
         self._ahead = Ahead()
         self._on_trial: list[int] = []  # requests of which one more proposal may tell much
@@ -119,7 +127,9 @@ class Contextual(PerRequest["Contextual.Params"]):
             known = ahead.known(batch) if len(new) < len(batch) else []
             chosen = self._decide(new, known, whole=not known)
             ahead.put(chosen)
-            ahead.learn_first(chosen[new[-1].id])
+            for view in new:
+                if not view.rounds:
+                    ahead.learn_first(chosen[view.id])
         arms = ahead.take(batch)
         if not self._is_told_later(batch):
             self._assigned.append((batch, arms))
@@ -268,8 +278,13 @@ class Contextual(PerRequest["Contextual.Params"]):
             rate * self.costs.draft_s(draft, rows, max(1, int(lengths[:, draft].max())), context) / rows
             for draft in range(len(self._all))
         ]
-        won = won_by_trials(by_kind, lengths, np.array(price), weights, self.kinds.temper)
-        return self.params.explore * self._lasts.left(batch)[:, None] * won
+        unsure = (weights.max(1) < KNOWN).nonzero()[0]
+        worth = np.zeros(lengths.shape)
+        if len(unsure):
+            left = self._lasts.left([batch[row] for row in unsure.tolist()])
+            asked = by_kind[unsure], lengths[unsure], np.array(price), weights[unsure]
+            worth[unsure] = self.params.explore * left[:, None] * won_by_trials(*asked, self.kinds.temper)
+        return worth
 
     def _classes(self, batch: Sequence[RequestView], requests: Sequence[int]) -> Classes:
         """[row, drafter]: classes of the rows' contexts. What the matches say of a row's kind is noted."""

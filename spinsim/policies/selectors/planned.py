@@ -14,7 +14,7 @@ from spinsim.policies.planning.cycle import CycleTimes, contexts_of
 from spinsim.policies.planning.information import information
 from spinsim.policies.planning.search import USUAL_LENGTH, Arm, Array, Batch, Plan, Search
 from spinsim.policies.planning.survival import Survival
-from spinsim.policies.planning.trials import Trial, best_trial
+from spinsim.policies.planning.trials import Trial, best_trial, standing
 from spinsim.policies.registry import SELECTORS
 from spinsim.policies.selectors.arms import PerRequest
 
@@ -24,7 +24,7 @@ MOVED = 0.1  # a plan that gives no more of the requests another draft is held t
 STEADIEST = 4  # and at most so many times as long as ``hold`` says
 SURE = 0.05  # of the rate: a plan for which everybody reads anew has to promise so much more
 MEASURED = 4  # costs are corrected by one round in so many
-PACE = 8  # steps of making a plan that the host takes at a time
+PACE = 5  # steps of making a plan that the host takes at a time
 CHANGED = 0.25  # a share of the requests that came or went since the plan was made calls for another
 
 
@@ -103,7 +103,8 @@ class Planning(PerRequest[Any]):
         """The plan, or the one in force where the gain is within the error of estimates.
 
         What a draft has to read is lost for certain where a request changes to it. So the more of them have
-        to, the more a plan has to promise: ``SURE`` of the rate where all do.
+        to, and the fewer rounds they are to last, the more a plan has to promise: at most ``SURE`` of the
+        rate.
         """
         if self.plan is None or self.at_once or plan.arms == self.plan.arms:
             return plan
@@ -175,12 +176,14 @@ class Planned(Planning):
     lane, the drafts' lanes and the orchestrator do in it, and of one micro-batch's way through all of them
     (:class:`~spinsim.policies.planning.cycle.CycleTimes`). Trying a draft is worth what it may teach about
     the request, over the rounds that requests last
-    (:func:`~spinsim.policies.planning.information.information`), times ``explore``; no other exploration
-    happens. What all requests share of a draft is worth knowing, too. A plan is held for ``hold`` rounds of
-    every micro-batch, unless a quarter of the requests changed; twice to four times as long while plans move
-    few requests. A catch-up is reckoned to pay over half of the rounds that requests are expected to last,
-    and over ``repay`` at least; a plan for which requests have to be read anew must promise more than one
-    for which none has.
+    (:func:`~spinsim.policies.planning.information.information`), times ``explore``. What all requests share
+    of a draft is worth knowing, too: a few of them try a draft that the plan does not use, where that is
+    worth its price (:func:`~spinsim.policies.planning.trials.best_trial`). With ``explore`` 0 nothing is
+    tried for what it may teach. A plan is held for ``hold`` rounds of every micro-batch, unless a quarter of
+    the requests changed; twice to four times as long while plans move few requests. A catch-up is reckoned to
+    pay over the rounds that requests are expected to last, and over ``repay`` at least; a plan for which
+    requests have to be read anew must promise more than one for which none has, the more the fewer rounds are
+    to come.
 
     Predicted times are corrected by measured ones
     (:class:`~spinsim.policies.planning.corrections.Corrections`), as feedback tells them in both worlds. All
@@ -304,18 +307,11 @@ class Planned(Planning):
         It is held against the others by tokens less what its time is worth at the plan's rate, at its best
         length and depth.
         """
-        tokens = batch.worth[:, :-1].mean(0)
-        worth = plan.rate / batch.rows * self.search.least_s(batch, plan.packing)[:-1]
-        net = (tokens - worth)[:, 1:]
-        lengths = 1 + net.argmax(1)
-        surviving = np.diff(tokens, axis=1)
-        counted = np.arange(1, tokens.shape[1]) * (np.arange(1, tokens.shape[1]) <= lengths[:, None])
-        slope = (surviving * counted).sum(1) / np.maximum(surviving[:, 0], 1e-6)
-        deviation = self.survival.deviations() * slope
-        price = np.zeros(len(net))
+        found = standing(self.search, self.survival, batch, plan)
+        price = np.zeros(len(found.ahead))
         tried = max(1, round(tries * batch.rows))
-        evidence = self.survival.tried()[None]
-        won: Array = information(net.max(1)[None], deviation[None], evidence, price, tried)[0]
+        ahead, deviation, evidence = found.ahead[None], found.deviation[None], found.tried[None]
+        won: Array = information(ahead, deviation, evidence, price, tried)[0]
         return won
 
 

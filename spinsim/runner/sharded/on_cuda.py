@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 
 from spinsim.runner.sharded.collectives import Addition
-from spinsim.runner.sharded.in_one import REPEATS, InOne, captured_s, tried
+from spinsim.runner.sharded.summed_norm_trial import REPEATS, InOne, captured_s, tried
 
 NCCL, ONE_SHOT, TWO_SHOT, IN_ONE = "nccl", "one_shot", "two_shot", "in_one"
 WAYS = (NCCL, ONE_SHOT, TWO_SHOT)  # of a sum by itself

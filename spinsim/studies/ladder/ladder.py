@@ -120,8 +120,8 @@ def _said(name: str, smallest: str, tokens: int) -> str:
         ladder_steps.AUTOREGRESSIVE: "no draft, ragged",
         VANILLA: f"{smallest}, {tokens} tokens, padded",
         ladder_steps.SELECTION: f"SPIN's selector, {tokens} tokens, padded",
-        ladder_steps.DECOMPOSITION: "and decomposed",
-        ladder_steps.PIPELINE: "and SPIN's micro-batches",
+        ladder_steps.DECOMPOSITION: f"SPIN's selector, {tokens} tokens, decomposed",
+        ladder_steps.PIPELINE: f"SPIN's selector, {tokens} tokens, decomposed, SPIN's micro-batches",
     }[name]
 
 
@@ -157,7 +157,9 @@ def _best_steps(
     """The best fixed plans of the scenario, of its copies, and of a sharded target."""
     scenario = loaded.scenario
     devices = gpus(scenario)
-    copies = _copies(plan, scenario)
+    specs = [scenario.devices[name] for name in devices]
+    alike = len({(spec.hardware, spec.memory_gib) for spec in specs}) == 1
+    copies = _copies(plan, scenario) if alike else 1
     deep = range(1, DEEPEST + 1)
     whole = set(scenario.placement.target) == set(devices)
     tuning = replace(plan, overrides=(*plan.overrides, *plan.tuning))
@@ -173,7 +175,9 @@ def _best_steps(
             continue
         if placed is None:
             why = "the target's devices are all that there are"
-            if name == REPLICAS and len(devices) > 1:
+            if name == REPLICAS and not alike:
+                why = "copies need devices that are all alike"
+            elif name == REPLICAS and len(devices) > 1:
                 why = "no fewer devices hold a copy"
             found.append(Work(name, "", len(devices), why=why))
             continue

@@ -147,8 +147,8 @@ def _run_group(
                     raise  # nothing has run, and nothing is lost
                 fault = _said(error)
             else:
-                lived.models = deployment.models.notes
-                lived.devices = found_devices(run.loaded.scenario)
+                lived.models |= deployment.models.notes
+                lived.devices |= found_devices(run.loaded.scenario)
             lived.loading_s = time.monotonic() - began
         if outcome is None and deployment is not None:
             began = time.monotonic()

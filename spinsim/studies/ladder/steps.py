@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from spinsim.scenario import AllAtOnce, ClosedLoop, Replay, Scenario
@@ -21,6 +22,7 @@ ORDER = (
 PACKINGS = ("ragged", "decomposed", "padded")
 COMPOSITIONS = ("balanced", "round_robin")
 SERIAL: dict[str, Any] = {"name": "serial"}
+WRITTEN = re.compile(r"(?:no draft|(\S+), (\d+) tokens), (\w+)(?:, (\d+) micro-batches \((\w+)\))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,16 @@ class FixedPlan:
             pipeline,
             self.composition,
         )
+
+    @classmethod
+    def read(cls, text: str) -> FixedPlan:
+        """The plan that has been written so. Raises ValueError for any other text."""
+        found = WRITTEN.fullmatch(text)
+        if found is None:
+            raise ValueError(f"{text!r} is no fixed plan")
+        draft, length, packing, depth, composition = found.groups()
+        plan = cls(draft, int(length or 0), packing)
+        return replace(plan, depth=int(depth), composition=composition) if depth else plan
 
     def __str__(self) -> str:
         drafting = f"{self.draft}, {self.length} tokens" if self.draft else "no draft"
