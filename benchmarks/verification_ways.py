@@ -6,15 +6,11 @@
 The 8B shape with random weights, 5 new tokens a row, K/V in pages of 64, CUDA graphs. Sections:
 
 ``where``  kernels of one replay by name: how many, how long in all, and how long the GPU runs none
-``ways``   the pass as it is, with rows cut into shorter parts (:mod:`spinsim.runner.attention.parts`), with
-           products chosen by measurement (:mod:`spinsim.runner.layers.products`), beside its floor at the
-           rates of this session
+``ways``   the pass with rows cut into shorter parts (:mod:`spinsim.runner.attention.parts`), and as it is,
+           beside its floor at the rates of this session
 ``products``  each matrix product of a layer, and the head's, by tokens: either library as torch calls it, and
            the fastest of :data:`GUESSES` algorithms of cuBLASLt, beside its floor
 ``attention``  the attention kernel of one layer, with tiles of :data:`TILES` (tokens, warps, stages)
-``early``  the pass whose kernels are launched while the one before ends, without and with chosen products;
-           and whether a live run in fp32 says what ``generate`` says then
-``steps``  a draft's step as it is, and with chosen products
 """
 
 from __future__ import annotations
@@ -24,7 +20,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -33,21 +29,14 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
+from benchmarks import cublaslt
 from benchmarks.kernel_session import PROPOSED, Session, measure_machine, verification_floor
-from benchmarks.kernels import free, over, time_proposal, time_verification
+from benchmarks.kernels import free, over, time_verification
 from benchmarks.paged import cache_of, decoder_of, measured, plan_of
-from benchmarks.paged_live import lossless
-from spinsim.buckets import bucket_tokens
-from spinsim.costs.sheets.shapes import shape_of
-from spinsim.family.llama_modules import random_llama
 from spinsim.runner.attention import parts
 from spinsim.runner.attention.kernels import use_kernel
 from spinsim.runner.batch import Rows, build_batch
-from spinsim.runner.fused import LeanDecoder
 from spinsim.runner.graphs.runner import GraphedRunner
-from spinsim.runner.layers import cublaslt
-from spinsim.runner.layers.products import Products
-from spinsim.runner.loading import prepare
 
 PAGE = 64
 CELLS = ((48, 2048), (24, 8192))  # rows, tokens of each
@@ -55,16 +44,8 @@ LIBRARIES = ("cublas", "cublaslt")
 TOKENS = (1, 48, 240, 256, 120)  # of a product
 GUESSES = 40
 SHORT = 512  # tokens of a part, as it was until these measurements
-TILES = (
-    (64, 4, 2),
-    (32, 4, 2),
-    (32, 4, 3),
-    (32, 4, 4),
-    (64, 2, 2),
-    (128, 4, 2),
-    (128, 4, 3),
-)  # today's first
-DRAFTS = ("llama-3-1b", "llama-3-117m")
+# Tokens, warps and stages; today's first.
+TILES = ((64, 4, 2), (32, 4, 2), (32, 4, 3), (32, 4, 4), (64, 2, 2), (128, 4, 2), (128, 4, 3))
 
 
 @contextmanager
@@ -118,64 +99,19 @@ def where(session: Session, runner: GraphedRunner, rows: int, context: int, way:
     session.add("where", way=way, rows=rows, context=context, kernel="all", us=span, idle_us=idle)
 
 
-@dataclass(frozen=True)
-class Way:
-    """One way of running a pass. ``part``: tokens of a part of a row; ``chosen``: products by measurement."""
-
-    name: str
-    part: int = parts.USUAL
-    chosen: bool = False
-    early: bool = False
-
-
-AS_IT_IS = Way("as it is")
-WAYS = (Way("parts of 512", SHORT), AS_IT_IS, Way("chosen products", chosen=True))
-EARLY = (Way("early", early=True), Way("early, chosen products", chosen=True, early=True))
-
-
-def verification(session: Session, decoder: LeanDecoder) -> Iterator[None]:
-    """Each cell in several ways, and by kernels."""
-    yield from tried(session, decoder, WAYS)
-
-
-def early(session: Session, decoder: LeanDecoder) -> Iterator[None]:
-    """The same with kernels that begin early; then a run in fp32. Raises where it is not ``generate``'s."""
-    yield from tried(session, decoder, EARLY)
-    with begun_early(True):
-        for found in lossless(session.device):
-            session.add("early", **found)
-            yield
-
-
-@contextmanager
-def begun_early(on: bool) -> Iterator[None]:
-    """Kernels that are launched while the one before ends; nothing on a CPU."""
-    if not on or not torch.cuda.is_available():
-        yield
-        return
-    from spinsim.runner.layers import in_triton
-
-    with patch.object(in_triton, "EARLY", True):
-        yield
-
-
-def tried(session: Session, decoder: LeanDecoder, ways: Sequence[Way]) -> Iterator[None]:
-    """Cells and ways; ``agrees``: of the emitted tokens with those of the first way."""
+def verification(session: Session) -> Iterator[None]:
+    """Each cell with shorter parts of rows and as it is. ``agrees``: the share of rows that emit the same."""
+    decoder = decoder_of(session)
     shape = session.plan.targets[0]
     for rows, context in cells(session):
         cache = cache_of(session, shape, rows, context, PAGE)
         assert cache is not None
         floor = verification_floor(session.costs(shape), [context] * rows)
         before: list[list[int]] = []
-        for way in ways:
+        for part in (SHORT, parts.USUAL):
             if session.late(3):
                 return
-            decoder.products = Products()
-            began = session.elapsed
-            if way.chosen:
-                decoder.choose_products(bucket_tokens(rows * (PROPOSED + 1)))
-            choosing = session.elapsed - began
-            with begun_early(way.early), patch.object(parts, "USUAL", way.part):
+            with patch.object(parts, "USUAL", part):
                 runner = over(decoder, cache, shape, rows, "auto")
                 seconds, _ = time_verification(session, runner, [context] * rows, "ragged", 0)
                 said = emitted(runner, rows, context, shape.vocab)
@@ -184,16 +120,13 @@ def tried(session: Session, decoder: LeanDecoder, ways: Sequence[Way]) -> Iterat
                     "ways",
                     rows=rows,
                     context=context,
-                    way=way.name,
+                    way=f"parts of {part}",
                     device_ms=seconds * 1e3,
                     floor_ms=floor * 1e3,
                     ratio=seconds / floor,
                     agrees=sum(a == b for a, b in zip(said, before, strict=True)) / rows,
-                    chosen=len(decoder.products.chosen),
-                    choosing_s=choosing,
                 )
-                if way is not AS_IT_IS:
-                    where(session, runner, rows, context, way.name)
+                where(session, runner, rows, context, f"parts of {part}")
             del runner
             yield
         del cache
@@ -302,24 +235,6 @@ def attention(session: Session) -> Iterator[None]:
         yield
 
 
-def steps(session: Session) -> Iterator[None]:
-    """A draft's step with all rows, its products as they are and chosen."""
-    rows, context = cells(session)[0]
-    shapes = [shape_of(name) for name in DRAFTS] if session.device.type == "cuda" else session.plan.drafts
-    for shape in shapes:
-        module = random_llama(shape, dtype=torch.bfloat16, device=session.device)
-        decoder = LeanDecoder(prepare(module, shape.name, device=session.device), context + 64)
-        cache = cache_of(session, shape, rows, context, PAGE)
-        assert cache is not None
-        for chosen in (False, True):
-            if chosen:
-                for tokens in (rows, 2 * rows):
-                    decoder.choose_products(tokens)
-            seconds, _ = time_proposal(session, over(decoder, cache, shape, rows, "auto"), rows)
-            session.add("steps", draft=shape.name, rows=rows, chosen=chosen, device_ms=seconds * 1e3)
-            yield
-
-
 def cells(session: Session) -> Sequence[tuple[int, int]]:
     """Rows, and tokens of each."""
     return CELLS if session.device.type == "cuda" else ((4, 24),)
@@ -340,13 +255,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     device = torch.device("cuda", 0) if cuda else torch.device("cpu")
     session = Session(plan_of(options.tiny), device, options.seconds, options.out)
     measure_machine(session)
-    decoder = decoder_of(session)
     sections: dict[str, Callable[[Session], Iterator[None]]] = {
-        "verification": partial(verification, decoder=decoder),
+        "verification": verification,
         "products": products,
         "attention": attention,
-        "steps": steps,
-        "early": partial(early, decoder=decoder),
     }
     return 1 if sum(measured(session, name, section) for name, section in sections.items()) else 0
 

@@ -19,7 +19,6 @@ from spinsim.runner.attention.over_slots import attend
 from spinsim.runner.batch import AttentionBatch
 from spinsim.runner.decoder import WholeHead, mask_unused
 from spinsim.runner.layers import in_torch
-from spinsim.runner.layers.products import Products
 from spinsim.runner.loaded_model import LoadedModel
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
@@ -151,7 +150,6 @@ class LeanDecoder(WholeHead):
         self.weights, self.scale = weights, weights.scale
         self.device = weights.embedding.device
         self.states: torch.Tensor | None = None  # of every place of the cache, for heads on this model
-        self.products = Products()
         self.ops: Any = in_torch
         if self.device.type == "cuda":
             from spinsim.runner.layers import in_triton
@@ -171,7 +169,7 @@ class LeanDecoder(WholeHead):
         x = ops.add_rms_norm(None, residual, layers[0].input_norm, epsilon)
         for index, layer in enumerate(layers):
             keys, values = batch.cache.layer(index)
-            qkv = self.products(x, layer.qkv, layer.qkv_bias)
+            qkv = F.linear(x, layer.qkv, layer.qkv_bias)
             query = ops.rotate_and_store(
                 qkv,
                 weights.rotary,
@@ -185,7 +183,7 @@ class LeanDecoder(WholeHead):
             )
             mixed = attend(query, batch, index, weights.scale).flatten(1)
             x = self.add(mixed, layer.out, residual, layer.output_norm, turn=0)
-            inner = ops.silu_times(self.products(x, layer.gate_up))
+            inner = ops.silu_times(F.linear(x, layer.gate_up))
             following = weights.norm if index + 1 == len(layers) else layers[index + 1].input_norm
             x = self.add(inner, layer.down, residual, following, turn=1)
         self.leave(x, batch)
@@ -194,16 +192,7 @@ class LeanDecoder(WholeHead):
                 nothing: torch.Tensor = x.new_empty(0, weights.head.shape[0])
                 return nothing
             x = x[chosen]
-        return mask_unused(self.products(x, weights.head), weights.used)
-
-    def choose_products(self, tokens: int) -> None:
-        """Have the matrix products of a pass of ``tokens`` run as they measure fastest here, on a GPU."""
-        layers = self.weights.layers
-        if layers[0].qkv_bias is None:
-            self.products.choose(tokens, [layer.qkv for layer in layers])
-        for matrices in zip(*((layer.out, layer.gate_up, layer.down) for layer in layers), strict=True):
-            self.products.choose(tokens, matrices)
-        self.products.choose(tokens, [self.weights.head])
+        return mask_unused(F.linear(x, weights.head), weights.used)
 
     # What heads, and decoders over several devices, do otherwise.
 
@@ -218,7 +207,7 @@ class LeanDecoder(WholeHead):
 
         ``turn`` 0 after a layer's attention, 1 after its MLP.
         """
-        return self.ops.add_rms_norm(self.products(x, weight), residual, norm, self.weights.epsilon)  # type: ignore[no-any-return]
+        return self.ops.add_rms_norm(F.linear(x, weight), residual, norm, self.weights.epsilon)  # type: ignore[no-any-return]
 
     def leave(self, x: torch.Tensor, batch: AttentionBatch) -> None:
         """What the last layer says of every token, ``[T, hidden]``: kept where somebody drafts from it."""

@@ -21,7 +21,6 @@ import triton
 import triton.language as tl
 
 from spinsim.runner.batch import AttentionBatch, whole_rows
-from spinsim.runner.layers import in_triton
 
 LOG2_E = 1.4426950408889634
 # How pages are looked up: once a piece, once a tile of K/V, or for every token of a tile.
@@ -63,13 +62,10 @@ def _attend_piece(
     lookup: tl.constexpr,
     single: tl.constexpr,
     precision: tl.constexpr,
-    early: tl.constexpr,
     block_m: tl.constexpr,
     block_n: tl.constexpr,
     block_d: tl.constexpr,
 ):
-    if early:
-        tl.extra.cuda.gdc_wait()
     # Groups first: those of a piece run side by side, and read neighbouring memory.
     group = tl.program_id(0)
     piece = tl.program_id(1)
@@ -151,12 +147,9 @@ def _merge_pieces(
     max_query,
     heads: tl.constexpr,
     dim: tl.constexpr,
-    early: tl.constexpr,
     block_p: tl.constexpr,
     block_d: tl.constexpr,
 ):
-    if early:
-        tl.extra.cuda.gdc_wait()
     head = tl.program_id(0)
     column = tl.program_id(1)
     row = tl.program_id(2)
@@ -252,13 +245,11 @@ def attend_pieces(
         lookup=lookup,
         single=pieces.single,
         precision="ieee" if query.dtype == torch.float32 else "tf32",
-        early=in_triton.EARLY,
         block_m=tiles.block_m,
         block_n=tiles.block_n,
         block_d=block_d,
         num_warps=tiles.warps,
         num_stages=tiles.stages,
-        launch_pdl=in_triton.EARLY,
     )
     if not pieces.single:
         _merge_pieces[(heads, batch.max_query, batch.kv_lens.numel())](
@@ -271,10 +262,8 @@ def attend_pieces(
             batch.max_query,
             heads=heads,
             dim=dim,
-            early=in_triton.EARLY,
             block_p=8,
             block_d=block_d,
             num_warps=1,
-            launch_pdl=in_triton.EARLY,
         )
     return out

@@ -15,7 +15,7 @@ from spinsim.runner.batch import Pieces, whole_rows
 
 UNIT = 64  # tokens: parts are multiples of it, as tiles of K/V are
 # Tokens of a part that fills the device, and of one that keeps it busy. 48 rows of 2 thousand tokens take
-# 11.23 ms with parts of 512, 10.96 with 1,024, and as long with 2,048 (a pass of the 8B shape on an H200,
+# 11.33 ms with parts of 512 and 11.04 with 1,024 (a pass of the 8B shape on an H200,
 # `python -m benchmarks.verification_ways`).
 SHORTEST, USUAL = 128, 1024
 WAVES = 8  # times that all processors' programs are replaced, where rows are long enough

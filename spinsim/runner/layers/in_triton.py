@@ -8,8 +8,6 @@ import triton
 import triton.language as tl
 
 HEADS = 16  # of a token that one program rotates and stores
-# Are kernels launched while the one before still ends (programmatic dependent launch, from the H100 on)?
-EARLY = False
 
 
 @triton.jit
@@ -21,11 +19,8 @@ def _add_rms_norm(
     epsilon,
     width,
     add: tl.constexpr,
-    early: tl.constexpr,
     block: tl.constexpr,
 ):
-    if early:
-        tl.extra.cuda.gdc_wait()
     row = tl.program_id(0).to(tl.int64)
     column = tl.arange(0, block)
     mask = column < width
@@ -54,18 +49,14 @@ def add_rms_norm(
         epsilon,
         width,
         add=delta is not None,
-        early=EARLY,
         block=block,
-        launch_pdl=EARLY,
         num_warps=4 if block <= 2048 else 8,
     )
     return out
 
 
 @triton.jit
-def _silu_times(both, out, width, early: tl.constexpr, block: tl.constexpr):
-    if early:
-        tl.extra.cuda.gdc_wait()
+def _silu_times(both, out, width, block: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * block + tl.arange(0, block)
     mask = column < width
@@ -82,7 +73,7 @@ def silu_times(both: torch.Tensor) -> torch.Tensor:
     width = double // 2
     out = torch.empty(tokens, width, device=both.device, dtype=both.dtype)
     grid = (tokens, triton.cdiv(width, 1024))
-    _silu_times[grid](both, out, width, early=EARLY, block=1024, num_warps=4, launch_pdl=EARLY)
+    _silu_times[grid](both, out, width, block=1024, num_warps=4)
     return out
 
 
@@ -103,12 +94,9 @@ def _rotate_and_store(
     groups: tl.constexpr,
     dim: tl.constexpr,
     normed: tl.constexpr,
-    early: tl.constexpr,
     block_h: tl.constexpr,
     block: tl.constexpr,
 ):
-    if early:
-        tl.extra.cuda.gdc_wait()
     # Several heads of a token a program: with one each there were more programs than work.
     token = tl.program_id(0).to(tl.int64)
     head = (tl.program_id(1) * block_h + tl.arange(0, block_h))[:, None]
@@ -189,10 +177,8 @@ def rotate_and_store(
         groups=groups,
         dim=dim,
         normed=norms is not None,
-        early=EARLY,
         block_h=HEADS,
         block=triton.next_power_of_2(dim // 2),
         num_warps=4,
-        launch_pdl=EARLY,
     )
     return query
