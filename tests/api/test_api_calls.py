@@ -245,7 +245,7 @@ def test_validate_and_its_simulated_half_again(tiny: Path, tmp_path: Path) -> No
 
 def test_the_family(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    assert len(api.models.members().frame) == 6
+    assert len(api.models.members().frame) == 7
     assert api.models.members(tmp_path).frame["megabytes"].isna().all()
     tiny = api.models.inspect("tiny")
     assert tiny.matches_manifest
