@@ -40,5 +40,5 @@ def test_the_five_minutes_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert summary["cost"]["per_million_output_tokens"] > 0
     with (tmp_path / "results" / "mine" / "tables" / "requests.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 120
-    for name in ("mine-swept", "mine-compared", "mine-capacity"):
+    for name in ("mine-sweep", "mine-compared", "mine-capacity"):
         assert (tmp_path / "results" / name / "report.html").is_file()
