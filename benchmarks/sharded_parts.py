@@ -179,6 +179,7 @@ def against_generate(kept: Kept, kv: Figures, requests: int) -> None:
             ran = run_scenario(packed(loaded, packing), loaded.base_dir, deployment)
             kept.add(
                 packing=packing,
+                in_one=bool(_in_one(getattr(deployment.target, "collectives", None)).measured),
                 requests=len(wanted),
                 alike=sum(ran.outputs.get(request) == tokens for request, tokens in wanted.items()),
                 accepted=sum(ran.records.rounds.accepted),

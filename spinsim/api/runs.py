@@ -250,7 +250,8 @@ def report(
         from spinsim.studies.cell_run import simulate_cell
 
         imported(plugins)
-        run = simulate_cell(path, cell)
+        bundle = path.resolve().parent
+        run = simulate_cell(path, cell, bundle) if read_manifest(bundle) else simulate_cell(path, cell)
         write_study(path)
         path, study = run, False
     if request_tracks:

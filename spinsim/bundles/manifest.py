@@ -108,7 +108,8 @@ class Bundle:
         """Note what a part was made of, which is copied, and what it gave, whose paths lead to the copies."""
         folder, path = self.folder / part.name, self.copies.path
         self.copies.copy((Path(one.path).resolve() for one in read), self.folder)
-        self.copies.in_folder(folder)
+        if not self.records[part.name]["live"]:  # which is simulated again where it was run
+            self.copies.in_folder(folder)
         self.records[part.name] |= {
             "state": FAILED if error else DONE,
             "error": error,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import simpy
 
@@ -19,6 +20,18 @@ PROPOSE = rec.KINDS.index("propose")
 
 # A proposal: its event while it is in flight, what was noted of it, and the rows of the batch it serves.
 Proposal = tuple[simpy.Event | Completed, Noted, Sequence[int]]
+
+
+class Speculation(NamedTuple):
+    """Who drafts how much in one round of a micro-batch: parallel lists, a row a request."""
+
+    micro_batch: int
+    batch: list[Session]
+    requests: list[int]  # their ids
+    contexts: list[int]  # tokens of prompt and output before the round
+    drafts: list[int]
+    lengths: list[int]  # tokens to propose
+    ceilings: list[float] | None  # entropies in nats at which proposals end, where they do
 
 
 def settle_drafts(engine: Engine, index: int, batch: list[Session], wanted: list[int]) -> list[int]:
@@ -50,27 +63,18 @@ def settle_drafts(engine: Engine, index: int, batch: list[Session], wanted: list
     return drafts
 
 
-def speculate(
-    engine: Engine,
-    index: int,
-    batch: list[Session],
-    requests: list[int],
-    contexts: list[int],
-    drafts: list[int],
-    lengths: list[int],
-    ceilings: list[float] | None,
-) -> tuple[list[Proposal], list[int]]:
+def speculate(engine: Engine, asked: Speculation) -> tuple[list[Proposal], list[int]]:
     """Submit catch-ups and proposals; returns the proposals and each row's catch-up tokens.
 
-    A lane executes in order, so a proposal may follow its catch-up at once. ``drafts`` and
-    ``lengths`` are corrected in place: a proposal never runs past the context's limit or past what
-    a lookup has on offer, and a row whose draft has nothing to propose, or no memory left for it, only
-    decodes.
+    A lane executes in order, so a proposal may follow its catch-up at once. Drafts and lengths of ``asked``
+    are corrected in place: a proposal never runs past the context's limit or past what a lookup has on
+    offer, and a row whose draft has nothing to propose, or no memory left for it, only decodes.
     """
+    index, batch, _, contexts, drafts, lengths, _ = asked
     if max(drafts) < 0:  # nobody drafts
         lengths[:] = [0] * len(batch)
         return [], [0] * len(batch)
-    at_once = _one_draft_for_all(engine, index, batch, requests, contexts, drafts, lengths, ceilings)
+    at_once = _one_draft_for_all(engine, asked)
     if at_once is not None:
         return [at_once], [0] * len(batch)
     limit = engine.settings.context_tokens
@@ -111,9 +115,9 @@ def speculate(
             catch_up_tokens[row] = missing
     proposals: list[Proposal] = []
     lanes = engine.settings.draft_lanes
-    asked = _by_draft(requests, slots, contexts, drafts, lengths, ceilings)
-    submit = engine.settle if len(asked) == 1 else engine.submit  # of several, each is waited for in turn
-    for propose, rows in asked:
+    found = _by_draft(asked, slots)
+    submit = engine.settle if len(found) == 1 else engine.submit  # of several, each is waited for in turn
+    for propose, rows in found:
         draft = propose.draft
         if draft in behind:
             _submit_catch_up(engine, index, *behind[draft])
@@ -122,17 +126,9 @@ def speculate(
     return proposals, catch_up_tokens
 
 
-def _one_draft_for_all(
-    engine: Engine,
-    index: int,
-    batch: list[Session],
-    requests: list[int],
-    contexts: list[int],
-    drafts: list[int],
-    lengths: list[int],
-    ceilings: list[float] | None,
-) -> Proposal | None:
+def _one_draft_for_all(engine: Engine, asked: Speculation) -> Proposal | None:
     """The usual round by a shorter way: one draft for all, which is up to date. None where it is not so."""
+    index, batch, requests, contexts, drafts, lengths, ceilings = asked
     draft, rows = drafts[0], len(batch)
     if draft < 0 or drafts.count(draft) < rows or engine.lookups is not None:
         return None
@@ -146,15 +142,9 @@ def _one_draft_for_all(
     return *engine.settle(lane, propose, PROPOSE, draft, index, rows, max(lengths)), range(rows)
 
 
-def _by_draft(
-    requests: list[int],
-    slots: list[int],
-    contexts: list[int],
-    drafts: list[int],
-    lengths: list[int],
-    ceilings: list[float] | None,
-) -> Collection[tuple[Propose, Sequence[int]]]:
+def _by_draft(asked: Speculation, slots: list[int]) -> Collection[tuple[Propose, Sequence[int]]]:
     """One proposal for each draft, in order of first use, and the rows of the batch it serves."""
+    _, _, requests, contexts, drafts, lengths, ceilings = asked
     first = drafts[0]
     if first >= 0 and drafts.count(first) == len(drafts):
         return ((Propose(first, requests, slots, contexts, lengths, ceilings), range(len(drafts))),)

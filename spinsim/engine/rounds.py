@@ -12,7 +12,13 @@ from typing import Any
 import simpy
 
 from spinsim.engine import records as rec
-from spinsim.engine.drafting import observe_own_hits, score_other_drafts, settle_drafts, speculate
+from spinsim.engine.drafting import (
+    Speculation,
+    observe_own_hits,
+    score_other_drafts,
+    settle_drafts,
+    speculate,
+)
 from spinsim.engine.engine import Engine
 from spinsim.engine.preemption import reserve_memory
 from spinsim.engine.prefill import commit_chunk, next_chunk
@@ -61,9 +67,8 @@ def play_round(engine: Engine, index: int, batch: list[Session]) -> Generator[si
     lengths = policies.length.lengths(views, drafts)
     ceilings = policies.ceilings(views, drafts)
     chosen = drafts if lookups is None else drafts.copy()
-    proposals, catch_up_tokens = speculate(
-        engine, index, batch, requests, contexts, drafts, lengths, ceilings
-    )
+    wanted = index, batch, requests, contexts, drafts, lengths, ceilings
+    proposals, catch_up_tokens = speculate(engine, named(Speculation, wanted))
     draft_s = [0.0] * len(batch)
     # Backwards: a lane ends its last proposal last, and who waited for it finds the others there.
     for proposed, noted, rows in reversed(proposals):

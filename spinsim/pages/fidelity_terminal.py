@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from spinsim.pages.run_terminal import short_of_cpus
 from spinsim.recording import PROBABILITY_STEPS, Trace
 from spinsim.results.metrics import Metric, shown_in
 
@@ -73,6 +74,8 @@ def print_profile(done: Any, console: Console | None = None) -> None:
     console.print(table)
     said = f"{done.added} points in {done.seconds:.0f} s; {len(done.profile.points)} in {done.path}"
     console.print(said, highlight=False, soft_wrap=True)
+    if short := short_of_cpus({"cpus": done.cpus.told()}, "the measuring"):
+        console.print(f"CPUs: {short}", highlight=False, soft_wrap=True)
 
 
 def print_drift(drift: Drift, path: Path, console: Console | None = None) -> None:

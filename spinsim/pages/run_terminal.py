@@ -276,13 +276,14 @@ def moved_clocks(s: Summary) -> str:
     return f"they moved during the run: {', '.join(ranges)}; its times are of no one clock"
 
 
-def short_of_cpus(s: Summary) -> str:
-    """That a live run's threads waited for a CPU; empty where they did not."""
+def short_of_cpus(s: Summary, what: str = "the run") -> str:
+    """That a live run's threads waited for a CPU; empty where they did not. ``what`` it was that took the
+    time."""
     cpus = s.get("cpus") or {}
     if not cpus.get("short"):
         return ""
-    waited = f"a thread waited {percent(cpus['waited_fraction'])} of the run for one of {cpus['usable']}"
-    return f"{waited}; other jobs have them, and times are of a shared host"
+    waited = f"a thread waited {percent(cpus['waited_fraction'])} of {what} for one of {cpus['usable']}"
+    return f"{waited}: others had them, and times are of a shared host"
 
 
 def _facts(s: Summary) -> Table:

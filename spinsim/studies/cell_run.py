@@ -13,10 +13,11 @@ from spinsim.studies.simulate import simulate_and_publish
 RUNS = "runs"
 
 
-def simulate_cell(folder: Path, key: str) -> Path:
+def simulate_cell(folder: Path, key: str, root: Path = Path("/")) -> Path:
     """Simulate the cell whose key begins with ``key`` into ``folder``/runs/KEY, unless it is there; its path.
 
-    Raises InputError where none or several begin so, or what the cell reads is gone.
+    ``root``: the folder at which relative paths of cells start, as those of a study's folder do. Raises
+    InputError where none or several begin so, or what the cell reads is gone.
     """
     found = sorted((folder / "cells").glob("*.json"))
     chosen = [path for path in found if path.stem.startswith(key)]
@@ -32,7 +33,6 @@ def simulate_cell(folder: Path, key: str) -> Path:
             "holds no scenario: it is of an earlier version; the study's command with --force makes it again",
             file=str(chosen[0]),
         )
-    root = Path("/")  # every path of a cell is absolute
     simulate_and_publish(LoadedScenario(Scenario.model_validate(scenario), root, root, Places({})), out)
     return out
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from spinsim.costs.profiled.elsewhere import laid_elsewhere
 from spinsim.costs.profiled.profile import BESIDE_MODELS, Profile, Repeat, read_profile, write_profile
 from spinsim.errors import InputError
+from spinsim.live.cpu_waits import CpuWaits, cpu_waits
 from spinsim.live.deployment import deploy
 from spinsim.live.places import other_hardware
 from spinsim.packings import kinds, usual_packing
@@ -40,13 +41,15 @@ REHEARSING = 0.2  # of the time: for short runs with each selector, once the res
 
 @dataclass(frozen=True)
 class Profiled:
-    """``fits``: held-out errors by operation, a row each. ``seconds``: how long this session took."""
+    """``fits``: held-out errors by operation, a row each. ``seconds``: how long this session took. ``cpus``:
+    what its threads waited for one."""
 
     profile: Profile
     path: Path
     fits: list[dict[str, Any]]
     seconds: float
     added: int
+    cpus: CpuWaits = field(default_factory=CpuWaits)
 
 
 def profile(
@@ -89,12 +92,14 @@ def profile(
         session = Session(begun, path, QUICK if quick else Effort(), place.guess(), progress)
         points = len(begun.points)
         try:
-            _measure(session, place, quick, budget_s or (QUICK_S if quick else FULL_S), packings)
+            with cpu_waits() as cpus:
+                _measure(session, place, quick, budget_s or (QUICK_S if quick else FULL_S), packings)
         finally:
             session.write()
     found = session.profile
     fits = [*report(fits_of(found)), *report_of_lanes(found), *report_of_sums(found)]
-    return Profiled(session.profile, path, fits, session.elapsed_s, len(session.profile.points) - points)
+    added = len(session.profile.points) - points
+    return Profiled(session.profile, path, fits, session.elapsed_s, added, cpus)
 
 
 def again(loaded: LoadedScenario, path: Path, progress: Progress | None = None) -> Drift:

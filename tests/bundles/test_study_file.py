@@ -231,6 +231,8 @@ def test_a_bundle_is_all_that_a_colleague_needs(tmp_path: Path, monkeypatch: pyt
     for part in ("alone", "data"):
         told = json.loads((theirs / part / "summary.json").read_text())
         assert api.simulate(theirs / part / "scenario.yaml").summary["tokens"] == told["tokens"]
+    key = next((theirs / "lengths" / "cells").iterdir()).stem
+    assert api.report(theirs / "lengths", cell=key).is_file()
     (theirs / "lengths" / "report.html").unlink()
     assert spinsim(file, "--out", theirs, "-q").exit_code == 0
     (theirs / "inputs" / "requests.csv").write_text("arrival,prompt,output\n0,8,8\n")

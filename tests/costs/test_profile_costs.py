@@ -147,6 +147,20 @@ def test_beyond_the_range_is_refused_or_flagged(
     assert answer.seconds > 0
 
 
+def test_a_profile_that_was_cut_short_says_so(strict: Predictor) -> None:
+    """What the host takes is measured last. It was once "not measured at this size"."""
+    whole = measured()
+    cut = replace(whole, points=tuple(p for p in whole.points if p.operation not in ("orchestrator", "hop")))
+    assert isinstance(strict, ProfilePredictor)
+    predictor = ProfilePredictor(cut, strict.target, strict.drafts, ("draft",), link=None, fallback=None)
+    with pytest.raises(InputError, match=r"what the host takes between operations was not .*--resume"):
+        predictor.orchestrate(4)
+    with pytest.raises(InputError, match="hop was not measured; allowed: a whole profile"):
+        predictor.hop()
+    with pytest.raises(InputError, match="orchestrator was not measured at this size"):
+        strict.orchestrate(1000)
+
+
 @pytest.fixture(scope="module")
 def replayed(tmp_path_factory: pytest.TempPathFactory) -> ProfilePredictor:
     """From a profile with prompt graphs, whose points of 4,096 tokens were measured eagerly."""

@@ -48,7 +48,8 @@ def test_a_run_whose_threads_waited_says_so() -> None:
     assert free is not None
     assert (short["short"], free["short"]) == (True, False)
     assert short["waited_fraction"] == pytest.approx(0.1)
-    assert "waited 10 % of" in short_of_cpus({"cpus": short})
+    assert "waited 10 % of the run" in short_of_cpus({"cpus": short})
+    assert "waited 10 % of the measuring" in short_of_cpus({"cpus": short}, "the measuring")
     assert short_of_cpus({"cpus": free}) == short_of_cpus({}) == short_of_cpus_note({"cells": []}) == ""
     cells = [{"name": "grid: spin", "cpus": [free, short]}, {"name": "grid: none", "cpus": [free]}]
     said = short_of_cpus_note({"cells": cells})

@@ -170,6 +170,7 @@ class ProfilePredictor:
         buckets: Sequence[Buckets] = (),
         target_name: str = "",
     ) -> None:
+        self._profile = profile
         self.target, self.drafts = target, tuple(drafts)
         self._buckets, *self._draft_buckets = buckets or [USUAL] * (1 + len(self.drafts))
         self._graphs, self.prompt_graphs = profile.graphs, profile.prompt_graphs
@@ -364,11 +365,15 @@ class ProfilePredictor:
     def _machine(self, operation: str) -> Predictor:
         if self._fallback is not None:
             return self._fallback
-        raise InputError(
-            f"{operation} was not measured at this size; allowed: sizes inside the profile, or "
-            "costs.allow_roofline: true",
-            key="costs.allow_roofline",
-        )
+        if self._profile.of(operation):
+            what = f"{operation} was not measured at this size; allowed: sizes inside the profile"
+        else:  # handling comes last, so that a profile that was cut short lacks it
+            host = operation == "orchestrator"
+            what = (
+                f"{'what the host takes between operations' if host else operation} was not measured; "
+                "allowed: a whole profile (spinsim profile --resume goes on with one that was cut short)"
+            )
+        raise InputError(f"{what}, or costs.allow_roofline: true", key="costs.allow_roofline")
 
 
 def _curve(profile: Profile, operation: str, feature: str) -> Curve | None:

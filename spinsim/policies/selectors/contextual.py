@@ -109,6 +109,7 @@ class Contextual(PerRequest["Contextual.Params"]):
         self._begin: tuple[int, ...] | None = None
         self._left = 0  # rounds that the drafters in use, and their caps, are still held
         self._plan = context.plan
+        # Batches whose next round is still to be thought about, and what they were assigned.
         self._assigned: deque[tuple[Sequence[RequestView], list[Arm]]] = deque(maxlen=MOST_BATCHES)
         self._ahead = Ahead()
         self._on_trial: list[int] = []  # requests of which one more proposal may tell much
@@ -126,7 +127,9 @@ class Contextual(PerRequest["Contextual.Params"]):
             known = ahead.known(batch) if len(new) < len(batch) else []
             chosen = self._decide(new, known, whole=not known)
             ahead.put(chosen)
-            ahead.learn_first(chosen[new[-1].id])
+            for view in new:
+                if not view.rounds:
+                    ahead.learn_first(chosen[view.id])
         arms = ahead.take(batch)
         if not self._is_told_later(batch):
             self._assigned.append((batch, arms))

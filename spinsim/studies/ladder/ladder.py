@@ -120,8 +120,8 @@ def _said(name: str, smallest: str, tokens: int) -> str:
         ladder_steps.AUTOREGRESSIVE: "no draft, ragged",
         VANILLA: f"{smallest}, {tokens} tokens, padded",
         ladder_steps.SELECTION: f"SPIN's selector, {tokens} tokens, padded",
-        ladder_steps.DECOMPOSITION: "and decomposed",
-        ladder_steps.PIPELINE: "and SPIN's micro-batches",
+        ladder_steps.DECOMPOSITION: f"SPIN's selector, {tokens} tokens, decomposed",
+        ladder_steps.PIPELINE: f"SPIN's selector, {tokens} tokens, decomposed, SPIN's micro-batches",
     }[name]
 
 
