@@ -132,4 +132,7 @@ def _mapping(text: str) -> dict[str, str]:
     pairs = [pair.partition("=") for pair in text.split(",")]
     if not all(role and equals and name for role, equals, name in pairs):
         raise InputError(f"{text!r} is no mapping; write arrival=ts,prompt=input_tokens,...", key="--columns")
+    roles = [role.strip() for role, _, _ in pairs]
+    if twice := next((role for role in roles if roles.count(role) > 1), ""):
+        raise InputError(f"{text!r} names two columns for {twice}; one for each", key="--columns")
     return {role.strip(): name.strip() for role, _, name in pairs}
