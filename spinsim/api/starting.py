@@ -70,6 +70,7 @@ def init(
     first study of the scenario. The scenario is loaded and checked before it is written; nothing is written
     where that fails. Raises InputError.
     """
+    from spinsim.files import write_atomically
     from spinsim.scenario_file import load
     from spinsim.starting.answers import Answers, start
     from spinsim.starting.study import study_text
@@ -95,9 +96,9 @@ def init(
         clients=clients,
     )
     started = start(answers, path)
-    path.write_text(started.text, encoding="utf-8")
+    write_atomically(path, started.text)
     if beside is not None:
-        beside.write_text(study_text(load(path), beside), encoding="utf-8")
+        write_atomically(beside, study_text(load(path), beside))
     return Started(path, started.assumed, beside)
 
 
