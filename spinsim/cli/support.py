@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from spinsim.files import EARLIER, earlier
 from spinsim.progress import Progress
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+LINE_EVERY_S = 30.0  # of progress, where stderr is no terminal
 # what comes with an extra only, so that a missing one is named by what installs it
 EXTRAS = {"torch": "live", "transformers": "live", "tokenizers": "live", "safetensors": "live"}
 P = ParamSpec("P")
@@ -88,9 +90,15 @@ def cause(error: BaseException) -> str:
 
 @contextmanager
 def progress_bar(*, enabled: bool) -> Iterator[Progress | None]:
-    """``progress(phase, done, total)`` as bars on stderr, where that is a terminal; gone when done."""
-    if not (enabled and sys.stderr.isatty()):
+    """``progress(phase, done, total)`` as bars on stderr, where that is a terminal; gone when done.
+
+    Elsewhere, as in a log, it is a line every :data:`LINE_EVERY_S`: nothing of what is soon over.
+    """
+    if not enabled:
         yield None
+        return
+    if not sys.stderr.isatty():
+        yield _progress_lines()
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -106,6 +114,19 @@ def progress_bar(*, enabled: bool) -> Iterator[Progress | None]:
 
     with bars:
         yield report
+
+
+def _progress_lines() -> Progress:
+    """A line on stderr now and then: the phase, and the share of it that is done."""
+    last = time.monotonic()
+
+    def report(phase: str, done: float, total: float) -> None:
+        nonlocal last
+        if total and (now := time.monotonic()) - last >= LINE_EVERY_S:
+            last = now
+            typer.echo(f"{phase}: {100 * done / total:.0f} %", err=True)
+
+    return report
 
 
 @contextmanager
