@@ -43,8 +43,9 @@ def exit_codes(command: Callable[P, None]) -> Callable[P, None]:
         except InputError as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(BAD_INPUT) from None
-        except KeyboardInterrupt:
-            typer.echo("interrupted", err=True)
+        except KeyboardInterrupt as interruption:
+            notes = getattr(interruption, "__notes__", [])
+            typer.echo("; ".join(["interrupted", *notes]), err=True)
             raise typer.Exit(INTERRUPTED) from None
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
@@ -134,8 +135,8 @@ def keeping(out: Path | None) -> Iterator[None]:
     before = out and _written_at(out)
     try:
         yield
-    except KeyboardInterrupt:
-        where = ""
+    except KeyboardInterrupt as interruption:
+        where = "".join(f"; {note}" for note in getattr(interruption, "__notes__", []))
         if out is not None and any((out / "cells").glob("*.json")):
             where = f"; finished cells are in {out}, --resume goes on with them"
         elif out is not None and any(out.glob("*/cells/*.json")):

@@ -185,8 +185,9 @@ def test_an_interrupted_profile_is_kept(tmp_path: Path, monkeypatch: pytest.Monk
         visit(self, bench, probe)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Session, "visit", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as interruption:
         profile(tiny_scenario(tmp_path), tmp_path / "p.json", quick=True)
+    assert any("are kept in" in note and "--resume" in note for note in interruption.value.__notes__)
     assert len([p for p in read_profile(tmp_path / "p.json").points if p.model]) == 5
 
 

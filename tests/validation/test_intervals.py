@@ -41,7 +41,7 @@ from spinsim.results.metrics import shown_in
 from spinsim.scenario import NoiseSpec, Scenario
 from spinsim.simulated.noise import noise_of
 from spinsim.simulated.simulation import simulate_scenario
-from spinsim.studies.intervals import bounds, intervals_of, uncertainty_of
+from spinsim.studies.intervals import bounds, described, intervals_of, uncertainty_of
 from spinsim.studies.simulate import simulate
 from spinsim.studies.validation.agreement import Rounds, rounds_by_request
 from tests.validation.tiny_models import tiny_scenario
@@ -193,6 +193,17 @@ def test_a_profile_without_repeats_knows_no_other_day(tmp_path: Path) -> None:
     )
     assert (found.day, found.repeats) == ({}, {})
     assert found.typical().per_run_sd == 0.0
+    assert described(found)["note"].startswith("what another process, day or host takes is not in these")
+
+
+def test_sheets_beyond_a_profile_are_told_where_their_error_is_not_known(tmp_path: Path) -> None:
+    repeats, scenario = (Repeat("", {"verify": 1.02}),), tiny_scenario(tmp_path).scenario
+    predictor = ConstantPredictor(verify_s=0.01, draft_step_s=[0.001])
+    found = profiled(profile_with(repeats), predictor, scenario, beyond={"verify": 0.25})
+    note = described(found)["note"]
+    assert note.startswith("what sheets are off by beyond the profile is not in")
+    assert note.endswith(": 25 % of verify")
+    assert "note" not in described(profiled(profile_with(repeats), predictor, scenario))
 
 
 @settings(max_examples=20, deadline=None)
