@@ -250,7 +250,7 @@ def print_validation(done: dict[str, Any], folder: Path, console: Console | None
     causes = _table("cell", "inside", "by sheets", "largest cause of its difference")
     causes.columns[-1].justify = "left"
     for each in (table, causes):
-        each.columns[0].no_wrap = False
+        each.columns[0].no_wrap, each.columns[0].overflow = False, "fold"
     shown = short_names([cell["name"] for cell in done["cells"]])
     for name, cell in zip(shown, done["cells"], strict=True):
         goodput = cell["metrics"]["goodput_tokens_per_s"]
