@@ -18,6 +18,7 @@ from typing import ParamSpec, TypeVar
 import typer
 
 from spinsim.errors import InputError
+from spinsim.files import EARLIER, earlier
 from spinsim.progress import Progress
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
@@ -43,9 +44,8 @@ def exit_codes(command: Callable[P, None]) -> Callable[P, None]:
         except InputError as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(BAD_INPUT) from None
-        except KeyboardInterrupt as interruption:
-            notes = getattr(interruption, "__notes__", [])
-            typer.echo("; ".join(["interrupted", *notes]), err=True)
+        except KeyboardInterrupt as error:
+            typer.echo("; ".join(["interrupted", *getattr(error, "__notes__", [])]), err=True)
             raise typer.Exit(INTERRUPTED) from None
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
@@ -132,20 +132,29 @@ def _progress_lines() -> Progress:
 @contextmanager
 def keeping(out: Path | None) -> Iterator[None]:
     """Results are written to the folder ``out``: a failure or an interruption says what is there."""
-    before = out and _written_at(out)
+    from spinsim.results.place import beside
+
+    places = () if out is None else (out, beside(out))
+    before = {place: _written_at(place) for place in places}
+
+    def told() -> list[str]:
+        partial = [f"partial results in {place}" for place in places if _written_at(place) != before[place]]
+        waiting = [] if out is None else [earlier(out), *out.glob(f"*{EARLIER}")]
+        return [*partial, *(f"earlier results in {path}" for path in waiting if path.exists())]
+
     try:
         yield
     except KeyboardInterrupt as interruption:
-        where = "".join(f"; {note}" for note in getattr(interruption, "__notes__", []))
+        said = ["interrupted", *getattr(interruption, "__notes__", [])]
         if out is not None and any((out / "cells").glob("*.json")):
-            where = f"; finished cells are in {out}, --resume goes on with them"
+            said.append(f"finished cells are in {out}, --resume goes on with them")
         elif out is not None and any(out.glob("*/cells/*.json")):
-            where = f"; finished parts and cells are in {out}, the same command goes on with them"
-        typer.echo(f"interrupted{where}", err=True)
+            said.append(f"finished parts and cells are in {out}, the same command goes on with them")
+        typer.echo("; ".join([*said, *told()]), err=True)
         raise typer.Exit(INTERRUPTED) from None
     except (Exception, SystemExit) as error:
-        if out is not None and _written_at(out) != before:
-            error.add_note(f"partial results in {out}")
+        for note in told():
+            error.add_note(note)
         raise
 
 

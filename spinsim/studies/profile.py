@@ -12,6 +12,7 @@ from typing import Any
 from spinsim.costs.profiled.elsewhere import laid_elsewhere
 from spinsim.costs.profiled.profile import BESIDE_MODELS, Profile, Repeat, read_profile, write_profile
 from spinsim.errors import InputError
+from spinsim.files import drop_earlier, earlier, set_earlier_aside
 from spinsim.live.cpu_waits import CpuWaits, cpu_waits
 from spinsim.live.deployment import deploy
 from spinsim.live.places import other_hardware
@@ -67,6 +68,7 @@ def profile(
 ) -> Profiled:
     """Deploy the scenario's models, measure, and write the profile as it grows.
 
+    What ``force`` replaces is kept (:func:`spinsim.files.earlier`) until the new profile is complete.
     ``resume`` goes on with the file at ``out``, whose machine and models must be these. ``budget_s``
     bounds the measuring (not the loading). Beyond it every point of the core is still measured once, with the
     fewest repetitions, and the scenario's own selector is rehearsed.
@@ -92,6 +94,8 @@ def profile(
             known = read_profile(path)
             _require_same_blocks(known, scenario, path)
             begun = _continued(known, begun, path)
+        if not resume:
+            set_earlier_aside(path)
         session = Session(begun, path, QUICK if quick else Effort(), place.guess(), progress)
         points = len(begun.points)
         try:
@@ -100,9 +104,12 @@ def profile(
         except BaseException as error:
             kept = len(session.profile.points)
             error.add_note(f"{kept} points are kept in {path}, --resume goes on with them")
+            if earlier(path).exists():
+                error.add_note(f"the earlier profile is {earlier(path)}")
             raise
         finally:
             session.write()
+        drop_earlier(path)
     found = session.profile
     fits = [*report(fits_of(found)), *report_of_lanes(found), *report_of_sums(found)]
     added = len(session.profile.points) - points

@@ -143,6 +143,22 @@ def test_interruption_keeps_partial_results(monkeypatch: pytest.MonkeyPatch, tmp
     assert json.loads((tmp_path / "out" / "summary.json").read_bytes())["interrupted"]
 
 
+def test_an_interrupted_run_does_not_replace_a_complete_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    out, partial = tmp_path / "out", tmp_path / "out.partial-results"
+    assert simulate("--out", out, "-q").exit_code == 0
+    complete = (out / "summary.json").read_bytes()
+    breaking(monkeypatch, KeyboardInterrupt())
+    result = simulate("--engine", "python", "--out", out, "--force", "-q")
+    assert result.exit_code == 130, result.output
+    assert result.stderr == (
+        f"interrupted; partial results in {partial}; the complete ones in {out} are kept\n"
+    )
+    assert (out / "summary.json").read_bytes() == complete
+    assert json.loads((partial / "summary.json").read_bytes())["interrupted"]
+
+
 def test_failure_names_its_cause(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     breaking(monkeypatch, RuntimeError("lane gpu0/target is on fire\nand more"))
     result = simulate("--engine", "python", "--out", tmp_path / "out")
