@@ -238,6 +238,9 @@ def validate_again(
     roofline: Annotated[
         bool, Option("With --again: costs from hardware sheets, as if without a profile.")
     ] = False,
+    allow_roofline: Annotated[
+        bool, Option("With --again: beyond --profile, hardware sheets answer; intervals are wider there.")
+    ] = False,
     intervals: Intervals = 20,
     workers: options.Workers = None,
     plugins: options.Plugins = (),
@@ -245,11 +248,14 @@ def validate_again(
 ) -> Validation:
     """The simulated half of the validation in ``out`` once more, on any machine: no model runs.
 
-    ``profile`` replaces the one that it was planned with; ``roofline``: hardware sheets do. Raises InputError
-    where ``out`` holds no live runs, and where both are asked for.
+    ``profile`` replaces the one that it was planned with; ``roofline``: hardware sheets do.
+    ``allow_roofline``: they answer beyond ``profile``. Raises InputError where ``out`` holds no live runs,
+    and where options contradict each other.
     """
     if roofline and profile is not None:
         raise InputError("not with --profile: one or the other", key="--roofline")
+    if allow_roofline and profile is None:
+        raise InputError("is of --profile; give one, or leave it out", key="--allow-roofline")
     several(intervals=intervals)
     from spinsim.studies.validation.validate import again
 
@@ -258,6 +264,7 @@ def validate_again(
             Path(out),
             profile=None if profile is None else Path(profile),
             roofline=roofline,
+            allow_roofline=allow_roofline,
             intervals=intervals,
             workers=workers,
             plugins=imported(plugins),

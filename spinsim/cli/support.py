@@ -144,8 +144,8 @@ def keeping(out: Path | None) -> Iterator[None]:
 
     try:
         yield
-    except KeyboardInterrupt:
-        said = ["interrupted"]
+    except KeyboardInterrupt as interruption:
+        said = ["interrupted", *getattr(interruption, "__notes__", [])]
         if out is not None and any((out / "cells").glob("*.json")):
             said.append(f"finished cells are in {out}, --resume goes on with them")
         elif out is not None and any(out.glob("*/cells/*.json")):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from spinsim.pages.run_terminal import NOTHING, heading, interval_head, percent, told
+from spinsim.pages.run_terminal import NOTHING, heading, interval_head, other_hosts, percent, told
 from spinsim.results.metrics import Metric, metric, value
 
 _HOST = ("hop", "handling")  # whose noise is the host's
@@ -77,8 +77,13 @@ def confidence(s: Mapping[str, Any]) -> Confidence:
         header,
         rows,
         correlated=any(row["correlated"] for row in own["metrics"].values()),
-        noise=_noise(s["intervals"]["noise"]) + _hosts(s["intervals"]) if predicted else "",
+        noise=_drawn(s["intervals"]) if predicted else "",
     )
+
+
+def _drawn(intervals: Mapping[str, Any]) -> str:
+    """What predicted intervals are made of."""
+    return "; ".join(filter(None, (_noise(intervals["noise"]), other_hosts(intervals))))
 
 
 def _noise(noise: Mapping[str, Any]) -> str:
@@ -96,19 +101,6 @@ def _noise(noise: Mapping[str, Any]) -> str:
     if rate:
         return f"{said}; outputs go over to another text than the recorded with {100 * rate:.3g} % a token"
     return said if known else f"{said}: seeds alone"
-
-
-def _hosts(intervals: Mapping[str, Any]) -> str:
-    """Whose other processes, days and hosts are among the noise; empty where no host is."""
-    sources = intervals.get("sources", {})
-    hosts = max(sources.get("hosts", {}).values(), default=0)
-    if not hosts:
-        return ""
-    repeats = max(sources.get("repeats", {}).values(), default=0)
-    own = f", and {repeats} repeats of the profile here" if repeats else ""
-    beyond = max(sources.get("beyond", {}).values(), default=0.0)
-    sheets = f"; up to {percent(beyond)} of an operation's time lies beyond the profile, where sheets answer"
-    return f"; another process, day and host as {hosts} hosts showed{own}{sheets if beyond else ''}"
 
 
 def _spread(given: Any, what: str) -> str:

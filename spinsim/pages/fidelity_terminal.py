@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from spinsim.pages.run_terminal import short_of_cpus
+from spinsim.pages.run_terminal import print_uncut, short_of_cpus
 from spinsim.recording import PROBABILITY_STEPS, Trace
 from spinsim.results.metrics import Metric, shown_in
 
@@ -71,7 +71,7 @@ def print_profile(done: Any, console: Console | None = None) -> None:
             percent(row["median_error"]),
             percent(row["p95_error"]),
         )
-    console.print(table)
+    print_uncut(console, table, above=0, below=0)
     said = f"{done.added} points in {done.seconds:.0f} s; {len(done.profile.points)} in {done.path}"
     console.print(said, highlight=False, soft_wrap=True)
     if done.unrehearsed:
@@ -198,6 +198,12 @@ def short_of_cpus_note(done: Mapping[str, Any]) -> str:
     )
 
 
+def left_out_note(done: Mapping[str, Any]) -> str:
+    """What is not in the cells' intervals; empty where nothing is left out, or there are none."""
+    notes = [(cell.get("intervals") or {}).get("note", "") for cell in done["cells"]]
+    return ". ".join(note[0].upper() + note[1:] for note in dict.fromkeys(notes) if note)
+
+
 def compared_metrics(done: Mapping[str, Any]) -> list[Metric]:
     """The metrics by which a validation is introduced: of those registered for it, what its cells have."""
     errors = done["errors"]
@@ -207,6 +213,26 @@ def compared_metrics(done: Mapping[str, Any]) -> list[Metric]:
         for metric in shown_in("intervals")
         if metric in introduced and errors.get(metric.measure, {}).get("mean") is not None
     ]
+
+
+def inside_of(cell: Mapping[str, Any]) -> str:
+    """``7 of 8``: a cell's live values inside their intervals; a dash without intervals."""
+    coverage = cell.get("coverage")
+    return f"{coverage['covered']} of {coverage['checked']}" if coverage else "-"
+
+
+def beyond_of(cell: Mapping[str, Any]) -> str:
+    """The share of a cell's predicted time for which sheets answered."""
+    return percent(cell.get("costs", {}).get("roofline"), 0)
+
+
+def cause_of(cell: Mapping[str, Any]) -> str:
+    """What adds most to a cell's difference, and how much of a run; a dash where nothing is known."""
+    cause = cell.get("cause")
+    if not cause:
+        return "-"
+    before = "handover to " if cause["part"] == "handover" else ""
+    return f"{before}{cause['kind']} {cause['model']}, {signed(cause['effect'])} of a run"
 
 
 def error_of(cell: Mapping[str, Any], metric: Metric) -> str:
@@ -219,8 +245,12 @@ def print_validation(done: dict[str, Any], folder: Path, console: Console | None
     """Errors by cell beside the spread of the live repetitions, then what they come to."""
     console = console or Console()
     compared = compared_metrics(done)
-    table = _table("cell", "live, tok/s", "spread", *(metric.label for metric in compared))
-    table.columns[0].no_wrap = False
+    labels = ["live, tok/s", "spread", *(metric.label for metric in compared)]
+    table = _table("cell", *(label.replace(" ", "\n") for label in labels))
+    causes = _table("cell", "inside", "by sheets", "largest cause of its difference")
+    causes.columns[-1].justify = "left"
+    for each in (table, causes):
+        each.columns[0].no_wrap, each.columns[0].overflow = False, "fold"
     shown = short_names([cell["name"] for cell in done["cells"]])
     for name, cell in zip(shown, done["cells"], strict=True):
         goodput = cell["metrics"]["goodput_tokens_per_s"]
@@ -230,8 +260,8 @@ def print_validation(done: dict[str, Any], folder: Path, console: Console | None
             percent(goodput["spread"]),
             *(error_of(cell, metric) for metric in compared),
         )
-    console.print(table)
-    console.print(_operations(done["operations"]))
+        causes.add_row(name, inside_of(cell), beyond_of(cell), cause_of(cell))
+    print_uncut(console, table, "", causes, "", _operations(done["operations"]), above=0)
     facts = Table.grid(padding=(0, 3))
     facts.add_column(style="dim", min_width=12)
     facts.add_column(overflow="fold")
@@ -243,6 +273,8 @@ def print_validation(done: dict[str, Any], folder: Path, console: Console | None
         facts.add_row("clocks", note)
     if note := short_of_cpus_note(done):
         facts.add_row("CPUs", note)
+    if note := left_out_note(done):
+        facts.add_row("not covered", note)
     for name, error in done["errors"].items():
         if error["mean"] is not None:
             facts.add_row(name, f"mean {percent(error['mean'])}, worst {percent(error['worst'])}")

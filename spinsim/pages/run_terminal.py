@@ -142,7 +142,26 @@ def _intervals(given: Summary) -> RenderableType:
     table = _table(interval_head(given), "low", "median", "high")
     for row in interval_rows(given):
         table.add_row(*row)
-    return Group(table, Text(given["note"], style="yellow")) if given.get("note") else table
+    parts: list[RenderableType] = [table]
+    if hosts := other_hosts(given):
+        parts.append(Text(f"noise: {hosts}", style="dim"))
+    if given.get("note"):
+        parts.append(Text(given["note"], style="yellow"))
+    return Group(*parts)
+
+
+def other_hosts(intervals: Summary) -> str:
+    """Whose other processes, days and hosts are among the noise, and of what sheets answer; empty where no
+    host is."""
+    sources = intervals.get("sources", {})
+    hosts = max(sources.get("hosts", {}).values(), default=0)
+    if not hosts:
+        return ""
+    repeats = max(sources.get("repeats", {}).values(), default=0)
+    own = f", and {repeats} repeats of the profile here" if repeats else ""
+    beyond = ", ".join(f"{percent(share)} of {kind}" for kind, share in sources.get("beyond", {}).items())
+    sheets = f"; beyond the profile, where sheets answer and intervals are wider: {beyond}" if beyond else ""
+    return f"another process, day and host as {hosts} hosts showed{own}{sheets}"
 
 
 def interval_head(given: Summary) -> str:

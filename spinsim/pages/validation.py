@@ -7,10 +7,14 @@ from typing import Any
 
 from spinsim.pages.fidelity_terminal import (
     OPERATION_HEAD,
+    beyond_of,
+    cause_of,
     compared_metrics,
     elsewhere_note,
     error_of,
     given_note,
+    inside_of,
+    left_out_note,
     moved_clocks_note,
     operation_cells,
     percent,
@@ -25,7 +29,8 @@ from spinsim.results.metrics import Metric
 Numbers = Mapping[str, Any]
 
 MOST_BARS = 18
-NOTES = (given_note, elsewhere_note, moved_clocks_note, short_of_cpus_note)
+CAUSES = ("inside intervals", "costs by sheets", "largest cause of its difference")
+NOTES = (given_note, elsewhere_note, moved_clocks_note, short_of_cpus_note, left_out_note)
 KIND_SHADES = {"prefill": "s3", "catch_up": "s1", "propose": "s2", "verify": "s0", "host": "none"}
 
 
@@ -52,7 +57,7 @@ def validation_report(done: Numbers) -> str:
         effects=_effects(done),
         operations=(OPERATION_HEAD, [operation_cells(row) for row in done["operations"]]),
         cells=(
-            ["cell", "live, tokens/s", "spread", *labels, "decisions alike"],
+            ["cell", "live, tokens/s", "spread", *labels, "decisions alike", *CAUSES],
             [_row(name, cell, metrics) for name, cell in zip(names, done["cells"], strict=True)],
         ),
         signed=signed,
@@ -120,4 +125,5 @@ def _row(name: str, cell: Numbers, metrics: list[Metric]) -> list[str]:
     goodput = cell["metrics"]["goodput_tokens_per_s"]
     errors = [error_of(cell, metric) for metric in metrics]
     alike = percent(cell["identical_requests"], 0)
-    return [name, f"{goodput['live']:,.0f}", percent(goodput["spread"]), *errors, alike]
+    causes = [inside_of(cell), beyond_of(cell), cause_of(cell)]
+    return [name, f"{goodput['live']:,.0f}", percent(goodput["spread"]), *errors, alike, *causes]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from spinsim.results.metrics import metric, shown_in, value
 from spinsim.results.summary import summarise
 from spinsim.scenario import NoisyPart, ProfileCosts, RooflineCosts, Scenario
 from spinsim.simulated.simulation import simulate_scenario
+from spinsim.workload.request import Workload
 from spinsim.workload.source import resolve
 
 Interval = dict[str, float]
@@ -27,6 +28,14 @@ LEVEL = 0.9
 COSTS_LEFT_OUT = (
     "costs are not in these intervals, but seeds alone: there is no measured profile, and the scenario "
     "states no noise"
+)
+DAYS_LEFT_OUT = (
+    "what another process, day or host takes is not in these intervals: the profile has no repeats "
+    "(spinsim profile --again adds one), and no host of this kind was measured"
+)
+SHEETS_LEFT_OUT = (
+    "what sheets are off by beyond the profile is not in these intervals, since no host of this kind was "
+    "measured: {}"
 )
 
 
@@ -65,8 +74,22 @@ def nothing_drawn() -> dict[str, list[float]]:
 
 def described(unknown: Uncertainty) -> dict[str, Any]:
     """``noise``, as if the scale of another day were known, and the ``sources`` that it is made of."""
-    said = {} if _times_known(unknown) else {"note": COSTS_LEFT_OUT}
+    left_out = "; ".join(_left_out(unknown))
+    said = {"note": left_out} if left_out else {}
     return {"noise": unknown.typical().model_dump(mode="json"), "sources": asdict(unknown), **said}
+
+
+def _left_out(unknown: Uncertainty) -> Iterator[str]:
+    """What a reader might take to be in the intervals, and is not."""
+    if not _times_known(unknown):
+        yield COSTS_LEFT_OUT
+    elif not unknown.day:
+        yield DAYS_LEFT_OUT
+    alone = {kind: share for kind, share in unknown.beyond.items() if kind not in unknown.hosts}
+    if alone:
+        yield SHEETS_LEFT_OUT.format(
+            ", ".join(f"{100 * share:.0f} % of {kind}" for kind, share in alone.items())
+        )
 
 
 def _times_known(unknown: Uncertainty) -> bool:
@@ -100,12 +123,18 @@ def bounds(drawn: Mapping[str, Iterable[float]]) -> dict[str, Interval]:
 
 
 def uncertainty_of(
-    scenario: Scenario, base_dir: Path, predictor: Predictor, *, without_host: str = ""
+    scenario: Scenario,
+    base_dir: Path,
+    predictor: Predictor,
+    *,
+    workload: Workload | None = None,
+    without_host: str = "",
 ) -> Uncertainty:
     """Of times the scenario's noise, or where it states none what its profile or sheets do not know; other
     text.
 
-    ``without_host``: as of :func:`~spinsim.lab.uncertainty.profiled`.
+    ``workload``: in place of the scenario's. ``without_host``: as of
+    :func:`~spinsim.lab.uncertainty.profiled`.
     """
     noise, costs = scenario.noise, scenario.costs
     if noise.per_run_sd or noise.per_call_sd:
@@ -115,17 +144,19 @@ def uncertainty_of(
     if not isinstance(costs, ProfileCosts):
         return stated(scenario)
     profile = read_profile(resolve(costs.path, base_dir, "costs.path"))
-    beyond = shares_beyond(scenario, base_dir, predictor) if costs.allow_roofline else {}
+    beyond = shares_beyond(scenario, base_dir, predictor, workload) if costs.allow_roofline else {}
     return profiled(profile, predictor, scenario, beyond=beyond, without_host=without_host)
 
 
-def shares_beyond(scenario: Scenario, base_dir: Path, predictor: Predictor) -> dict[NoisyPart, float]:
+def shares_beyond(
+    scenario: Scenario, base_dir: Path, predictor: Predictor, workload: Workload | None = None
+) -> dict[NoisyPart, float]:
     """By kind of operation the share of the predicted time for which sheets answer, by a simulation.
 
     What policies ask counts as well. Kinds that the profile covers are left out.
     """
     noting = Noting(predictor)
-    simulate_scenario(scenario, base_dir, predictor=noting)
+    simulate_scenario(scenario, base_dir, workload=workload, predictor=noting)
     return {kind: share for kind, share in noting.shares(ROOFLINE).items() if share > 0}
 
 

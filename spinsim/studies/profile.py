@@ -102,6 +102,8 @@ def profile(
             with cpu_waits() as cpus:
                 left = _measure(session, place, quick, budget_s or (QUICK_S if quick else FULL_S), packings)
         except BaseException as error:
+            kept = len(session.profile.points)
+            error.add_note(f"{kept} points are kept in {path}, --resume goes on with them")
             if earlier(path).exists():
                 error.add_note(f"the earlier profile is {earlier(path)}")
             raise

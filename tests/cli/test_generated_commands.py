@@ -85,7 +85,10 @@ def test_a_new_function_is_a_command_with_its_options() -> None:
     assert "second paragraph" not in said
 
 
-def test_the_function_gets_what_was_given_and_keeps_its_defaults() -> None:
+def test_the_function_gets_what_was_given_and_keeps_its_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "spinsim.cli.support._progress_lines", lambda: None
+    )  # a function is printed by address
     done = run("survey", "a.yaml", "--label", "x", "--label", "y", "--order", "new", "--workers", "0")
     expected = {
         "scenarios": [Path("a.yaml")],

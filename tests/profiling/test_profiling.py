@@ -190,9 +190,12 @@ def test_an_interrupted_profile_is_kept_and_so_is_the_one_that_it_replaces(
     (tmp_path / "p.json").write_text("the earlier one")
     with pytest.raises(KeyboardInterrupt) as caught:
         profile(tiny_scenario(tmp_path), tmp_path / "p.json", quick=True, force=True)
+    kept, replaced = caught.value.__notes__
+    assert "are kept in" in kept
+    assert "--resume" in kept
     earlier = tmp_path / "p.json.earlier-results"
     assert earlier.read_text() == "the earlier one"
-    assert caught.value.__notes__ == [f"the earlier profile is {earlier}"]
+    assert replaced == f"the earlier profile is {earlier}"
     assert len([p for p in read_profile(tmp_path / "p.json").points if p.model]) == 5
 
 

@@ -38,12 +38,13 @@ from spinsim.lab.uncertainty import (
 from spinsim.pages.run import write_report
 from spinsim.recording import Recording, Trace, save_trace
 from spinsim.results.metrics import shown_in
-from spinsim.scenario import NoiseSpec, Scenario
+from spinsim.scenario import NoiseSpec, Scenario, WorkloadSpec
 from spinsim.simulated.noise import noise_of
 from spinsim.simulated.simulation import simulate_scenario
-from spinsim.studies.intervals import bounds, intervals_of, uncertainty_of
+from spinsim.studies.intervals import bounds, described, intervals_of, shares_beyond, uncertainty_of
 from spinsim.studies.simulate import simulate
 from spinsim.studies.validation.agreement import Rounds, rounds_by_request
+from spinsim.workload.request import Request, Workload
 from tests.validation.tiny_models import tiny_scenario
 
 COSTS = {"model": "constant", "verify_s": 0.01, "draft_step_s": 0.001, "prefill_s": 0.005}
@@ -193,6 +194,17 @@ def test_a_profile_without_repeats_knows_no_other_day(tmp_path: Path) -> None:
     )
     assert (found.day, found.repeats) == ({}, {})
     assert found.typical().per_run_sd == 0.0
+    assert described(found)["note"].startswith("what another process, day or host takes is not in these")
+
+
+def test_sheets_beyond_a_profile_are_told_where_their_error_is_not_known(tmp_path: Path) -> None:
+    repeats, scenario = (Repeat("", {"verify": 1.02}),), tiny_scenario(tmp_path).scenario
+    predictor = ConstantPredictor(verify_s=0.01, draft_step_s=[0.001])
+    found = profiled(profile_with(repeats), predictor, scenario, beyond={"verify": 0.25})
+    note = described(found)["note"]
+    assert note.startswith("what sheets are off by beyond the profile is not in")
+    assert note.endswith(": 25 % of verify")
+    assert "note" not in described(profiled(profile_with(repeats), predictor, scenario))
 
 
 @settings(max_examples=20, deadline=None)
@@ -353,3 +365,16 @@ def test_a_run_has_some_of_what_hosts_share_and_all_of_what_a_scenario_states(tm
         simulate_scenario(each.scenario, each.base_dir).records.ended_ns for each in (loaded, plain)
     )
     assert slow > fast
+
+
+def test_what_lies_beyond_a_profile_is_told_of_the_workload_that_ran(tmp_path: Path) -> None:
+    """A live half is moved to another machine without the file that its requests are drawn from."""
+    loaded = tiny_scenario(tmp_path)
+    workload = Workload((Request(0, 0.0, 8, 4),), concurrency=1)
+    source = {"format": "spinsim", "path": "gone.npz"}
+    moved = WorkloadSpec.model_validate(
+        {"source": source, "arrivals": {"process": "closed", "concurrency": 1}}
+    )
+    scenario = loaded.scenario.model_copy(update={"workload": moved})
+    predictor = ConstantPredictor(verify_s=0.01, draft_step_s=[0.001] * len(scenario.models.drafts))
+    assert shares_beyond(scenario, loaded.base_dir, predictor, workload) == {}

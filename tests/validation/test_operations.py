@@ -17,6 +17,7 @@ from spinsim.studies.validation.operations import (
     OperationTable,
     compared_operations,
     groups,
+    largest_cause,
     operation_errors,
     operation_table,
     read_operations,
@@ -126,3 +127,20 @@ def test_a_world_against_itself_has_no_error(tmp_path: Path) -> None:
         assert over["handover"]["effect"] in (0, None)
     counted = sum(found["count"] for found in groups([made]).values())
     assert counted == len(made.columns["kind"])
+
+
+def test_the_largest_cause_of_a_cell_is_over_all_its_rows() -> None:
+    live = table(
+        {"finished_ns": 100, "rows": 4},
+        {"finished_ns": 100, "rows": 8, "lane": 1},
+        {"finished_ns": 150, "rows": 8, "lane": 2, "kind": PROPOSE, "model": 0},
+    )
+    said = table(
+        {"finished_ns": 120, "rows": 4},
+        {"finished_ns": 120, "rows": 8, "lane": 1},
+        {"finished_ns": 120, "rows": 8, "lane": 2, "kind": PROPOSE, "model": 0},
+    )
+    given = {"operations": compared_operations([live], said), "live_s": [1e-6]}
+    cause = {"part": "operation", "kind": "verify", "model": "target", "effect": pytest.approx(0.04)}
+    assert largest_cause(given) == cause
+    assert largest_cause({"operations": [], "live_s": [1.0]}) is None

@@ -14,6 +14,7 @@ from spinsim.cli import app
 from spinsim.costs.profiled.profile import Point, read_profile, write_profile
 from spinsim.errors import InputError
 from spinsim.live.lanes import LaneError
+from spinsim.pages.fidelity_terminal import left_out_note
 from spinsim.pages.validation import validation_report
 from spinsim.profiling.timing import Effort
 from spinsim.scenario import ProfileCosts
@@ -119,6 +120,17 @@ def test_other_costs_are_judged_by_the_same_live_runs(
     assert after["profile"] == "p.json"
     verify = after["cells"][0]["metrics"]["verify_mean_s"]["simulated"]
     assert verify != before["cells"][0]["metrics"]["verify_mean_s"]["simulated"]
+    assert after["cells"][0]["cause"]["effect"]
+
+    # One that lacks an operation: refused, or answered by sheets, and then it says so.
+    whole, path = read_profile(profile), tmp_path / "cut.json"
+    cut = replace(whole, points=tuple(p for p in whole.points if p.operation != "verify"))
+    write_profile(cut, path)
+    with pytest.raises(InputError, match="spinsim profile --resume"):
+        again(tmp_path / "out", profile=path, intervals=0)
+    beyond = again(tmp_path / "out", profile=path, allow_roofline=True, intervals=2)
+    assert 0 < beyond["cells"][0]["costs"]["roofline"] < 1
+    assert "100 % of verify" in left_out_note(beyond)
 
     costs = {"model": "profile", "path": "p.json"}
     cells = plan([tiny_scenario(tmp_path, costs=costs).path], [], [], None)

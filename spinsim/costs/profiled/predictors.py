@@ -355,10 +355,12 @@ class ProfilePredictor:
         if self._fallback is not None:
             return self._fallback
         asked = f"{shape.rows:g} rows, {shape.tokens:g} tokens and {shape.kv_tokens:g} KV tokens"
+        # A profile that was cut short lacks whole operations: no limits stay inside.
         measured = "it was not measured" if known is None else f"measured {known.range_text()}"
+        inside = "spinsim profile --resume" if known is None else "limits that stay inside"
         raise InputError(
             f"{operation} of {asked} is outside the profile ({measured}); "
-            "allowed: limits that stay inside, or costs.allow_roofline: true",
+            f"allowed: {inside}, or costs.allow_roofline: true",
             key="costs.allow_roofline",
         )
 

@@ -239,6 +239,24 @@ def operation_errors(cells: Iterable[Numbers]) -> list[Numbers]:
     ]
 
 
+def largest_cause(cell: Numbers) -> Numbers | None:
+    """What adds most to a cell's difference: an operation of any number of rows, or the host before it.
+
+    ``effect`` as of :func:`operation_errors`; ``part`` is ``operation`` or ``handover``. None where live and
+    simulated runs share no operation.
+    """
+    effects: dict[tuple[str, str, str], float] = {}
+    for row in operation_errors([cell]):
+        for part, effect in (("operation", row["effect"]), ("handover", row["handover"]["effect"])):
+            if effect is not None:
+                key = part, row["kind"], row["model"]
+                effects[key] = effects.get(key, 0.0) + effect
+    if not effects:
+        return None
+    (part, kind, model), effect = max(effects.items(), key=lambda item: abs(item[1]))
+    return {"part": part, "kind": kind, "model": model, "effect": effect}
+
+
 def _weighed(pairs: Sequence[tuple[Numbers, Numbers]], name: str, total: float) -> Numbers:
     field, weigher = f"{name}_s", "count" if name == "duration" else f"{name}_count"
     both = [(a[weigher], a[field], b[field]) for a, b in pairs if None not in (a[field], b[field])]

@@ -95,13 +95,13 @@ def _compared_cells(
 def with_costs(scenario: Scenario, costs: Replacement) -> Scenario:
     """The scenario with other costs. Its policies then believe in those too.
 
-    A profile may ask the roofline beyond its range where the scenario's own may.
+    A profile may ask the roofline beyond its range where it says so, or the scenario's own may.
     """
     if costs is None:
         return scenario
     if isinstance(costs, ProfileCosts):
         own = scenario.costs
-        allowed = isinstance(own, ProfileCosts) and own.allow_roofline
+        allowed = costs.allow_roofline or (isinstance(own, ProfileCosts) and own.allow_roofline)
         costs = costs.model_copy(update={"allow_roofline": allowed})
     return scenario.model_copy(update={"costs": costs})
 
@@ -114,7 +114,8 @@ def compare_cell(
     done = simulate_scenario(scenario, base_dir, workload=cell.workload, predictor=predictor)
     cpu_s = time.process_time() - began
     summary = summarise(done.records, scenario, mode="simulated", acceptance_source=done.acceptance_source)
-    unknown = uncertainty_of(scenario, base_dir, predictor) if intervals else None
+    workload = cell.workload  # the scenario's own file may be on another machine
+    unknown = uncertainty_of(scenario, base_dir, predictor, workload=workload) if intervals else None
     drawn = intervals_of_cell(cell, scenario, base_dir, predictor, intervals, unknown) if unknown else None
     alike = identical_share(cell.rounds, rounds_by_request(done.records)) if cell.recorded else None
     return {

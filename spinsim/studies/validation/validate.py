@@ -20,7 +20,7 @@ from spinsim.results.environment import environment
 from spinsim.scenario import ProfileCosts, RooflineCosts
 from spinsim.studies.validation.agreement import overall
 from spinsim.studies.validation.folder import Folder
-from spinsim.studies.validation.operations import operation_errors
+from spinsim.studies.validation.operations import largest_cause, operation_errors
 from spinsim.studies.validation.plan import Cell, Options
 from spinsim.studies.validation.simulated_cells import Replacement, simulate_cells
 from spinsim.workload.source import resolve
@@ -77,6 +77,7 @@ def again(
     *,
     profile: Path | None = None,
     roofline: bool = False,
+    allow_roofline: bool = False,
     intervals: int = 20,
     workers: int | None = 0,
     plugins: Sequence[str] = (),
@@ -87,8 +88,8 @@ def again(
 
     ``profile`` replaces the one that the live half was planned with: policies believe in it too, so that a
     policy that asks the predictor may decide otherwise than it did live. ``roofline``: as if there were none,
-    by hardware sheets. ``validation.json`` and, with ``report``, the page that it makes are
-    replaced. Raises InputError where ``out`` holds no live runs.
+    by hardware sheets. ``allow_roofline``: they answer beyond ``profile``. ``validation.json`` and, with
+    ``report``, the page that it makes are replaced. Raises InputError where ``out`` holds no live runs.
     """
     if not out.is_dir():
         raise InputError("no such folder; one that `spinsim validate` wrote", file=str(out))
@@ -97,9 +98,15 @@ def again(
     folder = Folder(out, resume=True)
     plan = folder.plan()
     found = simulate_cells(
-        out, plan["cells"], intervals, _replacement(profile, roofline), workers, plugins, progress
+        out,
+        plan["cells"],
+        intervals,
+        _replacement(profile, roofline, allow_roofline),
+        workers,
+        plugins,
+        progress,
     )
-    done = [cell for cell in found if "error" not in cell]
+    done = [cell | {"cause": largest_cause(cell)} for cell in found if "error" not in cell]
     failed = [*plan.get("failed", ()), *(cell for cell in found if "error" in cell)]
     if found and not done:
         raise InputError(found[0]["error"], file=str(out))
@@ -150,10 +157,12 @@ def _elsewhere(folder: Folder, plan: Numbers, profile: Path | None, roofline: bo
     return "; ".join(filter(None, (machine, laid)))
 
 
-def _replacement(profile: Path | None, roofline: bool) -> Replacement:
+def _replacement(profile: Path | None, roofline: bool, allow_roofline: bool) -> Replacement:
     if roofline:
         return RooflineCosts(model="roofline")
-    return None if profile is None else ProfileCosts(model="profile", path=str(profile.resolve()))
+    if profile is None:
+        return None
+    return ProfileCosts(model="profile", path=str(profile.resolve()), allow_roofline=allow_roofline)
 
 
 def _sums(parts: Sequence[dict[str, float]]) -> dict[str, float]:
