@@ -11,7 +11,7 @@ from annotated_types import Ge
 
 from spinsim.policies.base import NO_DRAFT, CyclePlan, Feedback, PolicyContext, RequestView, Tunable
 from spinsim.policies.planning.cycle import CycleTimes, contexts_of
-from spinsim.policies.planning.information import information
+from spinsim.policies.planning.information import information, information_by_rate
 from spinsim.policies.planning.search import USUAL_LENGTH, Arm, Array, Batch, Plan, Search
 from spinsim.policies.planning.survival import Survival
 from spinsim.policies.planning.trials import Trial, best_trial, standing
@@ -288,11 +288,10 @@ class Planned(Planning):
         usual = min(max((arm.length for arm in plan.arms), default=0) or USUAL_LENGTH, most)
         surviving = np.diff(tokens[:, :, : usual + 1], axis=2)
         rate = np.maximum(surviving[:, :, 0], 1e-6)
-        slope = (surviving * np.arange(1, usual + 1)).sum(2) / rate  # d tokens / d rate
         price = np.array(self.search.prices(batch, plan))
         evidence = np.maximum(rate * (1 - rate) / np.maximum(deviation**2, 1e-9) - 1, 1.0)
         tries = self.params.hold * min(usual, 1 / max(1e-6, 1 - float(rate.mean())))
-        won = information(tokens[:, :, usual], deviation * slope, evidence, price, max(1, round(tries)))
+        won = information_by_rate(surviving, deviation, evidence, price, max(1, round(tries)))
         periods = (left - self.params.hold).clip(0.0) / self.params.hold
         of_use = periods if self._ended else np.minimum(periods, USUAL_ROUNDS / self.params.hold)
         value = periods[:, None] * won + of_use.mean() * self._of_everybody(batch, plan, tries)
