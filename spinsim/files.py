@@ -6,6 +6,8 @@ import bz2
 import gzip
 import lzma
 import os
+import re
+import shutil
 import zlib
 from io import TextIOWrapper
 from pathlib import Path
@@ -17,6 +19,7 @@ from spinsim.errors import InputError
 # The first bytes of files that are no text.
 OTHERS = {b"PK\x03\x04": "a zip archive", b"PAR1": "a Parquet file"}
 DAMAGED = (EOFError, zlib.error, lzma.LZMAError)  # what reading a file that is cut or changed raises
+EARLIER = ".earlier-results"  # ends the name of what waits for its replacement to be complete
 _ENCODING, _ERRORS = "utf-8-sig", "surrogateescape"
 
 
@@ -50,7 +53,10 @@ def open_text(path: Path) -> TextIO:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise InputError unless ``folder`` is a folder that can be written to, or can be made."""
+    """Raise InputError unless ``folder`` is a folder that can be written to, or can be made.
+
+    What killed processes left unfinished there goes (:func:`remove_abandoned`).
+    """
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not there.is_dir():
         which = "" if there == folder.absolute() else f"{there} "
@@ -61,11 +67,102 @@ def check_writable(folder: Path) -> None:
         raise InputError(
             f"{there} cannot be written to; --out takes a folder that can", file=str(folder)
         ) from None
+    for place in (folder.absolute().parent, folder, folder / "cells"):
+        remove_abandoned(place)
+
+
+# What a process has not finished writing (partial), or is about to have replaced (old). The machine is
+# named, as a folder may be shared by several, and the number of a process is that of one machine.
+_HOST = re.sub(r"[^A-Za-z0-9_.-]", "-", os.uname().nodename) if hasattr(os, "uname") else "here"
+_UNFINISHED = re.compile(r"\.(?P<name>.+)\.(?P<kind>partial|old)-(?P<process>[0-9]+)(@(?P<host>.+))?")
+
+
+def unfinished(path: Path, kind: str = "partial") -> Path:
+    """The hidden sibling in which this process prepares ``path``; with ``kind`` ``old``, where it puts the
+    ``path`` that it replaces."""
+    return path.parent / f".{path.name}.{kind}-{os.getpid()}@{_HOST}"
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what processes that are gone were writing into ``folder``, as far as that can be done.
+
+    A process that ended between taking an old folder away and putting the new one in its place left
+    neither: the old one comes back.
+    """
+    try:
+        found = [(path, match) for path in folder.iterdir() if (match := _UNFINISHED.fullmatch(path.name))]
+    except OSError:
+        return
+    for path, match in found:
+        if match["host"] not in (None, _HOST) or _is_running(int(match["process"])):
+            continue
+        original = folder / match["name"]
+        try:
+            if match["kind"] == "old" and not original.exists():
+                path.rename(original)
+            elif path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError:  # another process does the same, or it is not ours to remove
+            continue
+
+
+def _is_running(process: int) -> bool:
+    if os.name != "posix":  # where asking would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
+
+
+def replace_folder(out: Path, new: Path) -> None:
+    """Put the folder ``new`` where ``out`` is, keeping the old one until the new one is in place."""
+    old = unfinished(out, "old")
+    if out.exists():
+        out.rename(old)
+    new.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def earlier(path: Path) -> Path:
+    """Where the results of ``path`` wait while others take their place: a visible sibling."""
+    path = path if path.name else path.absolute()
+    return path.with_name(f"{path.name}{EARLIER}")
+
+
+def set_earlier_aside(path: Path) -> None:
+    """Make room for results that are written bit by bit: those at ``path`` move to :func:`earlier`.
+
+    Where some wait there already, their replacement was interrupted: they stay, and it goes.
+    :func:`drop_earlier` removes them when the new ones are complete.
+    """
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not earlier(path).exists():
+        path.absolute().rename(earlier(path))
+    elif path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def drop_earlier(path: Path) -> None:
+    """Remove what :func:`set_earlier_aside` kept of ``path``, if anything."""
+    waiting = earlier(path)
+    if waiting.is_dir():
+        shutil.rmtree(waiting, ignore_errors=True)
+    else:
+        waiting.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Readers see the old file or the new one, never a part; so does a machine that lost power."""
-    partial = path.parent / f".{path.name}.{os.getpid()}"
+    partial = unfinished(path)
     with open(partial, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()

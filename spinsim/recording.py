@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spinsim.errors import InputError
+from spinsim.files import unfinished
 
 Kind = Literal["runs", "probabilities"]
 
@@ -198,7 +199,7 @@ class Trace:
 
 
 def save_trace(trace: Trace, path: Path) -> None:
-    """Write a trace; the same trace gives the same bytes."""
+    """Write a trace, whole or not at all; the same trace gives the same bytes."""
     meta = {
         "schema": SCHEMA,
         "target": trace.target,
@@ -224,12 +225,14 @@ def save_trace(trace: Trace, path: Path) -> None:
             arrays |= _columns(f"draft{i}_entropies", draft.entropies)
     meta["sha256"] = _checksum(meta, arrays)
     header = np.frombuffer(json.dumps(meta, sort_keys=True).encode(), np.uint8)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    partial = unfinished(path)
+    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, values in {"meta": header, **arrays}.items():
             buffer = io.BytesIO()
             np.save(buffer, values, allow_pickle=False)
             # a ZipInfo of its own carries no time of writing
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue(), zipfile.ZIP_DEFLATED)
+    partial.replace(path)
 
 
 def _columns(name: str, rows: Ragged) -> dict[str, NDArray[Any]]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import spinsim
+from spinsim.files import remove_abandoned, unfinished
 
 ROOT = Path(spinsim.__file__).parent
 
@@ -58,8 +59,9 @@ def kept(name: str, given: object, code: str, calculate: Callable[[], dict[str, 
         return found
     except (OSError, ValueError):  # none yet, or damaged
         pass
+    remove_abandoned(place)
     result = calculate()
-    partial = path.with_name(f".{key}.{os.getpid()}")
+    partial = unfinished(path)
     try:
         partial.write_text(json.dumps(result), encoding="utf-8")
         partial.replace(path)  # another process reads the whole file or none

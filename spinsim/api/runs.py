@@ -104,7 +104,8 @@ def simulate(
     ``cpu`` places every model on one CPU. ``engine``: ``python``, ``native``, or ``auto`` for the native
     one where it covers the scenario; results are the same. With ``out`` the results folder is written, too;
     ``force`` lets it replace earlier results. Raises InputError. An interruption (Ctrl-C) ends the simulated
-    run early: ``summary["interrupted"]`` says so.
+    run early: ``summary["interrupted"]`` says so. Its partial results do not replace complete ones: they go
+    to ``OUT.partial-results``.
     """
     several(intervals=intervals)
     given = loaded(scenario, set, seed, device, plugins)
@@ -151,22 +152,24 @@ def run(
 ) -> Results:
     """Execute a scenario with real models on real devices.
 
-    Its results go into the folder ``out``; ``force`` lets it replace earlier results. ``graphs=False`` does
-    without CUDA graphs, for debugging. Needs the extra ``live``. Raises InputError before anything runs for
+    Its results go into the folder ``out``; ``force`` lets it replace earlier results. Those of an interrupted
+    run do not replace complete ones: they go to ``OUT.partial-results``. ``graphs=False`` does without CUDA
+    graphs, for debugging. Needs the extra ``live``. Raises InputError before anything runs for
     what cannot be run, and what a worker raised after the partial results were written.
     """
     settings = (*overrides(set), *(() if graphs else ("live.graphs=false",)))
     given = loaded(scenario, settings, seed, device, plugins)
+    from spinsim.results.place import place_of
     from spinsim.results.publish import check_out
 
     check_out(Path(out), force=force)
     from spinsim.studies.run import run as experiment
 
     try:
-        experiment(given, Path(out), progress, report=reports.of_run)
+        summary = experiment(given, Path(out), progress, report=reports.of_run)
     except InputError as error:
         raise given.places.locate(error) from None
-    return open_results(out)
+    return open_results(place_of(Path(out), summary))
 
 
 def replay(folder: options.Folder, *, plugins: options.Plugins = ()) -> Replayed:

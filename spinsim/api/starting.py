@@ -70,6 +70,7 @@ def init(
     first study of the scenario. The scenario is loaded and checked before it is written; nothing is written
     where that fails. Raises InputError.
     """
+    from spinsim.files import write_atomically
     from spinsim.scenario_file import load
     from spinsim.starting.answers import Answers, start
     from spinsim.starting.study import study_text
@@ -95,9 +96,9 @@ def init(
         clients=clients,
     )
     started = start(answers, path)
-    path.write_text(started.text, encoding="utf-8")
+    write_atomically(path, started.text)
     if beside is not None:
-        beside.write_text(study_text(load(path), beside), encoding="utf-8")
+        write_atomically(beside, study_text(load(path), beside))
     return Started(path, started.assumed, beside)
 
 
@@ -132,4 +133,7 @@ def _mapping(text: str) -> dict[str, str]:
     pairs = [pair.partition("=") for pair in text.split(",")]
     if not all(role and equals and name for role, equals, name in pairs):
         raise InputError(f"{text!r} is no mapping; write arrival=ts,prompt=input_tokens,...", key="--columns")
+    roles = [role.strip() for role, _, _ in pairs]
+    if twice := next((role for role in roles if roles.count(role) > 1), ""):
+        raise InputError(f"{text!r} names two columns for {twice}; one for each", key="--columns")
     return {role.strip(): name.strip() for role, _, name in pairs}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Any
 
 from spinsim.bundles.inputs import changed, files_of, given_files, inputs
 from spinsim.bundles.manifest import DONE, FAILED, Bundle, Record, asked
-from spinsim.bundles.plan import INPUTS, Part, PartCommand, StudyPlan, in_the_file
+from spinsim.bundles.plan import Part, PartCommand, StudyPlan, in_the_file
 from spinsim.errors import InputError
-from spinsim.files import write_atomically
+from spinsim.files import drop_earlier, set_earlier_aside, write_atomically
 from spinsim.progress import Progress
 from spinsim.studies.failed import CellsFailed
 
@@ -41,7 +40,8 @@ def run_study(
     to the commands that take it; ``report`` writes the study's page into the folder that it is given,
     ``figures`` those of a part. A part that fails leaves the others to go on. Raises InputError before
     anything runs or goes: for what a part's command refuses, and for a part that answers another question
-    than the one in its folder. An interruption leaves summary and page of what there is.
+    than the one in its folder. An interruption leaves summary and page of what there is, and what ``force``
+    was about to replace at :func:`spinsim.files.earlier`.
     """
     chosen = [plan.part(name) for name in only] or list(plan.parts)
     bundle = Bundle(out, plan, force=force and not only)
@@ -50,12 +50,14 @@ def run_study(
     for part in work:
         _check(plan, part, commands)
     if force:
-        _clear(bundle, chosen if only else None)
+        _set_aside(bundle, chosen if only else None)
     try:
         for number, part in enumerate(work):
             _tell(progress, number, len(work))
             _run_part(bundle, part, questions[part.name], commands, progress, where, figures)
         _tell(progress, len(work), len(work))
+        if all(record["state"] == DONE for record in bundle.records.values()):
+            drop_earlier(bundle.folder)
     except BaseException:
         with suppress(Exception):  # the interruption counts; it may have left modules half imported
             _publish(bundle, report)
@@ -137,14 +139,14 @@ def _other(record: Record, question: Record, original: Callable[[str], str]) -> 
     return f"files: {name}" if name else ""
 
 
-def _clear(bundle: Bundle, parts: Sequence[Part] | None) -> None:
-    """Remove what the folder has of these parts; None: of all, those of an earlier file too."""
+def _set_aside(bundle: Bundle, parts: Sequence[Part] | None) -> None:
+    """Make room for these parts; None: for the whole study. What is there waits until they are done."""
     if parts is None:
-        shutil.rmtree(bundle.folder / INPUTS, ignore_errors=True)
-    names = [part.name for part in (bundle.plan.parts if parts is None else parts)]
-    for name in names if parts is not None else {*names, *bundle.records}:
-        shutil.rmtree(bundle.folder / name, ignore_errors=True)
-        bundle.records.pop(name, None)
+        set_earlier_aside(bundle.folder)
+        bundle.records.clear()
+    for part in parts or ():
+        set_earlier_aside(bundle.folder / part.name)
+        bundle.records.pop(part.name, None)
 
 
 def _run_part(
@@ -181,6 +183,8 @@ def _run_part(
     folders = dict.fromkeys(path.resolve().parent for path in given)
     read = inputs([*files_of(folder, bundle.copies.original), *given])
     bundle.end(part, read, folders, perf_counter() - began, error)
+    if not error:
+        drop_earlier(folder)
 
 
 def study_summary(bundle: Bundle) -> Summary:

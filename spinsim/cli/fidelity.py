@@ -18,6 +18,7 @@ def show_profile(profiling: Profiling, shown: Shown) -> None:
     done = profiling.result
     if shown.json:
         said = {"profile": str(done.path), "seconds": done.seconds, "added": done.added}
+        said |= {"unrehearsed": list(done.unrehearsed)}
         print_json(said | {"fits": done.fits, "cpus": done.cpus.told()})
     elif not shown.quiet:
         from spinsim.pages.fidelity_terminal import print_profile

@@ -37,6 +37,9 @@ def _name(given: Mapping[str, Any]) -> str:
 
 def show_run(run: Results, shown: Shown) -> None:
     """The summary as JSON and nothing else, or as a table. An interrupted run ends with exit code 130."""
+    from spinsim.results.place import place_of
+
+    folder = place_of(shown.folder, run.summary)
     if shown.json:
         print_json(run.summary)
     elif not shown.quiet:
@@ -46,9 +49,10 @@ def show_run(run: Results, shown: Shown) -> None:
 
         console = Console()
         print_summary(run.summary, console)
-        console.print(f"results in {shown.folder}", highlight=False, soft_wrap=True)
+        console.print(f"results in {folder}", highlight=False, soft_wrap=True)
     if run.summary.get("interrupted"):
-        typer.echo(f"interrupted; partial results in {shown.folder}", err=True)
+        kept = "" if folder == shown.folder else f"; the complete ones in {shown.folder} are kept"
+        typer.echo(f"interrupted; partial results in {folder}{kept}", err=True)
         raise typer.Exit(INTERRUPTED)
 
 

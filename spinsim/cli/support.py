@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,9 +18,11 @@ from typing import ParamSpec, TypeVar
 import typer
 
 from spinsim.errors import InputError
+from spinsim.files import EARLIER, earlier
 from spinsim.progress import Progress
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+LINE_EVERY_S = 30.0  # of progress, where stderr is no terminal
 # what comes with an extra only, so that a missing one is named by what installs it
 EXTRAS = {"torch": "live", "transformers": "live", "tokenizers": "live", "safetensors": "live"}
 P = ParamSpec("P")
@@ -41,8 +44,8 @@ def exit_codes(command: Callable[P, None]) -> Callable[P, None]:
         except InputError as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(BAD_INPUT) from None
-        except KeyboardInterrupt:
-            typer.echo("interrupted", err=True)
+        except KeyboardInterrupt as error:
+            typer.echo("; ".join(["interrupted", *getattr(error, "__notes__", [])]), err=True)
             raise typer.Exit(INTERRUPTED) from None
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
@@ -87,9 +90,15 @@ def cause(error: BaseException) -> str:
 
 @contextmanager
 def progress_bar(*, enabled: bool) -> Iterator[Progress | None]:
-    """``progress(phase, done, total)`` as bars on stderr, where that is a terminal; gone when done."""
-    if not (enabled and sys.stderr.isatty()):
+    """``progress(phase, done, total)`` as bars on stderr, where that is a terminal; gone when done.
+
+    Elsewhere, as in a log, it is a line every :data:`LINE_EVERY_S`: nothing of what is soon over.
+    """
+    if not enabled:
         yield None
+        return
+    if not sys.stderr.isatty():
+        yield _progress_lines()
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -107,23 +116,45 @@ def progress_bar(*, enabled: bool) -> Iterator[Progress | None]:
         yield report
 
 
+def _progress_lines() -> Progress:
+    """A line on stderr now and then: the phase, and the share of it that is done."""
+    last = time.monotonic()
+
+    def report(phase: str, done: float, total: float) -> None:
+        nonlocal last
+        if total and (now := time.monotonic()) - last >= LINE_EVERY_S:
+            last = now
+            typer.echo(f"{phase}: {100 * done / total:.0f} %", err=True)
+
+    return report
+
+
 @contextmanager
 def keeping(out: Path | None) -> Iterator[None]:
     """Results are written to the folder ``out``: a failure or an interruption says what is there."""
-    before = out and _written_at(out)
+    from spinsim.results.place import beside
+
+    places = () if out is None else (out, beside(out))
+    before = {place: _written_at(place) for place in places}
+
+    def told() -> list[str]:
+        partial = [f"partial results in {place}" for place in places if _written_at(place) != before[place]]
+        waiting = [] if out is None else [earlier(out), *out.glob(f"*{EARLIER}")]
+        return [*partial, *(f"earlier results in {path}" for path in waiting if path.exists())]
+
     try:
         yield
     except KeyboardInterrupt:
-        where = ""
+        said = ["interrupted"]
         if out is not None and any((out / "cells").glob("*.json")):
-            where = f"; finished cells are in {out}, --resume goes on with them"
+            said.append(f"finished cells are in {out}, --resume goes on with them")
         elif out is not None and any(out.glob("*/cells/*.json")):
-            where = f"; finished parts and cells are in {out}, the same command goes on with them"
-        typer.echo(f"interrupted{where}", err=True)
+            said.append(f"finished parts and cells are in {out}, the same command goes on with them")
+        typer.echo("; ".join([*said, *told()]), err=True)
         raise typer.Exit(INTERRUPTED) from None
     except (Exception, SystemExit) as error:
-        if out is not None and _written_at(out) != before:
-            error.add_note(f"partial results in {out}")
+        for note in told():
+            error.add_note(note)
         raise
 
 

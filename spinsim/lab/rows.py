@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spinsim.errors import InputError
+from spinsim.files import unfinished
 from spinsim.lab.cell import Cell, cell_of
 from spinsim.lab.store import Outcome
 from spinsim.results.metrics import flatten
@@ -110,6 +111,6 @@ def _array(values: Sequence[Any]) -> pa.Array:
 
 def write_table(path: Path, rows: Sequence[Row]) -> None:
     """As Parquet; the same rows give the same bytes."""
-    partial = path.parent / f".{path.name}.{os.getpid()}"
+    partial = unfinished(path)
     pq.write_table(table(rows), partial, compression="zstd")
     os.replace(partial, path)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from spinsim.errors import InputError
-from spinsim.files import check_writable, write_atomically
+from spinsim.files import check_writable, drop_earlier, set_earlier_aside, write_atomically
 
 SCHEMA = "spinsim.experiment/1"
 MANIFEST = "manifest.json"
@@ -30,7 +29,8 @@ class Outcome:
 class Store:
     """Results by cell key, kept in ``folder`` (None: in memory only).
 
-    ``replace``: what the folder holds goes when the manifest is written, by when the plan was checked.
+    ``replace``: what the folder holds goes aside when the manifest is written, by when the plan was checked,
+    and goes for good with :meth:`complete`.
     """
 
     def __init__(self, folder: Path | None = None, *, replace: bool = False) -> None:
@@ -67,11 +67,16 @@ class Store:
         """What the experiment is: ``plan`` states everything that its results follow from."""
         if self.folder is not None:
             if self._replace:
-                shutil.rmtree(self.folder)
+                set_earlier_aside(self.folder)
                 self._replace = False
             self.folder.mkdir(parents=True, exist_ok=True)
             manifest = {"schema": SCHEMA, "kind": kind, **plan}
             write_atomically(self.folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+
+    def complete(self) -> None:
+        """The experiment has ended and its files are written: what it replaced is not needed any more."""
+        if self.folder is not None:
+            drop_earlier(self.folder)
 
 
 def open_store(folder: Path, kind: str, *, resume: bool = False, force: bool = False) -> Store:

@@ -74,6 +74,9 @@ def print_profile(done: Any, console: Console | None = None) -> None:
     console.print(table)
     said = f"{done.added} points in {done.seconds:.0f} s; {len(done.profile.points)} in {done.path}"
     console.print(said, highlight=False, soft_wrap=True)
+    if done.unrehearsed:
+        names, resume = ", ".join(done.unrehearsed), "--resume goes on, and --minutes gives more time"
+        console.print(f"no time was left for short runs with: {names}; {resume}", soft_wrap=True)
     if short := short_of_cpus({"cpus": done.cpus.told()}, "the measuring"):
         console.print(f"CPUs: {short}", highlight=False, soft_wrap=True)
 

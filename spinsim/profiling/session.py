@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -104,18 +105,27 @@ class Session:
         if self._progress is not None:
             self._progress("profile", self.elapsed_s, self.elapsed_s + left_s)
 
-    def measure(self, bench: Bench, probes: Sequence[Probe], beyond_s: float = 0.0) -> None:
+    def measure(
+        self, bench: Bench, probes: Sequence[Probe], beyond_s: float = 0.0, until_s: float = math.inf
+    ) -> None:
         """Measure what is not measured yet, in several passes. ``beyond_s``: expected after these.
 
-        From the first pass on every point is there, so that an interruption leaves a profile.
+        From the first pass on every point is there, so that an interruption leaves a profile. The first pass
+        is always whole. Once ``until_s`` have gone it goes on with the fewest repetitions, and no further
+        pass does: a machine that others load would else take many times its budget.
         """
         left = [probe for probe in probes if not self.has(probe)]
         for turn in range(self._effort.passes):
             later = sum(map(self.expected_s, left)) * (self._effort.passes - 1 - turn) + beyond_s
             rest = sum(map(self.expected_s, left))
             for probe in left:
-                self.report(rest + later)
+                late = self.elapsed_s >= until_s
+                if late and turn:
+                    return
+                self.report(rest if late else min(rest + later, max(rest, until_s - self.elapsed_s)))
                 rest -= self.expected_s(probe)
+                if late:
+                    self._effort = self._effort.hurried
                 self.visit(bench, probe)
 
     def visit(self, bench: Bench, probe: Probe) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,11 @@ class Effort:
     most: int = 20
     warm: int = 2
     passes: int = 3
+
+    @property
+    def hurried(self) -> Effort:
+        """One warm-up call and one that counts, where time is up."""
+        return replace(self, seconds=0.0, fewest=1, most=1, warm=min(self.warm, 1))
 
     def expected(self, call_s: float) -> float:
         """Seconds that one visit takes to a point of calls of ``call_s``."""

@@ -198,10 +198,11 @@ class Workplace:
         *,
         runs: int,
         left: Callable[[float], None] = lambda _: None,
+        wanted: Callable[[str], bool] = lambda _: True,
     ) -> Iterator[Point]:
         """What short runs with each selector show beside ``profile``, which policies believe in.
 
-        ``left`` hears the share that is still to come.
+        ``left`` hears the share that is still to come. ``wanted`` is asked before each selector's runs.
         """
         if not selectors:
             return
@@ -213,6 +214,8 @@ class Workplace:
         models = (*(by_name.get(name, "") for name in self.whole.models.drafts), self.subject.target)
         for number, (name, selector) in enumerate(selectors.items()):
             left(1 - number / len(selectors))
+            if not wanted(name):
+                continue
             setup = self.orchestration(selector, predictor)
             shown = Rehearsed([], [], [])
             for rows in sorted({1, max(1, self.batch // 4), self.batch}):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,8 +15,10 @@ import pyarrow.parquet as pq
 from spinsim.engine.inputs import InputLog
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
+from spinsim.files import replace_folder, unfinished
 from spinsim.results import arrow
 from spinsim.results.environment import environment
+from spinsim.results.place import place_of
 from spinsim.results.tables import write_tables
 from spinsim.results.timeline import CAP, write_timeline
 from spinsim.scenario import Scenario
@@ -38,22 +39,23 @@ def write_results(
     extras: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     tables: Mapping[str, pa.Table] = MappingProxyType({}),
     report: Callable[[Path], object] | None = None,
-) -> None:
-    """Write every file of a results folder.
+) -> Path:
+    """Write every file of a results folder; returns where it is.
 
     They go to a hidden sibling first, which then takes the place of ``out``: a reader never meets
     half a folder. Should writing itself fail, what was written is moved into place nevertheless,
-    its summary says so under ``interrupted``, and the error is raised. ``log`` holds the inputs of a
-    live run, for replay; ``extras`` are further JSON files, ``tables`` further Parquet ones; ``report``
-    writes report.html into the folder that it is given. Raises InputError where ``out`` holds anything and
-    ``force`` is not given.
+    its summary says so under ``interrupted``, and the error is raised. What is interrupted does not take
+    the place of complete results: it goes beside them (:func:`spinsim.results.place.place_of`). ``log``
+    holds the inputs of a live run, for replay; ``extras`` are further JSON files, ``tables`` further Parquet
+    ones; ``report`` writes report.html into the folder that it is given. Raises InputError where ``out``
+    holds anything and ``force`` is not given.
     """
     if (summary["mode"], summary["scenario"]) != (mode, scenario.name):
         raise ValueError(f"the summary is of {summary['mode']} {summary['scenario']!r}, not of this run")
     if out.exists() and not force and (not out.is_dir() or any(out.iterdir())):
         raise InputError("is not empty; allowed is a new or an empty folder", file=str(out))
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.parent / f".{out.name}.partial-{os.getpid()}"
+    partial = unfinished(out)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
@@ -71,22 +73,14 @@ def write_results(
     except BaseException as error:
         cause = f"writing the results failed: {type(error).__name__}: {error}".rstrip(": ")
         said = summary.get("interrupted")
-        _write_json(
-            partial / "summary.json", {**summary, "interrupted": f"{said}; {cause}" if said else cause}
-        )
-        _replace(out, partial)
+        summary = {**summary, "interrupted": f"{said}; {cause}" if said else cause}
+        _write_json(partial / "summary.json", summary)
+        replace_folder(place_of(out, summary), partial)
         raise
-    _replace(out, partial)
+    place = place_of(out, summary)
+    replace_folder(place, partial)
+    return place
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _replace(out: Path, new: Path) -> None:
-    """Put ``new`` where ``out`` is, keeping the old folder until the new one is in place."""
-    old = out.parent / f".{out.name}.old-{os.getpid()}"
-    if out.exists():
-        out.rename(old)
-    new.rename(out)
-    shutil.rmtree(old, ignore_errors=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from spinsim.errors import InputError
 from spinsim.files import open_text
+from spinsim.workload.formats.files import csv_header
 
 NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -32,8 +33,8 @@ NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 def guess_columns(path: Path, form: str) -> dict[str, str]:
     """The mapping of columns, as ``workload.source.columns`` has it.
 
-    Raises InputError where no column looks like a prompt or its length, and OSError where the file cannot be
-    opened.
+    Raises InputError where no column looks like a prompt or its length or a CSV header names one twice, and
+    OSError where the file cannot be opened.
     """
     record = _first(path, form)
     known = {name.lower(): name for name in record}
@@ -60,7 +61,7 @@ def _first(path: Path, form: str) -> dict[str, Any]:
     with open_text(path) as file:
         if form == "csv":
             rows = csv.reader(file)
-            header = [name.strip() for name in next(rows, [])]
+            header = csv_header(next(rows, []), path)
             return dict(zip(header, next(rows, []), strict=False))
         try:
             record = json.loads(next((line for line in file if not line.isspace()), "{}"))

@@ -82,7 +82,7 @@ class Capacity:
 
 def parse_slo(text: str) -> list[str]:
     """``ttft_s=0.5,tpot_s=0.03`` as overrides. Raises InputError for what reads otherwise."""
-    found = []
+    found: dict[str, str] = {}
     for part in text.split(","):
         name, equals, amount = (piece.strip() for piece in part.partition("="))
         if not equals or name not in ("ttft_s", "tpot_s") or not _seconds(amount):
@@ -90,8 +90,10 @@ def parse_slo(text: str) -> list[str]:
                 f"{part!r} is no objective; write ttft_s=SECONDS,tpot_s=SECONDS, above 0",
                 file=f"--slo {text}",
             )
-        found.append(f"slo.{name}={amount}")
-    return found
+        if name in found:
+            raise InputError(f"{name} is given twice; once", file=f"--slo {text}")
+        found[name] = f"slo.{name}={amount}"
+    return list(found.values())
 
 
 def _seconds(text: str) -> bool:

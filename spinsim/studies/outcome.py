@@ -175,4 +175,5 @@ def write_files(
         write_atomically(store.folder / "report.html", report())
         text = json.dumps(summary, indent=2, allow_nan=False)
         write_atomically(store.folder / "summary.json", text + "\n")
+        store.complete()
     return summary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ from typing import Any
 from spinsim.costs.profiled.elsewhere import laid_elsewhere
 from spinsim.costs.profiled.profile import BESIDE_MODELS, Profile, Repeat, read_profile, write_profile
 from spinsim.errors import InputError
+from spinsim.files import drop_earlier, earlier, set_earlier_aside
 from spinsim.live.cpu_waits import CpuWaits, cpu_waits
 from spinsim.live.deployment import deploy
 from spinsim.live.places import other_hardware
@@ -42,7 +44,7 @@ REHEARSING = 0.2  # of the time: for short runs with each selector, once the res
 @dataclass(frozen=True)
 class Profiled:
     """``fits``: held-out errors by operation, a row each. ``seconds``: how long this session took. ``cpus``:
-    what its threads waited for one."""
+    what its threads waited for one. ``unrehearsed``: selectors for whose short runs no time was left."""
 
     profile: Profile
     path: Path
@@ -50,6 +52,7 @@ class Profiled:
     seconds: float
     added: int
     cpus: CpuWaits = field(default_factory=CpuWaits)
+    unrehearsed: tuple[str, ...] = ()
 
 
 def profile(
@@ -65,8 +68,10 @@ def profile(
 ) -> Profiled:
     """Deploy the scenario's models, measure, and write the profile as it grows.
 
+    What ``force`` replaces is kept (:func:`spinsim.files.earlier`) until the new profile is complete.
     ``resume`` goes on with the file at ``out``, whose machine and models must be these. ``budget_s``
-    bounds the measuring (not the loading); the core of the design is measured even beyond it.
+    bounds the measuring (not the loading). Beyond it every point of the core is still measured once, with the
+    fewest repetitions, and the scenario's own selector is rehearsed.
     Raises InputError where ``out`` exists and neither ``resume`` nor ``force`` is given, and where the
     machine is not the hardware that the scenario names: the file would say what is not so.
     """
@@ -89,17 +94,24 @@ def profile(
             known = read_profile(path)
             _require_same_blocks(known, scenario, path)
             begun = _continued(known, begun, path)
+        if not resume:
+            set_earlier_aside(path)
         session = Session(begun, path, QUICK if quick else Effort(), place.guess(), progress)
         points = len(begun.points)
         try:
             with cpu_waits() as cpus:
-                _measure(session, place, quick, budget_s or (QUICK_S if quick else FULL_S), packings)
+                left = _measure(session, place, quick, budget_s or (QUICK_S if quick else FULL_S), packings)
+        except BaseException as error:
+            if earlier(path).exists():
+                error.add_note(f"the earlier profile is {earlier(path)}")
+            raise
         finally:
             session.write()
+        drop_earlier(path)
     found = session.profile
     fits = [*report(fits_of(found)), *report_of_lanes(found), *report_of_sums(found)]
     added = len(session.profile.points) - points
-    return Profiled(session.profile, path, fits, session.elapsed_s, added, cpus)
+    return Profiled(session.profile, path, fits, session.elapsed_s, added, cpus, left)
 
 
 def again(loaded: LoadedScenario, path: Path, progress: Progress | None = None) -> Drift:
@@ -148,21 +160,25 @@ def default_path(scenario: Scenario) -> Path:
 
 def _measure(
     session: Session, place: Workplace, quick: bool, budget_s: float, packings: tuple[str, ...]
-) -> None:
+) -> tuple[str, ...]:
+    """Returns the selectors that were not rehearsed for lack of time."""
     plan = place.design(quick=quick, packings=packings)
     session.report(budget_s)
     place.bench.warm_up(WARM_S * (0.2 if quick else 1))
     measure_host(session, place, quick)
-    session.measure(place.bench, plan.core, max(0.0, budget_s - session.elapsed_s) * 0.3)
-    session.measure(place.bench, plan.stairs, max(0.0, budget_s - session.elapsed_s) * 0.3)
-    session.refine(place.bench, plan.core, plan.candidates, budget_s * (1 - REHEARSING))
+    until_s = budget_s * (1 - REHEARSING)
+    for probes in (plan.core, plan.stairs):
+        session.measure(place.bench, probes, max(0.0, budget_s - session.elapsed_s) * 0.3, until_s)
+    session.refine(place.bench, plan.core, plan.candidates, until_s)
     session.note_clocks(clocks(place.deployment.target.device))
     measure_sharing(session, place, quick)
     measure_beside_models(session, place, quick)
     measure_planning(session, place, packings)
-    rehearse_selectors(session, place, place.selectors(quick=quick), 1 if quick else 2, budget_s)
+    runs = 1 if quick or session.elapsed_s >= budget_s else 2
+    unrehearsed = rehearse_selectors(session, place, place.selectors(quick=quick), runs, budget_s)
     measure_on_a_bench(session, place, plan.core)
     session.pass_over(plan.stairs)  # last: everything was measured with all of them
+    return unrehearsed
 
 
 def measure_fixed(
@@ -182,18 +198,30 @@ def rehearse_selectors(
     place: Workplace,
     selectors: Mapping[str, PolicyChoice],
     runs: int,
-    budget_s: float = 0.0,
-) -> None:
-    """Short runs with each selector whose thinking the profile has not yet; policies believe in the rest."""
+    budget_s: float = math.inf,
+) -> tuple[str, ...]:
+    """Short runs with each selector whose thinking the profile has not yet; policies believe in the rest.
+
+    Once ``budget_s`` have gone the scenario's own alone. Returns the names of those that had no time.
+    """
     known = {point.policy for point in session.profile.of("handling")}
     selectors = {name: choice for name, choice in selectors.items() if name not in known}
-    rest_s = max(0.0, budget_s - session.elapsed_s)
+    rest_s = max(0.0, budget_s - session.elapsed_s) if math.isfinite(budget_s) else 0.0
+    own = place.selectors(quick=True)
+    unrehearsed: list[str] = []
+
+    def wanted(name: str) -> bool:
+        if name in own or session.elapsed_s < budget_s:
+            return True
+        unrehearsed.append(name)
+        return False
 
     def left(share: float) -> None:
         session.report(rest_s * share)
 
-    for point in place.rehearsed(session.profile, selectors, runs=runs, left=left):
+    for point in place.rehearsed(session.profile, selectors, runs=runs, left=left, wanted=wanted):
         session.add(point)
+    return tuple(unrehearsed)
 
 
 def measure_host(session: Session, place: Workplace, quick: bool) -> None:

@@ -29,7 +29,6 @@ class SpeedUp(NamedTuple):
     length: int
     speed_up: float
     acceptance_length: float
-    autoregressive_s: float
     seconds: float
 
 
@@ -54,7 +53,7 @@ def speed_ups(
             for length in lengths:
                 chosen = f"policies.selector={{name: fixed, draft: {draft}}}"
                 seconds, accepted = _decoded(path, [*copies, chosen, _length(length)])
-                row = SpeedUp(draft, batch, length, plain / seconds, accepted, plain, seconds)
+                row = SpeedUp(draft, batch, length, plain / seconds, accepted, seconds)
                 rows.append(row)
                 report(row)
     return rows

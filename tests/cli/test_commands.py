@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import spinsim
-from spinsim.cli import app
+from spinsim.cli import app, support
 from spinsim.policies.registry import SELECTORS
 from spinsim.simulated.world import SimulatedWorld
 from spinsim.studies import replay
@@ -141,6 +141,22 @@ def test_interruption_keeps_partial_results(monkeypatch: pytest.MonkeyPatch, tmp
     assert result.exit_code == 130, result.output
     assert result.stderr == f"interrupted; partial results in {tmp_path / 'out'}\n"
     assert json.loads((tmp_path / "out" / "summary.json").read_bytes())["interrupted"]
+
+
+def test_an_interrupted_run_does_not_replace_a_complete_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    out, partial = tmp_path / "out", tmp_path / "out.partial-results"
+    assert simulate("--out", out, "-q").exit_code == 0
+    complete = (out / "summary.json").read_bytes()
+    breaking(monkeypatch, KeyboardInterrupt())
+    result = simulate("--engine", "python", "--out", out, "--force", "-q")
+    assert result.exit_code == 130, result.output
+    assert result.stderr == (
+        f"interrupted; partial results in {partial}; the complete ones in {out} are kept\n"
+    )
+    assert (out / "summary.json").read_bytes() == complete
+    assert json.loads((partial / "summary.json").read_bytes())["interrupted"]
 
 
 def test_failure_names_its_cause(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -372,3 +388,15 @@ def test_sigterm_keeps_what_ctrl_c_keeps(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert result.stderr == f"interrupted; partial results in {tmp_path / 'out'}\n"
     assert json.loads((tmp_path / "out" / "summary.json").read_bytes())["interrupted"]
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_progress_in_a_log_is_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter([0.0, 10.0, 31.0, 40.0, 62.0])
+    monkeypatch.setattr(support.time, "monotonic", lambda: next(now))
+    with support.progress_bar(enabled=True) as report:
+        assert report is not None
+        for done in (1.0, 2.0, 3.0, 4.0):
+            report("profile", done, 8.0)
+    assert capsys.readouterr().err.splitlines() == ["profile: 25 %", "profile: 50 %"]

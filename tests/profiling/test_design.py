@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,10 +24,11 @@ from spinsim.costs.profiled.profile import (
 )
 from spinsim.costs.sheets.shapes import shape_of
 from spinsim.policies.packing.decomposed import decompose
+from spinsim.profiling.bench import Bench
 from spinsim.profiling.design import FEW, Range, design, levels
 from spinsim.profiling.probes import SKEW, Probe, spread
 from spinsim.profiling.session import Session
-from spinsim.profiling.timing import Effort, Timing, timing_of
+from spinsim.profiling.timing import Effort, Timing, sampled, timing_of
 
 TINY = Effort(seconds=0.0, fewest=1, most=1, warm=0, passes=1)
 
@@ -158,3 +161,31 @@ def test_a_decomposed_probe_is_what_the_policy_would_plan() -> None:
     assert probe.plan == decompose([103, 38, 15], [4, 4, 4], 64)
     assert probe.point(timing_of([1.0])).packing == "decomposed"
     assert part_of(probe.point(timing_of([1.0]))) == probe.part
+
+
+class _Slow:
+    """A bench whose machine takes ``call_s`` for whatever is asked; counts the samples."""
+
+    def __init__(self, call_s: float) -> None:
+        self.call_s, self.calls = call_s, 0
+
+    def samples(self, probe: Probe, effort: Effort) -> list[float]:
+        def once() -> float:
+            self.calls += 1
+            time.sleep(self.call_s)
+            return self.call_s
+
+        return sampled(once, effort)
+
+
+def test_a_slow_machine_is_measured_once_beyond_its_time(tmp_path: Path) -> None:
+    limits = Range(rows=4, context=64, length=3, chunk=64)
+    plan = design("t", {"d": 0}, limits, ["ragged"], graphs=dict.fromkeys("td", False), quick=True)
+    models = {name: ProfiledModel(shape_of("llama-68m"), "bf16", "h200") for name in "td"}
+    empty = Profile(SCHEMA, "h200", "", True, {}, {}, models, ())
+    session = Session(empty, tmp_path / "p.json", Effort(), lambda probe: 1e-3, None)
+    bench = _Slow(1e-3)
+    session.measure(cast(Bench, bench), plan.core, until_s=0.0)
+    assert all(session.has(probe) for probe in plan.core)
+    assert bench.calls == 2 * len(plan.core)  # a warm-up and one sample each
+    assert {point.repetitions for point in session.profile.points} == {1}

@@ -109,6 +109,28 @@ def test_a_failure_while_writing_keeps_what_there_is_and_says_so(
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+def test_partial_results_do_not_replace_complete_ones(
+    tmp_path: Path, write: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    out, partial = tmp_path / "run", tmp_path / "run.partial-results"
+    write(out)
+    complete = {path.name: path.read_bytes() for path in out.iterdir()}
+    with monkeypatch.context() as patched:
+        patched.setattr(folder_module, "write_timeline", interrupted)
+        for _ in range(2):  # later partial results replace earlier ones
+            with pytest.raises(KeyboardInterrupt):
+                write(out, force=True)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == complete
+    assert "KeyboardInterrupt" in json.loads((partial / "summary.json").read_text())["interrupted"]
+    assert (partial / "rounds.parquet").is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "run.partial-results"}
+    write(out, force=True)
+    assert not json.loads((out / "summary.json").read_text())["interrupted"]
+
+
 def test_a_summary_of_another_run_is_refused(
     tmp_path: Path, records: Records, scenario: Scenario, scenario_yaml: str
 ) -> None:

@@ -162,6 +162,7 @@ def test_usual_drafts_share_the_vocabulary_and_are_small(name: str, tmp_path: Pa
         ),
         ({"traffic": SAMPLE, "format": "cvs"}, "--format: no format 'cvs'; one of csv, jsonl"),
         ({"traffic": SAMPLE, "columns": "text"}, "--columns: 'text' is no mapping; write arrival=ts"),
+        ({"traffic": SAMPLE, "columns": "text=a,text=b"}, "--columns: 'text=a,text=b' names two columns"),
         ({"traffic": SAMPLE, "columns": "prmpt=a"}, "--columns: no role 'prmpt'; one of arrival"),
         (
             {"traffic": SAMPLE, "columns": "text=asked"},
@@ -219,6 +220,14 @@ def test_columns_are_guessed_by_usual_names(
     path = tmp_path / "log.csv"
     path.write_text(f"{header}\n{row}\n")
     assert guess_columns(path, "csv") == found
+
+
+def test_a_column_that_is_named_twice_is_not_guessed(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("prompt,output,prompt\n1,2,3\n")
+    with pytest.raises(InputError) as caught:
+        guess_columns(path, "csv")
+    assert str(caught.value).startswith(f"{path}:1: column prompt: 2 columns of the header have this name")
 
 
 def test_columns_that_tell_nothing_are_not_guessed(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ from tests.studies.experiment_files import write_scenario
             ["capacity", "--slo", "ttft_s=1"],
             "gamma or replay, such as --set 'workload.arrivals={process: poisson, rate_per_s: 1}'",
         ),
+        (["capacity", "--slo", "ttft_s=1,ttft_s=2"], "--slo ttft_s=1,ttft_s=2: ttft_s is given twice; once"),
         (["capacity", "--slo", "ttft_s=nan"], "--slo ttft_s=nan: 'ttft_s=nan' is no objective"),
         (["capacity", *POISSON, "--duration", "nan"], "--duration: nan is not allowed"),
         (["capacity", *POISSON, "--duration", "1e12"], "--duration: 1e+12 s of traffic have 5e+12"),

@@ -156,3 +156,27 @@ def test_errors_name_scenario_line_and_key(source: str, said: str, tmp_path: Pat
     with pytest.raises(InputError) as caught:
         api.simulate(path)
     assert f"{path}:{said.format(folder=tmp_path)}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("form", "header"),
+    [
+        ("csv", "prompt,output,prompt"),
+        ("azure", "TIMESTAMP,ContextTokens,GeneratedTokens,ContextTokens"),
+        ("burstgpt", "Timestamp,Request tokens,Response tokens,Model,Timestamp"),
+        ("prompt_csv", "act,prompt,prompt"),
+    ],
+)
+def test_a_column_that_a_header_names_twice_is_refused(form: str, header: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"{header}\n{',' * header.count(',')}\n")
+    twice = header.split(",")[-1]
+    with pytest.raises(InputError, match=rf"t\.csv:1: column {twice}: 2 columns of the header"):
+        served(path, form, None)
+
+
+def test_columns_without_a_name_may_be_several(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("prompt,output,,\n4,2,,\n")
+    (request,) = served(path, "csv", None, arrivals={"process": "at_once"}).requests
+    assert (request.prompt_tokens, request.output_tokens) == (4, 2)

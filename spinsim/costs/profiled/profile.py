@@ -54,6 +54,7 @@ from spinsim.buckets import Buckets
 from spinsim.costs.collectives import VOLUME
 from spinsim.costs.sheets.shapes import ModelShape
 from spinsim.errors import InputError, reason_of
+from spinsim.files import write_atomically
 from spinsim.operations import KINDS
 from spinsim.packings import kinds as packing_kinds
 
@@ -265,9 +266,7 @@ def write_profile(profile: Profile, path: str | Path) -> None:
     lines = ",\n".join("    " + json.dumps(_brief(point)) for point in points)
     body = f"[\n{lines}\n  ]" if points else "[]"
     text = f'{head[:-2]},\n  "points": {body}\n}}\n'
-    partial = Path(path).with_name(f".{Path(path).name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)  # whoever is interrupted here keeps the profile that was there
+    write_atomically(Path(path), text)  # whoever is interrupted here keeps the profile that was there
 
 
 def _stated(shape: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -25,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spinsim.errors import InputError
-from spinsim.files import write_atomically
+from spinsim.files import drop_earlier, set_earlier_aside, write_atomically
 from spinsim.results import arrow
 from spinsim.scenario import Scenario
 from spinsim.studies.validation.agreement import Rounds
@@ -77,7 +76,7 @@ class Folder:
                 file=str(root),
             )
         if force and not resume and (root / "live").is_dir():
-            shutil.rmtree(root / "live")
+            set_earlier_aside(root / "live")
         (root / "live").mkdir(parents=True, exist_ok=True)
 
     def portable(self, scenario: Scenario, base_dir: Path) -> Scenario:
@@ -189,6 +188,10 @@ class Folder:
     def finish(self, result: Numbers) -> None:
         """Keep the comparison."""
         write_atomically(self.root / "validation.json", json.dumps(result, indent=1) + "\n")
+
+    def drop_earlier(self) -> None:
+        """All live runs are there: those that they replace are not needed any more."""
+        drop_earlier(self.root / "live")
 
 
 def _digest(path: Path) -> str:

@@ -103,6 +103,7 @@ def run_live(
                     folder.write_plan(plan)
     if errors and not plan["cells"]:
         raise errors[0]
+    folder.drop_earlier()
 
 
 class RunFailed(Exception):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,12 @@ def csv_rows(path: Path, columns: tuple[str, ...], parse: Parse) -> Rows:
 
     Raises:
         OSError: the file cannot be opened.
-        InputError: its header lacks a column.
+        InputError: its header lacks a column, or names one twice.
     """
     csv.field_size_limit(2**31 - 1)  # process-wide; the default of 128 KiB is shorter than long prompts
     with open_text(path) as file:
         reader = csv.reader(file)
-        header = [name.strip() for name in next(reader, [])]
+        header = csv_header(next(reader, []), path)
         missing = [name for name in columns if name not in header]
         if missing:
             raise InputError(
@@ -53,6 +54,23 @@ def csv_rows(path: Path, columns: tuple[str, ...], parse: Parse) -> Rows:
             except (BadRow, csv.Error) as error:
                 yield MalformedRow(str(path), line, str(error))
             index += 1
+
+
+def csv_header(cells: Sequence[str], path: Path) -> list[str]:
+    """The names in a header. Raises InputError where two columns have one name: which is meant is not known.
+
+    Columns without a name cannot be asked for, and there may be several.
+    """
+    header = [name.strip() for name in cells]
+    for name, count in Counter(filter(None, header)).items():
+        if count > 1:
+            raise InputError(
+                f"{count} columns of the header have this name; rename or remove all but one",
+                key=f"column {name}",
+                file=str(path),
+                line=1,
+            )
+    return header
 
 
 def jsonl_rows(path: Path, parse: Parse) -> Rows:
