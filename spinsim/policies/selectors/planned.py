@@ -176,9 +176,9 @@ class Planned(Planning):
     lane, the drafts' lanes and the orchestrator do in it, and of one micro-batch's way through all of them
     (:class:`~spinsim.policies.planning.cycle.CycleTimes`). Trying a draft is worth what it may teach about
     the request, over the rounds that requests last
-    (:func:`~spinsim.policies.planning.information.information_by_rate`), times ``explore``. What all
-    requests share of a draft is worth knowing, too: a few of them try a draft that the plan does not use, where that is
-    worth its price (:func:`~spinsim.policies.planning.trials.best_trial`). With ``explore`` 0 nothing is
+    (:func:`~spinsim.policies.planning.information.information_by_rate`), times ``explore``. What all requests
+    share of a draft is worth knowing, too: a few of them try a draft that the plan does not use, where that
+    is worth its price (:func:`~spinsim.policies.planning.trials.best_trial`). With ``explore`` 0 nothing is
     tried for what it may teach. A plan is held for ``hold`` rounds of every micro-batch, unless a quarter of
     the requests changed; twice to four times as long while plans move few requests. A catch-up is reckoned to
     pay over the rounds that requests are expected to last, and over ``repay`` at least; a plan for which
