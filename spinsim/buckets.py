@@ -18,6 +18,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 ROW_UNIT, TOKEN_UNIT, KV_UNIT = 8, 8, 64
 # New tokens (of a row; of a captured pass in all) from which a kernel pays that cuts no row's K/V; ours.
 LONG_QUERY = 32
@@ -48,6 +51,14 @@ def bucket_tokens(n: int) -> int:
 def bucket_kv(n: int) -> int:
     """Executed KV length of a rectangular attention: 64, 128 ... 512, 640 ... 1024, 1280 ..."""
     return _round_up(n, KV_UNIT, 2) if n > 0 else 0
+
+
+def bucket_kv_each(tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+    """:func:`bucket_kv` of each, none below 1."""
+    bits = np.frexp(tokens - 1)[1].astype(np.int64)  # bit lengths, exact below 2**53
+    steps = np.maximum(KV_UNIT, 1 << np.maximum(0, bits - 3))
+    found: NDArray[np.int64] = -(-tokens // steps) * steps
+    return found
 
 
 def bucket_pieces(n: int) -> int:
@@ -172,18 +183,21 @@ def prompt_passes(
     total = sum(tokens)
     if total <= limit:
         return [PromptPass(range(len(tokens)), starts, tokens)] if total else []
-    passes: list[tuple[list[int], list[int], list[int]]] = []
+    passes: list[PromptPass] = []
+    rows, begins, counts = list[int](), list[int](), list[int]()
     room = 0
     for row, (new, start) in enumerate(zip(tokens, starts, strict=True)):
         while new > 0:
             if not room:
-                passes.append(([], [], []))
+                rows, begins, counts = [], [], []
+                passes.append(PromptPass(rows, begins, counts))
                 room = limit
-            piece = min(new, room)
-            for values, value in zip(passes[-1], (row, start, piece), strict=True):
-                values.append(value)
+            piece = new if new < room else room
+            rows.append(row)
+            begins.append(start)
+            counts.append(piece)
             new, start, room = new - piece, start + piece, room - piece
-    return [PromptPass(*lists) for lists in passes]
+    return passes
 
 
 def active_rows(lengths: Sequence[int]) -> list[int]:

@@ -72,7 +72,8 @@ class KvPool:
         self._held: dict[int, array[int]] = {}  # slot -> its blocks, in the order of their tokens
         self.room: dict[int, int] = {}  # slot -> tokens that its blocks hold; for others to read
         self._changes = 0
-        self._changed: dict[int, int] = {}  # slot -> which of the changes was its last
+        # slot -> a number that is another one whenever the blocks behind a held slot are; for others to read
+        self.changed: dict[int, int] = {}
 
     @property
     def free_blocks(self) -> int:
@@ -130,14 +131,10 @@ class KvPool:
         """The blocks behind a held slot, in the order of their tokens; the caller's own."""
         return self._held[slot][:]
 
-    def changed(self, slot: int) -> int:
-        """A number that is another one whenever the blocks behind a held slot are others than before."""
-        return self._changed[slot]
-
     def _note(self, slot: int, blocks: int) -> None:
         self.room[slot] = blocks * self.block_tokens
         self._changes += 1
-        self._changed[slot] = self._changes
+        self.changed[slot] = self._changes
 
 
 class NoPool(KvPool):

@@ -29,7 +29,9 @@ def reserve_memory(engine: Engine, batch: list[Session]) -> list[Session]:
         if session.place == WAITING:  # preempted for an earlier one of this batch
             continue
         view = session.view
-        tokens = min(view.prompt_tokens + view.generated + most, limit)
+        tokens = view.prompt_tokens + view.generated + most
+        if tokens > limit:
+            tokens = limit
         while tokens > room[view.slot] and not kv.grow(view.slot, tokens):
             victim = _latest_idle(state, batch, kept, after=session.admission)
             if victim is not None:

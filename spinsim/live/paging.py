@@ -39,10 +39,11 @@ class Paging:
             laid = self._laid[1 + operation.draft]
         if pool.full or runner is None:
             return execute
-        slots = [slot for slot in operation.slots if laid.get(slot) != pool.changed(slot)]
+        changed, known = pool.changed, laid.get
+        slots = [slot for slot in operation.slots if known(slot) != changed[slot]]
         if not slots:
             return execute
-        laid.update((slot, pool.changed(slot)) for slot in slots)
+        laid.update((slot, changed[slot]) for slot in slots)
         blocks = [pool.blocks_of(slot) for slot in slots]
 
         def paged() -> Any:

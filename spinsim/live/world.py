@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple, Protocol
 
 import simpy
@@ -180,8 +181,9 @@ class LiveWorld:
     def _prepare(self, operation: Operation) -> tuple[Callable[[], Any], Callable[[Any], Outcome]]:
         executor = self._executor
         if isinstance(operation, Verify):
-            last = [self._last(request, 1) for request in operation.requests]
-            handed = [self._proposed.pop(request, None) for request in operation.requests]
+            last = [self._tail(request)[1] for request in operation.requests]
+            take = self._proposed.pop
+            handed = [take(request, None) for request in operation.requests]
             proposed = [
                 item if length else None for item, length in zip(handed, operation.lengths, strict=True)
             ]
@@ -193,7 +195,7 @@ class LiveWorld:
         if isinstance(operation, Propose | CatchUp) and operation.draft in self._lookups:
             return self._prepare_lookup(operation)
         if isinstance(operation, Propose):
-            tails = [(self._last(request, 2), self._last(request, 1)) for request in operation.requests]
+            tails = [self._tail(request) for request in operation.requests]
             positions = [len(self.outputs[request]) for request in operation.requests]
             return (
                 lambda: executor.propose(operation, positions, tails),
@@ -261,9 +263,10 @@ class LiveWorld:
             tokens += self.outputs[request][max(start - edge, 0) : stop - edge]
         return tokens
 
-    def _last(self, request: int, back: int) -> int:
+    def _tail(self, request: int) -> tuple[int, int]:
+        """The last two tokens of the request's context; its output has at least one."""
         output = self.outputs[request]
-        return output[-back] if back <= len(output) else self._prompts[request][len(output) - back]
+        return (output[-2] if len(output) > 1 else self._prompts[request][-1]), output[-1]
 
     # Results are read on the engine's thread, when the completion is handled.
 
@@ -276,8 +279,9 @@ class LiveWorld:
         return PrefillOutcome(ended)
 
     def _drafted(self, operation: Propose, proposals: Proposals) -> ProposeOutcome | None:
-        for row, request in enumerate(operation.requests):
-            self._proposed[request] = Proposed(proposals, row)
+        requests = operation.requests
+        handed = map(Proposed, repeat(proposals), range(len(requests)))
+        self._proposed.update(zip(requests, handed, strict=True))
         if operation.ceilings is None:
             return None
         if self._given is not None and self._given.stops is not None:
@@ -309,13 +313,15 @@ class LiveWorld:
 
     def _verified(self, operation: Verify, result: tuple[list[int], list[list[int]]]) -> VerifyOutcome:
         accepted, tokens = result
+        outputs, stops, ending = self.outputs, self._stops, self._end_of_text
+        says_else = self._given is not None and bool(self._given.texts)
         ended = []
         for request, new in zip(operation.requests, tokens, strict=True):
             stand = 0
-            if request in self._stops and not self._end_of_text.isdisjoint(new):
-                stand = 1 + next(i for i, token in enumerate(new) if token in self._end_of_text)
-            output = self.outputs[request]
-            output += self._said(request, len(output), new)
+            if request in stops and not ending.isdisjoint(new):
+                stand = 1 + next(i for i, token in enumerate(new) if token in ending)
+            output = outputs[request]
+            output += self._said(request, len(output), new) if says_else else new
             ended.append(stand)
         return VerifyOutcome(accepted, ended)
 

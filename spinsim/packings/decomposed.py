@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
 
 import numpy as np
 from annotated_types import Ge
 
-from spinsim.buckets import bucket_kv
+from spinsim.buckets import bucket_kv_each
 from spinsim.operations import Packing
 from spinsim.packings.base import PACKINGS, PackingKind, Table
 
@@ -53,29 +53,24 @@ def _of_rows(rows: int, piece: int, widest: int, query_tokens: int, kv_tokens: i
     return Packing("decomposed", rows, piece, rows * widest, rows * piece, query_tokens, kv_tokens)
 
 
-def candidates(kv_tokens: Sequence[int], align: int, shortest: int) -> Iterable[int]:
+def candidates(kv_tokens: Sequence[int], align: int, shortest: int) -> list[int]:
     """Piece lengths worth trying: every l_i in 1, 2, 3 ... equal parts, rounded up to ``align``, and the
     buckets above them, since a bucket is what is executed; none longer than the longest request needs.
+    Ascending, each once.
 
     For a given W the shortest piece is best, and that is some l_i / p rounded up: nothing between is missed.
     """
-    found: set[int] = set()
     longest = -(-max(kv_tokens) // align) * align
-    for tokens in set(kv_tokens):
-        parts = 1
-        while True:
-            piece = -(-tokens // (parts * align)) * align
-            if piece < shortest:
-                break
-            found.add(piece)
-            found.add(min(bucket_kv(piece), longest))
-            # The next number of parts that changes the piece.
-            parts = -(-tokens // (piece - align)) if piece > align else tokens
-            if piece <= align:
-                break
-    if not found:
-        found.add(max(shortest, longest))
-    return sorted(found)
+    # Arrays, since the engine waits for a plan: ceil(l / (p align)) = ceil(ceil(l / align) / p).
+    units = np.unique(-(-np.asarray(kv_tokens) // align))
+    most, least = int(units[-1]), -(-shortest // align)
+    parts = (most - 1) // (least - 1) if least > 1 else most  # more of them are shorter than the shortest
+    pieces = -(-units[:, None] // np.arange(1, max(parts, 1) + 1)) * align
+    exact = np.unique(pieces[pieces >= shortest])
+    if not exact.size:
+        return [max(shortest, longest)]
+    found: list[int] = np.union1d(exact, np.minimum(bucket_kv_each(exact), longest)).tolist()
+    return found
 
 
 @PACKINGS.register("decomposed")
@@ -125,16 +120,23 @@ class Decomposed(PackingKind):
         least = least_executed = sys.maxsize
         # From long pieces to short ones rows only grow: a plan that reads no less than earlier ones,
         # bucketed or not, is better only where passes wait for a piece, and that much shorter ones tell.
-        pieces = sorted(candidates(kv_tokens, self.align, self.shortest), reverse=True)
+        pieces = candidates(kv_tokens, self.align, self.shortest)[::-1]
         # Rows of every candidate at once: a long context has hundreds, and the engine waits for the plan.
-        counts = -(-np.asarray(kv_tokens)[:, None] // np.asarray(pieces))
+        lengths = np.asarray(pieces)
+        counts = (-(-np.asarray(kv_tokens)[:, None] // lengths)).sum(0)
+        buckets = bucket_kv_each(lengths)
         widest, queries, cached = max(query_tokens), sum(query_tokens), sum(kv_tokens)
         last = pieces[0]
-        for piece, rows in zip(pieces, counts.sum(0).tolist(), strict=True):
-            read, executed = rows * piece, rows * bucket_kv(piece)
+        tried = zip(pieces, counts.tolist(), (counts * buckets).tolist(), strict=True)
+        for piece, rows, executed in tried:
+            read = rows * piece
             if read >= least and executed >= least_executed and piece * SHORTER[1] > last * SHORTER[0]:
                 continue
-            least, least_executed, last = min(least, read), min(least_executed, executed), piece
+            if read < least:
+                least = read
+            if executed < least_executed:
+                least_executed = executed
+            last = piece
             packing = _of_rows(rows, piece, widest, queries, cached)
             rank = (self._predictor.verify(packing).seconds, packing.kv_tokens, packing.rows)
             if best is None or rank < best:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from html import unescape
 from pathlib import Path
@@ -162,6 +163,22 @@ def test_an_interrupted_study_goes_on_and_ends_the_same(bundle: Path, tmp_path: 
     for files in (files for end in ends for files in end):
         del files["environment.json"]
     assert ends[0] == ends[1]
+
+
+def test_a_study_that_is_made_anew_keeps_the_old_one_until_it_is_made(bundle: Path, tmp_path: Path) -> None:
+    file, out = bundle.parent / "here" / "study.yaml", tmp_path / "out"
+    shutil.copytree(bundle, out)
+    again = partial(api.study, file, out, workers=0, force=True)
+    with pytest.raises(KeyboardInterrupt):
+        again(progress=stopping("longer: cells", 1))
+    kept = tmp_path / "out.earlier-results"
+    assert manifest(kept) == manifest(bundle)
+    with pytest.raises(KeyboardInterrupt):
+        again(only="lengths", progress=stopping("lengths: cells", 1))
+    assert (out / "lengths.earlier-results" / "summary.json").is_file()
+    api.study(file, out, workers=0)
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}
+    assert not (out / "lengths.earlier-results").exists()
 
 
 def test_an_interruption_counts_though_no_page_can_be_written(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from spinsim.buckets import (
     Buckets,
     active_rows,
     bucket_kv,
+    bucket_kv_each,
     bucket_prompt_rows,
     bucket_prompt_tokens,
     bucket_rows,
@@ -136,3 +138,8 @@ def test_a_bucket_is_dear_where_a_larger_one_takes_clearly_less() -> None:
     assert dear_buckets(seconds | {512: 9.0}, 0.02) == {416, 448, 480}  # 416 at 9.4 as well, against 9.0
     assert dear_buckets({8: 1.01, 16: 1.0}, 0.02) == frozenset()
     assert dear_buckets({}, 0.02) == frozenset()
+
+
+def test_buckets_of_an_array_are_those_of_each() -> None:
+    tokens = np.arange(1, 20_000)
+    assert bucket_kv_each(tokens).tolist() == [bucket_kv(n) for n in range(1, 20_000)]

@@ -81,7 +81,7 @@ class Pool(RuleBasedStateMachine):
     def blocks_that_change_are_noted(self) -> None:
         for slot in getattr(self, "tokens", {}):
             blocks = list(self.pool.blocks_of(slot))
-            assert self.seen.setdefault((slot, self.pool.changed(slot)), blocks) == blocks
+            assert self.seen.setdefault((slot, self.pool.changed[slot]), blocks) == blocks
 
     @invariant()
     def a_slot_has_room_for_its_tokens(self) -> None:

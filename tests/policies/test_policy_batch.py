@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spinsim.buckets import bucket_kv
 from spinsim.policies.base import PolicyContext, RequestView
 from spinsim.policies.build import Policies, build_policies
 from spinsim.policies.packing.decomposed import Decomposed, candidates, decompose
@@ -127,6 +128,18 @@ def test_the_search_is_the_best_of_every_aligned_piece(kv: list[int], kv_s: floa
     everything = range(16, max(kv) + 16, 16)
     assert costs.verify(found).seconds == pytest.approx(min(map(seconds, everything)), rel=1e-9)
     assert found.piece in candidates(kv, 16, 16)
+
+
+@given(st.lists(st.integers(1, 600), min_size=1, max_size=6), st.integers(1, 70), st.integers(1, 400))
+@settings(max_examples=60, deadline=None)
+def test_candidates_are_every_equal_part_and_the_bucket_above(
+    kv: list[int], align: int, shortest: int
+) -> None:
+    longest = math.ceil(max(kv) / align) * align
+    parts = {math.ceil(tokens / (p * align)) * align for tokens in kv for p in range(1, tokens + 1)}
+    exact = {piece for piece in parts if piece >= shortest}
+    expected = exact | {min(bucket_kv(piece), longest) for piece in exact}
+    assert candidates(kv, align, shortest) == sorted(expected or {max(shortest, longest)})
 
 
 @given(LENGTHS)

@@ -173,7 +173,9 @@ def test_resuming_measures_what_is_missing_alone(
     assert done.profile.points[: len(half.points)] == half.points
 
 
-def test_an_interrupted_profile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_profile_is_kept_and_so_is_the_one_that_it_replaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     visit = Session.visit
     count = 0
 
@@ -185,8 +187,12 @@ def test_an_interrupted_profile_is_kept(tmp_path: Path, monkeypatch: pytest.Monk
         visit(self, bench, probe)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Session, "visit", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        profile(tiny_scenario(tmp_path), tmp_path / "p.json", quick=True)
+    (tmp_path / "p.json").write_text("the earlier one")
+    with pytest.raises(KeyboardInterrupt) as caught:
+        profile(tiny_scenario(tmp_path), tmp_path / "p.json", quick=True, force=True)
+    earlier = tmp_path / "p.json.earlier-results"
+    assert earlier.read_text() == "the earlier one"
+    assert caught.value.__notes__ == [f"the earlier profile is {earlier}"]
     assert len([p for p in read_profile(tmp_path / "p.json").points if p.model]) == 5
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.studies.experiment_commands import SERIAL, done
+from spinsim import api
+from tests.studies.experiment_commands import SERIAL, alone, done
 from tests.studies.experiment_files import write_scenario
 
 
@@ -47,6 +50,46 @@ def test_capacity_agrees_with_the_queue_m_d_1(tmp_path: Path) -> None:
     assert found["high"] - found["low"] < 0.25 * low
     levels = [point["fitted"] for point in summary["curve"]]
     assert levels == sorted(levels, reverse=True)
+
+
+def test_an_interrupted_search_ends_as_an_undisturbed_one_and_keeps_what_it_replaces(tmp_path: Path) -> None:
+    """Interrupted within a rate and within the curve, and gone on with each time."""
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    arrivals = {"process": "poisson", "rate_per_s": 2.0}
+    scenario = write_scenario(tmp_path, workload={**alone(2), "arrivals": arrivals}, **SERIAL)
+
+    def search(folder: Path, **options: Any) -> None:
+        api.capacity(
+            scenario,
+            slo="ttft_s=0.5",
+            duration_s=20,
+            seeds=2,
+            tolerance=0.2,
+            out=folder,
+            workers=0,
+            **options,
+        )
+
+    def stopping(at: str) -> Callable[[str, float, float], None]:
+        def progress(phase: str, done: float, total: float) -> None:
+            if done == 1 and at in phase:
+                raise KeyboardInterrupt
+
+        return progress
+
+    search(out, seed=1)
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    with pytest.raises(KeyboardInterrupt):
+        search(out, force=True, progress=stopping("4 requests/s"))
+    with pytest.raises(KeyboardInterrupt):
+        search(out, resume=True, progress=stopping("the curve"))
+    kept = tmp_path / "out.earlier-results"
+    assert {path.name: path.read_bytes() for path in kept.iterdir() if path.is_file()} == before
+    search(out, resume=True)
+    assert not kept.exists()
+    search(whole)
+    for name in ("summary.json", "capacity.parquet", "result.json", "manifest.json"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes(), name
 
 
 def test_a_replay_warms_up_with_the_same_requests_at_every_rate(tmp_path: Path) -> None:

@@ -140,6 +140,9 @@ def test_a_folder_says_what_may_be_done_with_it(tmp_path: Path) -> None:
     assert open_store(tmp_path / "new", "sweep", resume=True).get("k") is not None  # until there is a plan
     forced.write_manifest("sweep", {})
     assert open_store(tmp_path / "new", "sweep", resume=True).get("k") is None
+    assert Store(tmp_path / "new.earlier-results").get("k") is not None
+    forced.complete()
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").touch()
     for force in (False, True):

@@ -75,11 +75,12 @@ class Oracle(PerRequest["Oracle.Params"]):
 
     def _tokens(self, view: RequestView) -> list[int]:
         """What each arm would commit now, NO_DRAFT's last."""
-        left = self._outputs[view.id] - view.generated
-        return [
-            *(
-                min(left, 1 + min(length, self._future.runs(view.id, draft)[view.generated]))
-                for draft, length in enumerate(self._lengths)
-            ),
-            1,
-        ]
+        request, position, runs = view.id, view.generated, self._future.runs
+        left = self._outputs[request] - position
+        tokens = []
+        for draft, length in enumerate(self._lengths):
+            hits = runs(request, draft)[position]
+            would = 1 + (hits if hits < length else length)
+            tokens.append(would if would < left else left)
+        tokens.append(1)
+        return tokens

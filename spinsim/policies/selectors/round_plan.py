@@ -54,8 +54,9 @@ class RoundPlanner:
             for arm in arms:
                 if arm not in used:
                     tried = _with(plan, arm, table, missing, room[arm])
-                    rate = self._rate(tried, context)
-                    if rate > best and (found is None or rate > found[0]):
+                    least = best if found is None else found[0]
+                    rate = self._rate(tried, context, least)
+                    if rate > least:
                         found = rate, arm, tried
             if found is None:
                 return used
@@ -66,6 +67,8 @@ class RoundPlanner:
         self, batch: Sequence[RequestView], tokens: Array, arms: Sequence[int], room: Sequence[int]
     ) -> list[int]:
         """An arm of the set ``arms`` for each request; NO_DRAFT where all are full."""
+        if len(arms) == 1 and room[arms[0]] >= len(batch):
+            return list(arms) * len(batch)
         # Among equals the one at hand; the offset is below any real difference.
         worth = tokens[:, arms] - 1e-9 * (np.array(_missing(batch))[:, arms] > 0)
         chosen: list[int] = np.asarray(arms)[worth.argmax(1)].tolist()
@@ -77,22 +80,26 @@ class RoundPlanner:
             left[chosen[row]] -= 1
         return chosen
 
-    def _rate(self, plan: Plan, context: int) -> float:
-        """Committed tokens per predicted second."""
-        by_draft: dict[int, float] = {}
-        longest = 0
-        for draft, length in enumerate(self._lengths):
-            if not plan.rows[draft]:
-                continue
-            longest = max(longest, length)
-            seconds = self._times.draft_s(draft, plan.rows[draft], length, context)
-            if plan.late_rows[draft]:
-                late = self._times.catch_up_s(draft, plan.late_rows[draft], plan.late_tokens[draft])
-                seconds += late / self._repay
-            by_draft[draft] = seconds
-        seconds = self._drafting.seconds(by_draft) + self._times.verify_s(len(plan.arms), longest, context)
+    def _rate(self, plan: Plan, context: int, least: float) -> float:
+        """Committed tokens per predicted second, or any rate up to ``least`` where it is none above."""
         # A request that found no room decodes: one token.
-        return sum(committed if committed > 0 else 1.0 for committed in plan.tokens) / max(seconds, 1e-12)
+        tokens = sum(committed if committed > 0 else 1.0 for committed in plan.tokens)
+        drafts = [draft for draft in range(len(self._lengths)) if plan.rows[draft]]
+        longest = max((self._lengths[draft] for draft in drafts), default=0)
+        verify_s = self._times.verify_s(len(plan.arms), longest, context)
+        by_draft = {
+            draft: self._times.draft_s(draft, plan.rows[draft], self._lengths[draft], context)
+            for draft in drafts
+        }
+        rate = tokens / max(self._drafting.seconds(by_draft) + verify_s, 1e-12)
+        late = [draft for draft in drafts if plan.late_rows[draft]]
+        # Catch-ups only make it less. To price one that was not met before takes as long as all the rest.
+        if rate <= least or not late:
+            return rate
+        for draft in late:
+            catch_up_s = self._times.catch_up_s(draft, plan.late_rows[draft], plan.late_tokens[draft])
+            by_draft[draft] += catch_up_s / self._repay
+        return tokens / max(self._drafting.seconds(by_draft) + verify_s, 1e-12)
 
 
 def _with(
@@ -126,6 +133,6 @@ def _missing(batch: Sequence[RequestView]) -> list[list[int]]:
     """[request, arm]: tokens that the draft must read before it can propose; none for NO_DRAFT, the last."""
     found = []
     for view in batch:
-        goal = view.context - 1
+        goal = view.prompt_tokens + view.generated - 1
         found.append([goal - held if goal - held > 1 else 0 for held in view.cached] + [0])
     return found

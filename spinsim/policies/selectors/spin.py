@@ -51,6 +51,7 @@ class Spin(PerRequest["Spin.Params"]):
     def assign(self, batch: Sequence[RequestView]) -> list[int]:
         statistics = self.statistics
         known, wanted = statistics.requests, self.wanted
+        plain = self.stay <= 1.0 and not statistics.weight  # gains are a request's own means
         chosen = []
         for view in batch:
             stats = known.get(view.id) or statistics.of(view.id)
@@ -58,7 +59,7 @@ class Spin(PerRequest["Spin.Params"]):
             if least < (wanted[stats.rounds] if stats.rounds < 1024 else self._wants(stats)):
                 chosen.append(self._least_pulled(stats, self.arms, least))
             else:
-                gains = self._gains(view, stats)
+                gains = stats.mean if plain else self._gains(view, stats)
                 chosen.append(self.arms[gains.index(max(gains))])
         if len(batch) > self.unlimited_rows and self._overfull(chosen):
             return self._assign_limited(batch)
