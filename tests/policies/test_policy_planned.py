@@ -21,7 +21,7 @@ from spinsim.policies.base import NO_DRAFT, CyclePlan, Feedback, PolicyContext
 from spinsim.policies.build import build_policies
 from spinsim.policies.pipeline.static import FixedDepth
 from spinsim.policies.planning.cycle import Contexts, CycleTimes, contexts_of
-from spinsim.policies.planning.information import expected_gain, information
+from spinsim.policies.planning.information import expected_gain, information, information_by_rate
 from spinsim.policies.planning.search import Arm, Batch, Plan, Search
 from spinsim.policies.planning.survival import Survival
 from spinsim.scenario import PoliciesSpec, PolicyChoice
@@ -99,6 +99,19 @@ def test_ended_requests_leave_their_rows_and_more_than_fit_are_kept() -> None:
     assert np.ptp(fresh, axis=0) == pytest.approx(0)
 
 
+def test_what_few_requests_showed_of_a_draft_is_the_less_certain_the_more_requests_differ() -> None:
+    """Three requests of sixty positions are not 180 requests of one."""
+
+    def deviation(strength: float) -> float:
+        """Of a request that has not tried the draft, for what is not known of the rate they share."""
+        survival = observed([0.5] * 3, 60)
+        survival.strength[:] = strength
+        rate = survival.rates()[0]
+        return float(survival.yields([9])[1][0, 0] ** 2 - rate * (1 - rate) / (strength + 1))
+
+    assert deviation(4.0) > 5 * deviation(400.0) > 0
+
+
 # --- what trying is worth ----------------------------------------------------------------------------
 
 
@@ -121,6 +134,28 @@ def test_information_falls_with_evidence_and_with_the_price() -> None:
     assert of(4, 0) > of(40, 0) > 0
     assert of(4, 0) > of(4, 0.5) > of(4, 2)
     assert information(tokens[:, :1], deviation[:, :1], np.ones((1, 1)), np.zeros(1), 8) == pytest.approx(0)
+
+
+def test_information_by_rate_goes_through_what_may_be_shown() -> None:
+    """By medians of eight parts; never more than all of it, and more than the slope at the mean tells."""
+    rates, deviation, price, tries = np.array([[0.3, 0.5]]), np.array([[0.25, 0.1]]), np.zeros(2), 20
+    evidence = rates * (1 - rates) / deviation**2 - 1
+    surviving = rates[:, :, None] ** np.arange(1, 9)
+    got = information_by_rate(surviving, deviation, evidence, price, tries)[0]
+    learned = (deviation * np.sqrt(tries / (tries + evidence)))[0]
+
+    def gain(parts: int) -> float:
+        """Of the first draft, worse than the second for most."""
+        z = stats.norm.ppf((np.arange(parts) + 0.5) / parts)[:, None]
+        shown = (rates[0] + learned * z).clip(0, 0.999)
+        first, second = (shown[:, :, None] ** np.arange(9)).sum(2).T
+        return float(np.maximum(first - second.mean(), 0).mean())
+
+    assert got[0] == pytest.approx(gain(8), rel=0.01)
+    assert gain(8) < gain(1000)
+    slope = (np.arange(1, 9) * rates[:, :, None] ** np.arange(8)).sum(2)
+    linear = information(1 + surviving.sum(2), deviation * slope, evidence, price, tries)[0]
+    assert got[0] > 2 * linear[0] > 0
 
 
 # --- the cycle ---------------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ class Survival:
         self._all[0] += PRIOR_MEAN * PRIOR_TRIED / most
         self._all[1] += PRIOR_TRIED / most
         self.strength = np.full(drafts, 16.0)
+        self._squares = np.zeros(drafts)  # of what each request that ended has tried, summed
 
     def observe(self, feedback: Feedback) -> None:
         """Count what a round tried."""
@@ -69,6 +70,7 @@ class Survival:
         row = self._rows.pop(request, None)
         if row is None:
             return
+        self._squares += self._own[1, row] ** 2
         self._ended.append(self._own[:, row].copy())
         if len(self._ended) > REMEMBERED:
             del self._ended[: REMEMBERED // 2]
@@ -115,7 +117,11 @@ class Survival:
 
     def yields(self, requests: Sequence[int]) -> tuple[Array, Array]:
         """Tokens [request, draft, length 0 .. most] that a round commits, the target's own included; and the
-        standard deviation [request, draft] of a request's rate."""
+        standard deviation [request, draft] of a request's rate.
+
+        The deviation has two parts: how requests differ, less what the request has shown of itself, and what
+        is not known of the rate that they share.
+        """
         rows = [self._row(request) for request in requests]
         accepted, tried = self._own[:, rows]
         rate = self.rates()
@@ -128,7 +134,21 @@ class Survival:
         np.cumsum(np.cumprod(hazard, 2), 2, out=tokens[:, :, 1:])
         tokens[:, :, 1:] += 1.0
         own = np.minimum(rate * scale, CERTAIN)
-        return tokens, np.sqrt(own * (1 - own) / (self.strength + tried + 1))
+        spread = own * (1 - own) / (self.strength + tried + 1)
+        shared = rate * (1 - rate) / (self._independent() + 1)
+        return tokens, np.sqrt(spread + shared * (self.strength / (self.strength + tried)) ** 2)
+
+    def _independent(self) -> Array:
+        """Independent positions that tell as much of p_d as those tried so far, the prior's included.
+
+        Positions of one request tell the less, the more requests differ: Kish's design effect
+        1 + (n - 1) rho, n the positions of a request in the mean of positions (Kish 1965, Survey Sampling).
+        """
+        tried = self.tried() - PRIOR_TRIED
+        squares = self._squares + (self._own[1] ** 2).sum(0)
+        each = np.maximum(squares / np.maximum(tried, 1.0), 1.0)
+        found: Array = PRIOR_TRIED + tried / (1 + (each - 1) / (1 + self.strength))
+        return found
 
     def _row(self, request: int) -> int:
         row = self._rows.get(request)

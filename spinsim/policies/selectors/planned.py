@@ -11,7 +11,7 @@ from annotated_types import Ge
 
 from spinsim.policies.base import NO_DRAFT, CyclePlan, Feedback, PolicyContext, RequestView, Tunable
 from spinsim.policies.planning.cycle import CycleTimes, contexts_of
-from spinsim.policies.planning.information import information
+from spinsim.policies.planning.information import information, information_by_rate
 from spinsim.policies.planning.search import USUAL_LENGTH, Arm, Array, Batch, Plan, Search
 from spinsim.policies.planning.survival import Survival
 from spinsim.policies.planning.trials import Trial, best_trial, standing
@@ -176,9 +176,9 @@ class Planned(Planning):
     lane, the drafts' lanes and the orchestrator do in it, and of one micro-batch's way through all of them
     (:class:`~spinsim.policies.planning.cycle.CycleTimes`). Trying a draft is worth what it may teach about
     the request, over the rounds that requests last
-    (:func:`~spinsim.policies.planning.information.information`), times ``explore``. What all requests share
-    of a draft is worth knowing, too: a few of them try a draft that the plan does not use, where that is
-    worth its price (:func:`~spinsim.policies.planning.trials.best_trial`). With ``explore`` 0 nothing is
+    (:func:`~spinsim.policies.planning.information.information_by_rate`), times ``explore``. What all requests
+    share of a draft is worth knowing, too: a few of them try a draft that the plan does not use, where that
+    is worth its price (:func:`~spinsim.policies.planning.trials.best_trial`). With ``explore`` 0 nothing is
     tried for what it may teach. A plan is held for ``hold`` rounds of every micro-batch, unless a quarter of
     the requests changed; twice to four times as long while plans move few requests. A catch-up is reckoned to
     pay over the rounds that requests are expected to last, and over ``repay`` at least; a plan for which
@@ -288,11 +288,10 @@ class Planned(Planning):
         usual = min(max((arm.length for arm in plan.arms), default=0) or USUAL_LENGTH, most)
         surviving = np.diff(tokens[:, :, : usual + 1], axis=2)
         rate = np.maximum(surviving[:, :, 0], 1e-6)
-        slope = (surviving * np.arange(1, usual + 1)).sum(2) / rate  # d tokens / d rate
         price = np.array(self.search.prices(batch, plan))
         evidence = np.maximum(rate * (1 - rate) / np.maximum(deviation**2, 1e-9) - 1, 1.0)
         tries = self.params.hold * min(usual, 1 / max(1e-6, 1 - float(rate.mean())))
-        won = information(tokens[:, :, usual], deviation * slope, evidence, price, max(1, round(tries)))
+        won = information_by_rate(surviving, deviation, evidence, price, max(1, round(tries)))
         periods = (left - self.params.hold).clip(0.0) / self.params.hold
         of_use = periods if self._ended else np.minimum(periods, USUAL_ROUNDS / self.params.hold)
         value = periods[:, None] * won + of_use.mean() * self._of_everybody(batch, plan, tries)
