@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from spinsim.acceptance.lookups import KnownLookups
 from spinsim.costs.base import Predictor
@@ -13,6 +16,7 @@ from spinsim.costs.for_scenario import profile_of
 from spinsim.costs.profiled.elsewhere import laid_elsewhere, profile_elsewhere
 from spinsim.drafters.costs import build_predictor
 from spinsim.drafters.for_scenario import lookups_of
+from spinsim.engine.engine import Engine
 from spinsim.engine.inputs import InputLog
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
@@ -29,12 +33,13 @@ from spinsim.live.prompts import Prompted, materialise
 from spinsim.live.quiet_interpreter import quiet
 from spinsim.live.world import LiveWorld
 from spinsim.policies.build import reads_entropies
+from spinsim.results.folder import Additions
 from spinsim.results.hindsight import of_recording
 from spinsim.results.publish import Progress, Summary, publish
 from spinsim.scenario import Scenario
 from spinsim.scenario_file import LoadedScenario
 from spinsim.scenario_file.one_world import not_read
-from spinsim.serving import assemble, trusting
+from spinsim.serving import Serving, assemble, trusting
 from spinsim.workload.for_scenario import build_workload
 from spinsim.workload.request import Workload
 
@@ -93,6 +98,43 @@ def run_scenario(
     predictor = predictor or build_predictor(trusting(scenario), base_dir)
     future = known_future(given, prompted.workload)
     serving = assemble(scenario, base_dir, predictor, deployment.kv_tokens, **future)
+    _check_entropies(serving, given, deployment)
+    world = _world(scenario, deployment, serving, prompted, given)
+    deployment.target.watch(world.fail)
+    ahead: LookingAhead | None = None
+    lookups: KnownLookups | LookingAhead | None = None if given is None else given.lookups
+    if lookups is None and lookups_of(scenario) and serving.policies.read_lookups:
+        lookups = ahead = world.look_ahead(len(serving.settings.drafts))
+    report = None if progress is None else partial(_report, progress, len(prompted.workload.requests))
+    engine = serving.start(world, prompted.workload, ended=report, lookups=lookups)
+    devices = {torch_device(scenario, name) for lane in world.lanes for name in lane.devices}
+    ended = _serve(world, engine, sorted(device.index for device in devices if device.type == "cuda"))
+    records, pools = engine.records, serving.pools.every
+    if ended.error is not None:
+        by_hand = isinstance(ended.error, KeyboardInterrupt)
+        records.interrupted = "interrupted" if by_hand else str(ended.error)
+        records.ended_ns = int(world.env.now)
+    records.kv_capacity_tokens = deployment.kv_tokens
+    records.orchestrator_s = (ended.elapsed_ns - world.env.waited_ns) * 1e-9
+    records.idle_caused_s = records.idle_caused_ns() * 1e-9
+    return Ran(
+        records,
+        prompted.workload,
+        world.env.log,
+        prompted.prompts,
+        outputs=_cut_outputs(world, records) if given is None else {},
+        slots_held=sum(pool.used_slots for pool in pools),
+        error=ended.error,
+        given=given,
+        blocks_held=sum(pool.blocks - pool.free_blocks for pool in pools),
+        clocks=ended.clocks,
+        looked=ahead,
+        cpus=ended.cpus,
+    )
+
+
+def _check_entropies(serving: Serving, given: GivenAcceptance | None, deployment: Deployment) -> None:
+    """Raises InputError where proposals end by entropies, and the models were deployed to tell none."""
     by_entropy = reads_entropies(serving.policies.length) and (given is None or given.stops is None)
     if by_entropy and not deployment.tells_entropies:
         raise InputError(
@@ -100,8 +142,17 @@ def run_scenario(
             "the same length policy for the whole deployment",
             key="policies.length.name",
         )
+
+
+def _world(
+    scenario: Scenario,
+    deployment: Deployment,
+    serving: Serving,
+    prompted: Prompted,
+    given: GivenAcceptance | None,
+) -> LiveWorld:
     lanes = serving.layout.lanes
-    world = LiveWorld(
+    return LiveWorld(
         lanes,
         deployment.executor(scenario, lanes),
         prompted.prompts,
@@ -112,21 +163,25 @@ def run_scenario(
         given=given,
         lookups=Lookups(lookups_of(scenario)),
     )
-    total = len(prompted.workload.requests)
 
-    def report(ended: int) -> None:
-        if progress is not None:
-            progress("run", ended, total)
 
-    deployment.target.watch(world.fail)
-    ahead: LookingAhead | None = None
-    lookups: KnownLookups | LookingAhead | None = None if given is None else given.lookups
-    if lookups is None and lookups_of(scenario) and serving.policies.read_lookups:
-        lookups = ahead = world.look_ahead(len(serving.settings.drafts))
-    engine = serving.start(world, prompted.workload, ended=report, lookups=lookups)
+def _report(progress: Progress, total: int, ended: int) -> None:
+    progress("run", ended, total)
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """How a run ended, and what was watched of the machine meanwhile."""
+
+    error: BaseException | None
+    elapsed_ns: int
+    clocks: Watch
+    cpus: CpuWaits
+
+
+def _serve(world: LiveWorld, engine: Engine, gpus: list[int]) -> _Ended:
+    """Let time run until the engine is through or something fails; then end the lanes' threads."""
     error: BaseException | None = None
-    devices = {torch_device(scenario, name) for lane in lanes for name in lane.devices}
-    gpus = sorted(device.index for device in devices if device.type == "cuda")
     with watched(gpus) as clocks, cpu_waits() as cpus, quiet():
         world.env.start_clock()
         try:
@@ -136,34 +191,15 @@ def run_scenario(
         elapsed_ns = world.env.wall_ns()
     # A lane that waits for a device which is gone may wait for ever.
     world.close(None if error is None else LOST_LANE_S)
-    records = engine.records
-    if error is not None:
-        records.interrupted = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
-        records.ended_ns = int(world.env.now)
-    records.kv_capacity_tokens = deployment.kv_tokens
-    records.orchestrator_s = (elapsed_ns - world.env.waited_ns) * 1e-9
-    records.idle_caused_s = records.idle_caused_ns() * 1e-9
-    outputs = {
+    return _Ended(error, elapsed_ns, clocks, cpus)
+
+
+def _cut_outputs(world: LiveWorld, records: Records) -> dict[int, list[int]]:
+    """The answers' token ids, each up to where its request ended."""
+    return {
         request: tokens[: records.requests[request].output_tokens]
         for request, tokens in world.outputs.items()
-        if given is None
     }
-    held = sum(pool.used_slots for pool in serving.pools.every)
-    blocks = sum(pool.blocks - pool.free_blocks for pool in serving.pools.every)
-    return Ran(
-        records,
-        prompted.workload,
-        world.env.log,
-        prompted.prompts,
-        outputs,
-        held,
-        error,
-        given,
-        blocks,
-        clocks,
-        ahead,
-        cpus,
-    )
 
 
 def run(
@@ -184,6 +220,28 @@ def run(
     with deploy(scenario, loaded.base_dir, progress) as deployment:
         ran = run_scenario(scenario, loaded.base_dir, deployment, progress, predictor=predictor)
         ranks = deployment.ranks() if ran.error is None else {}
+    notes = _notes(loaded, deployment, ran, ranks)
+    known = None if ran.given is None else ran.given.field
+    notes["regret"], curves = of_recording(
+        scenario, loaded.base_dir, ran.records, ran.workload, predictor, known
+    )
+    additions = Additions(
+        log=ran.log,
+        documents={"regret.json": curves} if curves else {},
+        tables=_tables(scenario, deployment, ran),
+        report=report,
+    )
+    summary = publish(loaded, out, ran, mode="live", progress=progress, notes=notes, additions=additions)
+    if ran.error is not None and not isinstance(ran.error, KeyboardInterrupt):
+        raise ran.error
+    return summary
+
+
+def _notes(
+    loaded: LoadedScenario, deployment: Deployment, ran: Ran, ranks: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Further keys of the summary: the machine, and where it is not what the scenario says."""
+    scenario = loaded.scenario
     notes: dict[str, Any] = {
         "models": deployment.models.notes,
         "found_devices": found_devices(scenario),
@@ -200,33 +258,18 @@ def run(
         notes["clocks"] = clocks
     if cpus := ran.cpus.told():
         notes["cpus"] = cpus
-    known = None if ran.given is None else ran.given.field
-    notes["regret"], curves = of_recording(
-        scenario, loaded.base_dir, ran.records, ran.workload, predictor, known
-    )
+    return notes
+
+
+def _tables(scenario: Scenario, deployment: Deployment, ran: Ran) -> dict[str, pa.Table]:
+    """Further tables of the results folder: the models' answers, and what lookups found."""
     tables = {}
     if ran.given is None:
         decode = decoder(scenario.models.target.weights, deployment.models.target.name)
         tables["outputs.parquet"] = outputs_table(ran.workload, ran.prompts, ran.outputs, decode)
     if ran.looked is not None:
         tables[TABLE] = ran.looked.table()
-    summary = publish(
-        loaded,
-        out,
-        ran.records,
-        ran.workload,
-        mode="live",
-        acceptance_source=ran.acceptance_source,
-        progress=progress,
-        log=ran.log,
-        notes=notes,
-        extras={"regret.json": curves} if curves else None,
-        tables=tables,
-        report=report,
-    )
-    if ran.error is not None and not isinstance(ran.error, KeyboardInterrupt):
-        raise ran.error
-    return summary
+    return tables
 
 
 def _elsewhere(loaded: LoadedScenario) -> str:
