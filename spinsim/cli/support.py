@@ -50,6 +50,8 @@ def exit_codes(command: Callable[P, None]) -> Callable[P, None]:
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except (Exception, SystemExit) as error:  # the latter of a plugin
+            if isinstance(error.__context__, BrokenPipeError):  # rich exits where nobody reads on, as `| head`
+                raise typer.Exit(FAILED) from None
             if os.environ.get("SPINSIM_TRACEBACK"):
                 traceback.print_exc()
             from spinsim.policies.plugins import place_in_plugin
@@ -85,7 +87,8 @@ def cause(error: BaseException) -> str:
     text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
         text = f"this needs {error.name}; pip install -e '.[{EXTRAS[error.name]}]' in the checkout"
-    return f"{text} (from {cause(error.__cause__)})" if error.__cause__ else text
+    before = cause(error.__cause__) if error.__cause__ else ""
+    return text if before in text else f"{text} (from {before})"  # an error may say itself what it came from
 
 
 @contextmanager
