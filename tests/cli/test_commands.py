@@ -409,7 +409,11 @@ def test_nobody_reading_on_is_no_failure(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "spinsim", "simulate", str(QUICKSTART), *SMALL]
     with os.fdopen(ours, "w") as closed:
         done = subprocess.run(
-            [*command, "--out", str(tmp_path / "out")], stdout=closed, stderr=subprocess.PIPE, text=True, check=False
+            [*command, "--out", str(tmp_path / "out")],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
     assert (done.returncode, done.stderr) == (1, "")
     assert (tmp_path / "out" / "summary.json").is_file()
