@@ -30,7 +30,7 @@ from spinsim.profiling.workplace import Workplace
 SCHEMA = "spinsim.clock-settling/1"
 CYCLES = 400_000  # of a spin: 0.2 ms
 EVERY = 4  # operations between two spins
-HEAVY_S, SERIES_S, PAUSE_S = 0.5, 1.2, 0.7
+HEAVY_S, SERIES_S, PAUSE_S = 0.5, 1.0, 0.7
 SHAPES = ((1, 256), (2, 2048), (8, 512), (8, 2048), (32, 256), (32, 2048))  # rows, context
 GAPS_S = (0.002, 0.008)  # between two rounds: the shares of an open loop
 POWER = "timestamp,clocks.sm,power.draw.instant,power.draw,temperature.gpu"
@@ -118,6 +118,8 @@ def series_of(place: Workplace, scale: float) -> Iterator[Series]:
         yield of(played(bench, clock, "after prefills", pair, SERIES_S * scale), rows, context)
         time.sleep(PAUSE_S * scale)
         yield of(played(bench, clock, "after a pause", pair, SERIES_S * scale), rows, context)
+        paged = tuple(_paged(bench, timed, draft) for timed, draft in zip(pair, (0, -1), strict=True))
+        yield of(played(bench, clock, "tables written", pair + paged, SERIES_S * scale), rows, context)
         if (rows, context) == shapes[-1]:
             for gap_s in GAPS_S:
                 series = played(bench, clock, f"gaps of {1e3 * gap_s:g} ms", pair, SERIES_S * scale, gap_s)
@@ -128,6 +130,18 @@ def _verify(bench: Bench, rows: int, context: int) -> Timed:
     length = bench._proposed if bench.draft_lanes else 0
     probe = Probe("verify", "", -1, rows, length + 1, context, bench._packing, 128)
     return bench.target_lane, "verify", bench.call(probe)
+
+
+def _paged(bench: Bench, timed: Timed, draft: int) -> Timed:
+    """The same, with the page table of one row written before it."""
+    lane, operation, execute = timed
+    laid = bench._laid_of[draft]
+
+    def after_tables() -> Any:
+        laid.write(1)
+        return execute()
+
+    return lane, f"{operation}, tables written", after_tables
 
 
 def measure_clocks(place: Workplace, path: Path, scale: float = 1.0) -> None:

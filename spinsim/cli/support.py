@@ -50,6 +50,8 @@ def exit_codes(command: Callable[P, None]) -> Callable[P, None]:
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except (Exception, SystemExit) as error:  # the latter of a plugin
+            if isinstance(error.__context__, BrokenPipeError):  # rich exits where nobody reads on, as `| head`
+                raise typer.Exit(FAILED) from None
             if os.environ.get("SPINSIM_TRACEBACK"):
                 traceback.print_exc()
             from spinsim.policies.plugins import place_in_plugin

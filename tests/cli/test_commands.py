@@ -400,3 +400,16 @@ def test_progress_in_a_log_is_a_line_now_and_then(
         for done in (1.0, 2.0, 3.0, 4.0):
             report("profile", done, 8.0)
     assert capsys.readouterr().err.splitlines() == ["profile: 25 %", "profile: 50 %"]
+
+
+def test_nobody_reading_on_is_no_failure(tmp_path: Path) -> None:
+    """As with ``spinsim simulate ... | head``: nothing is said of it."""
+    theirs, ours = os.pipe()
+    os.close(theirs)
+    command = [sys.executable, "-m", "spinsim", "simulate", str(QUICKSTART), *SMALL]
+    with os.fdopen(ours, "w") as closed:
+        done = subprocess.run(
+            [*command, "--out", str(tmp_path / "out")], stdout=closed, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert (tmp_path / "out" / "summary.json").is_file()
