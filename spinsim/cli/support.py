@@ -89,7 +89,8 @@ def cause(error: BaseException) -> str:
     text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
         text = f"this needs {error.name}; pip install -e '.[{EXTRAS[error.name]}]' in the checkout"
-    return f"{text} (from {cause(error.__cause__)})" if error.__cause__ else text
+    before = cause(error.__cause__) if error.__cause__ else ""
+    return text if before in text else f"{text} (from {before})"  # an error may say itself what it came from
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from spinsim.engine.records import Records
 from spinsim.errors import InputError
 from spinsim.live.cpu_waits import CpuWaits, cpu_waits
 from spinsim.live.deployment import Deployment, deploy
-from spinsim.live.field import GivenAcceptance, given_acceptance, known_future
+from spinsim.live.field import GivenAcceptance, given_acceptance, known_future, refuse_unknown_future
 from spinsim.live.gpu_clocks import Watch, watched
 from spinsim.live.looking_ahead import TABLE, LookingAhead
 from spinsim.live.lookups import Lookups
@@ -85,6 +85,7 @@ def run_scenario(
     ``prompted`` and ``predictor`` replace what the scenario says, for repeated runs. A worker's
     failure or Ctrl-C ends the run: the records keep what there is and say why.
     """
+    refuse_unknown_future(scenario)
     target = deployment.models.target
     if prompted is None:
         prompted = materialise(scenario, build_workload(scenario, base_dir), target)
@@ -178,6 +179,7 @@ def run(
     runs for what cannot be run, and LaneError after the partial results are written when a worker failed.
     """
     scenario = loaded.scenario
+    refuse_unknown_future(scenario)  # before models are loaded
     predictor = build_predictor(trusting(scenario), loaded.base_dir)
     with deploy(scenario, loaded.base_dir, progress) as deployment:
         ran = run_scenario(scenario, loaded.base_dir, deployment, progress, predictor=predictor)
