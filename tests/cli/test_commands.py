@@ -400,3 +400,12 @@ def test_progress_in_a_log_is_a_line_now_and_then(
         for done in (1.0, 2.0, 3.0, 4.0):
             report("profile", done, 8.0)
     assert capsys.readouterr().err.splitlines() == ["profile: 25 %", "profile: 50 %"]
+
+
+def test_a_path_from_the_home_folder_is_found_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shells leave ``~`` to the program in ``--out=~/run``; a folder of that name would be a trap."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert simulate("--out=~/run", "--quiet").exit_code == 0
+    assert (tmp_path / "home" / "run" / "rounds.parquet").is_file()
+    assert not (tmp_path / "~").exists()
