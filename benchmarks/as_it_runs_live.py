@@ -20,6 +20,7 @@ from benchmarks.policies import fixed, packing
 from spinsim.costs.sheets.shapes import ModelShape
 from spinsim.live.deployment import Deployment
 from spinsim.operations import KINDS
+from spinsim.runner.rows import PackedAs
 from spinsim.studies.run import run_scenario
 
 KEPT_EVERY = 8  # calls between two whose inputs are kept
@@ -28,13 +29,28 @@ TIMES = 7
 
 
 class Call(NamedTuple):
-    """One call of a runner in a run: what was asked, what it took, and the page table that it met."""
+    """One call of a runner in a run: its arguments, what it took, and the page table that it met."""
 
     arguments: tuple[Any, ...]
-    rows: int
     seconds: float
     captured: int
     pages: Any
+
+    @property
+    def asked(self) -> Any:
+        """Its rows, as of :mod:`spinsim.runner.rows`."""
+        return self.arguments[0]
+
+    @property
+    def rows(self) -> int:
+        """Their number."""
+        return len(self.asked.slots)
+
+    @property
+    def packed(self) -> PackedAs:
+        """Of a verification."""
+        found: PackedAs = self.arguments[1]
+        return found
 
 
 class Watched:
@@ -57,7 +73,7 @@ class Watched:
             calls, table = self.calls[name], self.runner.cache.table
             kept = len(calls) % KEPT_EVERY == 0
             pages = (table.host.copy(), list(table.room)) if kept else None
-            calls.append(Call(arguments, len(arguments[0]), seconds, self.captured - known, pages))
+            calls.append(Call(arguments, seconds, self.captured - known, pages))
             return found
 
         return timed
@@ -133,8 +149,8 @@ def one_cell(
         }
         if name == "verify":
             values["over_floor"] = over_floor(session, shape, spans[seen], whole)
-            values["pieces"] = sorted({call.arguments[7] for call in whole})[:8]
-            values["lengths"] = sorted(whole[len(whole) // 2].arguments[2])
+            values["pieces"] = sorted({call.packed.piece for call in whole})[:8]
+            values["lengths"] = sorted(whole[len(whole) // 2].asked.contexts)
         session.add("in run", **values)
 
 
@@ -143,7 +159,7 @@ def over_floor(session: Session, shape: ModelShape, spans: Any, calls: Sequence[
     costs = session.costs(shape)
     ratios = []
     for seconds, call in zip(spans, calls, strict=False):
-        contexts, lengths = call.arguments[2], call.arguments[3]
+        contexts, lengths = call.asked.contexts, call.asked.lengths
         kv, tokens = sum(contexts) + sum(lengths), sum(lengths) + len(lengths)
         pairs = sum((c + n) * (n + 1) for c, n in zip(contexts, lengths, strict=True))
         attention = costs.attention.seconds(kv, tokens, pairs)
@@ -163,7 +179,7 @@ def on_the_bench(watched: Watched, name: str, kept: Sequence[Call]) -> dict[str,
     ratios, seconds, ordered = [], [], []
     for one in kept[:: -(-len(kept) // AGAIN)]:
         host, room = one.pages
-        slots = list(one.arguments[0])
+        slots = list(one.asked.slots)
         blocks = [host[slot, : -(-room[slot] // table.page_tokens)] for slot in slots]
         found = _timed_with(runner, call, one, slots, blocks)
         begins = np.cumsum([0, *map(len, blocks)])

@@ -64,16 +64,14 @@ def profiled(loaded: LoadedScenario, deployment: Deployment, path: Path) -> Any:
 
 def predicted_s(predictor: Predictor, name: str, call: Call) -> float:
     """What the profile says of a call of a runner."""
-    arguments = call.arguments
+    rows = call.asked
     if name == "verify":
-        contexts, lengths = arguments[2], arguments[3]
-        kind, piece = arguments[6], arguments[7]
-        kv = [context + length for context, length in zip(contexts, lengths, strict=True)]
-        plan = packing_kind(kind).shape(kv, [length + 1 for length in lengths], piece)
+        kind, piece = call.packed
+        plan = packing_kind(kind).shape(rows.ends, [length + 1 for length in rows.lengths], piece)
         return predictor.verify(plan).seconds
     if name == "propose":
-        return predictor.propose(0, arguments[4], arguments[3]).seconds
-    return predictor.prefill([len(tokens) for tokens in arguments[2]], arguments[1]).seconds
+        return predictor.propose(0, rows.lengths, rows.contexts).seconds
+    return predictor.prefill(rows.news, rows.starts).seconds
 
 
 def cell(

@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.clock_settling import measure_clocks
 from benchmarks.host_card import FULL, QUICK, commit, machine, measure_profile, pack
 from benchmarks.long_context_cells import TINY_CONFIG
 from spinsim.errors import InputError
@@ -35,6 +36,7 @@ from spinsim.files import write_atomically
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.gpu_clocks import gpu_states
 from spinsim.packings import kinds
+from spinsim.profiling.workplace import Workplace
 from spinsim.results.environment import environment
 from spinsim.results.metrics import shown_in, value
 from spinsim.results.summary import summarise
@@ -50,7 +52,12 @@ GRID = Path(__file__).parents[1] / "scenarios" / "evidence"
 GROUPED = "8B grouped"  # the target of cells that name none
 PLANS = {1: GRID / "validate-one-gpu.yaml", 2: GRID / "validate-two-gpus.yaml"}  # by the GPUs that they need
 LONGEST_S = 8.0  # of a live run, as the workload is cut: a cell is told shorter than it is
-CELL_S, DEPLOY_S, PROFILE_S = 15.0, 60.0, 60.0  # that these are thought to take before one has
+CELL_S, DEPLOY_S, PROFILE_S, CLOCKS_S = (
+    15.0,
+    60.0,
+    60.0,
+    35.0,
+)  # that these are thought to take before one has
 TINY = (  # a rehearsal's models, and as much of a cell as says that everything runs
     "models.target={shape: target.json, dtype: fp32}",
     "models.drafts={fast: {shape: draft.json, dtype: fp32}, large: {shape: draft.json, dtype: fp32}}",
@@ -177,6 +184,8 @@ def _run_cells(
     number: int,
 ) -> None:
     finished = session.finished()
+    if options.clocks:
+        _clocks(session, whole, deployment, session.folder.root / f"clocks-{number}.json", options.quick)
     profile = session.folder.root / f"profile-{number}.json"
     if options.profile and not profile.exists():
         chosen = [cell.loaded.scenario.policies.selector for cell in group]
@@ -219,6 +228,15 @@ def _profile(
         path.unlink(missing_ok=True)
 
 
+def _clocks(session: Session, whole: LoadedScenario, deployment: Deployment, path: Path, quick: bool) -> None:
+    session.require(CLOCKS_S + CELL_S)
+    try:
+        with session.part(path.stem), Workplace(whole.scenario, whole.base_dir, deployment) as place:
+            measure_clocks(place, path, 0.05 if quick else 1.0)
+    except Exception as error:
+        print(f"no clocks: {error}", flush=True)
+
+
 def run_all(session: Session, cells: Sequence[Cell], options: argparse.Namespace) -> int:
     """Every deployment in turn; returns how many failed."""
     failed = 0
@@ -251,6 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=540.0, help="of the whole command (default 540)")
     parser.add_argument("--targets", nargs="*", default=[], help="of the grid's targets, these alone")
     parser.add_argument("--profile", action="store_true", help="measure a profile of each deployment first")
+    parser.add_argument("--clocks", action="store_true", help="see how the GPU's clock settles before that")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--quick", action="store_true", help="tiny models and workloads: a rehearsal")
     options = parser.parse_args(arguments)

@@ -12,11 +12,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.sheets.hardware import Hardware, hardware_of
 from spinsim.costs.sheets.shapes import ModelShape, shape_of
+from spinsim.runner.graphs.buffers import Array
+from spinsim.runner.rows import Proposal, VerifyRows
 
 LEAD_CYCLES = 1_500_000  # under a millisecond
 PROPOSED = 4  # tokens a row; a verification takes one more
@@ -144,6 +147,13 @@ def measure_machine(session: Session) -> None:
         session.machine["device"] = torch.cuda.get_device_name(session.device)
     session.machine |= {"bandwidth": bandwidth, "rate": rate}
     session.add("machine", TB_per_s=bandwidth / 1e12, TFLOP_per_s=rate / 1e12)
+
+
+def verification_rows(contexts: Sequence[int], tokens: Array | None = None) -> VerifyRows:
+    """``PROPOSED`` tokens after each context, in the first slots; by default always the same token."""
+    rows = len(contexts)
+    proposal = Proposal(np.ones((rows, PROPOSED), np.int64) if tokens is None else tokens)
+    return VerifyRows(range(rows), [1] * rows, contexts, [PROPOSED] * rows, proposal)
 
 
 def verification_floor(costs: PassCosts, contexts: Sequence[int]) -> float:

@@ -17,7 +17,6 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from benchmarks.kernel_session import (
@@ -28,6 +27,7 @@ from benchmarks.kernel_session import (
     proposal_floor,
     tiny_plan,
     verification_floor,
+    verification_rows,
 )
 from spinsim.costs.sheets.shapes import ModelShape
 from spinsim.family import family
@@ -38,6 +38,7 @@ from spinsim.runner.fused import LeanDecoder
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.kv import SlotCache
 from spinsim.runner.loading import prepare
+from spinsim.runner.rows import DraftRows, PackedAs
 
 SECTIONS = ("widening", "verification", "drafts", "packings", "flashinfer")
 PIECES = (128, 256, 512)
@@ -85,12 +86,10 @@ def time_verification(
     session: Session, runner: GraphedRunner, contexts: Sequence[int], kind: str = "ragged", piece: int = 0
 ) -> tuple[float, float]:
     """(device seconds of the replayed pass, wall seconds of the call)."""
-    rows = len(contexts)
-    tokens = np.ones((rows, PROPOSED), np.int64)
-    asked = (list(range(rows)), [1] * rows, contexts, [PROPOSED] * rows, tokens)
-    wall = session.wall_s(lambda: runner.verify(*asked, None, kind, piece))
+    rows, packed = verification_rows(contexts), PackedAs(kind, piece)
+    wall = session.wall_s(lambda: runner.verify(rows, packed))
     with torch.inference_mode():
-        replay = runner.verifications.prepare(*asked, kind, piece, ())
+        replay = runner.verifications.prepare(rows, packed)
         return session.device_s(replay, repeats=6), wall
 
 
@@ -151,11 +150,11 @@ def verification(session: Session) -> Iterator[None]:
 def time_proposal(session: Session, runner: GraphedRunner, rows: int) -> tuple[float, float]:
     """Seconds a step: of the device, replaying a whole proposal, and of the call's wall time."""
     ones = [1] * rows
-    asked = (list(range(rows)), ones, ones, [session.plan.context] * rows, [PROPOSED] * rows)
+    asked = DraftRows(range(rows), ones, ones, [session.plan.context] * rows, [PROPOSED] * rows)
 
-    wall = session.wall_s(lambda: runner.propose(*asked))
+    wall = session.wall_s(lambda: runner.propose(asked))
     with torch.inference_mode():
-        _, steps = runner.proposals.prepare(*asked, ())
+        _, steps = runner.proposals.prepare(asked)
 
         def replay() -> None:
             for step in steps:

@@ -38,6 +38,7 @@ from spinsim.profiling.workplace import Workplace
 from spinsim.recording import Ragged, Recording, Trace, save_trace
 from spinsim.results.environment import environment
 from spinsim.runner.head import HeadRunner
+from spinsim.runner.rows import DraftRows
 from spinsim.scenario import PolicyChoice
 from spinsim.scenario_file import load
 from spinsim.scenario_file.variants import override
@@ -160,8 +161,8 @@ def captured_alike(deployment: Deployment, rows: int, length: int) -> float:
     slots, lengths = list(range(rows)), [1 + row % length for row in range(rows)]
     contexts = [20 + 7 * row for row in range(rows)]
     head.follow(slots, slots)
-    asked = slots, [3 + row for row in slots], [5 + row for row in slots], contexts, lengths
-    one, other = head.propose(*asked).tokens, again.propose(*asked).tokens
+    asked = DraftRows(slots, [3 + row for row in slots], [5 + row for row in slots], contexts, lengths)
+    one, other = head.propose(asked).tokens, again.propose(asked).tokens
     same = [one[row, :count] == other[row, :count] for row, count in enumerate(lengths)]
     return float(np.concatenate(same).mean())
 

@@ -32,6 +32,7 @@ from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.kv import SlotCache
 from spinsim.runner.kv_capacity import free_memory
 from spinsim.runner.loading import prepare
+from spinsim.runner.rows import ChunkRows
 from spinsim.runner.selfcheck import check_attention, check_graphs
 
 ROWS = 48
@@ -162,8 +163,8 @@ def add_prefill(session: Session, runner: GraphedRunner | None, context: int, pa
     """The last chunk of a prompt that fills the context."""
     assert runner is not None
     chunk = min(2048, context // 2)
-    tokens = [[1] * chunk]
-    wall = session.wall_s(lambda: runner.prefill([0], [context - chunk], tokens))
+    rows = ChunkRows([0], [context - chunk], [[1] * chunk])
+    wall = session.wall_s(lambda: runner.prefill(rows))
     session.add("prefill", context=context, page=page or 0, tokens=chunk, wall_ms=wall * 1e3)
 
 

@@ -14,7 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.kernel_session import PROPOSED, Plan, Session, measure_machine, verification_floor
+from benchmarks.kernel_session import (
+    PROPOSED,
+    Plan,
+    Session,
+    measure_machine,
+    verification_floor,
+    verification_rows,
+)
 from benchmarks.paged_live import PACKINGS, packed, scenario_of
 from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.costs.sheets.shapes import ModelShape, shape_of
@@ -356,13 +363,11 @@ def sums_of_a_pass(
 
 def timed(runner: Runner, rows: int, context: int, repeats: int = 30) -> float:
     """Median wall seconds of a verification; K/V are full of random numbers."""
-    tokens = np.ones((rows, PROPOSED), np.int64)
+    asked = verification_rows([context] * rows)
     spans = []
     for _ in range(repeats + 5):
         begin = time.perf_counter()
-        runner.verify(
-            list(range(rows)), [1] * rows, [context] * rows, [PROPOSED] * rows, tokens, kind="ragged"
-        )
+        runner.verify(asked)
         spans.append(time.perf_counter() - begin)
     return float(np.median(spans[5:]))
 

@@ -22,11 +22,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmarks.kernel_session import PROPOSED, Plan, Row, Session, measure_machine, verification_floor
+from benchmarks.kernel_session import (
+    PROPOSED,
+    Plan,
+    Row,
+    Session,
+    measure_machine,
+    verification_floor,
+    verification_rows,
+)
 from spinsim.costs.operators import PassCosts
 from spinsim.costs.sheets.shapes import ModelShape, shape_of
 from spinsim.family.llama_modules import config_of
@@ -39,6 +46,7 @@ from spinsim.runner.for_model import RunnerPlan
 from spinsim.runner.graphs.capture import Recorder
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.layers import in_torch
+from spinsim.runner.rows import AS_RAGGED
 from spinsim.runner.sharded.collectives import Collectives
 from spinsim.runner.sharded.orders import Build
 from spinsim.runner.sharded.outline import drawn
@@ -162,14 +170,13 @@ def measure(session: Session, shape: ModelShape, ranks: int, tiny: bool) -> None
     costs = PassCosts(shape, "bf16", session.hardware, efficiency=1.0)
     share_costs = PassCosts(shape, "bf16", session.hardware, efficiency=1.0, devices=ranks)
     for rows in BATCHES:
-        told = list(range(rows)), [1] * rows, [context] * rows, [PROPOSED] * rows
-        proposals = np.ones((rows, PROPOSED), np.int64)
+        asked = verification_rows([context] * rows)
         floor = verification_floor(costs, [context] * rows) / ranks
-        wall = session.wall_s(partial(runner.verify, *told, proposals, kind=RAGGED))
+        wall = session.wall_s(partial(runner.verify, asked))
         said: Row = {"model": shape.name, "ranks": ranks, "rows": rows}
         found = {"wall_us": wall * 1e6, "floor_us": floor * 1e6, "ratio": wall / floor}
         if isinstance(runner, GraphedRunner):
-            replay = runner.verifications.prepare(*told, proposals, RAGGED, 0, ())
+            replay = runner.verifications.prepare(asked, AS_RAGGED)
             found["device_us"] = session.device_s(replay) * 1e6
         session.add("pass", **said, **found)
         with torch.inference_mode():

@@ -30,13 +30,20 @@ import numpy as np
 import torch
 
 from benchmarks import cublaslt
-from benchmarks.kernel_session import PROPOSED, Session, measure_machine, verification_floor
+from benchmarks.kernel_session import (
+    PROPOSED,
+    Session,
+    measure_machine,
+    verification_floor,
+    verification_rows,
+)
 from benchmarks.kernels import free, over, time_verification
 from benchmarks.paged import cache_of, decoder_of, measured, plan_of
 from spinsim.runner.attention import parts
 from spinsim.runner.attention.kernels import use_kernel
 from spinsim.runner.batch import Rows, build_batch
 from spinsim.runner.graphs.runner import GraphedRunner
+from spinsim.runner.rows import AS_RAGGED
 
 PAGE = 64
 CELLS = ((48, 2048), (24, 8192))  # rows, tokens of each
@@ -90,10 +97,9 @@ def where(session: Session, runner: GraphedRunner, rows: int, context: int, way:
     """The kernels of one replay."""
     if session.device.type != "cuda":
         return
-    tokens = np.ones((rows, PROPOSED), np.int64)
-    asked = (list(range(rows)), [1] * rows, [context] * rows, [PROPOSED] * rows, tokens)
     with torch.inference_mode():
-        found, span, idle = kernels_of(runner.verifications.prepare(*asked, "ragged", 0, ()))
+        replay = runner.verifications.prepare(verification_rows([context] * rows), AS_RAGGED)
+        found, span, idle = kernels_of(replay)
     for name, (count, us) in sorted(found.items(), key=lambda item: -item[1][1])[:14]:
         session.add("where", way=way, rows=rows, context=context, kernel=name[:90], count=count, us=us)
     session.add("where", way=way, rows=rows, context=context, kernel="all", us=span, idle_us=idle)
@@ -136,8 +142,7 @@ def verification(session: Session) -> Iterator[None]:
 def emitted(runner: GraphedRunner, rows: int, context: int, vocabulary: int) -> list[list[int]]:
     """What a verification says after the same proposals in every way."""
     tokens = np.random.default_rng(1).integers(0, vocabulary, (rows, PROPOSED))
-    asked = (list(range(rows)), [1] * rows, [context] * rows, [PROPOSED] * rows, tokens)
-    return [list(row) for row in runner.verify(*asked).tokens]
+    return runner.verify(verification_rows([context] * rows, tokens)).tokens
 
 
 def products(session: Session) -> Iterator[None]:

@@ -72,10 +72,11 @@ def _passes(model: Any, device: str, rows: int, context: int) -> list[Callable[[
     """
     from spinsim.runner.for_model import make_runner
     from spinsim.runner.loading import prepare
+    from spinsim.runner.rows import ChunkRows, Proposal, VerifyRows
 
     used = used_vocabulary(model)
     tokens = torch.randint(0, used, (rows, context), generator=torch.Generator().manual_seed(1))
-    prompts, proposals = tokens.tolist(), tokens[:, :4].numpy()
+    prompts = tokens.tolist()
     runner = make_runner(
         prepare(model, "timed", device=device),
         slots=rows,
@@ -83,15 +84,16 @@ def _passes(model: Any, device: str, rows: int, context: int) -> list[Callable[[
         max_rows=rows,
         max_length=4,
     )
-    slots, last, contexts, lengths = list(range(rows)), [1] * rows, [context] * rows, [4] * rows
+    slots = list(range(rows))
+    judged = VerifyRows(slots, [1] * rows, [context] * rows, [4] * rows, Proposal(tokens[:, :4].numpy()))
 
     def prefill(first: int = 0) -> None:
         some = slots[first : first + 4]
-        runner.prefill(some, [0] * len(some), [prompts[i] for i in some]).tolist()
+        runner.prefill(ChunkRows(some, [0] * len(some), [prompts[i] for i in some])).tolist()
 
     for first in range(0, rows, 4):
         prefill(first)
-    return [prefill, lambda: runner.verify(slots, last, contexts, lengths, proposals)]
+    return [prefill, lambda: runner.verify(judged)]
 
 
 def _seconds(call: Callable[[], object]) -> float:

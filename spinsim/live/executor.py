@@ -10,10 +10,11 @@ import torch
 
 from spinsim.live.world import Proposed
 from spinsim.operations import CatchUp, Prefill, Propose, Verify
-from spinsim.runner.base import Proposal, Runner
+from spinsim.runner.base import Runner
 from spinsim.runner.eager import Part, combine
 from spinsim.runner.graphs.buffers import wait
 from spinsim.runner.head import HeadRunner
+from spinsim.runner.rows import ChunkRows, DraftRows, PackedAs, Proposal, VerifyRows
 from spinsim.runner.sampling import Sampling
 
 
@@ -28,8 +29,7 @@ class TorchExecutor:
     """Implements :class:`spinsim.live.world.Executor` with one runner for each model.
 
     Every method returns when its work is done on the device, so that the lane's time stamp is the
-    operation's end. ``drafts[d]`` is None for a draft that looks its proposals up. ``sampling`` carries
-    temperature, top-p and seed; its rows are filled in here.
+    operation's end. ``drafts[d]`` is None for a draft that looks its proposals up.
     """
 
     def __init__(
@@ -54,25 +54,21 @@ class TorchExecutor:
             torch.cuda.set_device(place.device)
             torch.cuda.set_stream(place.stream)
 
-    def _keyed(self, requests: Sequence[int]) -> Sampling:
-        return self._sampling if self._sampling.greedy else self._sampling._replace(requests=requests)
-
     def prefill(self, operation: Prefill, tokens: Sequence[Sequence[int]]) -> list[int]:
         """See :class:`spinsim.live.world.Executor`."""
         self._target_slots.update(zip(operation.requests, operation.slots, strict=True))
-        following = self._target.prefill(
-            operation.slots, operation.starts, tokens, self._keyed(operation.requests)
-        )
+        rows = ChunkRows(operation.slots, operation.starts, tokens, operation.requests)
+        following = self._target.prefill(rows, self._sampling)
         return [int(token) for token in following.tolist()]
 
     def catch_up(
         self, operation: CatchUp, starts: Sequence[int], tokens: Sequence[Sequence[int]], predict: bool
     ) -> list[list[int]]:
         """See :class:`spinsim.live.world.Executor`."""
-        packed = self._ready(operation).catch_up(operation.slots, starts, tokens, predict)
+        found = self._ready(operation).catch_up(ChunkRows(operation.slots, starts, tokens), predict)
         if not predict:
             return []
-        predicted = [int(token) for token in packed.tolist()]
+        predicted = [int(token) for token in found.tolist()]
         split: list[list[int]] = []
         first = 0
         for row in tokens:
@@ -84,14 +80,10 @@ class TorchExecutor:
         self, operation: Propose, positions: Sequence[int], tails: Sequence[tuple[int, int]]
     ) -> Proposal:
         """See :class:`spinsim.live.world.Executor`."""
-        return self._ready(operation).propose(
-            operation.slots,
-            [previous for previous, _ in tails],
-            [last for _, last in tails],
-            operation.contexts,
-            operation.lengths,
-            self._keyed(operation.requests),
-        )
+        _, requests, slots, contexts, lengths, _ = operation
+        previous, last = zip(*tails, strict=True)
+        rows = DraftRows(slots, previous, last, contexts, lengths, requests)
+        return self._ready(operation).propose(rows, self._sampling)
 
     def offer(self, found: Sequence[Sequence[int]]) -> Proposal:
         """See :class:`spinsim.live.world.Executor`. When sampling, each token has all of its probability."""
@@ -99,7 +91,7 @@ class TorchExecutor:
         for row, each in enumerate(found):
             tokens[row, : len(each)] = each
         if self._sampling.greedy:
-            return Proposal(tokens, None)
+            return Proposal(tokens)
         device = self._target.device
         spread = torch.zeros(*tokens.shape, self._vocabulary, device=device)
         spread.scatter_(2, torch.from_numpy(tokens).to(device)[:, :, None], 1.0)
@@ -123,19 +115,17 @@ class TorchExecutor:
         verdict: Sequence[int] | None = None,
     ) -> tuple[list[int], list[list[int]]]:
         """See :class:`spinsim.live.world.Executor`."""
-        together = gather(proposed, self._target.device)
-        verified = self._target.verify(
+        rows = VerifyRows(
             operation.slots,
             last,
             operation.contexts,
             operation.lengths,
-            together.tokens,
-            together.probabilities,
-            operation.packing.kind,
-            operation.packing.piece,
-            self._keyed(operation.requests),
+            gather(proposed, self._target.device),
+            operation.requests,
             verdict,
         )
+        packed = PackedAs(operation.packing.kind, operation.packing.piece)
+        verified = self._target.verify(rows, packed, self._sampling)
         return verified.accepted, verified.tokens
 
 

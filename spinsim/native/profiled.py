@@ -13,6 +13,8 @@ from spinsim.engine.settings import EngineSettings
 from spinsim.native import layout
 from spinsim.native.parts import declared
 
+WAITS = {"prompts": 1, "rows": 2}  # as the kernel has them, else 0
+
 
 class NativeProfile:
     """The fits of a predictor that declares to be ``profiled``. ``kinds``: names of packings, in order."""
@@ -74,7 +76,7 @@ class NativeProfile:
         self._fits.append(fit)
         if known.is_law:
             attention = fit.costs.attention
-            known.waits, known.coefficients = fit.waits == "prompts", tuple(fit.coefficients)
+            known.waits, known.coefficients = WAITS.get(fit.waits, 0), tuple(fit.coefficients)
             known.kv_s, known.query_s, known.pair_s = attention.kv_s, attention.query_s, attention.pair_s
         else:
             known.knots, known.knot = len(fit.knots), self._keep(fit.knots)

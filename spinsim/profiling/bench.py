@@ -20,7 +20,7 @@ from spinsim.packings import usual_packing
 from spinsim.profiling.blocks import Laid
 from spinsim.profiling.probes import Probe
 from spinsim.profiling.timing import Effort, Timing, sampled, timing_of
-from spinsim.runner.base import Proposal
+from spinsim.runner.rows import Proposal
 from spinsim.scenario import Scenario
 
 USUAL_LENGTH, PIECE = 4, 128  # of proposals and of a decomposed verification between probes
@@ -263,7 +263,7 @@ class Bench:
         target = self.deployment.models.target
         tokens = np.random.default_rng(0).integers(target.used_vocabulary, size=(rows, length))
         if self.greedy:
-            return Proposal(tokens, None)
+            return Proposal(tokens)
         width = target.vocabulary
         flat = torch.full((rows, length, width), 1.0 / width, device=device)
         return Proposal(tokens, flat)

@@ -19,6 +19,7 @@ from spinsim.operations import Propose
 from spinsim.profiling.bench import USUAL_LENGTH, Bench
 from spinsim.profiling.timing import Effort, sampled, timing_of
 from spinsim.runner.head import HeadRunner
+from spinsim.runner.rows import ChunkRows, DraftRows
 from spinsim.scenario import Scenario
 
 ROUNDS = 16  # for which a lookup's contexts grow before they begin anew
@@ -120,14 +121,14 @@ def _head(
 
                 def propose() -> Any:
                     ones = [1] * rows  # noqa: B023
-                    return runner.propose(slots, ones, ones, held, [steps] * rows)  # noqa: B023
+                    return runner.propose(DraftRows(slots, ones, ones, held, [steps] * rows))  # noqa: B023
 
                 features = {"rows": float(rows), "steps": float(steps), "kv_tokens": float(rows * context)}
                 yield _point("head", kind, timing_of(sampled(timed(propose), effort)), features)
         for new in sorted({4, min(64, contexts[-1])}):
 
             def catch_up() -> Any:
-                return runner.catch_up(slots, [0] * rows, [[1] * new] * rows, False)  # noqa: B023
+                return runner.catch_up(ChunkRows(slots, [0] * rows, [[1] * new] * rows), False)  # noqa: B023
 
             context = contexts[0]
             fed = float(rows * new)

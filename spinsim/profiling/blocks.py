@@ -6,7 +6,7 @@ import numpy as np
 
 from spinsim.runner.base import Runner
 
-GROWN = 3  # tokens of a row between two passes, so that every so many tokens of a block its table is written
+GROWN = 3  # tokens of a row between two passes
 
 
 class Laid:
@@ -19,6 +19,7 @@ class Laid:
         self._blocks = 0 if block is None else tokens // block
         self._width = 0 if block is None else -(-context_tokens // block)
         self._rows: list[np.ndarray[tuple[int], np.dtype[np.int32]]] = []
+        self._due = 0.0  # writes that passes so far had, and that are still to come
 
     def lay(self, *, scattered: bool) -> None:
         """Every row has as many blocks as a context can take; rows share some where there are too few."""
@@ -33,7 +34,20 @@ class Laid:
         self._runner.hold(range(self._slots), self._rows)
 
     def grown(self, rows: int) -> None:
-        """Write what a run writes before a pass of so many rows: those whose contexts took a new block."""
-        if self._block is not None:
-            count = -(-rows * GROWN // self._block)
-            self._runner.hold(range(count), self._rows[:count])
+        """Before a pass of so many rows, write what a run writes, as often as a run does.
+
+        A row takes a new block every so many passes. Where no row does, nothing is written: with blocks of 64
+        tokens and one row, that is before 20 of 21 passes. A write is no small part of a small draft's pass.
+        """
+        if self._block is None:
+            return
+        each = min(1.0, GROWN / self._block)
+        chance = 1 - (1 - each) ** rows  # that any row does
+        self._due += chance
+        if self._due >= 1:
+            self._due -= 1
+            self.write(max(1, round(rows * each / chance)))
+
+    def write(self, rows: int) -> None:
+        """Write the tables of so many rows. Only where K/V lie in blocks."""
+        self._runner.hold(range(rows), self._rows[:rows])

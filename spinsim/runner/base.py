@@ -3,51 +3,31 @@
 :class:`Runner` is the door. ``eager.py`` and ``graphs/runner.py`` are one model on one device, ``sharded/``
 is one model on several. A lane calls one method at a time, from its own thread::
 
-    runner.hold(slots, blocks)                                           # where K/V lie in pages
-    first  = runner.prefill(slots, starts, token_lists, sampling)        # int64 [R]
-    best   = runner.catch_up(slots, starts, token_lists, predict)        # int64 [sum of tokens]
-    ahead  = runner.propose(slots, previous, last, contexts, lengths, sampling)
-    done   = runner.verify(slots, last, contexts, lengths, tokens, probabilities, kind, piece, sampling)
+    runner.hold(slots, blocks)                           # where K/V lie in pages
+    first  = runner.prefill(chunk_rows, sampling)        # int64 [R]
+    best   = runner.catch_up(chunk_rows, predict)        # int64 [sum of tokens]
+    ahead  = runner.propose(draft_rows, sampling)        # a Proposal
+    done   = runner.verify(verify_rows, packed, sampling)  # Verified
 
-Every call returns when the model's devices have done it, and what it returns is the host's, but for the
-probabilities of sampled proposals. ``contexts`` count prompt plus committed output, whose last token is
-in no cache yet. Rolling back is not a call: the next call states the length it builds on.
+``rows.py`` says what rows are. Every call returns when the model's devices have done it, and what it returns
+is the host's, but for the probabilities of sampled proposals. Rolling back is not a call: the next call
+states the length it builds on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 
 from spinsim.packings.ragged import NAME as RAGGED
 from spinsim.runner.graphs.buffers import Array
 from spinsim.runner.pages import Blocks
+from spinsim.runner.rows import AS_RAGGED, ChunkRows, DraftRows, PackedAs, Proposal, Verified, VerifyRows
 from spinsim.runner.sampling import GREEDY, Sampling
 
-TokenLists = Sequence[Sequence[int]]
 Progress = Callable[[int, int], None]  # (passes recorded, passes to record)
-
-
-class Proposal(NamedTuple):
-    """``tokens`` int64 ``[R, K]``, K the longest length; columns past a row's length mean nothing.
-
-    ``probabilities`` float32 ``[R, K, V]`` on the draft's device when sampling, else None. ``entropies``
-    ``[R, K]``, in nats, of the distributions that the tokens were drawn from (greedy: the softmax of the
-    logits), where a runner tells them.
-    """
-
-    tokens: Array
-    probabilities: torch.Tensor | None
-    entropies: Array | None = None
-
-
-class Verified(NamedTuple):
-    """``tokens[i]``: the ``accepted[i]`` proposals that stand and one token of the target's own."""
-
-    accepted: list[int]
-    tokens: list[list[int]]
 
 
 @runtime_checkable
@@ -123,58 +103,23 @@ class Runner(Protocol):
         """Wait for what any thread has put on the model's devices."""
         ...
 
-    def prefill(
-        self,
-        slots: Sequence[int],
-        starts: Sequence[int],
-        token_lists: TokenLists,
-        sampling: Sampling = GREEDY,
-    ) -> Array:
-        """Tokens enter the cache from position ``starts[i]`` on; returns each row's next token, ``[R]``."""
+    def prefill(self, rows: ChunkRows, sampling: Sampling = GREEDY) -> Array:
+        """Tokens enter the cache; returns each row's next token, ``[R]``."""
         ...
 
-    def catch_up(
-        self,
-        slots: Sequence[int],
-        starts: Sequence[int],
-        token_lists: TokenLists,
-        predict: bool = True,
-    ) -> Array:
+    def catch_up(self, rows: ChunkRows, predict: bool = True) -> Array:
         """Tokens enter the cache likewise; returns the most likely successor of every one, packed.
 
         Without ``predict`` the result is empty.
         """
         ...
 
-    def propose(
-        self,
-        slots: Sequence[int],
-        previous: Sequence[int],
-        last: Sequence[int],
-        contexts: Sequence[int],
-        lengths: Sequence[int],
-        sampling: Sampling = GREEDY,
-    ) -> Proposal:
-        """``lengths[i]`` tokens after each context, whose last two tokens are ``previous`` and ``last``."""
+    def propose(self, rows: DraftRows, sampling: Sampling = GREEDY) -> Proposal:
+        """``lengths[i]`` tokens after each context."""
         ...
 
-    def verify(
-        self,
-        slots: Sequence[int],
-        last: Sequence[int],
-        contexts: Sequence[int],
-        lengths: Sequence[int],
-        tokens: Array,
-        probabilities: torch.Tensor | None = None,
-        kind: str = RAGGED,
-        piece: int = 0,
-        sampling: Sampling = GREEDY,
-        verdict: Sequence[int] | None = None,
-    ) -> Verified:
-        """One pass over each row's last token and its ``lengths[i]`` proposals (``tokens[i, :lengths[i]]``).
-
-        ``verdict``: how many proposals stand, whatever the pass found.
-        """
+    def verify(self, rows: VerifyRows, packed: PackedAs = AS_RAGGED, sampling: Sampling = GREEDY) -> Verified:
+        """One pass over each row's last token and its proposals."""
         ...
 
     def watch(self, report: Callable[[Exception], None]) -> None:

@@ -13,13 +13,14 @@ from spinsim.packings.ragged import NAME as RAGGED
 from spinsim.runner import randomness
 from spinsim.runner.acceptance_rule import Judged, distribution, verify_greedy, verify_sampled
 from spinsim.runner.attention.kernels import require_kernel, use_kernel
-from spinsim.runner.base import Progress, Proposal, TokenLists, Verified
+from spinsim.runner.base import Progress
 from spinsim.runner.batch import Rows, build_batch, upload_array
 from spinsim.runner.decoder import Decoder
 from spinsim.runner.device import on
 from spinsim.runner.graphs.buffers import Array, wait
 from spinsim.runner.kv import SlotCache
 from spinsim.runner.pages import Blocks
+from spinsim.runner.rows import AS_RAGGED, ChunkRows, DraftRows, PackedAs, Proposal, Verified, VerifyRows
 from spinsim.runner.sampling import GREEDY, Sampling, choose, entropy
 
 
@@ -131,48 +132,32 @@ class ModelRunner:
         self,
         tokens: torch.Tensor,
         rows: Rows,
-        kind: str = RAGGED,
-        piece: int = 0,
+        packed: PackedAs = AS_RAGGED,
         chosen: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Logits ``[chosen, V]`` of packed ``tokens`` ``[T]`` that extend ``rows``; of all T for None."""
-        batch, positions = build_batch(self.cache, rows, kind, piece)
+        batch, positions = build_batch(self.cache, rows, *packed)
         with on(self.device):
             return self.decoder(tokens, positions, use_kernel(batch, self.kernel), chosen)
 
-    def _feed(
-        self, slots: Sequence[int], starts: Sequence[int], token_lists: TokenLists
-    ) -> tuple[torch.Tensor, Rows]:
-        lengths = [len(tokens) for tokens in token_lists]
-        rows = Rows(slots, lengths, [start + new for start, new in zip(starts, lengths, strict=True)])
-        return self._index(list(chain.from_iterable(token_lists))), rows
+    def _feed(self, rows: ChunkRows) -> tuple[torch.Tensor, Rows]:
+        news = rows.news
+        ends = [start + new for start, new in zip(rows.starts, news, strict=True)]
+        return self._index(list(chain.from_iterable(rows.tokens))), Rows(rows.slots, news, ends)
 
     @torch.inference_mode()
-    def prefill(
-        self,
-        slots: Sequence[int],
-        starts: Sequence[int],
-        token_lists: TokenLists,
-        sampling: Sampling = GREEDY,
-    ) -> Array:
-        """Tokens enter the cache from position ``starts[i]`` on; returns each row's next token.
+    def prefill(self, rows: ChunkRows, sampling: Sampling = GREEDY) -> Array:
+        """Tokens enter the cache; returns each row's next token.
 
-        Int64 ``[R]``. Every row has at least one token. What a chunk before a prompt's last yields
-        means nothing.
+        Int64 ``[R]``. What a chunk before a prompt's last yields means nothing.
         """
-        tokens, rows = self._feed(slots, starts, token_lists)
-        ends = self._index([end - 1 for end in accumulate(rows.query_lens)])
-        logits = self.forward(tokens, rows, chosen=ends)
-        return host(self._choose(logits, sampling, rows.kv_lens, randomness.EMIT)[0])
+        tokens, fed = self._feed(rows)
+        ends = self._index([end - 1 for end in accumulate(fed.query_lens)])
+        logits = self.forward(tokens, fed, chosen=ends)
+        return host(self._choose(logits, sampling, rows.requests, fed.kv_lens, randomness.EMIT)[0])
 
     @torch.inference_mode()
-    def catch_up(
-        self,
-        slots: Sequence[int],
-        starts: Sequence[int],
-        token_lists: TokenLists,
-        predict: bool = True,
-    ) -> Array:
+    def catch_up(self, rows: ChunkRows, predict: bool = True) -> Array:
         """Tokens enter the cache likewise; returns the most likely successor of every one.
 
         Packed int64 ``[T]``; the successor of the token at position p is the model's guess for
@@ -180,50 +165,39 @@ class ModelRunner:
         feeding a token twice is harmless. Without ``predict`` the head is left out, and the result
         is empty.
         """
-        tokens, rows = self._feed(slots, starts, token_lists)
+        tokens, fed = self._feed(rows)
         if not predict:
             nowhere = torch.zeros(0, dtype=torch.int64, device=self.device)
-            self.forward(tokens, rows, chosen=nowhere)
+            self.forward(tokens, fed, chosen=nowhere)
             wait(self.device)
             return host(nowhere)
-        return host(self.decoder.likeliest(self.forward(tokens, rows)))
+        return host(self.decoder.likeliest(self.forward(tokens, fed)))
 
     @torch.inference_mode()
-    def propose(
-        self,
-        slots: Sequence[int],
-        previous: Sequence[int],
-        last: Sequence[int],
-        contexts: Sequence[int],
-        lengths: Sequence[int],
-        sampling: Sampling = GREEDY,
-    ) -> Proposal:
-        """``lengths[i]`` tokens after each context, whose last two tokens are ``previous`` and ``last``.
+    def propose(self, rows: DraftRows, sampling: Sampling = GREEDY) -> Proposal:
+        """``lengths[i]`` tokens after each context.
 
-        The cache holds at least ``contexts[i] - 2`` tokens of the row. The first step takes two
-        tokens a row, later ones one; rows leave as they finish. Steps do not wait for the device.
-        Afterwards the cache holds ``contexts[i] + lengths[i] - 1`` tokens.
+        The first step takes two tokens a row, later ones one; rows leave as they finish. Steps do not wait
+        for the device. Afterwards the cache holds ``contexts[i] + lengths[i] - 1`` tokens.
         """
-        steps = max(lengths, default=0)
-        count = len(slots)
+        steps = max(rows.lengths, default=0)
+        count = len(rows.slots)
         tokens = torch.zeros(count, steps, dtype=torch.int64, device=self.device)
         probabilities: torch.Tensor | None = None
         entropies = torch.zeros(count, steps, device=self.device) if self.tells_entropies else None
-        fed = self._index([token for pair in zip(previous, last, strict=True) for token in pair])
+        fed = self._index([token for pair in zip(rows.previous, rows.last, strict=True) for token in pair])
         for step in range(steps):
-            active = [row for row in range(count) if lengths[row] > step]
-            new = 2 if step == 0 else 1
-            rows = Rows([slots[i] for i in active], [new] * len(active), [contexts[i] + step for i in active])
+            active = [row for row in range(count) if rows.lengths[row] > step]
+            slots, contexts, requests = _taken(active, rows.slots, rows.contexts, rows.requests)
+            here = Rows(slots, [2 if step == 0 else 1] * len(active), [kept + step for kept in contexts])
             index = self._index(active)
             if step == 0:
                 packed = fed.view(count, 2)[index].flatten()
                 chosen = torch.arange(1, 2 * len(active), 2, device=self.device)
-                logits = self.forward(packed, rows, chosen=chosen)
+                logits = self.forward(packed, here, chosen=chosen)
             else:
-                logits = self.forward(tokens[index, step - 1], rows)
-            keys = sampling.requests and [sampling.requests[i] for i in active]
-            keyed = sampling._replace(requests=keys)
-            drawn, spread = self._choose(logits, keyed, rows.kv_lens, randomness.PROPOSE)
+                logits = self.forward(tokens[index, step - 1], here)
+            drawn, spread = self._choose(logits, sampling, requests, here.kv_lens, randomness.PROPOSE)
             tokens[index, step] = drawn
             if entropies is not None:
                 entropies[index, step] = entropy(logits, spread)
@@ -234,75 +208,57 @@ class ModelRunner:
         return Proposal(host(tokens), probabilities, None if entropies is None else host(entropies))
 
     @torch.inference_mode()
-    def verify(
-        self,
-        slots: Sequence[int],
-        last: Sequence[int],
-        contexts: Sequence[int],
-        lengths: Sequence[int],
-        tokens: Array,
-        probabilities: torch.Tensor | None = None,
-        kind: str = RAGGED,
-        piece: int = 0,
-        sampling: Sampling = GREEDY,
-        verdict: Sequence[int] | None = None,
-    ) -> Verified:
-        """One pass over each row's last token and its ``lengths[i]`` proposals (``tokens[i, :lengths[i]]``).
-
-        ``tokens`` int64 ``[R, K]``, ``probabilities`` as in a Proposal, on any device. ``kind`` and
-        ``piece`` are those of the Packing. Rows of length 0 only decode. ``verdict``: how many proposals
-        stand, whatever the pass found; see :func:`verified`.
-        """
-        width = max(lengths, default=0)
-        proposals = torch.from_numpy(np.ascontiguousarray(tokens[:, :width])).to(self.device)
-        rows = Rows(
-            slots,
-            [length + 1 for length in lengths],
-            [context + length for context, length in zip(contexts, lengths, strict=True)],
-        )
-        table = torch.cat((self._index(last)[:, None], proposals), 1)
+    def verify(self, rows: VerifyRows, packed: PackedAs = AS_RAGGED, sampling: Sampling = GREEDY) -> Verified:
+        """One pass over each row's last token and its proposals, whose probabilities are on any device."""
+        lengths, width = rows.lengths, max(rows.lengths, default=0)
+        tokens = np.ascontiguousarray(rows.proposal.tokens[:, :width])
+        proposals = torch.from_numpy(tokens).to(self.device)
+        table = torch.cat((self._index(rows.last)[:, None], proposals), 1)
         source, spread = layout(lengths, width)
-        packed = table.flatten()[self._index(source)]
-        logits = self.forward(packed, rows, kind, piece)
-        judged = self._judge(
-            logits, self._index(spread), proposals, probabilities, lengths, contexts, sampling
-        )
-        return read_back(judged, verdict)
+        fed = table.flatten()[self._index(source)]
+        logits = self.forward(fed, Rows(rows.slots, [length + 1 for length in lengths], rows.ends), packed)
+        judged = self._judge(logits, self._index(spread), proposals, rows, sampling)
+        return Verified.of(torch.cat((judged.accepted[:, None], judged.tokens), 1).tolist(), rows.verdict)
 
     def _judge(
         self,
         logits: torch.Tensor,
         spread: torch.Tensor,
         proposals: torch.Tensor,
-        probabilities: torch.Tensor | None,
-        lengths: Sequence[int],
-        contexts: Sequence[int],
+        rows: VerifyRows,
         sampling: Sampling,
     ) -> Judged:
+        """``spread``: for each place of the table ``[R, K + 1]`` the packed token whose logits it takes."""
         count, width = proposals.shape
-        limit = self._index(lengths)
+        limit = self._index(rows.lengths)
         if sampling.greedy:
             best = self.decoder.likeliest(logits)
             return verify_greedy(best[spread].view(count, width + 1), proposals, limit)
         target = distribution(self.decoder.whole(logits), sampling.temperature, sampling.top_p)
         target = target[spread].view(count, width + 1, -1)
-        if probabilities is None:
+        draft = rows.proposal.probabilities
+        if draft is None:
             draft = target.new_zeros(count, width, target.shape[2])
         else:
-            draft = probabilities[:, :width].to(self.device, non_blocking=True)
-        requests = self._index(sampling.requests)[:, None]
-        positions = self._index(contexts)[:, None] + torch.arange(width + 1, device=self.device)
+            draft = draft[:, :width].to(self.device, non_blocking=True)
+        requests = self._index(rows.requests)[:, None]
+        positions = self._index(rows.contexts)[:, None] + torch.arange(width + 1, device=self.device)
         accept = randomness.uniform(sampling.seed, requests, positions[:, :-1], randomness.ACCEPT)
         emit = randomness.uniform(sampling.seed, requests, positions, randomness.EMIT)
         return verify_sampled(target, draft, proposals, limit, accept, emit)
 
     def _choose(
-        self, logits: torch.Tensor, sampling: Sampling, positions: Sequence[int], purpose: int
+        self,
+        logits: torch.Tensor,
+        sampling: Sampling,
+        requests: Sequence[int],
+        positions: Sequence[int],
+        purpose: int,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         if sampling.greedy:
             return choose(self.decoder, logits, sampling, None, logits, purpose)
-        requests, places = self._index(sampling.requests), self._index(positions)
-        return choose(self.decoder, logits, sampling, requests, places, purpose)
+        keys, places = self._index(requests), self._index(positions)
+        return choose(self.decoder, logits, sampling, keys, places, purpose)
 
 
 def host(tensor: torch.Tensor) -> Array:
@@ -326,16 +282,6 @@ def layout(lengths: Sequence[int], width: int) -> tuple[list[int], list[int]]:
     return source, spread
 
 
-def read_back(judged: Judged, verdict: Sequence[int] | None = None) -> Verified:
-    """The judgement as the host's lists, in one copy."""
-    return verified(torch.cat((judged.accepted[:, None], judged.tokens), 1).tolist(), verdict)
-
-
-def verified(rows: Sequence[list[int]], verdict: Sequence[int] | None = None) -> Verified:
-    """From rows of (accepted, tokens).
-
-    A ``verdict`` takes the place of what was accepted once everything is read. The tokens then are what the
-    pass has in their places: they are a text of the right length, and nobody's output.
-    """
-    accepted = [row[0] for row in rows] if verdict is None else list(verdict)
-    return Verified(accepted, [row[1 : count + 2] for row, count in zip(rows, accepted, strict=True)])
+def _taken(places: Sequence[int], *columns: Sequence[int]) -> list[list[int]]:
+    """The entries of each column at ``places``; of an empty column, none."""
+    return [[column[place] for place in places] if column else [] for column in columns]

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 
 from spinsim.errors import InputError
 from spinsim.packings.ragged import NAME as RAGGED
-from spinsim.runner.base import Progress, Proposal, Runner
+from spinsim.runner.base import Progress, Runner
 from spinsim.runner.batch import AttentionBatch
 from spinsim.runner.eager import ModelRunner
 from spinsim.runner.fused import LeanDecoder
@@ -31,6 +31,7 @@ from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.kv import SlotCache
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.loading import random_model
+from spinsim.runner.rows import ChunkRows, DraftRows, Proposal
 from spinsim.runner.sampling import GREEDY, Sampling
 
 PLACEHOLDER = 8  # rows of a vocabulary that the target's takes the place of
@@ -223,27 +224,21 @@ class HeadRunner(GraphedRunner):
         return super().capture(role, kinds, progress, predict=predict or self.parallel)
 
     @torch.inference_mode()
-    def propose(
-        self,
-        slots: Sequence[int],
-        previous: Sequence[int],
-        last: Sequence[int],
-        contexts: Sequence[int],
-        lengths: Sequence[int],
-        sampling: Sampling = GREEDY,
-    ) -> Proposal:
+    def propose(self, rows: DraftRows, sampling: Sampling = GREEDY) -> Proposal:
         """See :class:`~spinsim.runner.base.Runner`."""
         if not self.parallel:
             # Whatever the call's seed, which greedy steps do not read: an eager fallback knows no states.
-            return self.proposals.propose(slots, previous, last, contexts, lengths, sampling.requests)
+            return self.proposals.propose(rows)
+        lengths = rows.lengths
         # The last token stands for the mask that a trained head has for tokens which are not there yet.
-        fed = [[one, two, *[two] * (k - 1)] for one, two, k in zip(previous, last, lengths, strict=True)]
-        said = self.catch_up(slots, [context - 2 for context in contexts], fed, True)
-        tokens, first = np.zeros((len(slots), max(lengths)), np.int64), 1
+        tails = zip(rows.previous, rows.last, lengths, strict=True)
+        fed = [[previous, last, *[last] * (length - 1)] for previous, last, length in tails]
+        said = self.catch_up(ChunkRows(rows.slots, [context - 2 for context in rows.contexts], fed))
+        tokens, first = np.zeros((len(lengths), max(lengths)), np.int64), 1
         for row, length in enumerate(lengths):
             tokens[row, :length] = said[first : first + length]
             first += length + 1
-        return Proposal(tokens, None)
+        return Proposal(tokens)
 
 
 def make_head_runner(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -16,16 +15,15 @@ if TYPE_CHECKING:
 
 
 class Sampling(NamedTuple):
-    """A temperature below ``GREEDY_BELOW`` is greedy. ``requests`` key the random numbers, one id per row.
+    """A temperature below ``GREEDY_BELOW`` is greedy.
 
-    A number depends on (seed, request, index of the token in its context, purpose) alone: the
+    A random number depends on (seed, request, index of the token in its context, purpose) alone: the
     sampled output of a request is the same in any batch.
     """
 
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
-    requests: Sequence[int] = ()
 
     @property
     def greedy(self) -> bool:

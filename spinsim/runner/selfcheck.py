@@ -34,6 +34,7 @@ from spinsim.runner.eager import ModelRunner
 from spinsim.runner.for_model import make_runner
 from spinsim.runner.kv import SlotCache
 from spinsim.runner.loading import random_model
+from spinsim.runner.rows import ChunkRows, DraftRows, PackedAs, Proposal, VerifyRows
 from spinsim.runner.sampling import Sampling
 
 LENGTHS = ("equal", "skewed", "mixed", "decode", "prefill")
@@ -171,25 +172,27 @@ def play(target: ModelRunner, draft: ModelRunner, sampling: Sampling, kind: str)
     source = random.Random(7)
     prompts = [[source.randrange(500) for _ in range(n)] for n in (3, 40, 17, 90, 64)]
     rows = list(range(len(prompts)))
-    keyed = sampling._replace(requests=rows)
     slots = [4, 0, 3, 1, 2]
     zeros = [0] * len(rows)
-    first = target.prefill(slots, zeros, prompts, keyed).tolist()
+    told = ChunkRows(slots, zeros, prompts, rows)
+    first = target.prefill(told, sampling).tolist()
     contexts = [[*prompt, token] for prompt, token in zip(prompts, first, strict=True)]
-    draft.prefill(slots, zeros, prompts, keyed)
+    draft.prefill(told, sampling)
     for round_ in range(6):
         lengths = [(row + round_) % 5 for row in rows]
         active = [row for row in rows if lengths[row]]
         cut = [len(contexts[row]) for row in rows]
-        draft.catch_up([slots[r] for r in active], zeros[: len(active)], [contexts[r][:-1] for r in active])
-        found = draft.propose(
-            [slots[r] for r in active],
-            [contexts[r][-2] for r in active],
-            [contexts[r][-1] for r in active],
-            [cut[r] for r in active],
-            [lengths[r] for r in active],
-            sampling._replace(requests=active),
+        drafting = [slots[row] for row in active]
+        draft.catch_up(ChunkRows(drafting, zeros[: len(active)], [contexts[row][:-1] for row in active]))
+        asked = DraftRows(
+            drafting,
+            previous=[contexts[row][-2] for row in active],
+            last=[contexts[row][-1] for row in active],
+            contexts=[cut[row] for row in active],
+            lengths=[lengths[row] for row in active],
+            requests=active,
         )
+        found = draft.propose(asked, sampling)
         tokens = np.zeros((len(rows), max(lengths)), np.int64)
         tokens[active] = found.tokens
         spread = found.probabilities
@@ -197,8 +200,9 @@ def play(target: ModelRunner, draft: ModelRunner, sampling: Sampling, kind: str)
             whole = spread.new_zeros(len(rows), *spread.shape[1:])
             whole[torch.tensor(active, device=target.device)] = spread
             spread = whole
-        last = [contexts[r][-1] for r in rows]
-        done = target.verify(slots, last, cut, lengths, tokens, spread, kind, 16, keyed)
+        last = [contexts[row][-1] for row in rows]
+        judged = VerifyRows(slots, last, cut, lengths, Proposal(tokens, spread), rows)
+        done = target.verify(judged, PackedAs(kind, 16), sampling)
         for row in rows:
             contexts[row] += done.tokens[row]
     return contexts

@@ -17,7 +17,8 @@ from spinsim.runner.acceptance_rule import distribution
 from spinsim.runner.base import Runner
 from spinsim.runner.batch import Rows
 from spinsim.runner.eager import ModelRunner
-from spinsim.runner.sampling import Sampling, entropy
+from spinsim.runner.rows import ChunkRows, Proposal, VerifyRows
+from spinsim.runner.sampling import entropy
 from spinsim.scenario import Scenario
 
 Scores = np.ndarray[Any, Any]  # float64 [output tokens]
@@ -70,9 +71,10 @@ class Recorder:
         entropies: dict[str, list[Any]] = {name: [None] * len(prompts) for name in self._drafts}
         done = 0
         for chosen in self._groups(prompts, output_tokens):
-            sampling = self._sampling._replace(requests=[streams[i] for i in chosen])
             made = self._generate(
-                [prompts[i] for i in chosen], [output_tokens[i] + TAIL for i in chosen], sampling
+                [prompts[i] for i in chosen],
+                [output_tokens[i] + TAIL for i in chosen],
+                [streams[i] for i in chosen],
             )
             for row, i in enumerate(chosen):
                 outputs[i] = np.asarray(made[row], np.int64)
@@ -93,28 +95,27 @@ class Recorder:
             yield order[start : start + self._rows]
 
     def _generate(
-        self, prompts: Sequence[Sequence[int]], lengths: Sequence[int], sampling: Sampling
+        self, prompts: Sequence[Sequence[int]], lengths: Sequence[int], streams: Sequence[int]
     ) -> list[list[int]]:
-        target = self._target
+        target, sampling = self._target, self._sampling
         rows = range(len(prompts))
-        requests = list(sampling.requests)
         # Where the context ends, the tail is shorter.
         lengths = [min(n, self._span - len(p)) for n, p in zip(lengths, prompts, strict=True)]
         made: list[list[int]] = []
         for row in rows:
-            keyed = sampling._replace(requests=[requests[row]])
-            made.append([int(t) for t in target.prefill([row], [0], [prompts[row]], keyed).tolist()])
+            prompt = ChunkRows([row], [0], [prompts[row]], [streams[row]])
+            made.append([int(token) for token in target.prefill(prompt, sampling).tolist()])
         while going := [row for row in rows if len(made[row]) < lengths[row]]:
             nothing = np.zeros((len(going), 0), np.int64)
-            verified = target.verify(
+            decoding = VerifyRows(
                 going,
-                [made[row][-1] for row in going],
-                [len(prompts[row]) + len(made[row]) for row in going],
-                [0] * len(going),
-                nothing,
-                sampling=sampling._replace(requests=[requests[row] for row in going]),
+                last=[made[row][-1] for row in going],
+                contexts=[len(prompts[row]) + len(made[row]) for row in going],
+                lengths=[0] * len(going),
+                proposal=Proposal(nothing),
+                requests=[streams[row] for row in going],
             )
-            for row, tokens in zip(going, verified.tokens, strict=True):
+            for row, tokens in zip(going, target.verify(decoding, sampling=sampling).tokens, strict=True):
                 made[row] += tokens
         return made
 
@@ -145,7 +146,7 @@ class Recorder:
         found = []
         for some in _groups(texts, self._vocabulary):
             fed = [text.tokens[:-1] for text in some]
-            best = runner.catch_up(list(range(len(some))), [0] * len(some), fed, True)
+            best = runner.catch_up(ChunkRows(range(len(some)), [0] * len(some), fed))
             ends = np.cumsum([len(tokens) for tokens in fed])
             for text, end in zip(some, ends.tolist(), strict=True):
                 wanted = text.tokens[text.prompt :]

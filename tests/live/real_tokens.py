@@ -17,6 +17,7 @@ from spinsim.live.executor import gather
 from spinsim.live.world import Proposed
 from spinsim.operations import CatchUp, Completed, Operation, Prefill, Propose, Verify
 from spinsim.runner.eager import ModelRunner
+from spinsim.runner.rows import ChunkRows, DraftRows, PackedAs, VerifyRows
 from spinsim.runner.sampling import Sampling
 from spinsim.simulated.world import SimulatedWorld
 
@@ -42,35 +43,31 @@ class Speakers:
     def _context(self, request: int) -> list[int]:
         return [*self.prompts[request], *self.outputs.get(request, ())]
 
-    def _keyed(self, requests: Sequence[int]) -> Sampling:
-        return self.sampling._replace(requests=requests)
-
-    def _chunks(self, operation: Prefill | CatchUp) -> list[list[int]]:
+    def _chunks(self, operation: Prefill | CatchUp) -> ChunkRows:
         rows = zip(operation.requests, operation.starts, operation.tokens, strict=True)
-        return [self._context(request)[start : start + count] for request, start, count in rows]
+        tokens = [self._context(request)[start : start + count] for request, start, count in rows]
+        return ChunkRows(operation.slots, operation.starts, tokens, operation.requests)
 
     def execute(self, operation: Operation) -> None:
         """Carry it out now: whatever it builds on was submitted before it."""
         if isinstance(operation, Prefill):
-            first = self.target.prefill(
-                operation.slots, operation.starts, self._chunks(operation), self._keyed(operation.requests)
-            )
+            first = self.target.prefill(self._chunks(operation), self.sampling)
             for request, last, token in zip(operation.requests, operation.last, first.tolist(), strict=True):
                 if last:
                     self.outputs[request] = [int(token)]
         elif isinstance(operation, CatchUp):
-            draft = self.drafts[operation.draft]
-            draft.catch_up(operation.slots, operation.starts, self._chunks(operation), False)
+            self.drafts[operation.draft].catch_up(self._chunks(operation), False)
         elif isinstance(operation, Propose):
             tails = [self._context(request)[-2:] for request in operation.requests]
-            proposal = self.drafts[operation.draft].propose(
+            asked = DraftRows(
                 operation.slots,
                 [tail[0] for tail in tails],
                 [tail[1] for tail in tails],
                 operation.contexts,
                 operation.lengths,
-                self._keyed(operation.requests),
+                operation.requests,
             )
+            proposal = self.drafts[operation.draft].propose(asked, self.sampling)
             for row, request in enumerate(operation.requests):
                 self._proposed[request] = Proposed(proposal, row)
         else:
@@ -78,18 +75,16 @@ class Speakers:
 
     def _verify(self, operation: Verify) -> None:
         proposed = [self._proposed.pop(request, None) for request in operation.requests]
-        together = gather(proposed, self.target.device)
-        done = self.target.verify(
+        judged = VerifyRows(
             operation.slots,
             [self._context(request)[-1] for request in operation.requests],
             operation.contexts,
             operation.lengths,
-            together.tokens,
-            together.probabilities,
-            operation.packing.kind,
-            operation.packing.piece,
-            self._keyed(operation.requests),
+            gather(proposed, self.target.device),
+            operation.requests,
         )
+        packed = PackedAs(operation.packing.kind, operation.packing.piece)
+        done = self.target.verify(judged, packed, self.sampling)
         for row, request in enumerate(operation.requests):
             self.accepted[request][operation.positions[row]] = done.accepted[row]
             self.outputs[request] += done.tokens[row]

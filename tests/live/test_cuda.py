@@ -16,6 +16,7 @@ from spinsim.live.lanes import Job, WorkerLane
 from spinsim.runner.for_model import make_runner
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.loading import random_model
+from spinsim.runner.rows import ChunkRows
 from spinsim.runner.selfcheck import relative, tiny_configs
 from spinsim.scenario_file import LoadedScenario
 from spinsim.studies.replay import replay
@@ -110,20 +111,20 @@ def test_graphed_prompts_leave_what_eager_ones_do(
     assert graphed.prompts is not None
     graphed.prompts.limit = limit
     calls = [
-        ([3, 1], [0, 0], [list(range(90)), list(range(40))]),
-        ([1, 3, 0], [40, 90, 0], [[5, 6, 7], [8], [9, 10]]),
-        ([0, 2], [2, 0], [list(range(100, 130)), [1]]),
-        ([3], [91], [list(range(60))]),
+        ChunkRows([3, 1], [0, 0], [list(range(90)), list(range(40))]),
+        ChunkRows([1, 3, 0], [40, 90, 0], [[5, 6, 7], [8], [9, 10]]),
+        ChunkRows([0, 2], [2, 0], [list(range(100, 130)), [1]]),
+        ChunkRows([3], [91], [list(range(60))]),
     ]
     for _ in range(2):
-        for slots, starts, tokens in calls:
+        for rows in calls:
             for runner in (eager, graphed):
-                runner.catch_up(slots, starts, tokens, predict=False)
-            first = graphed.prefill(slots, starts, tokens)
-            assert first.shape == (len(slots),)
+                runner.catch_up(rows, predict=False)
+            first = graphed.prefill(rows)
+            assert first.shape == (len(rows.slots),)
             if dtype == torch.float32:
-                assert first.tolist() == eager.prefill(slots, starts, tokens).tolist()
-            for slot, start, new in zip(slots, starts, tokens, strict=True):
+                assert first.tolist() == eager.prefill(rows).tolist()
+            for slot, start, new in zip(rows.slots, rows.starts, rows.tokens, strict=True):
                 end = start + len(new)
                 kept = graphed.cache.keys[:, slot, :end], graphed.cache.values[:, slot, :end]
                 wanted = eager.cache.keys[:, slot, :end], eager.cache.values[:, slot, :end]

@@ -23,9 +23,10 @@ from spinsim.engine.world import Lane
 from spinsim.policies.base import PolicyContext
 from spinsim.policies.build import build_policies
 from spinsim.runner.acceptance_rule import distribution
-from spinsim.runner.eager import ModelRunner, Verified
+from spinsim.runner.eager import ModelRunner
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.loading import random_model
+from spinsim.runner.rows import PackedAs, Verified, VerifyRows
 from spinsim.runner.sampling import Sampling
 from spinsim.scenario import PoliciesSpec
 from spinsim.workload.request import Request, Workload
@@ -104,17 +105,15 @@ class Changed:
         self.prefill = runner.prefill
         self.speakers: Speakers | None = None
 
-    def verify(self, slots, last, contexts, lengths, tokens, probabilities, kind, piece, sampling):  # type: ignore[no-untyped-def]
+    def verify(self, rows: VerifyRows, packed: PackedAs, sampling: Sampling) -> Verified:
         """As the runner's."""
         assert self.speakers is not None
-        done = self.runner.verify(
-            slots, last, contexts, lengths, tokens, probabilities, kind, piece, sampling
-        )
+        done = self.runner.verify(rows, packed, sampling)
         changed = []
-        for row, request in enumerate(sampling.requests):
-            said = [int(token) for token in tokens[row, : lengths[row]]]
+        for row, (request, length) in enumerate(zip(rows.requests, rows.lengths, strict=True)):
+            said = [int(token) for token in rows.proposal.tokens[row, :length]]
             stands = done.tokens[row]
-            if done.accepted[row] < lengths[row]:
+            if done.accepted[row] < length:
                 tree, before = self.trees[request % len(PROMPTS)], self.speakers.outputs[request]
                 stands = self.change(self.rng, tree, before, said, done.accepted[row]) or stands
             changed.append(stands)

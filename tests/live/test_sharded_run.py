@@ -20,6 +20,7 @@ from spinsim.cli import app
 from spinsim.errors import InputError
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.prompts import materialise
+from spinsim.runner.rows import ChunkRows, DraftRows
 from spinsim.runner.sharded.hosted import HostedRunner
 from spinsim.runner.sharded.leader import ShardedRunner
 from spinsim.scenario_file import LoadedScenario
@@ -97,8 +98,8 @@ def test_a_draft_says_how_sure_it_is_from_another_process(folder: Path, two: Dep
     near = two.drafts[0]
     assert isinstance(near, HostedRunner)
     near.apart()
-    near.catch_up([0], [0], [prompt[:-1]], predict=False)
-    made = near.propose([0], [prompt[-2]], [prompt[-1]], [len(prompt)], [length])
+    near.catch_up(ChunkRows([0], [0], [prompt[:-1]]), predict=False)
+    made = near.propose(DraftRows([0], [prompt[-2]], [prompt[-1]], [len(prompt)], [length]))
     assert made.entropies is not None
     module = AutoModelForCausalLM.from_pretrained(folder / "near", dtype=torch.float32)
     logits = module(torch.tensor([[*prompt, *made.tokens[0].tolist()]])).logits[0, len(prompt) - 1 : -1]

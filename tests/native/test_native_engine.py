@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 
 from benchmarks.native import HERE, digest, drawn, played
+from spinsim.costs.profiled.laws import RowLaw
+from spinsim.costs.profiled.predictors import fit_operations
+from spinsim.costs.profiled.profile import read_profile
 from spinsim.errors import InputError
 from spinsim.native import compiled, layout
 from spinsim.native.parts import declared
@@ -97,6 +100,28 @@ def test_preempted_requests_are_the_same() -> None:
     )
     native, python = both(scenario)
     assert sum(request.preemptions for request in native.requests.values()) > 3
+    assert digest(native) == digest(python)
+
+
+@needs_compiler
+def test_contexts_of_few_rows_are_waited_for_alike() -> None:
+    """By a profile whose law of verifications says so."""
+    path = Path(__file__).parents[2] / "docs/measurements/as-profiled/2026-11-28-h100-1-profile.json"
+    fitted = fit_operations(read_profile(path), "llama-3-8b/bf16/h100")
+    assert fitted["verify", "ragged"].chosen.fit.name == RowLaw.name
+    scenario = small(
+        workload={
+            "requests": 12,
+            "arrivals": {"process": "closed", "concurrency": 3},
+            "prompt_tokens": {"distribution": "uniform", "min": 2000, "max": 20000},
+            "output_tokens": {"distribution": "fixed", "value": 20},
+        },
+        devices={"gpu0": {"hardware": "h100"}},
+        placement={"target": ["gpu0"], "drafts": {"a": "gpu0"}},
+        costs={"model": "profile", "path": str(path), "allow_roofline": True},
+        limits={"context_tokens": 26_000, "batch": 3},
+    )
+    native, python = both(scenario)
     assert digest(native) == digest(python)
 
 

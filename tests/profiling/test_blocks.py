@@ -37,13 +37,18 @@ def test_every_row_has_blocks_for_the_longest_context(blocks: int, scattered: bo
     assert (used == [at % blocks for at in range(28)]) != scattered
 
 
-def test_before_a_pass_the_rows_that_grew_are_written() -> None:
+@pytest.mark.parametrize("rows", [1, 4, 48])
+def test_tables_are_written_before_as_many_passes_as_in_a_run(rows: int) -> None:
+    """A row that grows by 3 tokens a pass takes a new block of 16 before 3 passes of 16."""
     table: Any = Table()
     laid = Laid(table, slots=48, tokens=4096, context_tokens=64, block=16)
     laid.lay(scattered=True)
-    laid.grown(48)
-    laid.grown(1)
-    assert table.written == [48, 9, 1]
+    passes = 320
+    for _ in range(passes):
+        laid.grown(rows)
+    written = table.written[1:]
+    assert len(written) == pytest.approx(passes * (1 - (13 / 16) ** rows), abs=1)
+    assert sum(written) == pytest.approx(passes * rows * 3 / 16, rel=0.3)
 
 
 def test_whole_slots_lie_where_they_are() -> None:

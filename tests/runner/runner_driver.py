@@ -12,6 +12,7 @@ from spinsim.runner.fused import LeanDecoder
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.kv import SlotCache
 from spinsim.runner.loaded_model import LoadedModel
+from spinsim.runner.rows import ChunkRows, DraftRows, PackedAs, VerifyRows
 from spinsim.runner.sampling import Sampling
 
 
@@ -80,13 +81,13 @@ def speculate(
     contexts = [list(prompt) for prompt in prompts]
     for begin in range(0, max(map(len, prompts)), chunk):
         rows = [i for i in range(count) if begin < len(prompts[i])]
-        keyed = sampling._replace(requests=rows)
-        first = target.prefill(
+        fed = ChunkRows(
             [slots[i] for i in rows],
             [begin] * len(rows),
             [prompts[i][begin : begin + chunk] for i in rows],
-            keyed,
-        ).tolist()
+            rows,
+        )
+        first = target.prefill(fed, sampling).tolist()
         for i, token in zip(rows, first, strict=True):
             if begin + chunk >= len(prompts[i]):
                 contexts[i].append(token)
@@ -100,33 +101,33 @@ def speculate(
             rows = [i for i in live if arm[i] == d]
             behind = [i for i in rows if cached[d][i] < len(contexts[i]) - 2]
             if behind:
-                draft.catch_up(
+                missing = ChunkRows(
                     [slots[i] for i in behind],
                     [cached[d][i] for i in behind],
                     [contexts[i][cached[d][i] : -1] for i in behind],
                 )
+                draft.catch_up(missing)
             if rows:
-                proposal = draft.propose(
+                asked = DraftRows(
                     [slots[i] for i in rows],
                     [contexts[i][-2] for i in rows],
                     [contexts[i][-1] for i in rows],
                     [len(contexts[i]) for i in rows],
                     [wanted[i] for i in rows],
-                    sampling._replace(requests=rows),
+                    rows,
                 )
+                proposal = draft.propose(asked, sampling)
                 parts.append(Part([live.index(i) for i in rows], range(len(rows)), proposal))
-        tokens, probabilities, _ = combine(parts, len(live), target.device)
-        done = target.verify(
+        judged = VerifyRows(
             [slots[i] for i in live],
             [contexts[i][-1] for i in live],
             [len(contexts[i]) for i in live],
             [wanted[i] for i in live],
-            tokens,
-            probabilities,
-            choose.choice(list(kinds)),
-            choose.choice([3, 8, 16]),
-            sampling._replace(requests=live),
+            combine(parts, len(live), target.device),
+            live,
         )
+        packed = PackedAs(choose.choice(list(kinds)), choose.choice([3, 8, 16]))
+        done = target.verify(judged, packed, sampling)
         for row, i in enumerate(live):
             before = len(contexts[i])
             contexts[i] += done.tokens[row]

@@ -12,6 +12,7 @@ from spinsim.buckets import USUAL, Buckets
 from spinsim.runner.graphs.capture import Recorder
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.loading import random_model
+from spinsim.runner.rows import ChunkRows, DraftRows, PackedAs, Proposal, VerifyRows
 from tests.runner.runner_configs import CONFIGS
 from tests.runner.runner_driver import runner_of
 
@@ -34,10 +35,11 @@ def test_capture_covers_every_shape_of_a_run(buckets):
         rows = source.randint(1, 6)
         slots, lengths = source.sample(range(6), rows), [source.randint(0, 4) for _ in range(rows)]
         ones, contexts = [1] * rows, [source.randint(2, 30) for _ in range(rows)]
-        found = runner.propose(slots, ones, ones, contexts, [max(1, n) for n in lengths])
+        found = runner.propose(DraftRows(slots, ones, ones, contexts, [max(1, n) for n in lengths]))
         tokens = np.pad(found.tokens, ((0, 0), (0, 4 - found.tokens.shape[1])))
-        for kind, piece in (("ragged", 0), ("padded", 0), ("decomposed", 20), ("decomposed", 10)):
-            runner.verify(slots, ones, contexts, lengths, tokens, None, kind, piece)
+        judged = VerifyRows(slots, ones, contexts, lengths, Proposal(tokens))
+        for packed in (("ragged", 0), ("padded", 0), ("decomposed", 20), ("decomposed", 10)):
+            runner.verify(judged, PackedAs(*packed))
     assert runner.recorder.captured == captured
     assert not buckets.without_tokens & {key.tokens for key in runner.verifications.graphs}
     assert not buckets.without_rows & {key.rows for key in runner.proposals.graphs}
@@ -77,11 +79,11 @@ def random_calls(source):
         slots, ones = source.sample(range(6), rows), [1] * rows
         prompts = [[source.randrange(64) for _ in range(source.randint(2, 9))] for _ in slots]
         contexts = [len(prompt) + 1 for prompt in prompts]
-        calls.append(("prefill", (slots, [0] * rows, prompts)))
-        calls.append(("propose", (slots, ones, ones, contexts, [length] * rows)))
-        tokens = np.ones((rows, 4), np.int64)
+        calls.append(("prefill", [ChunkRows(slots, [0] * rows, prompts)]))
+        calls.append(("propose", [DraftRows(slots, ones, ones, contexts, [length] * rows)]))
+        judged = VerifyRows(slots, ones, contexts, [4] * rows, Proposal(np.ones((rows, 4), np.int64)))
         for kind in ("ragged", "padded", "decomposed"):
-            calls.append(("verify", (slots, ones, contexts, [4] * rows, tokens, None, kind, 5)))
+            calls.append(("verify", [judged, PackedAs(kind, 5)]))
     return calls
 
 

@@ -15,6 +15,7 @@ from spinsim.runner.for_model import make_runner
 from spinsim.runner.fused import LeanDecoder
 from spinsim.runner.head import HeadRunner, make_head_runner, random_head
 from spinsim.runner.loading import random_model
+from spinsim.runner.rows import ChunkRows, DraftRows
 from spinsim.runner.sampling import Sampling
 from tests.runner.runner_configs import CONFIGS
 
@@ -26,8 +27,8 @@ PAGES = {"whole": {}, "paged": {"page_tokens": 4, "pages": 32}}
 def deployed(parallel: bool, rows: int = 0, **pages: int) -> tuple[ModelRunner, HeadRunner]:
     target = random_model(CONFIGS["llama"](), 0, context_tokens=32)
     runner = make_runner(target, slots=4, slot_tokens=32, max_rows=4, max_length=4, lean=True, **pages)
-    asked = {"layers": 1, "inputs": 2, "context_tokens": 32, "seed": 1, "key": "models.drafts.head"}
-    head = random_head(target, parallel=parallel, rows=rows, **asked)
+    shape = {"layers": 1, "inputs": 2, "context_tokens": 32, "seed": 1, "key": "models.drafts.head"}
+    head = random_head(target, parallel=parallel, rows=rows, **shape)
     named = {"slots": 4, "slot_tokens": 32, "max_rows": 4, "max_length": 4, "kernel": "auto", **pages}
     return runner, make_head_runner(head, runner, **named)
 
@@ -40,14 +41,18 @@ def texts() -> list[list[int]]:
 def caught_up(target: ModelRunner, head: HeadRunner) -> list[list[int]]:
     """The target has all of each context but its last token; the head has one token fewer."""
     fed = texts()
-    target.prefill(TARGET_SLOTS, [0] * 3, [text[:-1] for text in fed])
+    target.prefill(ChunkRows(TARGET_SLOTS, [0] * 3, [text[:-1] for text in fed]))
     head.follow(SLOTS, TARGET_SLOTS)
-    head.catch_up(SLOTS, [0] * 3, [text[:-2] for text in fed], False)
+    head.catch_up(ChunkRows(SLOTS, [0] * 3, [text[:-2] for text in fed]), False)
     return fed
 
 
+def asked(fed: list[list[int]]) -> DraftRows:
+    return DraftRows(SLOTS, [text[-2] for text in fed], [text[-1] for text in fed], CONTEXTS, LENGTHS)
+
+
 def proposed(head: HeadRunner, fed: list[list[int]]) -> list[list[int]]:
-    found = head.propose(SLOTS, [t[-2] for t in fed], [t[-1] for t in fed], CONTEXTS, LENGTHS)
+    found = head.propose(asked(fed))
     return [found.tokens[row, :length].tolist() for row, length in enumerate(LENGTHS)]
 
 
@@ -98,8 +103,7 @@ def test_any_greedy_call_hands_states_on(parallel: bool) -> None:
     """A live run's calls carry its seed, which once led past the recorded steps to ones without states."""
     target, head = deployed(parallel=parallel)
     fed = caught_up(target, head)
-    asked = SLOTS, [t[-2] for t in fed], [t[-1] for t in fed], CONTEXTS, LENGTHS
-    seeded = head.propose(*asked, Sampling(0.0, seed=7)).tokens
+    seeded = head.propose(asked(fed), Sampling(0.0, seed=7)).tokens
     made = [seeded[row, :length].tolist() for row, length in enumerate(LENGTHS)]
     assert made == proposed(head, fed)
     if not parallel:
@@ -110,7 +114,7 @@ def test_any_greedy_call_hands_states_on(parallel: bool) -> None:
 def test_the_target_keeps_what_its_own_head_reads() -> None:
     target, _ = deployed(parallel=False)
     fed = texts()
-    said = target.catch_up(TARGET_SLOTS, [0] * 3, fed, True)
+    said = target.catch_up(ChunkRows(TARGET_SLOTS, [0] * 3, fed))
     kept = [
         states_before(target, slot, len(text) + 1)[1:] for slot, text in zip(TARGET_SLOTS, fed, strict=True)
     ]

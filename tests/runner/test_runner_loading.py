@@ -13,6 +13,7 @@ from spinsim.runner import kv_capacity
 from spinsim.runner.batch import Rows
 from spinsim.runner.for_model import make_runner
 from spinsim.runner.loading import load_model, random_model, require_shared_vocabulary, speaking_as
+from spinsim.runner.rows import ChunkRows
 from spinsim.scenario import LimitsSpec
 from tests.runner.runner_configs import CONFIGS, SHAPE
 from tests.runner.runner_driver import runner_of
@@ -30,7 +31,7 @@ def test_round_trip_through_a_folder(tmp_path):
     model.module.save_pretrained(tmp_path)
     again = load_model(str(tmp_path), context_tokens=64, dtype=torch.float32)
     prompt = [[5, 6, 7, 8]]
-    first, second = (runner_of(m).prefill([0], [0], prompt).item() for m in (model, again))
+    first, second = (runner_of(m).prefill(ChunkRows([0], [0], prompt)).item() for m in (model, again))
     assert first == second
     assert again.parameters == model.parameters
 
@@ -84,8 +85,10 @@ def test_a_window_wider_than_the_context_never_bites():
 
 
 def test_pickled_weights_and_missing_folders_are_refused(tmp_path):
-    with pytest.raises(InputError, match="cannot read"):
+    with pytest.raises(InputError, match=rf"no folder '{tmp_path}/nothing'; .*causal model"):
         load_model(str(tmp_path / "nothing"), context_tokens=64, dtype=torch.float32, key="k")
+    with pytest.raises(InputError, match=r"no config\.json in the folder"):
+        load_model(str(tmp_path), context_tokens=64, dtype=torch.float32)
     CONFIGS["llama"]().save_pretrained(tmp_path)
     torch.save({}, tmp_path / "pytorch_model.bin")
     with pytest.raises(InputError, match="safetensors"):
@@ -138,7 +141,7 @@ def test_a_draft_is_given_the_targets_rows(config, rows):
     assert torch.equal(plain[:, :shared], padded[:, :shared])
     assert padded.shape[1] == rows
     assert (padded[:, shared:] == float("-inf")).all()
-    assert runner_of(given).catch_up([0], [0], [[1, rows - 1, 2]]).max() < shared
+    assert runner_of(given).catch_up(ChunkRows([0], [0], [[1, rows - 1, 2]])).max() < shared
 
 
 @pytest.mark.parametrize("lean", [False, True])
@@ -146,7 +149,7 @@ def test_unused_vocabulary_is_never_emitted(lean):
     model = random_model(CONFIGS["llama"](used_vocab_size=3), 1, context_tokens=64)
     runner = runner_of(model, lean=lean)
     assert model.used_vocabulary == 3
-    best = runner.catch_up([0], [0], [list(range(3)) * 10])
+    best = runner.catch_up(ChunkRows([0], [0], [list(range(3)) * 10]))
     assert best.max() < 3
 
 

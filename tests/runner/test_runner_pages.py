@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from spinsim.runner.kv import SlotCache
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.loading import random_model
+from spinsim.runner.rows import ChunkRows, DraftRows, PackedAs, Proposal, VerifyRows
 from tests.runner.runner_configs import CONFIGS, VOCABULARY
 from tests.runner.runner_driver import runner_of
 
@@ -50,11 +51,11 @@ def test_a_row_is_refused_where_its_pages_end(model: LoadedModel, graphed: bool)
     """Though its slot may become longer, and the table names pages beyond, which are somebody else's."""
     runner = runner_of(model, 3, 64, page_tokens=8, pages=10, graphed=graphed)
     runner.cache.table.hold([0, 1], [[3, 1], [0]])
-    runner.prefill([0], [0], [[5] * 16])
+    runner.prefill(ChunkRows([0], [0], [[5] * 16]))
     with pytest.raises(ValueError, match="slot 1 cannot take tokens 0 to 9: it has room for 8"):
-        runner.prefill([0, 1], [0, 0], [[5], [5] * 9])
+        runner.prefill(ChunkRows([0, 1], [0, 0], [[5], [5] * 9]))
     with pytest.raises(ValueError, match=r"slot 0 cannot take tokens 1[46] to 17"):
-        runner.propose([0], [1], [1], [16], [2])
+        runner.propose(DraftRows([0], [1], [1], [16], [2]))
     written = runner.cache.keys[0].flatten(2).any(-1).any(-1)
     assert written[:10].nonzero().flatten().tolist() == [1, 3]
 
@@ -71,15 +72,15 @@ def test_what_was_taken_away_is_computed_again_elsewhere(
     paged = runner_of(model, 2, 64, lean=True, page_tokens=8, pages=7, graphed=graphed)
     contexts = [list(prompt) for prompt in prompts]
     for slot, prompt in enumerate(prompts):
-        contexts[slot].append(int(alone.prefill([slot], [0], [prompt])[0]))
+        contexts[slot].append(int(alone.prefill(ChunkRows([slot], [0], [prompt]))[0]))
     for turn in range(4):
         for slot in (0, 1):
             context = contexts[slot]
             count = -(-(len(context) + 4) // 8)
             paged.cache.table.hold([slot], [source.sample(range(7), count)])
-            paged.prefill([slot], [0], [context[:-1]])
+            paged.prefill(ChunkRows([slot], [0], [context[:-1]]))
             proposals = torch.tensor([[context[-1 - turn], 3, 5, 8]]).numpy()
-            wanted = alone.verify([slot], [context[-1]], [len(context)], [4], proposals)
-            got = paged.verify([slot], [context[-1]], [len(context)], [4], proposals, None, kind, 16)
-            assert got == wanted
+            judged = VerifyRows([slot], [context[-1]], [len(context)], [4], Proposal(proposals))
+            got = paged.verify(judged, PackedAs(kind, 16))
+            assert got == alone.verify(judged)
             context += got.tokens[0]

@@ -13,6 +13,7 @@ from spinsim.runner.graphs.prompts import PromptGraphs
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.loading import random_model
+from spinsim.runner.rows import ChunkRows
 from spinsim.runner.sampling import GREEDY, Sampling
 from tests.runner.runner_configs import CONFIGS, VOCABULARY
 from tests.runner.runner_driver import runner_of
@@ -29,13 +30,14 @@ def pair(lean: bool, sampling: Sampling = GREEDY) -> tuple[LoadedModel, ModelRun
     return model, eager, graphed
 
 
-def chunks(source: random.Random) -> tuple[list[int], list[int], list[list[int]]]:
-    """(slots, starts, tokens) of up to all slots, from one token a row to most of a slot."""
+def chunks(source: random.Random) -> ChunkRows:
+    """Of up to all slots, from one token a row to most of a slot."""
     rows = source.randint(1, SLOTS)
     news = [source.choice((1, source.randint(1, 9), source.randint(1, 70))) for _ in range(rows)]
     starts = [source.choice((0, source.randint(0, SLOT_TOKENS - new))) for new in news]
     tokens = [[source.randrange(VOCABULARY) for _ in range(new)] for new in news]
-    return source.sample(range(SLOTS), rows), starts, tokens
+    slots = source.sample(range(SLOTS), rows)
+    return ChunkRows(slots, starts, tokens, [7 * slot for slot in slots])
 
 
 def limited(graphed: GraphedRunner, limit: int) -> None:
@@ -64,17 +66,16 @@ def require_alike(
     eager: ModelRunner, graphed: ModelRunner, sampling: Sampling, source: random.Random
 ) -> None:
     """A prefill, and a catch-up with and without predictions: the same tokens, and the same cache after."""
-    slots, starts, tokens = chunks(source)
-    keyed = sampling if sampling.greedy else sampling._replace(requests=[7 * slot for slot in slots])
-    wanted = eager.prefill(slots, starts, tokens, keyed)
-    assert graphed.prefill(slots, starts, tokens, keyed).tolist() == wanted.tolist()
+    rows = chunks(source)
+    wanted = eager.prefill(rows, sampling)
+    assert graphed.prefill(rows, sampling).tolist() == wanted.tolist()
     same_cache(eager, graphed)
-    slots, starts, tokens = chunks(source)
-    wanted = eager.catch_up(slots, starts, tokens)
-    assert graphed.catch_up(slots, starts, tokens).tolist() == wanted.tolist()
-    slots, starts, tokens = chunks(source)
+    rows = chunks(source)
+    wanted = eager.catch_up(rows)
+    assert graphed.catch_up(rows).tolist() == wanted.tolist()
+    rows = chunks(source)
     for runner in (eager, graphed):
-        assert runner.catch_up(slots, starts, tokens, predict=False).size == 0
+        assert runner.catch_up(rows, predict=False).size == 0
     same_cache(eager, graphed)
 
 
@@ -116,15 +117,15 @@ def test_prompts_beyond_the_limit_leave_no_eager_pass(
     captured = graphed.recorder.captured
     source = random.Random(5)
     tokens = [[source.randrange(VOCABULARY) for _ in range(new)] for new in news]
-    slots, starts = list(range(len(news)))[::-1], [60 * (row % 2) for row in range(len(news))]
-    wanted = [runner(slots, starts, tokens).tolist() for runner in (eager.prefill, eager.catch_up)]
+    rows = ChunkRows(range(len(news))[::-1], [60 * (row % 2) for row in range(len(news))], tokens)
+    wanted = [runner(rows).tolist() for runner in (eager.prefill, eager.catch_up)]
     monkeypatch.setattr(graphed, "forward", None)  # what eager passes call
-    assert graphed.prefill(slots, starts, tokens).tolist() == wanted[0]
+    assert graphed.prefill(rows).tolist() == wanted[0]
     same_cache(eager, graphed)
     for part in (graphed.cache.keys, graphed.cache.values):
         part.zero_()
-    assert graphed.catch_up(slots, starts, tokens, predict=False).size == 0
-    assert graphed.catch_up(slots, starts, tokens).tolist() == wanted[1]
+    assert graphed.catch_up(rows, predict=False).size == 0
+    assert graphed.catch_up(rows).tolist() == wanted[1]
     assert graphed.recorder.captured == captured
 
 
@@ -132,8 +133,9 @@ def test_prompts_beyond_the_limit_leave_no_eager_pass(
 def test_a_wrong_row_of_a_later_pass_is_refused_before_the_first(slots: list[int]) -> None:
     _, _, graphed = pair(lean=True)
     limited(graphed, 16)
+    rows = ChunkRows(slots, [0, SLOT_TOKENS - 2], [[1] * 40, [1] * (3 if slots[0] == 0 else 1)])
     with pytest.raises(ValueError, match="slot"):
-        graphed.catch_up(slots, [0, SLOT_TOKENS - 2], [[1] * 40, [1] * (3 if slots[0] == 0 else 1)])
+        graphed.catch_up(rows)
     assert not graphed.cache.keys.any()
 
 
@@ -158,8 +160,8 @@ def test_a_catch_up_without_predictions_leaves_out_the_head(
 
     assert graphed.prompts is not None
     monkeypatch.setattr(graphed.prompts, "decoder", Counted())
-    graphed.catch_up([1, 0], [0, 4], [[1, 2, 3], [4]], predict=False)
-    graphed.prefill([1, 0, 3], [0, 4, 5], [[1, 2, 3], [4], [5]])
+    graphed.catch_up(ChunkRows([1, 0], [0, 4], [[1, 2, 3], [4]]), predict=False)
+    graphed.prefill(ChunkRows([1, 0, 3], [0, 4, 5], [[1, 2, 3], [4], [5]]))
     assert seen == [0, 4]  # three rows, executed as four
 
 
@@ -175,17 +177,18 @@ def test_capture_covers_what_its_role_meets(role: str, predict: bool) -> None:
     assert prompts is not None
     source = random.Random(4)
     for _ in range(40):
-        call = chunks(source)
-        count = sum(map(len, call[2]))
-        assert prompts.fits("last", len(call[0]), count, GREEDY) == (role == "target")
-        assert prompts.fits("nothing", len(call[0]), count) == (role == "draft")
-        assert prompts.fits("every", len(call[0]), count) == (role == "draft" and predict)
-        graphed.prefill(*call)  # where it does not fit: eagerly
-        graphed.catch_up(*call, predict=False)
-        graphed.catch_up(*call)
+        rows = chunks(source)
+        assert prompts.fits("last", rows, GREEDY) == (role == "target")
+        assert prompts.fits("nothing", rows) == (role == "draft")
+        assert prompts.fits("every", rows) == (role == "draft" and predict)
+        graphed.prefill(rows)  # where it does not fit: eagerly
+        graphed.catch_up(rows, predict=False)
+        graphed.catch_up(rows)
     assert graphed.recorder.captured == captured
-    assert prompts.fits("last", 1, PROMPT_TOKENS + 1) == (role == "target")  # as two passes
-    assert not prompts.fits("last", SLOTS + 1, 8)
+    long = ChunkRows([0], [0], [[1] * (PROMPT_TOKENS + 1)])
+    assert prompts.fits("last", long) == (role == "target")  # as two passes
+    many = range(SLOTS + 1)
+    assert not prompts.fits("last", ChunkRows(many, many, [[1] for _ in many]))
 
 
 def test_results_are_the_callers_own() -> None:
@@ -193,8 +196,8 @@ def test_results_are_the_callers_own() -> None:
     source = random.Random(9)
     results = []
     for _ in range(5):
-        call = chunks(source)
-        for result in (graphed.prefill(*call), graphed.catch_up(*call)):
+        rows = chunks(source)
+        for result in (graphed.prefill(rows), graphed.catch_up(rows)):
             results.append((result, result.tolist()))
     assert all(tensor.tolist() == values for tensor, values in results)
 
@@ -202,7 +205,7 @@ def test_results_are_the_callers_own() -> None:
 def test_a_row_stays_in_its_slot() -> None:
     _, _, graphed = pair(lean=True)
     with pytest.raises(ValueError, match="cannot take"):
-        graphed.catch_up([0], [SLOT_TOKENS - 2], [[1, 2, 3]])
+        graphed.catch_up(ChunkRows([0], [SLOT_TOKENS - 2], [[1, 2, 3]]))
 
 
 def test_without_prompt_graphs_nothing_is_recorded() -> None:
@@ -217,7 +220,7 @@ def test_without_prompt_graphs_nothing_is_recorded() -> None:
         scale=1.0,
         prompt_graphs=False,
     )
-    call = chunks(random.Random(1))
-    assert plain.prefill(*call).tolist() == graphed.prefill(*call).tolist()
-    assert plain.catch_up(*call).tolist() == graphed.catch_up(*call).tolist()
+    rows = chunks(random.Random(1))
+    assert plain.prefill(rows).tolist() == graphed.prefill(rows).tolist()
+    assert plain.catch_up(rows).tolist() == graphed.catch_up(rows).tolist()
     assert plain.recorder.captured == 0

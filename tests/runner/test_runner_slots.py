@@ -9,6 +9,7 @@ import pytest
 from spinsim.runner.eager import ModelRunner
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.loading import random_model
+from spinsim.runner.rows import ChunkRows, DraftRows, VerifyRows
 from tests.runner.runner_configs import CONFIGS
 from tests.runner.runner_driver import runner_of
 
@@ -22,26 +23,27 @@ def model() -> LoadedModel:
 
 
 def prefill(runner: ModelRunner, slots: list[int], begins: list[int], new: int) -> object:
-    return runner.prefill(slots, begins, [[3] * new for _ in slots])
+    return runner.prefill(ChunkRows(slots, begins, [[3] * new for _ in slots]))
 
 
 def catch_up(runner: ModelRunner, slots: list[int], begins: list[int], new: int) -> object:
-    return runner.catch_up(slots, begins, [[3] * new for _ in slots], False)
+    return runner.catch_up(ChunkRows(slots, begins, [[3] * new for _ in slots]), False)
 
 
 def propose(runner: ModelRunner, slots: list[int], begins: list[int], new: int) -> object:
     """Two tokens of the context, then all but the last proposal enter the cache."""
     ones = [1] * len(slots)
-    return runner.propose(slots, ones, ones, [begin + 2 for begin in begins], [new - 1] * len(slots))
+    contexts = [begin + 2 for begin in begins]
+    return runner.propose(DraftRows(slots, ones, ones, contexts, [new - 1] * len(slots)))
 
 
 def verify(runner: ModelRunner, slots: list[int], begins: list[int], new: int) -> object:
     """The context's last token and the proposals, which are made in slots that have room."""
     count, ones, lengths = len(slots), [1] * len(slots), [new - 1] * len(slots)
-    made = runner.propose(list(range(count)), ones, ones, [4] * count, lengths)
+    made = runner.propose(DraftRows(range(count), ones, ones, [4] * count, lengths))
     for part in (runner.cache.keys, runner.cache.values):
         part.zero_()
-    return runner.verify(slots, ones, [begin + 1 for begin in begins], lengths, made.tokens)
+    return runner.verify(VerifyRows(slots, ones, [begin + 1 for begin in begins], lengths, made))
 
 
 CALLS: list[Call] = [prefill, catch_up, propose, verify]

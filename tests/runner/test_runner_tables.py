@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinsim.runner.batch import Rows, check_spans, flat_positions
-from spinsim.runner.eager import Part, Proposal, combine
+from spinsim.runner.eager import Part, combine
 from spinsim.runner.graphs.buffers import ALIGN, Inbox, Outbox, wait
 from spinsim.runner.graphs.capture import Recorder
 from spinsim.runner.graphs.token_map import no_steps, spans, steps
 from spinsim.runner.kv import SlotCache
+from spinsim.runner.rows import Proposal
 from tests.runner.runner_driver import shuffled
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spinsim.runner.rows import ChunkRows, DraftRows, PackedAs, Proposal, VerifyRows
 from spinsim.runner.sampling import Sampling
 from spinsim.runner.sharded import calls
 from spinsim.runner.sharded.calls import Call, decode, encode, perform
@@ -35,24 +36,23 @@ def told(call: Call) -> tuple[Any, ...]:
 
 
 def test_every_call_arrives_as_it_was_made() -> None:
-    sampling = Sampling(0.7, 0.95, 2**40 + 1, (5, 6))
-    same = Sampling(0.7, 0.95, 2**40 + 1, [5, 6])
-    rows = [3, 1], [9, 8], [7, 7], [20, 30], [4, 0]
-    tokens = np.array([[1, 2, 3, 4], [0, 0, 0, 0]])
-    assert told(calls.prefill([0, 2], [0, 5], [[7, 8, 9], [1]], sampling)) == (
-        "prefill", [0, 2], [0, 5], [[7, 8, 9], [1]], same,
-    )  # fmt: skip
-    assert told(calls.catch_up([1], [4], [[]], True)) == ("catch_up", [1], [4], [[]], True)
-    assert told(calls.propose(*rows, sampling)) == ("propose", *rows, same)
+    sampling = Sampling(0.7, 0.95, 2**40 + 1)
+    chunks = ChunkRows([0, 2], [0, 5], [[7, 8, 9], [1]], [5, 6])
+    assert told(calls.prefill(chunks, sampling)) == ("prefill", chunks, sampling)
+    nothing = ChunkRows([1], [4], [[]], [])
+    assert told(calls.catch_up(nothing, True)) == ("catch_up", nothing, True)
+    drafting = DraftRows([3, 1], [9, 8], [7, 7], [20, 30], [4, 0], [5, 6])
+    assert told(calls.propose(drafting, sampling)) == ("propose", drafting, sampling)
     assert told(calls.hold([4, 0], [[1, 2], []])) == ("hold", [4, 0], [[1, 2], []])
     assert told(calls.capture("draft", ("ragged", "padded"), True)) == (
         "capture", "draft", ["ragged", "padded"], True,
     )  # fmt: skip
-    *asked, drafted, kind, piece, how = told(
-        calls.verify(rows[0], rows[1], rows[3], rows[4], tokens, "decomposed", 64, sampling)
-    )
-    assert asked == ["verify", rows[0], rows[1], rows[3], rows[4]]
-    assert (drafted.tolist(), kind, piece, how) == (tokens.tolist(), "decomposed", 64, same)
+    tokens = np.array([[1, 2, 3, 4], [0, 0, 0, 0]])
+    judged = VerifyRows([3, 1], [9, 8], [20, 30], [4, 0], Proposal(tokens), [5, 6])
+    name, heard, *how = told(calls.verify(judged, PackedAs("decomposed", 64), sampling))
+    assert (name, how) == ("verify", [PackedAs("decomposed", 64), sampling])
+    assert heard[:4] == judged[:4]
+    assert heard.proposal.tokens.tolist() == tokens.tolist()
     for name in ("apart", "share", "fill", "settle"):
         assert told(Call(name)) == (name,)
 

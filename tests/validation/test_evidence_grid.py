@@ -68,7 +68,7 @@ def test_predictions_are_kept_before_a_cell_runs_and_what_does_not_fit_is_left(
     monkeypatch.setattr(evidence, "run_live", run_live)
     monkeypatch.setattr(evidence, "deploy", lambda *_, **__: nullcontext())
     monkeypatch.setattr(evidence, "gpu_states", list)
-    assert evidence.run_all(session, cells, SimpleNamespace(profile=False, quick=False)) == 0  # type: ignore[arg-type]
+    assert evidence.run_all(session, cells, SimpleNamespace(profile=False, clocks=False, quick=False)) == 0  # type: ignore[arg-type]
     assert ran == [cell.name for cell in cells[:2]]
     with pytest.raises(evidence.InputError, match="another machine"):
         evidence.Session(tmp_path / "grid", {"name": "another"}, seconds=1.0)

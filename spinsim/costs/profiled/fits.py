@@ -22,6 +22,7 @@ from spinsim.costs.profiled.laws import (
     Law,
     LongestRowLaw,
     PassFit,
+    RowLaw,
     Waits,
     law_fitter,
     longest_row_fitter,
@@ -197,7 +198,10 @@ def _fitters(
     """The candidates, by name."""
     law = law_fitter(shape, dtype, devices, waits=waits)
     fitters: dict[str, Fitter] = {Law.name: law, MonotoneTable.name: fit_table}
-    if max(waited_for(point, waits) for point in points) > LONG_CONTEXT:
+    long = max(waited_for(point, waits) for point in points) > LONG_CONTEXT
+    if long and waits == "rows":
+        fitters[RowLaw.name] = law_fitter(shape, dtype, devices, waits=waits, few_rows=True)
+    elif long:
         fitters[LongestRowLaw.name] = longest_row_fitter(shape, dtype, devices, waits=waits)
     if waits == "prompts" and walked(points):
         laws = [name for name in fitters if name in LAWS]

@@ -37,7 +37,7 @@ class PassFit(Protocol):
 
 
 Fitter = Callable[[Sequence[PassShape], Array], PassFit]
-Waits = Literal["", "prompts", "pieces"]  # see :func:`waited_for`
+Waits = Literal["", "prompts", "pieces", "rows"]  # see :func:`waited_for`
 
 
 class Law:
@@ -91,7 +91,18 @@ class LongestRowLaw(Law):
     name = "law of the longest row"
 
 
-LAWS = {law.name: law for law in (Law, LongestRowLaw)}
+class RowLaw(Law):
+    """As :class:`Law`, where a K/V token of few rows takes longer than one of many ("rows").
+
+    The kernel of few new tokens cuts rows' K/V into parts, which run side by side. The parts of few rows do
+    not fill the device, and those of one row are put together one after the other.
+    """
+
+    name = "law of few rows"
+    native = "law"
+
+
+LAWS = {law.name: law for law in (Law, LongestRowLaw, RowLaw)}
 
 
 def waited_for(shape: PassShape, waits: Waits) -> float:
@@ -99,7 +110,8 @@ def waited_for(shape: PassShape, waits: Waits) -> float:
 
     The kernel of many new tokens (``waits`` "prompts": prefill, catch-up) does not cut a row's K/V, so that a
     pass of few rows takes as long as its longest row's context, however little is read in all. Nor does
-    that of padded or decomposed verifications cut a piece ("pieces").
+    that of padded or decomposed verifications cut a piece ("pieces"). Draft steps and ragged verifications
+    wait for the mean row, in part: see :class:`RowLaw` ("rows").
     """
     if not waits or (waits == "prompts" and shape.tokens < LONG_QUERY):
         return 0.0
@@ -130,14 +142,17 @@ def unit_costs(shape: ModelShape, dtype: str, devices: int, ratio: float) -> Pas
     return PassCosts(shape, dtype, unit, devices=devices)
 
 
-def law_fitter(shape: ModelShape, dtype: str, devices: int = 1, *, waits: Waits = "") -> Fitter:
+def law_fitter(
+    shape: ModelShape, dtype: str, devices: int = 1, *, waits: Waits = "", few_rows: bool = False
+) -> Fitter:
     """Fits :class:`Law` by nonnegative least squares on relative errors, for the best of many ratios.
 
-    Verifications have no term of the context (e): nothing is waited for but with ``waits`` "prompts".
+    Verifications and draft steps have no term of the context (e), but with ``few_rows``: :class:`RowLaw`.
     """
     candidates = [(ratio, unit_costs(shape, dtype, devices, ratio)) for ratio in RATIOS]
     known: dict[PassShape, Array] = {}  # a point's row of the matrix of every candidate
-    waits = waits if waits == "prompts" else ""
+    made = RowLaw if few_rows else Law
+    waits = waits if few_rows or waits == "prompts" else ""
 
     def rows(point: PassShape) -> Array:
         found = known.get(point)
@@ -155,7 +170,7 @@ def law_fitter(shape: ModelShape, dtype: str, devices: int = 1, *, waits: Waits 
         matrices = np.stack([rows(point) for point in points], axis=1)
         index, found = _best(matrices, seconds)
         ratio, costs = candidates[index]
-        return Law(costs, ratio, found, waits)
+        return made(costs, ratio, found, waits)
 
     return fit
 

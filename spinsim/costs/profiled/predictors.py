@@ -106,7 +106,7 @@ def _waits(point: Point) -> Waits:
         return "prompts"
     if point.operation == "verify" and packing_kind(point.packing).rectangular:
         return "pieces"
-    return ""
+    return "rows"
 
 
 def fit_operations(profile: Profile, model: str) -> dict[Operation, ProfiledPass]:

@@ -18,7 +18,8 @@ static double predicted(State *s, Fit *f, const Shape *p) { /* Law.predict, Mono
   if (!part) return 0.0;
   if (f->is_law) {
     double memory = f->kv_s * p->kv + f->query_s * p->queries, compute = f->pair_s * p->pairs;
-    double waited = !f->waits || p->tokens < LONG_QUERY ? 0.0 : p->longest ? p->longest : p->kv / p->rows;
+    i64 none = f->waits == FOR_NOTHING || (f->waits == FOR_PROMPTS && p->tokens < LONG_QUERY);
+    double waited = none ? 0.0 : p->longest ? p->longest : p->kv / p->rows; /* laws.waited_for */
     return part[0] + c[2] * (memory > compute ? memory : compute) + c[4] * p->rows + c[5] * waited;
   }
   i64 at = 0;

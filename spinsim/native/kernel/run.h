@@ -47,6 +47,7 @@ typedef struct { /* spinsim.costs.roofline.RooflinePredictor; models: the target
 #define LONG_S 15e-6  /* spinsim.costs.contention */
 #define CELLS 1024    /* of what a fit keeps */
 enum { MEASURED, INTERPOLATED }; /* spinsim.costs.base.LABELS */
+enum { FOR_NOTHING, FOR_PROMPTS, FOR_ROWS }; /* what a law's passes wait for: laws.waited_for */
 
 typedef struct { double tokens, head; const double *values; } Cell;
 typedef struct { double rows, tokens, head, queries, kv, pairs, longest; } Shape; /* executed.PassShape */

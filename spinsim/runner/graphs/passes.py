@@ -31,7 +31,7 @@ class RecordedPasses(ABC, Generic[Key]):
         kernel: str = "auto",
     ) -> None:
         self.decoder, self.cache, self.recorder = decoder, cache, recorder
-        self.sampling, self.kernel, self.max_rows = sampling._replace(requests=()), kernel, max_rows
+        self.sampling, self.kernel, self.max_rows = sampling, kernel, max_rows
         self.graphs: dict[Key, Replay] = {}
 
     def record(self, keys: Iterable[Key], progress: Callable[[], None]) -> None:
@@ -52,8 +52,7 @@ class RecordedPasses(ABC, Generic[Key]):
 
     def takes(self, rows: int, sampling: Sampling | None) -> bool:
         """Can so many rows be replayed? ``sampling``: that of a call that chooses tokens."""
-        alike = sampling is None or sampling._replace(requests=()) == self.sampling
-        return 0 < rows <= self.max_rows and alike
+        return 0 < rows <= self.max_rows and sampling in (None, self.sampling)
 
     @abstractmethod
     def _blank(self) -> None:

@@ -26,6 +26,7 @@ from spinsim.runner.graphs.capture import Recorder, Replay
 from spinsim.runner.graphs.passes import RecordedPasses
 from spinsim.runner.graphs.token_map import spans
 from spinsim.runner.kv import SlotCache
+from spinsim.runner.rows import ChunkRows
 from spinsim.runner.sampling import Sampling, choose
 
 FIELDS = ("slots", "begins", "news", "requests")
@@ -79,34 +80,28 @@ class PromptGraphs(RecordedPasses[Key]):
         self.record(self.keys(head), progress)
         self._complete.add(head)
 
-    def fits(self, head: str, rows: int, tokens: int, sampling: Sampling | None = None) -> bool:
+    def fits(self, head: str, rows: ChunkRows, sampling: Sampling | None = None) -> bool:
         """Can a call of this size be replayed? ``sampling``: that of a call that chooses tokens."""
         recorded = head in self._complete or not self._complete
-        return self.takes(rows, sampling) and tokens > 0 and recorded
+        return self.takes(len(rows.slots), sampling) and any(rows.tokens) and recorded
 
-    def run(
-        self,
-        head: str,
-        slots: Sequence[int],
-        starts: Sequence[int],
-        token_lists: Sequence[Sequence[int]],
-        requests: Sequence[int] = (),
-    ) -> Array:
+    def run(self, head: str, rows: ChunkRows) -> Array:
         """The following token of each row, the most likely one of every token, or nothing; the caller's own.
 
         Raises ValueError where a row leaves its slot, before any is written.
         """
-        news = list(map(len, token_lists))
+        slots, starts, tokens, requests = rows
+        news = rows.news
         check_spans(slots, starts, [start + new for start, new in zip(starts, news, strict=True)], self.cache)
-        keys, packed = requests or slots, list(chain.from_iterable(token_lists))
+        keys, packed = requests or slots, list(chain.from_iterable(tokens))
         found = np.zeros({NOTHING: 0, LAST: len(slots), EVERY: len(packed)}[head], np.int64)
         begin = 0
-        for rows, begins, pieces in prompt_passes(news, starts, self.limit):
+        for taken, begins, pieces in prompt_passes(news, starts, self.limit):
             end = begin + sum(pieces)
-            fields = [slots[row] for row in rows], begins, pieces, [keys[row] for row in rows]
+            fields = [slots[row] for row in taken], begins, pieces, [keys[row] for row in taken]
             self._replay(head, np.array(fields), packed[begin:end])
             if head == LAST:  # a row that goes on is overwritten by its next piece
-                found[list(rows)] = self.following.host[: len(rows)]
+                found[list(taken)] = self.following.host[: len(taken)]
             elif head == EVERY:
                 found[begin:end] = self.best.host[: end - begin]
             begin = end

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,6 @@ import torch
 from spinsim.buckets import USUAL, Buckets, draft_step_shapes
 from spinsim.runner import randomness
 from spinsim.runner.attention.kernels import use_kernel
-from spinsim.runner.base import Proposal
 from spinsim.runner.batch import AttentionBatch, check_spans, upload_array
 from spinsim.runner.decoder import Decoder
 from spinsim.runner.graphs.buffers import Array, Inbox, Outbox, wait
@@ -19,6 +18,7 @@ from spinsim.runner.graphs.capture import Recorder, Replay, in_turn
 from spinsim.runner.graphs.passes import RecordedPasses
 from spinsim.runner.graphs.token_map import no_steps, steps, torch_steps
 from spinsim.runner.kv import SlotCache
+from spinsim.runner.rows import DraftRows, Proposal
 from spinsim.runner.sampling import Sampling, choose, entropy
 
 FIELDS = ("slots", "previous", "last", "contexts", "lengths", "requests")
@@ -83,9 +83,9 @@ class ProposalGraphs(RecordedPasses[Key]):
         """Graphs that :meth:`capture` records."""
         return 2 * len(self.buckets.row_buckets(self.max_rows))
 
-    def fits(self, rows: int, length: int, sampling: Sampling) -> bool:
+    def fits(self, rows: DraftRows, sampling: Sampling) -> bool:
         """Can a proposal of this size and kind be replayed?"""
-        return self.takes(rows, sampling) and 0 < length <= self.length
+        return self.takes(len(rows.slots), sampling) and 0 < max(rows.lengths) <= self.length
 
     def _blank(self) -> None:
         # Without an active row, all on trash. A later step works out no places, and would run on those of
@@ -151,35 +151,20 @@ class ProposalGraphs(RecordedPasses[Key]):
         """Of each row's last token, ``[rows, V]``; ``ends`` says which those are in a first step."""
         return self.decoder(tokens, positions, batch, ends)
 
-    def propose(
-        self,
-        slots: Sequence[int],
-        previous: Sequence[int],
-        last: Sequence[int],
-        contexts: Sequence[int],
-        lengths: Sequence[int],
-        requests: Sequence[int],
-    ) -> Proposal:
-        """See :meth:`forward.ModelRunner.propose`. Raises ValueError where a row leaves its slot."""
-        order, graphs = self.prepare(slots, previous, last, contexts, lengths, requests)
+    def propose(self, rows: DraftRows) -> Proposal:
+        """See :meth:`ModelRunner.propose`. Raises ValueError where a row leaves its slot."""
+        order, graphs = self.prepare(rows)
         for replay in graphs:
             replay()
-        return self.collect(len(graphs), len(slots), order)
+        return self.collect(len(graphs), len(rows.slots), order)
 
-    def prepare(
-        self,
-        slots: Sequence[int],
-        previous: Sequence[int],
-        last: Sequence[int],
-        contexts: Sequence[int],
-        lengths: Sequence[int],
-        requests: Sequence[int],
-    ) -> tuple[Array | None, list[Replay]]:
+    def prepare(self, rows: DraftRows) -> tuple[Array | None, list[Replay]]:
         """Fills the inbox; the row at each place of it (None: as given), and the graph of every step."""
+        slots, previous, last, contexts, lengths, requests = rows
         ends = [context + length - 1 for context, length in zip(contexts, lengths, strict=True)]
         check_spans(slots, [context - 2 for context in contexts], ends, self.cache)
         shapes = draft_step_shapes(lengths, self.buckets)
-        graphs = [self.graph(Key(step == 0, rows)) for step, rows in enumerate(shapes)]
+        graphs = [self.graph(Key(step == 0, executed)) for step, executed in enumerate(shapes)]
         table, count = self.inbox.host["rows"], len(slots)
         values = np.array((slots, previous, last, contexts, lengths, requests or slots))
         order = None

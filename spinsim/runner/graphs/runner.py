@@ -8,15 +8,16 @@ import torch
 
 from spinsim.buckets import USUAL, Buckets
 from spinsim.packings.ragged import NAME as RAGGED
-from spinsim.runner.base import Progress, Proposal, TokenLists, Verified
+from spinsim.runner.base import Progress
 from spinsim.runner.decoder import Decoder
-from spinsim.runner.eager import ModelRunner, verified
+from spinsim.runner.eager import ModelRunner
 from spinsim.runner.graphs.buffers import Array
 from spinsim.runner.graphs.capture import Recorder
 from spinsim.runner.graphs.prompts import EVERY, LAST, NOTHING, PromptGraphs
 from spinsim.runner.graphs.proposals import ProposalGraphs
 from spinsim.runner.graphs.verifications import VerificationGraphs
 from spinsim.runner.kv import SlotCache
+from spinsim.runner.rows import AS_RAGGED, ChunkRows, DraftRows, PackedAs, Proposal, Verified, VerifyRows
 from spinsim.runner.sampling import GREEDY, Sampling
 
 
@@ -127,69 +128,32 @@ class GraphedRunner(ModelRunner):
                 passes.graphs.clear()
 
     @torch.inference_mode()
-    def prefill(
-        self,
-        slots: Sequence[int],
-        starts: Sequence[int],
-        token_lists: TokenLists,
-        sampling: Sampling = GREEDY,
-    ) -> Array:
+    def prefill(self, rows: ChunkRows, sampling: Sampling = GREEDY) -> Array:
         """See :meth:`ModelRunner.prefill`."""
         prompts = self.prompts
-        if prompts is None or not prompts.fits(LAST, len(slots), sum(map(len, token_lists)), sampling):
-            return super().prefill(slots, starts, token_lists, sampling)
-        return prompts.run(LAST, slots, starts, token_lists, sampling.requests)
+        if prompts is None or not prompts.fits(LAST, rows, sampling):
+            return super().prefill(rows, sampling)
+        return prompts.run(LAST, rows)
 
     @torch.inference_mode()
-    def catch_up(
-        self,
-        slots: Sequence[int],
-        starts: Sequence[int],
-        token_lists: TokenLists,
-        predict: bool = True,
-    ) -> Array:
+    def catch_up(self, rows: ChunkRows, predict: bool = True) -> Array:
         """See :meth:`ModelRunner.catch_up`."""
         head = EVERY if predict else NOTHING
         prompts = self.prompts
-        if prompts is None or not prompts.fits(head, len(slots), sum(map(len, token_lists))):
-            return super().catch_up(slots, starts, token_lists, predict)
-        return prompts.run(head, slots, starts, token_lists)
+        if prompts is None or not prompts.fits(head, rows):
+            return super().catch_up(rows, predict)
+        return prompts.run(head, rows)
 
     @torch.inference_mode()
-    def propose(
-        self,
-        slots: Sequence[int],
-        previous: Sequence[int],
-        last: Sequence[int],
-        contexts: Sequence[int],
-        lengths: Sequence[int],
-        sampling: Sampling = GREEDY,
-    ) -> Proposal:
+    def propose(self, rows: DraftRows, sampling: Sampling = GREEDY) -> Proposal:
         """See :meth:`ModelRunner.propose`."""
-        if not self.proposals.fits(len(slots), max(lengths, default=0), sampling):
-            return super().propose(slots, previous, last, contexts, lengths, sampling)
-        return self.proposals.propose(slots, previous, last, contexts, lengths, sampling.requests)
+        if not self.proposals.fits(rows, sampling):
+            return super().propose(rows, sampling)
+        return self.proposals.propose(rows)
 
     @torch.inference_mode()
-    def verify(
-        self,
-        slots: Sequence[int],
-        last: Sequence[int],
-        contexts: Sequence[int],
-        lengths: Sequence[int],
-        tokens: Array,
-        probabilities: torch.Tensor | None = None,
-        kind: str = RAGGED,
-        piece: int = 0,
-        sampling: Sampling = GREEDY,
-        verdict: Sequence[int] | None = None,
-    ) -> Verified:
+    def verify(self, rows: VerifyRows, packed: PackedAs = AS_RAGGED, sampling: Sampling = GREEDY) -> Verified:
         """See :meth:`ModelRunner.verify`."""
-        if not self.verifications.fits(len(slots), max(lengths, default=0), sampling):
-            return super().verify(
-                slots, last, contexts, lengths, tokens, probabilities, kind, piece, sampling, verdict
-            )
-        judged = self.verifications.verify(
-            slots, last, contexts, lengths, tokens, probabilities, kind, piece, sampling.requests
-        )
-        return verified(judged.tolist(), verdict)
+        if not self.verifications.fits(rows, sampling):
+            return super().verify(rows, packed, sampling)
+        return Verified.of(self.verifications.verify(rows, packed).tolist(), rows.verdict)

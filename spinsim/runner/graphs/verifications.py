@@ -20,6 +20,7 @@ from spinsim.runner.graphs.capture import Recorder, Replay
 from spinsim.runner.graphs.passes import RecordedPasses
 from spinsim.runner.graphs.token_map import spans
 from spinsim.runner.kv import SLOT_UNIT, SlotCache
+from spinsim.runner.rows import PackedAs, VerifyRows
 from spinsim.runner.sampling import Sampling
 
 
@@ -97,9 +98,9 @@ class VerificationGraphs(RecordedPasses[Key]):
         """Records every shape of :meth:`keys`, largest first."""
         self.record(self.keys(kinds), progress)
 
-    def fits(self, rows: int, length: int, sampling: Sampling) -> bool:
+    def fits(self, rows: VerifyRows, sampling: Sampling) -> bool:
         """Can a verification of this size and kind be replayed?"""
-        return self.takes(rows, sampling) and length <= self.length
+        return self.takes(len(rows.slots), sampling) and max(rows.lengths) <= self.length
 
     def _blank(self) -> None:
         self.inbox.host["rows"][:] = SPARE
@@ -167,55 +168,35 @@ class VerificationGraphs(RecordedPasses[Key]):
 
         return run
 
-    def verify(
-        self,
-        slots: Sequence[int],
-        last: Sequence[int],
-        contexts: Sequence[int],
-        lengths: Sequence[int],
-        tokens: Array,
-        probabilities: torch.Tensor | None,
-        kind: str,
-        piece: int,
-        requests: Sequence[int],
-    ) -> Array:
+    def verify(self, rows: VerifyRows, packed: PackedAs) -> Array:
         """(accepted, tokens) of every row, ``[R, max_length + 2]``; the pass writes there again.
 
         Raises ValueError where a row leaves its slot.
         """
-        replay = self.prepare(slots, last, contexts, lengths, tokens, kind, piece, requests)
-        if self.probabilities is not None and probabilities is not None:
-            count, drafted = len(slots), min(probabilities.shape[1], self.length)
-            self.probabilities[:count, :drafted].copy_(probabilities[:, :drafted], non_blocking=True)
+        count, spread = len(rows.slots), rows.proposal.probabilities
+        replay = self.prepare(rows, packed)
+        if self.probabilities is not None and spread is not None:
+            drafted = min(spread.shape[1], self.length)
+            self.probabilities[:count, :drafted].copy_(spread[:, :drafted], non_blocking=True)
         replay()
         wait(self.cache.device)
-        return self.outbox.host[: len(slots)]
+        return self.outbox.host[:count]
 
-    def prepare(
-        self,
-        slots: Sequence[int],
-        last: Sequence[int],
-        contexts: Sequence[int],
-        lengths: Sequence[int],
-        tokens: Array,
-        kind: str,
-        piece: int,
-        requests: Sequence[int],
-    ) -> Replay:
-        """The pass for these rows, its inbox filled. ``tokens``: the proposals ``[R, K]``."""
-        count = len(slots)
-        ends = [context + length for context, length in zip(contexts, lengths, strict=True)]
+    def prepare(self, rows: VerifyRows, packed: PackedAs) -> Replay:
+        """The pass for these rows, its inbox filled."""
+        slots, last, contexts, lengths, proposal, requests, _ = rows
+        count, ends = len(slots), rows.ends
         check_spans(slots, [context - 1 for context in contexts], ends, self.cache)
-        packing = packing_kind(kind)
-        length = packing.length(piece, max(ends), self.cache.slot_tokens)
+        packing = packing_kind(packed.kind)
+        length = packing.length(packed.piece, max(ends), self.cache.slot_tokens)
         executed, pieces = bucket_rows(count), packing.pieces(ends, length)
         a_row = bucket_pieces(-(-pieces // executed))
-        key = Key(kind, executed, self.buckets.tokens(sum(lengths) + count), a_row * executed)
+        key = Key(packed.kind, executed, self.buckets.tokens(sum(lengths) + count), a_row * executed)
         replay = self.graph(key)
         host = self.inbox.host
-        rows = host["rows"]
-        rows[:, :count] = np.array((slots, last, contexts, lengths, requests or slots))
-        rows[:, count:] = SPARE
+        table, tokens = host["rows"], proposal.tokens
+        table[:, :count] = np.array((slots, last, contexts, lengths, requests or slots))
+        table[:, count:] = SPARE
         drafted = min(tokens.shape[1], self.length)
         host["proposals"][:count, :drafted] = tokens[:, :drafted]
         host["piece"][0] = length

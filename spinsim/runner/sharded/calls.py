@@ -1,7 +1,7 @@
 """The calls of a runner as messages: what the leading rank tells the others, and what they then do.
 
-Probabilities of proposals stay with the leader, which alone judges by them: the others take part in the pass
-and its collectives, and nobody reads what they return.
+Probabilities of proposals and the requests of a verification stay with the leader, which alone judges by
+them: the others take part in the pass and its collectives, and nobody reads what they return.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spinsim.packings import kinds
-from spinsim.runner.base import Runner, TellsEntropies, TokenLists
+from spinsim.runner.base import Runner, TellsEntropies
 from spinsim.runner.graphs.buffers import Array
 from spinsim.runner.pages import Blocks
+from spinsim.runner.rows import ChunkRows, DraftRows, PackedAs, Proposal, VerifyRows
 from spinsim.runner.sampling import Sampling
 
 ROLES = ("target", "draft")
@@ -50,14 +51,14 @@ def decode(message: Array) -> tuple[Call, int]:
 
 
 def of_sampling(sampling: Sampling) -> list[int]:
-    """Temperature, top-p and seed; the requests travel as a list."""
+    """Temperature, top-p and seed as integers."""
     return [*np.array([sampling.temperature, sampling.top_p]).view(np.int64).tolist(), sampling.seed]
 
 
-def sampling_of(numbers: Sequence[int], requests: Array) -> Sampling:
+def sampling_of(numbers: Sequence[int]) -> Sampling:
     """Undoes :func:`of_sampling`."""
     temperature, top_p = np.array(numbers[:2], np.int64).view(np.float64).tolist()
-    return Sampling(temperature, top_p, numbers[2], requests.tolist())
+    return Sampling(temperature, top_p, numbers[2])
 
 
 def joined(lists: Sequence[Sequence[int] | Array]) -> tuple[list[int], list[int]]:
@@ -84,46 +85,30 @@ def hold(slots: Sequence[int], blocks: Sequence[Blocks]) -> Call:
     return Call("hold", (), [slots, *joined(blocks)])
 
 
-def prefill(slots: Sequence[int], starts: Sequence[int], token_lists: TokenLists, sampling: Sampling) -> Call:
+def prefill(rows: ChunkRows, sampling: Sampling) -> Call:
     """Chunks of prompts."""
-    return Call("prefill", of_sampling(sampling), [slots, starts, *joined(token_lists), sampling.requests])
+    return Call("prefill", of_sampling(sampling), _of_chunks(rows))
 
 
-def catch_up(slots: Sequence[int], starts: Sequence[int], token_lists: TokenLists, predict: bool) -> Call:
+def catch_up(rows: ChunkRows, predict: bool) -> Call:
     """Tokens of contexts."""
-    return Call("catch_up", [predict], [slots, starts, *joined(token_lists)])
+    return Call("catch_up", [predict], _of_chunks(rows))
 
 
-def propose(
-    slots: Sequence[int],
-    previous: Sequence[int],
-    last: Sequence[int],
-    contexts: Sequence[int],
-    lengths: Sequence[int],
-    sampling: Sampling,
-) -> Call:
+def propose(rows: DraftRows, sampling: Sampling) -> Call:
     """A proposal."""
-    return Call(
-        "propose", of_sampling(sampling), [slots, previous, last, contexts, lengths, sampling.requests]
-    )
+    return Call("propose", of_sampling(sampling), rows)
 
 
-def verify(
-    slots: Sequence[int],
-    last: Sequence[int],
-    contexts: Sequence[int],
-    lengths: Sequence[int],
-    tokens: Array,
-    kind: str,
-    piece: int,
-    sampling: Sampling,
-) -> Call:
-    """A verification; ``tokens`` ``[R, K]``."""
-    return Call(
-        "verify",
-        [*of_sampling(sampling), kinds().index(kind), piece, tokens.shape[1]],
-        [slots, last, contexts, lengths, tokens.ravel(), sampling.requests],
-    )
+def verify(rows: VerifyRows, packed: PackedAs, sampling: Sampling) -> Call:
+    """A verification, without what only its judge reads."""
+    tokens = rows.proposal.tokens
+    numbers = [*of_sampling(sampling), kinds().index(packed.kind), packed.piece, tokens.shape[1]]
+    return Call("verify", numbers, [rows.slots, rows.last, rows.contexts, rows.lengths, tokens.ravel()])
+
+
+def _of_chunks(rows: ChunkRows) -> list[Sequence[int]]:
+    return [rows.slots, rows.starts, *joined(rows.tokens), rows.requests]
 
 
 def _capture(runner: Runner, call: Call) -> object:
@@ -138,14 +123,16 @@ def _hold(runner: Runner, call: Call) -> None:
 
 
 def _prefill(runner: Runner, call: Call) -> object:
-    slots, starts, flat, lengths, requests = _arrays(call)
-    sampling = sampling_of(call.numbers, requests)
-    return runner.prefill(slots.tolist(), starts.tolist(), parted(flat, lengths), sampling)
+    return runner.prefill(_chunks(call), sampling_of(call.numbers))
 
 
 def _catch_up(runner: Runner, call: Call) -> object:
-    slots, starts, flat, lengths = _arrays(call)
-    return runner.catch_up(slots.tolist(), starts.tolist(), parted(flat, lengths), bool(call.numbers[0]))
+    return runner.catch_up(_chunks(call), bool(call.numbers[0]))
+
+
+def _chunks(call: Call) -> ChunkRows:
+    slots, starts, flat, lengths, requests = _arrays(call)
+    return ChunkRows(slots.tolist(), starts.tolist(), parted(flat, lengths), requests.tolist())
 
 
 def _tell_entropies(runner: Runner, call: Call) -> None:
@@ -154,25 +141,18 @@ def _tell_entropies(runner: Runner, call: Call) -> None:
 
 
 def _propose(runner: Runner, call: Call) -> object:
-    *rows, requests = _arrays(call)
-    slots, previous, last, contexts, lengths = (row.tolist() for row in rows)
-    sampling = sampling_of(call.numbers, requests)
-    return runner.propose(slots, previous, last, contexts, lengths, sampling)
+    rows = DraftRows(*(column.tolist() for column in _arrays(call)))
+    return runner.propose(rows, sampling_of(call.numbers))
 
 
 def _verify(runner: Runner, call: Call) -> object:
-    slots, last, contexts, lengths, tokens, requests = _arrays(call)
+    *columns, tokens = _arrays(call)
+    slots, last, contexts, lengths = (column.tolist() for column in columns)
     *numbers, kind, piece, width = call.numbers
-    return runner.verify(
-        slots.tolist(),
-        last.tolist(),
-        contexts.tolist(),
-        lengths.tolist(),
-        tokens.reshape(len(slots), width),
-        kind=kinds()[kind],
-        piece=piece,
-        sampling=sampling_of(numbers, requests),
-    )
+    proposal = Proposal(tokens.reshape(len(slots), width))
+    # Where the pass samples, this rank draws too, and nobody reads it: any requests do.
+    rows = VerifyRows(slots, last, contexts, lengths, proposal, slots)
+    return runner.verify(rows, PackedAs(kinds()[kind], piece), sampling_of(numbers))
 
 
 def _arrays(call: Call) -> list[Array]:

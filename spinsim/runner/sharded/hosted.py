@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 from spinsim.packings.ragged import NAME as RAGGED
-from spinsim.runner.base import Progress, Proposal, Runner, TokenLists, Verified
+from spinsim.runner.base import Progress, Runner
 from spinsim.runner.graphs.buffers import Array
 from spinsim.runner.pages import Blocks
+from spinsim.runner.rows import AS_RAGGED, ChunkRows, DraftRows, PackedAs, Proposal, Verified, VerifyRows
 from spinsim.runner.sampling import GREEDY, Sampling
 from spinsim.runner.sharded import calls
 from spinsim.runner.sharded.calls import STOP, Call, decode, perform
@@ -90,55 +91,22 @@ class HostedRunner:
         """There."""
         self._call(Call("settle"), True)
 
-    def prefill(
-        self,
-        slots: Sequence[int],
-        starts: Sequence[int],
-        token_lists: TokenLists,
-        sampling: Sampling = GREEDY,
-    ) -> Array:
+    def prefill(self, rows: ChunkRows, sampling: Sampling = GREEDY) -> Array:
         """There."""
-        found: Array = self._call(calls.prefill(slots, starts, token_lists, sampling), True)
+        found: Array = self._call(calls.prefill(rows, sampling), True)
         return found
 
-    def catch_up(
-        self,
-        slots: Sequence[int],
-        starts: Sequence[int],
-        token_lists: TokenLists,
-        predict: bool = True,
-    ) -> Array:
+    def catch_up(self, rows: ChunkRows, predict: bool = True) -> Array:
         """There."""
-        found: Array = self._call(calls.catch_up(slots, starts, token_lists, predict), True)
+        found: Array = self._call(calls.catch_up(rows, predict), True)
         return found
 
-    def propose(
-        self,
-        slots: Sequence[int],
-        previous: Sequence[int],
-        last: Sequence[int],
-        contexts: Sequence[int],
-        lengths: Sequence[int],
-        sampling: Sampling = GREEDY,
-    ) -> Proposal:
+    def propose(self, rows: DraftRows, sampling: Sampling = GREEDY) -> Proposal:
         """There."""
-        said = self._call(calls.propose(slots, previous, last, contexts, lengths, sampling), True)
-        tokens, probabilities, entropies = said
+        tokens, probabilities, entropies = self._call(calls.propose(rows, sampling), True)
         return Proposal(tokens, None if probabilities is None else torch.from_numpy(probabilities), entropies)
 
-    def verify(
-        self,
-        slots: Sequence[int],
-        last: Sequence[int],
-        contexts: Sequence[int],
-        lengths: Sequence[int],
-        tokens: Array,
-        probabilities: torch.Tensor | None = None,
-        kind: str = RAGGED,
-        piece: int = 0,
-        sampling: Sampling = GREEDY,
-        verdict: Sequence[int] | None = None,
-    ) -> Verified:
+    def verify(self, rows: VerifyRows, packed: PackedAs = AS_RAGGED, sampling: Sampling = GREEDY) -> Verified:
         """A draft verifies nothing."""
         raise NotImplementedError("a hosted runner is a draft's")
 

@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-import torch
-
 from spinsim.packings.ragged import NAME as RAGGED
-from spinsim.runner.base import Progress, Proposal, Runner, TokenLists, Verified
+from spinsim.runner.base import Progress, Runner
 from spinsim.runner.graphs.buffers import Array
 from spinsim.runner.pages import Blocks
+from spinsim.runner.rows import AS_RAGGED, ChunkRows, DraftRows, PackedAs, Proposal, Verified, VerifyRows
 from spinsim.runner.sampling import GREEDY, Sampling
 from spinsim.runner.sharded import calls
 from spinsim.runner.sharded.calls import Call
@@ -82,59 +81,25 @@ class ShardedRunner:
         with self._all(Call("settle")):
             self.local.settle()
 
-    def prefill(
-        self,
-        slots: Sequence[int],
-        starts: Sequence[int],
-        token_lists: TokenLists,
-        sampling: Sampling = GREEDY,
-    ) -> Array:
+    def prefill(self, rows: ChunkRows, sampling: Sampling = GREEDY) -> Array:
         """A pass on all ranks."""
-        with self._all(calls.prefill(slots, starts, token_lists, sampling)):
-            return self.local.prefill(slots, starts, token_lists, sampling)
+        with self._all(calls.prefill(rows, sampling)):
+            return self.local.prefill(rows, sampling)
 
-    def catch_up(
-        self,
-        slots: Sequence[int],
-        starts: Sequence[int],
-        token_lists: TokenLists,
-        predict: bool = True,
-    ) -> Array:
+    def catch_up(self, rows: ChunkRows, predict: bool = True) -> Array:
         """A pass on all ranks."""
-        with self._all(calls.catch_up(slots, starts, token_lists, predict)):
-            return self.local.catch_up(slots, starts, token_lists, predict)
+        with self._all(calls.catch_up(rows, predict)):
+            return self.local.catch_up(rows, predict)
 
-    def propose(
-        self,
-        slots: Sequence[int],
-        previous: Sequence[int],
-        last: Sequence[int],
-        contexts: Sequence[int],
-        lengths: Sequence[int],
-        sampling: Sampling = GREEDY,
-    ) -> Proposal:
+    def propose(self, rows: DraftRows, sampling: Sampling = GREEDY) -> Proposal:
         """Passes on all ranks, each of which draws the same tokens."""
-        with self._all(calls.propose(slots, previous, last, contexts, lengths, sampling)):
-            return self.local.propose(slots, previous, last, contexts, lengths, sampling)
+        with self._all(calls.propose(rows, sampling)):
+            return self.local.propose(rows, sampling)
 
-    def verify(
-        self,
-        slots: Sequence[int],
-        last: Sequence[int],
-        contexts: Sequence[int],
-        lengths: Sequence[int],
-        tokens: Array,
-        probabilities: torch.Tensor | None = None,
-        kind: str = RAGGED,
-        piece: int = 0,
-        sampling: Sampling = GREEDY,
-        verdict: Sequence[int] | None = None,
-    ) -> Verified:
+    def verify(self, rows: VerifyRows, packed: PackedAs = AS_RAGGED, sampling: Sampling = GREEDY) -> Verified:
         """A pass on all ranks; this one judges."""
-        with self._all(calls.verify(slots, last, contexts, lengths, tokens, kind, piece, sampling)):
-            return self.local.verify(
-                slots, last, contexts, lengths, tokens, probabilities, kind, piece, sampling, verdict
-            )
+        with self._all(calls.verify(rows, packed, sampling)):
+            return self.local.verify(rows, packed, sampling)
 
     def sum_times(self, tokens: int) -> dict[str, float]:
         """Seconds of a sum of so many tokens' hidden states over the ranks, by each way that they have."""
