@@ -30,8 +30,10 @@ from spinsim.family.llama_modules import config_of, random_llama
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.prompts import materialise
 from spinsim.runner.base import Runner
-from spinsim.runner.for_model import RunnerPlan, make_runner
+from spinsim.runner.for_model import make_runner
+from spinsim.runner.kv import Layout
 from spinsim.runner.loading import prepare
+from spinsim.runner.plan import RunnerPlan
 from spinsim.runner.sharded.leader import ShardedRunner
 from spinsim.runner.sharded.orders import Build, Serve
 from spinsim.runner.sharded.outline import drawn
@@ -91,7 +93,7 @@ def divided(
         ranks.order(order)
         held = order.carry_out(0, tuple(map(str, devices())))
         ranks.answers()
-        build = Build(rows, slot_tokens, None, None, RunnerPlan(rows, PROPOSED))
+        build = Build(Layout(rows, slot_tokens), RunnerPlan(rows, PROPOSED))
         ranks.order(build)
         local = build.carry_out(held, collectives)
         ranks.answers()
@@ -331,7 +333,7 @@ def verification(path: Path, shape: ModelShape, tiny: bool) -> None:
         torch.cuda.empty_cache()
     module = random_llama(shape, dtype=dtype, device=devices()[0])
     model = prepare(module, shape.name, device=devices()[0])
-    single = make_runner(model, slots=rows, slot_tokens=slot_tokens, max_rows=rows, max_length=PROPOSED)
+    single = make_runner(model, Layout(rows, slot_tokens), RunnerPlan(rows, PROPOSED))
     with torch.inference_mode():
         single.fill()
     for batch in BATCHES:

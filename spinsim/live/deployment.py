@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,13 @@ from spinsim.packings import executed_by
 from spinsim.policies.build import KINDS, reads_entropies
 from spinsim.progress import Progress
 from spinsim.runner.base import Runner, TellsEntropies
-from spinsim.runner.for_model import RunnerPlan, make_runner
+from spinsim.runner.for_model import make_runner
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.head import LoadedHead, make_head_runner
-from spinsim.runner.kv_capacity import Layout, free_memory, measure
+from spinsim.runner.kv import Layout
+from spinsim.runner.kv_capacity import free_memory, measure
 from spinsim.runner.loaded_model import LoadedModel
+from spinsim.runner.plan import RunnerPlan
 from spinsim.runner.sampling import Sampling
 from spinsim.runner.sharded.leader import ShardedRunner
 from spinsim.scenario import Scenario
@@ -168,7 +170,7 @@ def _deploy(
         make: Callable[..., Runner] = make_runner
         if isinstance(model, LoadedHead):
             make = partial(make_head_runner, target=runners[TARGET], key=f"models.drafts.{name}")
-        runners[name] = make(model, **asdict(layouts[name]), **asdict(plan))
+        runners[name] = make(model, layout=layouts[name], plan=plan)
     if divided is not None:
         divided.serve()  # before anything is asked of a runner in another process
     reads = reads_entropies(KINDS["length"].get(scenario.policies.length.name))
