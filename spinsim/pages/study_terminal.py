@@ -128,9 +128,7 @@ def print_sweep(s: Sweep, console: Console) -> None:
     _behind(console, s.rows)
 
 
-def _combinations(
-    s: Sweep, groups: Mapping[tuple[Any, ...], list[Row]], metrics: Sequence[Metric]
-) -> Table:
+def _combinations(s: Sweep, groups: Mapping[tuple[Any, ...], list[Row]], metrics: Sequence[Metric]) -> Table:
     """A row each combination, up to ``MOST_ROWS``."""
     table = _table(*_short(s.axes), figures=[metric.title for metric in metrics], most=SWEPT)
     for key, rows in list(groups.items())[:MOST_ROWS]:

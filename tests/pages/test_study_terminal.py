@@ -1,4 +1,4 @@
-"""Sweeps and ladders on the terminal: names stand whole, and the best is told where there is something to choose."""
+"""Sweeps and ladders on the terminal: names stand whole, and the best is told where there is a choice."""
 
 from __future__ import annotations
 
