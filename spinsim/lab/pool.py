@@ -105,7 +105,7 @@ class Processes:
 
 @contextmanager
 def _interrupts_kept() -> Iterator[None]:
-    """A process that starts meanwhile never hears Ctrl-C, also not as it imports; this one hears it afterwards."""
+    """A process that starts meanwhile never hears Ctrl-C, not even while it imports; this one does later."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
