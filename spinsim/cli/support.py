@@ -158,8 +158,11 @@ def keeping(out: Path | None) -> Iterator[None]:
 
     def told() -> list[str]:
         partial = [f"partial results in {place}" for place in places if _written_at(place) != before[place]]
-        waiting = [] if out is None else [earlier(out), *out.glob(f"*{EARLIER}")]
-        return [*partial, *(f"earlier results in {path}" for path in waiting if path.exists())]
+        waiting = [] if out is None else [earlier(out)]
+        if out is not None and os.path.isdir(out):
+            waiting += out.glob(f"*{EARLIER}")
+        # os.path says no where Path.exists would raise, as of a name that is too long
+        return [*partial, *(f"earlier results in {path}" for path in waiting if os.path.exists(path))]
 
     try:
         yield
@@ -179,8 +182,10 @@ def keeping(out: Path | None) -> Iterator[None]:
 
 def _written_at(out: Path) -> int | None:
     """When results were last written to ``out``, in nanoseconds; None where there are none."""
-    path = out / "summary.json"
-    return path.stat().st_mtime_ns if path.is_file() else None
+    try:
+        return (out / "summary.json").stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def despite_failures(experiment: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

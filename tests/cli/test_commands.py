@@ -436,3 +436,12 @@ def test_nobody_reading_on_is_no_failure(tmp_path: Path) -> None:
         )
     assert (done.returncode, done.stderr) == (1, "")
     assert (tmp_path / "out" / "summary.json").is_file()
+
+
+def test_a_path_from_the_home_folder_is_found_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shells leave ``~`` to the program in ``--out=~/run``; a folder of that name would be a trap."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert simulate("--out=~/run", "--quiet").exit_code == 0
+    assert (tmp_path / "home" / "run" / "rounds.parquet").is_file()
+    assert not (tmp_path / "~").exists()
