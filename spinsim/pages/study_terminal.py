@@ -98,13 +98,15 @@ def _print_others(c: Comparison, console: Console) -> None:
     others = [name for name in c.effects if name != c.baseline]
     metrics = list(enumerate(c.metrics))[1:]
     room = max(1, (min(WIDTH, console.width) - NAMES) // (HEADERS + 3))
+    if not metrics:
+        return
     if room < len(others) and len(metrics) <= room:
         table = _table("", figures=[metric.title for _, metric in metrics])
         for name in c.effects:
             table.add_row(name, *(_other(c, name, i) for i, _ in metrics))
         _print(console, table)
         return
-    for some in (others[i : i + room] for i in range(0, len(others), room) if metrics):
+    for some in (others[i : i + room] for i in range(0, len(others), room)):
         table = _table("", figures=(c.baseline, *some))
         for i, metric in metrics:
             table.add_row(metric.title, *(_other(c, name, i) for name in (c.baseline, *some)))
