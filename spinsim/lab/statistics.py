@@ -115,7 +115,8 @@ def _student(samples: tuple[Floats, ...], estimate: float, confidence: float) ->
     if len(samples) > 1:
         values = (samples[1] - (1.0 + estimate) * samples[0]) / np.mean(samples[0])
     error = float(np.std(values, ddof=1)) / values.size**0.5
-    return float(student.ppf((1.0 + confidence) / 2.0, values.size - 1)) * error
+    quantile: float = student.ppf((1.0 + confidence) / 2.0, values.size - 1)
+    return quantile * error
 
 
 def _the_same(samples: tuple[Floats, ...]) -> bool:
