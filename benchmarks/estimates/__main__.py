@@ -1,7 +1,8 @@
 """What all measurements that ship come to, as data of the package.
 
-python -m benchmarks.estimates sheets       # spinsim/costs/sheets/fitted.json; half a minute
-python -m benchmarks.estimates intervals    # spinsim/lab/host_prior.json
+python -m benchmarks.estimates sheets         # spinsim/costs/sheets/fitted.json; half a minute
+python -m benchmarks.estimates sheets --keep  # its numbers stay, and are judged by every host
+python -m benchmarks.estimates intervals      # spinsim/lab/host_prior.json
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.estimates import held_out
-from benchmarks.estimates.deviations import from_profiles, from_sheets
+from benchmarks.estimates.deviations import from_profiles, from_sheets, prefill_seconds
 from benchmarks.estimates.passes import Timed, handovers, of_live, of_long_contexts, of_profile
 from benchmarks.estimates.sheet_fit import LARGE, errors_by, fit, fit_host
 from benchmarks.estimates.shipped import LONG_CONTEXTS, MEASUREMENTS, Host, hosts, measured
@@ -60,9 +61,8 @@ def summary(errors: Mapping[str, Sequence[float]]) -> Numbers:
     }
 
 
-def judged(known: Sequence[Host], times: Sequence[Timed], gpu: str) -> Numbers:
-    """A kind of GPU by what the others say of it."""
-    told = estimated(known, times, without=gpu)
+def judged(known: Sequence[Host], times: Sequence[Timed], gpu: str, told: Mapping[str, float]) -> Numbers:
+    """A kind of GPU by what the others say of it: ``told``."""
     by_host: Numbers = {}
     for host in known:
         if host.gpu == gpu and host.live is not None:
@@ -80,20 +80,26 @@ def judged(known: Sequence[Host], times: Sequence[Timed], gpu: str) -> Numbers:
         kind: {name: round(value, 4) for name, value in asdict(found).items()}
         for kind, found in kinds.items()
     }
-    return {"efficiencies": told, "operations": rounded, "hosts": by_host}
+    return {"efficiencies": dict(told), "operations": rounded, "hosts": by_host}
 
 
-def sheets() -> Numbers:
-    """The content of ``fitted.json``."""
+def sheets(keep: bool = False) -> Numbers:
+    """The content of ``fitted.json``; ``keep``: with the numbers that it has, by more hosts."""
+    kept: Numbers = json.loads(SHEETS.read_text(encoding="utf-8")) if keep else {}
     with TemporaryDirectory() as scratch:
         known = hosts(ROOT, Path(scratch))
         times = times_of(known)
+        gpus = sorted({host.gpu for host in known})
+        told = {
+            gpu: kept["held_out"][gpu]["efficiencies"] if keep else estimated(known, times, without=gpu)
+            for gpu in gpus
+        }
         return {
             "command": "python -m benchmarks.estimates sheets",
             "measured": measured(ROOT),
-            "fitted_to": sorted({one.host for one in times}),
-            "efficiencies": estimated(known, times),
-            "held_out": {gpu: judged(known, times, gpu) for gpu in sorted({host.gpu for host in known})},
+            "fitted_to": kept["fitted_to"] if keep else sorted({one.host for one in times}),
+            "efficiencies": kept["efficiencies"] if keep else estimated(known, times),
+            "held_out": {gpu: judged(known, times, gpu, told[gpu]) for gpu in gpus},
         }
 
 
@@ -108,10 +114,8 @@ def intervals() -> Numbers:
             "measured": measured(ROOT),
             "deviations": {"profile": from_profiles(known), "sheets": by_sheets},
             "within": {"sheets": scatter},
+            "seconds": {"prefill": prefill_seconds(known)},
         }
-
-
-WRITTEN = {"sheets": (SHEETS, sheets), "intervals": (INTERVALS, intervals)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -121,9 +125,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=tuple(WRITTEN))
-    path, made = WRITTEN[parser.parse_args(arguments).what]
-    write_atomically(path, json.dumps(made(), indent=1) + "\n")
+    parser.add_argument("what", choices=("sheets", "intervals"))
+    parser.add_argument("--keep", action="store_true", help="of sheets: their numbers stay as they are")
+    options = parser.parse_args(arguments)
+    path = SHEETS if options.what == "sheets" else INTERVALS
+    made = sheets(options.keep) if options.what == "sheets" else intervals()
+    write_atomically(path, json.dumps(made, indent=1) + "\n")
     print(f"{path} is written")
     return 0
 

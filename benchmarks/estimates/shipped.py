@@ -36,6 +36,7 @@ RECORDED_WITHIN_RUNS = frozenset(
         *CORNER,
         LONG_CONTEXTS,
         "2026-11-28-h100-1",
+        "2026-11-28-h200-1",
         "2026-11-28-h200-2",
         "2026-11-28-h200-2-run2",
         "2026-11-28-h200-2-run3",

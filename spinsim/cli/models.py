@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 
 def show_members(family: Family, shown: Shown) -> None:
     """A row a member."""
-    from rich.console import Console
     from rich.table import Table
+
+    from spinsim.pages.stdout import stdout_console
 
     table = Table("model", "hidden x layers", "heads (kv)", "trained on", "stands for", "weights")
     for one in family.checkpoints:
         m, size = one.member, "missing" if one.megabytes is None else f"{one.megabytes:.1f} MB"
         shape, heads = f"{m.hidden} x {m.layers}", f"{m.heads} ({m.kv_heads})"
         table.add_row(m.name, shape, heads, m.mix, m.stands_for, size)
-    Console().print(table)
+    stdout_console().print(table)
 
 
 def show_trained(manifest: Path, shown: Shown) -> None:
@@ -48,8 +49,9 @@ def show_evaluation(evaluated: Evaluated, shown: Shown) -> None:
     if shown.json:
         print_json(asdict(found))
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from spinsim.pages.stdout import stdout_console
 
     drafts = list(found.best)
     title = f"Greedy tokens per round, {shown.given['length']} draft tokens, held-out prompts"
@@ -58,4 +60,4 @@ def show_evaluation(evaluated: Evaluated, shown: Shown) -> None:
         table.add_row(domain, *(f"{row[name]:.2f}" for name in drafts))
     table.add_section()
     table.add_row("best for", *(f"{found.best[name]:.0%}" for name in drafts))
-    Console().print(table)
+    stdout_console().print(table)

@@ -43,11 +43,10 @@ def show_run(run: Results, shown: Shown) -> None:
     if shown.json:
         print_json(run.summary)
     elif not shown.quiet:
-        from rich.console import Console
-
         from spinsim.pages.run_terminal import print_summary
+        from spinsim.pages.stdout import stdout_console
 
-        console = Console()
+        console = stdout_console()
         print_summary(run.summary, console)
         console.print(f"results in {folder}", highlight=False, soft_wrap=True)
     if run.summary.get("interrupted"):

@@ -68,11 +68,10 @@ def show_study(done: Study, shown: Shown) -> None:
     if shown.json:
         print_json(done.summary)
     elif not shown.quiet:
-        from rich.console import Console
-
+        from spinsim.pages.stdout import stdout_console
         from spinsim.pages.study_index_terminal import print_study
 
-        print_study(done.folder, done.summary, Console())
+        print_study(done.folder, done.summary, stdout_console())
         typer.echo(f"\nresults in {done.folder}, its page {done.folder / 'report.html'}")
         _tell_of_copies(done.folder)
     if failed := done.summary["failed"]:
@@ -117,9 +116,9 @@ def _show(done: Any, shown: Shown, print_it: Callable[[Any, Any], None]) -> None
     if shown.json:
         print_json(done.summary)
     elif not shown.quiet and len(failed) < cells:
-        from rich.console import Console
+        from spinsim.pages.stdout import stdout_console
 
-        console = Console()
+        console = stdout_console()
         print_it(done.result, console)
         console.print(f"\nresults in {shown.folder}", highlight=False, soft_wrap=True)
     if failed:

@@ -51,6 +51,10 @@ def exit_codes(command: Callable[P, None]) -> Callable[P, None]:
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except (Exception, SystemExit) as error:  # the latter of a plugin
+            if isinstance(
+                error.__context__, BrokenPipeError
+            ):  # rich exits where nobody reads on, as `| head`
+                raise typer.Exit(FAILED) from None
             if os.environ.get("SPINSIM_TRACEBACK"):
                 traceback.print_exc()
             from spinsim.policies.plugins import place_in_plugin
@@ -89,7 +93,8 @@ def cause(error: BaseException) -> str:
     text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
         text = f"this needs {error.name}; pip install -e '.[{EXTRAS[error.name]}]' in the checkout"
-    return f"{text} (from {cause(error.__cause__)})" if error.__cause__ else text
+    before = cause(error.__cause__) if error.__cause__ else ""
+    return text if before in text else f"{text} (from {before})"  # an error may say itself what it came from
 
 
 @contextmanager
@@ -121,16 +126,30 @@ def progress_bar(*, enabled: bool) -> Iterator[Progress | None]:
 
 
 def _progress_lines() -> Progress:
-    """A line on stderr now and then: the phase, and the share of it that is done."""
+    """A line on stderr now and then: the phase, the share of it that is done, and the time it still takes."""
     last = time.monotonic()
+    begun: dict[str, tuple[float, float]] = {}  # by phase: when it was first heard of, and what was done then
 
     def report(phase: str, done: float, total: float) -> None:
         nonlocal last
-        if total and (now := time.monotonic()) - last >= LINE_EVERY_S:
+        now = time.monotonic()
+        since, before = begun.setdefault(phase, (now, done))
+        if done < before:  # another round of the same name
+            since, before = begun[phase] = (now, done)
+        if total and now - last >= LINE_EVERY_S:
             last = now
-            typer.echo(f"{phase}: {100 * done / total:.0f} %", err=True)
+            left = (now - since) * (total - done) / (done - before) if done > before else None
+            rest = "" if not left else f", {_about(left)} to go"
+            typer.echo(f"{phase}: {100 * done / total:.0f} %{rest}", err=True)
 
     return report
+
+
+def _about(seconds: float) -> str:
+    """A time that is no better known than to the minute, or to ten seconds."""
+    return (
+        f"about {seconds / 60:.0f} min" if seconds >= 90 else f"about {max(10, 10 * round(seconds / 10))} s"
+    )
 
 
 @contextmanager

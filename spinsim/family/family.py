@@ -70,22 +70,23 @@ ADDED = (Member("prose", 128, 2, 4, 2, 352, "prose", "llama-68m", 4e-3),)
 MEMBERS: Mapping[str, Member] = MappingProxyType({m.name: m for m in (TARGET, *DRAFTS, *ADDED)})
 
 
-def member(name: str) -> Member:
-    """A member by name. Raises InputError for an unknown one."""
+def member(name: str, key: str = "") -> Member:
+    """A member by name. Raises InputError (with the scenario path ``key``) for an unknown one."""
     if name not in MEMBERS:
-        raise InputError(f"unknown family member {name!r}; allowed: {', '.join(MEMBERS)}")
+        raise InputError(f"unknown family member {name!r}; allowed: {', '.join(MEMBERS)}", key=key)
     return MEMBERS[name]
 
 
-def folder(name: str, root: Path = CHECKPOINTS) -> Path:
+def folder(name: str, root: Path = CHECKPOINTS, key: str = "") -> Path:
     """The member's checkpoint folder, as transformers loads it.
 
-    Raises InputError for an unknown member, or when its weights are not there.
+    Raises InputError (with the scenario path ``key``) for an unknown member or one without weights.
     """
-    path = root / member(name).name
+    path = root / member(name, key).name
     if not (path / "model.safetensors").is_file():
         raise InputError(
-            f"no weights of family member {name!r} under {root}; train the family with `spinsim models train`"
+            f"no weights of family member {name!r} under {root}; train it with `spinsim models train`",
+            key=key,
         )
     return path
 

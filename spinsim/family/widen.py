@@ -274,13 +274,12 @@ def read_small(model: Any) -> tuple[Any, Any, State]:
     if not isinstance(model, str | Path):
         return model.config, model.generation_config, model.state_dict()
     from safetensors.torch import load_file
-    from transformers import AutoConfig, GenerationConfig
+    from transformers import GenerationConfig
 
     files = sorted(Path(model).glob("*.safetensors"))
     if not files:
         raise InputError(f"no *.safetensors under {model}; expected the folder of a LLaMA checkpoint")
-    checkpoint.require_readable(str(model))
-    config = AutoConfig.from_pretrained(Path(model))
+    config = checkpoint.read_config(str(model))
     checkpoint.require_plain_weights(config, str(model))
     checkpoint.require_sound_files(str(model))
     state: dict[str, torch.Tensor] = {}

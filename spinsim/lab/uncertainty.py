@@ -33,7 +33,15 @@ from spinsim.costs.base import Predictor
 from spinsim.costs.profiled.predictors import Operation, ProfiledPass, ProfilePredictor
 from spinsim.costs.profiled.profile import Profile
 from spinsim.drafters.costs import MixedPredictor
-from spinsim.lab.host_prior import Basis, Scale, deviations, host_scales, scatter_within, updated
+from spinsim.lab.host_prior import (
+    NOTHING,
+    Basis,
+    Scale,
+    deviations,
+    host_scales,
+    scatter_within,
+    updated,
+)
 from spinsim.packings import usual_packing
 from spinsim.scenario import NoiseSpec, NoisyOperation, NoisyPart, Scenario, TraceAcceptance
 
@@ -149,12 +157,14 @@ def profiled(
     scenario: Scenario,
     *,
     beyond: Mapping[NoisyPart, float] | None = None,
+    seconds: Mapping[NoisyPart, float] = NOTHING,
     without_host: str = "",
 ) -> Uncertainty:
     """What a profile says about itself, its fits about the operations that the scenario has, and other hosts.
 
-    ``beyond``: by kind the share of its time for which sheets answer. ``without_host``: one of the hosts
-    behind the prior that is left out, to be judged by the others.
+    ``beyond``: by kind the share of its time for which sheets answer. ``seconds``: by kind what an operation
+    takes, as of :func:`~spinsim.lab.host_prior.host_scales`. ``without_host``: one of the hosts behind the
+    prior that is left out, to be judged by the others.
     """
     again: dict[NoisyPart, list[float]] = {
         kind: logs
@@ -162,7 +172,7 @@ def profiled(
         if (logs := [log(r.factors[operation]) for r in profile.repeats if operation in r.factors])
     }
     own = {kind: Scale(day_scale(logs), len(logs)) for kind, logs in again.items()}
-    prior = _hosts("profile", scenario, without_host)
+    prior = _hosts("profile", scenario, without_host, seconds)
     day: dict[NoisyPart, Scale] = {
         kind: scale
         for kind in dict.fromkeys((*own, *prior))
@@ -210,9 +220,11 @@ def on_sheets(scenario: Scenario, *, without_host: str = "") -> Uncertainty:
     )
 
 
-def _hosts(basis: Basis, scenario: Scenario, without: str) -> dict[NoisyPart, Scale]:
+def _hosts(
+    basis: Basis, scenario: Scenario, without: str, seconds: Mapping[NoisyPart, float] = NOTHING
+) -> dict[NoisyPart, Scale]:
     on_cpu = any(device.on_cpu for device in scenario.devices.values())
-    return {} if on_cpu else host_scales(deviations(basis), without)
+    return {} if on_cpu else host_scales(deviations(basis), without, seconds)
 
 
 def _mixed(own: Scale | None, sheets: Scale, scatter: float, share: float) -> Scale:

@@ -79,6 +79,20 @@ def is_given(scenario: Scenario) -> bool:
     return scenario.live.acceptance == "field"
 
 
+def refuse_unknown_future(scenario: Scenario) -> None:
+    """Raises InputError for a policy that sees the future, where the models decide what is accepted."""
+    if is_given(scenario):
+        return
+    for kind, known in KINDS.items():
+        name = getattr(getattr(scenario.policies, kind), "name", "")
+        if getattr(known.get(name), "sees_future", False):
+            raise InputError(
+                f"{name!r} has to know the future, and in a live run the models decide it; "
+                "allowed with live.acceptance: field",
+                key=f"policies.{kind}.name",
+            )
+
+
 def given_acceptance(
     scenario: Scenario, base_dir: Path, workload: Workload, vocabulary: int
 ) -> GivenAcceptance | None:

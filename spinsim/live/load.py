@@ -150,7 +150,7 @@ def _load(
         from spinsim.family.widen import widen as widened
 
         name = spec.weights.removeprefix(EMBEDDED)
-        folder = family.folder(name)
+        folder = family.folder(name, key=f"{key}.weights")
         if not widen:
             model = family.load(name, dtype=dtype, device=device)
             model_of = prepare(model, str(folder), source=str(folder), device=device, key=key)

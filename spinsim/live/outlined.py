@@ -58,7 +58,7 @@ def _outline(
         from spinsim.family.widen_parts import outline as widened
 
         name = spec.weights.removeprefix(EMBEDDED)
-        folder = str(family.folder(name))
+        folder = str(family.folder(name, key=f"{key}.weights"))
         if not (scenario.live.widen and device.type == "cuda"):
             outlined = of_checkpoint(folder, context_tokens=context, dtype=dtype, key=key)
             return outlined, f"procedural family, {name}, as trained"

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from spinsim.pages.run_terminal import print_uncut, short_of_cpus
+from spinsim.pages.stdout import stdout_console
 from spinsim.recording import PROBABILITY_STEPS, Trace
 from spinsim.results.metrics import Metric, shown_in
 
@@ -26,7 +27,7 @@ OPERATION_HEAD = (
 
 def _table(first: str, *columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
-    table.add_column(first, style="bold", no_wrap=True)
+    table.add_column(first, style="bold", overflow="fold")  # where it is narrow, names give way to figures
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     return table
@@ -59,7 +60,7 @@ def operation_cells(row: Mapping[str, Any]) -> list[str]:
 
 def print_profile(done: Any, console: Console | None = None) -> None:
     """Held-out errors by operation, and where the profile is. ``done``: an experiments' ``Profiled``."""
-    console = console or Console()
+    console = console or stdout_console()
     table = _table("held-out errors", "operation", "points", "fit", "median", "p95")
     for row in done.fits:
         operation = " ".join(filter(None, (row["operation"], row["part"])))
@@ -83,7 +84,7 @@ def print_profile(done: Any, console: Console | None = None) -> None:
 
 def print_drift(drift: Drift, path: Path, console: Console | None = None) -> None:
     """Points measured again beside what the profile says, and the host."""
-    console = console or Console()
+    console = console or stdout_console()
     table = _table("model", "operation", "profiled", "again", "change")
     for point in drift.points:
         operation = " ".join(filter(None, (point.operation, point.packing)))
@@ -96,7 +97,7 @@ def print_drift(drift: Drift, path: Path, console: Console | None = None) -> Non
         )
     for operation, factor in drift.host.items():
         table.add_row("host", operation, "", "", signed(factor - 1))
-    console.print(table)
+    print_uncut(console, table, above=0, below=0)
     console.print(f"noted in {path}", highlight=False, soft_wrap=True)
 
 
@@ -119,7 +120,7 @@ def describe_trace(trace: Trace) -> dict[str, Any]:
 
 def print_trace(trace: Trace, path: Path, skipped: int, console: Console | None = None) -> None:
     """What was recorded."""
-    console = console or Console()
+    console = console or stdout_console()
     said = describe_trace(trace)
     table = _table("draft", "one token accepted at")
     for name, share in said["accepted"].items():
@@ -243,7 +244,7 @@ def error_of(cell: Mapping[str, Any], metric: Metric) -> str:
 
 def print_validation(done: dict[str, Any], folder: Path, console: Console | None = None) -> None:
     """Errors by cell beside the spread of the live repetitions, then what they come to."""
-    console = console or Console()
+    console = console or stdout_console()
     compared = compared_metrics(done)
     labels = ["live, tok/s", "spread", *(metric.label for metric in compared)]
     table = _table("cell", *(label.replace(" ", "\n") for label in labels))

@@ -7,24 +7,30 @@ from rich.table import Table
 from rich.text import Text
 
 from spinsim.lab.statistics import Interval
-from spinsim.pages.run_terminal import NOTHING, number
+from spinsim.pages.run_terminal import NOTHING, number, print_uncut
 from spinsim.studies.ladder.result import Ladder, Step
 
-HEADER = ("step", "tokens/s", "per GPU", "/ vanilla", "/ serial", "/ other use", "plan")
+HEADER = ("step", "tokens/s", "per\nGPU", "/\nvanilla", "/ best\nserial", "/ other\nuse", "plan")
 
 
 def print_ladder(found: Ladder, console: Console) -> None:
     """A row for each step; the plans that were chosen, and why a step could not run."""
     live = any(step.predicted for step in found.steps)
     header = (HEADER[0], "predicted", *HEADER[1:]) if live else HEADER
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for at, name in enumerate(header):
-        table.add_column(name, justify="left" if at in (0, len(header) - 1) else "right", no_wrap=at == 0)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    rows = []
     for step in found.steps:
         name, *figures = cells(step)
         told = [number(step.predicted.estimate, 4) if step.predicted else NOTHING] if live else []
-        table.add_row(name, *told, *figures, style="" if step.goodput else "dim")
-    console.print(table)
+        rows.append((name, *told, *figures))
+    for title, column in zip(header[:-1], zip(*rows, strict=True), strict=False):
+        wide = max(map(len, (*title.splitlines(), *column)))
+        table.add_column(title, justify="left" if title == HEADER[0] else "right", min_width=wide)
+    longest = max(len(word) for row in rows for word in row[-1].split() or [""])
+    table.add_column(header[-1], min_width=longest)  # a draft's name stands whole
+    for step, row in zip(found.steps, rows, strict=True):
+        table.add_row(*row, style="" if step.goodput else "dim")
+    print_uncut(console, table, below=0)
     console.print(Text("ratios: to vanilla, to the best fixed serial plan, and", style="dim"), end=" ")
     console.print(
         Text(f"to the best other use of the same GPUs ({found.alternative or 'none'})", style="dim")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import wrap
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -23,17 +24,20 @@ from spinsim.pages.study_parts import (
     shortcomings,
     shown,
 )
+from spinsim.results.metrics import Metric
 from spinsim.studies.capacity import Capacity
 from spinsim.studies.compare import Comparison
 from spinsim.studies.sweep import Sweep
 from spinsim.studies.tuning.tune import Tuning
 
 MOST_ROWS = 40
+LEAST_METRICS, MOST_METRICS = 3, 5  # of a sweep, as they fit
 NAMES, HEADERS = 28, 17  # columns of names and of figures are at most so wide
+SWEPT = 13  # columns of figures beside many columns of names
 _COLOURS = {"better": "green", "worse": "red"}
 
 
-def _table(*texts: str, figures: Sequence[str]) -> Table:
+def _table(*texts: str, figures: Sequence[str], most: int = HEADERS) -> Table:
     """Columns of names, which are folded where they are long, then columns of figures, which never are."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
     for i, column in enumerate(texts):
@@ -46,13 +50,13 @@ def _table(*texts: str, figures: Sequence[str]) -> Table:
             max_width=NAMES,
         )
     for column in figures:
-        table.add_column(_folded(column), justify="right", no_wrap=True)
+        table.add_column(_folded(column, most), justify="right", no_wrap=True)
     return table
 
 
-def _folded(header: str) -> str:
-    """In lines of at most ``HEADERS``, which break at spaces and behind the dots of a key."""
-    lines = wrap(header.replace(".", ". "), HEADERS)
+def _folded(header: str, most: int = HEADERS) -> str:
+    """In lines of at most ``most``, which break at spaces and behind the dots of a key."""
+    lines = wrap(header.replace(".", ". "), most)
     return "\n".join(line.replace(". ", ".") for line in lines)
 
 
@@ -101,23 +105,36 @@ def print_comparison(c: Comparison, console: Console) -> None:
 
 
 def print_sweep(s: Sweep, console: Console) -> None:
-    """The first three metrics of every combination, means over seeds, and the best by the first."""
+    """Metrics of every combination, means over seeds, and the best by the first of them."""
     from spinsim.pages.sweep import best_and_worst  # draws: heavy
 
-    table = _table(*_short(s.axes), figures=[metric.title for metric in s.metrics[:3]])
     groups = grouped([row for row in s.rows if row.summary is not None], s.axes)
-    for key, rows in list(groups.items())[:MOST_ROWS]:
-        cells = []
-        for metric in s.metrics[:3]:
-            cells.append(mean_shown(metric, rows))
-        table.add_row(*(value_text(label) for label in key), *cells)
+    room = min(WIDTH, console.width) - 2
+    metrics = s.metrics[:MOST_METRICS]
+    while (table := _combinations(s, groups, metrics)) and len(metrics) > LEAST_METRICS:
+        if console.measure(table, options=console.options.update(width=10 * WIDTH)).maximum <= room:
+            break
+        metrics = metrics[:-1]
     _print(console, table)
     if len(groups) > MOST_ROWS:
         _print(console, Text(f"and {len(groups) - MOST_ROWS:,} more, in sweep.parquet", style="dim"))
-    for best in best_and_worst(s, [row for row in s.rows if row.summary is not None])[:1]:
-        said = ((best.label.capitalize(), ""), (f"  {best.value}", "bold green"), f"   {best.detail}")
-        _print(console, Text.assemble(*said))
+    stats = best_and_worst(s, [row for row in s.rows if row.summary is not None])
+    said = []
+    for best in (stat for stat in stats[:MOST_ROWS] if not stat.label.startswith("worst")):
+        label = best.label[:1].upper() + best.label[1:]
+        said.append(Text.assemble(label, (f"  {best.value}", "bold green"), f"   {best.detail}"))
+    if said:
+        _print(console, Text("\n").join(said))
     _behind(console, s.rows)
+
+
+def _combinations(s: Sweep, groups: Mapping[tuple[Any, ...], list[Row]], metrics: Sequence[Metric]) -> Table:
+    """A row each combination, up to ``MOST_ROWS``."""
+    table = _table(*_short(s.axes), figures=[metric.title for metric in metrics], most=SWEPT)
+    for key, rows in list(groups.items())[:MOST_ROWS]:
+        cells = [mean_shown(metric, rows) for metric in metrics]
+        table.add_row(*(value_text(label) for label in key), *cells)
+    return table
 
 
 def _short(axes: Sequence[str]) -> list[str]:

@@ -29,6 +29,7 @@ MOST_ROWS = 400
 MOST_COLUMNS = 5
 MOST_POINTS = 60
 MOST_NAMED = 12
+GIVEN = ("workload", "acceptance", "sampling", "costs", "noise", "slo", "seed")  # not the server's to choose
 
 
 def sweep_report(s: Sweep, opened: Collection[str] = ()) -> str:
@@ -48,7 +49,7 @@ def sweep_report(s: Sweep, opened: Collection[str] = ()) -> str:
         lede=lede + (f", {seeds} seeds each" if seeds > 1 else ""),
         stats=(),
         notes=(),
-        best=best_and_worst(s, good),
+        best=best_and_worst(s, good)[:MOST_NAMED],
         **figures_of(s, good),
         **_trade_off(s, good),
         **_table(s, good, opened),
@@ -113,20 +114,35 @@ def _named(axes: Sequence[str], key: Sequence[Any]) -> str:
 
 
 def best_and_worst(s: Sweep, rows: Sequence[Row]) -> list[Stat]:
-    """The best combination by the first metric, and the worst; nothing where there is but one."""
+    """The best combination by the first metric, and the worst; nothing where there is but one.
+
+    Where the sweep varies what a server is given (``GIVEN``), such as the load: the best choice for each.
+    """
+    given = [axis for axis in s.axes if axis.partition(".")[0] in GIVEN]
+    chosen = [axis for axis in s.axes if axis not in given]
     metric = s.metrics[0]
+    if not given:
+        ranked = _ranked(metric, rows, s.axes)
+        ends = (("best", ranked[0]), ("worst", ranked[-1])) if len(ranked) > 1 else ()
+        return [Stat(value, f"{what} {metric.title}", _named(s.axes, key)) for what, (key, value) in ends]
+    found = []
+    for key, group in grouped(rows, given).items():
+        ranked = _ranked(metric, group, chosen)
+        if len(ranked) > 1:
+            best, value = ranked[0]
+            found.append(Stat(value, f"best {metric.title}: {_named(given, key)}", _named(chosen, best)))
+    return found
+
+
+def _ranked(metric: Metric, rows: Sequence[Row], axes: Sequence[str]) -> list[tuple[tuple[Any, ...], str]]:
+    """Combinations with their means as texts, the best first."""
     means = {
         key: sum(found) / len(found)
-        for key, group in grouped(rows, s.axes).items()
+        for key, group in grouped(rows, axes).items()
         if (found := values_of(group, metric))
     }
-    if len(means) < 2:
-        return []
     ranked = sorted(means, key=lambda key: means[key], reverse=not metric.lower)
-    return [
-        Stat(shown(metric, means[key] / metric.scale), f"{what} {metric.title}", _named(s.axes, key))
-        for what, key in (("best", ranked[0]), ("worst", ranked[-1]))
-    ]
+    return [(key, shown(metric, means[key] / metric.scale)) for key in ranked]
 
 
 def _trade_off(s: Sweep, rows: Sequence[Row]) -> dict[str, Any]:

@@ -7,7 +7,9 @@ Here each is refused, with the scenario's key and the file.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +29,30 @@ def checkpoint_file(source: str, name: str) -> Path | None:
         return path if path.is_file() else None
     from transformers.utils.hub import cached_file
 
-    try:
-        found = cached_file(
-            source,
-            name,
-            _raise_exceptions_for_gated_repo=False,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
-    except (OSError, ValueError):  # no repository of this name, or no name of a repository
-        return None
+    with _without_retries_told():
+        try:
+            found = cached_file(
+                source,
+                name,
+                _raise_exceptions_for_gated_repo=False,
+                _raise_exceptions_for_missing_entries=False,
+                _raise_exceptions_for_connection_errors=False,
+            )
+        except (OSError, ValueError):  # no repository of this name, or no name of a repository
+            return None
     return None if found is None else Path(found)
+
+
+@contextmanager
+def _without_retries_told() -> Iterator[None]:
+    """A machine without a network would be told of every attempt to reach the hub."""
+    logger = logging.getLogger("huggingface_hub")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def read_json(path: Path, key: str = "") -> dict[str, Any]:
@@ -70,11 +85,48 @@ def refuse_pointer(path: Path, key: str = "") -> None:
 
 
 def require_readable(source: str, key: str = "") -> None:
-    """Raises InputError for a damaged configuration; transformers passes over one of the two in silence."""
-    for name in (CONFIG, GENERATION_CONFIG):
-        path = checkpoint_file(source, name)
+    """Raises InputError for a configuration that is not there or damaged.
+
+    transformers passes over damage in one of the two files in silence.
+    """
+    config = checkpoint_file(source, CONFIG)
+    if config is None:
+        raise InputError(f"{_why_not_there(source)}; a folder or hub name of a causal model", key=key)
+    for path in (config, checkpoint_file(source, GENERATION_CONFIG)):
         if path is not None:
             read_json(path, key)
+
+
+def _why_not_there(source: str) -> str:
+    path = Path(source)
+    if path.is_dir():
+        return f"no {CONFIG} in the folder {source!r}"
+    if path.exists():
+        return f"{source!r} is a file"
+    if path.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:  # names nothing on a hub
+        return f"no folder {source!r}"
+    return f"no folder {source!r} beside the scenario, and no model of that name to be had from the hub"
+
+
+def read_config(source: str, key: str = "") -> Any:
+    """transformers' configuration of the local folder or hub repository ``source``.
+
+    Raises InputError for one that is not there, damaged, or of no architecture that transformers has.
+    """
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig
+
+    require_readable(source, key)
+    try:
+        return AutoConfig.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        raise unreadable(source, error, key) from error
+
+
+def unreadable(source: str, error: Exception, key: str) -> InputError:
+    """What transformers cannot make a model of."""
+    reason = " ".join(str(error).split())
+    return InputError(f"cannot read {source!r}: {reason}; a folder or hub name of a causal model", key=key)
 
 
 def require_plain_weights(config: Any, source: str, key: str = "") -> None:

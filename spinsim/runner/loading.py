@@ -77,19 +77,11 @@ def load_model(
 
     Raises InputError (with the scenario path ``key``) when it cannot be read or is not supported.
     """
-    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     over_slots.register()
-    checkpoint.require_readable(source, key)
-    try:
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"cannot read {source!r}: {reason}; a folder or hub name of a causal model", key=key
-        ) from error
+    config = checkpoint.read_config(source, key)
     require_plain_attention(config, context_tokens, source, key)
     checkpoint.require_plain_weights(config, source, key)
     checkpoint.require_sound_files(source, key)

@@ -7,19 +7,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from spinsim.acceptance.lookups import KnownLookups
 from spinsim.costs.base import Predictor
 from spinsim.costs.for_scenario import profile_of
 from spinsim.costs.profiled.elsewhere import laid_elsewhere, profile_elsewhere
 from spinsim.drafters.costs import build_predictor
 from spinsim.drafters.for_scenario import lookups_of
+from spinsim.engine.engine import Engine
 from spinsim.engine.inputs import InputLog
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
 from spinsim.live.cpu_waits import CpuWaits, cpu_waits
 from spinsim.live.deployment import Deployment, deploy
-from spinsim.live.field import GivenAcceptance, given_acceptance, known_future
+from spinsim.live.field import GivenAcceptance, given_acceptance, known_future, refuse_unknown_future
 from spinsim.live.gpu_clocks import Watch, watched
+from spinsim.live.interrupts import Interrupts
 from spinsim.live.looking_ahead import TABLE, LookingAhead
 from spinsim.live.lookups import Lookups
 from spinsim.live.machine import this_machine
@@ -34,7 +38,7 @@ from spinsim.results.publish import Progress, Summary, publish
 from spinsim.scenario import Scenario
 from spinsim.scenario_file import LoadedScenario
 from spinsim.scenario_file.one_world import not_read
-from spinsim.serving import assemble, trusting
+from spinsim.serving import Serving, assemble, trusting
 from spinsim.workload.for_scenario import build_workload
 from spinsim.workload.request import Workload
 
@@ -79,12 +83,14 @@ def run_scenario(
     *,
     prompted: Prompted | None = None,
     predictor: Predictor | None = None,
+    over: Callable[[], object] = lambda: None,
 ) -> Ran:
     """Serve the scenario's workload once with deployed models.
 
     ``prompted`` and ``predictor`` replace what the scenario says, for repeated runs. A worker's
-    failure or Ctrl-C ends the run: the records keep what there is and say why.
+    failure or Ctrl-C ends the run: the records keep what there is and say why. ``over`` is called then.
     """
+    refuse_unknown_future(scenario)
     target = deployment.models.target
     if prompted is None:
         prompted = materialise(scenario, build_workload(scenario, base_dir), target)
@@ -92,25 +98,8 @@ def run_scenario(
     predictor = predictor or build_predictor(trusting(scenario), base_dir)
     future = known_future(given, prompted.workload)
     serving = assemble(scenario, base_dir, predictor, deployment.kv_tokens, **future)
-    by_entropy = reads_entropies(serving.policies.length) and (given is None or given.stops is None)
-    if by_entropy and not deployment.tells_entropies:
-        raise InputError(
-            "ends proposals by entropies, but the models were deployed for a policy that reads none; "
-            "the same length policy for the whole deployment",
-            key="policies.length.name",
-        )
-    lanes = serving.layout.lanes
-    world = LiveWorld(
-        lanes,
-        deployment.executor(scenario, lanes),
-        prompted.prompts,
-        end_of_text=prompted.end_of_text,
-        stops=prompted.stops,
-        score_catch_ups=serving.policies.selector.full_information,
-        paging=deployment.paging(serving.pools),
-        given=given,
-        lookups=Lookups(lookups_of(scenario)),
-    )
+    _require_entropies(deployment, serving, given)
+    world = _world(scenario, deployment, serving, prompted, given)
     total = len(prompted.workload.requests)
 
     def report(ended: int) -> None:
@@ -124,7 +113,7 @@ def run_scenario(
         lookups = ahead = world.look_ahead(len(serving.drafts))
     engine = serving.start(world, prompted.workload, ended=report, lookups=lookups)
     error: BaseException | None = None
-    devices = {torch_device(scenario, name) for lane in lanes for name in lane.devices}
+    devices = {torch_device(scenario, name) for lane in world.lanes for name in lane.devices}
     gpus = sorted(device.index for device in devices if device.type == "cuda")
     with watched(gpus) as clocks, cpu_waits() as cpus, quiet():
         world.env.start_clock()
@@ -132,9 +121,61 @@ def run_scenario(
             world.env.run(until=engine.done)
         except (KeyboardInterrupt, Exception) as caught:
             error = caught
+        over()
         elapsed_ns = world.env.wall_ns()
     # A lane that waits for a device which is gone may wait for ever.
     world.close(None if error is None else LOST_LANE_S)
+    return Ran(
+        _closed_records(engine, world, deployment, elapsed_ns, error),
+        prompted.workload,
+        world.env.log,
+        prompted.prompts,
+        {} if given is not None else _outputs(world, engine.records),
+        sum(pool.used_slots for pool in serving.pools.every),
+        error,
+        given,
+        sum(pool.blocks - pool.free_blocks for pool in serving.pools.every),
+        clocks,
+        ahead,
+        cpus,
+    )
+
+
+def _require_entropies(deployment: Deployment, serving: Serving, given: GivenAcceptance | None) -> None:
+    by_entropy = reads_entropies(serving.policies.length) and (given is None or given.stops is None)
+    if by_entropy and not deployment.tells_entropies:
+        raise InputError(
+            "ends proposals by entropies, but the models were deployed for a policy that reads none; "
+            "the same length policy for the whole deployment",
+            key="policies.length.name",
+        )
+
+
+def _world(
+    scenario: Scenario,
+    deployment: Deployment,
+    serving: Serving,
+    prompted: Prompted,
+    given: GivenAcceptance | None,
+) -> LiveWorld:
+    lanes = serving.layout.lanes
+    return LiveWorld(
+        lanes,
+        deployment.executor(scenario, lanes),
+        prompted.prompts,
+        end_of_text=prompted.end_of_text,
+        stops=prompted.stops,
+        score_catch_ups=serving.policies.selector.full_information,
+        paging=deployment.paging(serving.pools),
+        given=given,
+        lookups=Lookups(lookups_of(scenario)),
+    )
+
+
+def _closed_records(
+    engine: Engine, world: LiveWorld, deployment: Deployment, elapsed_ns: int, error: BaseException | None
+) -> Records:
+    """What the engine recorded, and what only a live run knows of it."""
     records = engine.records
     if error is not None:
         records.interrupted = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
@@ -142,27 +183,15 @@ def run_scenario(
     records.kv_capacity_tokens = deployment.kv_tokens
     records.orchestrator_s = (elapsed_ns - world.env.waited_ns) * 1e-9
     records.idle_caused_s = records.idle_caused_ns() * 1e-9
-    outputs = {
+    return records
+
+
+def _outputs(world: LiveWorld, records: Records) -> dict[int, list[int]]:
+    """What every request was answered, without what its last pass said beyond."""
+    return {
         request: tokens[: records.requests[request].output_tokens]
         for request, tokens in world.outputs.items()
-        if given is None
     }
-    held = sum(pool.used_slots for pool in serving.pools.every)
-    blocks = sum(pool.blocks - pool.free_blocks for pool in serving.pools.every)
-    return Ran(
-        records,
-        prompted.workload,
-        world.env.log,
-        prompted.prompts,
-        outputs,
-        held,
-        error,
-        given,
-        blocks,
-        clocks,
-        ahead,
-        cpus,
-    )
 
 
 def run(
@@ -177,12 +206,49 @@ def run(
     ``report`` writes report.html into the folder that it is given. Raises InputError before anything
     runs for what cannot be run, and LaneError after the partial results are written when a worker failed.
     """
+    refuse_unknown_future(loaded.scenario)  # before models are loaded
+    predictor = build_predictor(trusting(loaded.scenario), loaded.base_dir)
+    with Interrupts() as interrupts:
+        with deploy(loaded.scenario, loaded.base_dir, progress) as deployment:
+            ran = run_scenario(
+                loaded.scenario,
+                loaded.base_dir,
+                deployment,
+                progress,
+                predictor=predictor,
+                over=interrupts.hold,
+            )
+            ranks = deployment.ranks() if ran.error is None else {}
+        notes = _notes(loaded, deployment, ran, ranks)
+        known = None if ran.given is None else ran.given.field
+        notes["regret"], curves = of_recording(
+            loaded.scenario, loaded.base_dir, ran.records, ran.workload, predictor, known
+        )
+        summary = publish(
+            loaded,
+            out,
+            ran.records,
+            ran.workload,
+            mode="live",
+            acceptance_source=ran.acceptance_source,
+            progress=progress,
+            log=ran.log,
+            notes=notes,
+            extras={"regret.json": curves} if curves else None,
+            tables=_tables(loaded.scenario, deployment, ran),
+            report=report,
+        )
+    if ran.error is not None and not isinstance(ran.error, KeyboardInterrupt):
+        raise ran.error
+    return summary
+
+
+def _notes(
+    loaded: LoadedScenario, deployment: Deployment, ran: Ran, ranks: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Further keys of the summary."""
     scenario = loaded.scenario
-    predictor = build_predictor(trusting(scenario), loaded.base_dir)
-    with deploy(scenario, loaded.base_dir, progress) as deployment:
-        ran = run_scenario(scenario, loaded.base_dir, deployment, progress, predictor=predictor)
-        ranks = deployment.ranks() if ran.error is None else {}
-    notes: dict[str, Any] = {
+    found: dict[str, Any] = {
         "models": deployment.models.notes,
         "found_devices": found_devices(scenario),
         "other_hardware": other_hardware(scenario),
@@ -190,41 +256,24 @@ def run(
         "kv_slots": deployment.kv_slots,
         "kv_slots_held": ran.slots_held,
     }
-    if elsewhere := _elsewhere(loaded):
-        notes["profile_elsewhere"] = elsewhere
-    if ranks:
-        notes["ranks"] = ranks
-    if clocks := ran.clocks.told():
-        notes["clocks"] = clocks
-    if cpus := ran.cpus.told():
-        notes["cpus"] = cpus
-    known = None if ran.given is None else ran.given.field
-    notes["regret"], curves = of_recording(
-        scenario, loaded.base_dir, ran.records, ran.workload, predictor, known
-    )
+    told = {
+        "profile_elsewhere": _elsewhere(loaded),
+        "ranks": ranks,
+        "clocks": ran.clocks.told(),
+        "cpus": ran.cpus.told(),
+    }
+    return found | {key: value for key, value in told.items() if value}
+
+
+def _tables(scenario: Scenario, deployment: Deployment, ran: Ran) -> dict[str, pa.Table]:
+    """Further Parquet files."""
     tables = {}
     if ran.given is None:
         decode = decoder(scenario.models.target.weights, deployment.models.target.name)
         tables["outputs.parquet"] = outputs_table(ran.workload, ran.prompts, ran.outputs, decode)
     if ran.looked is not None:
         tables[TABLE] = ran.looked.table()
-    summary = publish(
-        loaded,
-        out,
-        ran.records,
-        ran.workload,
-        mode="live",
-        acceptance_source=ran.acceptance_source,
-        progress=progress,
-        log=ran.log,
-        notes=notes,
-        extras={"regret.json": curves} if curves else None,
-        tables=tables,
-        report=report,
-    )
-    if ran.error is not None and not isinstance(ran.error, KeyboardInterrupt):
-        raise ran.error
-    return summary
+    return tables
 
 
 def _elsewhere(loaded: LoadedScenario) -> str:

@@ -85,8 +85,10 @@ def test_a_window_wider_than_the_context_never_bites():
 
 
 def test_pickled_weights_and_missing_folders_are_refused(tmp_path):
-    with pytest.raises(InputError, match="cannot read"):
+    with pytest.raises(InputError, match=rf"no folder '{tmp_path}/nothing'; .*causal model"):
         load_model(str(tmp_path / "nothing"), context_tokens=64, dtype=torch.float32, key="k")
+    with pytest.raises(InputError, match=r"no config\.json in the folder"):
+        load_model(str(tmp_path), context_tokens=64, dtype=torch.float32)
     CONFIGS["llama"]().save_pretrained(tmp_path)
     torch.save({}, tmp_path / "pytorch_model.bin")
     with pytest.raises(InputError, match="safetensors"):

@@ -68,18 +68,13 @@ def of_checkpoint(source: str, *, context_tokens: int, dtype: torch.dtype, key: 
 
     Raises InputError (with the scenario path ``key``) when it cannot be read or is not supported.
     """
-    from huggingface_hub.errors import StrictDataclassError
-    from transformers import AutoConfig, GenerationConfig
+    from transformers import GenerationConfig
 
-    checkpoint.require_readable(source, key)
+    config = checkpoint.read_config(source, key)
     try:
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         module = module_of(config, dtype)
-    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"cannot read {source!r}: {reason}; a folder or hub name of a causal model", key=key
-        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise checkpoint.unreadable(source, error, key) from error
     require_plain_attention(config, context_tokens, source, key)
     checkpoint.require_plain_weights(config, source, key)
     checkpoint.require_sound_files(source, key)
