@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -114,9 +115,14 @@ def _student(samples: tuple[Floats, ...], estimate: float, confidence: float) ->
     values = samples[0]
     if len(samples) > 1:
         values = (samples[1] - (1.0 + estimate) * samples[0]) / np.mean(samples[0])
-    error = float(np.std(values, ddof=1)) / values.size**0.5
-    quantile: float = student.ppf((1.0 + confidence) / 2.0, values.size - 1)
-    return quantile * error
+    error = float(np.std(values, ddof=1)) / math.sqrt(values.size)
+    return quantile(confidence, values.size) * error
+
+
+def quantile(confidence: float, samples: int) -> float:
+    """Student's t for a two-sided interval of the mean of so many samples, two or more."""
+    found: Any = student.ppf((1.0 + confidence) / 2.0, samples - 1)
+    return float(found)
 
 
 def _the_same(samples: tuple[Floats, ...]) -> bool:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
-from spinsim.lab import statistics
+from spinsim.lab import level_crossing, statistics
 from spinsim.lab.level_crossing import Curve, crossing, fit
 from spinsim.lab.statistics import (
     FEWEST,
@@ -110,6 +110,22 @@ def test_the_fit_never_rises_and_keeps_the_weighted_mean(values: list[list[float
     weights = [len(v) for v in values]
     total = sum(sum(v) for v in values)
     assert sum(w * y for w, y in zip(weights, levels, strict=True)) == pytest.approx(total, abs=1e-9)
+
+
+def test_the_interval_of_a_crossing_covers_it_as_often_as_it_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of five seeds. The bootstrap over them alone holds it in 85 of 100 cases, where it claims 95."""
+    monkeypatch.setattr(level_crossing, "RESAMPLES", 200)
+    rng = np.random.default_rng(11)
+    x, trials, held = np.linspace(1, 10, 10), 150, 0
+    for _ in range(trials):
+        shared = rng.normal(0, 0.05, 5)
+        curve = Curve(x.tolist(), [(1 / (1 + np.exp(at - 6)) + shared).tolist() for at in x])
+        found = crossing(curve, 0.5)
+        assert found is not None
+        assert found.low is not None
+        assert found.high is not None
+        held += found.low <= 6 <= found.high
+    assert held / trials >= 0.95 - 2.6 * math.sqrt(0.05 * 0.95 / trials)
 
 
 def test_noise_widens_the_interval_of_a_crossing() -> None:
