@@ -65,11 +65,12 @@ class _Play:
         self._error: BaseException | None = None
         self._kept: list[Any] = []  # what the kernel has addresses of
         self._records = Records(
-            lanes=tuple((lane.name, lane.devices) for lane in serving.layout.lanes), drafts=serving.drafts
+            lanes=tuple((lane.name, lane.devices) for lane in serving.layout.lanes),
+            drafts=serving.settings.drafts,
         )
         self._records.closed_loop = parts.workload.concurrency is not None
         self._kinds = packing_kinds()
-        count, drafts = len(requests), len(serving.drafts)
+        count, drafts = len(requests), len(serving.settings.drafts)
         run = self._run = layout.Run(requests=count, drafts=drafts, report_every=REPORT_EVERY)
         self._noted = self._arrays_of_requests(count, drafts)
         self._set_workload()
