@@ -9,17 +9,24 @@ import os
 import re
 import shutil
 import zlib
+from collections.abc import Sequence
+from errno import ENAMETOOLONG, ENOENT
 from io import TextIOWrapper
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TextIO
 
-from spinsim.errors import InputError
+from spinsim.errors import InputError, reason_of
 
 # The first bytes of files that are no text.
 OTHERS = {b"PK\x03\x04": "a zip archive", b"PAR1": "a Parquet file"}
 DAMAGED = (EOFError, zlib.error, lzma.LZMAError)  # what reading a file that is cut or changed raises
 EARLIER = ".earlier-results"  # ends the name of what waits for its replacement to be complete
+_LONGEST_NAME = 200  # bytes: most file systems have 255, and what is unfinished has a longer name
+_FIXED = (
+    "cannot be moved aside: a process works in it, a file system is mounted there, or nothing can be written "
+    "beside it; --out names another folder"
+)
 _ENCODING, _ERRORS = "utf-8-sig", "surrogateescape"
 
 
@@ -52,23 +59,61 @@ def open_text(path: Path) -> TextIO:
     return path.open(encoding=_ENCODING, errors=_ERRORS, newline="")
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, takes: str = "--out takes a folder") -> None:
     """Raise InputError unless ``folder`` is a folder that can be written to, or can be made.
 
-    What killed processes left unfinished there goes (:func:`remove_abandoned`).
+    ``takes`` says what is allowed. What killed processes left unfinished there goes, as of
+    :func:`remove_abandoned`.
     """
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        if max(len(os.fsencode(part)) for part in folder.absolute().parts) > _LONGEST_NAME:
+            raise OSError(ENAMETOOLONG, f"a name has more than {_LONGEST_NAME} bytes")
+        there = _nearest(folder.absolute())
+    except OSError as error:  # links that lead nowhere, what may not be looked into
+        raise InputError(f"{reason_of(error)}; {takes}", file=str(folder)) from None
     if not there.is_dir():
         which = "" if there == folder.absolute() else f"{there} "
-        raise InputError(f"{which}is a file; --out takes a folder", file=str(folder))
+        raise InputError(f"{which}is a file; {takes}", file=str(folder))
     try:  # permissions do not tell: file systems may be read-only, or full
         os.rmdir(mkdtemp(prefix=".spinsim-", dir=there))
     except OSError:
-        raise InputError(
-            f"{there} cannot be written to; --out takes a folder that can", file=str(folder)
-        ) from None
-    for place in (folder.absolute().parent, folder, folder / "cells"):
+        raise InputError(f"{there} cannot be written to; {takes} that can", file=str(folder)) from None
+    for place in (followed(folder).absolute().parent, folder, folder / "cells"):
         remove_abandoned(place)
+
+
+def check_file(path: Path, option: str = "--out") -> None:
+    """Raise InputError unless a file can be written to ``path``, which ``option`` names; folders are made."""
+    if path.is_dir():
+        raise InputError(f"is a folder; {option} takes a file", file=str(path))
+    check_writable(path.parent, f"{option} takes a file in a folder")
+
+
+def _nearest(path: Path) -> Path:
+    """``path``, or the nearest above it that is there. Raises OSError where it can neither be nor be made."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise OSError(ENOENT, f"is a link to {path.readlink()}, which is not there") from None
+        return _nearest(path.parent)
+    except NotADirectoryError:
+        return _nearest(path.parent)
+    return path
+
+
+def followed(path: Path) -> Path:
+    """What is to be replaced where ``path`` is: that which a link leads to, and `.` by its name."""
+    return Path(os.path.realpath(path)) if os.path.islink(path) or path.name in ("", "..") else path
+
+
+def _stays(folder: Path) -> bool:
+    """Can ``folder`` not be moved? A file system is mounted there, a process works in it, or nothing can be
+    written beside it."""
+    if not folder.is_dir():
+        return False
+    here, place = Path.cwd(), Path(os.path.realpath(folder))
+    return place.is_mount() or place == here or place in here.parents or not os.access(place.parent, os.W_OK)
 
 
 # What a process has not finished writing (partial), or is about to have replaced (old). The machine is
@@ -79,8 +124,10 @@ _UNFINISHED = re.compile(r"\.(?P<name>.+)\.(?P<kind>partial|old)-(?P<process>[0-
 
 def unfinished(path: Path, kind: str = "partial") -> Path:
     """The hidden sibling in which this process prepares ``path``; with ``kind`` ``old``, where it puts the
-    ``path`` that it replaces."""
-    return path.parent / f".{path.name}.{kind}-{os.getpid()}@{_HOST}"
+    ``path`` that it replaces. Both are within a folder that cannot be moved, such as a mounted one."""
+    path = followed(path).absolute()  # from there on `~` is a name: pyarrow takes a leading one for the home
+    folder = path if _stays(path) else path.parent
+    return folder / f".{path.name}.{kind}-{os.getpid()}@{_HOST}"
 
 
 def remove_abandoned(folder: Path) -> None:
@@ -100,7 +147,7 @@ def remove_abandoned(folder: Path) -> None:
         try:
             if match["kind"] == "old" and not original.exists():
                 path.rename(original)
-            elif path.is_dir():
+            elif path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
@@ -121,17 +168,36 @@ def _is_running(process: int) -> bool:
 
 
 def replace_folder(out: Path, new: Path) -> None:
-    """Put the folder ``new`` where ``out`` is, keeping the old one until the new one is in place."""
+    """Put the folder ``new`` where ``out`` is, keeping the old one until the new one is in place.
+
+    Where ``out`` cannot be moved, what is in it makes way for what is in ``new``.
+    """
+    out = followed(out).absolute()
     old = unfinished(out, "old")
-    if out.exists():
-        out.rename(old)
-    new.rename(out)
+    if old.parent != out and out.exists():
+        try:
+            out.rename(old)
+        except OSError:  # mounted from the same file system, which :func:`_stays` does not see
+            old = out / old.name
+    if old.parent == out:
+        _move_content(out, old, besides=(old, new))
+        _move_content(new, out)
+        new.rmdir()
+    else:
+        shutil.move(new, out)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _move_content(source: Path, into: Path, besides: Sequence[Path] = ()) -> None:
+    into.mkdir(exist_ok=True)
+    for path in [*source.iterdir()]:
+        if path not in besides:
+            shutil.move(path, into / path.name)
 
 
 def earlier(path: Path) -> Path:
     """Where the results of ``path`` wait while others take their place: a visible sibling."""
-    path = path if path.name else path.absolute()
+    path = followed(path)
     return path.with_name(f"{path.name}{EARLIER}")
 
 
@@ -139,12 +205,19 @@ def set_earlier_aside(path: Path) -> None:
     """Make room for results that are written bit by bit: those at ``path`` move to :func:`earlier`.
 
     Where some wait there already, their replacement was interrupted: they stay, and it goes.
-    :func:`drop_earlier` removes them when the new ones are complete.
+    :func:`drop_earlier` removes them when the new ones are complete. Raises InputError for a folder that
+    cannot be moved.
     """
+    path = followed(path)
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
+    if _stays(path):
+        raise InputError(_FIXED, file=str(path))
     if not earlier(path).exists():
-        path.absolute().rename(earlier(path))
+        try:
+            path.rename(earlier(path))
+        except OSError:
+            raise InputError(_FIXED, file=str(path)) from None
     elif path.is_dir():
         shutil.rmtree(path)
     else:
@@ -162,6 +235,7 @@ def drop_earlier(path: Path) -> None:
 
 def write_atomically(path: Path, text: str) -> None:
     """Readers see the old file or the new one, never a part; so does a machine that lost power."""
+    path = followed(path)
     partial = unfinished(path)
     with open(partial, "w", encoding="utf-8") as file:
         file.write(text)

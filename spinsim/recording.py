@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spinsim.errors import InputError
-from spinsim.files import unfinished
+from spinsim.files import followed, unfinished
 
 Kind = Literal["runs", "probabilities"]
 
@@ -225,6 +225,7 @@ def save_trace(trace: Trace, path: Path) -> None:
             arrays |= _columns(f"draft{i}_entropies", draft.entropies)
     meta["sha256"] = _checksum(meta, arrays)
     header = np.frombuffer(json.dumps(meta, sort_keys=True).encode(), np.uint8)
+    path = followed(path)
     partial = unfinished(path)
     with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, values in {"meta": header, **arrays}.items():

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.estimates import held_out
-from benchmarks.estimates.deviations import from_profiles, from_sheets
+from benchmarks.estimates.deviations import from_profiles, from_sheets, prefill_seconds
 from benchmarks.estimates.passes import Timed, handovers, of_live, of_long_contexts, of_profile
 from benchmarks.estimates.sheet_fit import LARGE, errors_by, fit, fit_host
 from benchmarks.estimates.shipped import LONG_CONTEXTS, MEASUREMENTS, Host, hosts, measured
@@ -114,6 +114,7 @@ def intervals() -> Numbers:
             "measured": measured(ROOT),
             "deviations": {"profile": from_profiles(known), "sheets": by_sheets},
             "within": {"sheets": scatter},
+            "seconds": {"prefill": prefill_seconds(known)},
         }
 
 

@@ -83,6 +83,19 @@ def by_profiles(judge: Host, host: Host, every: int = 1) -> Iterator[Numbers]:
             continue
 
 
+def prefill_seconds(known: Sequence[Host]) -> dict[str, float]:
+    """By machine, the mean over its live cells of what a prefill took."""
+    found: dict[str, list[float]] = {}
+    for host in known:
+        for cell in host.cells():
+            columns = cell.operations[0].columns
+            chosen = columns["kind"] == KINDS.index("prefill")
+            if chosen.sum() >= FEWEST:
+                took = (columns["finished_ns"] - columns["started_ns"])[chosen]
+                found.setdefault(host.machine, []).append(float(took.mean()) * 1e-9)
+    return {machine: float(f"{np.mean(each):.3g}") for machine, each in sorted(found.items())}
+
+
 def hops(judge: Host, host: Host) -> dict[str, float]:
     """From thread to thread, by the benches alone."""
     ours, theirs = (

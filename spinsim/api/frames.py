@@ -32,7 +32,7 @@ def parquet(path: Path) -> pd.DataFrame:
 
     _pandas()
     try:
-        return pq.read_table(path).to_pandas()
+        return pq.read_table(path.absolute()).to_pandas()  # pyarrow takes a leading `~` for the home
     except (OSError, ValueError) as error:
         raise InputError(
             f"cannot be read: {reason_of(error)}; give a complete results folder", file=str(path)

@@ -12,6 +12,7 @@ from spinsim.api import options
 from spinsim.api.common import at_least, imported, texts
 from spinsim.api.options import Argument, Option, PathLike, Texts
 from spinsim.errors import InputError
+from spinsim.files import check_file
 
 __all__ = ["Started", "catalogue", "init"]
 
@@ -35,7 +36,11 @@ def init(
         str, Option("The target: a shape's name, or the path of its config.json.", metavar="SHAPE")
     ] = "llama-3-8b",
     draft: Annotated[
-        Texts, Option("A draft, likewise [of the target's vocabulary]; repeatable.", metavar="[NAME=]SHAPE")
+        Texts,
+        Option(
+            "A draft, likewise, or ngram, suffix or head [of the target's vocabulary]; repeatable.",
+            metavar="[NAME=]SHAPE",
+        ),
     ] = (),
     hardware: Annotated[str, Option("A GPU's sheet: its name or file.", metavar="SHEET")] = "h100",
     gpus: Annotated[int, Option("How many of them.", min=1)] = 2,
@@ -44,7 +49,8 @@ def init(
         PathLike | None, Option("A file of requests [they are drawn].", metavar="FILE")
     ] = None,
     format: Annotated[
-        str | None, Option("The file's format: spinsim list formats [by its name].", metavar="NAME")
+        str | None,
+        Option("The file's format: spinsim list formats [by its name and first record].", metavar="NAME"),
     ] = None,
     columns: Annotated[
         Mapping[str, str] | str | None,
@@ -62,8 +68,9 @@ def init(
     """Write a first scenario for your models, GPUs and traffic, and say what it assumes.
 
     ``target`` and ``draft`` (several, ``NAME=SHAPE`` or ``SHAPE``) are shapes by name, or paths of a
-    ``config.json``; without drafts, shapes of the target's vocabulary are taken. ``hardware`` is a sheet's
-    name or file, ``price_per_hour`` that of one GPU. ``traffic`` is a file in one of the ``format`` s of
+    ``config.json``; a draft may also be of the kind ``ngram``, ``suffix`` or ``head``. Without drafts,
+    shapes of the target's vocabulary are taken. ``hardware`` is a sheet's name or file,
+    ``price_per_hour`` that of one GPU. ``traffic`` is a file in one of the ``format`` s of
     ``catalogue("formats")``; ``columns`` maps those of a csv or jsonl file, as a mapping or as
     ``arrival=ts,prompt=input_tokens``, and is guessed otherwise. Without a file, requests are drawn. They
     come at ``rate`` a second, or from ``clients`` that wait for their answers. ``study`` is a file for a
@@ -125,6 +132,7 @@ def _free(file: PathLike, key: str, *, force: bool) -> Path:
         raise InputError("is there already; --force replaces it, or name another file", file=str(path))
     if not path.parent.is_dir():
         raise InputError(f"no such folder, {path.parent}; one that exists", key=key)
+    check_file(path, key)
     return path
 
 

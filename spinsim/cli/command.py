@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -156,8 +157,15 @@ class _Call:
                     what = "files" if each.kind is Path else "values"
                     raise InputError(f"{len(value)} {what}; one {each.name}", key=flag)
                 value = value[0]
-            given[each.name] = value
+            given[each.name] = _from_home(value)
         return given
+
+
+def _from_home(value: Any) -> Any:
+    """``~`` of paths is the home folder, which shells leave to the program in ``--out=~/results``."""
+    if isinstance(value, list):
+        return [_from_home(each) for each in value]
+    return Path(os.path.expanduser(value)) if isinstance(value, Path) else value
 
 
 def _joined(first: Mapping[str, Parameter], second: Mapping[str, Parameter]) -> dict[str, Parameter]:

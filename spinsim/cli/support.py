@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from errno import ENAMETOOLONG
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -50,12 +51,17 @@ def exit_codes(command: Callable[P, None]) -> Callable[P, None]:
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except (Exception, SystemExit) as error:  # the latter of a plugin
-            if isinstance(error.__context__, BrokenPipeError):  # rich exits where nobody reads on, as `| head`
+            if isinstance(
+                error.__context__, BrokenPipeError
+            ):  # rich exits where nobody reads on, as `| head`
                 raise typer.Exit(FAILED) from None
             if os.environ.get("SPINSIM_TRACEBACK"):
                 traceback.print_exc()
             from spinsim.policies.plugins import place_in_plugin
 
+            if isinstance(error, OSError) and error.errno == ENAMETOOLONG:  # looking for a file finds it out
+                typer.echo(f"{error.filename}: {error.strerror}; a shorter name", err=True)
+                raise typer.Exit(BAD_INPUT) from None
             place = place_in_plugin(error)
             said = f"failed: {place}: {cause(error)}" if place else f"failed: {cause(error)}"
             typer.echo("; ".join([said, *getattr(error, "__notes__", [])]), err=True)
@@ -120,16 +126,30 @@ def progress_bar(*, enabled: bool) -> Iterator[Progress | None]:
 
 
 def _progress_lines() -> Progress:
-    """A line on stderr now and then: the phase, and the share of it that is done."""
+    """A line on stderr now and then: the phase, the share of it that is done, and the time it still takes."""
     last = time.monotonic()
+    begun: dict[str, tuple[float, float]] = {}  # by phase: when it was first heard of, and what was done then
 
     def report(phase: str, done: float, total: float) -> None:
         nonlocal last
-        if total and (now := time.monotonic()) - last >= LINE_EVERY_S:
+        now = time.monotonic()
+        since, before = begun.setdefault(phase, (now, done))
+        if done < before:  # another round of the same name
+            since, before = begun[phase] = (now, done)
+        if total and now - last >= LINE_EVERY_S:
             last = now
-            typer.echo(f"{phase}: {100 * done / total:.0f} %", err=True)
+            left = (now - since) * (total - done) / (done - before) if done > before else None
+            rest = "" if not left else f", {_about(left)} to go"
+            typer.echo(f"{phase}: {100 * done / total:.0f} %{rest}", err=True)
 
     return report
+
+
+def _about(seconds: float) -> str:
+    """A time that is no better known than to the minute, or to ten seconds."""
+    return (
+        f"about {seconds / 60:.0f} min" if seconds >= 90 else f"about {max(10, 10 * round(seconds / 10))} s"
+    )
 
 
 @contextmanager
@@ -142,8 +162,11 @@ def keeping(out: Path | None) -> Iterator[None]:
 
     def told() -> list[str]:
         partial = [f"partial results in {place}" for place in places if _written_at(place) != before[place]]
-        waiting = [] if out is None else [earlier(out), *out.glob(f"*{EARLIER}")]
-        return [*partial, *(f"earlier results in {path}" for path in waiting if path.exists())]
+        waiting = [] if out is None else [earlier(out)]
+        if out is not None and os.path.isdir(out):
+            waiting += out.glob(f"*{EARLIER}")
+        # os.path says no where Path.exists would raise, as of a name that is too long
+        return [*partial, *(f"earlier results in {path}" for path in waiting if os.path.exists(path))]
 
     try:
         yield
@@ -163,8 +186,10 @@ def keeping(out: Path | None) -> Iterator[None]:
 
 def _written_at(out: Path) -> int | None:
     """When results were last written to ``out``, in nanoseconds; None where there are none."""
-    path = out / "summary.json"
-    return path.stat().st_mtime_ns if path.is_file() else None
+    try:
+        return (out / "summary.json").stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def despite_failures(experiment: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

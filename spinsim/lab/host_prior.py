@@ -22,6 +22,16 @@ freedom nu and its update (Gelman et al., Bayesian Data Analysis, section 2.6):
 
 so that without repeats it is the prior, and with many the machine's own.
 
+Prefills took from 6 to 60 ms on those hosts. Those of 6 ms were off by 3 to 9 %, those of 60 ms by 2 %: what
+they are off by is an amount of time more than a share of it (what waits on the host, and for neighbours). A
+prefill that takes T shares of GPU time with verifications, whose deviations have a variance v^2, and an
+amount:
+
+    shared(T) = b / T,    scale(T)^2 = (v^2 + a^2 / T^2) (1 + 1/m)
+
+with b by least squares over hosts, and a^2 by the mean square of what is left, less v^2 (ours). ``seconds``
+says what prefills took, by host.
+
 ``within`` says how the cells of one host scatter about its deviation. Sheets are off by another amount at
 each shape, and a cell keeps asking the same few. A profile says so itself, by errors held out.
 """
@@ -33,6 +43,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from math import sqrt
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -42,6 +53,8 @@ from spinsim.scenario import NoisyPart
 Basis = Literal["profile", "sheets"]
 Deviations = Mapping[NoisyPart, Mapping[str, float]]  # by kind and host
 FEWEST = 3  # hosts: fewer say nothing of their spread
+SPEED: NoisyPart = "verify"  # whose deviations are those of a GPU's speed
+NOTHING: Mapping[NoisyPart, float] = MappingProxyType({})
 DATA = Path(__file__).with_name("host_prior.json")
 
 
@@ -64,19 +77,37 @@ def deviations(basis: Basis) -> Deviations:
 
 
 @cache
+def durations() -> Deviations:
+    """By kind and host, the mean seconds of its live operations; of kinds whose durations differ by far."""
+    found: Deviations = json.loads(DATA.read_text(encoding="utf-8"))["seconds"]
+    return found
+
+
+@cache
 def scatter_within() -> Mapping[NoisyPart, float]:
     """By kind, the standard deviation of cells about their host's deviation from sheets."""
     found: Mapping[NoisyPart, float] = json.loads(DATA.read_text(encoding="utf-8"))["within"]["sheets"]
     return found
 
 
-def host_scales(known: Deviations, without: str = "") -> dict[NoisyPart, Scale]:
-    """By kind, of a further host; ``without``: a host that is left out, to be judged by the others."""
-    found: dict[NoisyPart, Scale] = {}
-    for kind, by_host in known.items():
-        values = [deviation for host, deviation in by_host.items() if host != without]
-        if len(values) >= FEWEST:
-            found[kind] = host_scale(values)
+def host_scales(
+    known: Deviations, without: str = "", seconds: Mapping[NoisyPart, float] = NOTHING
+) -> dict[NoisyPart, Scale]:
+    """By kind, of a further host; ``without``: a host that is left out, to be judged by the others.
+
+    ``seconds`` that an operation of a kind takes in the mean, of kinds of which :func:`durations` knows what
+    they took on those hosts.
+    """
+    kept = {
+        kind: {host: deviation for host, deviation in by_host.items() if host != without}
+        for kind, by_host in known.items()
+    }
+    kept = {kind: by_host for kind, by_host in kept.items() if len(by_host) >= FEWEST}
+    found = {kind: host_scale(list(by_host.values())) for kind, by_host in kept.items()}
+    for kind, taken in seconds.items():
+        if kind in kept and SPEED in kept:
+            speed = float(np.var(list(kept[SPEED].values()), ddof=1))
+            found[kind] = scale_at(kept[kind], durations()[kind], taken, speed)
     return found
 
 
@@ -87,6 +118,24 @@ def host_scale(values: Sequence[float]) -> Scale:
     z = np.asarray(values)
     mean, variance = float(z.mean()), float(z.var(ddof=1))
     return Scale(sqrt(variance * (1 + 1 / len(z))), len(z) - 1, mean)
+
+
+def scale_at(known: Mapping[str, float], took: Mapping[str, float], seconds: float, speed: float) -> Scale:
+    """Of operations that take ``seconds``, by hosts' deviations and what operations ``took`` there.
+
+    ``speed`` is the variance of the part that is a share of the time. Raises ValueError for fewer than two
+    hosts.
+    """
+    count = len(known)
+    if count < 2:
+        raise ValueError("one host has no spread")
+    z = np.array(list(known.values()))
+    rate = 1 / np.array([took[host] for host in known])
+    amount = float(z @ rate / (rate @ rate))
+    left = float(np.square(z - amount * rate).sum()) * count / (count - 1)
+    variance = max(0.0, left - count * speed) / float(rate @ rate)
+    scale = sqrt((speed + variance / seconds**2) * (1 + 1 / count))
+    return Scale(scale, count - 1, amount / seconds)
 
 
 def updated(prior: Scale | None, own: Scale | None) -> Scale | None:
@@ -103,8 +152,10 @@ __all__ = [
     "Deviations",
     "Scale",
     "deviations",
+    "durations",
     "host_scale",
     "host_scales",
+    "scale_at",
     "scatter_within",
     "updated",
 ]

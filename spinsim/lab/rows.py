@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spinsim.errors import InputError
-from spinsim.files import unfinished
+from spinsim.files import followed, unfinished
 from spinsim.lab.cell import Cell, cell_of
 from spinsim.lab.store import Outcome
 from spinsim.results.metrics import flatten
@@ -111,6 +111,7 @@ def _array(values: Sequence[Any]) -> pa.Array:
 
 def write_table(path: Path, rows: Sequence[Row]) -> None:
     """As Parquet; the same rows give the same bytes."""
+    path = followed(path)
     partial = unfinished(path)
     pq.write_table(table(rows), partial, compression="zstd")
     os.replace(partial, path)

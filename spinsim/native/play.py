@@ -156,6 +156,7 @@ class _Play:
             self._costs[0].layout.formula = layout.SECOND
         self._factor = set_contention(run, predictor)
         run.hop_ns = round(predictor.hop().seconds * (noise.hop if noise else 1.0) * NS)
+        run.wake_ns = round(getattr(predictor, "wake_s", 0.0) * (noise.hop if noise else 1.0) * NS)
         run.noisy = noise is not None
         slow, rows = noise.handling if noise else 1.0, settings.batch_limit + 1
         self._slow = slow

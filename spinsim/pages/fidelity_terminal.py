@@ -27,7 +27,7 @@ OPERATION_HEAD = (
 
 def _table(first: str, *columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
-    table.add_column(first, style="bold", no_wrap=True)
+    table.add_column(first, style="bold", overflow="fold")  # where it is narrow, names give way to figures
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     return table
@@ -97,7 +97,7 @@ def print_drift(drift: Drift, path: Path, console: Console | None = None) -> Non
         )
     for operation, factor in drift.host.items():
         table.add_row("host", operation, "", "", signed(factor - 1))
-    console.print(table)
+    print_uncut(console, table, above=0, below=0)
     console.print(f"noted in {path}", highlight=False, soft_wrap=True)
 
 

@@ -10,7 +10,7 @@ from spinsim.pages.run_terminal import WIDTH
 
 
 def stdout_console() -> Console:
-    """A terminal has its own width. A file or a pipe gets ``WIDTH`` columns, or as many as ``COLUMNS`` says."""
+    """A terminal has its own width; a file or a pipe has ``WIDTH`` columns, or as ``COLUMNS`` says."""
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = WIDTH

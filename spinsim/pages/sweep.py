@@ -116,7 +116,7 @@ def _named(axes: Sequence[str], key: Sequence[Any]) -> str:
 def best_and_worst(s: Sweep, rows: Sequence[Row]) -> list[Stat]:
     """The best combination by the first metric, and the worst; nothing where there is but one.
 
-    Where the sweep varies what a server is given (``GIVEN``), such as the load, the best choice for each of that.
+    Where the sweep varies what a server is given (``GIVEN``), such as the load: the best choice for each.
     """
     given = [axis for axis in s.axes if axis.partition(".")[0] in GIVEN]
     chosen = [axis for axis in s.axes if axis not in given]

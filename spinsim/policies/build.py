@@ -257,8 +257,8 @@ def _check_plan(spec: PoliciesSpec) -> None:
         makers = [maker for maker in KINDS["selector"].names() if kind in _planned_by(maker)]
         if spec.selector.name not in makers:
             raise InputError(
-                f"{name} follows a plan that {spec.selector.name} does not make; choose the selector "
-                f"{' or '.join(makers)}",
+                f"{name} follows a plan that {spec.selector.name} does not make; choose another {kind}, "
+                f"such as {getattr(type(spec)(), kind).name}, or the selector {' or '.join(makers)}",
                 key=f"policies.{kind}.name",
             )
 

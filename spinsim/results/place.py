@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from spinsim.files import followed
+
 
 def place_of(out: Path, summary: Mapping[str, Any]) -> Path:
     """The folder of a run's results, before they are written and after.
@@ -19,7 +21,7 @@ def place_of(out: Path, summary: Mapping[str, Any]) -> Path:
 
 def beside(out: Path) -> Path:
     """Where partial results are kept while complete ones are in ``out``."""
-    out = out if out.name else out.absolute()
+    out = followed(out)
     return out.with_name(f"{out.name}.partial-results")
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, Discriminator, Tag, ValidationError
+from pydantic import BaseModel, BeforeValidator, Discriminator, Tag, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -219,7 +219,11 @@ def _describe(node: _Node) -> str:
     if node.tagged:
         return _describe(next(iter(_tagged(node).values())))
     if node.discriminator:
-        return f"a mapping with `{node.discriminator}`: {one_of(_members(node))}"
+        alone = any(
+            isinstance(limit, BeforeValidator) for limit in node.limits
+        )  # which makes a mapping of it
+        number = "a number, or " if alone else ""
+        return f"{number}a mapping with `{node.discriminator}`: {one_of(_members(node))}"
     if origin is Literal:
         return f"one of {one_of(str(choice) for choice in get_args(base))}"
     if origin is tuple:

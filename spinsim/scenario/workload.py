@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import BeforeValidator, Field, PositiveFloat
 
 from spinsim.scenario.base import NaturalInt, Positive, PositiveInt, Rate, Section, says
 
 
 class Fixed(Section):
-    """Always ``value``."""
+    """Always ``value``; a number alone says the same."""
 
     distribution: Literal["fixed"] = "fixed"
     value: Annotated[Positive, says("The value.")]
@@ -44,7 +45,17 @@ class Empirical(Section):
     ] = None
 
 
-Distribution = Annotated[Fixed | Uniform | Lognormal | Empirical, Field(discriminator="distribution")]
+def _fixed(given: object) -> object:
+    """A number alone, or as ``value`` alone, is that number always."""
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        given = {"value": given}
+    if isinstance(given, Mapping) and "value" in given:
+        return {"distribution": "fixed", **given}
+    return given
+
+
+_Drawn = Annotated[Fixed | Uniform | Lognormal | Empirical, Field(discriminator="distribution")]
+Distribution = Annotated[_Drawn, BeforeValidator(_fixed, json_schema_input_type=_Drawn | Positive)]
 
 
 class Poisson(Section):

@@ -50,7 +50,9 @@ def read_text(path: Path) -> str:
     except FileNotFoundError:
         raise InputError("no such file; give the path of a scenario's YAML", file=str(path)) from None
     except IsADirectoryError:
-        raise InputError("is a folder; give the path of a scenario's YAML", file=str(path)) from None
+        own = path / "scenario.yaml"  # of a results folder
+        such = f", such as {own}" if own.is_file() else ""
+        raise InputError(f"is a folder; give the path of a scenario's YAML{such}", file=str(path)) from None
     except (OSError, ValueError) as error:
         message = f"cannot be read: {reason_of(error)}; give a readable YAML file"
         raise InputError(message, file=str(path)) from None

@@ -13,6 +13,7 @@ from spinsim.scenario import Columns, KvSpec, LogisticAcceptance, SamplingSpec, 
 
 Schema = dict[str, Any]
 TOKENS = ("prompt_tokens", "output_tokens")  # distributions of whole numbers
+_TOKENS = {"type": "integer", "minimum": 1, "maximum": 10**9}
 _LENGTHS = ("value", "min", "max")
 
 
@@ -79,7 +80,6 @@ def _constrain(definitions: dict[str, Schema]) -> None:
     from spinsim.scenario_file.checks import RESERVED
     from spinsim.scenario_file.workload_checks import OWN_FORMATS, TIMED_FORMATS
 
-    definitions["Fixed"]["required"] = ["distribution", "value"]
     workload = definitions["WorkloadSpec"]
     for name in TOKENS:
         workload["properties"][name] = _of_tokens(workload["properties"][name], definitions)
@@ -127,7 +127,7 @@ def _constrain(definitions: dict[str, Schema]) -> None:
 
 def _of_tokens(choice: Schema, definitions: dict[str, Schema]) -> Schema:
     """The distributions that ``choice`` names, of whole numbers from 1."""
-    text = {"type": "integer", "minimum": 1, "maximum": 10**9}
+    text = _TOKENS
     for name in ("Fixed", "Uniform", "Lognormal", "Empirical"):
         made = definitions[f"{name}Tokens"] = {**definitions[name], "title": f"{name}Tokens"}
         made["properties"] = properties = dict(made["properties"])
@@ -143,8 +143,10 @@ def _of_tokens(choice: Schema, definitions: dict[str, Schema]) -> Schema:
 
 
 def _renamed(part: Any) -> Any:
-    """References to distributions as those to their versions of tokens."""
+    """References to distributions as those to their versions of tokens; a number alone as one of tokens."""
     if isinstance(part, dict):
+        if part.get("type") == "number":
+            return dict(_TOKENS)
         return {key: _renamed(inner) for key, inner in part.items()}
     if isinstance(part, list):
         return [_renamed(inner) for inner in part]

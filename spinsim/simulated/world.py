@@ -60,7 +60,9 @@ class SimulatedWorld:
     """Implements :class:`spinsim.engine.world.World` in predicted time.
 
     The orchestrator is a serial resource: after a hop from the worker, handling the end of an operation
-    takes ``predictor.handle`` of it and each submission ``predictor.orchestrate``; a hop follows.
+    takes ``predictor.handle`` of it and each submission ``predictor.orchestrate``; a hop follows. Operations
+    that one end leads to begin one after the other: each waits ``predictor.wake_s``, where there is one, for
+    each before it.
     ``remote[d]``: draft d is on another device than the target, so its proposals are transferred.
     ``score_catch_ups``: tell which output tokens a draft would have proposed, for selectors with
     full information. ``ahead``: may :meth:`settle` let time come? Results are the same without, and take
@@ -94,6 +96,8 @@ class SimulatedWorld:
         self._host: list[tuple[float, int]] = []  # orchestrator time by rows
         self._host_free_ns = 0
         self._hop_ns = round(predictor.hop().seconds * (noise.hop if noise else 1.0) * NS)
+        self._wake_ns = round(getattr(predictor, "wake_s", 0.0) * (noise.hop if noise else 1.0) * NS)
+        self._woken = 0  # threads of lanes, by what ended last
         self._slow = noise.handling if noise else 1.0  # the orchestrator's time, over what is predicted
         self._planning_s = getattr(predictor, "planning_s", None)
         self._handles = any(predictor.handle(kind, 1).seconds for kind in KINDS)
@@ -141,7 +145,7 @@ class SimulatedWorld:
         if self._ended is not None:
             handling_s, handling_ns = self._handling.get(self._ended) or self._handling_time(self._ended)
             host_s, host_ns = host_s + handling_s, host_ns + handling_ns
-            self._ended = None
+            self._ended, self._woken = None, 0
         if self._spent_s:
             host_s, host_ns = host_s + self._spent_s, host_ns + round(self._spent_s * NS)
             self._spent_s = 0.0
@@ -152,7 +156,8 @@ class SimulatedWorld:
         if self._host_free_ns > free:
             free = self._host_free_ns
         self._host_free_ns = free = free + host_ns
-        ready, work_ns = free + self._hop_ns, round(seconds * NS)
+        ready, work_ns = free + self._hop_ns + self._woken * self._wake_ns, round(seconds * NS)
+        self._woken += 1
         where = self._lanes[lane]
         if ahead and (start := where.begins(now, ready)) >= 0 and env.step_to(end := start + work_ns):
             where.worked_until(end)

@@ -18,13 +18,13 @@ from spinsim.errors import InputError
 from spinsim.lab.cell import check_fits
 from spinsim.scenario_file import load
 from spinsim.scenario_file.hardware_files import ENDINGS, read_hardware_sheet
+from spinsim.starting.modelled import LOOKUPS, keys_of, modelled
 from spinsim.starting.placing import place, usual_drafts
 from spinsim.starting.recorded import Recorded, recorded
 from spinsim.starting.text import scenario_text
 from spinsim.starting.traffic import drawn, from_file, guessed_format
 
 CONTEXT = 4096  # tokens, for drawn requests
-REFERENCE, AT_REFERENCE, A_FACTOR_E = 117e6, 0.2, 0.6  # a draft's strength by its parameters, ours
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def start(answers: Answers, path: Path) -> Started:
     target = _shape(answers.target, "--target")
     found = _recorded(answers, target, folder)
     if found is None:
-        named = {name: {"shape": s} for name, s in _named(answers.drafts or usual_drafts(target)).items()}
+        named = {name: keys_of(s) for name, s in _named(answers.drafts or usual_drafts(target)).items()}
     else:
         named = found.drafts
     drafts = {name: keys["shape"] for name, keys in named.items() if "shape" in keys}
@@ -92,11 +92,11 @@ def start(answers: Answers, path: Path) -> Started:
         assumed |= found.assumed
     elif not answers.drafts:
         assumed["models.drafts"] = f"drafts that have the target's vocabulary: {', '.join(drafts.values())}"
-    modelled = "acceptance is modelled by a draft's size; `spinsim trace` records that of your models"
+    acceptance, modelled_so = (found.acceptance, {}) if found else modelled(named, shapes)
     assumed |= {
         "costs": "costs come from data sheets, which may be off by a tenth or more (docs/fidelity.md); "
         "`spinsim profile` measures your machine",
-        **({"acceptance": modelled} if found is None else {}),
+        **modelled_so,
         "slo": "objectives of 1 s to the first token and 50 ms a token after it",
     }
     written = {name: {"shape": _written(shape, folder)} for name, shape in drafts.items()}
@@ -109,19 +109,23 @@ def start(answers: Answers, path: Path) -> Started:
         },
         "devices": {name: _device(hardware, answers.price) for name in placement.devices},
         "placement": {"target": list(placement.target), "drafts": placement.drafts},
-        "acceptance": found.acceptance
-        if found is not None
-        else {
-            "model": "logistic",
-            "strength": {name: _strength(shape) for name, shape in shapes.items()},
-            "difficulty_sd": 0.7,
-        },
-        "selector": {"name": "joint"} if len(named) > 1 else {"name": "fixed", "draft": next(iter(named))},
+        "acceptance": acceptance,
+        **_policies(named),
         "limits": {"batch": 32, "context_tokens": context},
     }
     text = scenario_text(content, assumed, str(path))
     check_fits(load(text, folder=folder))
     return Started(text, tuple(assumed.values()))
+
+
+def _policies(drafts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """``selector`` and ``length``: what docs/policies.md says to pick where nothing has been tried yet."""
+    fixed = {"name": "fixed", "tokens": 4}
+    if len(drafts) == 1:
+        return {"selector": {"name": "fixed", "draft": next(iter(drafts))}, "length": fixed}
+    if any(keys.get("kind") in LOOKUPS for keys in drafts.values()):  # what was found tells which to take
+        return {"selector": {"name": "contextual"}, "length": {"name": "planned"}}
+    return {"selector": {"name": "joint"}, "length": fixed}
 
 
 def hardware_of(name: str) -> Hardware:
@@ -190,11 +194,6 @@ def _short(shape: str) -> str:
 def _name(text: str) -> str:
     """``text`` as a name, without what has no place in keys and file names."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-_")[:64] or "mine"
-
-
-def _strength(shape: ModelShape) -> float:
-    """Larger drafts are accepted more often: a line over the logarithm of their parameters (ours)."""
-    return round(AT_REFERENCE + A_FACTOR_E * math.log(shape.parameters() / REFERENCE), 2)
 
 
 def _holds(models: Sequence[ModelShape]) -> int:

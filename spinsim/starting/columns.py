@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +29,54 @@ NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "id": ("id", "request_id", "uid"),
     }
 )  # fmt: skip
+
+
+PUBLISHED: Mapping[str, Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        "csv": {
+            "azure": frozenset({"TIMESTAMP", "ContextTokens", "GeneratedTokens"}),
+            "burstgpt": frozenset({"Timestamp", "Request tokens", "Response tokens"}),
+        },
+        "jsonl": {
+            "mooncake": frozenset({"timestamp", "input_length", "output_length"}),
+            "spec_bench": frozenset({"question_id", "category", "turns"}),
+            "specdecode_bench": frozenset({"prompt_token_ids", "generated_token_ids"}),
+        },
+    }
+)
+ARRAYS = {"conversations": "sharegpt", "messages": "sharegpt", "instruction": "alpaca"}
+ANSWERS = frozenset({"question_id", "choices", "model_id"})  # of Spec-Bench: with what was accepted
+BEGINNING = 1 << 16  # characters, of an array that may be large
+
+
+def published_format(path: Path, form: str) -> str | None:
+    """The published format whose columns a ``csv`` or ``jsonl`` file has; None where it is another's.
+
+    Raises InputError for answers of Spec-Bench, which are a recording. A file that cannot be read has none.
+    """
+    if form not in PUBLISHED:
+        return None
+    try:
+        columns = {name.partition(".")[0] for name in _first(path, form)}
+    except OSError:
+        return None
+    if form == "jsonl" and columns >= ANSWERS:
+        raise InputError(
+            "answers of Spec-Bench are a recording of acceptance; "
+            f"`spinsim trace {path.name} --import spec_bench` makes a trace that --traffic takes",
+            file=str(path),
+        )
+    return next((name for name, known in PUBLISHED[form].items() if columns >= known), None)
+
+
+def published_array(path: Path) -> str | None:
+    """The published format of a JSON array, by the first of its keys that tells one; None where none does."""
+    try:
+        with open_text(path) as file:
+            keys = re.findall(r'"(\w+)"\s*:', file.read(BEGINNING))
+    except (OSError, UnicodeError):
+        return None
+    return next((ARRAYS[key] for key in keys if key in ARRAYS), None)
 
 
 def guess_columns(path: Path, form: str) -> dict[str, str]:

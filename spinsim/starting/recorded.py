@@ -13,6 +13,7 @@ from spinsim.acceptance.specdecode_bench import load_specdecode_bench
 from spinsim.errors import InputError
 from spinsim.recording import Recording, Trace, load_trace
 from spinsim.scenario.messages import did_you_mean, one_of
+from spinsim.starting.modelled import LOOKUPS, keys_of
 
 FORMATS = {"spinsim": load_trace, "specdecode_bench": load_specdecode_bench}
 
@@ -44,13 +45,13 @@ def recorded(path: Path, form: str, given: Mapping[str, str], usual: str, beside
                 "NAME=SHAPE says what one of them is",
                 key="--draft",
             )
-    drafts = {name: {"shape": shape} for name, shape in given.items()} or {
+    drafts = {name: keys_of(shape) for name, shape in given.items()} or {
         name: _taken(name, recording, usual) for name, recording in trace.drafts.items()
     }
     acceptance: dict[str, Any] = {"model": "trace", "path": os.path.relpath(path, beside)}
     if form != "spinsim":
         acceptance["format"] = form
-    if lookups := {name: name for name, keys in drafts.items() if keys.get("kind") in ("ngram", "suffix")}:
+    if lookups := {name: name for name, keys in drafts.items() if keys.get("kind") in LOOKUPS}:
         acceptance["drafts"] = lookups  # as recorded, rather than looked up anew
     if given:
         return Recorded(acceptance, drafts, {})

@@ -9,16 +9,21 @@ from spinsim.scenario import AllAtOnce, ClosedLoop
 from spinsim.scenario_file import LoadedScenario
 from spinsim.starting.text import flow
 
+LENGTH = {"name": "fixed", "tokens": 4}
 OPEN = {"process": "poisson", "rate_per_s": 1}  # a search for a rate doubles or halves it
 
 
 def study_text(loaded: LoadedScenario, file: Path) -> str:
     """A comparison, a sweep and a capacity search of ``loaded``, for the file ``file``."""
     scenario = os.path.relpath(loaded.path, file.parent)
+    drafts = list(loaded.scenario.models.drafts)
+    planned = loaded.scenario.policies.length.name == "planned"  # by the selector, which others do not do
+    length = {"length": LENGTH} if planned else {}
     everyone = [
-        f"      {draft} for everyone: {flow({'selector': {'name': 'fixed', 'draft': draft}})}"
-        for draft in loaded.scenario.models.drafts
+        f"      {draft} for everyone: {flow({'selector': {'name': 'fixed', 'draft': draft}, **length})}"
+        for draft in drafts
     ]
+    alone = {"policies.selector": {"name": "fixed", "draft": drafts[0]}, "policies.length": LENGTH}
     closed = isinstance(loaded.scenario.workload.arrivals, ClosedLoop | AllAtOnce)
     rate = f"    set: {flow({'workload.arrivals': OPEN})}   # a search needs a rate"
     return "\n".join(
@@ -43,6 +48,7 @@ def study_text(loaded: LoadedScenario, file: Path) -> str:
             "  lengths:",
             "    command: sweep",
             "    title: How long proposals should be",
+            *([f"    set: {flow(alone)}"] if planned else []),
             "    grid: {policies.length.tokens: [2, 4, 6]}",
             "    seeds: 2",
             "  capacity:",

@@ -14,7 +14,7 @@ MODELLED = "sigmoid(strength - difficulty) a token; or {model: trace, path: ...}
 
 def scenario_text(content: Mapping[str, Any], assumed: Mapping[str, str], file: str) -> str:
     """``content`` as YAML. ``assumed``: sentences by the key that they are about; ``file``: where it goes."""
-    models, policies = content["models"], {"selector": content["selector"]}
+    models = content["models"]
     recorded = content["acceptance"]["model"] == "trace"
     return "\n".join(
         [
@@ -26,7 +26,8 @@ def scenario_text(content: Mapping[str, Any], assumed: Mapping[str, str], file: 
             "#",
             f"#     spinsim simulate {file}",
             f"#     spinsim capacity {file}{_open(content['workload'])}   # the highest rate within slo",
-            f"#     spinsim compare {file} --policy selector=fixed,draft=none/length=none",
+            f"#     spinsim compare {file}{_drawn(content['workload'])} "
+            "--policy selector=fixed,draft=none/length=none",
             f"#     spinsim profile {file}    # on your GPUs: measured costs",
             f"name: {content['name']}",
             "seed: 1",
@@ -44,8 +45,8 @@ def scenario_text(content: Mapping[str, Any], assumed: Mapping[str, str], file: 
             f"acceptance:   # {'recorded' if recorded else MODELLED}",
             *(f"  {key}: {flow(value)}" for key, value in content["acceptance"].items()),
             "policies:   # spinsim list policies; docs/policies.md says which to pick",
-            f"  selector: {flow(policies['selector'])}",
-            "  length: {name: fixed, tokens: 4}",
+            f"  selector: {flow(content['selector'])}",
+            f"  length: {flow(content['length'])}",
             f"limits: {flow(content['limits'])}   # requests at once; prompt + output",
             "slo: {ttft_s: 1.0, tpot_s: 0.05}",
             "",
@@ -57,6 +58,12 @@ def _open(workload: Mapping[str, Any]) -> str:
     """Capacity asks for a rate, which clients that wait for their answers do not have."""
     closed = workload["arrivals"]["process"] == "closed"
     return " --set 'workload.arrivals={process: poisson, rate_per_s: 1}'" if closed else ""
+
+
+def _drawn(workload: Mapping[str, Any]) -> str:
+    """Seeds differ only if a file's requests are drawn, where they come as clients are free."""
+    same = "source" in workload and workload["arrivals"]["process"] == "closed"
+    return " --set workload.source.resample=true" if same else ""
 
 
 def _workload(workload: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from spinsim.errors import InputError, reason_of
 from spinsim.scenario import Columns, Source
-from spinsim.starting.columns import guess_columns
+from spinsim.starting.columns import guess_columns, published_array, published_format
 from spinsim.workload.formats import READERS
 from spinsim.workload.source import load_rows
 
@@ -59,7 +59,8 @@ def from_file(
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such file"
         raise InputError(f"{what}; --traffic takes a file of requests", file=str(path))
-    form = form or guessed_format(path)
+    if form is None and (form := guessed_format(path)) not in OWN.values():
+        assumed["workload.source.format"] = f"the file is read as {form}, by the names in its first record"
     if form not in READERS:
         raise InputError(f"no format {form!r}; one of {', '.join(READERS)}", key="--format")
     if form in ("csv", "jsonl") and columns is None:
@@ -117,10 +118,15 @@ def _arrivals(
 
 
 def guessed_format(path: Path) -> str:
-    """The format that a file's name tells. Raises InputError where it tells none."""
+    """The format that a file's name tells, or a published one that its first record tells.
+
+    Raises InputError where neither does, or where it is a recording that has to be imported first.
+    """
     for ending, form in OWN.items():
         if ending in path.suffixes:
-            return form
+            return published_format(path, form) or form
+    if ".json" in path.suffixes and (array := published_array(path)):
+        return array
     raise InputError(
         f"the format of {path.name} is not told by its name; one of {', '.join(READERS)}", key="--format"
     )

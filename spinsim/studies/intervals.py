@@ -19,12 +19,14 @@ from spinsim.results.metrics import metric, shown_in, value
 from spinsim.results.summary import summarise
 from spinsim.scenario import NoisyPart, ProfileCosts, RooflineCosts, Scenario
 from spinsim.simulated.simulation import simulate_scenario
+from spinsim.workload.for_scenario import build_workload
 from spinsim.workload.request import Workload
 from spinsim.workload.source import resolve
 
 Interval = dict[str, float]
 
 LEVEL = 0.9
+FIRST = 64  # requests that tell how long prefills are
 COSTS_LEFT_OUT = (
     "costs are not in these intervals, but seeds alone: there is no measured profile, and the scenario "
     "states no noise"
@@ -145,7 +147,22 @@ def uncertainty_of(
         return stated(scenario)
     profile = read_profile(resolve(costs.path, base_dir, "costs.path"))
     beyond = shares_beyond(scenario, base_dir, predictor, workload) if costs.allow_roofline else {}
-    return profiled(profile, predictor, scenario, beyond=beyond, without_host=without_host)
+    workload = workload or build_workload(scenario, base_dir)
+    prefill_s = seconds_of_prefill(workload, scenario, predictor)
+    seconds: dict[NoisyPart, float] = {"prefill": prefill_s} if prefill_s else {}
+    return profiled(profile, predictor, scenario, beyond=beyond, seconds=seconds, without_host=without_host)
+
+
+def seconds_of_prefill(workload: Workload, scenario: Scenario, predictor: Predictor) -> float:
+    """In the mean over the prefills of the first requests, each by itself; 0 without a prompt that fits."""
+    chunk, most = scenario.limits.prefill_chunk_tokens, scenario.limits.context_tokens
+    asked = [
+        (min(chunk, request.prompt_tokens - start), start)
+        for request in workload.requests[:FIRST]
+        if request.prompt_tokens < most
+        for start in range(0, request.prompt_tokens, chunk)
+    ]
+    return float(np.mean([predictor.prefill([n], [start]).seconds for n, start in asked])) if asked else 0.0
 
 
 def shares_beyond(
@@ -167,6 +184,7 @@ __all__ = [
     "described",
     "intervals_of",
     "nothing_drawn",
+    "seconds_of_prefill",
     "shares_beyond",
     "uncertainty_of",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from spinsim.live.cpu_waits import CpuWaits, cpu_waits
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.field import GivenAcceptance, given_acceptance, known_future, refuse_unknown_future
 from spinsim.live.gpu_clocks import Watch, watched
+from spinsim.live.interrupts import Interrupts
 from spinsim.live.looking_ahead import TABLE, LookingAhead
 from spinsim.live.lookups import Lookups
 from spinsim.live.machine import this_machine
@@ -84,11 +84,12 @@ def run_scenario(
     *,
     prompted: Prompted | None = None,
     predictor: Predictor | None = None,
+    over: Callable[[], object] = lambda: None,
 ) -> Ran:
     """Serve the scenario's workload once with deployed models.
 
     ``prompted`` and ``predictor`` replace what the scenario says, for repeated runs. A worker's
-    failure or Ctrl-C ends the run: the records keep what there is and say why.
+    failure or Ctrl-C ends the run: the records keep what there is and say why. ``over`` is called then.
     """
     refuse_unknown_future(scenario)
     target = deployment.models.target
@@ -98,43 +99,50 @@ def run_scenario(
     predictor = predictor or build_predictor(trusting(scenario), base_dir)
     future = known_future(given, prompted.workload)
     serving = assemble(scenario, base_dir, predictor, deployment.kv_tokens, **future)
-    _check_entropies(serving, given, deployment)
+    _require_entropies(deployment, serving, given)
     world = _world(scenario, deployment, serving, prompted, given)
+    total = len(prompted.workload.requests)
+
+    def report(ended: int) -> None:
+        if progress is not None:
+            progress("run", ended, total)
+
     deployment.target.watch(world.fail)
     ahead: LookingAhead | None = None
     lookups: KnownLookups | LookingAhead | None = None if given is None else given.lookups
     if lookups is None and lookups_of(scenario) and serving.policies.read_lookups:
         lookups = ahead = world.look_ahead(len(serving.settings.drafts))
-    report = None if progress is None else partial(_report, progress, len(prompted.workload.requests))
     engine = serving.start(world, prompted.workload, ended=report, lookups=lookups)
+    error: BaseException | None = None
     devices = {torch_device(scenario, name) for lane in world.lanes for name in lane.devices}
-    ended = _serve(world, engine, sorted(device.index for device in devices if device.type == "cuda"))
-    records, pools = engine.records, serving.pools.every
-    if ended.error is not None:
-        by_hand = isinstance(ended.error, KeyboardInterrupt)
-        records.interrupted = "interrupted" if by_hand else str(ended.error)
-        records.ended_ns = int(world.env.now)
-    records.kv_capacity_tokens = deployment.kv_tokens
-    records.orchestrator_s = (ended.elapsed_ns - world.env.waited_ns) * 1e-9
-    records.idle_caused_s = records.idle_caused_ns() * 1e-9
+    gpus = sorted(device.index for device in devices if device.type == "cuda")
+    with watched(gpus) as clocks, cpu_waits() as cpus, quiet():
+        world.env.start_clock()
+        try:
+            world.env.run(until=engine.done)
+        except (KeyboardInterrupt, Exception) as caught:
+            error = caught
+        over()
+        elapsed_ns = world.env.wall_ns()
+    # A lane that waits for a device which is gone may wait for ever.
+    world.close(None if error is None else LOST_LANE_S)
     return Ran(
-        records,
+        _closed_records(engine, world, deployment, elapsed_ns, error),
         prompted.workload,
         world.env.log,
         prompted.prompts,
-        outputs=_cut_outputs(world, records) if given is None else {},
-        slots_held=sum(pool.used_slots for pool in pools),
-        error=ended.error,
-        given=given,
-        blocks_held=sum(pool.blocks - pool.free_blocks for pool in pools),
-        clocks=ended.clocks,
-        looked=ahead,
-        cpus=ended.cpus,
+        {} if given is not None else _outputs(world, engine.records),
+        sum(pool.used_slots for pool in serving.pools.every),
+        error,
+        given,
+        sum(pool.blocks - pool.free_blocks for pool in serving.pools.every),
+        clocks,
+        ahead,
+        cpus,
     )
 
 
-def _check_entropies(serving: Serving, given: GivenAcceptance | None, deployment: Deployment) -> None:
-    """Raises InputError where proposals end by entropies, and the models were deployed to tell none."""
+def _require_entropies(deployment: Deployment, serving: Serving, given: GivenAcceptance | None) -> None:
     by_entropy = reads_entropies(serving.policies.length) and (given is None or given.stops is None)
     if by_entropy and not deployment.tells_entropies:
         raise InputError(
@@ -165,37 +173,22 @@ def _world(
     )
 
 
-def _report(progress: Progress, total: int, ended: int) -> None:
-    progress("run", ended, total)
+def _closed_records(
+    engine: Engine, world: LiveWorld, deployment: Deployment, elapsed_ns: int, error: BaseException | None
+) -> Records:
+    """What the engine recorded, and what only a live run knows of it."""
+    records = engine.records
+    if error is not None:
+        records.interrupted = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+        records.ended_ns = int(world.env.now)
+    records.kv_capacity_tokens = deployment.kv_tokens
+    records.orchestrator_s = (elapsed_ns - world.env.waited_ns) * 1e-9
+    records.idle_caused_s = records.idle_caused_ns() * 1e-9
+    return records
 
 
-@dataclass(frozen=True)
-class _Ended:
-    """How a run ended, and what was watched of the machine meanwhile."""
-
-    error: BaseException | None
-    elapsed_ns: int
-    clocks: Watch
-    cpus: CpuWaits
-
-
-def _serve(world: LiveWorld, engine: Engine, gpus: list[int]) -> _Ended:
-    """Let time run until the engine is through or something fails; then end the lanes' threads."""
-    error: BaseException | None = None
-    with watched(gpus) as clocks, cpu_waits() as cpus, quiet():
-        world.env.start_clock()
-        try:
-            world.env.run(until=engine.done)
-        except (KeyboardInterrupt, Exception) as caught:
-            error = caught
-        elapsed_ns = world.env.wall_ns()
-    # A lane that waits for a device which is gone may wait for ever.
-    world.close(None if error is None else LOST_LANE_S)
-    return _Ended(error, elapsed_ns, clocks, cpus)
-
-
-def _cut_outputs(world: LiveWorld, records: Records) -> dict[int, list[int]]:
-    """The answers' token ids, each up to where its request ended."""
+def _outputs(world: LiveWorld, records: Records) -> dict[int, list[int]]:
+    """What every request was answered, without what its last pass said beyond."""
     return {
         request: tokens[: records.requests[request].output_tokens]
         for request, tokens in world.outputs.items()
@@ -214,24 +207,31 @@ def run(
     ``report`` writes report.html into the folder that it is given. Raises InputError before anything
     runs for what cannot be run, and LaneError after the partial results are written when a worker failed.
     """
-    scenario = loaded.scenario
-    refuse_unknown_future(scenario)  # before models are loaded
-    predictor = build_predictor(trusting(scenario), loaded.base_dir)
-    with deploy(scenario, loaded.base_dir, progress) as deployment:
-        ran = run_scenario(scenario, loaded.base_dir, deployment, progress, predictor=predictor)
-        ranks = deployment.ranks() if ran.error is None else {}
-    notes = _notes(loaded, deployment, ran, ranks)
-    known = None if ran.given is None else ran.given.field
-    notes["regret"], curves = of_recording(
-        scenario, loaded.base_dir, ran.records, ran.workload, predictor, known
-    )
-    additions = Additions(
-        log=ran.log,
-        documents={"regret.json": curves} if curves else {},
-        tables=_tables(scenario, deployment, ran),
-        report=report,
-    )
-    summary = publish(loaded, out, ran, mode="live", progress=progress, notes=notes, additions=additions)
+    refuse_unknown_future(loaded.scenario)  # before models are loaded
+    predictor = build_predictor(trusting(loaded.scenario), loaded.base_dir)
+    with Interrupts() as interrupts:
+        with deploy(loaded.scenario, loaded.base_dir, progress) as deployment:
+            ran = run_scenario(
+                loaded.scenario,
+                loaded.base_dir,
+                deployment,
+                progress,
+                predictor=predictor,
+                over=interrupts.hold,
+            )
+            ranks = deployment.ranks() if ran.error is None else {}
+        notes = _notes(loaded, deployment, ran, ranks)
+        known = None if ran.given is None else ran.given.field
+        notes["regret"], curves = of_recording(
+            loaded.scenario, loaded.base_dir, ran.records, ran.workload, predictor, known
+        )
+        additions = Additions(
+            log=ran.log,
+            documents={"regret.json": curves} if curves else {},
+            tables=_tables(loaded.scenario, deployment, ran),
+            report=report,
+        )
+        summary = publish(loaded, out, ran, mode="live", progress=progress, notes=notes, additions=additions)
     if ran.error is not None and not isinstance(ran.error, KeyboardInterrupt):
         raise ran.error
     return summary
@@ -240,9 +240,9 @@ def run(
 def _notes(
     loaded: LoadedScenario, deployment: Deployment, ran: Ran, ranks: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Further keys of the summary: the machine, and where it is not what the scenario says."""
+    """Further keys of the summary."""
     scenario = loaded.scenario
-    notes: dict[str, Any] = {
+    found: dict[str, Any] = {
         "models": deployment.models.notes,
         "found_devices": found_devices(scenario),
         "other_hardware": other_hardware(scenario),
@@ -250,19 +250,17 @@ def _notes(
         "kv_slots": deployment.kv_slots,
         "kv_slots_held": ran.slots_held,
     }
-    if elsewhere := _elsewhere(loaded):
-        notes["profile_elsewhere"] = elsewhere
-    if ranks:
-        notes["ranks"] = ranks
-    if clocks := ran.clocks.told():
-        notes["clocks"] = clocks
-    if cpus := ran.cpus.told():
-        notes["cpus"] = cpus
-    return notes
+    told = {
+        "profile_elsewhere": _elsewhere(loaded),
+        "ranks": ranks,
+        "clocks": ran.clocks.told(),
+        "cpus": ran.cpus.told(),
+    }
+    return found | {key: value for key, value in told.items() if value}
 
 
 def _tables(scenario: Scenario, deployment: Deployment, ran: Ran) -> dict[str, pa.Table]:
-    """Further tables of the results folder: the models' answers, and what lookups found."""
+    """Further Parquet files."""
     tables = {}
     if ran.given is None:
         decode = decoder(scenario.models.target.weights, deployment.models.target.name)

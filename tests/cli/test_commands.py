@@ -399,7 +399,26 @@ def test_progress_in_a_log_is_a_line_now_and_then(
         assert report is not None
         for done in (1.0, 2.0, 3.0, 4.0):
             report("profile", done, 8.0)
-    assert capsys.readouterr().err.splitlines() == ["profile: 25 %", "profile: 50 %"]
+    assert capsys.readouterr().err.splitlines() == [
+        "profile: 25 %, about 2 min to go",
+        "profile: 50 %, about 70 s to go",
+    ]
+
+
+def test_what_is_left_of_a_phase_is_told_from_its_own_pace(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Simulations that a folder had already took no time, and a phase may come round again."""
+    now = iter([0.0, 0.0, 40.0, 40.0, 40.0, 90.0])
+    monkeypatch.setattr(support.time, "monotonic", lambda: next(now))
+    with support.progress_bar(enabled=True) as report:
+        assert report is not None
+        for done in (6.0, 7.0, 0.0, 1.0, 2.0):
+            report("cells", done, 8.0)
+    assert capsys.readouterr().err.splitlines() == [
+        "cells: 88 %, about 40 s to go",
+        "cells: 25 %, about 2 min to go",
+    ]
 
 
 def test_nobody_reading_on_is_no_failure(tmp_path: Path) -> None:
@@ -409,7 +428,43 @@ def test_nobody_reading_on_is_no_failure(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "spinsim", "simulate", str(QUICKSTART), *SMALL]
     with os.fdopen(ours, "w") as closed:
         done = subprocess.run(
-            [*command, "--out", str(tmp_path / "out")], stdout=closed, stderr=subprocess.PIPE, text=True, check=False
+            [*command, "--out", str(tmp_path / "out")],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
     assert (done.returncode, done.stderr) == (1, "")
     assert (tmp_path / "out" / "summary.json").is_file()
+
+
+def test_a_path_from_the_home_folder_is_found_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shells leave ``~`` to the program in ``--out=~/run``; a folder of that name would be a trap."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert simulate("--out=~/run", "--quiet").exit_code == 0
+    assert (tmp_path / "home" / "run" / "rounds.parquet").is_file()
+    assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["init", "{file}/a.yaml"],
+        ["init", "{long}"],
+        ["simulate", "{long}"],
+        ["tables", "{results}", "--out", "{file}"],
+        ["tables", "{results}", "--out", "{file}/tables"],
+        ["models", "widen", "tiny", "llama-7b", "--out", "{file}/widened"],
+        ["models", "evaluate", "--save", "{file}/recording.npz"],
+    ],
+)
+def test_a_place_that_takes_nothing_is_bad_input(
+    command: list[str], finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    places = {"file": file, "long": "a" * 300, "results": finished[0]}
+    result = CliRunner().invoke(app, [word.format(**places) for word in command])
+    assert result.exit_code == 2, result.output
+    assert len(result.stderr.splitlines()) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -216,6 +217,32 @@ def test_a_failing_worker_ends_the_run_and_keeps_what_there_is(
     result = CliRunner().invoke(app, ["run", str(loaded.path), "--out", str(tmp_path / "out"), "--force"])
     assert result.exit_code == 1
     assert "lane cpu/target" in result.output
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_after_the_run_waits_for_its_results_but_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """The deployment takes a while to end, and whoever has waited for a run wants its results."""
+    usual, close = signal.getsignal(signal.SIGINT), Deployment.close
+
+    def slow(self: Deployment) -> None:
+        close(self)
+        for _ in range(times):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Deployment, "close", slow)
+    loaded, out = scenario_file(tmp_path), tmp_path / "out"
+    if times == 1:
+        run(loaded, out)
+        summary = json.loads((out / "summary.json").read_text())
+        assert summary["interrupted"] is None
+        assert summary["requests"]["completed"] == loaded.scenario.workload.requests
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            run(loaded, out)
+        assert not out.exists()
+    assert signal.getsignal(signal.SIGINT) is usual
 
 
 def test_impatient_clients_leave_no_slot_behind(tmp_path: Path) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from spinsim.engine.records import Records
+from spinsim.live.cpu_waits import CpuWaits
+from spinsim.pages.fidelity_terminal import print_profile
 from spinsim.pages.run_terminal import duration, number, percent, print_summary
 from spinsim.results.summary import summarise
 from spinsim.scenario import Scenario
@@ -50,6 +53,33 @@ def test_eighty_columns_lose_nothing(records: Records, scenario: Scenario) -> No
     for header in ("share", "rounds", "drafted", "accepted", "rate", "length", "drafting", "p99"):
         assert header in text
     assert duration(summary["speculation"]["per_draft"]["large"]["draft_time_s"]) in text
+
+
+def test_eighty_columns_lose_no_figure_of_a_profile() -> None:
+    """Names of models and operations filled the line, and errors read `20.…`."""
+    names = ("family-target/fp32/cpu", "a-model-of-a-rather-long-name/bf16/h100")
+    fits = [
+        {
+            "model": name,
+            "operation": "verify",
+            "part": "decomposed",
+            "points": 118,
+            "fit": "law of the longest row on stairs",
+            "median_error": 0.2042,
+            "p95_error": 1.4791,
+        }
+        for name in names
+    ]
+    found = SimpleNamespace(points=[])
+    done = SimpleNamespace(
+        fits=fits, profile=found, path="here.json", seconds=80.0, added=0, cpus=CpuWaits(), unrehearsed=()
+    )
+    out = io.StringIO()
+    print_profile(done, Console(file=out, width=80))
+    text = out.getvalue()
+    assert "…" not in text
+    for shown in ("118", "20.4 %", "147.9 %", "median"):
+        assert shown in text
 
 
 def test_large_numbers_keep_their_columns(records: Records, scenario: Scenario) -> None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from spinsim.errors import InputError
+from spinsim.scenario.workload import Fixed
 from spinsim.scenario_file import load
 
 FULL = """\
@@ -162,3 +163,14 @@ def test_padded_copies_take_whole_slots_unless_the_scenario_says_otherwise(scena
     among = "policies.packing={name: planned, among: [padded, ragged]}"
     assert reserve("policies.selector={name: planned}", among) == "full"
     assert (reserve(padded, "kv.reserve=grow"), reserve(padded, "kv.block_tokens=16")) == ("grow", "grow")
+
+
+@pytest.mark.parametrize("said", ["32", "{value: 32}", "{distribution: fixed, value: 32}"])
+def test_a_number_alone_is_a_length_that_is_always_the_same(said: str, full_path: Path) -> None:
+    workload = load(full_path, [f"workload.prompt_tokens={said}"]).scenario.workload
+    assert workload.prompt_tokens == Fixed(distribution="fixed", value=32)
+
+
+def test_what_is_no_length_is_told_what_may_be_one(full_path: Path) -> None:
+    with pytest.raises(InputError, match=r"must be a number, or a mapping with `distribution`: fixed"):
+        load(full_path, ["workload.prompt_tokens=long"])

@@ -149,7 +149,10 @@ def test_files_that_are_no_scenario(tmp_path: Path, content: bytes, message: str
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         load(tmp_path / "none.yaml")
-    with pytest.raises(InputError, match="is a folder"):
+    with pytest.raises(InputError, match=r"is a folder; give the path of a scenario's YAML$"):
+        load(tmp_path)
+    (tmp_path / "scenario.yaml").touch()  # as results have one
+    with pytest.raises(InputError, match=r"a scenario's YAML, such as .*scenario\.yaml$"):
         load(tmp_path)
 
 

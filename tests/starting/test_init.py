@@ -42,6 +42,8 @@ def completed(path: Path) -> int:
         {"traffic": SAMPLE},
         {"traffic": SAMPLE, "columns": "text=question,output=answer_tokens", "clients": 3},
         {"traffic": ROOT / "profiles" / "family-greedy.npz"},
+        {"draft": ["ngram", "eagle=head", "llama-3-1b"]},
+        {"draft": "suffix", "gpus": 1},
     ],
     ids=str,
 )
@@ -110,15 +112,69 @@ def test_a_recording_gives_its_drafts_and_their_acceptance(tmp_path: Path) -> No
         "ngram": {"kind": "ngram"}, "suffix": {"kind": "suffix"}, "tiny": small, "code": small,
     }  # fmt: skip
     assert written["acceptance"]["drafts"] == {"ngram": "ngram", "suffix": "suffix"}
-    done = api.simulate(made.path, set={**FEW, "policies.selector": {"name": "fixed", "draft": "tiny"}})
+    alone = {"policies.selector": {"name": "fixed", "draft": "tiny"}, "policies.length": {"name": "fixed"}}
+    done = api.simulate(made.path, set={**FEW, **alone})
     assert done.summary["acceptance"]["source"] == "trace"
     about = " ".join(made.assumed)
     assert "costs are assumed: ngram = ngram, suffix = suffix, tiny = llama-3-1b, code = llama-3-1b" in about
     assert "modelled" not in about
+    # what a lookup found tells which draft to take, which the selector for models does not look at
+    policies = written["policies"]
+    assert (policies["selector"]["name"], policies["length"]["name"]) == ("contextual", "planned")
+
+    made, written = started(tmp_path, traffic=recording, draft=["ngram=ngram", "tiny=head"], force=True)
+    assert written["models"]["drafts"] == {"ngram": {"kind": "ngram"}, "tiny": {"kind": "head"}}
 
     made, written = started(tmp_path, traffic=recording, draft=["code=llama-3-117m"], force=True)
     assert written["models"]["drafts"] == {"code": {"shape": "llama-3-117m"}}
     assert completed(made.path) == 4
+
+
+def test_what_is_guessed_of_lookups_and_heads_is_said(tmp_path: Path) -> None:
+    made, written = started(tmp_path, draft=["ngram", "eagle=head"], gpus=1)
+    assert written["models"]["drafts"] == {"ngram": {"kind": "ngram"}, "eagle": {"kind": "head"}}
+    assert written["acceptance"]["matches"] == "modelled"
+    about = " ".join(made.assumed)
+    assert "a lookup's first token" in about
+    assert "a head's token" in about
+    assert "draft's size" not in about
+
+
+PUBLISHED = {
+    "azure": ("a.csv", "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n"),
+    "burstgpt": ("b.csv", "Timestamp,Model,Request tokens,Response tokens,Log Type\n5,m,4,8,x\n"),
+    "mooncake": ("m.jsonl", '{"timestamp": 1, "input_length": 6755, "output_length": 50, "hash_ids": [0]}\n'),
+    "spec_bench": ("s.jsonl", '{"question_id": 1, "category": "writing", "turns": ["Write."]}\n'),
+    "sharegpt": ("s.json", '[{"id": "a", "conversations": [{"from": "human", "value": "Hi"}, '
+                 '{"from": "gpt", "value": "Hello"}]}]'),
+    "alpaca": ("a.json", '[{"instruction": "Add.", "input": "", "output": "2"}]'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", PUBLISHED)
+def test_published_formats_are_known_by_their_first_record(form: str, tmp_path: Path) -> None:
+    name, text = PUBLISHED[form]
+    (tmp_path / name).write_text(text)
+    made, written = started(tmp_path, traffic=tmp_path / name)
+    assert written["workload"]["source"] == {"format": form, "path": name}
+    assert f"the file is read as {form}" in " ".join(made.assumed)
+    assert "guessed" not in " ".join(made.assumed)
+
+
+def test_answers_of_spec_bench_are_sent_to_trace(tmp_path: Path) -> None:
+    file = tmp_path / "model.jsonl"
+    file.write_text('{"question_id": 1, "category": "x", "answer_id": "a", "model_id": "m", "choices": []}\n')
+    with pytest.raises(InputError, match=r"spinsim trace model\.jsonl --import spec_bench"):
+        started(tmp_path, traffic=file)
+
+
+def test_a_comparison_of_a_file_that_clients_share_draws_its_rows(tmp_path: Path) -> None:
+    """Every seed would have the same requests otherwise, and no difference an interval."""
+    drawn = "--set workload.source.resample=true"
+    made, _ = started(tmp_path, traffic=SAMPLE, clients=3)
+    assert drawn in made.path.read_text()
+    made, _ = started(tmp_path, traffic=SAMPLE, force=True)
+    assert drawn not in made.path.read_text()
 
 
 @pytest.mark.parametrize("name", shape_names())
@@ -177,7 +233,11 @@ def test_what_it_refuses_writes_nothing(answers: dict[str, Any], said: str, tmp_
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("answers", [{}, {"traffic": SAMPLE, "draft": ["llama-3-1b", "llama-3-3b"]}], ids=str)
+@pytest.mark.parametrize(
+    "answers",
+    [{}, {"traffic": SAMPLE, "draft": ["llama-3-1b", "llama-3-3b"]}, {"draft": ["ngram", "llama-3-1b"]}],
+    ids=str,
+)
 def test_a_study_beside_it_is_accepted(answers: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "studies").mkdir()
     file = tmp_path / "studies" / "mine.yaml"

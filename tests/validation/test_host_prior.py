@@ -21,7 +21,15 @@ from spinsim.costs.for_scenario import build_predictor
 from spinsim.costs.noting import Noting
 from spinsim.costs.profiled.elsewhere import Machine, laid_elsewhere, profile_elsewhere
 from spinsim.costs.profiled.profile import read_profile
-from spinsim.lab.host_prior import Scale, deviations, host_scale, host_scales, updated
+from spinsim.lab.host_prior import (
+    Scale,
+    deviations,
+    durations,
+    host_scale,
+    host_scales,
+    scale_at,
+    updated,
+)
 from spinsim.lab.uncertainty import on_sheets, profiled
 from spinsim.scenario import ProfileCosts
 from spinsim.scenario_file import load
@@ -81,6 +89,29 @@ def test_cells_scatter_about_their_own_host() -> None:
         within({"verify": near}) == within({"verify": far}) == {"verify": pytest.approx(expected, abs=1e-4)}
     )
     assert within({"hop": {"a": [1.0], "b": [2.0]}}) == {}
+
+
+def test_what_is_an_amount_of_time_matters_less_to_long_operations() -> None:
+    """Hosts whose operations take 7 ms are off by 4 %, which is 0.3 ms; those of 60 ms by 0.2 ms."""
+    known = {"a": 0.043, "b": 0.05, "c": 0.036, "d": 0.004, "e": 0.002}
+    took = {"a": 7e-3, "b": 7e-3, "c": 7e-3, "d": 60e-3, "e": 60e-3}
+    short, long = (scale_at(known, took, seconds, speed=1e-5) for seconds in (7e-3, 60e-3))
+    assert short.shared == pytest.approx(0.043, abs=0.002)
+    assert long.shared == pytest.approx(short.shared * 7 / 60)
+    assert long.freedom == short.freedom == 4
+    assert sqrt(1e-5 * 1.2) <= long.scale < short.scale
+    # Where nothing but speed differs, it is a share at any length.
+    same = [scale_at(known, took, seconds, speed=1.0).scale for seconds in (7e-3, 60e-3)]
+    assert same == pytest.approx([sqrt(1.2)] * 2)
+
+
+def test_a_scenario_of_long_prompts_is_less_uncertain_of_them() -> None:
+    known = deviations("profile")
+    short, long = (host_scales(known, seconds={"prefill": at})["prefill"] for at in (7e-3, 55e-3))
+    assert long.scale < short.scale
+    assert long.shared < short.shared
+    assert set(durations()["prefill"]) >= set(known["prefill"])
+    assert host_scales(known, seconds={"prefill": 55e-3})["verify"] == host_scales(known)["verify"]
 
 
 def test_what_ships_is_of_all_that_was_measured() -> None:
