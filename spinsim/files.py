@@ -14,7 +14,7 @@ from errno import ENAMETOOLONG, ENOENT
 from io import TextIOWrapper
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TextIO
+from typing import Any, TextIO
 
 from spinsim.errors import InputError, reason_of
 
@@ -28,6 +28,16 @@ _FIXED = (
     "beside it; --out names another folder"
 )
 _ENCODING, _ERRORS = "utf-8-sig", "surrogateescape"
+
+
+def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, as :mod:`json`'s ``object_pairs_hook``. Raises ValueError for a key that stands twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} is given twice; keep one")
+    return found
 
 
 def open_text(path: Path) -> TextIO:

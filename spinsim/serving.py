@@ -18,6 +18,7 @@ from spinsim.engine.processes import start
 from spinsim.engine.settings import EngineSettings
 from spinsim.engine.world import Lane, Lookups, World
 from spinsim.errors import InputError, reason_of
+from spinsim.files import once_each
 from spinsim.policies.base import PolicyContext
 from spinsim.policies.build import Policies, build_policies
 from spinsim.scenario import ProfileCosts, Scenario
@@ -106,7 +107,7 @@ def _trained(scenario: Scenario, base_dir: Path) -> Mapping[str, Any] | None:
     key = "policies.selector.trained"
     path = resolve(str(given), base_dir, key)
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=once_each)
     except OSError as error:
         raise InputError(
             f"cannot read {path}: {reason_of(error)}; a file that training wrote", key=key

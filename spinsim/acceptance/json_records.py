@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from spinsim.errors import InputError, reason_of
-from spinsim.files import DAMAGED, open_text
+from spinsim.files import DAMAGED, once_each, open_text
 
 MOST_TOKENS = 1 << 24  # of one request: whatever counts more is no recording of tokens
 MOST_ID = (1 << 32) - 1  # of a token, as traces keep them
@@ -120,14 +120,14 @@ def _begins_an_array(text: str) -> bool:
 
 def _parsed(text: str, path: Path, line: int, expected: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=once_each)
     except (ValueError, RecursionError) as error:
         raise InputError(f"not JSON ({error}); {expected}", file=str(path), line=line) from error
 
 
 def _of_array(text: str, path: Path, line: int, expected: str) -> Iterator[Fields]:
     """Element by element, so that each is told by the line that it begins in."""
-    decoder, at, wanted = json.JSONDecoder(), text.index("[") + 1, "]"
+    decoder, at, wanted = json.JSONDecoder(object_pairs_hook=once_each), text.index("[") + 1, "]"
     while True:
         at = len(text) - len(text[at:].lstrip())
         here = line + text.count("\n", 0, at)

@@ -75,7 +75,7 @@ class EngineState:
             session.view.slot = slot
             session.prefilled = 0
             if self.prefix is not None:
-                session.prefilled = self.prefix.find(session.request)
+                session.prefilled = self.prefix.take(session.request)
                 self.prefix_tokens += session.prefilled
             session.place = PROMPT
             self.prompts.append(session)
@@ -195,3 +195,5 @@ class EngineState:
         self.target_kv.release(session.view.slot)
         session.view.slot = -1
         self.admitted -= 1
+        if self.prefix is not None:
+            self.prefix.leave(session.request)

@@ -132,6 +132,8 @@ def validate_choice(kind: str, choice: PolicyChoice) -> Any:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != "[key]")
         message = f"{first['input']!r} is not allowed; {_allowed(first['msg'])}"
+        if kind == "length" and first["input"] == 0 and first["type"] == "greater_than_equal":
+            message += ", and policies.length={name: none} proposes nothing"
         raise InputError(message, key=f"policies.{kind}.{place}") from None
 
 

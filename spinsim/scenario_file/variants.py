@@ -123,6 +123,7 @@ def policy_overrides(text: str) -> list[str]:
     too. Raises InputError for what reads otherwise.
     """
     found: list[str] = []
+    seen: set[str] = set()
     for part in text.split("/"):
         first, *rest = part.split(",")
         kind, equals, name = (piece.strip() for piece in first.partition("="))
@@ -133,15 +134,21 @@ def policy_overrides(text: str) -> list[str]:
                 f"{kind!r} is no kind of policy; write kind=name,parameter=value with a kind of {allowed}",
                 file=place,
             )
+        if kind in seen:
+            raise InputError(f"{kind} is given twice; each kind once", file=place)
+        seen.add(kind)
         if kind in SETTINGS:
             found.append(f"policies.{kind}={name}")
             continue
         found.append(override(f"policies.{kind}", {"name": name}))
         for piece in rest:
-            parameter, equals, value = piece.partition("=")
-            if not equals or not parameter.strip():
+            parameter, equals, value = (side.strip() for side in piece.partition("="))
+            if not equals or not parameter:
                 raise InputError(f"{piece!r} is no parameter; write parameter=value", file=place)
-            found.append(f"policies.{kind}.{parameter.strip()}={value}")
+            if f"{kind}.{parameter}" in seen:
+                raise InputError(f"{kind}'s {parameter} is given twice; each parameter once", file=place)
+            seen.add(f"{kind}.{parameter}")
+            found.append(f"policies.{kind}.{parameter}={value}")
     return found
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spinsim.engine.kv import KvPool
 from spinsim.engine.prefix_cache import PrefixCache
@@ -150,19 +152,69 @@ def test_another_beginning_shares_nothing(tmp_path: Path) -> None:
     assert summary["prefix_cache"]["tokens"] == 0
 
 
-def test_memory_that_others_hold_is_no_cache(tmp_path: Path) -> None:
-    """A pool of one slot has nothing free while it serves, and one block's room once it is free again."""
-    request = Request(0, 0.0, 1024, 1, blocks=(1, 2))
-    pool = KvPool(2 * PREFIX_BLOCK, PREFIX_BLOCK, reserve="full", block_tokens=16, slots=2)
+def of_blocks(number: int, *blocks: int) -> Request:
+    return Request(number, 0.0, len(blocks) * PREFIX_BLOCK, 1, blocks=blocks)
+
+
+def test_memory_that_others_hold_is_no_cache() -> None:
+    """Of an ended request's blocks the last goes first: without those before it, it would be of no use."""
+    pool = KvPool(3 * PREFIX_BLOCK, PREFIX_BLOCK, reserve="grow", block_tokens=PREFIX_BLOCK, slots=3)
     cache = PrefixCache(pool, PREFIX_BLOCK)
-    cache.keep(request)
-    assert (len(cache), cache.find(request)) == (2, 1023)
-    slot = pool.acquire(1)
-    assert cache.find(request) == 0  # the first block, least recently used, has gone
-    assert len(cache) == 1
+    first, again = of_blocks(0, 1, 2), of_blocks(2, 1, 2)
+    slot = pool.acquire(2 * PREFIX_BLOCK)
+    assert cache.take(first) == 0
+    cache.keep(first)
     pool.release(slot)
-    cache.keep(request)
-    assert cache.find(request) == 1023
+    cache.leave(first)
+    assert len(cache) == 2
+    pool.acquire(2 * PREFIX_BLOCK)
+    assert cache.take(of_blocks(1, 7, 8)) == 0
+    assert len(cache) == 1, "the block that did not fit beside the second request has gone"
+    pool.acquire(PREFIX_BLOCK)
+    assert cache.take(again) == PREFIX_BLOCK, "its first block lay in the memory that it holds now"
+
+
+def test_a_request_does_not_drive_its_own_blocks_out() -> None:
+    """A pool of one request: what it computed lies in its memory, and is there for who comes next."""
+    pool = KvPool(2 * PREFIX_BLOCK, 2 * PREFIX_BLOCK, reserve="full", block_tokens=16, slots=1)
+    cache = PrefixCache(pool, PREFIX_BLOCK)
+    for number, found in ((0, 0), (1, 2 * PREFIX_BLOCK - 1), (2, 2 * PREFIX_BLOCK - 1)):
+        request = of_blocks(number, 1, 2)
+        slot = pool.acquire(2 * PREFIX_BLOCK)
+        assert cache.take(request) == found
+        cache.keep(request)
+        pool.release(slot)
+        cache.leave(request)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5)), max_size=30))
+def test_blocks_never_take_more_than_there_is(turns: list[tuple[int, int]]) -> None:
+    """Three requests at a time come and go over prompts that begin alike; each frees what it took."""
+    pool = KvPool(6 * PREFIX_BLOCK, 3 * PREFIX_BLOCK, reserve="grow", block_tokens=PREFIX_BLOCK, slots=3)
+    cache = PrefixCache(pool, PREFIX_BLOCK)
+    running: dict[int, tuple[Request, int]] = {}
+    for number, (place, variety) in enumerate(turns):
+        if place in running:
+            request, slot = running.pop(place)
+            pool.release(slot)
+            cache.leave(request)
+        elif (slot := pool.acquire(3 * PREFIX_BLOCK)) >= 0:
+            request = of_blocks(number, 1, 2 + variety % 2, 10 + variety)
+            others = [held for held, _ in running.values()]
+            found = cache.take(request)
+            alike = max(
+                (sum(a == b for a, b in zip(o.blocks, request.blocks, strict=True)) for o in others),
+                default=0,
+            )
+            assert found >= min(alike * PREFIX_BLOCK, request.prompt_tokens - 1), "what runs is there"
+            cache.keep(request)
+            running[place] = request, slot
+        distinct = {block for request, _ in running.values() for block in request.blocks}
+        assert (len(cache) - len(distinct)) * PREFIX_BLOCK <= pool.free_blocks * PREFIX_BLOCK
+    for request, slot in running.values():
+        pool.release(slot)
+        cache.leave(request)
+    assert len(cache) <= pool.blocks
 
 
 def test_what_contexts_grew_into_is_not_found_afterwards(tmp_path: Path) -> None:

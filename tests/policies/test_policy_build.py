@@ -64,6 +64,7 @@ def test_every_row_of_the_design_is_there() -> None:
         ({"selector": {"name": "spin", "reward": "speed"}}, "policies.selector.reward", "_per_draft_second"),
         ({"selector": {"name": "spin", "share": 3}}, "policies.selector.share", "'prior'"),
         ({"length": {"name": "fixed", "tokens": 9}}, "policies.length.tokens", "at most 8"),
+        ({"length": {"name": "fixed", "tokens": 0}}, "policies.length.tokens", "length={name: none}"),
         ({"length": {"name": "fixed", "tokens": "many"}}, "policies.length.tokens", "integer"),
         ({"length": {"name": "per_draft", "tokens": {"huge": 2}}}, "policies.length.tokens.huge", "tiny"),
         ({"length": {"name": "per_draft", "tokens": {"tiny": 9}}}, "policies.length.tokens.tiny", "most 8"),

@@ -150,6 +150,19 @@ def test_acceptance_length_leaves_out_rounds_without_a_draft(summary: dict) -> N
     assert spec["catch_up_tokens"] == 13
 
 
+def test_a_lookup_that_found_nothing_is_a_verification_of_one_token(
+    hand_made: Records, make_scenario: MakeScenario
+) -> None:
+    """vLLM leaves such rows out of its mean acceptance length; docs/metrics.md says how to get to it."""
+    add_round(hand_made, (4.5, 4.5, 4.5, 5.0), [(2, 0, 0, 0, 1)])
+    scenario = make_scenario(metrics={"warmup_s": 0})
+    spec = summarise(hand_made, scenario, mode="simulated", acceptance_source="synthetic")["speculation"]
+    assert spec["acceptance_length"] == pytest.approx((3 + 2 + 1) / 3)
+    empty = spec["drafted_histogram"][0]
+    theirs = (spec["committed_by_verifications"] - empty) / (spec["verifications"] - empty)
+    assert theirs == pytest.approx((3 + 2) / 2)
+
+
 def test_each_draft_by_hand(summary: dict) -> None:
     drafts = summary["speculation"]["per_draft"]
     assert list(drafts) == ["small", "large", "none"]

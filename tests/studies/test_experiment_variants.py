@@ -54,6 +54,9 @@ def test_policies_replace_their_kind() -> None:
         (lambda: axis_of("a", {"x": 3}), "should be a mapping from keys to values"),
         (lambda: policy_overrides("selecter=spin"), "no kind of policy; write kind=name"),
         (lambda: policy_overrides("selector=spin,explore"), "no parameter; write parameter=value"),
+        (lambda: policy_overrides("selector=spin/length=none/selector=joint"), "selector is given twice"),
+        (lambda: policy_overrides("switching=blocking/switching=overlapped"), "switching is given twice"),
+        (lambda: policy_overrides("length=fixed,tokens=3,tokens=4"), "length's tokens is given twice"),
         (lambda: value({"mode": "x"}, metric("mode")), "is no number"),
     ],
 )

@@ -77,6 +77,13 @@ def test_mooncake_times_are_milliseconds(tmp_path):
     assert [line for line, _ in malformed] == [2, 3, 4, 5, 6]
 
 
+def test_a_key_that_stands_twice_spoils_its_row(tmp_path):
+    good = '{"timestamp": 0, "input_length": 10, "output_length": 4, "hash_ids": [1]}'
+    rows, malformed = read("mooncake", good + "\n" + good.replace("4,", '4, "output_length": 9,'), tmp_path)
+    assert len(rows) == 1
+    assert malformed == [(2, "not JSON: the key 'output_length' is given twice; keep one")]
+
+
 def test_burstgpt_reports_failed_calls(tmp_path):
     text = BURST + lines(
         "5,ChatGPT,472,18,490,Conversation log", "45,ChatGPT,1087,0,1087,API log", "nan,GPT-4,1,1,2,x"

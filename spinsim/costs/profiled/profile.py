@@ -54,7 +54,7 @@ from spinsim.buckets import Buckets
 from spinsim.costs.collectives import VOLUME
 from spinsim.costs.sheets.shapes import ModelShape
 from spinsim.errors import InputError, reason_of
-from spinsim.files import write_atomically
+from spinsim.files import once_each, write_atomically
 from spinsim.operations import KINDS
 from spinsim.packings import kinds as packing_kinds
 
@@ -229,7 +229,7 @@ def read_profile(path: str | Path) -> Profile:
     """Reads and checks a profile. Raises InputError with the file, and the place inside it."""
     file = str(path)
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=once_each)
     except OSError as error:
         raise InputError(f"cannot be read ({reason_of(error)}); expected a profile", file=file) from None
     except ValueError as error:

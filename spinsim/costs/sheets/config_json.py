@@ -23,6 +23,7 @@ from spinsim.costs.sheets.model_shape import ModelShape
 from spinsim.costs.sheets.other_model_types import REFUSED, WRAPPERS
 from spinsim.costs.sheets.quantization import method_of
 from spinsim.errors import InputError, reason_of
+from spinsim.files import once_each
 
 CARRIED = ("tie_word_embeddings", "quantization_config")  # of a wrapper, said for its text model
 MOST_LAYERS = 10_000  # layers are looked at one by one
@@ -44,7 +45,7 @@ def read_config_json(path: Path) -> ModelShape:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        config = json.loads(text)
+        config = json.loads(text, object_pairs_hook=once_each)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"not readable as JSON ({reason_of(error)}); expected a transformers config.json", file=str(path)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from spinsim.errors import InputError
-from spinsim.files import open_text
+from spinsim.files import once_each, open_text
 from spinsim.workload.formats.row import BadRow, Row, Rows
 from spinsim.workload.request import MalformedRow
 
@@ -81,7 +81,7 @@ def jsonl_rows(path: Path, parse: Parse) -> Rows:
             if text.isspace():
                 continue
             try:
-                yield parse(_object(json.loads(text)), index)
+                yield parse(_object(json.loads(text, object_pairs_hook=once_each)), index)
             except (BadRow, ValueError, RecursionError) as error:
                 yield MalformedRow(str(path), line, _problem(error))
             index += 1
@@ -111,7 +111,7 @@ def json_rows(path: Path, parse: Parse) -> Rows:
 
 def _elements(text: str, at: int) -> Iterator[tuple[int, Any]]:
     """(line, element) of the array that begins before ``at``; a BadRow where the JSON breaks off."""
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_pairs_hook=once_each)
     line, counted = 1, 0
     at = _skip_spaces(text, at)
     while text[at : at + 1] != "]":
