@@ -18,7 +18,8 @@ from spinsim.policies.planning.trials import Trial, best_trial, standing
 from spinsim.policies.registry import SELECTORS
 from spinsim.policies.selectors.arms import PerRequest
 
-USUAL_ROUNDS = 128.0  # that a request is taken to last before one has ended
+USUAL_ROUNDS = 128.0  # that a request is taken to last at least, before one has ended,
+ROOM_TOKENS = 32.0  # and a round for so many tokens that it may still grow by
 OFTEN = 4  # the first plans each learn anew how much requests differ, later ones once in so many
 MOVED = 0.1  # a plan that gives no more of the requests another draft is held twice as long as the last one,
 STEADIEST = 4  # and at most so many times as long as ``hold`` says
@@ -270,7 +271,7 @@ class Planned(Planning):
     def _trial(self, plan: Plan) -> Generator[None, None, Trial | None]:
         if self.plan is None or not self.params.explore or len(self.context.drafts) < 2:
             return None
-        rounds = max(USUAL_ROUNDS, self._observed / plan.depth)  # as many again as there were
+        rounds = max(self._usual_rounds(), self._observed / plan.depth)  # as many again as there were
         return (yield from best_trial(self.search, self.survival, self._expected, plan, rounds))
 
     def thought(self) -> Callable[[], None] | None:
@@ -297,16 +298,24 @@ class Planned(Planning):
     def _left(self, views: Sequence[RequestView]) -> Array:
         """Rounds that each request is expected to last: the mean of those that ended, less what it has had.
 
-        Of one that has lasted long it is only known that it lasts: as long again while none has ended, since
-        nothing else tells the scale, and a quarter of the mean later.
+        Of one that has lasted long it is only known that it lasts: as long again while none has ended, and a
+        quarter of the mean later.
         """
         seen = np.array([view.rounds for view in views])
         if not self._ended:
-            left: Array = np.maximum(USUAL_ROUNDS - seen, seen)
+            left: Array = np.maximum(self._usual_rounds() - seen, seen)
         else:
             rounds = self._ended_rounds / self._ended
             left = np.maximum(rounds - seen, rounds / 4)
         return left
+
+    def _usual_rounds(self) -> float:
+        """That a request is taken to last: by how long it may become, while none has ended."""
+        allowed, views = self.context.context_tokens, self._views.values()
+        if self._ended or allowed is None or not views:
+            return USUAL_ROUNDS
+        room = allowed - sum(view.context for view in views) / len(views)
+        return max(USUAL_ROUNDS, room / ROOM_TOKENS)
 
     def _information(self, left: Array, batch: Batch, deviation: Array) -> Array:
         """[request, draft, length]: what a round with the draft teaches, in tokens; nothing at length 0.
@@ -324,7 +333,7 @@ class Planned(Planning):
         tries = self.params.hold * min(usual, 1 / max(1e-6, 1 - float(rate.mean())))
         won = information_by_rate(surviving, deviation, evidence, price, max(1, round(tries)))
         periods = (left - self.params.hold).clip(0.0) / self.params.hold
-        of_use = periods if self._ended else np.minimum(periods, USUAL_ROUNDS / self.params.hold)
+        of_use = periods if self._ended else np.minimum(periods, self._usual_rounds() / self.params.hold)
         value = periods[:, None] * won + of_use.mean() * self._of_everybody(batch, plan, tries)
         found = np.zeros_like(tokens)
         found[:, :, 1:] = (self.params.explore * value)[:, :, None]
