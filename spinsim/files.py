@@ -59,28 +59,34 @@ def open_text(path: Path) -> TextIO:
     return path.open(encoding=_ENCODING, errors=_ERRORS, newline="")
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, takes: str = "--out takes a folder") -> None:
     """Raise InputError unless ``folder`` is a folder that can be written to, or can be made.
 
-    What killed processes left unfinished there goes (:func:`remove_abandoned`).
+    ``takes`` says what is allowed. What killed processes left unfinished there goes, as of
+    :func:`remove_abandoned`.
     """
     try:
         if max(len(os.fsencode(part)) for part in folder.absolute().parts) > _LONGEST_NAME:
             raise OSError(ENAMETOOLONG, f"a name has more than {_LONGEST_NAME} bytes")
         there = _nearest(folder.absolute())
     except OSError as error:  # links that lead nowhere, what may not be looked into
-        raise InputError(f"{reason_of(error)}; --out takes a folder", file=str(folder)) from None
+        raise InputError(f"{reason_of(error)}; {takes}", file=str(folder)) from None
     if not there.is_dir():
         which = "" if there == folder.absolute() else f"{there} "
-        raise InputError(f"{which}is a file; --out takes a folder", file=str(folder))
+        raise InputError(f"{which}is a file; {takes}", file=str(folder))
     try:  # permissions do not tell: file systems may be read-only, or full
         os.rmdir(mkdtemp(prefix=".spinsim-", dir=there))
     except OSError:
-        raise InputError(
-            f"{there} cannot be written to; --out takes a folder that can", file=str(folder)
-        ) from None
+        raise InputError(f"{there} cannot be written to; {takes} that can", file=str(folder)) from None
     for place in (followed(folder).absolute().parent, folder, folder / "cells"):
         remove_abandoned(place)
+
+
+def check_file(path: Path, option: str = "--out") -> None:
+    """Raise InputError unless a file can be written to ``path``, which ``option`` names; folders are made."""
+    if path.is_dir():
+        raise InputError(f"is a folder; {option} takes a file", file=str(path))
+    check_writable(path.parent, f"{option} takes a file in a folder")
 
 
 def _nearest(path: Path) -> Path:

@@ -11,6 +11,7 @@ from spinsim.api import options
 from spinsim.api.common import Where, at_least, imported, lab, overrides, texts
 from spinsim.api.options import Argument, Option, PathLike, Texts
 from spinsim.errors import InputError
+from spinsim.files import check_file, check_writable
 
 if TYPE_CHECKING:
     from spinsim.studies.calibrate import Calibration
@@ -67,15 +68,15 @@ class Exported:
     def write(self, folder: PathLike) -> list[Path]:
         """Write the files; returns their paths. Raises InputError where one is there already."""
         place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
-        written = []
-        for name, text in self.files.items():
-            path = place / name
+        check_writable(place)
+        wanted = {place / name: text for name, text in self.files.items()}
+        for path in wanted:
             if path.exists():
                 raise InputError("exists already; another folder, or remove it", file=str(path))
+        place.mkdir(parents=True, exist_ok=True)
+        for path, text in wanted.items():
             path.write_text(text, encoding="utf-8")
-            written.append(path)
-        return written
+        return list(wanted)
 
 
 def export(
@@ -189,6 +190,7 @@ def calibrate(
         path = Path(write)
         if path.exists() and not force:
             raise InputError("exists already; --force replaces it", file=str(path))
+        check_file(path, "--write")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     return Calibrated(found, text)

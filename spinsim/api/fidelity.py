@@ -284,10 +284,8 @@ def _axis_text(key: str, values: Sequence[Any]) -> str:
 
 def _file(out: PathLike | None, default: Path) -> Path:
     """Where a file goes. Raises InputError for a folder, or where nothing can be written."""
-    from spinsim.files import check_writable
+    from spinsim.files import check_file
 
     path = default if out is None else Path(out)
-    if path.is_dir():
-        raise InputError("is a folder; --out takes a file", file=str(path))
-    check_writable(path.parent)
+    check_file(path)
     return path

@@ -16,6 +16,7 @@ from spinsim.api.options import Argument, Option, PathLike, Texts
 from spinsim.errors import InputError, reason_of
 from spinsim.family.family import CHECKPOINTS, MEMBERS, Member
 from spinsim.family.family import folder as _folder
+from spinsim.files import check_file, check_writable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -265,8 +266,8 @@ def evaluate(
     from spinsim.recording import save_trace
 
     _check_device(device)
-    if save is not None and Path(save).is_dir():
-        raise InputError("is a folder; --save takes a file", file=str(save))
+    if save is not None:
+        check_file(Path(save), "--save")
     steps = {draft.name: STEP_S[draft.stands_for] for draft in DRAFTS}
     if not isinstance(step_ms, Mapping):
         step_ms = dict(_milliseconds(text) for text in texts(step_ms or ()))
@@ -287,6 +288,7 @@ def evaluate(
         command=f"spinsim models evaluate {settings}",
     )
     if save is not None:
+        Path(save).parent.mkdir(parents=True, exist_ok=True)
         save_trace(trace, Path(save))
     return Evaluated(judge_trace(trace, length=length, step_s=steps, verify_s=verify_ms / 1e3), trace)
 
@@ -314,9 +316,7 @@ def _new_folder(path: Path, *, resume: bool = False) -> None:
     """Raise InputError unless ``path`` is a folder that is empty or can be made."""
     if path.is_dir() and any(path.iterdir()) and not resume:
         raise InputError(f"{path} is not empty; allowed: an empty or new folder")
-    there = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
-    if not there.is_dir():
-        raise InputError(f"{there} is a file; allowed: an empty or new folder", key="--out")
+    check_writable(path, "allowed: an empty or new folder")
 
 
 def _check_device(device: str) -> None:

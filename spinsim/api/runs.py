@@ -208,9 +208,11 @@ def tables(
     Any command's folder has some. The answer is the files' paths. Tables of more than 1,000 rows are CSV
     alone. Raises InputError.
     """
+    from spinsim.files import check_writable
     from spinsim.results.export import export
 
     to = Path(folder) / "tables" if out is None else Path(out)
+    check_writable(to)
     return (*export(Path(folder), to), *reports.figures(Path(folder), to))
 
 

@@ -13,6 +13,7 @@ from spinsim.api.common import Where, at_least, imported, lab, overrides, texts,
 from spinsim.api.frames import frame, records_frame
 from spinsim.api.options import Option, PathLike, Settings, Texts
 from spinsim.errors import InputError
+from spinsim.files import check_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,6 +107,7 @@ class Tuning:
         if not 0 <= winner < len(self.result.winners):
             raise InputError(f"no winner {winner}; there are {len(self.result.winners)}", key="winner")
         path = Path(path)
+        check_file(path, "path")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(self.result.winners[winner].yaml, encoding="utf-8")
         return path

@@ -12,6 +12,7 @@ from spinsim.api import options
 from spinsim.api.common import at_least, imported, texts
 from spinsim.api.options import Argument, Option, PathLike, Texts
 from spinsim.errors import InputError
+from spinsim.files import check_file
 
 __all__ = ["Started", "catalogue", "init"]
 
@@ -131,6 +132,7 @@ def _free(file: PathLike, key: str, *, force: bool) -> Path:
         raise InputError("is there already; --force replaces it, or name another file", file=str(path))
     if not path.parent.is_dir():
         raise InputError(f"no such folder, {path.parent}; one that exists", key=key)
+    check_file(path, key)
     return path
 
 

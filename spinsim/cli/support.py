@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from errno import ENAMETOOLONG
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -58,6 +59,9 @@ def exit_codes(command: Callable[P, None]) -> Callable[P, None]:
                 traceback.print_exc()
             from spinsim.policies.plugins import place_in_plugin
 
+            if isinstance(error, OSError) and error.errno == ENAMETOOLONG:  # looking for a file finds it out
+                typer.echo(f"{error.filename}: {error.strerror}; a shorter name", err=True)
+                raise typer.Exit(BAD_INPUT) from None
             place = place_in_plugin(error)
             said = f"failed: {place}: {cause(error)}" if place else f"failed: {cause(error)}"
             typer.echo("; ".join([said, *getattr(error, "__notes__", [])]), err=True)

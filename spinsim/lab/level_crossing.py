@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-from spinsim.lab.statistics import Interval
+from spinsim.lab.statistics import Interval, quantile
 
 RESAMPLES = 2000
 _SEED = 20250321
@@ -34,7 +35,9 @@ def crossing(curve: Curve, level: float, confidence: float = 0.95) -> Interval |
     """The x where the fit, drawn with straight lines, falls below ``level``; None where it never holds.
 
     Where it holds everywhere, the last x. The interval is a percentile bootstrap over seeds: a
-    resample weighs the seeds alike at every x, as they are common random numbers.
+    resample weighs the seeds alike at every x, as they are common random numbers. Its distances from the
+    estimate are widened as Student's t asks for so few seeds, and cut at the first and the last x. For a
+    mean they are then Student's, where the bootstrap alone holds 84 % for 95 with five seeds.
     """
     x = np.asarray(curve.x, float)
     found = _cross(x, np.array(fit(curve)), level)
@@ -54,9 +57,11 @@ def crossing(curve: Curve, level: float, confidence: float = 0.95) -> Interval |
     resampled = [
         _cross(x, _decreasing(mean, weight), level) for mean, weight in zip(means, weights, strict=True)
     ]
-    low, high = np.quantile(
-        [x[0] if at is None else at for at in resampled], [(1 - confidence) / 2, (1 + confidence) / 2]
-    )
+    tail = (1 - confidence) / 2
+    ends = np.quantile([x[0] if at is None else at for at in resampled], [tail, 1 - tail])
+    # A resample's spread is that of n values over n, and it is normal: by both a small sample's is larger.
+    wider = quantile(confidence, seeds) / NormalDist().inv_cdf(1 - tail) * (seeds / (seeds - 1)) ** 0.5
+    low, high = np.clip(found + wider * (ends - found), x[0], x[-1])
     return Interval(found, float(low), float(high), confidence, seeds)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import DegenerateDataWarning, bootstrap
+from scipy.stats import t as student
 
 Floats = NDArray[np.float64]
 Verdict = Literal["better", "worse", "undecided", "the same"]
@@ -20,7 +22,10 @@ _SEED = 20250321  # of the resampling: the same data give the same interval
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate and its bootstrap confidence interval.
+    """An estimate and its confidence interval.
+
+    It is a bootstrap's, and never narrower than Student's t: of few values a bootstrap sees too little, and
+    its intervals of 95 % hold the truth in 83 % of cases for five pairs and in 90 % for twenty.
 
     No bounds where there is one value only, or where all values are the same: then nothing varied that the
     interval could tell of. A difference that is 0 for every pair is sure.
@@ -38,14 +43,17 @@ class Interval:
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Mean of repetitions with a BCa bootstrap interval (Efron 1987, through scipy)."""
+    """Mean of repetitions with an interval: what BCa (Efron 1987, through scipy) and Student's t span."""
     return _interval((np.asarray(values, np.float64),), _mean, confidence)
 
 
 def relative_difference(
     baseline: Sequence[float], other: Sequence[float], confidence: float = 0.95
 ) -> Interval:
-    """mean(other) / mean(baseline) - 1 over pairs, resampled as pairs; NaN for a baseline of zero."""
+    """mean(other) / mean(baseline) - 1 over pairs, resampled as pairs; NaN for a baseline of zero.
+
+    Student's t is that of the ratio's linear part, other - ratio * baseline (the delta method).
+    """
     return _interval((np.asarray(baseline, np.float64), np.asarray(other, np.float64)), _relative, confidence)
 
 
@@ -94,10 +102,27 @@ def _interval(samples: tuple[Floats, ...], statistic: Any, confidence: float) ->
             vectorized=True,
             rng=np.random.default_rng(_SEED),
         ).confidence_interval
-    low, high = float(found.low), float(found.high)
+        half = _student(samples, estimate, confidence)
+    low = float(np.minimum(found.low, estimate - half))
+    high = float(np.maximum(found.high, estimate + half))
     if not (np.isfinite(low) and np.isfinite(high)):
         return Interval(estimate, None, None, confidence, count)
     return Interval(estimate, low, high, confidence, count)
+
+
+def _student(samples: tuple[Floats, ...], estimate: float, confidence: float) -> float:
+    """Half the width of the t interval of a mean, or of a ratio of means less 1."""
+    values = samples[0]
+    if len(samples) > 1:
+        values = (samples[1] - (1.0 + estimate) * samples[0]) / np.mean(samples[0])
+    error = float(np.std(values, ddof=1)) / math.sqrt(values.size)
+    return quantile(confidence, values.size) * error
+
+
+def quantile(confidence: float, samples: int) -> float:
+    """Student's t for a two-sided interval of the mean of so many samples, two or more."""
+    found: Any = student.ppf((1.0 + confidence) / 2.0, samples - 1)
+    return float(found)
 
 
 def _the_same(samples: tuple[Floats, ...]) -> bool:

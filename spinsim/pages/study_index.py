@@ -109,7 +109,7 @@ def _found_in(folder: Path) -> Found:
 def _of_comparison(c: Comparison) -> Found:
     names = list(c.effects)
     drawn = Drawn(studies.bars("means", [(c.metrics[0].title, comparison.means_of(c, names, 0))]))
-    caption = f"Means over {len(c.seeds)} seeds, with 95 % bootstrap intervals."
+    caption = f"Means over {len(c.seeds)} seeds, with 95 % intervals."
     return Found(
         comparison.verdicts(c, [name for name in names if name != c.baseline]), drawn, caption, notes=c.notes
     )
@@ -136,7 +136,7 @@ def _of_ladder(summary: Record) -> Found:
     ran = [step for step in summary["steps"] if step["goodput"] is not None]
     bars = [("goodput, tokens/s", simulated_ladder.spans_of(ran))]
     drawn = Drawn(studies.bars("ladder", bars)) if ran else None
-    caption = "Goodput of all GPUs of a step together; means, with 95 % bootstrap intervals."
+    caption = "Goodput of all GPUs of a step together; means, with 95 % intervals."
     return Found(simulated_ladder.stats_of(ran), drawn, caption, notes=summary["notes"])
 
 

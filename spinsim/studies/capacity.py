@@ -108,7 +108,7 @@ def capacity(wanted: CapacityPlan, lab: Lab) -> Capacity:
 
     1. From the scenario's own rate, double or halve until one rate holds and the other fails.
     2. Halve that interval (geometrically) until it is within the tolerance. A rate holds or fails when
-       the bootstrap interval of its mean attainment is on one side of the wanted one; else it gets
+       the interval of its mean attainment is on one side of the wanted one; else it gets
        more seeds, and in the end its mean decides.
     3. The capacity is where a monotone fit to all points crosses, with a bootstrap interval over seeds:
        the search spends the simulations, its single decisions do not make the answer.

@@ -445,3 +445,26 @@ def test_a_path_from_the_home_folder_is_found_there(tmp_path: Path, monkeypatch:
     assert simulate("--out=~/run", "--quiet").exit_code == 0
     assert (tmp_path / "home" / "run" / "rounds.parquet").is_file()
     assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["init", "{file}/a.yaml"],
+        ["init", "{long}"],
+        ["simulate", "{long}"],
+        ["tables", "{results}", "--out", "{file}"],
+        ["tables", "{results}", "--out", "{file}/tables"],
+        ["models", "widen", "tiny", "llama-7b", "--out", "{file}/widened"],
+        ["models", "evaluate", "--save", "{file}/recording.npz"],
+    ],
+)
+def test_a_place_that_takes_nothing_is_bad_input(
+    command: list[str], finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    places = {"file": file, "long": "a" * 300, "results": finished[0]}
+    result = CliRunner().invoke(app, [word.format(**places) for word in command])
+    assert result.exit_code == 2, result.output
+    assert len(result.stderr.splitlines()) == 1

@@ -15,7 +15,7 @@ from spinsim.lab.rows import Row
 from spinsim.lab.statistics import Interval
 from spinsim.pages.ladder_terminal import print_ladder
 from spinsim.pages.stdout import stdout_console
-from spinsim.pages.study_terminal import print_sweep
+from spinsim.pages.study_terminal import print_comparison, print_sweep
 from spinsim.pages.sweep import best_and_worst
 from spinsim.results.metrics import metric
 from spinsim.studies.ladder.result import Ladder, Step
@@ -72,6 +72,17 @@ def test_a_sweep_keeps_names_whole_and_fits(width: int, tmp_path: Path) -> None:
     assert "concurrency" in text
     assert "concurrency 2" in text
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
+
+
+def test_many_alternatives_are_rows_beside_few_metrics(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump(SCENARIO))
+    policies = {f"choice {i}": {"selector": {"name": "random"}} for i in range(6)}
+    for metrics, tables in ((["goodput", "acceptance_length"], 2), (["goodput"], 1)):
+        result = api.compare(path, policies, seeds=2, workers=0, metrics=metrics).result
+        text = printed(print_comparison, result, 80)
+        assert text.count("acceptance length") == tables - 1  # not once for every three alternatives
+        assert all(text.count(f"choice {i} ") == tables for i in range(6))
 
 
 PLAN = "llama-3-1b, 4 tokens, decomposed, SPIN's micro-batches"

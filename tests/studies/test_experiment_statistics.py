@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import ttest_1samp
 
+from spinsim.lab import level_crossing, statistics
 from spinsim.lab.level_crossing import Curve, crossing, fit
 from spinsim.lab.statistics import (
     FEWEST,
@@ -47,15 +49,19 @@ def test_pairs_make_small_differences_visible() -> None:
     assert alone.low < base.mean()  # unpaired, nothing could be said
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_claim() -> None:
+@pytest.mark.parametrize("pairs", [FEWEST, 10])
+def test_intervals_cover_the_truth_as_often_as_they_claim(
+    pairs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of few pairs as well. A bootstrap alone holds it in 83 and 91 of 100 cases, where it claims 95."""
+    monkeypatch.setattr(statistics, "RESAMPLES", 499)
     rng = np.random.default_rng(7)
-    trials = 120
-    covered = sum(
-        found.low <= 0 <= found.high
-        for found in (mean_interval(rng.normal(0, 1, 20).tolist()) for _ in range(trials))
-        if found.low is not None and found.high is not None
-    )
-    assert 0.86 <= covered / trials <= 0.99
+    trials, missed = 300, 0
+    for _ in range(trials):
+        base = 100 * np.exp(rng.normal(0, 0.05, pairs))
+        found = relative_difference(base.tolist(), (base * (1 + rng.normal(0, 0.02, pairs))).tolist())
+        missed += found.excludes_zero
+    assert missed / trials <= 0.05 + 2.6 * math.sqrt(0.05 * 0.95 / trials)
 
 
 def test_where_nothing_varied_there_is_no_interval() -> None:
@@ -69,11 +75,19 @@ def test_where_nothing_varied_there_is_no_interval() -> None:
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=12))
 @settings(max_examples=30, deadline=None)
-def test_an_interval_holds_its_estimate_and_stays_among_the_values(values: list[float]) -> None:
+def test_an_interval_holds_its_estimate_and_that_of_student(values: list[float]) -> None:
     found = mean_interval(values)
     if found.low is not None and found.high is not None:
         slack = 1e-9 * max(1.0, max(map(abs, values)))
-        assert min(values) - slack <= found.low <= found.high <= max(values) + slack
+        usual = ttest_1samp(values, 0.0).confidence_interval()
+        assert found.low - slack <= usual.low <= found.estimate <= usual.high <= found.high + slack
+
+
+def test_a_ratio_of_means_has_the_interval_of_its_linear_part() -> None:
+    """With a steady baseline the ratio's interval is the mean's, scaled."""
+    base, other = [50.0] * 8, [51.0, 52.0, 50.5, 53.0, 51.5, 52.5, 50.0, 54.0]
+    ratio, mean = relative_difference(base, other), mean_interval(other)
+    assert (ratio.low, ratio.high) == pytest.approx([bound / 50 - 1 for bound in (mean.low, mean.high)])
 
 
 def test_a_line_crosses_where_arithmetic_says() -> None:
@@ -96,6 +110,22 @@ def test_the_fit_never_rises_and_keeps_the_weighted_mean(values: list[list[float
     weights = [len(v) for v in values]
     total = sum(sum(v) for v in values)
     assert sum(w * y for w, y in zip(weights, levels, strict=True)) == pytest.approx(total, abs=1e-9)
+
+
+def test_the_interval_of_a_crossing_covers_it_as_often_as_it_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of five seeds. The bootstrap over them alone holds it in 85 of 100 cases, where it claims 95."""
+    monkeypatch.setattr(level_crossing, "RESAMPLES", 200)
+    rng = np.random.default_rng(11)
+    x, trials, held = np.linspace(1, 10, 10), 150, 0
+    for _ in range(trials):
+        shared = rng.normal(0, 0.05, 5)
+        curve = Curve(x.tolist(), [(1 / (1 + np.exp(at - 6)) + shared).tolist() for at in x])
+        found = crossing(curve, 0.5)
+        assert found is not None
+        assert found.low is not None
+        assert found.high is not None
+        held += found.low <= 6 <= found.high
+    assert held / trials >= 0.95 - 2.6 * math.sqrt(0.05 * 0.95 / trials)
 
 
 def test_noise_widens_the_interval_of_a_crossing() -> None:
