@@ -8,7 +8,8 @@ import pytest
 
 from spinsim.policies.base import Feedback
 from spinsim.policies.planning.corrections import CYCLES, Corrections
-from spinsim.policies.selectors.planned import USUAL_ROUNDS, Planned
+from spinsim.policies.selectors.by_plan import USUAL_ROUNDS
+from spinsim.policies.selectors.planned import Planned
 from tests.policies.policy_world import LinearCosts, context, views
 
 
