@@ -22,6 +22,7 @@ from spinsim.policies.selectors.by_plan import USUAL_ROUNDS, Planning
 ROOM_TOKENS = 32.0  # a request is taken to last a round for so many tokens that it may still grow by
 OFTEN = 4  # the first plans each learn anew how much requests differ, later ones once in so many
 MEASURED = 5  # costs are corrected by one round in so many: odd, so that every micro-batch has its turn
+COUNTED = 4  # rounds that are counted at a time
 PACE = 5  # steps of making a plan that the host takes at a time
 CHANGED = 0.25  # a share of the requests that came or went since the plan was made calls for another
 
@@ -109,10 +110,11 @@ class Planned(Planning):
         return (yield from best_trial(self.search, self.survival, self._expected, plan, rounds))
 
     def thought(self) -> Callable[[], None] | None:
-        """Some steps of the next plan, where one is due or in the making: a thought for each verification."""
+        """Some steps of the next plan, where one is due or in the making: a thought for each verification.
+        In between, what rounds tried is counted."""
         if self._making is None:
             if not self._is_due():
-                return None
+                return self.survival.count if self.survival.noted >= COUNTED else None
             self._making = self._begun()
         return self._go_on
 
