@@ -1,4 +1,4 @@
-"""The planner: the cycle's closed form, the search against brute force, what trying is worth, and whole runs."""
+"""The planner: the closed form of its cycle, its search against brute force, and whole runs."""
 
 from __future__ import annotations
 
