@@ -102,6 +102,14 @@ def test_a_ladder_cuts_no_word_of_a_plan(width: int) -> None:
         assert max(len(line.rstrip()) for line in table.splitlines()) <= width
 
 
+@pytest.mark.parametrize(("oracle", "said"), [(5.0, True), (9.0, False)])
+def test_a_ladder_says_where_its_oracle_is_no_bound(oracle: float, said: bool) -> None:
+    rates = {"planned": 7.0, "sharded": 11.0, "oracle": oracle}
+    steps = tuple(Step(name, PLAN, 2, Interval(rate, None, None, 0.95, 3)) for name, rate in rates.items())
+    text = printed(print_ladder, Ladder("s", (1,), steps, None, (), ()), 100)
+    assert ("below planned here, and no bound" in text) is said
+
+
 def test_a_pipe_has_the_pages_width(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     assert stdout_console().width == 100
