@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from spinsim.scenario_file import LoadedScenario
 
 
+MOST = 1_000_000  # of runs, seeds, trials, clients ...
+
+
 class Where(TypedDict, total=False):
     """Where an experiment's simulations run, and where they are kept."""
 
@@ -60,10 +63,12 @@ def imported(plugins: Paths) -> tuple[str, ...]:
 
 
 def at_least(least: int, **counts: int | None) -> None:
-    """Raise InputError for a number of the caller's, by its name, that is too small."""
+    """Raise InputError for a number of the caller's, by its name, that is too small or too large."""
     for name, count in counts.items():
         if count is not None and count < least:
             raise InputError(f"{count} is not allowed; {least} or more", key=f"--{name}")
+        if count is not None and count > MOST:
+            raise InputError(f"{count} is not allowed; at most {MOST:,}", key=f"--{name}")
 
 
 def several(**counts: int) -> None:

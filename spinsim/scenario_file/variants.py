@@ -167,7 +167,9 @@ def _said_by(error: InputError, origins: Mapping[str, str]) -> InputError:
 
 
 def seeds_from(first: int, count: int) -> list[int]:
-    """``count`` seeds from ``first`` on. Raises InputError for less than one."""
+    """``count`` seeds from ``first`` on. Raises InputError for less than one or too many."""
     if count < 1:
         raise InputError(f"{count} is not allowed; 1 or more", key="--seeds")
+    if count > MOST_CELLS:
+        raise InputError(f"{count} is not allowed; at most {MOST_CELLS:,}", key="--seeds")
     return list(range(first, first + count))

@@ -85,3 +85,29 @@ def test_what_does_not_fit_is_refused_before_any_cell(command: str, tmp_path: Pa
     assert result.exit_code == 2
     assert ": placement.target: gpu0 has 1.00 GiB" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+BEYOND = "99999999999999999999"
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        *((command, "--seeds") for command in ("compare", "sweep", "capacity", "tune", "ladder")),
+        *(("tune", option) for option in ("--trials", "--fresh", "--confirm")),
+    ],
+)
+def test_more_runs_than_can_be_waited_for_are_refused(command: str, option: str, tmp_path: Path) -> None:
+    given = {"compare": ["--policy", "selector=random"], "sweep": ["--grid", LENGTHS], "capacity": POISSON}
+    scenario = write_scenario(tmp_path)
+    result = spinsim(command, scenario, *given.get(command, ()), option, BEYOND, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert f"{option}: {BEYOND} is not allowed; at most 1,000,000" in result.stderr
+
+
+def test_a_search_takes_any_seed_that_a_scenario_takes(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    scenario = write_scenario(tmp_path)
+    small = ["--trials", "1", "--seeds", "1", "--fresh", "1", "--confirm", "0", "--workers", "0"]
+    result = spinsim("tune", scenario, *small, "--seed", 2**40, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr

@@ -332,5 +332,6 @@ def _study(objectives: Sequence[Metric], seed: int) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna.create_study(
         directions=["minimize" if objective.lower else "maximize" for objective in objectives],
-        sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True),
+        # numpy's generator of old, which Optuna uses, takes 32 bits of a scenario's 63
+        sampler=optuna.samplers.TPESampler(seed=seed % 2**32, constant_liar=True),
     )
