@@ -62,7 +62,7 @@ def estimate_tokens(text: str) -> int:
 
 
 def count_field(record: Mapping[str, Any], name: str) -> int:
-    """The field as an integer from 1 to 2^31 - 1, which may be written 12.0, as tables with gaps are saved."""
+    """The field as an integer from 1 to 2^31 - 1. It may be written 12.0, as tables with gaps are."""
     value = record.get(name)
     if isinstance(value, str):
         with suppress(ValueError):
