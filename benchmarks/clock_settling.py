@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,8 @@ import torch
 
 from benchmarks.gpu_state import gpu_states
 from spinsim.files import write_atomically
-from spinsim.profiling.bench import Bench, Timed
+from spinsim.packings import usual_packing
+from spinsim.profiling.bench import PIECE, USUAL_LENGTH, Bench, Timed
 from spinsim.profiling.probes import Probe
 from spinsim.profiling.workplace import Workplace
 
@@ -78,64 +79,64 @@ class Clock:
 
 
 def played(
-    bench: Bench, clock: Clock, name: str, pair: tuple[Timed, ...], seconds: float, gap_s: float = 0.0
-) -> Series:
-    """The operations in turn for so long; ``gap_s`` after each round."""
-    series = Series(name, 0, 0)
+    bench: Bench, clock: Clock, into: Series, operations: Sequence[Timed], seconds: float, gap_s: float = 0.0
+) -> None:
+    """The operations in turn for so long; ``gap_s`` after each round of them."""
     began, count = time.perf_counter(), 0
     while (now := time.perf_counter() - began) < seconds:
-        lane, operation, execute = pair[count % len(pair)]
-        series.operations.append((operation, now, bench.stamps(lane, operation, execute).seconds))
+        lane, operation, execute = operations[count % len(operations)]
+        into.operations.append((operation, now, bench.stamps(lane, operation, execute).seconds))
         count += 1
         if count % EVERY == 0:
-            series.mhz.append((time.perf_counter() - began, clock.mhz()))
-        if gap_s and count % len(pair) == 0:
+            into.mhz.append((time.perf_counter() - began, clock.mhz()))
+        if gap_s and count % len(operations) == 0:
             time.sleep(gap_s)
-    return series
 
 
 def series_of(place: Workplace, scale: float) -> Iterator[Series]:
     """All of them. ``scale`` of their times: a rehearsal's are short."""
-    bench = place.bench
-    clock, limits = Clock(bench), place.scenario.limits
+    bench, limits = place.bench, place.scenario.limits
+    clock = Clock(bench)
     tokens = min(limits.prefill_chunk_tokens, limits.context_tokens - 1)
-    prefill = Probe("prefill", "", -1, 1, tokens, 0)
-    heavy: Timed = (bench.target_lane, "prefill", bench.call(prefill))
-    shapes = [
-        (min(rows, place.batch), min(context, limits.context_tokens - limits.max_length - 1))
-        for rows, context in SHAPES
-    ]
+    heavy: Timed = (bench.target_lane, "prefill", bench.call(Probe("prefill", "", -1, 1, tokens, 0)))
+    longest = limits.context_tokens - limits.max_length - 1
+    shapes = list(dict.fromkeys((min(rows, place.batch), min(kv, longest)) for rows, kv in SHAPES))
 
-    def of(series: Series, rows: int, context: int) -> Series:
-        series.rows, series.context = rows, context
+    def play(name: str, rows: int, context: int, operations: Sequence[Timed], gap_s: float = 0.0) -> Series:
+        series = Series(name, rows, context)
+        played(bench, clock, series, operations, SERIES_S * scale, gap_s)
         return series
 
     time.sleep(PAUSE_S * scale)
-    yield of(played(bench, clock, "prefill after a pause", (heavy,), SERIES_S * scale), 1, tokens)
-    for rows, context in dict.fromkeys(shapes):
-        pair = (bench.usual(True, rows, context), _verify(bench, rows, context))
-        played(bench, clock, "", (heavy,), HEAVY_S * scale)
-        yield of(played(bench, clock, "after prefills", pair, SERIES_S * scale), rows, context)
+    yield play("prefill after a pause", 1, tokens, [heavy])
+    for rows, context in shapes:
+        pair = _round(place, rows, context)
+        played(bench, clock, Series("", rows, context), [heavy], HEAVY_S * scale)
+        yield play("after prefills", rows, context, pair)
         time.sleep(PAUSE_S * scale)
-        yield of(played(bench, clock, "after a pause", pair, SERIES_S * scale), rows, context)
-        paged = tuple(_paged(bench, timed, draft) for timed, draft in zip(pair, (0, -1), strict=True))
-        yield of(played(bench, clock, "tables written", pair + paged, SERIES_S * scale), rows, context)
-        if (rows, context) == shapes[-1]:
-            for gap_s in GAPS_S:
-                series = played(bench, clock, f"gaps of {1e3 * gap_s:g} ms", pair, SERIES_S * scale, gap_s)
-                yield of(series, rows, context)
+        yield play("after a pause", rows, context, pair)
+        paged = [_paged(bench, timed, draft) for timed, draft in zip(pair, (0, -1), strict=True)]
+        yield play("tables written", rows, context, [*pair, *paged])
+    for gap_s in GAPS_S:  # of the last shape
+        yield play(f"gaps of {1e3 * gap_s:g} ms", rows, context, pair, gap_s)
 
 
-def _verify(bench: Bench, rows: int, context: int) -> Timed:
-    length = bench._proposed if bench.draft_lanes else 0
-    probe = Probe("verify", "", -1, rows, length + 1, context, bench._packing, 128)
-    return bench.target_lane, "verify", bench.call(probe)
+def _round(place: Workplace, rows: int, context: int) -> tuple[Timed, Timed]:
+    """A proposal of the first draft, and the verification of it."""
+    bench, length = place.bench, min(USUAL_LENGTH, place.scenario.limits.max_length)
+    packing = usual_packing(place.scenario.policies.packing.name)
+    propose = Probe("draft_step", "", 0, rows, 1, context, proposal=length)
+    verify = Probe("verify", "", -1, rows, length + 1, context, packing, PIECE)
+    return (
+        (bench.draft_lanes[0], "draft_step", bench.call(propose)),
+        (bench.target_lane, "verify", bench.call(verify)),
+    )
 
 
 def _paged(bench: Bench, timed: Timed, draft: int) -> Timed:
     """The same, with the page table of one row written before it."""
     lane, operation, execute = timed
-    laid = bench._laid_of[draft]
+    laid = bench.laid_of[draft]
 
     def after_tables() -> Any:
         laid.write(1)

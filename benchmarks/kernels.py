@@ -38,6 +38,7 @@ from spinsim.runner.fused import LeanDecoder
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.kv import SlotCache
 from spinsim.runner.loading import prepare
+from spinsim.runner.plan import RunnerPlan
 from spinsim.runner.rows import DraftRows, PackedAs
 
 SECTIONS = ("widening", "verification", "drafts", "packings", "flashinfer")
@@ -58,21 +59,12 @@ def runner_of(
     for layer in range(shape.layers):
         cache.keys[layer].normal_()
         cache.values[layer].normal_()
-    return over(decoder, cache, shape, rows, kernel)
+    return over(decoder, cache, rows, kernel)
 
 
-def over(decoder: LeanDecoder, cache: SlotCache, shape: ModelShape, rows: int, kernel: str) -> GraphedRunner:
+def over(decoder: LeanDecoder, cache: SlotCache, rows: int, kernel: str) -> GraphedRunner:
     """A runner of the same model and cache through another kernel."""
-    return GraphedRunner(
-        decoder,
-        cache,
-        max_rows=rows,
-        max_length=PROPOSED,
-        vocabulary=shape.vocab,
-        heads=shape.heads,
-        scale=decoder.scale,
-        kernel=kernel,
-    )
+    return GraphedRunner(decoder, cache, RunnerPlan(rows, PROPOSED, kernel=kernel))
 
 
 def free() -> None:
@@ -139,7 +131,7 @@ def verification(session: Session) -> Iterator[None]:
             if kernel == "auto":
                 add_verification(session, runner, shape, kernel)
             elif flash_works(runner.cache):
-                other = over(runner.decoder, runner.cache, shape, max(plan.batches), kernel)  # type: ignore[arg-type]
+                other = over(runner.decoder, runner.cache, max(plan.batches), kernel)  # type: ignore[arg-type]
                 add_verification(session, other, shape, kernel)
                 del other
             yield
@@ -222,7 +214,7 @@ def flashinfer(session: Session) -> Iterator[None]:
         return session.add("left out", what="flashinfer is not installed or does not take this cache")
     if session.late(32):
         return session.add("left out", what="flashinfer: under 32 s left, and compiling takes up to 30")
-    other = over(runner.decoder, runner.cache, shape, max(plan.batches), "flashinfer")  # type: ignore[arg-type]
+    other = over(runner.decoder, runner.cache, max(plan.batches), "flashinfer")  # type: ignore[arg-type]
     add_verification(session, other, shape, "flashinfer")
     yield
     return None

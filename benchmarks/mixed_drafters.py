@@ -38,6 +38,7 @@ from spinsim.profiling.workplace import Workplace
 from spinsim.recording import Ragged, Recording, Trace, save_trace
 from spinsim.results.environment import environment
 from spinsim.runner.head import HeadRunner
+from spinsim.runner.plan import RunnerPlan
 from spinsim.runner.rows import DraftRows
 from spinsim.scenario import PolicyChoice
 from spinsim.scenario_file import load
@@ -146,17 +147,8 @@ def measured(place: Workplace, path: Path) -> float:
 def captured_alike(deployment: Deployment, rows: int, length: int) -> float:
     """The share of tokens that a head proposes alike from captured passes and from the same passes called."""
     head = next(runner for runner in deployment.drafts if isinstance(runner, HeadRunner))
-    again = HeadRunner(
-        head.decoder,
-        head.cache,
-        parallel=head.parallel,
-        max_rows=rows,
-        max_length=length,
-        vocabulary=head.decoder.weights.head.shape[0],
-        heads=1,
-        scale=head.decoder.scale,
-        kernel=head.kernel,
-    )
+    plan = RunnerPlan(rows, length, kernel=head.kernel)
+    again = HeadRunner(head.decoder, head.cache, plan, parallel=head.parallel)
     again.recorder.device = torch.device("cpu")  # what is recorded is then called
     slots, lengths = list(range(rows)), [1 + row % length for row in range(rows)]
     contexts = [20 + 7 * row for row in range(rows)]

@@ -135,7 +135,7 @@ def verification(session: Session) -> Iterator[None]:
             if cache is None:
                 session.add("left out", what=f"whole slots of {context} tokens: they do not fit")
                 continue
-            runner: GraphedRunner | None = over(decoder, cache, shape, rows, "auto")
+            runner: GraphedRunner | None = over(decoder, cache, rows, "auto")
             for kind, piece in (("ragged", 0), ("padded", 0), ("decomposed", PIECE)):
                 if session.late(3):
                     return

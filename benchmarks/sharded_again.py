@@ -16,9 +16,9 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.sharded_cells import CLIMBING, TOKENS, Predictors
 from benchmarks.sharded_deployments import PARTS, Overrides, Part, Size, loaded, written
 from benchmarks.sharded_tables import live
+from benchmarks.sharded_told import CLIMBING, TOKENS, Predictors
 from spinsim.costs.sheets.hardware import hardware_of
 from spinsim.scenario import Scenario
 from spinsim.studies.ladder.steps import AUTOREGRESSIVE, paper_steps

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,59 +21,22 @@ from benchmarks.kernel_session import (
     verification_floor,
     verification_rows,
 )
-from benchmarks.paged_live import PACKINGS, packed, scenario_of
-from spinsim.costs.sheets.hardware import sheet_of_device
+from benchmarks.sharded_machine import RANKS, Kept, devices, on_gpus, sums_in_one
+from benchmarks.sharded_outputs import correct, pages, soak
 from spinsim.costs.sheets.shapes import ModelShape, shape_of
-from spinsim.family import family
 from spinsim.family.llama_modules import config_of, random_llama
-from spinsim.live.deployment import Deployment, deploy
-from spinsim.live.prompts import materialise
 from spinsim.runner.base import Runner
-from spinsim.runner.for_model import RunnerPlan, make_runner
+from spinsim.runner.for_model import make_runner
+from spinsim.runner.kv import Layout
 from spinsim.runner.loading import prepare
+from spinsim.runner.plan import RunnerPlan
 from spinsim.runner.sharded.leader import ShardedRunner
 from spinsim.runner.sharded.orders import Build, Serve
 from spinsim.runner.sharded.outline import drawn
 from spinsim.runner.sharded.ranks import Ranks
-from spinsim.runner.sharded.summed_norm_trial import InOne
-from spinsim.scenario_file import LoadedScenario
-from spinsim.studies.run import run_scenario
-from spinsim.workload.for_scenario import build_workload
 
-BATCHES, CONTEXT, RANKS = (1, 8, 32), 1000, 2
+BATCHES, CONTEXT = (1, 8, 32), 1000
 TOKENS = (1, 2, 4, 8, 16, 32, 48, 64, 128, 160, 240, 320, 448, 512, 1024, 2048)
-Figures = dict[str, Any]
-
-
-class Kept:
-    """Rows of a part, in its file as they are measured."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.rows, self.begun = path, [], time.perf_counter()  # type: ignore[var-annotated]
-        self.machine: Figures = {"torch": torch.__version__, "device": device_name()}
-
-    def add(self, **row: Any) -> None:
-        """Keep, save and print a row."""
-        self.rows.append(row)
-        whole = {"schema": 1, "machine": self.machine, "rows": self.rows}
-        self.path.write_text(json.dumps(whole, indent=1) + "\n")
-        said = "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
-        print(f"[{time.perf_counter() - self.begun:5.1f} s] {self.path.stem}: {said}", flush=True)
-
-
-def on_gpus() -> bool:
-    """Are there as many GPUs as ranks?"""
-    return torch.cuda.is_available() and torch.cuda.device_count() >= RANKS
-
-
-def device_name() -> str:
-    """Of the first GPU, or "cpu"."""
-    return torch.cuda.get_device_name(0) if on_gpus() else "cpu"
-
-
-def devices() -> list[torch.device]:
-    """Of the ranks."""
-    return [torch.device("cuda", rank) if on_gpus() else torch.device("cpu") for rank in range(RANKS)]
 
 
 @contextmanager
@@ -91,7 +53,7 @@ def divided(
         ranks.order(order)
         held = order.carry_out(0, tuple(map(str, devices())))
         ranks.answers()
-        build = Build(rows, slot_tokens, None, None, RunnerPlan(rows, PROPOSED))
+        build = Build(Layout(rows, slot_tokens), RunnerPlan(rows, PROPOSED))
         ranks.order(build)
         local = build.carry_out(held, collectives)
         ranks.answers()
@@ -118,130 +80,6 @@ def collectives(path: Path, tiny: bool) -> None:
         for tokens, ways in found.measured.items():
             in_us = {way: seconds * 1e6 for way, seconds in ways.items()}
             kept.add(hidden=hidden, tokens=tokens, chosen=found.ways[tokens], **in_us)
-
-
-def scenario(kv: Figures, requests: int, concurrency: int) -> LoadedScenario:
-    """The embedded family in fp32: the target over both devices, a draft on each of them."""
-    names = [f"gpu{rank}" for rank in range(RANKS)]
-    sheet = (sheet_of_device(device_name()) or "h100") if on_gpus() else "cpu"
-    shapes = {"target": "llama-3-8b", "tiny": "llama-68m", "small": "llama-265m"}
-    models = {
-        name: {"shape": shape, "weights": f"embedded:{name}", "dtype": "fp32"}
-        for name, shape in shapes.items()
-    }
-    target = models.pop("target")
-    return scenario_of(
-        {
-            "name": "sharded",
-            "seed": 1,
-            "workload": {
-                "requests": requests,
-                "arrivals": {"process": "closed", "concurrency": concurrency},
-                "prompt_tokens": {"distribution": "uniform", "min": 20, "max": 120},
-                "output_tokens": {"distribution": "uniform", "min": 20, "max": 60},
-            },
-            "models": {"target": target, "drafts": models},
-            "devices": {name: {"hardware": sheet} for name in names},
-            "placement": {"target": names, "drafts": dict(zip(models, names, strict=True))},
-            "costs": {"model": "roofline"},
-            "acceptance": {"model": "constant", "probability": 0.5},
-            "policies": {
-                "selector": {"name": "random"},
-                "length": {"name": "fixed", "tokens": 4},
-                "pipeline": {"name": "fixed", "micro_batches": 2},
-                "switching": "overlapped",
-            },
-            "limits": {"batch": 8, "context_tokens": 256, "prefill_chunk_tokens": 128, "max_length": 4},
-            "kv": kv,
-            "sampling": {"stop_at_end_of_text": False},
-            "live": {"widen": False},
-        }
-    )
-
-
-def correct(path: Path, tiny: bool) -> None:
-    """Outputs against ``generate``, with every packing, in whole slots."""
-    against_generate(Kept(path), {"reserve": "full"}, 4 if tiny else 16)
-
-
-def pages(path: Path, tiny: bool) -> None:
-    """Likewise in pages that are preempted."""
-    kv = {"reserve": "grow", "block_tokens": 16, "target_tokens": 400, "draft_tokens": 384}
-    kept = Kept(path)
-    against_generate(kept, kv, 6 if tiny else 16)
-    if not any(row.get("preempted") for row in kept.rows):
-        raise SystemExit("no request was preempted")
-
-
-def against_generate(kept: Kept, kv: Figures, requests: int) -> None:
-    """A row for every packing. Raises SystemExit where outputs differ."""
-    loaded = scenario(kv, requests, 8)
-    begun = time.perf_counter()
-    with deploy(loaded.scenario, loaded.base_dir, packings=PACKINGS) as deployment:
-        kept.add(deployed_s=time.perf_counter() - begun)
-        begun = time.perf_counter()
-        wanted = said_by_generate(loaded, deployment)
-        kept.add(generated_s=time.perf_counter() - begun)
-        for packing in PACKINGS:
-            ran = run_scenario(packed(loaded, packing), loaded.base_dir, deployment)
-            kept.add(
-                packing=packing,
-                in_one=bool(_in_one(getattr(deployment.target, "collectives", None)).measured),
-                requests=len(wanted),
-                alike=sum(ran.outputs.get(request) == tokens for request, tokens in wanted.items()),
-                accepted=sum(ran.records.rounds.accepted),
-                preempted=sum(record.preemptions for record in ran.records.requests.values()),
-                slots_held=ran.slots_held,
-                error=str(ran.error or ""),
-                hops=deployment.ranks() if ran.error is None else {},
-            )
-    if any(row["alike"] < row["requests"] or row["error"] for row in kept.rows if "alike" in row):
-        raise SystemExit("outputs differ")
-
-
-def said_by_generate(loaded: LoadedScenario, deployment: Deployment) -> dict[int, list[int]]:
-    """What transformers' greedy generation says to the same prompts, on the CPU."""
-    torch.set_num_threads(1)  # matrices are small: several threads wait for one that others hold up
-    reference = family.load("target", dtype=torch.float32)
-    workload = build_workload(loaded.scenario, loaded.base_dir)
-    prompted = materialise(loaded.scenario, workload, deployment.models.target)
-    tokens = {}
-    for request in prompted.workload.requests:
-        ids = torch.tensor([list(prompted.prompts[request.id])])
-        out = reference.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=request.output_tokens,
-            min_new_tokens=request.output_tokens,
-            do_sample=False,
-            eos_token_id=None,
-            pad_token_id=0,
-        )
-        tokens[request.id] = out[0, ids.shape[1] :].tolist()
-    return tokens
-
-
-def soak(path: Path, tiny: bool) -> None:
-    """Drafts of both GPUs propose while the target verifies on both: no deadlock, and none is lost."""
-    kept = Kept(path)
-    requests = 12 if tiny else 400
-    loaded = scenario({"reserve": "grow", "block_tokens": 16}, requests, 8)
-    with deploy(loaded.scenario, loaded.base_dir) as deployment:
-        begun = time.perf_counter()
-        ran = run_scenario(loaded.scenario, loaded.base_dir, deployment)
-        statuses = [record.status for record in ran.records.requests.values()]
-        kept.add(
-            requests=requests,
-            completed=statuses.count("completed"),
-            wall_s=time.perf_counter() - begun,
-            tokens=sum(map(len, ran.outputs.values())),
-            verifications=len(ran.records.rounds.size),
-            slots_held=ran.slots_held,
-            error=str(ran.error or ""),
-            hops=deployment.ranks() if ran.error is None else {},
-        )
-    if kept.rows[-1]["completed"] < requests:
-        raise SystemExit("requests were lost")
 
 
 def verification_of(name: str) -> Callable[[Path, bool], None]:
@@ -272,20 +110,14 @@ def sums_by(in_one_kernel: bool) -> Callable[[Path, bool], None]:
             found: Any = runner.collectives
             kept.add(
                 sums=getattr(found, "measured", {}),
-                sums_in_one=_in_one(found).measured,
-                why_not_in_one=_in_one(found).why_not,
+                sums_in_one=sums_in_one(found).measured,
+                why_not_in_one=sums_in_one(found).why_not,
             )
             for batch in BATCHES:
                 in_one = on_gpus() and found.in_one_kernel(batch * (PROPOSED + 1))
                 kept.add(batch=batch, in_one=in_one, two_ms=timed(runner, batch, context) * 1e3)
 
     return measure
-
-
-def _in_one(collectives: Any) -> InOne:
-    """What the ranks found of the kernel of sum, residual and norm."""
-    found: InOne = getattr(collectives, "in_one", InOne(why_not="not on GPUs"))
-    return found
 
 
 def again(path: Path, tiny: bool) -> None:
@@ -319,7 +151,7 @@ def verification(path: Path, shape: ModelShape, tiny: bool) -> None:
     rows, slot_tokens = max(BATCHES), context + 16
     with divided(shape, dtype, rows=rows, slot_tokens=slot_tokens) as runner:
         sums: dict[int, dict[str, float]] = getattr(runner.collectives, "measured", {})
-        in_one = _in_one(runner.collectives).measured
+        in_one = sums_in_one(runner.collectives).measured
         kept.add(symmetric=getattr(runner.collectives, "symmetric", False), sums=sums, sums_in_one=in_one)
         two = {batch: timed(runner, batch, context) for batch in BATCHES}
         for batch, seconds in two.items():
@@ -331,7 +163,7 @@ def verification(path: Path, shape: ModelShape, tiny: bool) -> None:
         torch.cuda.empty_cache()
     module = random_llama(shape, dtype=dtype, device=devices()[0])
     model = prepare(module, shape.name, device=devices()[0])
-    single = make_runner(model, slots=rows, slot_tokens=slot_tokens, max_rows=rows, max_length=PROPOSED)
+    single = make_runner(model, Layout(rows, slot_tokens), RunnerPlan(rows, PROPOSED))
     with torch.inference_mode():
         single.fill()
     for batch in BATCHES:

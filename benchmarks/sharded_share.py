@@ -42,10 +42,11 @@ from spinsim.runner.attention.kernels import use_kernel
 from spinsim.runner.attention.over_slots import attend
 from spinsim.runner.batch import Rows, build_batch
 from spinsim.runner.eager import ModelRunner
-from spinsim.runner.for_model import RunnerPlan
 from spinsim.runner.graphs.capture import Recorder
 from spinsim.runner.graphs.runner import GraphedRunner
+from spinsim.runner.kv import Layout
 from spinsim.runner.layers import in_torch
+from spinsim.runner.plan import RunnerPlan
 from spinsim.runner.rows import AS_RAGGED
 from spinsim.runner.sharded.collectives import Collectives
 from spinsim.runner.sharded.orders import Build
@@ -99,7 +100,7 @@ def share_of(shape: ModelShape, ranks: int, device: torch.device, tiny: bool) ->
     share = Share(0, ranks, load.shape)
     held = share, read_share(load.source, share, load.rotary, dtype, device)
     rows = max(BATCHES)
-    runner = Build(rows, context + 16, None, None, RunnerPlan(rows, PROPOSED)).carry_out(held, Alone(ranks))
+    runner = Build(Layout(rows, context + 16), RunnerPlan(rows, PROPOSED)).carry_out(held, Alone(ranks))
     with torch.inference_mode():
         runner.fill()
     return runner

@@ -118,7 +118,7 @@ def verification(session: Session) -> Iterator[None]:
             if session.late(3):
                 return
             with patch.object(parts, "USUAL", part):
-                runner = over(decoder, cache, shape, rows, "auto")
+                runner = over(decoder, cache, rows, "auto")
                 seconds, _ = time_verification(session, runner, [context] * rows, "ragged", 0)
                 said = emitted(runner, rows, context, shape.vocab)
                 before = before or said

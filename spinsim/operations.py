@@ -14,6 +14,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 KINDS = ("prefill", "catch_up", "propose", "verify")  # of operations; their numbers are indices
+PREFILL, CATCH_UP, PROPOSE, VERIFY = range(len(KINDS))
+
+# What the records keep of an operation: its kind, its model (a draft's index; -1: the target), its rows and
+# its tokens (of a proposal the steps, of a verification the padded queries).
+Figures = tuple[int, int, int, int]
 
 
 # Makes a named tuple of a tuple with all of its fields. A round needs a dozen, and this takes half as long as
@@ -48,6 +53,10 @@ class Prefill(NamedTuple):
     tokens: list[int]
     last: list[bool]
 
+    def figures(self) -> Figures:
+        """What the records keep of it."""
+        return PREFILL, -1, len(self.requests), sum(self.tokens)
+
 
 class CatchUp(NamedTuple):
     """Tokens ``starts[i] : starts[i] + tokens[i]`` of each context enter the draft's cache.
@@ -61,6 +70,10 @@ class CatchUp(NamedTuple):
     prompts: list[int]
     starts: list[int]
     tokens: list[int]
+
+    def figures(self) -> Figures:
+        """What the records keep of it."""
+        return CATCH_UP, self.draft, len(self.requests), sum(self.tokens)
 
 
 class Propose(NamedTuple):
@@ -78,6 +91,10 @@ class Propose(NamedTuple):
     lengths: list[int]
     ceilings: list[float] | None = None
 
+    def figures(self) -> Figures:
+        """What the records keep of it."""
+        return PROPOSE, self.draft, len(self.requests), max(self.lengths)
+
 
 class Verify(NamedTuple):
     """Each row's last token and its ``lengths[i]`` proposals, checked in one pass of the target."""
@@ -90,6 +107,13 @@ class Verify(NamedTuple):
     lengths: list[int]
     packing: Packing
     chunk: Prefill | None = None  # of prompts, in the same pass; simulated only
+
+    def figures(self) -> Figures:
+        """What the records keep of it."""
+        tokens = self.packing.query_tokens
+        if self.chunk is not None:
+            tokens += sum(self.chunk.tokens)
+        return VERIFY, -1, len(self.requests), tokens
 
 
 Operation = Prefill | CatchUp | Propose | Verify

@@ -68,6 +68,7 @@ def lay_out(scenario: Scenario) -> Layout:
 def engine_settings(scenario: Scenario, layout: Layout, kv_tokens: Mapping[str, int]) -> EngineSettings:
     """``kv_tokens``: capacity per model, the target's under ``"target"``."""
     return EngineSettings(
+        drafts=tuple(scenario.models.drafts),
         target_lane=layout.target_lane,
         draft_lanes=layout.draft_lanes,
         batch_limit=scenario.limits.batch,
@@ -154,7 +155,6 @@ class Serving:
     """The engine's side of one run. Policies and pools have state: a second run needs another one."""
 
     layout: Layout
-    drafts: tuple[str, ...]
     settings: EngineSettings
     pools: KvPools
     policies: Policies
@@ -176,7 +176,6 @@ class Serving:
             workload,
             self.policies,
             self.settings,
-            self.drafts,
             ended=ended,
             pools=self.pools,
             lookups=lookups,
@@ -202,4 +201,4 @@ def assemble(
     layout = lay_out(scenario)
     settings = engine_settings(scenario, layout, kv_tokens)
     policies = policies_for(scenario, layout, predictor, base_dir, future=future, workload=workload)
-    return Serving(layout, tuple(scenario.models.drafts), settings, kv_pools(settings), policies)
+    return Serving(layout, settings, kv_pools(settings), policies)

@@ -20,8 +20,8 @@ from spinsim.studies.ladder.bounds import bounds
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "regimes.md"
 LADDERS = {  # the mark in the page, and the folder
-    "reasoning": "reasoning-h200-run3",
-    "long-context": "long-context-h200",
+    "reasoning": "reasoning-h200-run4",
+    "long-context": "long-context-h200-run2",
 }
 AIMS = {  # of the comparisons, by step and what it is held against
     "vanilla": 2.28,

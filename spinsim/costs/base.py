@@ -33,7 +33,9 @@ class UniformHost:
 class Predictor(Protocol):
     """Costs of one scenario: its target and drafts on their devices.
 
-    One that knows what the host takes to plan a packing has a ``planning_s`` besides: seconds, of a plan.
+    One that knows what the host takes to plan a packing has a ``planning_s`` besides: seconds, of a plan. One
+    that knows what threads wait for each other has a ``wake_s``: seconds that an operation begins later for
+    each that was submitted before it, of those that one end led to.
 
     Asked for the shape that the caller plans; the model applies the shared bucketing rule
     itself, so that it answers for the shape that would be executed.

@@ -23,6 +23,7 @@ class Noting:
         self.contention = inner.contention
         if (planning_s := getattr(inner, "planning_s", None)) is not None:
             self.planning_s = planning_s
+        self.wake_s: float = getattr(inner, "wake_s", 0.0)
 
     def shares(self, label: int) -> dict[NoisyPart, float]:
         """Of each kind's seconds those with a label."""

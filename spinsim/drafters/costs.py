@@ -93,6 +93,7 @@ class MixedPredictor:
         self.handle = models.handle
         self.hop = models.hop
         self.planning_s = getattr(models, "planning_s", _no_planning)
+        self.wake_s: float = getattr(models, "wake_s", 0.0)
 
     def propose(self, draft: int, lengths: Sequence[int], contexts: Sequence[int]) -> Estimate:
         """By the draft's own kind."""

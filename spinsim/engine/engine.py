@@ -35,7 +35,6 @@ class Engine:
         workload: Workload,
         policies: Policies,
         settings: EngineSettings,
-        drafts: tuple[str, ...],
         *,
         ended: Callable[[int], None] | None = None,
         pools: KvPools | None = None,
@@ -47,12 +46,13 @@ class Engine:
         self.policies = policies
         self.settings = settings
         lanes = tuple((lane.name, lane.devices) for lane in world.lanes)
-        self.drafts = drafts
-        self._records = Records(lanes=lanes, drafts=drafts)
+        self.drafts = settings.drafts
+        self._records = Records(lanes=lanes, drafts=settings.drafts)
         self.log = Log(self._records)
         self.done = self.env.event()
         self.state = EngineState(settings, pools or kv_pools(settings))
         self.caches = self.state.caches
+        self._lanes = (*settings.draft_lanes, settings.target_lane)  # by model: -1 is the target
         self.lookups = lookups
         self._parked: dict[int, simpy.Event] = {}  # idle micro-batches
         self._prefill_bell: simpy.Event | None = None
@@ -180,18 +180,21 @@ class Engine:
 
     # --- operations -------------------------------------------------------------------------------
 
-    def submit(
-        self, lane: int, operation: Operation, kind: int, model: int, micro_batch: int, rows: int, tokens: int
-    ) -> tuple[simpy.Event, Noted]:
-        """Queue an operation; returns its event and what was noted of it, for :meth:`completed`."""
+    def submit(self, operation: Operation, micro_batch: int) -> tuple[simpy.Event, Noted]:
+        """Queue an operation on its model's lane; ``micro_batch``: who asks for it, or NO_ROUND.
+
+        Returns its event and what was noted of it, for :meth:`completed`.
+        """
+        kind, model, rows, tokens = operation.figures()
+        lane = self._lanes[model]
         noted = [lane, kind, model, micro_batch, rows, tokens, int(self.env.now), -1, -1]
         self.log.operations.append(noted)
         return self.world.submit(lane, operation), noted
 
-    def settle(
-        self, lane: int, operation: Operation, kind: int, model: int, micro_batch: int, rows: int, tokens: int
-    ) -> tuple[simpy.Event | Completed, Noted]:
+    def settle(self, operation: Operation, micro_batch: int) -> tuple[simpy.Event | Completed, Noted]:
         """As :meth:`submit`, for who waits for nothing else: see :meth:`World.settle`."""
+        kind, model, rows, tokens = operation.figures()
+        lane = self._lanes[model]
         noted = [lane, kind, model, micro_batch, rows, tokens, int(self.env.now), -1, -1]
         self.log.operations.append(noted)
         return self.world.settle(lane, operation), noted

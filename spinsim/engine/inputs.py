@@ -8,6 +8,7 @@ same inputs in the same order reproduces every decision.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import simpy
 from simpy.core import EmptySchedule
@@ -24,30 +25,30 @@ from spinsim.operations import (
 TIMER, COMPLETION = 0, 1
 
 
-@dataclass(slots=True)
-class InputLog:
-    """Inputs in the order in which they were handled; parallel columns.
+class Input(NamedTuple):
+    """One input as it was handled: a timer that came due, or an operation's completion.
 
-    ``operation`` is -1 for a timer. ``numbers`` and ``ended`` hold what an outcome said: accepted counts, the
-    lengths of a proposal where it says them, or the hits of a catch-up (a 0/1 list a row in ``hits``), and
-    end-of-text marks.
+    An outcome is kept as three lists. ``accepted``: of a verification the accepted counts, of a proposal its
+    lengths where it says them. ``ended``: marks of the end of text. ``hits``: of a catch-up, 0 or 1 a token.
     """
 
-    kind: list[int] = field(default_factory=list)
-    time_ns: list[int] = field(default_factory=list)
-    operation: list[int] = field(default_factory=list)
-    started_ns: list[int] = field(default_factory=list)
-    finished_ns: list[int] = field(default_factory=list)
-    outcome: list[str] = field(default_factory=list)  # "", "prefill", "catch_up", "propose" or "verify"
-    accepted: list[list[int]] = field(default_factory=list)
-    ended: list[list[int]] = field(default_factory=list)
-    hits: list[list[bytes]] = field(default_factory=list)
+    kind: int  # TIMER or COMPLETION
+    time_ns: int  # what ``now`` became
+    operation: int  # in order of submission; -1 of a timer
+    started_ns: int
+    finished_ns: int
+    outcome: str  # "", "prefill", "catch_up", "propose" or "verify"
+    accepted: list[int]
+    ended: list[int]
+    hits: list[bytes]
 
-    def timer(self, time_ns: int) -> None:
+    @classmethod
+    def of_timer(cls, time_ns: int) -> Input:
         """A timer came due."""
-        self._append(TIMER, time_ns, -1, time_ns, time_ns, "", [], [], [])
+        return cls(TIMER, time_ns, -1, time_ns, time_ns, "", [], [], [])
 
-    def completion(self, time_ns: int, operation: int, done: Completed) -> None:
+    @classmethod
+    def of_completion(cls, time_ns: int, operation: int, done: Completed) -> Input:
         """An operation's outcome was handled at ``time_ns``."""
         outcome = done.outcome
         name, accepted, ended, hits = "", list[int](), list[int](), list[bytes]()
@@ -59,45 +60,45 @@ class InputLog:
             name, ended = "prefill", [int(flag) for flag in outcome.ended]
         elif isinstance(outcome, CatchUpOutcome):
             name, hits = "catch_up", outcome.hits
-        self._append(
-            COMPLETION, time_ns, operation, done.started_ns, done.finished_ns, name, accepted, ended, hits
-        )
+        ran = done.started_ns, done.finished_ns
+        return cls(COMPLETION, time_ns, operation, *ran, name, accepted, ended, hits)
 
-    def _append(
-        self,
-        kind: int,
-        time_ns: int,
-        operation: int,
-        started_ns: int,
-        finished_ns: int,
-        outcome: str,
-        accepted: list[int],
-        ended: list[int],
-        hits: list[bytes],
-    ) -> None:
-        self.kind.append(kind)
-        self.time_ns.append(time_ns)
-        self.operation.append(operation)
-        self.started_ns.append(started_ns)
-        self.finished_ns.append(finished_ns)
-        self.outcome.append(outcome)
-        self.accepted.append(accepted)
-        self.ended.append(ended)
-        self.hits.append(hits)
-
-    def completed(self, entry: int) -> Completed:
-        """The completion that an entry recorded."""
+    def completed(self) -> Completed:
+        """The completion that was recorded."""
         outcome: Outcome = None
-        match self.outcome[entry]:
+        match self.outcome:
             case "verify":
-                outcome = VerifyOutcome(self.accepted[entry], self.ended[entry])
+                outcome = VerifyOutcome(self.accepted, self.ended)
             case "propose":
-                outcome = ProposeOutcome(self.accepted[entry])
+                outcome = ProposeOutcome(self.accepted)
             case "prefill":
-                outcome = PrefillOutcome([bool(flag) for flag in self.ended[entry]])
+                outcome = PrefillOutcome([bool(flag) for flag in self.ended])
             case "catch_up":
-                outcome = CatchUpOutcome(self.hits[entry])
-        return Completed(outcome, self.started_ns[entry], self.finished_ns[entry])
+                outcome = CatchUpOutcome(self.hits)
+        return Completed(outcome, self.started_ns, self.finished_ns)
+
+
+@dataclass(slots=True)
+class InputLog:
+    """Inputs in the order in which they were handled."""
+
+    inputs: list[Input] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def timer(self, time_ns: int) -> None:
+        """A timer came due."""
+        self.inputs.append(Input.of_timer(time_ns))
+
+    def completion(self, time_ns: int, operation: int, done: Completed) -> None:
+        """An operation's outcome was handled at ``time_ns``."""
+        self.inputs.append(Input.of_completion(time_ns, operation, done))
+
+    def columns(self) -> dict[str, list[Any]]:
+        """The inputs by field of :class:`Input`."""
+        columns = map(list, zip(*self.inputs, strict=True)) if self.inputs else ([] for _ in Input._fields)
+        return dict(zip(Input._fields, columns, strict=True))
 
 
 class InputDrivenEnvironment(simpy.Environment):
@@ -130,4 +131,4 @@ class InputDrivenEnvironment(simpy.Environment):
         event.succeed(done)
 
 
-__all__ = ["COMPLETION", "TIMER", "EmptySchedule", "InputDrivenEnvironment", "InputLog"]
+__all__ = ["COMPLETION", "TIMER", "EmptySchedule", "Input", "InputDrivenEnvironment", "InputLog"]

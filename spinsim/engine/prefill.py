@@ -9,10 +9,9 @@ import simpy
 
 from spinsim.engine import records as rec
 from spinsim.engine.engine import Engine
+from spinsim.engine.records import NO_ROUND
 from spinsim.engine.session import Session
 from spinsim.operations import Completed, Prefill, PrefillOutcome
-
-PREFILL = rec.KINDS.index("prefill")
 
 
 def prefill(engine: Engine) -> Generator[simpy.Event, Any, None]:
@@ -27,9 +26,7 @@ def prefill(engine: Engine) -> Generator[simpy.Event, Any, None]:
             yield engine.await_prompts()
             continue
         sessions, operation = next_chunk(engine, engine.settings.prefill_chunk_tokens)
-        done, noted = engine.settle(
-            engine.settings.target_lane, operation, PREFILL, -1, -1, len(sessions), sum(operation.tokens)
-        )
+        done, noted = engine.settle(operation, NO_ROUND)
         if not isinstance(done, Completed):
             done = yield done
         engine.completed(noted, done)

@@ -17,6 +17,7 @@ from spinsim.engine.columns import Column, Names, blocks
 from spinsim.operations import KINDS as KINDS
 
 REASONS = ("", "batch limit", "memory")  # for which the next request waits; "" where none does
+NO_ROUND = -1  # the micro-batch of an operation that belongs to no round
 COMPLETED, REJECTED, CANCELLED, UNFINISHED = "completed", "rejected", "cancelled", "unfinished"
 
 
@@ -96,7 +97,7 @@ class Operations:
     lane: Column = field(default_factory=lambda: Column("h"))
     kind: Column = field(default_factory=lambda: Column("b"))  # index into KINDS
     model: Column = field(default_factory=lambda: Column("h"))  # draft index; -1: the target
-    micro_batch: Column = field(default_factory=lambda: Column("h"))  # -1: prefill
+    micro_batch: Column = field(default_factory=lambda: Column("h"))  # or NO_ROUND
     rows: Column = field(default_factory=lambda: Column("i"))
     tokens: Column = field(default_factory=lambda: Column("i"))  # propose: steps; verify: padded
     submitted_ns: Column = field(default_factory=lambda: Column("q"))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 class EngineSettings:
     """Limits and the map from models to lanes."""
 
+    drafts: tuple[str, ...]  # names, in the scenario's order
     target_lane: int
     draft_lanes: tuple[int, ...]
     batch_limit: int  # requests admitted at once

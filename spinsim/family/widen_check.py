@@ -71,18 +71,16 @@ def _passes(model: Any, device: str, rows: int, context: int) -> list[Callable[[
     The second is a replayed CUDA graph where there is CUDA.
     """
     from spinsim.runner.for_model import make_runner
+    from spinsim.runner.kv import Layout
     from spinsim.runner.loading import prepare
+    from spinsim.runner.plan import RunnerPlan
     from spinsim.runner.rows import ChunkRows, Proposal, VerifyRows
 
     used = used_vocabulary(model)
     tokens = torch.randint(0, used, (rows, context), generator=torch.Generator().manual_seed(1))
     prompts = tokens.tolist()
     runner = make_runner(
-        prepare(model, "timed", device=device),
-        slots=rows,
-        slot_tokens=context + 5,
-        max_rows=rows,
-        max_length=4,
+        prepare(model, "timed", device=device), Layout(rows, context + 5), RunnerPlan(rows, 4)
     )
     slots = list(range(rows))
     judged = VerifyRows(slots, [1] * rows, [context] * rows, [4] * rows, Proposal(tokens[:, :4].numpy()))

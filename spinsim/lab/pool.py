@@ -86,7 +86,8 @@ class Processes:
         )
 
     def submit(self, cell: Cell) -> Future[str]:
-        return self._executor.submit(_run_in_worker, cell)
+        with _interrupts_kept():
+            return self._executor.submit(_run_in_worker, cell)
 
     def restart(self) -> None:
         """Raises InputError where none of the workers ever came to begin: the next ones would not, either."""
@@ -100,6 +101,19 @@ class Processes:
         self._held.close()
         self._alive.close()
         self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    """A process that starts meanwhile never hears Ctrl-C, not even while it imports; this one does later."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _worker: list[KnownPredictors] = []  # what a worker process keeps from cell to cell, from its beginning on

@@ -166,57 +166,74 @@ def profiled(
     takes, as of :func:`~spinsim.lab.host_prior.host_scales`. ``without_host``: one of the hosts behind the
     prior that is left out, to be judged by the others.
     """
-    again: dict[NoisyPart, list[float]] = {
+    again = _again(profile)
+    repeats = {kind: len(logs) for kind, logs in again.items()}
+    own = {kind: Scale(day_scale(logs), len(logs)) for kind, logs in again.items()}
+    prior = _hosts("profile", scenario, without_host, seconds)
+    shares = dict(beyond or {})
+    sheets = _hosts("sheets", scenario, without_host) if shares else {}
+    day = _days(own, prior, sheets, shares)
+    return Uncertainty(
+        day={kind: scale.scale for kind, scale in day.items()},
+        repeats=repeats,
+        model=model_errors(predictor, usual_packing(scenario.policies.packing.name)),
+        call=_scatter_of_calls(profile),
+        other_text=other_text_rate(scenario),
+        hosts={k: 1 + scale.freedom - repeats.get(k, 0) for k, scale in day.items() if k in prior},
+        beyond=shares,
+        shared={kind: scale.shared for kind, scale in day.items() if scale.shared},
+    )
+
+
+def _again(profile: Profile) -> dict[NoisyPart, list[float]]:
+    """By kind the log factors of what was measured again."""
+    return {
         kind: logs
         for operation, kind in DAY_KIND_OF.items()
         if (logs := [log(r.factors[operation]) for r in profile.repeats if operation in r.factors])
     }
-    own = {kind: Scale(day_scale(logs), len(logs)) for kind, logs in again.items()}
-    prior = _hosts("profile", scenario, without_host, seconds)
+
+
+def _days(
+    own: Mapping[NoisyPart, Scale],
+    prior: Mapping[NoisyPart, Scale],
+    sheets: Mapping[NoisyPart, Scale],
+    shares: Mapping[NoisyPart, float],
+) -> dict[NoisyPart, Scale]:
+    """By kind: other hosts' ``prior`` with the machine's ``own`` repeats, and the ``sheets``' where these
+    answer for a share of the time."""
     day: dict[NoisyPart, Scale] = {
         kind: scale
         for kind in dict.fromkeys((*own, *prior))
         if (scale := updated(prior.get(kind), own.get(kind))) is not None
     }
-    shares = dict(beyond or {})
-    sheets = _hosts("sheets", scenario, without_host) if shares else {}
-    for kind, share in shares.items():
+    for kind, share in shares.items():  # in this order: draws follow it
         if kind in sheets:
             day[kind] = _mixed(day.get(kind), sheets[kind], scatter_within().get(kind, 0.0), share)
-    call: Deviations = {}
+    return day
+
+
+def _scatter_of_calls(profile: Profile) -> Deviations:
+    """By kind, the median standard deviation of a point's repetitions."""
+    found: Deviations = {}
     for operation, kind in KIND_OF.items():
-        spreads = [
-            point.spread_s / QUARTILE / point.seconds
-            for point in profile.points
-            if point.operation == operation
-        ]
+        spreads = [p.spread_s / QUARTILE / p.seconds for p in profile.points if p.operation == operation]
         if spreads:
-            call[kind] = float(np.median(spreads))
-    repeats = {kind: len(logs) for kind, logs in again.items()}
-    return Uncertainty(
-        {kind: scale.scale for kind, scale in day.items()},
-        repeats,
-        model_errors(predictor, usual_packing(scenario.policies.packing.name)),
-        call,
-        other_text_rate(scenario),
-        {kind: 1 + scale.freedom - repeats.get(kind, 0) for kind, scale in day.items() if kind in prior},
-        shares,
-        {kind: scale.shared for kind, scale in day.items() if scale.shared},
-    )
+            found[kind] = float(np.median(spreads))
+    return found
 
 
 def on_sheets(scenario: Scenario, *, without_host: str = "") -> Uncertainty:
     """What live runs showed of sheets that were not fitted to their kind of GPU; nothing of a CPU's."""
     day = _hosts("sheets", scenario, without_host)
     return Uncertainty(
-        {kind: scale.scale for kind, scale in day.items()},
-        {},
-        {kind: scatter for kind, scatter in scatter_within().items() if kind in day},
-        {},
-        other_text_rate(scenario),
-        {kind: scale.freedom + 1 for kind, scale in day.items()},
-        {},
-        {kind: scale.shared for kind, scale in day.items()},
+        day={kind: scale.scale for kind, scale in day.items()},
+        repeats={},
+        model={kind: scatter for kind, scatter in scatter_within().items() if kind in day},
+        call={},
+        other_text=other_text_rate(scenario),
+        hosts={kind: scale.freedom + 1 for kind, scale in day.items()},
+        shared={kind: scale.shared for kind, scale in day.items()},
     )
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,13 @@ from spinsim.packings import executed_by
 from spinsim.policies.build import KINDS, reads_entropies
 from spinsim.progress import Progress
 from spinsim.runner.base import Runner, TellsEntropies
-from spinsim.runner.for_model import RunnerPlan, make_runner
+from spinsim.runner.for_model import make_runner
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.head import LoadedHead, make_head_runner
-from spinsim.runner.kv_capacity import Layout, free_memory, measure
+from spinsim.runner.kv import Layout
+from spinsim.runner.kv_capacity import free_memory, measure
 from spinsim.runner.loaded_model import LoadedModel
+from spinsim.runner.plan import RunnerPlan
 from spinsim.runner.sampling import Sampling
 from spinsim.runner.sharded.leader import ShardedRunner
 from spinsim.scenario import Scenario
@@ -131,59 +132,68 @@ def deploy(
         buckets = buckets_of(scenario, base_dir) if captured else {}
     divided = Divided(scenario) if len(scenario.placement.target) > 1 else None
     try:
-        return _deploy(scenario, base_dir, progress, divided, packings, kernel, draft_priority, buckets)
+        models = load_models(scenario, base_dir, progress)
+        if divided is not None:
+            divided.load(models.outlines[TARGET], models.outlines)
+        loaded = {TARGET: models.target, **models.drafts}
+        layouts = _measure(scenario, loaded, {} if divided is None else divided.free)
+        plan = _plan(scenario, kernel)
+        plans = {name: replace(plan, buckets=buckets.get(name, USUAL)) for name in loaded}
+        runners = _runners(loaded, layouts, plans, divided)
+        _ready_drafts(scenario, runners, draft_priority)
+        packing = scenario.policies.packing
+        executed = packings or executed_by(packing.name, packing.params.get("among"))
+        _capture(runners, executed, _predicts(scenario), progress)
     except BaseException:
         if divided is not None:
             divided.close()
         raise
+    target = runners.pop(TARGET)
+    tokens = {name: layout.tokens(scenario.limits.context_tokens) for name, layout in layouts.items()}
+    slots = {name: layout.slots for name, layout in layouts.items()}
+    return Deployment(models, target, tuple(runners.values()), tokens, slots, plan.sampling)
 
 
-def _deploy(
-    scenario: Scenario,
-    base_dir: Path,
-    progress: Progress | None,
-    divided: Divided | None,
-    packings: Sequence[str] | None,
-    kernel: str,
-    draft_priority: int,
-    buckets: Mapping[str, Buckets],
-) -> Deployment:
-    models = load_models(scenario, base_dir, progress)
-    if divided is not None:
-        divided.load(models.outlines[TARGET], models.outlines)
-    loaded = {TARGET: models.target, **models.drafts}
-    layouts = _measure(scenario, loaded, {} if divided is None else divided.free)
+def _plan(scenario: Scenario, kernel: str) -> RunnerPlan:
     asked, limits, live = scenario.sampling, scenario.limits, scenario.live
     sampling = Sampling(0.0 if asked.greedy else asked.temperature, top_p=asked.top_p, seed=scenario.seed)
-    plan = RunnerPlan(limits.batch, limits.max_length, sampling, live.graphs, live.prompt_graphs, kernel)
+    return RunnerPlan(limits.batch, limits.max_length, sampling, live.graphs, live.prompt_graphs, kernel)
+
+
+def _runners(
+    loaded: Mapping[str, LoadedModel],
+    layouts: Mapping[str, Layout],
+    plans: Mapping[str, RunnerPlan],
+    divided: Divided | None,
+) -> dict[str, Runner]:
+    """By model; the target first, since heads read what it computes."""
     runners: dict[str, Runner] = {}
-    for name, model in loaded.items():  # the target first: heads read what it computes
-        plan = replace(plan, buckets=buckets.get(name, USUAL))
-        if name == TARGET and divided is not None:
-            runners[name] = divided.runner(layouts[name], plan)
-            continue
-        if divided is not None and name in divided.hosted:
-            runners[name] = divided.hosted_runner(name, layouts[name], plan)
-            continue
-        make: Callable[..., Runner] = make_runner
-        if isinstance(model, LoadedHead):
-            make = partial(make_head_runner, target=runners[TARGET], key=f"models.drafts.{name}")
-        runners[name] = make(model, **asdict(layouts[name]), **asdict(plan))
+    for name, model in loaded.items():
+        layout, plan = layouts[name], plans[name]
+        if divided is not None and name == TARGET:
+            runners[name] = divided.runner(layout, plan)
+        elif divided is not None and name in divided.hosted:
+            runners[name] = divided.hosted_runner(name, layout, plan)
+        elif isinstance(model, LoadedHead):
+            key = f"models.drafts.{name}"
+            runners[name] = make_head_runner(model, runners[TARGET], layout, plan, key=key)
+        else:
+            runners[name] = make_runner(model, layout, plan)
     if divided is not None:
         divided.serve()  # before anything is asked of a runner in another process
+    return runners
+
+
+def _ready_drafts(scenario: Scenario, runners: Mapping[str, Runner], priority: int) -> None:
+    """What has to be known of drafts before anything is captured."""
     reads = reads_entropies(KINDS["length"].get(scenario.policies.length.name))
     for name, runner in runners.items():
-        if name != TARGET and isinstance(runner, GraphedRunner):
-            runner.recorder.priority = draft_priority
-        if name != TARGET and reads and isinstance(runner, TellsEntropies):
+        if name == TARGET:
+            continue
+        if isinstance(runner, GraphedRunner):
+            runner.recorder.priority = priority
+        if reads and isinstance(runner, TellsEntropies):
             runner.tell_entropies()
-    packing = scenario.policies.packing
-    executed = packings or executed_by(packing.name, packing.params.get("among"))
-    _capture(runners, executed, _predicts(scenario), progress)
-    target = runners.pop(TARGET)
-    tokens = {name: layout.tokens(limits.context_tokens) for name, layout in layouts.items()}
-    slots = {name: layout.slots for name, layout in layouts.items()}
-    return Deployment(models, target, tuple(runners.values()), tokens, slots, sampling)
 
 
 def _measure(

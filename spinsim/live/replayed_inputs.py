@@ -27,25 +27,24 @@ class ReplayEnvironment(InputDrivenEnvironment):
 
     def next_input(self, next_timer_ns: float) -> None:
         """Raises Diverged where the recorded input fits no timer or operation of this run."""
-        entry = self._entry
-        if entry == len(self._log.kind):
+        number = self._entry
+        if number == len(self._log):
             raise EmptySchedule
         self._entry += 1
-        time_ns = self._log.time_ns[entry]
-        if self._log.kind[entry] == TIMER:
-            if next_timer_ns != time_ns:
+        entry = self._log.inputs[number]
+        if entry.kind == TIMER:
+            if next_timer_ns != entry.time_ns:
                 raise Diverged(
-                    f"input {entry}: a timer at {time_ns} ns was due in the recorded run, "
+                    f"input {number}: a timer at {entry.time_ns} ns was due in the recorded run, "
                     + (f"now one at {next_timer_ns} ns" if next_timer_ns < float("inf") else "now none")
                 )
             self.ring()
             return
-        operation = self._log.operation[entry]
-        event = self.in_flight.pop(operation, None)
+        event = self.in_flight.pop(entry.operation, None)
         if event is None:
-            raise Diverged(f"input {entry}: operation {operation} ended, which is not in flight now")
-        self.handled = (operation,)
-        self.handle(event, time_ns, self._log.completed(entry))
+            raise Diverged(f"input {number}: operation {entry.operation} ended, which is not in flight now")
+        self.handled = (entry.operation,)
+        self.handle(event, entry.time_ns, entry.completed())
 
 
 class ReplayWorld:

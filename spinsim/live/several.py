@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
 
 from spinsim.costs.for_scenario import target_hardware
 from spinsim.live.places import torch_device
-from spinsim.runner.for_model import RunnerPlan
-from spinsim.runner.kv import round_up
-from spinsim.runner.kv_capacity import Layout, slot_tokens
+from spinsim.runner.kv import Layout, round_up
+from spinsim.runner.kv_capacity import slot_tokens
+from spinsim.runner.plan import RunnerPlan
 from spinsim.runner.sharded.collectives import Collectives
 from spinsim.runner.sharded.follower import free_bytes
 from spinsim.runner.sharded.hosted import HostedRunner
@@ -58,7 +58,7 @@ class Divided:
 
     def runner(self, layout: Layout, plan: RunnerPlan) -> ShardedRunner:
         """The runner that leads all ranks, whose caches are laid out alike. Raises RankError."""
-        order = Build(**asdict(layout), plan=plan)
+        order = Build(layout, plan)
         self._ranks.order(order)
         assert self._collectives is not None
         local = order.carry_out(self._held, self._collectives)
@@ -68,7 +68,7 @@ class Divided:
     def hosted_runner(self, name: str, layout: Layout, plan: RunnerPlan) -> HostedRunner:
         """The runner of a draft beside another rank's share. Raises RankError."""
         rank, number = self.hosted[name]
-        self._ranks.order(Build(**asdict(layout), plan=plan, draft=number), rank)
+        self._ranks.order(Build(layout, plan, number), rank)
         (manner,) = self._ranks.answers(rank)
         return HostedRunner(manner, partial(self._ranks.ask, rank, number))
 

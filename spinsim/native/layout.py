@@ -118,7 +118,7 @@ class Run(Structure):
         *_fields(c_int64, "law among compensated"),
         *_fields(c_double, "gap crowd short_s wait"),
         *_fields(c_void_p, "factors host_s handle_s host_ns"),
-        *_fields(c_int64, "hosts handles noisy hop_ns"),
+        *_fields(c_int64, "hosts handles noisy hop_ns wake_ns"),
         *_fields(c_int64, "admission selector length packing pipeline composition depth max_depth"),
         *_fields(
             c_int64,

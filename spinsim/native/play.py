@@ -65,11 +65,12 @@ class _Play:
         self._error: BaseException | None = None
         self._kept: list[Any] = []  # what the kernel has addresses of
         self._records = Records(
-            lanes=tuple((lane.name, lane.devices) for lane in serving.layout.lanes), drafts=serving.drafts
+            lanes=tuple((lane.name, lane.devices) for lane in serving.layout.lanes),
+            drafts=serving.settings.drafts,
         )
         self._records.closed_loop = parts.workload.concurrency is not None
         self._kinds = packing_kinds()
-        count, drafts = len(requests), len(serving.drafts)
+        count, drafts = len(requests), len(serving.settings.drafts)
         run = self._run = layout.Run(requests=count, drafts=drafts, report_every=REPORT_EVERY)
         self._noted = self._arrays_of_requests(count, drafts)
         self._set_workload()
@@ -155,6 +156,7 @@ class _Play:
             self._costs[0].layout.formula = layout.SECOND
         self._factor = set_contention(run, predictor)
         run.hop_ns = round(predictor.hop().seconds * (noise.hop if noise else 1.0) * NS)
+        run.wake_ns = round(getattr(predictor, "wake_s", 0.0) * (noise.hop if noise else 1.0) * NS)
         run.noisy = noise is not None
         slow, rows = noise.handling if noise else 1.0, settings.batch_limit + 1
         self._slow = slow

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import inf
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -9,6 +12,7 @@ from rich.text import Text
 from spinsim.lab.statistics import Interval
 from spinsim.pages.run_terminal import NOTHING, number, print_uncut
 from spinsim.studies.ladder.result import Ladder, Step
+from spinsim.studies.ladder.steps import ORACLE, REPLICAS, SHARDED
 
 HEADER = ("step", "tokens/s", "per\nGPU", "/\nvanilla", "/ best\nserial", "/ other\nuse", "plan")
 
@@ -35,8 +39,19 @@ def print_ladder(found: Ladder, console: Console) -> None:
     console.print(
         Text(f"to the best other use of the same GPUs ({found.alternative or 'none'})", style="dim")
     )
+    if oracle := _behind(found.steps):
+        said = f"oracle sees what will be accepted, one round ahead; it is below {oracle} here, and no bound"
+        console.print(Text(said, style="dim"))
     for note in found.notes:
         console.print(Text(note, style="yellow"))
+
+
+def _behind(steps: Sequence[Step]) -> str:
+    """The best of the steps on the same devices as the oracle that are ahead of it; empty where none is."""
+    rates = {step.name: step.goodput.estimate for step in steps if step.goodput is not None}
+    mine = rates.get(ORACLE, inf)
+    ahead = {name: rate for name, rate in rates.items() if rate > mine and name not in (REPLICAS, SHARDED)}
+    return max(ahead, key=lambda name: ahead[name], default="")
 
 
 def cells(step: Step) -> list[str]:

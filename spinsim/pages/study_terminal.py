@@ -87,21 +87,38 @@ def print_comparison(c: Comparison, console: Console) -> None:
             Text(said, style=_COLOURS.get(said, "dim")),
         )
     _print(console, Text.assemble((f"{len(c.seeds)} seeds, paired; against {c.baseline}", "dim")), first)
-    others = [name for name in names if name != c.baseline]
-    room = max(1, (min(WIDTH, console.width) - NAMES) // (HEADERS + 3))
-    others = [name for name in names if name != c.baseline] if len(c.metrics) > 1 else []
-    for some in (others[i : i + room] for i in range(0, len(others), room)):
-        rest = _table("", figures=(c.baseline, *some))
-        for i, metric in enumerate(c.metrics[1:], 1):
-            cells: list[str | Text] = [shown(metric, c.effects[c.baseline][i].mean.estimate)]
-            for name in some:
-                effect = c.effects[name][i]
-                cells.append(Text(changed(effect), style=_COLOURS.get(effect.verdict or "", "dim")))
-            rest.add_row(metric.title, *cells)
-        _print(console, rest)
+    _print_others(c, console)
     for note in c.notes:
         _print(console, Text(note, style="yellow"))
     _behind(console, c.rows)
+
+
+def _print_others(c: Comparison, console: Console) -> None:
+    """The other metrics' differences: a column each alternative, or a row where these are many."""
+    others = [name for name in c.effects if name != c.baseline]
+    metrics = list(enumerate(c.metrics))[1:]
+    room = max(1, (min(WIDTH, console.width) - NAMES) // (HEADERS + 3))
+    if not metrics:
+        return
+    if room < len(others) and len(metrics) <= room:
+        table = _table("", figures=[metric.title for _, metric in metrics])
+        for name in c.effects:
+            table.add_row(name, *(_other(c, name, i) for i, _ in metrics))
+        _print(console, table)
+        return
+    for some in (others[i : i + room] for i in range(0, len(others), room)):
+        table = _table("", figures=(c.baseline, *some))
+        for i, metric in metrics:
+            table.add_row(metric.title, *(_other(c, name, i) for name in (c.baseline, *some)))
+        _print(console, table)
+
+
+def _other(c: Comparison, name: str, i: int) -> Text:
+    """The mean of metric ``i`` of the baseline, or another's difference to it."""
+    effect = c.effects[name][i]
+    if name == c.baseline:
+        return Text(shown(effect.metric, effect.mean.estimate))
+    return Text(changed(effect), style=_COLOURS.get(effect.verdict or "", "dim"))
 
 
 def print_sweep(s: Sweep, console: Console) -> None:

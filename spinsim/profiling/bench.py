@@ -44,7 +44,8 @@ class Stamps(NamedTuple):
 class Bench:
     """A deployment with the threads of its lanes. ``target_lane`` and ``draft_lanes`` as in the engine.
 
-    ``drafts`` are the runners of the scenario's drafts that are models, in their order.
+    ``drafts`` are the runners of the scenario's drafts that are models, in their order, and ``laid_of`` says
+    where the K/V of each lie; -1: the target's.
     """
 
     def __init__(
@@ -80,10 +81,7 @@ class Bench:
             for runner, name in zip(runners, deployment.kv_tokens, strict=True)
         }
         self._laid = tuple(laid.values())
-        self._laid_of = (
-            *(laid[name] for name in scenario.models.draft_models),
-            laid[TARGET],
-        )  # -1: the target's
+        self.laid_of = (*(laid[name] for name in scenario.models.draft_models), laid[TARGET])
         for runner in runners:
             runner.fill()
         self.share()
@@ -156,7 +154,7 @@ class Bench:
         step is (whole proposal - first step) / steps between, the two measured in turn, so that a drift of
         the clock cancels.
         """
-        lane, other, laid = self.lane_of(probe), self.before(probe), self._laid_of[probe.draft]
+        lane, other, laid = self.lane_of(probe), self.before(probe), self.laid_of[probe.draft]
 
         def timed(execute: Callable[[], Any]) -> Callable[[], float]:
             def in_turn() -> Any:

@@ -205,7 +205,7 @@ def rehearse(
         lookups = Lookups(setup.lookups)
         world = _WatchedWorld(env, serving.layout.lanes, executor, prompts, scores, paging, given, lookups)
         looks = bool(setup.lookups) and serving.policies.read_lookups
-        ahead = world.look_ahead(len(serving.drafts)) if looks else None
+        ahead = world.look_ahead(len(serving.settings.drafts)) if looks else None
         engine = serving.start(world, workload, lookups=ahead)
         with quiet():
             env.start_clock()

@@ -56,6 +56,8 @@ def _tables(folder: Path) -> Iterator[Table]:
             stem = name.removesuffix(".json")
             yield _single(stem, content)
             yield from _within(stem, content)
+            if str(content.get("schema", "")).startswith("spinsim.sweep/"):
+                yield from _combinations(folder / "sweep.parquet", content["axes"], content["metrics"])
     for path in sorted(folder.glob("*.parquet")):
         yield _parquet(path)
 
@@ -82,6 +84,30 @@ def _within(name: str, value: object) -> Iterator[Table]:
             yield _records(title, [flat(row) for row in inner])
         else:
             yield from _within(title, inner)
+
+
+def _combinations(path: Path, axes: Sequence[str], metrics: Sequence[str]) -> Iterator[Table]:
+    """Of a sweep: a row each combination, the mean of every metric over its seeds, the least and the most."""
+    if not path.is_file():
+        return
+    table = _parquet(path)
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for values in table.rows:
+        row = dict(zip(table.columns, values, strict=True))
+        groups.setdefault(json.dumps([row[axis] for axis in axes], default=str), []).append(row)
+    records = []
+    for rows in groups.values():
+        ended = [row for row in rows if not row.get("error")]
+        record = {axis: rows[0][axis] for axis in axes} | {"seeds": len(ended)}
+        for metric in metrics:
+            found = [value for row in ended if (value := row.get(metric)) is not None]
+            record[metric] = sum(found) / len(found) if found else None
+            record |= {
+                f"{metric}.least": min(found, default=None),
+                f"{metric}.most": max(found, default=None),
+            }
+        records.append(record)
+    yield _records("combinations", records)
 
 
 def flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from spinsim.engine.inputs import COMPLETION, TIMER, InputLog
+from spinsim.engine.inputs import COMPLETION, TIMER, Input, InputLog
 from spinsim.engine.records import KINDS, Records
 from spinsim.results import arrow
 from spinsim.results.blocks import ROWS, Ints, finished_in_order, gathered
@@ -121,40 +121,24 @@ def _completed(records: Records, ids: Ints) -> dict[str, pa.Array]:
 
 def _logged(log: InputLog) -> tuple[NDArray[Any], dict[str, pa.Array]]:
     """The operations that a log names (-1 for a timer), and its columns."""
-    times = {name: getattr(log, name) for name in ("time_ns", "started_ns", "finished_ns")}
-    return np.array(log.operation, dtype=np.int64), {
-        "input": arrow.categories(np.array(log.kind, dtype=np.int32), _SOURCES),
-        **{name: arrow.numbers(np.array(column, dtype=np.int64)) for name, column in times.items()},
-        "outcome": arrow.categories_of(log.outcome),
-        "accepted": _int_lists(log.accepted),
-        "ended": _int_lists(log.ended),
-        "hits": _bytes_lists(log.hits),
+    columns = log.columns()
+    times = ("time_ns", "started_ns", "finished_ns")
+    return np.array(columns["operation"], dtype=np.int64), {
+        "input": arrow.categories(np.array(columns["kind"], dtype=np.int32), _SOURCES),
+        **{name: arrow.numbers(np.array(columns[name], dtype=np.int64)) for name in times},
+        "outcome": arrow.categories_of(columns["outcome"]),
+        "accepted": _int_lists(columns["accepted"]),
+        "ended": _int_lists(columns["ended"]),
+        "hits": _bytes_lists(columns["hits"]),
     }
 
 
 def read_inputs(path: Path) -> InputLog:
     """The log that :func:`write_inputs` wrote."""
-    names = [
-        "input",
-        "time_ns",
-        "operation",
-        "started_ns",
-        "finished_ns",
-        "outcome",
-        "accepted",
-        "ended",
-        "hits",
-    ]
-    columns = {name: column.to_pylist() for name, column in _columns(path, names)}
-    return InputLog(
-        [_SOURCES.index(name) for name in columns["input"]],
-        *(columns[name] for name in names[1:]),
-    )
-
-
-def _columns(path: Path, names: list[str]) -> list[tuple[str, pa.ChunkedArray]]:
+    names = ["input", *Input._fields[1:]]  # a column for each field, the first one by its name
     table = pq.read_table(path, columns=names)
-    return [(name, table[name]) for name in names]
+    kinds, *others = (table[name].to_pylist() for name in names)
+    return InputLog([Input(*fields) for fields in zip(map(_SOURCES.index, kinds), *others, strict=True)])
 
 
 def _int_lists(values: list[list[int]]) -> pa.Array:

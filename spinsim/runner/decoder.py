@@ -21,6 +21,21 @@ class Decoder(Protocol):
 
     device: torch.device
 
+    @property
+    def vocabulary(self) -> int:
+        """Columns of logits, those of other devices among them."""
+        ...
+
+    @property
+    def heads(self) -> int:
+        """Query heads on this device."""
+        ...
+
+    @property
+    def scale(self) -> float:
+        """Of attention's scores."""
+        ...
+
     def __call__(
         self,
         tokens: torch.Tensor,
@@ -63,6 +78,7 @@ class TransformersDecoder(WholeHead):
     def __init__(self, model: LoadedModel) -> None:
         self.model = model
         self.device: torch.device = model.module.device
+        self.vocabulary, self.heads, self.scale = model.vocabulary, model.heads, model.head_dim**-0.5
         self._keeps = "logits_to_keep" in inspect.signature(model.module.forward).parameters
 
     def __call__(

@@ -147,7 +147,7 @@ class LeanDecoder(WholeHead):
 
     def take(self, weights: LeanWeights) -> None:
         """Compute with these."""
-        self.weights, self.scale = weights, weights.scale
+        self.weights = weights
         self.device = weights.embedding.device
         self.states: torch.Tensor | None = None  # of every place of the cache, for heads on this model
         self.ops: Any = in_torch
@@ -155,6 +155,21 @@ class LeanDecoder(WholeHead):
             from spinsim.runner.layers import in_triton
 
             self.ops = in_triton
+
+    @property
+    def vocabulary(self) -> int:
+        """See :class:`decoder.Decoder`."""
+        return self.weights.head.shape[0]
+
+    @property
+    def heads(self) -> int:
+        """See :class:`decoder.Decoder`."""
+        return self.weights.heads
+
+    @property
+    def scale(self) -> float:
+        """See :class:`decoder.Decoder`."""
+        return self.weights.scale
 
     def __call__(
         self,

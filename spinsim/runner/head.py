@@ -13,24 +13,26 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from spinsim.buckets import USUAL
 from spinsim.errors import InputError
 from spinsim.packings.ragged import NAME as RAGGED
 from spinsim.runner.base import Progress, Runner
 from spinsim.runner.batch import AttentionBatch
 from spinsim.runner.eager import ModelRunner
 from spinsim.runner.fused import LeanDecoder
+from spinsim.runner.graphs.capture import Recorder
 from spinsim.runner.graphs.proposals import Key, ProposalGraphs
 from spinsim.runner.graphs.runner import GraphedRunner
-from spinsim.runner.kv import SlotCache
+from spinsim.runner.kv import Layout, SlotCache
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.loading import random_model
+from spinsim.runner.plan import RunnerPlan
 from spinsim.runner.rows import ChunkRows, DraftRows, Proposal
 from spinsim.runner.sampling import GREEDY, Sampling
 
@@ -158,8 +160,8 @@ class HeadProposals(ProposalGraphs):
 
     decoder: HeadDecoder
 
-    def __init__(self, decoder: HeadDecoder, cache: SlotCache, *arguments: Any, **named: Any) -> None:
-        super().__init__(decoder, cache, *arguments, **named)
+    def __init__(self, decoder: HeadDecoder, cache: SlotCache, recorder: Recorder, plan: RunnerPlan) -> None:
+        super().__init__(decoder, cache, recorder, plan)
         self.states = decoder.weights.norm.new_zeros(self.rows, decoder.weights.norm.shape[0])
 
     def _logits(
@@ -185,22 +187,12 @@ class HeadRunner(GraphedRunner):
 
     decoder: HeadDecoder
 
-    def __init__(
-        self, decoder: HeadDecoder, cache: SlotCache, *, parallel: bool, max_rows: int, **named: Any
-    ) -> None:
-        super().__init__(decoder, cache, max_rows=max_rows, **named)
+    def __init__(self, decoder: HeadDecoder, cache: SlotCache, plan: RunnerPlan, *, parallel: bool) -> None:
+        super().__init__(decoder, cache, plan)
         self.parallel = parallel
         with torch.inference_mode():
-            self.proposals = HeadProposals(
-                decoder,
-                cache,
-                self.recorder,
-                max_rows=max_rows,
-                max_length=named["max_length"],
-                vocabulary=named["vocabulary"],
-                sampling=GREEDY,
-                kernel=named["kernel"],
-            )
+            own = replace(plan, sampling=GREEDY, buckets=USUAL)
+            self.proposals = HeadProposals(decoder, cache, self.recorder, own)
         pinned = cache.device.type == "cuda"
         self._follows = torch.zeros(cache.slots + 1, dtype=torch.int64, pin_memory=pinned)
 
@@ -242,18 +234,9 @@ class HeadRunner(GraphedRunner):
 
 
 def make_head_runner(
-    head: LoadedHead,
-    target: Runner,
-    *,
-    slots: int,
-    slot_tokens: int,
-    page_tokens: int | None = None,
-    pages: int | None = None,
-    graphs: bool = True,
-    key: str = "",
-    **named: Any,
+    head: LoadedHead, target: Runner, layout: Layout, plan: RunnerPlan, *, key: str = ""
 ) -> HeadRunner:
-    """The runner of ``head``, whose ``target`` has captured nothing yet; the rest as of ``make_runner``.
+    """The runner of ``head``, whose ``target`` has captured nothing yet.
 
     Raises InputError where the target is no model of the LLaMA family on one device.
     """
@@ -262,27 +245,10 @@ def make_head_runner(
             "a head reads what its target computed; allowed is a target of the LLaMA family on one device",
             key=key,
         )
-    cache = SlotCache(
-        head.layers,
-        slots,
-        slot_tokens,
-        head.kv_heads,
-        head.head_dim,
-        page_tokens=page_tokens,
-        pages=pages,
-        device=target.device,
-        dtype=target.dtype,
-    )
+    shape = head.layers, head.kv_heads, head.head_dim
+    cache = SlotCache.of(layout, *shape, device=target.device, dtype=target.dtype)
     decoder = HeadDecoder(head, cache.slot_tokens, target.decoder, target.cache, cache.slots)
-    runner = HeadRunner(
-        decoder,
-        cache,
-        parallel=head.parallel,
-        vocabulary=decoder.weights.head.shape[0],
-        heads=head.heads,
-        scale=decoder.scale,
-        **named,
-    )
-    if not graphs:
+    runner = HeadRunner(decoder, cache, plan, parallel=head.parallel)
+    if not plan.graphs:
         runner.recorder.device = torch.device("cpu")  # passes are called then, and not captured
     return runner

@@ -7,6 +7,8 @@ decrement and nothing is copied or cleared.
 
 from __future__ import annotations
 
+from dataclasses import astuple, dataclass
+
 import torch
 
 from spinsim.runner.pages import PageTable
@@ -17,6 +19,22 @@ SLOT_UNIT = 16  # whole slots are multiples of it, so that a kernel of small pag
 def round_up(tokens: int, multiple: int = SLOT_UNIT) -> int:
     """The smallest multiple of ``multiple`` that is at least ``tokens``."""
     return -(-tokens // multiple) * multiple
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How many tokens a cache holds, and how they lie; see :class:`SlotCache`."""
+
+    slots: int
+    slot_tokens: int
+    page_tokens: int | None = None
+    pages: int | None = None
+
+    def tokens(self, context_tokens: int) -> int:
+        """KV tokens as the engine and the simulator count them: pages, or slots of the longest context."""
+        if self.page_tokens is None or self.pages is None:
+            return self.slots * context_tokens
+        return self.pages * self.page_tokens
 
 
 class SlotCache:
@@ -54,6 +72,22 @@ class SlotCache:
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
         self.table = PageTable(slots, width, self.pages, self.page_tokens, self.keys.device)
+
+    @classmethod
+    def of(
+        cls,
+        layout: Layout,
+        layers: int,
+        kv_heads: int,
+        head_dim: int,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> SlotCache:
+        """A cache that is laid out so."""
+        slots, slot_tokens, page_tokens, pages = astuple(layout)
+        shape = layers, slots, slot_tokens, kv_heads, head_dim
+        return cls(*shape, page_tokens=page_tokens, pages=pages, device=device, dtype=dtype)
 
     @property
     def layers(self) -> int:

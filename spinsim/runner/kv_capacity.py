@@ -8,25 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from spinsim.errors import InputError
-from spinsim.runner.kv import round_up
+from spinsim.runner.kv import Layout, round_up
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.scenario import LimitsSpec
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Arguments of a :class:`~spinsim.runner.kv.SlotCache`; without pages slots are whole."""
-
-    slots: int
-    slot_tokens: int
-    page_tokens: int | None = None
-    pages: int | None = None
-
-    def tokens(self, context_tokens: int) -> int:
-        """KV tokens as the engine and the simulator count them: pages, or slots of the longest context."""
-        if self.page_tokens is None or self.pages is None:
-            return self.slots * context_tokens
-        return self.pages * self.page_tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,9 @@ from spinsim.runner.attention.over_slots import attend
 from spinsim.runner.batch import Rows, build_batch
 from spinsim.runner.eager import ModelRunner
 from spinsim.runner.for_model import make_runner
-from spinsim.runner.kv import SlotCache
+from spinsim.runner.kv import Layout, SlotCache
 from spinsim.runner.loading import random_model
+from spinsim.runner.plan import RunnerPlan
 from spinsim.runner.rows import ChunkRows, DraftRows, PackedAs, Proposal, VerifyRows
 from spinsim.runner.sampling import Sampling
 
@@ -227,19 +228,10 @@ def check_graphs(device: torch.device, full: bool, names: Sequence[str] = ()) ->
             ways += [("pages", kind) for kind in packings] if thorough else []
             outputs = []
             for path, kind in ways:
+                layout = Layout(5, 256, 32 if path == "pages" else None)
+                plan = RunnerPlan(5, 4, sampling, graphs=path in ("graphs", "pages"))
                 target, draft = (
-                    make_runner(
-                        model,
-                        slots=5,
-                        slot_tokens=256,
-                        max_rows=5,
-                        max_length=4,
-                        sampling=sampling,
-                        page_tokens=32 if path == "pages" else None,
-                        graphs=path in ("graphs", "pages"),
-                        lean=path != "transformers",
-                    )
-                    for model in models
+                    make_runner(model, layout, plan, lean=path != "transformers") for model in models
                 )
                 for runner in (target, draft):
                     mix_pages(runner.cache)

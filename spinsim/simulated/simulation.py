@@ -24,7 +24,7 @@ from spinsim.scenario import Scenario
 from spinsim.serving import assemble
 from spinsim.simulated.looking_ahead import ChargedLookups
 from spinsim.simulated.noise import Noise, noise_of
-from spinsim.simulated.world import SimulatedWorld
+from spinsim.simulated.world import Acceptance, SimulatedWorld
 from spinsim.workload.for_scenario import build_workload
 from spinsim.workload.request import Workload
 
@@ -128,15 +128,14 @@ def _play(
     ``noise``: as of ``parts``, from its beginning.
     """
     field, serving, workload = parts.field, parts.serving, parts.workload
+    stops = stops_of(field, workload) if reads_entropies(serving.policies.length) else None
     world = SimulatedWorld(
         serving.layout.lanes,
         parts.predictor,
-        field,
+        Acceptance(field, parts.offers, stops),
         remote=serving.layout.remote,
         noise=noise,
         score_catch_ups=serving.policies.selector.full_information,
-        offers=parts.offers,
-        stops=stops_of(field, workload) if reads_entropies(serving.policies.length) else None,
     )
     lookups: Lookups | None = field.lookups
     looking = looks(scenario, base_dir) if lookups and serving.policies.read_lookups else None

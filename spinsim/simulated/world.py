@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import simpy
 
@@ -15,7 +16,11 @@ from spinsim.costs.base import LABELS, Predictor
 from spinsim.costs.contention import Demand, Law
 from spinsim.engine.world import NS, Lane
 from spinsim.operations import (
+    CATCH_UP,
     KINDS,
+    PREFILL,
+    PROPOSE,
+    VERIFY,
     CatchUp,
     CatchUpOutcome,
     Completed,
@@ -35,31 +40,45 @@ from spinsim.simulated.noise import Noise
 
 NO_OFFERS: Mapping[int, Offer] = MappingProxyType({})
 
+# What an operation takes and makes: predicted seconds and their label, its outcome, its kind and its rows.
+CarriedOut = tuple[float, int, Outcome, int, int]
+
+
+class Acceptance(NamedTuple):
+    """What drafts have to propose, and what the target accepts of it.
+
+    ``offers``: of drafts that may have less to propose than they are asked for, how much. ``stops``: where
+    proposals end by their entropy.
+    """
+
+    field: AcceptanceField
+    offers: Mapping[int, Offer] = NO_OFFERS
+    stops: Stops | None = None
+
 
 class SimulatedWorld:
     """Implements :class:`spinsim.engine.world.World` in predicted time.
 
     The orchestrator is a serial resource: after a hop from the worker, handling the end of an operation
-    takes ``predictor.handle`` of it and each submission ``predictor.orchestrate``; a hop follows.
+    takes ``predictor.handle`` of it and each submission ``predictor.orchestrate``; a hop follows. Operations
+    that one end leads to begin one after the other: each waits ``predictor.wake_s``, where there is one, for
+    each before it.
     ``remote[d]``: draft d is on another device than the target, so its proposals are transferred.
     ``score_catch_ups``: tell which output tokens a draft would have proposed, for selectors with
-    full information. ``offers``: of drafts that may have less to propose than they are asked for, how much.
-    ``ahead``: may :meth:`settle` let time come? Results are the same without, and take longer.
-    ``stops``: where proposals end by their entropy.
+    full information. ``ahead``: may :meth:`settle` let time come? Results are the same without, and take
+    longer.
     """
 
     def __init__(
         self,
         lanes: Sequence[Lane],
         predictor: Predictor,
-        field: AcceptanceField,
+        acceptance: Acceptance,
         *,
         remote: Sequence[bool],
         noise: Noise | None = None,
         score_catch_ups: bool = False,
-        offers: Mapping[int, Offer] = NO_OFFERS,
         ahead: bool = True,
-        stops: Stops | None = None,
     ) -> None:
         self.env = SteppingEnvironment()
         self._ahead = ahead
@@ -67,23 +86,30 @@ class SimulatedWorld:
         self.label_s = [0.0] * len(LABELS)
         self.orchestrator_s = 0.0
         self._predictor = predictor
-        self._field = field
+        self._field, self._offers, self._stops = acceptance
         self._remote = (*remote, False)  # the last entry is NO_DRAFT's
         self._any_remote = any(remote)
         self._noise = noise
         self._score = score_catch_ups
-        self._offers = offers
-        self._stops = stops
         self._law, self._loads = predictor.contention()
         self._lanes = _build_lanes(self.env, lanes, self._law)
         self._host: list[tuple[float, int]] = []  # orchestrator time by rows
         self._host_free_ns = 0
         self._hop_ns = round(predictor.hop().seconds * (noise.hop if noise else 1.0) * NS)
+        self._wake_ns = round(getattr(predictor, "wake_s", 0.0) * (noise.hop if noise else 1.0) * NS)
+        self._woken = 0  # threads of lanes, by what ended last
         self._slow = noise.handling if noise else 1.0  # the orchestrator's time, over what is predicted
         self._planning_s = getattr(predictor, "planning_s", None)
         self._handles = any(predictor.handle(kind, 1).seconds for kind in KINDS)
+        self._handling: dict[tuple[int, int], tuple[float, int]] = {}  # of its end, by kind and rows
         self._ended: tuple[int, int] | None = None  # kind and rows of what ended, not yet handled
         self._spent_s = 0.0  # by the orchestrator since it submitted last
+        self._carry_out: Mapping[type[Operation], Callable[[Any], CarriedOut]] = {
+            Verify: self._verify,
+            Propose: self._propose,
+            CatchUp: self._catch_up,
+            Prefill: self._prefill,
+        }
 
     def release(self, request: int) -> None:
         """The request has ended."""
@@ -110,16 +136,16 @@ class SimulatedWorld:
         return self._submit(lane, operation, self._ahead)
 
     def _submit(self, lane: int, operation: Operation, ahead: bool) -> simpy.Event | Completed:
-        seconds, label, outcome, kind, rows = self._carry_out(operation)
+        seconds, label, outcome, kind, rows = self._carry_out[type(operation)](operation)
         if self._noise is not None:
             seconds *= self._noise.factor(kind)
         self.label_s[label] += seconds
 
         host_s, host_ns = self._host[rows] if rows < len(self._host) else self._host_time(rows)
         if self._ended is not None:
-            handling_s = self._slow * self._predictor.handle(KINDS[self._ended[0]], self._ended[1]).seconds
-            host_s, host_ns = host_s + handling_s, host_ns + round(handling_s * NS)
-            self._ended = None
+            handling_s, handling_ns = self._handling.get(self._ended) or self._handling_time(self._ended)
+            host_s, host_ns = host_s + handling_s, host_ns + handling_ns
+            self._ended, self._woken = None, 0
         if self._spent_s:
             host_s, host_ns = host_s + self._spent_s, host_ns + round(self._spent_s * NS)
             self._spent_s = 0.0
@@ -130,7 +156,8 @@ class SimulatedWorld:
         if self._host_free_ns > free:
             free = self._host_free_ns
         self._host_free_ns = free = free + host_ns
-        ready, work_ns = free + self._hop_ns, round(seconds * NS)
+        ready, work_ns = free + self._hop_ns + self._woken * self._wake_ns, round(seconds * NS)
+        self._woken += 1
         where = self._lanes[lane]
         if ahead and (start := where.begins(now, ready)) >= 0 and env.step_to(end := start + work_ns):
             where.worked_until(end)
@@ -154,43 +181,51 @@ class SimulatedWorld:
             self._host.append((seconds, round(seconds * NS)))
         return self._host[rows]
 
-    def _carry_out(self, operation: Operation) -> tuple[float, int, Outcome, int, int]:
-        """Predicted seconds and their label; what comes of the operation, its kind and its rows."""
+    def _handling_time(self, ended: tuple[int, int]) -> tuple[float, int]:
+        """Orchestrator seconds and nanoseconds for the end of an operation; kept for the next one."""
+        kind, rows = ended
+        seconds = self._slow * self._predictor.handle(KINDS[kind], rows).seconds
+        self._handling[ended] = handling = seconds, round(seconds * NS)
+        return handling
+
+    def _verify(self, operation: Verify) -> CarriedOut:
         predictor = self._predictor
-        if type(operation) is Verify:
-            accepted = verdicts.accepted(self._field, operation)
-            rows = len(accepted)
-            seconds, label = predictor.verify(operation.packing)
-            if self._planning_s is not None and (planned := self._planning_s(operation.packing)):
-                self.spend(planned)
-            if self._any_remote and any(map(self._remote.__getitem__, operation.drafts)):
-                seconds += predictor.transfer(rows, sum(operation.lengths)).seconds
-            chunk = operation.chunk
-            if chunk is None:
-                return seconds, label, named(VerifyOutcome, (accepted, [0] * rows, None)), 3, rows
+        accepted = verdicts.accepted(self._field, operation)
+        rows = len(accepted)
+        seconds, label = predictor.verify(operation.packing)
+        if self._planning_s is not None and (planned := self._planning_s(operation.packing)):
+            self.spend(planned)
+        if self._any_remote and any(map(self._remote.__getitem__, operation.drafts)):
+            seconds += predictor.transfer(rows, sum(operation.lengths)).seconds
+        chunk, prompts = operation.chunk, None
+        if chunk is not None:
             # One pass for both: what a pass of one token takes (weights, launches) is paid once.
             alone = (
                 predictor.prefill(chunk.tokens, chunk.starts).seconds - predictor.prefill([1], [0]).seconds
             )
             prompts = PrefillOutcome([False] * len(chunk.requests))
-            merged = VerifyOutcome(accepted, [0] * rows, prompts)
-            return seconds + max(0.0, alone), label, merged, 3, rows
-        if type(operation) is Propose:
-            seconds, label = predictor.propose(operation.draft, operation.lengths, operation.contexts)
-            outcome = None
-            if operation.draft in self._offers:
-                outcome = self._offered(operation)
-            elif operation.ceilings is not None:
-                assert self._stops is not None
-                outcome = ProposeOutcome(self._stops.lengths(operation))
-            return seconds, label, outcome, 2, len(operation.requests)
-        if type(operation) is CatchUp:
-            seconds, label = predictor.catch_up(operation.draft, operation.tokens, operation.starts)
-            return seconds, label, CatchUpOutcome(self._hits(operation)), 1, len(operation.requests)
-        assert type(operation) is Prefill
-        seconds, label = predictor.prefill(operation.tokens, operation.starts)
+            seconds += max(0.0, alone)
+        return seconds, label, named(VerifyOutcome, (accepted, [0] * rows, prompts)), VERIFY, rows
+
+    def _propose(self, operation: Propose) -> CarriedOut:
+        draft = operation.draft
+        seconds, label = self._predictor.propose(draft, operation.lengths, operation.contexts)
+        outcome = None
+        if draft in self._offers:
+            outcome = self._offered(operation)
+        elif operation.ceilings is not None:
+            assert self._stops is not None
+            outcome = ProposeOutcome(self._stops.lengths(operation))
+        return seconds, label, outcome, PROPOSE, len(operation.requests)
+
+    def _catch_up(self, operation: CatchUp) -> CarriedOut:
+        seconds, label = self._predictor.catch_up(operation.draft, operation.tokens, operation.starts)
+        return seconds, label, CatchUpOutcome(self._hits(operation)), CATCH_UP, len(operation.requests)
+
+    def _prefill(self, operation: Prefill) -> CarriedOut:
+        seconds, label = self._predictor.prefill(operation.tokens, operation.starts)
         rows = len(operation.requests)
-        return seconds, label, PrefillOutcome([False] * rows), 0, rows
+        return seconds, label, PrefillOutcome([False] * rows), PREFILL, rows
 
     def _demand(self, operation: Operation, seconds: float) -> Demand:
         """The operation as the other lanes of its device notice it."""

@@ -26,7 +26,7 @@ from spinsim.workload.source import resolve
 Interval = dict[str, float]
 
 LEVEL = 0.9
-FIRST = 200  # requests that tell how long prefills are
+FIRST = 64  # requests that tell how long prefills are
 COSTS_LEFT_OUT = (
     "costs are not in these intervals, but seeds alone: there is no measured profile, and the scenario "
     "states no noise"
@@ -160,11 +160,12 @@ def uncertainty_of(
 
 
 def seconds_of_prefill(workload: Workload, scenario: Scenario, predictor: Predictor) -> float:
-    """In the mean over the prefills of the first requests, each by itself; 0 without a prompt."""
-    chunk = scenario.limits.prefill_chunk_tokens
+    """In the mean over the prefills of the first requests, each by itself; 0 without a prompt that fits."""
+    chunk, most = scenario.limits.prefill_chunk_tokens, scenario.limits.context_tokens
     asked = [
         (min(chunk, request.prompt_tokens - start), start)
         for request in workload.requests[:FIRST]
+        if request.prompt_tokens < most
         for start in range(0, request.prompt_tokens, chunk)
     ]
     return float(np.mean([predictor.prefill([n], [start]).seconds for n, start in asked])) if asked else 0.0

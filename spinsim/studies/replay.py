@@ -73,7 +73,7 @@ def replay(folder: Path) -> Replayed:
         future = replayed_future(scenario, loaded.base_dir, workload)
         serving = assemble(scenario, loaded.base_dir, predictor, capacity, **future)
     except ValueError as error:  # K/V memory that holds no request of the scenario
-        return Replayed(len(log.kind), 0, 0, f"the run cannot begin: {error}")
+        return Replayed(len(log), 0, 0, f"the run cannot begin: {error}")
     world = ReplayWorld(serving.layout.lanes, log)
     looked: Lookups | None = modelled_lookups(scenario, loaded.base_dir, workload)
     if serving.policies.read_lookups and (folder / TABLE).exists():
@@ -94,7 +94,7 @@ def replay(folder: Path) -> Replayed:
         now = {name: pq.read_table(Path(again) / name) for name in (DECISIONS, ROUNDS)}
     difference = _difference(recorded, now, engine.records, world, stopped)
     rounds = engine.records.rounds
-    return Replayed(len(log.kind), len(rounds.size), len(rounds.request), difference)
+    return Replayed(len(log), len(rounds.size), len(rounds.request), difference)
 
 
 def _difference(

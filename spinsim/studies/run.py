@@ -110,7 +110,7 @@ def run_scenario(
     ahead: LookingAhead | None = None
     lookups: KnownLookups | LookingAhead | None = None if given is None else given.lookups
     if lookups is None and lookups_of(scenario) and serving.policies.read_lookups:
-        lookups = ahead = world.look_ahead(len(serving.drafts))
+        lookups = ahead = world.look_ahead(len(serving.settings.drafts))
     engine = serving.start(world, prompted.workload, ended=report, lookups=lookups)
     error: BaseException | None = None
     devices = {torch_device(scenario, name) for lane in world.lanes for name in lane.devices}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spinsim.acceptance.lookups import NOT_LOOKED_UP, RecordedLookups
-from spinsim.engine.rounds import credited
+from spinsim.engine.committing import credited
 from spinsim.policies.base import NO_DRAFT, RequestView
 from spinsim.recording import Lookup, Recording
 from spinsim.studies.selection_on_recordings import Judged, table

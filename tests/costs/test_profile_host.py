@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from spinsim.costs.profiled.host import handling_of, hop_of
+from spinsim.costs.profiled.host import handling_of, hop_of, wake_of
 from spinsim.costs.profiled.profile import SCHEMA, Point, Profile
 from tests.costs.cost_cases import measured
 
@@ -66,3 +66,32 @@ def test_a_hop_is_what_handling_leaves_of_a_handover() -> None:
     assert hop_of(replace(alone, points=(*alone.points, *seen))) == pytest.approx(8e-5)
     early = (handover(8, 5e-4, -1e-4, 3),)  # the worker began before the rest was handled
     assert hop_of(replace(alone, points=(*alone.points, *early))) == 0
+
+
+def test_each_operation_that_follows_waits_for_those_before_it() -> None:
+    """Two hops of 60 us, and 50 us for each further operation; told by rows and by selector."""
+    alone = measured()
+    others = tuple(point for point in alone.points if point.operation not in ("handling", "handover"))
+
+    def end(rows: float, policy: str, followed: dict[int, int]) -> tuple[Point, ...]:
+        count, total = sum(followed.values()), sum(n * times for n, times in followed.items())
+        gap = 120e-6 + 50e-6 * (total / count - 1)
+        features = {"rows": rows, "handled_s": 3e-4}
+        told = {"kind": "verify", "policy": policy}
+        return (
+            Point("handover", 3e-4 + gap, 0.0, count, features, **told),
+            *(
+                Point("handling", 3e-4, 0.0, times, {"rows": rows, "operations": float(n)}, **told)
+                for n, times in followed.items()
+            ),
+        )
+
+    seen = (
+        *end(1.0, "fixed", {1: 40}),
+        *end(32.0, "fixed", {1: 20, 3: 10}),
+        *end(32.0, "spin", {2: 5, 5: 9}),
+    )
+    profile = replace(alone, points=(*others, *seen))
+    assert wake_of(profile) == pytest.approx(50e-6)
+    assert hop_of(profile) == pytest.approx(60e-6)
+    assert wake_of(replace(alone, points=(*others, *end(32.0, "fixed", {1: 20})))) == 0

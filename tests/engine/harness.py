@@ -18,7 +18,7 @@ from spinsim.policies.base import PolicyContext
 from spinsim.policies.build import Policies, build_policies
 from spinsim.scenario import PoliciesSpec
 from spinsim.simulated.noise import Noise
-from spinsim.simulated.world import SimulatedWorld
+from spinsim.simulated.world import Acceptance, SimulatedWorld
 from spinsim.workload.request import Request, Workload
 
 
@@ -153,13 +153,14 @@ def build(deployment: Deployment) -> Finished:
     world = SimulatedWorld(
         lanes,
         predictor,
-        acceptance,
+        Acceptance(acceptance),
         remote=(not d.one_gpu,) * d.drafts,
         score_catch_ups=policies.selector.full_information,
         noise=Noise((0.0,) * 4, (d.noise_sd,) * 4, d.seed) if d.noise_sd else None,
         ahead=d.ahead,
     )
     settings = EngineSettings(
+        drafts=names,
         target_lane=0,
         draft_lanes=draft_lanes,
         batch_limit=d.batch_limit,
@@ -172,7 +173,7 @@ def build(deployment: Deployment) -> Finished:
         target_kv_tokens=d.target_kv_tokens,
         draft_kv_tokens=(d.draft_kv_tokens,) * d.drafts,
     )
-    engine = Engine(world, Workload(tuple(d.requests), d.concurrency), policies, settings, names)
+    engine = Engine(world, Workload(tuple(d.requests), d.concurrency), policies, settings)
     return Finished(engine.records, engine, world, acceptance, policies)
 
 

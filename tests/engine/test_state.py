@@ -16,6 +16,7 @@ from spinsim.engine.state import EngineState
 from spinsim.workload.request import Request
 
 SETTINGS = EngineSettings(
+    drafts=("draft",),
     target_lane=0,
     draft_lanes=(1,),
     batch_limit=4,

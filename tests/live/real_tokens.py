@@ -19,7 +19,7 @@ from spinsim.operations import CatchUp, Completed, Operation, Prefill, Propose, 
 from spinsim.runner.eager import ModelRunner
 from spinsim.runner.rows import ChunkRows, DraftRows, PackedAs, VerifyRows
 from spinsim.runner.sampling import Sampling
-from spinsim.simulated.world import SimulatedWorld
+from spinsim.simulated.world import Acceptance, SimulatedWorld
 
 
 class Speakers:
@@ -111,7 +111,7 @@ class SpokenWorld(SimulatedWorld):
         self, lanes: Sequence[Lane], predictor: Predictor, speakers: Speakers, *, drafts: int
     ) -> None:
         field: Any = SpokenField(speakers)
-        super().__init__(lanes, predictor, field, remote=(True,) * drafts)
+        super().__init__(lanes, predictor, Acceptance(field), remote=(True,) * drafts)
         self.speakers = speakers
 
     def submit(self, lane: int, operation: Operation) -> simpy.Event:

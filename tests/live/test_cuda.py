@@ -15,7 +15,9 @@ from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.lanes import Job, WorkerLane
 from spinsim.runner.for_model import make_runner
 from spinsim.runner.graphs.runner import GraphedRunner
+from spinsim.runner.kv import Layout
 from spinsim.runner.loading import random_model
+from spinsim.runner.plan import RunnerPlan
 from spinsim.runner.rows import ChunkRows
 from spinsim.runner.selfcheck import relative, tiny_configs
 from spinsim.scenario_file import LoadedScenario
@@ -96,15 +98,7 @@ def test_graphed_prompts_leave_what_eager_ones_do(
     """Replayed at changing lengths, with the kernels of few and of many new tokens."""
     model = random_model(tiny_configs()["llama"], 1, context_tokens=256, dtype=dtype, device="cuda")
     eager, graphed = (
-        make_runner(
-            model,
-            slots=4,
-            slot_tokens=256,
-            max_rows=4,
-            max_length=4,
-            graphs=graphs,
-            kernel=kernel,
-        )
+        make_runner(model, Layout(4, 256), RunnerPlan(4, 4, graphs=graphs, kernel=kernel))
         for graphs in (False, True)
     )
     assert isinstance(graphed, GraphedRunner)

@@ -181,6 +181,7 @@ def serve(
         predictor=predictor,
     )
     settings = EngineSettings(
+        drafts=NAMES,
         target_lane=0,
         draft_lanes=(1, 1, 1),
         batch_limit=BATCH,
@@ -197,7 +198,7 @@ def serve(
         Request(id=i, arrival_s=0.0, prompt_tokens=len(prompts[i]), output_tokens=OUTPUTS, key=str(i))
         for i in range(requests)
     )
-    engine = Engine(world, Workload(everyone, BATCH), build_policies(spec, context), settings, NAMES)
+    engine = Engine(world, Workload(everyone, BATCH), build_policies(spec, context), settings)
     start(engine)
     world.env.run(until=engine.done)
     return Served([speakers.outputs[i][:OUTPUTS] for i in range(requests)], engine.records)

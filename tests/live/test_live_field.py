@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from spinsim.acceptance.for_scenario import build_field
 from spinsim.cli import app
+from spinsim.engine.inputs import COMPLETION
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
 from spinsim.live.deployment import Deployment, deploy
@@ -148,7 +149,7 @@ def test_selectors_with_full_information_learn_from_the_field(folder: Path) -> N
     heard: dict[str, list[bytes]] = {}
     for deciding in ("models", "field"):
         done = ran(scenario(folder, deciding, policies=policies))
-        outcomes = (done.log.completed(i).outcome for i in range(len(done.log.kind)) if done.log.kind[i] != 0)
+        outcomes = (entry.completed().outcome for entry in done.log.inputs if entry.kind == COMPLETION)
         heard[deciding] = [hit for o in outcomes if hasattr(o, "hits") for hit in o.hits]
     assert heard["models"] == heard["field"]
     assert any(any(hit) for hit in heard["field"])

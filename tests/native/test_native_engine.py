@@ -7,15 +7,17 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.native import HERE, digest, drawn, played
+from spinsim.costs.profiled.host import wake_of
 from spinsim.costs.profiled.laws import RowLaw
 from spinsim.costs.profiled.predictors import fit_operations
-from spinsim.costs.profiled.profile import read_profile
+from spinsim.costs.profiled.profile import Point, read_profile, write_profile
 from spinsim.errors import InputError
 from spinsim.native import compiled, layout
 from spinsim.native.parts import declared
@@ -24,6 +26,7 @@ from spinsim.policies.selectors.spin import Spin
 from spinsim.scenario import Scenario
 from spinsim.simulated.simulation import simulate_scenario
 
+AS_PROFILED = Path(__file__).parents[2] / "docs/measurements/as-profiled/2026-11-28-h100-1-profile.json"
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 
 
@@ -103,13 +106,9 @@ def test_preempted_requests_are_the_same() -> None:
     assert digest(native) == digest(python)
 
 
-@needs_compiler
-def test_contexts_of_few_rows_are_waited_for_alike() -> None:
-    """By a profile whose law of verifications says so."""
-    path = Path(__file__).parents[2] / "docs/measurements/as-profiled/2026-11-28-h100-1-profile.json"
-    fitted = fit_operations(read_profile(path), "llama-3-8b/bf16/h100")
-    assert fitted["verify", "ragged"].chosen.fit.name == RowLaw.name
-    scenario = small(
+def by_profile(path: Path) -> Scenario:
+    """Long prompts that come and go, on one H100 that a profile is of."""
+    return small(
         workload={
             "requests": 12,
             "arrivals": {"process": "closed", "concurrency": 3},
@@ -121,7 +120,34 @@ def test_contexts_of_few_rows_are_waited_for_alike() -> None:
         costs={"model": "profile", "path": str(path), "allow_roofline": True},
         limits={"context_tokens": 26_000, "batch": 3},
     )
-    native, python = both(scenario)
+
+
+@needs_compiler
+def test_contexts_of_few_rows_are_waited_for_alike() -> None:
+    """By a profile whose law of verifications says so."""
+    fitted = fit_operations(read_profile(AS_PROFILED), "llama-3-8b/bf16/h100")
+    assert fitted["verify", "ragged"].chosen.fit.name == RowLaw.name
+    native, python = both(by_profile(AS_PROFILED))
+    assert digest(native) == digest(python)
+
+
+@needs_compiler
+def test_threads_that_wait_for_each_other_are_alike(tmp_path: Path) -> None:
+    """By a profile that says how many operations followed."""
+    profile = read_profile(AS_PROFILED)
+    handed_over = [
+        Point("handover", seconds, 0.0, 9, {"rows": rows, "handled_s": 2e-4}, kind="verify", policy="fixed")
+        for rows, seconds in ((1.0, 3e-4), (9.0, 5e-4))
+    ]
+    handled = [
+        Point("handling", 2e-4, 0.0, 9, {"rows": rows, "operations": n}, kind="verify", policy="fixed")
+        for rows, n in ((1.0, 1.0), (9.0, 3.0))
+    ]
+    others = [point for point in profile.points if point.operation not in ("handover", "handling")]
+    told = replace(profile, points=(*others, *handed_over, *handled))
+    assert wake_of(told) == pytest.approx(1e-4)
+    write_profile(told, tmp_path / "told.json")
+    native, python = both(by_profile(tmp_path / "told.json"))
     assert digest(native) == digest(python)
 
 

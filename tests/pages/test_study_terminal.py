@@ -15,7 +15,7 @@ from spinsim.lab.rows import Row
 from spinsim.lab.statistics import Interval
 from spinsim.pages.ladder_terminal import print_ladder
 from spinsim.pages.stdout import stdout_console
-from spinsim.pages.study_terminal import print_sweep
+from spinsim.pages.study_terminal import print_comparison, print_sweep
 from spinsim.pages.sweep import best_and_worst
 from spinsim.results.metrics import metric
 from spinsim.studies.ladder.result import Ladder, Step
@@ -74,6 +74,17 @@ def test_a_sweep_keeps_names_whole_and_fits(width: int, tmp_path: Path) -> None:
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
 
 
+def test_many_alternatives_are_rows_beside_few_metrics(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump(SCENARIO))
+    policies = {f"choice {i}": {"selector": {"name": "random"}} for i in range(6)}
+    for metrics, tables in ((["goodput", "acceptance_length"], 2), (["goodput"], 1)):
+        result = api.compare(path, policies, seeds=2, workers=0, metrics=metrics).result
+        text = printed(print_comparison, result, 80)
+        assert text.count("acceptance length") == tables - 1  # not once for every three alternatives
+        assert all(text.count(f"choice {i} ") == tables for i in range(6))
+
+
 PLAN = "llama-3-1b, 4 tokens, decomposed, SPIN's micro-batches"
 
 
@@ -89,6 +100,14 @@ def test_a_ladder_cuts_no_word_of_a_plan(width: int) -> None:
     if width >= 80:
         table = text[: text.index("ratios:")]
         assert max(len(line.rstrip()) for line in table.splitlines()) <= width
+
+
+@pytest.mark.parametrize(("oracle", "said"), [(5.0, True), (9.0, False)])
+def test_a_ladder_says_where_its_oracle_is_no_bound(oracle: float, said: bool) -> None:
+    rates = {"planned": 7.0, "sharded": 11.0, "oracle": oracle}
+    steps = tuple(Step(name, PLAN, 2, Interval(rate, None, None, 0.95, 3)) for name, rate in rates.items())
+    text = printed(print_ladder, Ladder("s", (1,), steps, None, (), ()), 100)
+    assert ("below planned here, and no bound" in text) is said
 
 
 def test_a_pipe_has_the_pages_width(monkeypatch: pytest.MonkeyPatch) -> None:

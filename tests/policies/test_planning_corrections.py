@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from spinsim.policies.base import Feedback
 from spinsim.policies.planning.corrections import CYCLES, Corrections
+from spinsim.policies.selectors.planned import Planned
+from tests.policies.policy_world import LinearCosts, context, views
 
 
 def test_measured_over_predicted_is_learned_and_followed() -> None:
@@ -33,3 +36,33 @@ def test_a_depth_that_disappoints_is_known_by_its_cycles() -> None:
     for _ in range(CYCLES):
         found.cycled(2, 0.010, 0.010)
     assert found.pace(2) == pytest.approx(1.0)
+
+
+def test_a_cycle_is_corrected_by_steady_rounds_of_its_own_depth() -> None:
+    """A round tells of the depth with which it began; of none where somebody reads, or after a change."""
+    given = context(2, LinearCosts(step_s=(1e-3, 1e-3), catch_up_token_s=1e-6), max_length=4)
+    planned = Planned(Planned.Params(explore=0), given)
+    requests = views(4, 2)
+
+    def round_(depth: int, took_s: float, behind: int = 0) -> None:
+        assert planned.plan is not None
+        planned.plan = planned.plan._replace(depth=depth)
+        for view in requests:
+            view.cached = [view.context - 1 - behind] * 2
+        drafts = planned.assign(requests)
+        assert planned.plan is not None
+        planned.plan = planned.plan._replace(depth=3)  # made while the target verified
+        planned.observe(Feedback(requests, drafts, [4] * 4, [4] * 4, [5] * 4, [0.004] * 4, took_s, (), 0.01))
+
+    planned.assign(requests)
+    for _ in range(20):
+        round_(1, 0.0145)
+    learned = planned.times.corrections.pace(1)
+    assert learned != 1
+    for _ in range(20):
+        round_(1, 0.0245, behind=50)
+    assert planned.times.corrections.pace(1) == learned
+    round_(2, 0.0245)
+    for _ in range(4):
+        round_(1, 0.0245)
+    assert planned.times.corrections.pace(1) == learned

@@ -70,6 +70,17 @@ def test_a_draft_that_was_unlucky_in_its_first_rounds_is_not_given_up() -> None:
     assert survival.rates()[0] > 0.4
 
 
+def test_bad_luck_at_the_first_position_counts_once() -> None:
+    """The prior tells of the draft's rate. It once told of positions that nobody had reached, so that the
+    first one was believed to be worse than the draft."""
+    survival = Survival(1, 4)
+    for accepted in (0, 0, 1, 0, 0, 0, 1, 0):
+        survival.observe(feedback(views(1, 1), [0], [accepted], length=1))
+    tokens, _ = survival.yields([9])  # a request of which nothing is known
+    rate = survival.rates()[0]
+    assert tokens[0, 0, :3] == pytest.approx([1, 1 + rate, 1 + rate + rate**2])
+
+
 def test_requests_that_differ_are_told_apart_and_those_alike_are_not() -> None:
     mixed, alike = observed([0.2] * 10 + [0.9] * 10, 20), observed([0.55] * 20, 20)
     assert mixed.strength[0] < 8 < 50 < alike.strength[0]

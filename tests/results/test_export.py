@@ -95,3 +95,21 @@ def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text("{")
     with pytest.raises(InputError, match=r"summary.json: not JSON"):
         api.tables(tmp_path)
+
+
+def test_a_sweep_has_a_row_each_combination(tmp_path: Path) -> None:
+    """Beside the row of every simulation, which nobody reads."""
+    out = tmp_path / "swept"
+    grid = {"policies.length.tokens": [1, 2], "limits.batch": [2]}
+    swept = api.sweep(
+        write_scenario(tmp_path), grid, seeds=2, workers=0, metrics=["goodput", "acceptance_length"], out=out
+    )
+    assert out / "tables" / "combinations.md" in api.tables(out)
+    head, *rows = cells(out / "tables" / "combinations.csv")
+    assert [row[:3] for row in rows] == [["1", "2", "2"], ["2", "2", "2"]]
+    rates = [row.summary["goodput_tokens_per_s"] for row in swept.result.rows if row.summary][:2]
+    said = dict(zip(head, rows[0], strict=True))
+    name = "goodput_tokens_per_s"
+    assert float(said[name]) == sum(rates) / 2
+    assert [float(said[f"{name}.{end}"]) for end in ("least", "most")] == [min(rates), max(rates)]
+    assert "speculation.acceptance_length" in said

@@ -95,7 +95,7 @@ def test_work_that_never_completed_is_no_input(tmp_path: Path, make_records) -> 
     records.operations.finished_ns[-1] = records.operations.started_ns[-1] = -1
     write_inputs(tmp_path / "inputs.parquet", records)
     log = read_inputs(tmp_path / "inputs.parquet")
-    assert sorted(log.operation) == list(range(len(records.operations.lane) - 1))
+    assert sorted(entry.operation for entry in log.inputs) == list(range(len(records.operations.lane) - 1))
 
 
 def test_a_live_log_comes_back_as_it_was(tmp_path: Path, records: Records) -> None:
@@ -110,7 +110,7 @@ def test_a_live_log_comes_back_as_it_was(tmp_path: Path, records: Records) -> No
     write_inputs(path, records, log)
     back = read_inputs(path)
     assert back == log
-    assert back.completed(1) == Completed(VerifyOutcome([3, 0], [0, 1]), 6, 8)
+    assert back.inputs[1].completed() == Completed(VerifyOutcome([3, 0], [0, 1]), 6, 8)
     assert pq.read_table(path)["lane"].to_pylist()[0] == "none", "a timer is on no lane"
 
 

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from spinsim.buckets import USUAL, Buckets
 from spinsim.runner.decoder import Decoder, TransformersDecoder
 from spinsim.runner.eager import ModelRunner, Part, combine
+from spinsim.runner.for_model import cache_of
 from spinsim.runner.fused import LeanDecoder
 from spinsim.runner.graphs.runner import GraphedRunner
-from spinsim.runner.kv import SlotCache
+from spinsim.runner.kv import Layout, SlotCache
 from spinsim.runner.loaded_model import LoadedModel
+from spinsim.runner.plan import RunnerPlan
 from spinsim.runner.rows import ChunkRows, DraftRows, PackedAs, VerifyRows
 from spinsim.runner.sampling import Sampling
 
@@ -28,30 +30,11 @@ def runner_of(
     pages: int | None = None,
     buckets: Buckets = USUAL,
 ) -> ModelRunner:
-    cache = SlotCache(
-        model.layers,
-        slots,
-        slot_tokens,
-        model.kv_heads,
-        model.head_dim,
-        page_tokens=page_tokens,
-        pages=pages,
-        dtype=model.module.dtype,
-    )
+    cache = cache_of(model, Layout(slots, slot_tokens, page_tokens, pages))
     decoder: Decoder = LeanDecoder(model, cache.slot_tokens) if lean else TransformersDecoder(model)
     if not graphed:
         return ModelRunner(decoder, cache)
-    return GraphedRunner(
-        decoder,
-        cache,
-        max_rows=slots,
-        max_length=4,
-        vocabulary=model.vocabulary,
-        heads=model.heads,
-        scale=model.head_dim**-0.5,
-        sampling=sampling,
-        buckets=buckets,
-    )
+    return GraphedRunner(decoder, cache, RunnerPlan(slots, 4, sampling, buckets=buckets))
 
 
 def shuffled(cache: SlotCache, seed: int = 0) -> SlotCache:

@@ -11,6 +11,8 @@ import numpy as np
 from spinsim.live.deployment import deploy
 from spinsim.runner.base import Runner
 from spinsim.runner.for_model import make_runner
+from spinsim.runner.kv import Layout
+from spinsim.runner.plan import RunnerPlan
 from spinsim.studies.run import run_scenario
 from tests.live.test_run import expected, scenario_file
 
@@ -44,15 +46,8 @@ def test_a_run_asks_of_a_runner_what_the_protocol_says(tmp_path: Path) -> None:
     loaded = scenario_file(tmp_path, kv={"reserve": "grow", "block_tokens": 8})
     deployment = deploy(loaded.scenario, loaded.base_dir)
     cache, limits = deployment.target.cache, loaded.scenario.limits  # type: ignore[attr-defined]
-    twin = make_runner(
-        deployment.models.target,
-        slots=cache.slots,
-        slot_tokens=cache.slot_tokens,
-        page_tokens=cache.page_tokens,
-        pages=cache.pages,
-        max_rows=limits.batch,
-        max_length=limits.max_length,
-    )
+    layout = Layout(cache.slots, cache.slot_tokens, cache.page_tokens, cache.pages)
+    twin = make_runner(deployment.models.target, layout, RunnerPlan(limits.batch, limits.max_length))
     several: Any = OnSeveral([deployment.target, twin])
     ran = run_scenario(loaded.scenario, loaded.base_dir, replace(deployment, target=several))
     assert ran.error is None

@@ -14,7 +14,9 @@ from spinsim.runner.eager import ModelRunner
 from spinsim.runner.for_model import make_runner
 from spinsim.runner.fused import LeanDecoder
 from spinsim.runner.head import HeadRunner, make_head_runner, random_head
+from spinsim.runner.kv import Layout
 from spinsim.runner.loading import random_model
+from spinsim.runner.plan import RunnerPlan
 from spinsim.runner.rows import ChunkRows, DraftRows
 from spinsim.runner.sampling import Sampling
 from tests.runner.runner_configs import CONFIGS
@@ -26,11 +28,11 @@ PAGES = {"whole": {}, "paged": {"page_tokens": 4, "pages": 32}}
 
 def deployed(parallel: bool, rows: int = 0, **pages: int) -> tuple[ModelRunner, HeadRunner]:
     target = random_model(CONFIGS["llama"](), 0, context_tokens=32)
-    runner = make_runner(target, slots=4, slot_tokens=32, max_rows=4, max_length=4, lean=True, **pages)
+    layout, plan = Layout(4, 32, **pages), RunnerPlan(4, 4)
+    runner = make_runner(target, layout, plan, lean=True)
     shape = {"layers": 1, "inputs": 2, "context_tokens": 32, "seed": 1, "key": "models.drafts.head"}
     head = random_head(target, parallel=parallel, rows=rows, **shape)
-    named = {"slots": 4, "slot_tokens": 32, "max_rows": 4, "max_length": 4, "kernel": "auto", **pages}
-    return runner, make_head_runner(head, runner, **named)
+    return runner, make_head_runner(head, runner, layout, plan)
 
 
 def texts() -> list[list[int]]:

@@ -12,7 +12,9 @@ from spinsim.errors import InputError
 from spinsim.runner import kv_capacity
 from spinsim.runner.batch import Rows
 from spinsim.runner.for_model import make_runner
+from spinsim.runner.kv import Layout
 from spinsim.runner.loading import load_model, random_model, require_shared_vocabulary, speaking_as
+from spinsim.runner.plan import RunnerPlan
 from spinsim.runner.rows import ChunkRows
 from spinsim.scenario import LimitsSpec
 from tests.runner.runner_configs import CONFIGS, SHAPE
@@ -50,7 +52,7 @@ def test_random_weights_follow_the_seed_and_leave_the_generator_alone():
 def test_gpt2_runs_through_transformers():
     """Learned positions, no grouped queries, no lean path: the general path takes it."""
     model = random_model(GPT2Config(vocab_size=97, n_embd=32, n_layer=2, n_head=4), 1, context_tokens=64)
-    assert type(make_runner(model, slots=2, slot_tokens=64, max_rows=2, max_length=4).decoder).__name__ == (
+    assert type(make_runner(model, Layout(2, 64), RunnerPlan(2, 4)).decoder).__name__ == (
         "TransformersDecoder"
     )
 
@@ -176,7 +178,7 @@ def test_capacity_in_pages():
     limits = LimitsSpec(batch=9, context_tokens=100, max_length=4)
     budget = per_token * 16 * 2 * 21
     found = kv_capacity.measure([model], limits, page_tokens=16, fraction=0.5, budget=budget)
-    assert found.most == kv_capacity.Layout(9, 100, 16, 20)
+    assert found.most == Layout(9, 100, 16, 20)
     assert found.most.tokens(100) == 320
     assert (found.layout(127).pages, found.layout(5000).pages) == (7, 20)
     many = kv_capacity.measure([model], limits, page_tokens=16, fraction=0.5, budget=100 * budget)

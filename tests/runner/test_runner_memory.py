@@ -10,7 +10,9 @@ import torch
 
 from spinsim.runner import fused
 from spinsim.runner.for_model import make_runner
+from spinsim.runner.kv import Layout
 from spinsim.runner.loading import random_model
+from spinsim.runner.plan import RunnerPlan
 from tests.runner.runner_configs import CONFIGS
 
 
@@ -57,7 +59,7 @@ def test_fused_weights_are_the_module_s_own(name: str, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(fused, "_one_below_the_other", watched)
     before = said()
-    runner = make_runner(model, slots=1, slot_tokens=64, max_rows=1, max_length=1)
+    runner = make_runner(model, Layout(1, 64), RunnerPlan(1, 1))
     cache = runner.cache.keys.nbytes + runner.cache.values.nbytes
     assert loaded < most < loaded + cache + layer
     assert live_bytes() < loaded + cache + layer // 4, "beside the weights: logits, and tables of positions"

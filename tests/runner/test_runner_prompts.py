@@ -13,6 +13,7 @@ from spinsim.runner.graphs.prompts import PromptGraphs
 from spinsim.runner.graphs.runner import GraphedRunner
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.runner.loading import random_model
+from spinsim.runner.plan import RunnerPlan
 from spinsim.runner.rows import ChunkRows
 from spinsim.runner.sampling import GREEDY, Sampling
 from tests.runner.runner_configs import CONFIGS, VOCABULARY
@@ -44,14 +45,8 @@ def limited(graphed: GraphedRunner, limit: int) -> None:
     """Its prompt graphs hold so many tokens, none captured yet."""
     whole = graphed.prompts
     assert whole is not None
-    graphed.prompts = PromptGraphs(
-        whole.decoder,
-        whole.cache,
-        whole.recorder,
-        max_rows=whole.max_rows,
-        sampling=whole.sampling,
-        limit=limit,
-    )
+    plan = RunnerPlan(whole.max_rows, 4, whole.sampling)
+    graphed.prompts = PromptGraphs(whole.decoder, whole.cache, whole.recorder, plan, limit)
 
 
 def same_cache(one: ModelRunner, other: ModelRunner) -> None:
@@ -210,16 +205,7 @@ def test_a_row_stays_in_its_slot() -> None:
 
 def test_without_prompt_graphs_nothing_is_recorded() -> None:
     _, eager, graphed = pair(lean=True)
-    plain = GraphedRunner(
-        eager.decoder,
-        eager.cache,
-        max_rows=SLOTS,
-        max_length=4,
-        vocabulary=VOCABULARY,
-        heads=4,
-        scale=1.0,
-        prompt_graphs=False,
-    )
+    plain = GraphedRunner(eager.decoder, eager.cache, RunnerPlan(SLOTS, 4, prompt_graphs=False))
     rows = chunks(random.Random(1))
     assert plain.prefill(rows).tolist() == graphed.prefill(rows).tolist()
     assert plain.catch_up(rows).tolist() == graphed.catch_up(rows).tolist()

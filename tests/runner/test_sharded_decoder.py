@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from spinsim.errors import InputError
-from spinsim.runner.for_model import RunnerPlan
 from spinsim.runner.graphs.runner import GraphedRunner
+from spinsim.runner.kv import Layout
 from spinsim.runner.loading import random_model
+from spinsim.runner.plan import RunnerPlan
 from spinsim.runner.sampling import Sampling
 from spinsim.runner.sharded.orders import Build
 from spinsim.runner.sharded.outline import Outline, drawn
@@ -58,7 +59,7 @@ def test_speculates_as_on_one_device(name, ranks, sampling):
     shares = shares_of(target, ranks)
 
     def said(rank, collectives):
-        build = Build(8, 160, None, None, RunnerPlan(8, 4, sampling))
+        build = Build(Layout(8, 160), RunnerPlan(8, 4, sampling))
         divided = build.carry_out(shares[rank], collectives)
         return speculate(divided, [runner_of(draft)], prompts, 10, sampling=sampling)
 
@@ -77,17 +78,9 @@ def test_captured_passes_say_the_same(sampling):
     shares = shares_of(target, 2)
 
     def said(rank, collectives):
-        divided = Build(8, 160, None, None, RunnerPlan(8, 4, sampling)).carry_out(shares[rank], collectives)
-        graphed = GraphedRunner(
-            divided.decoder,
-            divided.cache,
-            max_rows=8,
-            max_length=4,
-            vocabulary=VOCABULARY,
-            heads=2,
-            scale=divided.decoder.scale,
-            sampling=sampling,
-        )
+        plan = RunnerPlan(8, 4, sampling)
+        divided = Build(Layout(8, 160), plan).carry_out(shares[rank], collectives)
+        graphed = GraphedRunner(divided.decoder, divided.cache, plan)
         graphed.capture("target", ("ragged",))
         return speculate(graphed, [runner_of(draft)], prompts, 8, sampling=sampling, max_length=3)
 

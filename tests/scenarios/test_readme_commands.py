@@ -1,4 +1,4 @@
-"""The README's five minutes: its commands, run as they stand, in a folder that has the shipped scenarios."""
+"""The README's commands, run as they stand, in a folder that has the shipped scenarios."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ from spinsim.cli import app
 ROOT = Path(__file__).parents[2]
 
 
-def commands() -> list[list[str]]:
+def block(name: str) -> str:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = re.search(r"<!-- five minutes: begin -->(.*?)<!-- five minutes: end -->", text, re.S)
+    found = re.search(rf"<!-- {name}: begin -->(.*?)<!-- {name}: end -->", text, re.S)
     assert found is not None
-    lines = [shlex.split(line, comments=True) for line in found[1].strip().splitlines()]
+    return found[1].strip()
+
+
+def commands() -> list[list[str]]:
+    lines = [shlex.split(line, comments=True) for line in block("five minutes").splitlines()]
     assert all(line[0] == "spinsim" for line in lines)
     return [line[1:] for line in lines]
 
@@ -42,3 +46,14 @@ def test_the_five_minutes_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert len(list(csv.DictReader(file))) == 120
     for name in ("mine-sweep", "mine-compared", "mine-capacity"):
         assert (tmp_path / "results" / name / "report.html").is_file()
+
+
+def test_the_first_answer_is_what_the_command_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("scenarios", "profiles"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    command, shown = re.fullmatch(r"spinsim (.*?)\n+```\n(.*?)\n```", block("answer"), re.S).groups()  # type: ignore[union-attr]
+    done = CliRunner().invoke(app, [*shlex.split(command), "--workers", "0"], env={"COLUMNS": "100"})
+    assert done.exit_code == 0, done.output
+    printed = "\n".join(line.rstrip() for line in done.stdout.splitlines())
+    assert shown in printed

@@ -10,7 +10,7 @@ from spinsim.acceptance.field import AcceptanceField
 from spinsim.engine.world import Lane
 from spinsim.operations import Completed, Operation, Propose
 from spinsim.simulated.noise import Noise
-from spinsim.simulated.world import SimulatedWorld
+from spinsim.simulated.world import Acceptance, SimulatedWorld
 from tests.policies.policy_world import Field, LinearCosts
 
 MS = 1_000_000
@@ -19,7 +19,7 @@ MS = 1_000_000
 def world(costs: LinearCosts, noise: Noise | None = None) -> SimulatedWorld:
     field: AcceptanceField = Field(lambda *_: 0.5)  # type: ignore[assignment]
     lanes = (Lane("a", ("a",)), Lane("b", ("b",)))
-    return SimulatedWorld(lanes, costs, field, remote=[False], noise=noise)
+    return SimulatedWorld(lanes, costs, Acceptance(field), remote=[False], noise=noise)
 
 
 def propose(steps: int) -> Operation:

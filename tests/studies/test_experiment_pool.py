@@ -19,7 +19,7 @@ from spinsim.costs.profiled import predictors as costs
 from spinsim.errors import InputError
 from spinsim.lab.cell import cell_of, run_cell
 from spinsim.lab.evaluate import Lab
-from spinsim.lab.pool import open_pool
+from spinsim.lab.pool import Processes, open_pool
 from spinsim.lab.ray_pool import run_in_worker
 from spinsim.lab.rows import plan
 from spinsim.lab.store import Outcome, Store, open_store
@@ -38,6 +38,20 @@ def test_results_are_the_same_in_this_process_and_in_others(tmp_path: Path) -> N
             found.append(Lab(pool, Store()).evaluate(planned))
     assert found[0] == found[1] == found[2]
     assert list(found[0]) == [cell.key for cell in planned]
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal masks")
+def test_workers_leave_ctrl_c_to_the_parent_from_their_first_moment(tmp_path: Path) -> None:
+    """One that was still importing told of it by a traceback, beside the one line of the parent."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    pool = Processes(1)
+    try:
+        pool.submit(cells(write_scenario(tmp_path), range(1))[0]).result()
+        inherited = pool._executor.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result()
+    finally:
+        pool.close()
+    assert signal.SIGINT in inherited
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 
 
 def test_a_cell_is_known_by_what_decides_its_result(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from scipy import stats
 
 from spinsim.acceptance.runs import runs_of
+from spinsim.costs.base import CONSTANT, Estimate
 from spinsim.costs.constant import ConstantPredictor
 from spinsim.costs.profiled.predictors import ProfilePredictor, fit_operations
 from spinsim.costs.profiled.profile import (
@@ -41,7 +43,15 @@ from spinsim.results.metrics import shown_in
 from spinsim.scenario import NoiseSpec, Scenario, WorkloadSpec
 from spinsim.simulated.noise import noise_of
 from spinsim.simulated.simulation import simulate_scenario
-from spinsim.studies.intervals import bounds, chance, described, intervals_of, shares_beyond, uncertainty_of
+from spinsim.studies.intervals import (
+    bounds,
+    chance,
+    described,
+    intervals_of,
+    seconds_of_prefill,
+    shares_beyond,
+    uncertainty_of,
+)
 from spinsim.studies.simulate import simulate
 from spinsim.studies.validation.agreement import Rounds, rounds_by_request
 from spinsim.workload.request import Request, Workload
@@ -390,3 +400,22 @@ def test_what_lies_beyond_a_profile_is_told_of_the_workload_that_ran(tmp_path: P
     scenario = loaded.scenario.model_copy(update={"workload": moved})
     predictor = ConstantPredictor(verify_s=0.01, draft_step_s=[0.001] * len(scenario.models.drafts))
     assert shares_beyond(scenario, loaded.base_dir, predictor, workload) == {}
+
+
+def test_a_scenarios_prefills_are_as_long_as_its_chunks(tmp_path: Path) -> None:
+    """Of prompts that fit: 64 and 36 new tokens of one of 100, and one of 20."""
+    asked: list[tuple[int, int]] = []
+
+    class Told(ConstantPredictor):
+        def prefill(self, tokens: Sequence[int], starts: Sequence[int]) -> Estimate:
+            asked.append((tokens[0], starts[0]))
+            return Estimate(1e-3 * tokens[0], CONSTANT)
+
+    scenario = tiny_scenario(tmp_path).scenario
+    limits = scenario.limits.model_copy(update={"prefill_chunk_tokens": 64, "context_tokens": 128})
+    scenario = scenario.model_copy(update={"limits": limits})
+    requests = tuple(Request(i, 0.0, prompt, 4) for i, prompt in enumerate((100, 20, 500)))
+    told = Told(verify_s=0.01, draft_step_s=[0.001])
+    assert seconds_of_prefill(Workload(requests, 1), scenario, told) == pytest.approx(0.040)
+    assert asked == [(64, 0), (36, 64), (20, 0)]
+    assert seconds_of_prefill(Workload(requests[2:], 1), scenario, told) == 0

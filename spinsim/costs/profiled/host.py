@@ -94,15 +94,62 @@ def planning_of(profile: Profile, packing: str) -> tuple[float, float] | None:
 def hop_of(profile: Profile) -> float | None:
     """Seconds from thread to thread, one way.
 
-    Of a handover within a run it is half of what handling does not explain: the engine's thread goes on after
-    it has submitted, and holds up the worker. Alone, as older profiles have it, a hop is shorter.
+    Of a handover within a run it is half of what neither handling nor threads' waits for each other explain:
+    the engine's thread goes on after it has submitted, and holds up the worker. Alone, as older profiles have
+    it, a hop is shorter.
     """
     seen = profile.of_operation("handover")
     if not seen:
         hops = [point.seconds for point in profile.of("hop")]
         return float(np.median(hops)) if hops else None
-    halves = np.array([(point.seconds - point.features["handled_s"]) / 2 for point in seen])
+    waited = wake_of(profile) * (_operations(profile, seen) - 1)
+    halves = np.array([(point.seconds - point.features["handled_s"]) / 2 for point in seen]) - waited / 2
     weights = np.array([point.repetitions for point in seen])
     order = np.argsort(halves)
     middle = np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)
     return max(0.0, float(halves[order][middle]))
+
+
+def wake_of(profile: Profile) -> float:
+    """Seconds that an operation begins later for each that was submitted before it, of those that one end led
+    to; 0 where a profile does not tell how many there were.
+
+    The threads of the lanes need the interpreter one after the other. Least squares over handovers of what is
+    no handling, not negative: two hops, and so much for each further operation. A handover is the mean of its
+    operations' starts. In a run they all wait until the engine's thread has submitted the last one, which so
+    begins when it is told, and the others by up to their submissions later.
+    """
+    seen = profile.of_operation("handover")
+    further = _operations(profile, seen) - 1
+    if not len(seen) or not further.any():
+        return 0.0
+
+    def calculate() -> dict[str, Any]:
+        from scipy.optimize import nnls  # takes 0.3 s to load
+
+        weights = np.sqrt([point.repetitions for point in seen])
+        gaps = np.array([max(0.0, point.seconds - point.features["handled_s"]) for point in seen])
+        matrix = np.stack([np.ones(len(seen)), further], axis=1)
+        return {"line": nnls(matrix * weights[:, None], gaps * weights)[0].tolist()}
+
+    points = [[point.seconds, point.features, point.repetitions] for point in seen]
+    return float(kept("wake", [points, further.tolist()], code_digest(CODE, SOLVERS), calculate)["line"][1])
+
+
+def _operations(profile: Profile, handovers: Sequence[Point]) -> Any:
+    """How many operations followed in the mean, by the points of handling of the same ends ``[N]``; 1 where
+    they do not say."""
+    ends: dict[tuple[str, str, int], int] = {}
+    followed: dict[tuple[str, str, int], float] = {}
+    for point in profile.of_operation("handling"):
+        end, operations = _end(point), point.features.get("operations", 1.0)
+        ends[end] = ends.get(end, 0) + point.repetitions
+        followed[end] = followed.get(end, 0.0) + operations * point.repetitions
+    return np.array(
+        [followed[end] / ends[end] if (end := _end(point)) in ends else 1.0 for point in handovers]
+    )
+
+
+def _end(point: Point) -> tuple[str, str, int]:
+    """Of which kind of end a point is, with which selector, and up to how many rows."""
+    return point.kind, point.policy, int(point.features["rows"]).bit_length()

@@ -23,7 +23,7 @@ from spinsim.costs.profiled.executed import (
 )
 from spinsim.costs.profiled.factors import slowdown_of
 from spinsim.costs.profiled.fits import ChosenFit, fit_pass
-from spinsim.costs.profiled.host import handling_of, hop_of, planning_of
+from spinsim.costs.profiled.host import handling_of, hop_of, planning_of, wake_of
 from spinsim.costs.profiled.laws import Waits
 from spinsim.costs.profiled.profile import MODEL_OPERATIONS, PROMPTS, Point, Profile
 from spinsim.errors import InputError
@@ -184,6 +184,7 @@ class ProfilePredictor:
         self._transfer = _curve(profile, "transfer", "bytes")
         hop_s = hop_of(profile)
         self._hop = None if hop_s is None else Estimate(hop_s, MEASURED)
+        self.wake_s = wake_of(profile)
         self._contention = Contention(self._law(groups_of(profile)), loads)
         self._names = tuple(names)
         self._slowdowns = {

@@ -115,11 +115,11 @@ static void submit(State *s, Operation *job, i64 lane, i64 index, i64 tokens, do
   if (s->ended_kind >= 0) {
     double handling_s = r->handle_s[s->ended_kind * (r->batch + 1) + s->ended_rows];
     host_s += handling_s, host_ns += round_ns(s, handling_s * 1e9);
-    s->ended_kind = -1;
+    s->ended_kind = -1, s->woken = 0;
   }
   r->orchestrator_s += host_s;
   s->host_free_ns = most(s->now + r->hop_ns, s->host_free_ns) + host_ns;
-  job->ready_ns = s->host_free_ns + r->hop_ns;
+  job->ready_ns = s->host_free_ns + r->hop_ns + s->woken++ * r->wake_ns;
   occupy(s, lane, job, round_ns(s, seconds * 1e9));
 }
 

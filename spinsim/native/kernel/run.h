@@ -96,7 +96,7 @@ typedef struct Run {
   double gap, crowd, short_s, wait;
   double *factors; /* [2 * (draft + 1) + of the target]; NaN: nobody asked yet */
   double *host_s, *handle_s; /* by rows; handle_s: [kind * (batch + 1) + rows] */
-  i64 *host_ns, hosts, handles, noisy, hop_ns;
+  i64 *host_ns, hosts, handles, noisy, hop_ns, wake_ns;
   /* policies */
   i64 admission, selector, length, packing, pipeline, composition, depth, max_depth, listening, thinking;
   i64 fixed_draft, fixed_capacity, arms, allow_none, reward, packing_kind;
@@ -174,7 +174,7 @@ typedef struct {
   Heap events, waiting;
   List prompts, ready, spare; /* prompts: those in a chunk come first */
   i64 admitted, admissions, in_rounds, impatient, is_short, next, bell;
-  i64 host_free_ns, ended_kind, ended_rows;
+  i64 host_free_ns, ended_kind, ended_rows, woken; /* woken: lanes' threads, by what ended last */
   i64 *goal, *prefilled, *admission; int8_t *cancelled, *kept;
   i32 *held, *older, *newer, *background; i64 *oldest, *newest; /* by [request * drafts + draft]; by draft */
   i64 *target_held, *slots_back, n_slots_back, untouched_slots;

@@ -132,12 +132,13 @@ class CycleTimes:
             seconds = self._host[key] = seconds + proposals * one
         return seconds
 
-    def learn(self, feedback: Feedback, packing: str, depth: int) -> None:
+    def learn(self, feedback: Feedback, packing: str, depth: int, is_steady: bool) -> None:
         """Correct the costs by what a round of one of ``depth`` micro-batches took.
 
         Where drafts work beside the target, on its own GPU, operations of several micro-batches slow each
         other, by what the cycle reckons with, and so do proposals of several drafts: those correct the cycle
-        alone.
+        alone. A round that is not ``is_steady``, because somebody caught up in it or the depth had just
+        changed, tells of its operations, and nothing of the cycle.
         """
         rows, lengths, drafts = len(feedback.lengths), feedback.lengths, feedback.drafts
         if not feedback.verify_s:
@@ -154,6 +155,8 @@ class CycleTimes:
                 ((draft, proposed),) = asked.items()
                 said_s = self._draft_s(draft, len(proposed), max(proposed), contexts.mean)
                 self.corrections.proposed(draft, max(feedback.draft_s), said_s)
+        if not is_steady:
+            return
         verify_s = self.verify_s(rows, sum(lengths) / rows, max(lengths), contexts, packing)
         by_draft = {
             draft: self.draft_s(draft, len(proposed), max(proposed), contexts.mean)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -38,25 +39,43 @@ class Survival:
         self._own = np.zeros((2, 16, drafts))  # accepted, tried; by live request
         self._ended: list[Array] = []  # the same of requests that ended
         self._all = np.zeros((2, drafts, most))  # accepted, tried; by position
-        self._all[0] += PRIOR_MEAN * PRIOR_TRIED / most
-        self._all[1] += PRIOR_TRIED / most
+        self._noted: list[Feedback] = []  # rounds, and requests that ended, still to be counted
+        self._gone: list[int] = []
         self.strength = np.full(drafts, 16.0)
         self._squares = np.zeros(drafts)  # of what each request that ended has tried, summed
 
     def observe(self, feedback: Feedback) -> None:
-        """Count what a round tried."""
-        drafts, lengths = np.array(feedback.drafts), np.array(feedback.lengths)
-        drafted = (drafts >= 0) & (lengths > 0)
+        """Note what a round tried.
+
+        Rounds wait for this call. So it is counted later, all rounds since the last plan at once.
+        """
+        self._noted.append(feedback)
+
+    def forget(self, request: int) -> None:
+        """Note that the request has ended; how it differed from others is kept."""
+        self._gone.append(request)
+
+    def _count(self) -> None:
+        """Count the rounds, and then the ends of requests, that were noted since the last time."""
+        noted, self._noted = self._noted, []
+        gone, self._gone = self._gone, []
+        if noted:
+            self._count_rounds(noted)
+        for request in gone:
+            self._count_end(request)
+
+    def _count_rounds(self, noted: Sequence[Feedback]) -> None:
+        columns = zip(*((one.drafts, one.lengths, one.accepted, one.committed) for one in noted), strict=True)
+        told = [np.array(list(chain.from_iterable(column))) for column in columns]
+        drafted = (told[0] >= 0) & (told[1] > 0)
         if not drafted.any():
             return
-        rows = np.array([self._row(view.id) for view in feedback.requests])
-        accepted, committed = np.array(feedback.accepted), np.array(feedback.committed)
+        rows = np.array([self._row(view.id) for one in noted for view in one.requests])
+        rows, drafts, lengths, accepted, committed = (column[drafted] for column in (rows, *told))
         tried = accepted + ((accepted < lengths) & (committed > accepted))
-        if not drafted.all():
-            rows, drafts, accepted, tried = rows[drafted], drafts[drafted], accepted[drafted], tried[drafted]
         for kept, own, reached in zip(self._all, self._own, (accepted, tried), strict=True):
             kept += self._by_position(drafts, reached)
-            own[rows, drafts] += reached  # a request has one row
+            np.add.at(own, (rows, drafts), reached)
 
     def _by_position(self, drafts: Array, reached: Array) -> Array:
         """[draft, position]: how many of the rows reached beyond the position."""
@@ -65,8 +84,7 @@ class Survival:
         found: Array = ends.reshape(-1, wide)[:, :0:-1].cumsum(1)[:, ::-1]
         return found
 
-    def forget(self, request: int) -> None:
-        """The request has ended; how it differed from others is kept."""
+    def _count_end(self, request: int) -> None:
         row = self._rows.pop(request, None)
         if row is None:
             return
@@ -79,13 +97,15 @@ class Survival:
 
     def rates(self) -> Array:
         """p_d: accepted of tried positions, by draft."""
-        accepted, tried = self._all.sum(2)
-        found: Array = accepted / tried
+        self._count()
+        accepted = self._all[0].sum(1) + PRIOR_MEAN * PRIOR_TRIED
+        found: Array = accepted / self.tried()
         return found
 
     def tried(self) -> Array:
         """Positions tried so far, by draft; the prior's included."""
-        found: Array = self._all[1].sum(1)
+        self._count()
+        found: Array = self._all[1].sum(1) + PRIOR_TRIED
         return found
 
     def deviations(self) -> Array:
@@ -96,6 +116,7 @@ class Survival:
 
     def learn_strength(self) -> None:
         """Estimate anew how much requests differ. It reads every live request: once a plan is enough."""
+        self._count()
         rows = list(self._rows.values())
         own = self._own[:, rows]
         if self._ended:
@@ -122,11 +143,15 @@ class Survival:
         The deviation has two parts: how requests differ, less what the request has shown of itself, and what
         is not known of the rate that they share.
         """
+        self._count()
         rows = [self._row(request) for request in requests]
         accepted, tried = self._own[:, rows]
         rate = self.rates()
         position_accepted, position_tried = self._all
-        shape = (position_accepted + SHAPE_TRIED * rate[:, None]) / (position_tried + SHAPE_TRIED)
+        # The prior's positions lie as the tried ones do: it is about the rate, and not about its course.
+        prior = PRIOR_TRIED * position_tried / np.maximum(position_tried.sum(1, keepdims=True), 1.0)
+        shape = position_accepted + PRIOR_MEAN * prior + SHAPE_TRIED * rate[:, None]
+        shape /= position_tried + prior + SHAPE_TRIED
         scale = (self.strength + accepted / rate) / (self.strength + tried)
         hazard = np.minimum(shape * scale[:, :, None], CERTAIN)
         tokens = np.empty((len(rows), len(rate), self._most + 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from annotated_types import Ge
@@ -23,9 +23,18 @@ OFTEN = 4  # the first plans each learn anew how much requests differ, later one
 MOVED = 0.1  # a plan that gives no more of the requests another draft is held twice as long as the last one,
 STEADIEST = 4  # and at most so many times as long as ``hold`` says
 SURE = 0.05  # of the rate: a plan for which everybody reads anew has to promise so much more
-MEASURED = 4  # costs are corrected by one round in so many
+MEASURED = 5  # costs are corrected by one round in so many: odd, so that every micro-batch has its turn
 PACE = 5  # steps of making a plan that the host takes at a time
 CHANGED = 0.25  # a share of the requests that came or went since the plan was made calls for another
+
+
+class Began(NamedTuple):
+    """How a round began: by which plan, and whether it tells how long a cycle of the plan is (it does not
+    where somebody catches up, or while micro-batches still are as another depth left them)."""
+
+    packing: str
+    depth: int
+    is_steady: bool
 
 
 class Planning(PerRequest[Any]):
@@ -62,7 +71,12 @@ class Planning(PerRequest[Any]):
         if len(batch) > self.unlimited_rows:
             arms = self._within_capacity(arms)
         self.limits.lengths = [arm.length for arm in arms]
-        return [arm.draft for arm in arms]
+        drafts = [arm.draft for arm in arms]
+        self._begins(batch, drafts)
+        return drafts
+
+    def _begins(self, batch: Sequence[RequestView], drafts: Sequence[int]) -> None:
+        """A round is about to begin, with these drafts."""
 
     def forget(self, request: int) -> None:
         if self._views.pop(request, None) is not None:
@@ -201,6 +215,9 @@ class Planned(Planning):
         self._making: Iterator[None] | None = None  # the next plan, in the making
         self.survival = Survival(len(context.drafts), context.max_length)
         self._observed = 0  # rounds
+        self._began: dict[int, Began] = {}  # rounds under way, by their first request
+        self._depth = 0  # of the last round that began
+        self._unsettled = 0  # rounds to come in which a change of depth is still felt
         self._ended_rounds = 0.0
         self._made_plans = 0
         self._ended = 0
@@ -208,8 +225,22 @@ class Planned(Planning):
     def observe(self, feedback: Feedback) -> None:
         self.survival.observe(feedback)
         self._observed += 1
-        if self._observed % MEASURED == 0 and self.plan is not None:
-            self.times.learn(feedback, self.plan.packing, self.plan.depth)
+        began = self._began.pop(feedback.requests[0].id, None)
+        if began is not None and self._observed % MEASURED == 0:
+            self.times.learn(feedback, *began)
+
+    def _begins(self, batch: Sequence[RequestView], drafts: Sequence[int]) -> None:
+        assert self.plan is not None
+        depth = self.plan.depth
+        if depth != self._depth:
+            self._unsettled = 2 * max(depth, self._depth)
+            self._depth = depth
+        self._unsettled = max(0, self._unsettled - 1)
+        reads = any(
+            draft != NO_DRAFT and view.context - view.cached[draft] > 2
+            for view, draft in zip(batch, drafts, strict=True)
+        )
+        self._began[batch[0].id] = Began(self.plan.packing, depth, not reads and not self._unsettled)
 
     def forget(self, request: int) -> None:
         view = self._views.get(request)

@@ -10,28 +10,20 @@ from spinsim.runner.decoder import Decoder
 from spinsim.runner.graphs.buffers import Inbox
 from spinsim.runner.graphs.capture import Recorder, Replay
 from spinsim.runner.kv import SlotCache
+from spinsim.runner.plan import RunnerPlan
 from spinsim.runner.sampling import Sampling
 
 Key = TypeVar("Key", bound=Hashable)
 
 
 class RecordedPasses(ABC, Generic[Key]):
-    """Passes of up to ``max_rows`` rows. ``graphs`` by executed shape; ``inbox`` feeds all of them."""
+    """Passes of as many rows as the plan says. ``graphs`` by executed shape; ``inbox`` feeds all of them."""
 
     inbox: Inbox
 
-    def __init__(
-        self,
-        decoder: Decoder,
-        cache: SlotCache,
-        recorder: Recorder,
-        *,
-        max_rows: int,
-        sampling: Sampling,
-        kernel: str = "auto",
-    ) -> None:
+    def __init__(self, decoder: Decoder, cache: SlotCache, recorder: Recorder, plan: RunnerPlan) -> None:
         self.decoder, self.cache, self.recorder = decoder, cache, recorder
-        self.sampling, self.kernel, self.max_rows = sampling, kernel, max_rows
+        self.sampling, self.kernel, self.max_rows = plan.sampling, plan.kernel, plan.max_rows
         self.graphs: dict[Key, Replay] = {}
 
     def record(self, keys: Iterable[Key], progress: Callable[[], None]) -> None:

@@ -26,6 +26,7 @@ from spinsim.runner.graphs.capture import Recorder, Replay
 from spinsim.runner.graphs.passes import RecordedPasses
 from spinsim.runner.graphs.token_map import spans
 from spinsim.runner.kv import SlotCache
+from spinsim.runner.plan import RunnerPlan
 from spinsim.runner.rows import ChunkRows
 from spinsim.runner.sampling import Sampling, choose
 
@@ -42,7 +43,7 @@ class Key(NamedTuple):
 
 
 class PromptGraphs(RecordedPasses[Key]):
-    """Calls of up to ``max_rows`` rows, in passes of up to ``limit`` new tokens in any share.
+    """Calls in passes of up to ``limit`` new tokens in any share.
 
     Spare tokens belong to no row and write to the trash slot; spare rows have no tokens. A shape is
     recorded when it is first met, until :meth:`capture` is called: from then on what it has not
@@ -54,15 +55,12 @@ class PromptGraphs(RecordedPasses[Key]):
         decoder: Decoder,
         cache: SlotCache,
         recorder: Recorder,
-        *,
-        max_rows: int,
-        sampling: Sampling,
-        kernel: str = "auto",
+        plan: RunnerPlan,
         limit: int = PROMPT_TOKENS,
     ) -> None:
-        super().__init__(decoder, cache, recorder, max_rows=max_rows, sampling=sampling, kernel=kernel)
+        super().__init__(decoder, cache, recorder, plan)
         self.limit = limit
-        rows, tokens, device = bucket_prompt_rows(max_rows), bucket_prompt_tokens(limit), cache.device
+        rows, tokens, device = bucket_prompt_rows(plan.max_rows), bucket_prompt_tokens(limit), cache.device
         self.inbox = Inbox({"rows": (len(FIELDS), rows), "tokens": (tokens,)}, device)
         self.following, self.best = Outbox((rows,), device), Outbox((tokens,), device)
         self.nowhere = torch.zeros(0, dtype=torch.int64, device=device)

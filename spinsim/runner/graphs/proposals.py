@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from spinsim.buckets import USUAL, Buckets, draft_step_shapes
+from spinsim.buckets import draft_step_shapes
 from spinsim.runner import randomness
 from spinsim.runner.attention.kernels import use_kernel
 from spinsim.runner.batch import AttentionBatch, check_spans, upload_array
@@ -18,6 +18,7 @@ from spinsim.runner.graphs.capture import Recorder, Replay, in_turn
 from spinsim.runner.graphs.passes import RecordedPasses
 from spinsim.runner.graphs.token_map import no_steps, steps, torch_steps
 from spinsim.runner.kv import SlotCache
+from spinsim.runner.plan import RunnerPlan
 from spinsim.runner.rows import DraftRows, Proposal
 from spinsim.runner.sampling import Sampling, choose, entropy
 
@@ -32,7 +33,7 @@ class Key(NamedTuple):
 
 
 class ProposalGraphs(RecordedPasses[Key]):
-    """Proposals of up to ``max_rows`` rows and ``max_length`` tokens, fed back on the device.
+    """Proposals of as many rows and tokens as the plan says, fed back on the device.
 
     Rows are sorted by falling length, so that those still drafting are always the first ones; a
     step runs on their number's bucket, and rows between that number and the bucket write to the
@@ -40,33 +41,22 @@ class ProposalGraphs(RecordedPasses[Key]):
     all steps; every step's graph sends what was drafted so far.
     """
 
-    def __init__(
-        self,
-        decoder: Decoder,
-        cache: SlotCache,
-        recorder: Recorder,
-        *,
-        max_rows: int,
-        max_length: int,
-        vocabulary: int,
-        sampling: Sampling,
-        kernel: str = "auto",
-        buckets: Buckets = USUAL,
-    ) -> None:
-        super().__init__(decoder, cache, recorder, max_rows=max_rows, sampling=sampling, kernel=kernel)
-        self.buckets = buckets
-        self.rows, self.length = buckets.rows(max_rows), max_length
+    def __init__(self, decoder: Decoder, cache: SlotCache, recorder: Recorder, plan: RunnerPlan) -> None:
+        super().__init__(decoder, cache, recorder, plan)
+        self.buckets = plan.buckets
+        self.rows, self.length = plan.buckets.rows(plan.max_rows), plan.max_length
         device = cache.device
 
         self.inbox = Inbox({"rows": (len(FIELDS), self.rows)}, device)
-        self.outbox = Outbox((max_length, self.rows), device)
+        self.outbox = Outbox((self.length, self.rows), device)
         self.entropies: Outbox | None = None
         self.counter = torch.zeros(1, dtype=torch.int64, device=device)  # the step to run next
-        self.plan = no_steps(max_length, self.rows, device)
+        self.steps = no_steps(self.length, self.rows, device)
         self.current = torch.zeros(self.rows, dtype=torch.int64, device=device)
         self.probabilities: torch.Tensor | None = None
-        if not sampling.greedy:
-            self.probabilities = torch.zeros(max_length, self.rows, vocabulary, device=device)
+        if not plan.sampling.greedy:
+            shape = self.length, self.rows, decoder.vocabulary
+            self.probabilities = torch.zeros(shape, device=device)
 
     def tell_entropies(self) -> None:
         """Steps recorded from now on say how sure the model was of each token."""
@@ -92,7 +82,7 @@ class ProposalGraphs(RecordedPasses[Key]):
         # the proposal before.
         self.inbox.host["rows"].fill(0)
         nobody = torch.zeros(self.rows, dtype=torch.int64, device=self.cache.device)
-        torch_steps(nobody, nobody, nobody, self.cache, self.plan)
+        torch_steps(nobody, nobody, nobody, self.cache, self.steps)
 
     def _fetch(self, key: Key) -> Replay | None:
         return self.inbox.fetch if key.first else None
@@ -109,20 +99,20 @@ class ProposalGraphs(RecordedPasses[Key]):
         starts = torch.arange(0, new * rows + 1, new, dtype=torch.int32, device=device)
         ends = torch.arange(1, 2 * rows, 2, device=device) if first else None
         field = dict(zip(FIELDS, self.inbox.device["rows"], strict=True))
-        plan = self.plan
+        places = self.steps
 
         def run() -> None:
             if first:
-                steps(field["slots"], field["contexts"], field["lengths"], self.cache, plan)
+                steps(field["slots"], field["contexts"], field["lengths"], self.cache, places)
                 self.counter.zero_()
                 at = self.counter
                 tokens = torch.stack((field["previous"], field["last"]), 1).flatten()[: 2 * rows]
-                positions, write = plan.first_positions[: 2 * rows], plan.first_write[: 2 * rows]
+                positions, write = places.first_positions[: 2 * rows], places.first_write[: 2 * rows]
             else:
                 at = self.counter % self.length  # warm-up and recording run past the end
-                positions, write = plan.places.index_select(0, at)[0, :, :rows]
+                positions, write = places.places.index_select(0, at)[0, :, :rows]
                 tokens = self.current[:rows]
-            slots, kv_lens = plan.rows.index_select(0, at)[0, :, :rows]
+            slots, kv_lens = places.rows.index_select(0, at)[0, :, :rows]
             batch = AttentionBatch(self.cache, write, slots, starts, kv_lens, new, self.cache.slot_tokens)
             logits = self._logits(key, tokens, positions, use_kernel(batch, self.kernel), ends)
             requests = field["requests"][:rows]

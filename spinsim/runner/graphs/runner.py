@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 
-from spinsim.buckets import USUAL, Buckets
 from spinsim.packings.ragged import NAME as RAGGED
 from spinsim.runner.base import Progress
 from spinsim.runner.decoder import Decoder
@@ -17,6 +16,7 @@ from spinsim.runner.graphs.prompts import EVERY, LAST, NOTHING, PromptGraphs
 from spinsim.runner.graphs.proposals import ProposalGraphs
 from spinsim.runner.graphs.verifications import VerificationGraphs
 from spinsim.runner.kv import SlotCache
+from spinsim.runner.plan import RunnerPlan
 from spinsim.runner.rows import AS_RAGGED, ChunkRows, DraftRows, PackedAs, Proposal, Verified, VerifyRows
 from spinsim.runner.sampling import GREEDY, Sampling
 
@@ -27,60 +27,20 @@ class GraphedRunner(ModelRunner):
     A proposal or verification that was not captured before is captured when it is first met. A prefill
     or catch-up of more tokens than a graph holds is several passes in turn; for the rest of it see
     :class:`PromptGraphs`. On the CPU nothing is captured, but the same fixed buffers are used, so that
-    the logic can be tested there. ``prompt_graphs`` False: prefill and catch-up stay eager. ``buckets``: of
-    draft steps' rows and verifications' tokens.
+    the logic can be tested there.
     """
 
-    def __init__(
-        self,
-        decoder: Decoder,
-        cache: SlotCache,
-        *,
-        max_rows: int,
-        max_length: int,
-        vocabulary: int,
-        heads: int,
-        scale: float,
-        sampling: Sampling = GREEDY,
-        kernel: str = "auto",
-        prompt_graphs: bool = True,
-        buckets: Buckets = USUAL,
-    ) -> None:
-        super().__init__(decoder, cache, kernel=kernel)
-        recorder = Recorder(cache.device)
-        self.recorder = recorder
+    def __init__(self, decoder: Decoder, cache: SlotCache, plan: RunnerPlan) -> None:
+        super().__init__(decoder, cache, kernel=plan.kernel)
+        self.recorder = recorder = Recorder(cache.device)
         self.graphs = cache.device.type == "cuda"
-        self.prompt_graphs = self.graphs and prompt_graphs
+        self.prompt_graphs = self.graphs and plan.prompt_graphs
         with torch.inference_mode():
-            self.proposals = ProposalGraphs(
-                decoder,
-                cache,
-                recorder,
-                max_rows=max_rows,
-                max_length=max_length,
-                vocabulary=vocabulary,
-                sampling=sampling,
-                kernel=kernel,
-                buckets=buckets,
-            )
-            self.verifications = VerificationGraphs(
-                decoder,
-                cache,
-                recorder,
-                max_rows=max_rows,
-                max_length=max_length,
-                vocabulary=vocabulary,
-                sampling=sampling,
-                heads=heads,
-                scale=scale,
-                kernel=kernel,
-                buckets=buckets,
-            )
+            self.proposals = ProposalGraphs(decoder, cache, recorder, plan)
+            self.verifications = VerificationGraphs(decoder, cache, recorder, plan)
             self.prompts: PromptGraphs | None = None
-            if prompt_graphs:
-                self.prompts = PromptGraphs(
-                    decoder, cache, recorder, max_rows=max_rows, sampling=sampling, kernel=kernel
-                )
+            if plan.prompt_graphs:
+                self.prompts = PromptGraphs(decoder, cache, recorder, plan)
 
     def tell_entropies(self) -> None:
         """See :meth:`ModelRunner.tell_entropies`."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from spinsim.buckets import USUAL, Buckets, bucket_pieces, bucket_rows, row_buckets
+from spinsim.buckets import bucket_pieces, bucket_rows, row_buckets
 from spinsim.packings import packing_kind
 from spinsim.runner import randomness
 from spinsim.runner.acceptance_rule import distribution, verify_greedy, verify_sampled
@@ -20,6 +20,7 @@ from spinsim.runner.graphs.capture import Recorder, Replay
 from spinsim.runner.graphs.passes import RecordedPasses
 from spinsim.runner.graphs.token_map import spans
 from spinsim.runner.kv import SLOT_UNIT, SlotCache
+from spinsim.runner.plan import RunnerPlan
 from spinsim.runner.rows import PackedAs, VerifyRows
 from spinsim.runner.sampling import Sampling
 
@@ -38,37 +39,23 @@ SPARE = np.array((0, 0, 1, -1, 0))[:, None]  # of each field in a row that is no
 
 
 class VerificationGraphs(RecordedPasses[Key]):
-    """Verification of up to ``max_rows`` rows with up to ``max_length`` proposals each.
+    """Verification of as many rows with as many proposals each as the plan says.
 
     From what the host says of the rows a pass works out where everything lies; its result is
     (accepted, then the tokens) of every row. Tokens beyond the real ones belong to no row and write to the
     trash slot; rows beyond them have no tokens; spare pieces have row -1.
     """
 
-    def __init__(
-        self,
-        decoder: Decoder,
-        cache: SlotCache,
-        recorder: Recorder,
-        *,
-        max_rows: int,
-        max_length: int,
-        vocabulary: int,
-        sampling: Sampling,
-        heads: int,
-        scale: float,
-        kernel: str = "auto",
-        buckets: Buckets = USUAL,
-    ) -> None:
-        super().__init__(decoder, cache, recorder, max_rows=max_rows, sampling=sampling, kernel=kernel)
-        self.heads, self.scale, self.buckets = heads, scale, buckets
-        self.rows, self.length = bucket_rows(max_rows), max_length
-        shapes = {"rows": (len(FIELDS), self.rows), "proposals": (self.rows, max_length), "piece": (1,)}
+    def __init__(self, decoder: Decoder, cache: SlotCache, recorder: Recorder, plan: RunnerPlan) -> None:
+        super().__init__(decoder, cache, recorder, plan)
+        self.buckets = plan.buckets
+        self.rows, self.length = bucket_rows(plan.max_rows), plan.max_length
+        shapes = {"rows": (len(FIELDS), self.rows), "proposals": (self.rows, self.length), "piece": (1,)}
         self.inbox = Inbox(shapes, cache.device)
-        self.outbox = Outbox((self.rows, max_length + 2), cache.device)
+        self.outbox = Outbox((self.rows, self.length + 2), cache.device)
         self.probabilities: torch.Tensor | None = None
-        if not sampling.greedy:
-            shape = (self.rows, max_length, vocabulary)
+        if not plan.sampling.greedy:
+            shape = (self.rows, self.length, decoder.vocabulary)
             self.probabilities = torch.zeros(shape, dtype=torch.float32, device=cache.device)
         self.flashinfer: dict[Key, FlashInferPass] = {}  # its plans, where passes run through it
         self._workspace: torch.Tensor | None = None
@@ -115,8 +102,9 @@ class VerificationGraphs(RecordedPasses[Key]):
             return None
         if self._workspace is None:
             self._workspace = FlashInferPass.workspace(self.cache.device)
+        heads, scale = self.decoder.heads, self.decoder.scale
         self.flashinfer[key] = FlashInferPass(
-            self.cache, self.heads, self.scale, key.rows, key.tokens, self.length + 1, self._workspace
+            self.cache, heads, scale, key.rows, key.tokens, self.length + 1, self._workspace
         )
         return self.flashinfer[key]
 

@@ -21,6 +21,11 @@ class ShardedDecoder(LeanDecoder):
         self.share, self.ranks = share, ranks
         self.take(weights)
 
+    @property
+    def vocabulary(self) -> int:
+        """See :class:`~spinsim.runner.decoder.Decoder`."""
+        return self.share.shape.vocabulary
+
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """See :class:`LeanDecoder`: rows that are elsewhere count as zeros."""
         own = tokens - self.share.rank * self.share.tokens

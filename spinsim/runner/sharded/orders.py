@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 
 from spinsim.runner.eager import ModelRunner
-from spinsim.runner.for_model import RunnerPlan, runner_over
+from spinsim.runner.for_model import runner_over
 from spinsim.runner.fused import LeanDecoder, LeanWeights
-from spinsim.runner.kv import SlotCache
+from spinsim.runner.kv import Layout, SlotCache
+from spinsim.runner.plan import RunnerPlan
 from spinsim.runner.sharded.collectives import Collectives, Gloo
 from spinsim.runner.sharded.decoder import ShardedDecoder
 from spinsim.runner.sharded.shape import LeanShape, Share
@@ -81,39 +82,20 @@ class Build:
     ``draft`` as of :class:`Load`.
     """
 
-    slots: int
-    slot_tokens: int
-    page_tokens: int | None
-    pages: int | None
+    layout: Layout
     plan: RunnerPlan
     draft: int | None = None
 
     def carry_out(self, held: Held, ranks: Collectives) -> ModelRunner:
         """The rank's runner, eager or graphed."""
         share, weights = held
-        device = weights.embedding.device
-        cache = SlotCache(
-            share.shape.layers,
-            self.slots,
-            self.slot_tokens,
-            share.kv_heads,
-            share.shape.head_dim,
-            page_tokens=self.page_tokens,
-            pages=self.pages,
-            device=device,
-            dtype=weights.embedding.dtype,
-        )
+        shape = share.shape.layers, share.kv_heads, share.shape.head_dim
+        kept = weights.embedding
+        cache = SlotCache.of(self.layout, *shape, device=kept.device, dtype=kept.dtype)
         decoder: LeanDecoder
         if share.ranks > 1:
             ranks.prepare(share.shape.hidden, cache.dtype)
             decoder = ShardedDecoder(weights, share, ranks)
         else:
             decoder = LeanDecoder.over(weights)
-        return runner_over(
-            decoder,
-            cache,
-            self.plan,
-            vocabulary=share.shape.vocabulary,
-            heads=share.heads,
-            scale=share.shape.scale,
-        )
+        return runner_over(decoder, cache, self.plan)

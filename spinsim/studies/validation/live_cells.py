@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
@@ -65,38 +65,14 @@ def run_live(
     total = sum(1 + len(_loads(cell, options)) for cell in cells)
     for group in deployments(cells):
         arena = Arena(group, folder.root, options.seconds, progress, deployed)
-        noted: Numbers = {"cells": [], "drift": [], "wall_s": {}}
-        plan["deployments"].append(noted)
-        known = _known_deployment(folder, [cell.name for cell in group])
-
-        def keep(
-            live: LiveCell,
-            arena: Arena = arena,
-            noted: Numbers = noted,
-            known: Numbers = known,
-        ) -> None:
-            plan["cells"].append(live.key)
-            noted["cells"].append(live.name)
-            # Where every cell was finished before, nothing was deployed now.
-            noted["drift"] = known.get("drift", []) if arena.drift is None else arena.drift
-            noted["wall_s"] = arena.wall_s or known.get("wall_s", {})
-            if machine := known.get("machine", {}) if arena.drift is None else arena.machine:
-                noted["machine"] = machine
-            folder.write_plan(plan)
-            if progress is not None:
-                progress("cells", len(plan["cells"]), total)
-
+        noted = _Deployed(plan, folder, arena, _known_deployment(folder, [cell.name for cell in group]))
         with arena:
             for cell in group:
                 try:
-                    with around(cell.name):
-                        live = _kept(arena, folder, cell, options)
-                    keep(live)
-                    for load in _loads(cell, options):
-                        loaded = at_load(cell, load, live.requests_per_s)
-                        with around(loaded.name):
-                            live_at_load = _kept(arena, folder, loaded, options)
-                        keep(live_at_load)
+                    for live in _cell_and_loads(arena, folder, cell, options, around):
+                        noted.keep(live)
+                        if progress is not None:
+                            progress("cells", len(plan["cells"]), total)
                 except RunFailed as failed:
                     plan["failed"].append({"name": failed.name, "error": str(failed.error)})
                     errors.append(failed.error)
@@ -104,6 +80,40 @@ def run_live(
     if errors and not plan["cells"]:
         raise errors[0]
     folder.drop_earlier()
+
+
+def _cell_and_loads(
+    arena: Arena, folder: Folder, cell: Cell, options: Options, around: Around
+) -> Iterator[LiveCell]:
+    """A cell's live half, and those at shares of its load. Raises RunFailed."""
+    with around(cell.name):
+        live = _kept(arena, folder, cell, options)
+    yield live
+    for load in _loads(cell, options):
+        loaded = at_load(cell, load, live.requests_per_s)
+        with around(loaded.name):
+            live_at_load = _kept(arena, folder, loaded, options)
+        yield live_at_load
+
+
+class _Deployed:
+    """What the plan notes of one deployment and its cells. ``known``: what an earlier session noted of it."""
+
+    def __init__(self, plan: Numbers, folder: Folder, arena: Arena, known: Numbers) -> None:
+        self._plan, self._folder, self._arena, self._known = plan, folder, arena, known
+        self._noted: Numbers = {"cells": [], "drift": [], "wall_s": {}}
+        plan["deployments"].append(self._noted)
+
+    def keep(self, live: LiveCell) -> None:
+        """A finished cell. Where every cell was finished before, nothing was deployed now."""
+        noted, arena, known = self._noted, self._arena, self._known
+        self._plan["cells"].append(live.key)
+        noted["cells"].append(live.name)
+        noted["drift"] = known.get("drift", []) if arena.drift is None else arena.drift
+        noted["wall_s"] = arena.wall_s or known.get("wall_s", {})
+        if machine := known.get("machine", {}) if arena.drift is None else arena.machine:
+            noted["machine"] = machine
+        self._folder.write_plan(self._plan)
 
 
 class RunFailed(Exception):

@@ -110,13 +110,33 @@ def again(
     failed = [*plan.get("failed", ()), *(cell for cell in found if "error" in cell)]
     if found and not done:
         raise InputError(found[0]["error"], file=str(out))
+    by = "roofline" if roofline else None if profile is None else profile.name
+    result = _result(folder, plan, done, failed, intervals=intervals, profile=by)
+    if elsewhere := _elsewhere(folder, plan, profile, roofline):
+        result["profile_elsewhere"] = elsewhere
+    if report is not None:
+        write_atomically(out / "report.html", report(result))
+    folder.finish(result)
+    return result
+
+
+def _result(
+    folder: Folder,
+    plan: Numbers,
+    done: Sequence[Numbers],
+    failed: Sequence[Numbers],
+    *,
+    intervals: int,
+    profile: str | None,
+) -> Numbers:
+    """The content of ``validation.json``, of cells that were compared, and of those that failed."""
     options = asdict(replace(Options(**plan["options"]), intervals=intervals))
     del options["workers"], options["plugins"]
-    result = {
+    return {
         "schema": SCHEMA,
         "options": options,
         "acceptance": _decided_by(folder, plan["cells"]),
-        "profile": "roofline" if roofline else None if profile is None else profile.name,
+        "profile": profile,
         "drift": [point for deployed in plan["deployments"] for point in deployed["drift"]],
         "wall_s": _sums([deployed["wall_s"] for deployed in plan["deployments"]]),
         **overall(done),
@@ -125,12 +145,6 @@ def again(
         "failed": failed,
         "environment": environment(),
     }
-    if elsewhere := _elsewhere(folder, plan, profile, roofline):
-        result["profile_elsewhere"] = elsewhere
-    if report is not None:
-        write_atomically(out / "report.html", report(result))
-    folder.finish(result)
-    return result
 
 
 def _decided_by(folder: Folder, keys: Sequence[str]) -> str:
