@@ -15,6 +15,7 @@ from pathlib import Path
 import simpy
 
 from spinsim.pages.run import write_report
+from spinsim.results.folder import Additions
 from spinsim.results.publish import publish
 from spinsim.scenario_file import load
 from spinsim.simulated.simulation import simulate_scenario
@@ -55,15 +56,7 @@ def main(scenario: str, out: str, engine: str, *overrides: str) -> None:
     simulated_s, simulated_mb = user_s() - begin, peak_mb()
     records = simulated.records
     if out != "-":
-        publish(
-            loaded,
-            Path(out),
-            records,
-            simulated.workload,
-            mode="simulated",
-            acceptance_source=simulated.acceptance_source,
-            report=write_report,
-        )
+        publish(loaded, Path(out), simulated, mode="simulated", additions=Additions(report=write_report))
     told = {
         "simulate_s": simulated_s,
         "simulate_mb": simulated_mb,

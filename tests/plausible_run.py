@@ -11,7 +11,7 @@ import yaml
 
 from spinsim.engine.records import CANCELLED, COMPLETED, KINDS, REJECTED, Records, RequestRecord
 from spinsim.pages.run import write_report
-from spinsim.results.folder import write_results
+from spinsim.results.folder import Additions, write_results
 from spinsim.results.summary import summarise
 from spinsim.scenario import Scenario
 
@@ -225,7 +225,5 @@ def results(
     """A complete results folder of the plausible run."""
     out = tmp_path_factory.mktemp("results") / "run"
     summary = summarise(records, scenario, mode="simulated", acceptance_source="synthetic")
-    write_results(
-        out, records, scenario, summary, resolved_yaml=scenario_yaml, mode="simulated", report=write_report
-    )
+    write_results(out, records, summary, scenario_yaml, Additions(report=write_report))
     return out

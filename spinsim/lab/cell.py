@@ -156,14 +156,7 @@ def run_cell(cell: Cell, predictors: KnownPredictors | None = None) -> str:
         predictor = predictors.of(scenario, root, cell.files) if predictors is not None else None
         done = simulate_scenario(scenario, root, predictor=predictor, engine=cell.engine)
         loaded = LoadedScenario(scenario, root, root, Places({}))
-        summary = publish(
-            loaded,
-            None,
-            done.records,
-            done.workload,
-            mode="simulated",
-            acceptance_source=done.acceptance_source,
-        )
+        summary = publish(loaded, None, done, mode="simulated")
     except InputError:
         raise
     except Exception as error:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-import pyarrow as pa
-
-from spinsim.engine.inputs import InputLog
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
 from spinsim.files import check_writable
 from spinsim.progress import Progress as Progress
-from spinsim.results.folder import write_results
+from spinsim.results.folder import NOTHING_MORE, Additions, write_results
 from spinsim.results.summary import summarise
 from spinsim.scenario_file import LoadedScenario, resolved_yaml
 from spinsim.workload.request import Workload
@@ -21,28 +18,38 @@ from spinsim.workload.request import Workload
 Summary = dict[str, Any]
 
 
+class FinishedRun(Protocol):
+    """A run of either world that has come to its end, or as far as it got."""
+
+    @property
+    def records(self) -> Records: ...
+
+    @property
+    def workload(self) -> Workload: ...
+
+    @property
+    def acceptance_source(self) -> str:
+        """Where acceptances came from."""
+        ...
+
+
 def publish(
     loaded: LoadedScenario,
     out: Path | None,
-    records: Records,
-    workload: Workload,
+    run: FinishedRun,
     *,
     mode: Literal["simulated", "live"],
-    acceptance_source: str,
     progress: Progress | None = None,
-    log: InputLog | None = None,
-    notes: dict[str, Any] | None = None,
-    extras: Mapping[str, Mapping[str, Any]] | None = None,
-    tables: Mapping[str, pa.Table] | None = None,
-    report: Callable[[Path], object] | None = None,
+    notes: Mapping[str, Any] | None = None,
+    additions: Additions = NOTHING_MORE,
 ) -> Summary:
-    """Summarise a run and, with ``out``, write its folder. ``notes`` are further keys of the summary,
-    ``extras`` further JSON files and ``tables`` further Parquet files by name, and ``report`` writes
-    report.html into a folder.
+    """Summarise a run and, with ``out``, write its folder; returns the summary.
 
-    :func:`check_out` said beforehand that ``out`` may be written.
+    ``notes`` are further keys of the summary. :func:`check_out` said beforehand that ``out`` may be written.
     """
-    summary = summarise(records, loaded.scenario, mode=mode, acceptance_source=acceptance_source)
+    source = run.acceptance_source
+    summary = summarise(run.records, loaded.scenario, mode=mode, acceptance_source=source)
+    workload = run.workload
     if workload.malformed:
         summary["workload"] = {
             "rows_read": workload.rows_read,
@@ -53,19 +60,7 @@ def publish(
     if out is not None:
         if progress is not None:
             progress("write", 0, 1)
-        write_results(
-            out,
-            records,
-            loaded.scenario,
-            summary,
-            resolved_yaml=resolved_yaml(loaded),
-            mode=mode,
-            force=True,
-            log=log,
-            extras=extras or {},
-            tables=tables or {},
-            report=report,
-        )
+        write_results(out, run.records, summary, resolved_yaml(loaded), additions, force=True)
         if progress is not None:
             progress("write", 1, 1)
     return summary

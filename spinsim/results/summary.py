@@ -60,9 +60,8 @@ def summarise(
     window = window_of(records, scenario.metrics.warmup_s)
     requests = RequestColumns(records)
     tally = RoundTally(records, window)
-    firsts = int(_within(requests.first_token, window).sum())
-    committed = int(tally.committed.sum()) + firsts
     arrived = _within(requests.arrival, window)
+    tokens = _tokens(requests, tally, arrived, window)
     summary: Numbers = {
         "schema": SCHEMA,
         "mode": mode,
@@ -70,24 +69,10 @@ def summarise(
         "seed": scenario.seed,
         "interrupted": records.interrupted or None,
         "duration_s": window.seconds,
-        "window": {
-            "start_s": window.start_ns / NS,
-            "end_s": window.end_ns / NS,
-            "rule": window.rule,
-            "closed_loop": window.rule == CLOSED or records.closed_loop,
-            "note": window.note,
-            "arrived": int(arrived.sum()),
-            "completed": int((arrived & (requests.status == COMPLETED)).sum()),
-        },
+        "window": _window(records, requests, arrived, window),
         "requests": _request_counts(requests),
-        "tokens": {
-            "prompt": int(requests.prompt_tokens[arrived & (requests.status != REJECTED)].sum()),
-            "committed": committed,
-            "first": firsts,
-            "drafted": int(tally.drafted.sum()),
-            "accepted": int(tally.accepted.sum()),
-        },
-        "goodput_tokens_per_s": ratio(committed, window.seconds),
+        "tokens": tokens,
+        "goodput_tokens_per_s": ratio(tokens["committed"], window.seconds),
         "latency": _latency(records, requests, arrived, window),
     }
     if scenario.slo is not None:
@@ -104,25 +89,58 @@ def summarise(
     summary["acceptance"] = {"source": acceptance_source}
     if mode == "live":
         summary["acceptance"]["decided_by"] = scenario.live.acceptance
-    summary["run"] = {
-        "duration_s": records.ended_ns / NS,
-        "last_arrival_s": records.last_arrival_ns / NS,
-        "committed": int(requests.output_tokens.sum()),
-        "kv_capacity_tokens": dict(records.kv_capacity_tokens),
-    }
+    summary["run"] = _whole_run(records, requests)
     if scenario.kv.prefix_cache:
-        prompts = int(requests.prompt_tokens[requests.status != REJECTED].sum())
-        summary["prefix_cache"] = {
-            "tokens": records.prefix_tokens,
-            "prompt_tokens": prompts,
-            "share": ratio(records.prefix_tokens, prompts),
-        }
+        summary["prefix_cache"] = _prefix_cache(records, requests)
     price = price_per_hour(scenario)
     if price is not None:
         summary["cost"] = {"price_per_hour": price}
     add_computed(summary, Run(records, window, requests, RoundRows(records, window), price))
     summary["definitions"] = {"window": _WINDOW, **definitions(), **_SECTIONS}
     return summary
+
+
+def _window(records: Records, requests: RequestColumns, arrived: Bools, window: Window) -> Numbers:
+    return {
+        "start_s": window.start_ns / NS,
+        "end_s": window.end_ns / NS,
+        "rule": window.rule,
+        "closed_loop": window.rule == CLOSED or records.closed_loop,
+        "note": window.note,
+        "arrived": int(arrived.sum()),
+        "completed": int((arrived & (requests.status == COMPLETED)).sum()),
+    }
+
+
+def _tokens(requests: RequestColumns, tally: RoundTally, arrived: Bools, window: Window) -> Numbers:
+    """Of prompts that arrived in the window, and of what was committed in it; ``first``: prefill's."""
+    firsts = int(_within(requests.first_token, window).sum())
+    return {
+        "prompt": int(requests.prompt_tokens[arrived & (requests.status != REJECTED)].sum()),
+        "committed": int(tally.committed.sum()) + firsts,
+        "first": firsts,
+        "drafted": int(tally.drafted.sum()),
+        "accepted": int(tally.accepted.sum()),
+    }
+
+
+def _whole_run(records: Records, requests: RequestColumns) -> Numbers:
+    """What does not stop at the window's edges."""
+    return {
+        "duration_s": records.ended_ns / NS,
+        "last_arrival_s": records.last_arrival_ns / NS,
+        "committed": int(requests.output_tokens.sum()),
+        "kv_capacity_tokens": dict(records.kv_capacity_tokens),
+    }
+
+
+def _prefix_cache(records: Records, requests: RequestColumns) -> Numbers:
+    prompts = int(requests.prompt_tokens[requests.status != REJECTED].sum())
+    return {
+        "tokens": records.prefix_tokens,
+        "prompt_tokens": prompts,
+        "share": ratio(records.prefix_tokens, prompts),
+    }
 
 
 def _within(moments_s: Floats, window: Window) -> Bools:

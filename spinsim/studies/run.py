@@ -33,6 +33,7 @@ from spinsim.live.prompts import Prompted, materialise
 from spinsim.live.quiet_interpreter import quiet
 from spinsim.live.world import LiveWorld
 from spinsim.policies.build import reads_entropies
+from spinsim.results.folder import Additions
 from spinsim.results.hindsight import of_recording
 from spinsim.results.publish import Progress, Summary, publish
 from spinsim.scenario import Scenario
@@ -224,20 +225,13 @@ def run(
         notes["regret"], curves = of_recording(
             loaded.scenario, loaded.base_dir, ran.records, ran.workload, predictor, known
         )
-        summary = publish(
-            loaded,
-            out,
-            ran.records,
-            ran.workload,
-            mode="live",
-            acceptance_source=ran.acceptance_source,
-            progress=progress,
+        additions = Additions(
             log=ran.log,
-            notes=notes,
-            extras={"regret.json": curves} if curves else None,
+            documents={"regret.json": curves} if curves else {},
             tables=_tables(loaded.scenario, deployment, ran),
             report=report,
         )
+        summary = publish(loaded, out, ran, mode="live", progress=progress, notes=notes, additions=additions)
     if ran.error is not None and not isinstance(ran.error, KeyboardInterrupt):
         raise ran.error
     return summary

@@ -8,6 +8,7 @@ from typing import Any
 
 from spinsim.costs.for_scenario import never_compared, profile_of
 from spinsim.costs.profiled.elsewhere import laid_elsewhere
+from spinsim.results.folder import Additions
 from spinsim.results.hindsight import hindsight
 from spinsim.results.publish import Progress, Summary, publish
 from spinsim.scenario import Scenario
@@ -63,17 +64,9 @@ def simulate_and_publish(
         notes["intervals"] = intervals_of(
             scenario, loaded.base_dir, intervals, progress, predictor=simulated.predictor
         )
+    additions = Additions(documents=extras, report=report)
     summary = publish(
-        loaded,
-        out,
-        simulated.records,
-        simulated.workload,
-        mode="simulated",
-        acceptance_source=simulated.acceptance_source,
-        progress=progress,
-        notes=notes,
-        extras=extras,
-        report=report,
+        loaded, out, simulated, mode="simulated", progress=progress, notes=notes, additions=additions
     )
     if simulated.error is not None:
         raise simulated.error

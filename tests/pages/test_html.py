@@ -20,7 +20,7 @@ from spinsim.pages.load import tokens_by_slice
 from spinsim.pages.rounds import round_counts
 from spinsim.pages.run import write_report
 from spinsim.results import arrow
-from spinsim.results.folder import write_results
+from spinsim.results.folder import Additions, write_results
 from spinsim.results.read import read_folder
 from spinsim.results.summary import summarise
 from spinsim.scenario import Scenario
@@ -138,15 +138,7 @@ def test_text_of_the_scenario_cannot_become_markup(
     renamed = Scenario.model_validate(spec)
     summary = summarise(records, renamed, mode="simulated", acceptance_source="synthetic")
     out = tmp_path / "run"
-    write_results(
-        out,
-        records,
-        renamed,
-        summary,
-        resolved_yaml=yaml.safe_dump(spec),
-        mode="simulated",
-        report=write_report,
-    )
+    write_results(out, records, summary, yaml.safe_dump(spec), Additions(report=write_report))
     html = (out / "report.html").read_text(encoding="utf-8")
     assert html.count("<script") == 1
     assert "alert(1)" in "".join(checked(html).text)
@@ -179,15 +171,7 @@ def test_a_report_of_little(
         spec["models"]["drafts"], spec["placement"]["drafts"] = {}, {}
     summary = summarise(records, scenario, mode="simulated", acceptance_source="synthetic")
     out = tmp_path / "run"
-    write_results(
-        out,
-        records,
-        scenario,
-        summary,
-        resolved_yaml=yaml.safe_dump(spec),
-        mode="simulated",
-        report=write_report,
-    )
+    write_results(out, records, summary, yaml.safe_dump(spec), Additions(report=write_report))
     html = (out / "report.html").read_text(encoding="utf-8")
     checked(html)
     assert "nan" not in html.lower()

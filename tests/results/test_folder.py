@@ -14,7 +14,7 @@ from spinsim.errors import InputError
 from spinsim.pages.run import write_report
 from spinsim.results import folder as folder_module
 from spinsim.results.environment import command_line, environment
-from spinsim.results.folder import write_results
+from spinsim.results.folder import Additions, write_results
 from spinsim.results.summary import summarise
 from spinsim.scenario import Scenario
 
@@ -39,16 +39,7 @@ def write(
     def write_to(out: Path, **options: Any) -> None:
         records = make_records(0, requests=12)
         summary = summarise(records, scenario, mode="simulated", acceptance_source="synthetic")
-        write_results(
-            out,
-            records,
-            scenario,
-            summary,
-            resolved_yaml=scenario_yaml,
-            mode="simulated",
-            report=write_report,
-            **options,
-        )
+        write_results(out, records, summary, scenario_yaml, Additions(report=write_report), **options)
 
     return write_to
 
@@ -67,9 +58,7 @@ def test_same_input_same_bytes(
 ) -> None:
     again, records = tmp_path / "again", make_records()
     summary = summarise(records, scenario, mode="simulated", acceptance_source="synthetic")
-    write_results(
-        again, records, scenario, summary, resolved_yaml=scenario_yaml, mode="simulated", report=write_report
-    )
+    write_results(again, records, summary, scenario_yaml, Additions(report=write_report))
     for name in FILES:
         if name != "environment.json":
             assert (results / name).read_bytes() == (again / name).read_bytes(), name
@@ -129,14 +118,6 @@ def test_partial_results_do_not_replace_complete_ones(
     assert {path.name for path in tmp_path.iterdir()} == {"run", "run.partial-results"}
     write(out, force=True)
     assert not json.loads((out / "summary.json").read_text())["interrupted"]
-
-
-def test_a_summary_of_another_run_is_refused(
-    tmp_path: Path, records: Records, scenario: Scenario, scenario_yaml: str
-) -> None:
-    summary = summarise(records, scenario, mode="simulated", acceptance_source="synthetic")
-    with pytest.raises(ValueError, match="not of this run"):
-        write_results(tmp_path / "run", records, scenario, summary, resolved_yaml=scenario_yaml, mode="live")
 
 
 def test_environment_names_versions_and_no_person(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

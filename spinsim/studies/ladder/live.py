@@ -213,14 +213,6 @@ def _lived(run: Run, deployment: Deployment) -> Outcome:
     except Exception as error:  # a failed row: the other steps go on
         return Outcome(run.key, None, _said(error))
     notes = {"found_devices": found_devices(scenario), "other_hardware": other_hardware(scenario)}
-    summary = publish(
-        loaded,
-        None,
-        ran.records,
-        ran.workload,
-        mode="live",
-        acceptance_source=ran.acceptance_source,
-        notes=notes,
-    )
+    summary = publish(loaded, None, ran, mode="live", notes=notes)
     summary.pop("definitions", None)
     return Outcome(run.key, json.loads(json.dumps(summary)), scenario=scenario.model_dump_json())
