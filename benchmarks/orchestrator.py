@@ -121,7 +121,7 @@ def served(loaded: LoadedScenario, answers: Answers, profiler: cProfile.Profile 
         answers,
         {request.id: [1] * request.prompt_tokens for request in workload.requests},
         score_catch_ups=serving.policies.selector.full_information,
-        paging=Paging(serving.pools, runner, list(repeat(runner, len(serving.drafts)))),
+        paging=Paging(serving.pools, runner, list(repeat(runner, len(serving.settings.drafts)))),
         given=given,
         lookups=Lookups(lookups_of(scenario)),
     )

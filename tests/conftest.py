@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ pytest_plugins = ["tests.plausible_run"]  # records of a run, made by hand
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Beside pytest's own cache, and not in the user's.
 os.environ["SPINSIM_CACHE"] = str(Path(__file__).parents[1] / ".pytest_cache" / "spinsim")
+# A shell's background jobs ignore Ctrl-C, and tests of interruptions send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long a machine that others share takes to draw an example says nothing of the code.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")

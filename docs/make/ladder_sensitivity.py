@@ -22,7 +22,7 @@ from spinsim.scenario_file.variants import override
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "regimes.md"
 SCENARIO = ROOT / "scenarios" / "reasoning-two-gpus.yaml"
-PREDICTION = ROOT / "docs" / "measurements" / "ladders" / "reasoning-h200-run3" / "prediction.json"
+PREDICTION = ROOT / "docs" / "measurements" / "ladders" / "reasoning-h200-run4" / "prediction.json"
 ACCEPTANCE = {"small": 0.56, "large": 0.72}
 FACTORS = (0.8, 1.0, 1.2)
 STEPS = ("vanilla", "+ decomposition", "+ pipeline", "best fixed serial", "best fixed", "replicas", "planned")

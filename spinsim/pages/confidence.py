@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from spinsim.pages.run_terminal import NOTHING, heading, interval_head, other_hosts, percent, told
+from spinsim.pages.run_terminal import NOTHING, heading, held, interval_head, other_hosts, percent, told
 from spinsim.results.metrics import Metric, metric, value
 
 _HOST = ("hop", "handling")  # whose noise is the host's
@@ -35,7 +35,7 @@ def headline_span(s: Mapping[str, Any], metric: Metric) -> str:
     if row is None:
         return ""
     if predicted:
-        said = f"{percent(s['intervals']['level'])} of predicted runs"
+        said = f"{held(s['intervals'])} of predicted runs"
     else:
         said = f"{percent(s['within_run']['level'])} within the run"
     mark = CORRELATED if row.get("correlated") else ""

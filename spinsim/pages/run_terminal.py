@@ -166,7 +166,15 @@ def other_hosts(intervals: Summary) -> str:
 
 def interval_head(given: Summary) -> str:
     """What the rows of :func:`interval_rows` are about."""
-    return f"{percent(given['level'])} of {given['runs']} runs with other seeds and noise"
+    runs = f"{given['runs']} runs with other seeds and noise"
+    if given.get("chance", given["level"]) < given["level"]:
+        return f"least and most of {runs}, which hold {held(given)} of further ones"
+    return f"{held(given)} of {runs}"
+
+
+def held(given: Summary) -> str:
+    """The share of further runs that a summary's intervals hold; files of old do not tell it of few runs."""
+    return percent(given.get("chance", given["level"]))
 
 
 def interval_rows(given: Summary) -> list[tuple[str, str, str, str]]:

@@ -24,7 +24,7 @@ from spinsim.pages.study_parts import (
 from spinsim.results.metrics import Metric
 from spinsim.studies.sweep import Sweep
 
-MOST_LINES = 8
+MOST_LINES, MOST_BARS = 8, 24
 MOST_ROWS = 400
 MOST_COLUMNS = 5
 MOST_POINTS = 60
@@ -74,7 +74,13 @@ def figures_of(s: Sweep, rows: Sequence[Row]) -> dict[str, Any]:
     groups = grouped(rows, rest)
     if x is not None and len(groups) <= MOST_LINES:
         return _lines(s, rows, x, {_named(rest, key): group for key, group in groups.items()})
-    if not rows or len(groups) > 3 * MOST_LINES:
+    every = grouped(rows, s.axes)
+    over = "seeds"
+    if len(every) <= MOST_BARS:
+        rest, groups = list(s.axes), every
+    elif x is not None:
+        over = f"{x.rpartition('.')[2]} and seeds"
+    if not rows or len(groups) > MOST_BARS:
         return {"metrics": None}
     panels = []
     for metric in s.metrics[:3]:
@@ -85,7 +91,7 @@ def figures_of(s: Sweep, rows: Sequence[Row]) -> dict[str, Any]:
             spans.append(studies.Span(_named(rest, key), mean, min(found), max(found), shade(i)))
         panels.append((metric.title, spans))
     drawn = Drawn(studies.bars("metrics", panels))
-    return {"metrics": drawn, "metrics_text": "Means, with the range over seeds."}
+    return {"metrics": drawn, "metrics_text": f"Means over {over}, with their range."}
 
 
 def _lines(s: Sweep, rows: Sequence[Row], x: str, groups: dict[str, list[Row]]) -> dict[str, Any]:

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from spinsim.engine.columns import blocks
-from spinsim.engine.records import KINDS
+from spinsim.engine.records import KINDS, Records
 from spinsim.engine.world import NS
 from spinsim.results.batch_means import SLICES, Bound, ratio_bound
 from spinsim.results.blocks import pairwise_sum, round_blocks
 from spinsim.results.columns import Floats, ratio
 from spinsim.results.metrics import Run, register
 
-PREFILL = KINDS.index("prefill")
+PREFILL, VERIFY = KINDS.index("prefill"), KINDS.index("verify")
 
 
 @register(
@@ -69,14 +69,7 @@ class _Decoding:
     """A clock that stands still while a prefill is queued or at work."""
 
     def __init__(self, run: Run) -> None:
-        operations = run.records.operations
-        found = []
-        for part in blocks(len(operations.kind)):
-            chosen = (operations.kind[part] == PREFILL) & (operations.finished_ns[part] >= 0)
-            columns = operations.submitted_ns, operations.finished_ns
-            found.append([column[part][chosen].astype(float) for column in columns])
-        begins, ends = map(np.concatenate, zip(*found, strict=True)) if found else (np.empty(0), np.empty(0))
-        # One process prefills, one chunk at a time: they lie in order, and none overlaps the next.
+        begins, ends = _prefills(run.records)
         self._edges = np.stack((begins, ends), 1).ravel()
         self._stood = np.repeat((ends - begins).cumsum() if ends.size else ends, 2)
         if ends.size:
@@ -88,3 +81,24 @@ class _Decoding:
             return moments
         spent: Floats = moments - np.interp(moments, self._edges, self._stood)
         return spent
+
+
+def _prefills(records: Records) -> tuple[Floats, Floats]:
+    """When prompts were queued or at work: from the submission of a pass that had some to its end, in order.
+
+    Passes take turns on the target's lane, and one at a time has prompts: none overlaps the next. A
+    verification has some (``limits.prefill: merged``) where it took more tokens than its round asked for.
+    """
+    operations, asked = records.operations, records.rounds.query_tokens
+    found, verified = [(np.empty(0), np.empty(0))], 0
+    for part in blocks(len(operations.kind)):
+        kind, ends = operations.kind[part], operations.finished_ns[part]
+        chosen = (kind == PREFILL) & (ends >= 0)
+        passes = np.flatnonzero((kind == VERIFY) & (ends >= 0))
+        of_rounds = asked[verified : verified + passes.size]
+        verified += passes.size
+        passes = passes[: of_rounds.size]  # the last one's round may not have been committed
+        chosen[passes] |= operations.tokens[part][passes] > of_rounds
+        found.append((operations.submitted_ns[part][chosen].astype(float), ends[chosen].astype(float)))
+    begins, ends_ns = map(np.concatenate, zip(*found, strict=True))
+    return begins, ends_ns

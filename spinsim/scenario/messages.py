@@ -96,7 +96,11 @@ def _explain_one(details: ErrorDetails, model: type[BaseModel]) -> Iterator[Prob
             path, f"{show(value)} is not known; one of {one_of(choices)}{did_you_mean(str(value), choices)}"
         )
     elif kind == "string_pattern_mismatch":
-        yield Problem(path, f"{show(value)} does not do as a name; letters, digits, '-' and '_' only")
+        yield Problem(
+            path,
+            f"{show(value)} does not do as a name; letters, digits, '-' and '_' only, "
+            "at most 64 and no sign first",
+        )
     elif kind == "too_short":
         if not value:  # else an item is wrong, and has an error of its own
             yield Problem(path, "is empty; give at least one")

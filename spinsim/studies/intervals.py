@@ -66,7 +66,13 @@ def intervals_of(
         collect(drawn, summary)
         if progress is not None:
             progress("intervals", run, runs)
-    return {"level": LEVEL, "runs": runs, **described(unknown), "metrics": bounds(drawn)}
+    said = {"level": LEVEL, "chance": chance(runs), "runs": runs}
+    return {**said, **described(unknown), "metrics": bounds(drawn)}
+
+
+def chance(runs: int) -> float:
+    """That a further run lies within the bounds of so many: ``LEVEL``, or less of few runs."""
+    return min(LEVEL, (runs - 1) / (runs + 1))
 
 
 def nothing_drawn() -> dict[str, list[float]]:

@@ -105,7 +105,7 @@ def _parameter(parameter: inspect.Parameter) -> str:
 def plugin_names() -> dict[str, list[str]]:
     """Classes and functions that each module of ``spinsim.policies`` defines, and the registries.
 
-    What has moved to rooms below stays where plugins import it. What builds a scenario's policies out of the
+    What has moved to other rooms stays where plugins import it. What builds a scenario's policies out of the
     registries is no plugin's business.
     """
     found = {}
@@ -117,6 +117,8 @@ def plugin_names() -> dict[str, list[str]]:
         homes: tuple[str, ...] = (f"{module.name}.",)
         if module.name.endswith((".base", ".registry")) or ".packing." in module.name:
             homes += ("spinsim.packings.", "spinsim.registry.")
+        if module.name.endswith(".selectors.planned"):
+            homes += ("spinsim.policies.selectors.by_plan.",)
         ours = [n for n in ours if f"{members[n].__module__}.".startswith(homes)]
         if module.name.endswith((".base", ".registry")):
             ours += [n for n in members if n.isupper() and len(n) > 1]

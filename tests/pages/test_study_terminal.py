@@ -16,7 +16,7 @@ from spinsim.lab.statistics import Interval
 from spinsim.pages.ladder_terminal import print_ladder
 from spinsim.pages.stdout import stdout_console
 from spinsim.pages.study_terminal import print_comparison, print_sweep
-from spinsim.pages.sweep import best_and_worst
+from spinsim.pages.sweep import best_and_worst, figures_of
 from spinsim.results.metrics import metric
 from spinsim.studies.ladder.result import Ladder, Step
 from spinsim.studies.sweep import Sweep
@@ -61,6 +61,20 @@ def test_a_sweep_of_the_load_alone_has_no_best() -> None:
     assert told(swept(LOAD, a=5.0, b=7.0)) == []
     chosen = told(swept(TOKENS, a=5.0, b=7.0))
     assert [detail for _, _, detail in chosen] == ["tokens b", "tokens a"]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "said"), [((2, 4), "Means over seeds"), ((2, 4, 6, 8), "Means over tokens and seeds")]
+)
+def test_bars_say_what_they_are_means_over(lengths: tuple[int, ...], said: str) -> None:
+    """More lines than a figure holds become bars: one each combination, or else of means over the lengths."""
+    rows = [
+        Row({LOAD: load, TOKENS: tokens}, 0, f"{load} {tokens}", {"goodput_tokens_per_s": 1.0 + tokens})
+        for load in "abcdefghij"
+        for tokens in lengths
+    ]
+    figure = figures_of(Sweep("s", (LOAD, TOKENS), (GOODPUT,), tuple(rows)), rows)
+    assert figure["metrics_text"].startswith(said)
 
 
 @pytest.mark.parametrize("width", [80, 100])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from spinsim.policies.base import Feedback
 from spinsim.policies.planning.corrections import CYCLES, Corrections
+from spinsim.policies.selectors.by_plan import USUAL_ROUNDS
 from spinsim.policies.selectors.planned import Planned
 from tests.policies.policy_world import LinearCosts, context, views
 
@@ -66,3 +69,19 @@ def test_a_cycle_is_corrected_by_steady_rounds_of_its_own_depth() -> None:
     for _ in range(4):
         round_(1, 0.0245)
     assert planned.times.corrections.pace(1) == learned
+
+
+def test_requests_that_may_grow_long_are_taken_to_last_long_until_one_has_ended() -> None:
+    def left(context_tokens: int | None, ended: bool) -> float:
+        given = context(2, LinearCosts(), max_length=4)
+        planned = Planned(Planned.Params(), replace(given, context_tokens=context_tokens))
+        requests = views(5, 2)
+        planned.assign(requests)
+        if ended:
+            requests[0].rounds = 40
+            planned.forget(requests[0].id)
+        return float(planned._left(requests[1:]).mean())
+
+    assert left(None, ended=False) == left(2048, ended=False) == USUAL_ROUNDS
+    assert left(32_768, ended=False) == pytest.approx(1024, rel=0.05)
+    assert left(32_768, ended=True) == 40

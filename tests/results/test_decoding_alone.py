@@ -68,3 +68,41 @@ def test_it_stands_beside_goodput_in_a_summary(tmp_path: Path) -> None:
     assert summary["decode_tokens_per_s"] == pytest.approx(4)  # 8 tokens in 4 rounds of 0.5 s
     assert summary["goodput_tokens_per_s"] == pytest.approx(3)  # 9 in 3 s
     assert metric("decode_tokens_per_s").unit == "tokens/s"
+
+
+def test_a_pass_that_has_prompts_beside_is_no_decoding_alone(tmp_path: Path) -> None:
+    """``limits.prefill: merged``. Drafting takes no time here, so that a round is its pass."""
+    loaded = tiny_scenario(
+        tmp_path,
+        costs={"model": "linear", "target": {"base_s": 0.5, "token_s": 0.1}, "drafts": {"a": {}, "b": {}}},
+        acceptance={"model": "constant", "probability": 1.0},
+        policies={"selector": {"name": "fixed"}, "length": {"name": "fixed", "tokens": 1}},
+        workload={
+            "requests": 2,
+            "arrivals": {"process": "at_once"},
+            "prompt_tokens": {"distribution": "fixed", "value": 24},
+            "output_tokens": {"distribution": "fixed", "value": 41},
+        },
+        limits={
+            "batch": 2,
+            "context_tokens": 128,
+            "prefill_chunk_tokens": 8,
+            "max_length": 1,
+            "prefill": "merged",
+        },
+    )
+    records = simulate_scenario(loaded.scenario, loaded.base_dir).records
+    summary = summarise(records, loaded.scenario, mode="simulated", acceptance_source="synthetic")
+    passes = [index for index, kind in enumerate(records.operations.kind) if kind == KINDS.index("verify")]
+    tokens, seconds, beside = 0, 0.0, 0
+    for round_, operation in enumerate(passes):
+        if records.operations.tokens[operation] > 2 * records.rounds.size[round_]:  # the prompts' tokens
+            beside += 1
+            continue
+        tokens += sum(
+            records.rounds.committed[row]
+            for row in range(sum(records.rounds.size[:round_]), sum(records.rounds.size[: round_ + 1]))
+        )
+        seconds += 0.5 + 0.1 * records.operations.tokens[operation]
+    assert beside > 0
+    assert summary["decode_tokens_per_s"] == pytest.approx(tokens / seconds)

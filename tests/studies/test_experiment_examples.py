@@ -32,7 +32,7 @@ def run_page(name: str, folder: Path, *, live: bool) -> dict[str, Any]:
 def test_add_a_selector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     frame = run_page("add-a-selector", tmp_path, live=False)["result"].frame
-    assert set(frame.alternative) == {"quickstart", "explore, then commit", "one draft"}
+    assert set(frame.alternative) == {"quickstart", "explore, then commit", "one draft", "its length"}
     assert frame["mean"].notna().all()
 
 

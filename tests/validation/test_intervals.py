@@ -45,6 +45,7 @@ from spinsim.simulated.noise import noise_of
 from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies.intervals import (
     bounds,
+    chance,
     described,
     intervals_of,
     seconds_of_prefill,
@@ -161,7 +162,19 @@ def test_the_summary_has_intervals_when_asked(tmp_path: Path) -> None:
     said = summary["intervals"]
     assert (said["level"], said["runs"]) == (0.9, 5)
     assert set(said["metrics"]) == {known.path for known in shown_in("intervals")}
-    assert "90 % of 5 runs" in (tmp_path / "out" / "report.html").read_text()
+    assert said["chance"] == pytest.approx(4 / 6)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "least and most of 5 runs with other seeds and noise, which hold 67 % of further ones" in page
+
+
+@pytest.mark.parametrize("runs", [2, 5, 19, 30])
+def test_bounds_of_few_runs_hold_the_chance_that_is_told(runs: int) -> None:
+    rng = np.random.default_rng(1)
+    held = 0
+    for _ in range(1000):
+        found = bounds({"x": rng.normal(size=runs)})["x"]
+        held += found["low"] <= rng.normal() <= found["high"]
+    assert held / 1000 == pytest.approx(chance(runs), abs=0.04)
 
 
 def profile_with(repeats: tuple[Repeat, ...]) -> Profile:

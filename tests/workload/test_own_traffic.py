@@ -180,3 +180,20 @@ def test_columns_without_a_name_may_be_several(tmp_path: Path) -> None:
     path.write_text("prompt,output,,\n4,2,,\n")
     (request,) = served(path, "csv", None, arrivals={"process": "at_once"}).requests
     assert (request.prompt_tokens, request.output_tokens) == (4, 2)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_whole_numbers_may_be_written_with_a_point(form: str, tmp_path: Path) -> None:
+    """As tables are saved in which a column has gaps."""
+    rows = [{"ts": 0, "in": 12.0, "out": "3.0"}, {"ts": 1, "in": 1e3, "out": 2}]
+    requests = served(written(tmp_path / "mine", form, rows), form, COLUMNS).requests
+    assert [(each.prompt_tokens, each.output_tokens) for each in requests] == [(12, 3), (1000, 2)]
+
+
+@pytest.mark.parametrize("role", ["id", "domain", "text"])
+def test_half_a_character_spoils_its_row_alone(role: str, tmp_path: Path) -> None:
+    """JSON may spell one; results in Parquet cannot hold it, which was found out when the run had ended."""
+    rows = [*ROWS, {**ROWS[0], ALL[role]: "\ud800"}]
+    workload = served(written(tmp_path / "mine.jsonl", "jsonl", rows), "jsonl", ALL)
+    assert len(workload.requests) == 2
+    assert [(row.line, row.problem) for row in workload.malformed] == [(3, "text is not valid UTF-8")]

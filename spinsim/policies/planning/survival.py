@@ -47,15 +47,21 @@ class Survival:
     def observe(self, feedback: Feedback) -> None:
         """Note what a round tried.
 
-        Rounds wait for this call. So it is counted later, all rounds since the last plan at once.
+        Rounds wait for this call. So it is counted later, several rounds at once: by :meth:`count`, or when
+        the counts are asked for.
         """
         self._noted.append(feedback)
+
+    @property
+    def noted(self) -> int:
+        """Rounds that are still to be counted."""
+        return len(self._noted)
 
     def forget(self, request: int) -> None:
         """Note that the request has ended; how it differed from others is kept."""
         self._gone.append(request)
 
-    def _count(self) -> None:
+    def count(self) -> None:
         """Count the rounds, and then the ends of requests, that were noted since the last time."""
         noted, self._noted = self._noted, []
         gone, self._gone = self._gone, []
@@ -97,14 +103,14 @@ class Survival:
 
     def rates(self) -> Array:
         """p_d: accepted of tried positions, by draft."""
-        self._count()
+        self.count()
         accepted = self._all[0].sum(1) + PRIOR_MEAN * PRIOR_TRIED
         found: Array = accepted / self.tried()
         return found
 
     def tried(self) -> Array:
         """Positions tried so far, by draft; the prior's included."""
-        self._count()
+        self.count()
         found: Array = self._all[1].sum(1) + PRIOR_TRIED
         return found
 
@@ -116,7 +122,7 @@ class Survival:
 
     def learn_strength(self) -> None:
         """Estimate anew how much requests differ. It reads every live request: once a plan is enough."""
-        self._count()
+        self.count()
         rows = list(self._rows.values())
         own = self._own[:, rows]
         if self._ended:
@@ -143,7 +149,7 @@ class Survival:
         The deviation has two parts: how requests differ, less what the request has shown of itself, and what
         is not known of the rate that they share.
         """
-        self._count()
+        self.count()
         rows = [self._row(request) for request in requests]
         accepted, tried = self._own[:, rows]
         rate = self.rates()

@@ -62,11 +62,16 @@ def estimate_tokens(text: str) -> int:
 
 
 def count_field(record: Mapping[str, Any], name: str) -> int:
-    """The field as an integer from 1 to 2^31 - 1."""
+    """The field as an integer from 1 to 2^31 - 1. It may be written 12.0, as tables with gaps are."""
     value = record.get(name)
     if isinstance(value, str):
         with suppress(ValueError):
             value = int(value)
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = float(value) if float(value).is_integer() else value
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
         raise BadRow(f"{name} is {_shown(value)}; an integer from 1 to 2^31 - 1")
     return value
@@ -75,7 +80,7 @@ def count_field(record: Mapping[str, Any], name: str) -> int:
 def key_field(record: Mapping[str, Any], name: str, index: int) -> str:
     """The row's own name, or its index among the file's rows."""
     value = record.get(name)
-    return str(index if value is None else value)
+    return _whole(str(index if value is None else value))
 
 
 def seconds_field(record: Mapping[str, Any], name: str) -> float:
@@ -95,7 +100,17 @@ def text_field(record: Mapping[str, Any], name: str) -> str:
     value = record.get(name)
     if not isinstance(value, str) or not value.strip():
         raise BadRow(f"{name} is {_shown(value)}; a text")
-    return value
+    return _whole(value)
+
+
+def _whole(text: str) -> str:
+    """A text that can be written again: JSON may spell halves of characters."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise BadRow("text is not valid UTF-8") from None
+    return text
 
 
 def optional_text(record: Mapping[str, Any], name: str) -> str:
