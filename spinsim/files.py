@@ -31,7 +31,7 @@ _ENCODING, _ERRORS = "utf-8-sig", "surrogateescape"
 
 
 def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, as :mod:`json`'s ``object_pairs_hook``. Raises ValueError for a key that stands twice."""
+    """A JSON object, as ``object_pairs_hook`` of json. Raises ValueError for a key that stands twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]

@@ -252,7 +252,7 @@ def test_a_file_of_another_kind_names_its_line(tmp_path, format, row, said):
 def test_a_key_that_stands_twice_is_refused(tmp_path, write):
     file = tmp_path / "f.jsonl"
     file.write_text(write.format(json.dumps(bench()).replace('"id": 7', '"id": 7, "id": 8')))
-    with pytest.raises(InputError, match="f.jsonl:1: not JSON .the key 'id' is given twice"):
+    with pytest.raises(InputError, match=r"f\.jsonl:1: not JSON .the key 'id' is given twice"):
         api.import_trace("specdecode_bench", file, out=tmp_path / "t.npz", schedule="constant:5")
 
 
