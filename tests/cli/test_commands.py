@@ -5,27 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 import spinsim
 from spinsim.cli import app, support
-from spinsim.policies.registry import SELECTORS
-from spinsim.simulated.world import SimulatedWorld
 from spinsim.studies import replay
-
-QUICKSTART = Path(__file__).parents[2] / "scenarios" / "quickstart.yaml"
-SMALL = ["--set", "workload.requests=12"]
-
-
-def simulate(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, ["simulate", str(QUICKSTART), *SMALL, *map(str, arguments)])
+from tests.cli.commands import QUICKSTART, SMALL, simulate
 
 
 @pytest.fixture(scope="module")
@@ -104,83 +95,6 @@ def test_a_file_system_that_takes_nothing_is_noticed_before_the_work() -> None:
     result = simulate("--out", "/proc/spinsim/out")
     assert result.exit_code == 2
     assert result.stderr == "/proc/spinsim/out: /proc cannot be written to; --out takes a folder that can\n"
-
-
-@pytest.mark.parametrize("text", ["import sys; sys.exit(3)", "raise KeyError('x')", "x = ("])
-def test_a_plugin_that_does_not_run_is_bad_input(text: str, tmp_path: Path) -> None:
-    (tmp_path / "plugin.py").write_text(text)
-    result = simulate("--plugin", tmp_path / "plugin.py", "--out", tmp_path / "out")
-    assert result.exit_code == 2
-    assert result.stderr.startswith(f"{tmp_path / 'plugin.py'}:1: cannot be imported: ")
-    assert len(result.stderr.splitlines()) == 1
-
-
-def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    breaking(monkeypatch, ModuleNotFoundError("No module named 'torch'", name="torch"))
-    result = simulate("--engine", "python", "--out", tmp_path / "out")
-    assert result.exit_code == 1
-    assert "this needs torch; pip install -e '.[live]'" in result.stderr
-
-
-def breaking(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    """Let the simulated world raise ``error`` in the middle of a simulation."""
-    submit, calls = SimulatedWorld.submit, [0]
-
-    def submit_or_break(world: SimulatedWorld, lane: int, operation: Any) -> Any:
-        calls[0] += 1
-        if calls[0] == 100:
-            raise error
-        return submit(world, lane, operation)
-
-    monkeypatch.setattr(SimulatedWorld, "submit", submit_or_break)
-
-
-def test_interruption_keeps_partial_results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    breaking(monkeypatch, KeyboardInterrupt())
-    result = simulate("--engine", "python", "--out", tmp_path / "out")
-    assert result.exit_code == 130, result.output
-    assert result.stderr == f"interrupted; partial results in {tmp_path / 'out'}\n"
-    assert json.loads((tmp_path / "out" / "summary.json").read_bytes())["interrupted"]
-
-
-def test_an_interrupted_run_does_not_replace_a_complete_one(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    out, partial = tmp_path / "out", tmp_path / "out.partial-results"
-    assert simulate("--out", out, "-q").exit_code == 0
-    complete = (out / "summary.json").read_bytes()
-    breaking(monkeypatch, KeyboardInterrupt())
-    result = simulate("--engine", "python", "--out", out, "--force", "-q")
-    assert result.exit_code == 130, result.output
-    assert result.stderr == (
-        f"interrupted; partial results in {partial}; the complete ones in {out} are kept\n"
-    )
-    assert (out / "summary.json").read_bytes() == complete
-    assert json.loads((partial / "summary.json").read_bytes())["interrupted"]
-
-
-def test_failure_names_its_cause(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    breaking(monkeypatch, RuntimeError("lane gpu0/target is on fire\nand more"))
-    result = simulate("--engine", "python", "--out", tmp_path / "out")
-    assert result.exit_code == 1
-    assert result.stderr.startswith("failed: ")
-    assert "RuntimeError: lane gpu0/target is on fire" in result.stderr
-    assert len(result.stderr.splitlines()) == 1
-
-
-def test_failure_says_where_partial_results_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from spinsim.studies import simulate as module
-
-    publish = module.publish
-
-    def publish_and_fail(*arguments: Any, **options: Any) -> None:
-        publish(*arguments, **options)
-        raise RuntimeError("too late")
-
-    monkeypatch.setattr(module, "publish", publish_and_fail)
-    result = simulate("--out", tmp_path / "out")
-    assert result.exit_code == 1
-    assert result.stderr == f"failed: RuntimeError: too late; partial results in {tmp_path / 'out'}\n"
 
 
 def test_report_is_written_again(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
@@ -285,22 +199,6 @@ def test_bad_input_survives_the_way_out_of_a_process() -> None:
         assert (str(received), received.line) == (str(sent), 3)
 
 
-BROKEN = """
-from dataclasses import dataclass
-from spinsim.policies.registry import SELECTORS
-from spinsim.policies.selectors.arms import PerRequest
-
-@SELECTORS.register("{name}")
-class Broken(PerRequest["Broken.Params"]):
-    @dataclass(frozen=True)
-    class Params:
-        pass
-
-    def choose(self, view, arms):
-        return arms[view.rounds + len(arms)]  # line 13
-"""
-
-
 @pytest.mark.parametrize(
     "command", [["report"], ["tables"], ["calibrate"], ["simulate"], ["study"], ["export", "--for", "vllm"]]
 )
@@ -310,84 +208,6 @@ def test_what_is_not_there_is_said_in_words(command: list[str]) -> None:
     assert result.stderr.startswith("nowhere")
     assert "Errno" not in result.stderr
     assert len(result.stderr.splitlines()) == 1
-
-
-def test_an_error_within_a_plugin_names_its_line(tmp_path: Path) -> None:
-    plugin = tmp_path / "plugin.py"
-    plugin.write_text(BROKEN.format(name="broken_line"))
-    chosen = ["--set", "policies.selector={name: broken_line}", "--plugin", plugin]
-    result = simulate(*chosen, "--out", tmp_path / "out")
-    assert result.exit_code == 1
-    assert result.stderr.startswith(f"failed: {plugin}:13: IndexError: ")
-    assert len(result.stderr.splitlines()) == 1
-    arguments = ["--grid", "seed=1", "--workers", "1", "--out", tmp_path / "sweep", *chosen]
-    result = CliRunner().invoke(app, ["sweep", str(QUICKSTART), *map(str, arguments)])
-    assert f"IndexError: list index out of range at {plugin}:13" in result.stderr.replace("tuple", "list")
-
-
-@pytest.mark.parametrize(
-    ("does", "said"),
-    [
-        ('return "tiny"', "WrongAnswerError: assign of the selector 'odd' gave ['tiny', "),
-        ("return len(arms)", "WrongAnswerError: assign of the selector 'odd' gave [5, "),
-        ("raise SystemExit(0)", "plugin.py:13: SystemExit: 0"),
-    ],
-)
-def test_what_a_plugin_does_wrong_within_a_run_is_said_and_the_run_so_far_is_kept(
-    does: str, said: str, tmp_path: Path
-) -> None:
-    plugin, out = tmp_path / "plugin.py", tmp_path / "out"
-    plugin.write_text(BROKEN.format(name="odd").replace("return arms[view.rounds + len(arms)]", does))
-    try:
-        result = simulate("--set", "policies.selector={name: odd}", "--plugin", plugin, "--out", out)
-    finally:
-        SELECTORS.forget("odd")
-    assert result.exit_code == 1
-    assert said in result.stderr
-    assert result.stderr.endswith(f"; partial results in {out}\n")
-    assert len(result.stderr.splitlines()) == 1
-    assert json.loads((out / "summary.json").read_bytes())["interrupted"] in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ('@SELECTORS.register("fixed")\nclass Second: ...\n', "two policies for selector are called 'fixed'"),
-        ('@SELECTORS.register("bare")\nclass Bare: ...\n', "bare has no parameters: a dataclass Params"),
-        (
-            '@SELECTORS.register("mute")\nclass Mute:\n    @dataclass\n    class Params: ...\n',
-            "mute is no selector policy, which needs assign, observe, forget",
-        ),
-    ],
-)
-def test_a_plugin_whose_policy_cannot_be_one_is_refused_at_its_line(
-    text: str, said: str, tmp_path: Path
-) -> None:
-    plugin = tmp_path / "plugin.py"
-    first = "from dataclasses import dataclass\nfrom spinsim.policies.registry import SELECTORS\n"
-    plugin.write_text(first + text)
-    result = simulate("--plugin", plugin, "--out", tmp_path / "out")
-    assert result.exit_code == 2
-    assert result.stderr.startswith(f"{plugin}:3: cannot be imported: ")
-    assert said in result.stderr
-
-
-def test_sigterm_keeps_what_ctrl_c_keeps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As a batch system ends a job: exit code 130, and the results so far."""
-    submit, calls, before = SimulatedWorld.submit, [0], signal.getsignal(signal.SIGTERM)
-
-    def submit_and_end(world: SimulatedWorld, lane: int, operation: Any) -> Any:
-        calls[0] += 1
-        if calls[0] == 100:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return submit(world, lane, operation)
-
-    monkeypatch.setattr(SimulatedWorld, "submit", submit_and_end)
-    result = simulate("--engine", "python", "--out", tmp_path / "out")
-    assert result.exit_code == 130, result.output
-    assert result.stderr == f"interrupted; partial results in {tmp_path / 'out'}\n"
-    assert json.loads((tmp_path / "out" / "summary.json").read_bytes())["interrupted"]
-    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_progress_in_a_log_is_a_line_now_and_then(
