@@ -140,7 +140,12 @@ def test_the_climb_finds_what_an_exhaustive_search_finds(depths: tuple[int, ...]
 
 @pytest.mark.parametrize(
     "plan",
-    [FixedPlan(None, 0, "ragged"), FixedPlan("a-1", 3, "padded"), FixedPlan("b", 4, "ragged", 2, "balanced")],
+    [
+        FixedPlan(None, 0, "ragged"),
+        FixedPlan("a", 1, "ragged"),
+        FixedPlan("a-1", 3, "padded"),
+        FixedPlan("b", 4, "ragged", 2, "balanced"),
+    ],
 )
 def test_a_fixed_plan_is_read_as_it_is_written(plan: FixedPlan) -> None:
     assert FixedPlan.read(str(plan)) == plan

@@ -22,7 +22,7 @@ ORDER = (
 PACKINGS = ("ragged", "decomposed", "padded")
 COMPOSITIONS = ("balanced", "round_robin")
 SERIAL: dict[str, Any] = {"name": "serial"}
-WRITTEN = re.compile(r"(?:no draft|(\S+), (\d+) tokens), (\w+)(?:, (\d+) micro-batches \((\w+)\))?")
+WRITTEN = re.compile(r"(?:no draft|(\S+), (\d+) tokens?), (\w+)(?:, (\d+) micro-batches \((\w+)\))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,8 @@ class FixedPlan:
         return replace(plan, depth=int(depth), composition=composition) if depth else plan
 
     def __str__(self) -> str:
-        drafting = f"{self.draft}, {self.length} tokens" if self.draft else "no draft"
+        tokens = "1 token" if self.length == 1 else f"{self.length} tokens"
+        drafting = f"{self.draft}, {tokens}" if self.draft else "no draft"
         batches = f", {self.depth} micro-batches ({self.composition})" if self.depth > 1 else ""
         return f"{drafting}, {self.packing}{batches}"
 
