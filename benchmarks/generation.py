@@ -14,6 +14,35 @@ from spinsim.scenario_file import LoadedScenario
 from spinsim.workload.for_scenario import build_workload
 
 
+def greedy_outputs(
+    loaded: LoadedScenario, deployment: Deployment, reference: Any | None = None
+) -> dict[int, list[int]]:
+    """What transformers' greedy generation answers to the scenario's prompts, request by request.
+
+    ``reference``: a model with the target's weights. Without one it is the target's own module, whose
+    attention is no longer ours afterwards.
+    """
+    target = deployment.models.target
+    if reference is None:
+        reference = target.module
+        reference.set_attn_implementation("eager")
+    prompted = materialise(loaded.scenario, build_workload(loaded.scenario, loaded.base_dir), target)
+    tokens = {}
+    for request in prompted.workload.requests:
+        ids = torch.tensor([list(prompted.prompts[request.id])])
+        out = reference.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=request.output_tokens,
+            min_new_tokens=request.output_tokens,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=0,
+        )
+        tokens[request.id] = out[0, ids.shape[1] :].tolist()
+    return tokens
+
+
 def generate(loaded: LoadedScenario, deployment: Deployment, new: int = 64) -> Figures:
     """Tokens per second at the scenario's concurrency and at batch 1, and assisted at batch 1.
 

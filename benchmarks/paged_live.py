@@ -13,14 +13,13 @@ import numpy as np
 import torch
 import yaml
 
+from benchmarks.generation import greedy_outputs
 from benchmarks.kernel_session import Session
-from spinsim.live.deployment import Deployment, deploy
-from spinsim.live.prompts import materialise
+from spinsim.live.deployment import deploy
 from spinsim.operations import KINDS
 from spinsim.scenario import PolicyChoice, Scenario
 from spinsim.scenario_file import LoadedScenario, load
 from spinsim.studies.run import Ran, run_scenario
-from spinsim.workload.for_scenario import build_workload
 
 PACKINGS = ("ragged", "padded", "decomposed")
 VERIFY = KINDS.index("verify")
@@ -109,7 +108,8 @@ def lossless(device: torch.device) -> Iterator[Content]:
     runs = {
         packing: run_scenario(packed(loaded, packing), loaded.base_dir, deployment) for packing in PACKINGS
     }
-    wanted = generated(loaded, deployment)
+    deployment.models.target.module.to("cpu")
+    wanted = greedy_outputs(loaded, deployment)
     for packing, ran in runs.items():
         found = {
             "packing": packing,
@@ -128,29 +128,6 @@ def packed(loaded: LoadedScenario, packing: str) -> Scenario:
     """The scenario with another packing."""
     policies = loaded.scenario.policies.model_copy(update={"packing": PolicyChoice(name=packing)})
     return loaded.scenario.model_copy(update={"policies": policies})
-
-
-def generated(loaded: LoadedScenario, deployment: Deployment) -> dict[int, list[int]]:
-    """What transformers' greedy generation says to the same prompts, on the CPU."""
-    target = deployment.models.target
-    reference = target.module.to("cpu")
-    reference.set_attn_implementation("eager")
-    workload = build_workload(loaded.scenario, loaded.base_dir)
-    prompted = materialise(loaded.scenario, workload, target)
-    tokens = {}
-    for request in prompted.workload.requests:
-        ids = torch.tensor([list(prompted.prompts[request.id])])
-        out = reference.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=request.output_tokens,
-            min_new_tokens=request.output_tokens,
-            do_sample=False,
-            eos_token_id=None,
-            pad_token_id=0,
-        )
-        tokens[request.id] = out[0, ids.shape[1] :].tolist()
-    return tokens
 
 
 def within_a_run(session: Session, context: int) -> Content:

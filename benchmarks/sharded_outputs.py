@@ -7,15 +7,14 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.generation import greedy_outputs
 from benchmarks.paged_live import PACKINGS, packed, scenario_of
 from benchmarks.sharded_machine import RANKS, Figures, Kept, device_name, on_gpus, sums_in_one
 from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.family import family
-from spinsim.live.deployment import Deployment, deploy
-from spinsim.live.prompts import materialise
+from spinsim.live.deployment import deploy
 from spinsim.scenario_file import LoadedScenario
 from spinsim.studies.run import run_scenario
-from spinsim.workload.for_scenario import build_workload
 
 
 def scenario(kv: Figures, requests: int, concurrency: int) -> LoadedScenario:
@@ -78,7 +77,8 @@ def against_generate(kept: Kept, kv: Figures, requests: int) -> None:
     with deploy(loaded.scenario, loaded.base_dir, packings=PACKINGS) as deployment:
         kept.add(deployed_s=time.perf_counter() - begun)
         begun = time.perf_counter()
-        wanted = said_by_generate(loaded, deployment)
+        torch.set_num_threads(1)  # matrices are small: several threads wait for one that others hold up
+        wanted = greedy_outputs(loaded, deployment, family.load("target", dtype=torch.float32))
         kept.add(generated_s=time.perf_counter() - begun)
         for packing in PACKINGS:
             ran = run_scenario(packed(loaded, packing), loaded.base_dir, deployment)
@@ -95,28 +95,6 @@ def against_generate(kept: Kept, kv: Figures, requests: int) -> None:
             )
     if any(row["alike"] < row["requests"] or row["error"] for row in kept.rows if "alike" in row):
         raise SystemExit("outputs differ")
-
-
-def said_by_generate(loaded: LoadedScenario, deployment: Deployment) -> dict[int, list[int]]:
-    """What transformers' greedy generation says to the same prompts, on the CPU."""
-    torch.set_num_threads(1)  # matrices are small: several threads wait for one that others hold up
-    reference = family.load("target", dtype=torch.float32)
-    workload = build_workload(loaded.scenario, loaded.base_dir)
-    prompted = materialise(loaded.scenario, workload, deployment.models.target)
-    tokens = {}
-    for request in prompted.workload.requests:
-        ids = torch.tensor([list(prompted.prompts[request.id])])
-        out = reference.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=request.output_tokens,
-            min_new_tokens=request.output_tokens,
-            do_sample=False,
-            eos_token_id=None,
-            pad_token_id=0,
-        )
-        tokens[request.id] = out[0, ids.shape[1] :].tolist()
-    return tokens
 
 
 def soak(path: Path, tiny: bool) -> None:

@@ -8,13 +8,14 @@ import pytest
 
 pytest.importorskip("transformers")
 
+from benchmarks.generation import greedy_outputs
 from spinsim.live.deployment import deploy
 from spinsim.scenario_file import LoadedScenario, load
 from spinsim.studies.replay import replay
 from spinsim.studies.run import run, run_scenario
 from spinsim.studies.simulate import simulate_scenario
 from spinsim.studies.trace import trace
-from tests.live.test_run import expected, scenario_file
+from tests.live.test_run import scenario_file
 
 MIXED = {
     "target": {"shape": "target.json", "dtype": "fp32"},
@@ -56,7 +57,7 @@ def test_mixed_drafts_give_what_generate_does(tmp_path: Path, packing: str) -> N
     ]
     assert 0 in looked_up, "nothing found at times"
     assert max(looked_up) == 4
-    assert ran.outputs == expected(loaded.scenario, loaded.base_dir, deployment)
+    assert ran.outputs == greedy_outputs(loaded, deployment)
 
 
 def test_a_replay_of_the_inputs_is_bit_equal(tmp_path: Path) -> None:

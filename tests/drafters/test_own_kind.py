@@ -70,14 +70,15 @@ def test_an_own_kind_is_simulated(tmp_path: Path) -> None:
 
 def test_an_own_kind_runs(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    from tests.live.test_run import expected, scenario_file, serve
+    from benchmarks.generation import greedy_outputs
+    from tests.live.test_run import scenario_file, serve
 
     models = {"target": {"shape": "target.json", "dtype": "fp32"}, "drafts": {"echo": {"kind": "echo"}}}
     placed = {"target": ["cpu"]}
     loaded = scenario_file(tmp_path, models=models, placement=placed)
     ran, deployment = serve(loaded)
     assert ran.error is None
-    assert ran.outputs == expected(loaded.scenario, loaded.base_dir, deployment)
+    assert ran.outputs == greedy_outputs(loaded, deployment)
     assert set(ran.records.rounds.draft) == {0}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.generation import greedy_outputs
 from spinsim.buckets import PROMPT_TOKENS
 from spinsim.live.clock import LiveEnvironment
 from spinsim.live.deployment import Deployment, deploy
@@ -24,7 +25,7 @@ from spinsim.scenario_file import LoadedScenario
 from spinsim.studies.replay import replay
 from spinsim.studies.run import run
 from tests.live.checkpoints import save_checkpoint, serving
-from tests.live.test_run import expected, scenario_file, serve
+from tests.live.test_run import scenario_file, serve
 from tests.live.test_run_in_pages import LONG, TIGHT
 from tests.live.test_sharded_run import serve as serve_divided
 
@@ -77,7 +78,7 @@ def expected_on_gpu(loaded: LoadedScenario, deployment: Deployment) -> dict[int,
     module = deployment.models.target.module
     module.to("cpu")
     try:
-        return expected(loaded.scenario, loaded.base_dir, deployment)
+        return greedy_outputs(loaded, deployment)
     finally:
         module.to("cuda")
 

@@ -9,20 +9,17 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import torch
 import yaml
 from typer.testing import CliRunner
 
+from benchmarks.generation import greedy_outputs
 from spinsim.cli import app
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.lanes import LaneError
-from spinsim.live.prompts import materialise
 from spinsim.runner.eager import ModelRunner
-from spinsim.scenario import Scenario
 from spinsim.scenario_file import LoadedScenario, load
 from spinsim.studies.replay import replay
 from spinsim.studies.run import Ran, run, run_scenario
-from spinsim.workload.for_scenario import build_workload
 
 TARGET = {
     "model_type": "llama",
@@ -88,29 +85,6 @@ def serve(loaded: LoadedScenario) -> tuple[Ran, Deployment]:
     return run_scenario(loaded.scenario, loaded.base_dir, deployment), deployment
 
 
-def expected(scenario: Scenario, base_dir: Path, deployment: Deployment) -> dict[int, list[int]]:
-    """What transformers' generate says, greedily, request by request."""
-    target = deployment.models.target
-    # Our attention function needs our cache; the reference is the same module with its own.
-    reference = target.module
-    reference.set_attn_implementation("eager")
-    prompted = materialise(scenario, build_workload(scenario, base_dir), target)
-    tokens = {}
-    for request in prompted.workload.requests:
-        ids = torch.tensor([list(prompted.prompts[request.id])])
-        out = reference.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=request.output_tokens,
-            min_new_tokens=request.output_tokens,
-            do_sample=False,
-            eos_token_id=None,
-            pad_token_id=0,
-        )
-        tokens[request.id] = out[0, ids.shape[1] :].tolist()
-    return tokens
-
-
 @pytest.mark.parametrize("packing", ["padded", "decomposed", "ragged"])
 @pytest.mark.parametrize("selector", ["random", "spin", "hedgespec"])
 def test_greedy_outputs_are_those_of_generate(tmp_path: Path, packing: str, selector: str) -> None:
@@ -125,7 +99,7 @@ def test_greedy_outputs_are_those_of_generate(tmp_path: Path, packing: str, sele
     ran, deployment = serve(loaded)
     assert ran.error is None
     assert {record.status for record in ran.records.requests.values()} == {"completed"}
-    assert ran.outputs == expected(loaded.scenario, loaded.base_dir, deployment)
+    assert ran.outputs == greedy_outputs(loaded, deployment)
 
 
 def test_a_perfect_draft_is_always_accepted(tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from benchmarks.generation import greedy_outputs
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.studies.replay import replay
 from spinsim.studies.run import Ran, run, run_scenario
 from spinsim.studies.simulate import simulate
 from spinsim.studies.trace import trace
-from tests.live.test_run import expected, scenario_file
+from tests.live.test_run import scenario_file
 
 # Four requests of up to 66 tokens: their prompts fit, their outputs do not.
 TIGHT = {"reserve": "grow", "block_tokens": 8, "target_tokens": 136, "draft_tokens": 120}
@@ -52,7 +53,7 @@ def test_outputs_are_those_of_generate_though_requests_are_preempted(
     assert {record.status for record in ran.records.requests.values()} == {"completed"}
     assert preempted(ran) > 3
     assert ran.slots_held == 0
-    assert ran.outputs == expected(loaded.scenario, loaded.base_dir, deployment)
+    assert ran.outputs == greedy_outputs(loaded, deployment)
 
 
 @pytest.mark.parametrize("depth", [1, 2])

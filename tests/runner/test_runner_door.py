@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.generation import greedy_outputs
 from spinsim.live.deployment import deploy
 from spinsim.runner.base import Runner
 from spinsim.runner.for_model import make_runner
 from spinsim.runner.kv import Layout
 from spinsim.runner.plan import RunnerPlan
 from spinsim.studies.run import run_scenario
-from tests.live.test_run import expected, scenario_file
+from tests.live.test_run import scenario_file
 
 
 class OnSeveral:
@@ -51,4 +52,4 @@ def test_a_run_asks_of_a_runner_what_the_protocol_says(tmp_path: Path) -> None:
     several: Any = OnSeveral([deployment.target, twin])
     ran = run_scenario(loaded.scenario, loaded.base_dir, replace(deployment, target=several))
     assert ran.error is None
-    assert ran.outputs == expected(loaded.scenario, loaded.base_dir, deployment)
+    assert ran.outputs == greedy_outputs(loaded, deployment)
