@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 
 class InputError(Exception):
@@ -37,6 +38,20 @@ class InputErrors(InputError):
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.errors))
+
+
+def did_you_mean(given: str, allowed: Iterable[str], quote: str = "'", most: int = 1) -> str:
+    """`` (did you mean 'x'?)``, or nothing where no name is close.
+
+    Names that begin with what was given come first ("a100" means 'a100-40' or 'a100-80', not 'a10'). Else
+    the ``most`` names that are written most alike are told. Large and small letters are the same.
+    """
+    names = {name.casefold(): name for name in allowed}
+    wanted = given.casefold()
+    longer = [name for name in names if len(wanted) > 1 and name.startswith(wanted)]
+    close = longer if 0 < len(longer) <= 3 else get_close_matches(wanted, list(names), most)
+    said = " or ".join(f"{quote}{names[name]}{quote}" for name in close)
+    return f" (did you mean {said}?)" if said else ""
 
 
 def reason_of(error: Exception) -> str:

@@ -265,7 +265,9 @@ def load_trace(path: Path, key: str = "acceptance.path") -> Trace:
         ) from error
     except _NO_TRACE as error:
         raise InputError(
-            f"{path} is no acceptance trace, or damaged ({error}); a file written by `spinsim trace`", key=key
+            f"{path} is no acceptance trace, or damaged ({error}); a file written by `spinsim trace`, "
+            "which converts other recordings with --import",
+            key=key,
         ) from error
 
 

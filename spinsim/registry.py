@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import is_dataclass
 from typing import Any, Generic, TypeVar
 
-from spinsim.errors import InputError
+from spinsim.errors import InputError, did_you_mean
 
 T = TypeVar("T")
 PolicyClass = Callable[[Any, Any], T]  # called with parameters and a context; with an attribute ``Params``
@@ -56,7 +56,7 @@ class Registry(Generic[T]):
         try:
             return self._classes[name]
         except KeyError:
-            choices = ", ".join(self.names())
+            choices = ", ".join(self.names()) + did_you_mean(name, self.names())
             raise InputError(
                 f"{name!r} is no {self.kind} policy; choose from {choices}", key=f"policies.{self.kind}.name"
             ) from None

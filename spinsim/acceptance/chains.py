@@ -40,12 +40,17 @@ def rebuild(accepted: Iterable[int], proposed: Iterable[int], start: int, positi
     for number, (right, asked) in enumerate(zip(accepted, proposed, strict=True), start=1):
         if right > asked:
             raise ValueError(f"round {number} accepted {right} of {asked} proposed tokens; at most {asked}")
-        for position in range(at, min(at + right, positions)):
-            hits[position] = 1
-        if right < asked and at + right < positions:
-            hits[at + right] = 0
+        mark(hits, at, right, asked)
         at += right + 1
     return Rebuilt(hits)
+
+
+def mark(hits: list[int], at: int, accepted: int, proposed: int) -> None:
+    """Write into ``hits`` what one round at output position ``at`` tells, as far as they go."""
+    for position in range(at, min(at + accepted, len(hits))):
+        hits[position] = 1
+    if accepted < proposed and at + accepted < len(hits):
+        hits[at + accepted] = 0
 
 
 def probabilities(rebuilt: Sequence[Rebuilt]) -> list[list[float]]:

@@ -122,7 +122,7 @@ def import_trace(
     format: Annotated[
         str,
         Option(
-            "Converts recordings of others: specdecode_bench, spec_bench or vllm_metrics.",
+            "Converts recordings of others: specdecode_bench, spec_bench, vllm_metrics, or your own rounds.",
             flag="--import",
             metavar="FORMAT",
         ),
@@ -142,8 +142,9 @@ def import_trace(
     """Turn acceptance that others recorded into a trace.
 
     Several files mix, each a domain of its name. ``format``: specdecode_bench, spec_bench (needs
-    ``schedule``: constant:K, stopped:K or heuristic[:START[:MOST]]; ``prompts`` names its questions) or
-    vllm_metrics. ``result.notes`` say what could not be rebuilt. Needs no model. Raises InputError.
+    ``schedule``: constant:K, stopped:K or heuristic[:START[:MOST]]; ``prompts`` names its questions),
+    vllm_metrics, or rounds (your own, as CSV or JSON Lines). ``result.notes`` say what could not be
+    rebuilt. Needs no model. Raises InputError.
     """
     from spinsim.studies.import_trace import import_trace as experiment
 

@@ -60,6 +60,10 @@ def init(
     clients: Annotated[
         int | None, Option("Clients that wait for their answers, in place of a rate.", min=1)
     ] = None,
+    prompt_tokens: Annotated[int | None, Option("Median length of drawn prompts [some 500].", min=1)] = None,
+    output_tokens: Annotated[
+        int | None, Option("Median length of outputs [some 160, or the file's].", min=1)
+    ] = None,
     study: Annotated[
         PathLike | None, Option("Also writes a study of the scenario, for spinsim study.", metavar="FILE")
     ] = None,
@@ -73,7 +77,8 @@ def init(
     ``price_per_hour`` that of one GPU. ``traffic`` is a file in one of the ``format`` s of
     ``catalogue("formats")``; ``columns`` maps those of a csv or jsonl file, as a mapping or as
     ``arrival=ts,prompt=input_tokens``, and is guessed otherwise. Without a file, requests are drawn. They
-    come at ``rate`` a second, or from ``clients`` that wait for their answers. ``study`` is a file for a
+    come at ``rate`` a second, or from ``clients`` that wait for their answers. ``prompt_tokens`` and
+    ``output_tokens`` are medians of their lengths. ``study`` is a file for a
     first study of the scenario. The scenario is loaded and checked before it is written; nothing is written
     where that fails. Raises InputError.
     """
@@ -82,7 +87,7 @@ def init(
     from spinsim.starting.answers import Answers, start
     from spinsim.starting.study import study_text
 
-    at_least(1, gpus=gpus, clients=clients)
+    at_least(1, gpus=gpus, clients=clients, prompt_tokens=prompt_tokens, output_tokens=output_tokens)
     if rate is not None and not rate > 0:
         raise InputError(f"{rate:g} is not allowed; a rate above 0", key="--rate")
     path = _free(out, "FILE", force=force)
@@ -101,6 +106,8 @@ def init(
         columns=_mapping(columns) if isinstance(columns, str) else columns,
         rate_per_s=rate,
         clients=clients,
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
     )
     started = start(answers, path)
     write_atomically(path, started.text)

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from spinsim.errors import InputError, InputErrors
+from spinsim.errors import InputError, InputErrors, did_you_mean
 from spinsim.scenario import Name, Section
-from spinsim.scenario.messages import did_you_mean, explain, one_of, show
+from spinsim.scenario.messages import explain, one_of, show
 from spinsim.scenario.yaml_places import parse
 from spinsim.scenario_file import Places, read_text
 from spinsim.scenario_file.variants import override

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from spinsim.cli.support import BAD_INPUT
+from spinsim.errors import did_you_mean
 
 
 class Commands(TyperGroup):
@@ -70,9 +70,7 @@ def describe(error: Any, command: str) -> str:
 
 
 def _unknown(given: str, what: str, allowed: list[str]) -> str:
-    close = get_close_matches(given, allowed, 1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    return f"no such {what} {given}; allowed: {', '.join(allowed)}{hint}"
+    return f"no such {what} {given}; allowed: {', '.join(allowed)}{did_you_mean(given, allowed, quote='')}"
 
 
 def _name(param: Any) -> str:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from spinsim.drafters import head, model, ngram, suffix
 from spinsim.drafters.base import Drafter, Lookup
 from spinsim.drafters.registry import KINDS, MODEL
-from spinsim.errors import InputError
+from spinsim.errors import InputError, did_you_mean
 from spinsim.scenario import (
     ConstantCosts,
     DrafterChoice,
@@ -21,7 +21,7 @@ from spinsim.scenario import (
     PolicyChoice,
     Scenario,
 )
-from spinsim.scenario.messages import Problem, did_you_mean, explain, one_of
+from spinsim.scenario.messages import Problem, explain, one_of
 
 BUILT_IN = (model, ngram, suffix, head)  # importing them registers their kinds
 

@@ -14,8 +14,8 @@ from spinsim.engines.base import Engine
 from spinsim.engines.sglang import SGLANG
 from spinsim.engines.tensorrt_llm import TENSORRT_LLM
 from spinsim.engines.vllm import VLLM
-from spinsim.errors import InputError
-from spinsim.scenario.messages import did_you_mean, one_of
+from spinsim.errors import InputError, did_you_mean
+from spinsim.scenario.messages import one_of
 
 ENGINES: Mapping[str, Engine] = MappingProxyType({e.name: e for e in (VLLM, SGLANG, TENSORRT_LLM)})
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from spinsim.errors import InputError
+from spinsim.errors import InputError, did_you_mean
 from spinsim.packings import kinds
 from spinsim.policies import registry
 from spinsim.policies.base import (
@@ -122,7 +122,8 @@ def validate_choice(kind: str, choice: PolicyChoice) -> Any:
     known = [field.name for field in fields(cls.Params)]
     for name in choice.params:
         if name not in known:
-            allowed = f"choose from {', '.join(known)}" if known else "it has none"
+            choices = ", ".join(known) + did_you_mean(name, known)
+            allowed = f"choose from {choices}" if known else "it has none"
             raise InputError(
                 f"{choice.name} has no parameter {name!r}; {allowed}", key=f"policies.{kind}.{name}"
             )
@@ -258,9 +259,11 @@ def _check_plan(spec: PoliciesSpec) -> None:
             continue
         makers = [maker for maker in KINDS["selector"].names() if kind in _planned_by(maker)]
         if spec.selector.name not in makers:
+            usual = getattr(type(spec)(), kind).name
             raise InputError(
                 f"{name} follows a plan that {spec.selector.name} does not make; choose another {kind}, "
-                f"such as {getattr(type(spec)(), kind).name}, or the selector {' or '.join(makers)}",
+                f"such as {usual} (--set policies.{kind}.name={usual}, or /{kind}={usual} within --policy), "
+                f"or the selector {' or '.join(makers)}",
                 key=f"policies.{kind}.name",
             )
 

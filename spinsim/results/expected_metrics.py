@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from spinsim.costs.prices import price_per_hour
 from spinsim.engine.records import Records
-from spinsim.errors import InputError
+from spinsim.errors import InputError, did_you_mean
 from spinsim.results.metrics import OPTIONAL, Metric, metric
 from spinsim.results.metrics import names as metric_names
 from spinsim.results.summary import summarise
@@ -78,8 +77,7 @@ def _unknown(summary: Mapping[str, Any], name: str, path: str, option: str) -> I
     section = metric(name).section
     if section and section not in summary:
         return InputError(f"{name!r} needs {OPTIONAL[section]}", key=option)
-    close = get_close_matches(name, [*metric_names(), *_numbers(summary)], 3, 0.6)
-    hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
+    hint = did_you_mean(name, [*metric_names(), *_numbers(summary)], most=3)
     return InputError(
         f"no number of a summary is called {name!r}; allowed: {', '.join(metric_names())}, "
         f"or a dotted path of summary.json{hint}",

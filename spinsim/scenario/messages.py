@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, Discriminator, Tag, ValidationE
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from spinsim.errors import did_you_mean
 from spinsim.scenario.yaml_places import KeyPath
 
 
@@ -45,12 +45,6 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     return list(found)
 
 
-def did_you_mean(given: str, allowed: Iterable[str]) -> str:
-    """``" (did you mean 'x'?)"`` when one of ``allowed`` is close, else nothing."""
-    close = difflib.get_close_matches(given, list(allowed), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
 def one_of(allowed: Iterable[str]) -> str:
     """``a, b or c``."""
     names = list(allowed)
@@ -77,7 +71,8 @@ def _explain_one(details: ErrorDetails, model: type[BaseModel]) -> Iterator[Prob
     context = details.get("ctx", {})
     if kind == "extra_forbidden":
         allowed = list(parent.base.model_fields)
-        yield Problem(path, f"unknown key; allowed: {', '.join(allowed)}{did_you_mean(path[-1], allowed)}")
+        hint = did_you_mean(path[-1], allowed) or _elsewhere(model, path)
+        yield Problem(path, f"unknown key; allowed: {', '.join(allowed)}{hint}")
     elif node is None:
         return
     elif kind in ("union_tag_invalid", "union_tag_not_found"):
@@ -107,7 +102,36 @@ def _explain_one(details: ErrorDetails, model: type[BaseModel]) -> Iterator[Prob
     elif kind == "value_error":
         yield Problem(path, str(context.get("error", details["msg"])))
     else:
-        yield Problem(path, f"{show(value)} is not allowed; must be {_describe(node)}")
+        yield Problem(path, f"{show(value)} is not allowed; must be {_describe(node)}{_wrapped(node, value)}")
+
+
+def _elsewhere(model: type[BaseModel], path: KeyPath) -> str:
+    """`` (did you mean policies.length?)`` for a key that stands in the wrong section, else nothing."""
+    places = [".".join(place) for place in _keys_called(path[-1], model)]
+    return f" (did you mean {one_of(places)}?)" if 0 < len(places) <= 3 else ""
+
+
+def _keys_called(name: str, section: type[BaseModel]) -> Iterator[KeyPath]:
+    for key, field in section.model_fields.items():
+        if key == name:
+            yield (key,)
+        base = _field(field).base
+        if isinstance(base, type) and issubclass(base, BaseModel):
+            yield from ((key, *rest) for rest in _keys_called(name, base))
+
+
+def _wrapped(node: _Node, value: object) -> str:
+    """``, such as {name: spin}`` or ``[gpu0]``: a text that lacks but its mapping or list, else nothing."""
+    if not isinstance(value, str):
+        return ""
+    if get_origin(node.base) is tuple and _unwrap(get_args(node.base)[0]).base is str:
+        return f", such as [{value}]"
+    if node.discriminator:
+        return f", such as {{{node.discriminator}: {value}}}" if value in _members(node) else ""
+    if isinstance(node.base, type) and issubclass(node.base, BaseModel):
+        needed = [key for key, field in node.base.model_fields.items() if field.is_required()]
+        return f", such as {{{needed[0]}: {value}}}" if len(needed) == 1 else ""
+    return ""
 
 
 def _walk(

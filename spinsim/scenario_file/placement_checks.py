@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from spinsim.drafters.base import HOST
 from spinsim.drafters.registry import KINDS
+from spinsim.errors import did_you_mean
 from spinsim.scenario import Scenario
-from spinsim.scenario.messages import Problem, did_you_mean, one_of
+from spinsim.scenario.messages import Problem, one_of
 
 
 def placement_problems(scenario: Scenario) -> Iterator[Problem]:

@@ -153,24 +153,25 @@ def policy_overrides(text: str) -> list[str]:
 
 
 @contextmanager
-def said_by(origins: Mapping[str, str]) -> Iterator[None]:
+def said_by(origins: Mapping[str, str], otherwise: str = "") -> Iterator[None]:
     """Errors about overrides name what the user wrote instead: ``origins`` by ``key.path=value``.
 
-    For a scenario's errors an override is ``--set TEXT``, whichever option it came from.
+    For a scenario's errors an override is ``--set TEXT``, whichever option it came from. ``otherwise`` is
+    named by errors at other places: what does not fit to an override of a scenario that is right by itself.
     """
     try:
         yield
     except InputErrors as errors:
-        raise InputErrors([_said_by(error, origins) for error in errors.errors]) from None
+        raise InputErrors([_said_by(error, origins, otherwise) for error in errors.errors]) from None
     except InputError as error:
-        raise _said_by(error, origins) from None
+        raise _said_by(error, origins, otherwise) from None
 
 
-def _said_by(error: InputError, origins: Mapping[str, str]) -> InputError:
+def _said_by(error: InputError, origins: Mapping[str, str], otherwise: str) -> InputError:
     for text, origin in origins.items():
         if origin and error.file == set_place(text):
             return InputError(error.message, key=error.key, file=origin)
-    return error
+    return InputError(error.message, key=error.key, file=otherwise) if otherwise else error
 
 
 def seeds_from(first: int, count: int) -> list[int]:

@@ -22,9 +22,10 @@ from spinsim.starting.modelled import LOOKUPS, keys_of, modelled
 from spinsim.starting.placing import place, usual_drafts
 from spinsim.starting.recorded import Recorded, recorded
 from spinsim.starting.text import scenario_text
-from spinsim.starting.traffic import drawn, from_file, guessed_format
+from spinsim.starting.traffic import CONTEXT, drawn, from_file, guessed_format
 
-CONTEXT = 4096  # tokens, for drawn requests
+PROMPT_TOKENS_A_SECOND = 4096  # of the objective for the first token, which is 1 s or more
+UNLIMITED = 1 << 20  # tokens of context, where no model says its own
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Answers:
     """What a first scenario is made of; None and empty: assumed.
 
     ``drafts``: shapes, or NAME=SHAPE. ``traffic``: a file. ``price``: of a GPU and hour.
+    ``prompt_tokens`` and ``output_tokens``: medians of lengths.
     """
 
     name: str = "first"
@@ -45,6 +47,8 @@ class Answers:
     columns: Mapping[str, str] | None = None
     rate_per_s: float | None = None
     clients: int | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,15 @@ def start(answers: Answers, path: Path) -> Started:
     hardware = _hardware(answers.hardware, folder)
     placement = place(target, tuple(drafts), answers.gpus, hardware_of(answers.hardware))
     if answers.traffic is None:
-        traffic = drawn(answers.rate_per_s, answers.clients, most_tokens=_holds((target, *shapes.values())))
+        traffic = drawn(
+            answers.rate_per_s,
+            answers.clients,
+            most_tokens=_holds((target, *shapes.values())),
+            prompt_tokens=answers.prompt_tokens,
+            output_tokens=answers.output_tokens,
+        )
+    elif answers.prompt_tokens is not None:
+        raise InputError("the file of --traffic has the prompts; one of the two", key="--prompt-tokens")
     else:
         traffic = from_file(
             answers.traffic,
@@ -84,6 +96,7 @@ def start(answers: Answers, path: Path) -> Started:
             answers.columns,
             rate_per_s=answers.rate_per_s,
             clients=answers.clients,
+            output_tokens=answers.output_tokens,
             beside=folder,
         )
     context, cut = _context(traffic.longest_tokens, (target, *shapes.values()))
@@ -93,11 +106,12 @@ def start(answers: Answers, path: Path) -> Started:
     elif not answers.drafts:
         assumed["models.drafts"] = f"drafts that have the target's vocabulary: {', '.join(drafts.values())}"
     acceptance, modelled_so = (found.acceptance, {}) if found else modelled(named, shapes)
+    ttft_s = max(1, round((answers.prompt_tokens or 0) / PROMPT_TOKENS_A_SECOND))
     assumed |= {
         "costs": "costs come from data sheets, which may be off by a tenth or more (docs/fidelity.md); "
         "`spinsim profile` measures your machine",
         **modelled_so,
-        "slo": "objectives of 1 s to the first token and 50 ms a token after it",
+        "slo": f"objectives of {ttft_s} s to the first token and 50 ms a token after it",
     }
     written = {name: {"shape": _written(shape, folder)} for name, shape in drafts.items()}
     content: dict[str, Any] = {
@@ -112,6 +126,7 @@ def start(answers: Answers, path: Path) -> Started:
         "acceptance": acceptance,
         **_policies(named),
         "limits": {"batch": 32, "context_tokens": context},
+        "slo": {"ttft_s": float(ttft_s), "tpot_s": 0.05},
     }
     text = scenario_text(content, assumed, str(path))
     check_fits(load(text, folder=folder))
@@ -197,8 +212,8 @@ def _name(text: str) -> str:
 
 
 def _holds(models: Sequence[ModelShape]) -> int:
-    """The longest context that all models were made for; ``CONTEXT`` or less."""
-    return min([CONTEXT, *(shape.context for shape in models if shape.context is not None)])
+    """The longest context that all models were made for."""
+    return min([UNLIMITED, *(shape.context for shape in models if shape.context is not None)])
 
 
 def _context(longest: int, models: Sequence[ModelShape]) -> tuple[int, dict[str, str]]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from spinsim.acceptance.specdecode_bench import load_specdecode_bench
-from spinsim.errors import InputError
+from spinsim.errors import InputError, did_you_mean
 from spinsim.recording import Recording, Trace, load_trace
-from spinsim.scenario.messages import did_you_mean, one_of
+from spinsim.scenario.messages import one_of
 from spinsim.starting.modelled import LOOKUPS, keys_of
 
 FORMATS = {"spinsim": load_trace, "specdecode_bench": load_specdecode_bench}

@@ -26,8 +26,8 @@ def scenario_text(content: Mapping[str, Any], assumed: Mapping[str, str], file: 
             "#",
             f"#     spinsim simulate {file}",
             f"#     spinsim capacity {file}{_open(content['workload'])}   # the highest rate within slo",
-            f"#     spinsim compare {file}{_drawn(content['workload'])} "
-            "--policy selector=fixed,draft=none/length=none",
+            f"#     spinsim compare {file}{_drawn(content['workload'])}{_alternatives(models['drafts'])}",
+            f"#     spinsim sweep {file}{_lengths(models['drafts'])}   # how long to speculate",
             f"#     spinsim profile {file}    # on your GPUs: measured costs",
             f"name: {content['name']}",
             "seed: 1",
@@ -48,7 +48,7 @@ def scenario_text(content: Mapping[str, Any], assumed: Mapping[str, str], file: 
             f"  selector: {flow(content['selector'])}",
             f"  length: {flow(content['length'])}",
             f"limits: {flow(content['limits'])}   # requests at once; prompt + output",
-            "slo: {ttft_s: 1.0, tpot_s: 0.05}",
+            f"slo: {flow(content['slo'])}",
             "",
         ]
     )
@@ -64,6 +64,23 @@ def _drawn(workload: Mapping[str, Any]) -> str:
     """Seeds differ only if a file's requests are drawn, where they come as clients are free."""
     same = "source" in workload and workload["arrivals"]["process"] == "closed"
     return " --set workload.source.resample=true" if same else ""
+
+
+def _alternatives(drafts: Mapping[str, Any]) -> str:
+    """Each draft for everybody, SPIN's selector and no speculation, as options of ``compare``."""
+    tokens = "length=fixed,tokens=4"
+    given = [f"'{name} for everybody:selector=fixed,draft={name}/{tokens}'" for name in drafts]
+    given += [f"SPIN:selector=spin/{tokens}"] if len(drafts) > 1 else []
+    given.append("'no speculation:selector=fixed,draft=none/length=none'")
+    return "".join(f" --policy {each}" for each in given)
+
+
+def _lengths(drafts: Mapping[str, Any]) -> str:
+    """Drafts and lengths, as options of ``sweep``."""
+    return (
+        " --set 'policies.selector={name: fixed}' --set 'policies.length={name: fixed}'"
+        f" --grid policies.selector.draft={','.join(drafts)} --grid policies.length.tokens=2,4,6"
+    )
 
 
 def _workload(workload: Mapping[str, Any]) -> list[str]:

@@ -14,11 +14,13 @@ from spinsim.starting.columns import guess_columns, published_array, published_f
 from spinsim.workload.formats import READERS
 from spinsim.workload.source import load_rows
 
+CONTEXT = 4096  # tokens, for drawn requests of no stated length
 OWN = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".npz": "spinsim"}
-LENGTHS = {
+LENGTHS: dict[str, dict[str, Any]] = {
     "prompt_tokens": {"distribution": "lognormal", "median": 512, "sigma": 0.8, "min": 16, "max": 3072},
     "output_tokens": {"distribution": "lognormal", "median": 160, "sigma": 0.6, "min": 8, "max": 1024},
 }
+STATED = {"prompt_tokens": (0.3, 2), "output_tokens": (0.6, 4)}  # sigma, and the longest over the median
 REQUESTS, CLIENTS = 200, 16
 
 
@@ -31,15 +33,55 @@ class Traffic:
     assumed: dict[str, str]
 
 
-def drawn(rate_per_s: float | None, clients: int | None, most_tokens: int) -> Traffic:
-    """Requests without a file, none longer than ``most_tokens``, prompt and output together."""
-    assumed = {"workload": "lengths are drawn: prompts of some 500 tokens, outputs of some 160; put your own"}
-    arrivals = _arrivals(rate_per_s, clients, timed=False, assumed=assumed)
-    lengths = {
-        "prompt_tokens": {**LENGTHS["prompt_tokens"], "max": most_tokens * 3 // 4},
-        "output_tokens": {**LENGTHS["output_tokens"], "max": most_tokens // 4},
+def drawn(
+    rate_per_s: float | None,
+    clients: int | None,
+    most_tokens: int,
+    prompt_tokens: int | None = None,
+    output_tokens: int | None = None,
+) -> Traffic:
+    """Requests without a file, none longer than ``most_tokens``, prompt and output together.
+
+    ``prompt_tokens`` and ``output_tokens``: medians that the user states. Without any, requests stay within
+    :data:`CONTEXT`. Raises InputError where the medians together are longer than ``most_tokens``.
+    """
+    lengths, longest = _lengths(most_tokens, prompt_tokens, output_tokens)
+    prompts, outputs = lengths["prompt_tokens"]["median"], lengths["output_tokens"]["median"]
+    assumed = {
+        "workload": f"lengths are drawn: prompts of some {prompts} tokens, outputs of some {outputs}; "
+        "put your own"
     }
-    return Traffic({"requests": REQUESTS, "arrivals": arrivals, **lengths}, most_tokens, assumed)
+    arrivals = _arrivals(rate_per_s, clients, timed=False, assumed=assumed)
+    return Traffic({"requests": REQUESTS, "arrivals": arrivals, **lengths}, longest, assumed)
+
+
+def _lengths(most: int, prompt: int | None, output: int | None) -> tuple[dict[str, dict[str, Any]], int]:
+    """``prompt_tokens`` and ``output_tokens`` as the YAML has them, and the longest request."""
+    if prompt is None and output is None:
+        most = min(most, CONTEXT)
+        return {
+            "prompt_tokens": {**LENGTHS["prompt_tokens"], "max": most * 3 // 4},
+            "output_tokens": {**LENGTHS["output_tokens"], "max": most // 4},
+        }, most
+    prompts, outputs = around("prompt_tokens", prompt), around("output_tokens", output)
+    spare = most - prompts["median"] - outputs["median"]
+    if spare < 0:
+        raise InputError(
+            f"prompts of {prompts['median']} and outputs of {outputs['median']} tokens are longer than the "
+            f"models hold; at most {most} together, or other models",
+            key="--output-tokens" if prompt is None else "--prompt-tokens",
+        )
+    outputs["max"] = min(outputs["max"], outputs["median"] + spare)
+    prompts["max"] = min(prompts["max"], most - outputs["max"])
+    return {"prompt_tokens": prompts, "output_tokens": outputs}, prompts["max"] + outputs["max"]
+
+
+def around(key: str, median: int | None) -> dict[str, Any]:
+    """Lengths around a median that the user states, or the usual ones."""
+    if median is None:
+        return dict(LENGTHS[key])
+    sigma, times = STATED[key]
+    return {"distribution": "lognormal", "median": median, "sigma": sigma, "min": 1, "max": times * median}
 
 
 def from_file(
@@ -49,9 +91,12 @@ def from_file(
     *,
     rate_per_s: float | None,
     clients: int | None,
+    output_tokens: int | None,
     beside: Path,
 ) -> Traffic:
     """Requests of a file, which is read. ``beside``: the folder that the scenario's paths start at.
+
+    ``output_tokens``: the median of outputs, in place of the file's own.
 
     Raises InputError for a file that cannot be read, a format that is unknown, or columns that are not there.
     """
@@ -85,9 +130,10 @@ def from_file(
     if columns is not None:
         workload["source"]["columns"] = dict(columns)
     longest_output = max((tokens for tokens in outputs if tokens is not None), default=0)
-    if None in outputs:
-        workload["output_tokens"] = LENGTHS["output_tokens"]
-        longest_output = int(LENGTHS["output_tokens"]["max"])  # type: ignore[call-overload]
+    if output_tokens is not None or None in outputs:
+        workload["output_tokens"] = around("output_tokens", output_tokens)
+        longest_output = workload["output_tokens"]["max"]
+    if output_tokens is None and None in outputs:
         assumed["workload.output_tokens"] = "the file has no output lengths: they are drawn, some 160 tokens"
     if columns is not None and "prompt" not in columns:
         assumed["prompts"] = "four bytes of a prompt's text are taken for a token"

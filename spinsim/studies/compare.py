@@ -134,7 +134,7 @@ def compare(
         raise InputError(f"{baseline!r} is no alternative; choose from {', '.join(names)}", key="--baseline")
     loaded = []
     for a in given:
-        with said_by(dict.fromkeys(a.own, a.origin)):
+        with said_by(dict.fromkeys(a.own, a.origin), otherwise=a.origin if a.own else ""):
             loaded.append(load(a.scenario, a.overrides))
         check_fits(loaded[-1])
     scenarios = [one.scenario for one in loaded]

@@ -201,7 +201,7 @@ def test_several_files_mix_as_domains_of_their_names(tmp_path):
     [
         (
             ["--import", "nope", "f"],
-            "--import: no format 'nope'; spec_bench, specdecode_bench or vllm_metrics",
+            "--import: no format 'nope'; rounds, spec_bench, specdecode_bench or vllm_metrics",
         ),
         (
             ["--import", "vllm_metrics", "absent"],
@@ -303,3 +303,69 @@ def test_a_public_answer_shows_which_schedule_it_had_not(tmp_path):
     trace = api.import_trace("spec_bench", file, out=tmp_path / "t.npz", schedule="stopped:20").result.trace
     assert len(trace.keys) == 560
     assert trace.output_tokens().sum() == 91_541
+
+
+# --- rounds of one's own ------------------------------------------------------------------------
+
+
+ROUNDS = "request,draft,drafted,accepted\na,small,2,1\na,small,2,2\nb,small,2,0\na,big,4,4\nb,big,4,1\n"
+
+
+def rows_of(path: Path, draft: str) -> list[list[float]]:
+    found = load_trace(path).drafts[draft].rows
+    return [(found.row(i) / PROBABILITY_STEPS).round(3).tolist() for i in range(len(found))]
+
+
+def test_own_rounds_of_several_drafts_become_one_recording(tmp_path):
+    """Each draft begins behind the token of prefill; where it was not asked, its own rate stands."""
+    (tmp_path / "mine.csv").write_text(ROUNDS)
+    as_json = lines(
+        tmp_path / "mine.jsonl",
+        [
+            {"request": r, "draft": d, "drafted": int(k), "accepted": int(a)}
+            for r, d, k, a in (line.split(",") for line in ROUNDS.splitlines()[1:])
+        ],
+    )
+    one, two = (
+        api.import_trace("rounds", tmp_path / "mine.csv", out=tmp_path / "csv.npz"),
+        api.import_trace("rounds", as_json, out=tmp_path / "json.npz"),
+    )
+    assert one.result.notes == two.result.notes
+    assert "small: 5 of 9 positions rebuilt" in one.result.notes[0]
+    for path in (tmp_path / "csv.npz", tmp_path / "json.npz"):
+        assert load_trace(path).keys == ("a", "b")
+        # round 1 at 1: right, wrong at 2; round 2 at 3: right, right; 5 was not asked, nor 0
+        assert rows_of(path, "small")[0] == [0.75, 1, 0, 1, 1, 0.75]
+        assert rows_of(path, "big") == [[1, 1, 1, 1, 1, 1], [0.5, 1, 0]]
+
+
+def test_own_rounds_may_take_turns_where_they_say_their_place(tmp_path):
+    path = tmp_path / "turns.csv"
+    path.write_text(
+        "request,draft,position,drafted,accepted,prompt_tokens\n7,small,1,2,1,900\n7,big,3,2,0,900\n"
+    )
+    api.import_trace("rounds", path, out=tmp_path / "turns.npz")
+    assert load_trace(tmp_path / "turns.npz").prompt_tokens == (900,)
+    assert rows_of(tmp_path / "turns.npz", "small") == [[0.5, 1, 0, 0.5]]
+    assert rows_of(tmp_path / "turns.npz", "big") == [[0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("request,draft,accepted\n1,a,2\n", "own.csv:1: no column drafted; CSV with a header"),
+        ("request,draft,drafted,accepted\n1,a,2,3\n", "own.csv:2: accepted: 3 of 2 proposed tokens"),
+        ("request,draft,drafted,accepted\n1,a,2,1\n1,a,2\n", "own.csv:3: accepted: missing"),
+        ("request,draft,drafted,accepted\n1,a,2,x\n", "own.csv:2: accepted: no whole number"),
+        ("request,draft,drafted,accepted\n", "own.csv: holds no round"),
+        (
+            "request,draft,drafted,accepted,position\n1,a,2,1,1\n1,a,2,1,\n",
+            "own.csv:3: position: is in some rows and not in others",
+        ),
+    ],
+)
+def test_own_rounds_that_are_wrong_are_told_by_line(tmp_path, text, said):
+    (tmp_path / "own.csv").write_text(text)
+    code, output = stderr_of("trace", tmp_path / "own.csv", "--import", "rounds", "--out", tmp_path / "x.npz")
+    assert code == 2
+    assert said in " ".join(output.split())

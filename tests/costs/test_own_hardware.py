@@ -118,6 +118,7 @@ def test_the_device_s_price_is_before_the_sheet_s_and_without_any_there_is_no_co
         ("h20", "gpu0.hardware: unknown hardware 'h20'; allowed: v100-16.*did you mean 'h200'"),
         ("mine.yaml", "gpu0.hardware: no such file, mine.yaml; the path of a hardware sheet"),
         ({"memory_gib": 24}, "gpu0.hardware.bandwidth_gb_per_s: missing; a figure, or a base: v100-16"),
+        ("A100", "gpu0.hardware: unknown hardware 'A100'.*did you mean 'a100-40' or 'a100-80'"),
         ({"base": "h10"}, "gpu0.hardware.base: no sheet 'h10'.*did you mean 'h100'"),
         ({"base": "h100", "tflops": {}}, "gpu0.hardware.tflops: is empty; a rate for bf16"),
         ({"base": "h100", "collectives": {}}, "gpu0.hardware.collectives: is empty; a law for ring"),

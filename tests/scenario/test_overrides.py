@@ -105,6 +105,12 @@ def test_later_overrides_win(scenario_path: Path) -> None:
         ("slo={ttft_s: ", "slo", "not valid YAML"),
         ("slo={ttft_s: 1, ttft_s: 2}", "slo", "given twice"),
         ("limits.bach=3", "limits.bach", "did you mean 'batch'?"),
+        ("length=3", "length", "did you mean policies.length?"),
+        ("policies.selector=spin", "policies.selector", "such as {name: spin}"),
+        ("costs=roofline", "costs", "such as {model: roofline}"),
+        ("placement.target=gpu0", "placement.target", "such as [gpu0]"),
+        ("policies.selector.name=spinn", "policies.selector.name", "did you mean 'spin'?"),
+        ("policies.length.token=3", "policies.length.token", "did you mean 'tokens'?"),
         ("workload.source.format=azure", "workload.source.path", "missing"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from spinsim.api.study_files import part_commands
 from spinsim.bundles.plan import read_study
 from spinsim.costs.sheets.shapes import shape_names, shape_of
 from spinsim.errors import InputError
+from spinsim.scenario_file import load
+from spinsim.scenario_file.variants import axis, grid
 from spinsim.starting.columns import guess_columns
+from spinsim.studies.compare import alternatives
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "scenarios" / "own-traffic.csv"
@@ -44,6 +48,8 @@ def completed(path: Path) -> int:
         {"traffic": ROOT / "profiles" / "family-greedy.npz"},
         {"draft": ["ngram", "eagle=head", "llama-3-1b"]},
         {"draft": "suffix", "gpus": 1},
+        {"prompt_tokens": 8192, "output_tokens": 300, "hardware": "a100-80", "clients": 8},
+        {"traffic": SAMPLE, "output_tokens": 40},
     ],
     ids=str,
 )
@@ -307,3 +313,34 @@ def test_every_name_in_a_list_has_its_line(kind: str) -> None:
 def test_a_list_of_nothing_is_refused() -> None:
     with pytest.raises(InputError, match="'gpus' is no list; one of hardware, shapes, policies, drafters"):
         api.catalogue("gpus")
+
+
+def test_stated_lengths_are_those_of_the_scenario(tmp_path: Path) -> None:
+    """Context and objective go with them; what the models do not hold is refused, not cut in silence."""
+    made, written = started(tmp_path, prompt_tokens=8192)
+    workload, limits = written["workload"], written["limits"]
+    assert workload["prompt_tokens"]["median"] == 8192
+    longest = workload["prompt_tokens"]["max"] + workload["output_tokens"]["max"]
+    assert longest <= limits["context_tokens"] == 32768
+    assert written["slo"]["ttft_s"] == 2
+    assert "prompts of some 8192 tokens, outputs of some 160" in made.assumed[0]
+    with pytest.raises(InputError, match=r"--prompt-tokens: .*at most 2048 together"):
+        api.init(tmp_path / "no.yaml", target="llama-7b", draft="llama-68m", prompt_tokens=8192)
+    with pytest.raises(InputError, match="--prompt-tokens: the file of --traffic has the prompts"):
+        api.init(tmp_path / "no.yaml", traffic=SAMPLE, prompt_tokens=8)
+
+
+@pytest.mark.parametrize("draft", ["llama-3-3b", ["ngram", "eagle=head"], ["llama-3-1b", "llama-3-3b"]])
+def test_the_alternatives_that_it_suggests_are_valid(tmp_path: Path, draft: Any) -> None:
+    """Whatever selector and length it wrote, each draft for everybody can be compared with them."""
+    made, written = started(tmp_path, draft=draft)
+    text = [line for line in made.path.read_text().splitlines() if line.startswith("#     spinsim ")]
+    said = {words[1]: words for words in (shlex.split(line[1:], comments=True) for line in text)}
+    options = {name: list(zip(words, words[1:], strict=False)) for name, words in said.items()}
+    policies = [value for option, value in options["compare"] if option == "--policy"]
+    assert len(policies) >= len(written["models"]["drafts"]) + 1
+    for one in alternatives([made.path], policies):
+        load(one.scenario, one.overrides)
+    sets = [value for option, value in options["sweep"] if option == "--set"]
+    for _, chosen in grid([axis(value) for option, value in options["sweep"] if option == "--grid"]):
+        load(made.path, [*sets, *chosen])

@@ -122,3 +122,6 @@ def test_a_capacity_out_of_reach_is_said_to_be(tmp_path: Path) -> None:
     )  # fmt: skip
     assert summary["capacity_requests_per_s"] is None
     assert "no rate holds" in summary["notes"][0]
+    # requests that are alone miss it, too: a lower rate would change nothing, and none is tried
+    assert "served alone: 0 % of them meet the objectives" in summary["notes"][0]
+    assert len(summary["curve"]) < 12

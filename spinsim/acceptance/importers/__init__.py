@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from spinsim.acceptance.importers.base import Importer
+from spinsim.acceptance.importers.rounds import ROUNDS
 from spinsim.acceptance.importers.spec_bench import SPEC_BENCH
 from spinsim.acceptance.importers.specdecode_bench import SPECDECODE_BENCH
 from spinsim.acceptance.importers.vllm_metrics import VLLM_METRICS
@@ -17,4 +18,5 @@ IMPORTERS: Mapping[str, Importer] = {
     "specdecode_bench": SPECDECODE_BENCH,
     "spec_bench": SPEC_BENCH,
     "vllm_metrics": VLLM_METRICS,
+    "rounds": ROUNDS,
 }

@@ -9,9 +9,8 @@ from typing import Any
 
 from spinsim.costs.collectives import VOLUME, Collective
 from spinsim.costs.sheets.hardware import GIB, MIB, Hardware, hardware_names, hardware_of
-from spinsim.errors import InputError
+from spinsim.errors import InputError, did_you_mean
 from spinsim.scenario import HardwareSheet
-from spinsim.scenario.messages import did_you_mean
 
 USUAL = "h100"  # whose host overheads, efficiencies and link are an own sheet's unless it has a base
 NEEDED = ("memory_gib", "bandwidth_gb_per_s", "tflops")  # without a base

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from spinsim.costs.sheets.config_json import read_config_json, shape_from_config
 from spinsim.costs.sheets.model_shape import DTYPE_BYTES, Experts, ModelShape, dtype_bytes
-from spinsim.errors import InputError
+from spinsim.errors import InputError, did_you_mean
 
 __all__ = ["DTYPE_BYTES", "ModelShape", "dtype_bytes", "shape_from_config", "shape_names", "shape_of"]
 
@@ -118,5 +118,6 @@ def shape_of(name_or_path: str, base_dir: str | Path | None = None) -> ModelShap
         raise InputError(
             f"unknown model shape {name_or_path!r}; "
             f"allowed: {', '.join(_SHAPES)}, or the path of a transformers config.json"
+            f"{did_you_mean(path.name, _SHAPES)}"
         )
     return read_config_json(path)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from itertools import product
 from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from spinsim.errors import InputError
+from spinsim.errors import InputError, did_you_mean
 from spinsim.policies.build import KINDS, tunables
 from spinsim.scenario import Scenario
 from spinsim.scenario_file import load
@@ -164,9 +163,8 @@ def _names(kind: str, text: str, option: str) -> tuple[str, ...]:
     known = KINDS[kind].names()
     for name in names:
         if name not in known:
-            close = get_close_matches(name, known, 1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise InputError(f"{name!r} is no {kind} policy; allowed: {', '.join(known)}{hint}", file=option)
+            allowed = ", ".join(known) + did_you_mean(name, known)
+            raise InputError(f"{name!r} is no {kind} policy; allowed: {allowed}", file=option)
         if names.count(name) > 1:
             raise InputError(f"{name!r} is given twice; each policy once", file=option)
     return names
