@@ -88,7 +88,8 @@ def _of_plan(plan: str, runs: Sequence[Numbers], rates: Mapping[int, float], for
     }
     line = (
         f"  {rate.estimate:7,.0f} tokens/s in {len(runs)} runs, "
-        f"foretold {foretold:,.0f} ({found['error']:+.1%}), host {found['host_ms_per_round']:.2f} ms a round  {plan}"
+        f"foretold {foretold:,.0f} ({found['error']:+.1%}), "
+        f"host {found['host_ms_per_round']:.2f} ms a round  {plan}"
     )
     timed = [run["planner"] for run in runs if run["planner"]]
     for what in timed[0] if timed else ():
