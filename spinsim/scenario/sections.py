@@ -25,8 +25,8 @@ class ModelSpec(Section):
     weights: Annotated[
         str,
         says(
-            "`random` (a shape of LLaMA, Qwen2 or Qwen3), `embedded:NAME` of the family, or what transformers loads "
-            "(a folder, a name)."
+            "`random` (a shape of LLaMA, Qwen2 or Qwen3), `embedded:NAME` of the family, "
+            "or what transformers loads (a folder, a name)."
         ),
     ] = "random"
     dtype: Annotated[Literal["bf16", "fp16", "fp32"], says("Of weights and K/V.")] = "bf16"
