@@ -63,8 +63,8 @@ def drifted(
 ) -> Drift:
     """Measure again ``per_fit`` profiled probes of every operation of every model, ``most`` in all.
 
-    Those of middling time are chosen: the shortest tell of the host alone, and the longest are rare. Of a model
-    that the profile has under another name there are none.
+    Those of middling time are chosen: the shortest tell of the host alone, and the longest are rare. A model
+    that the profile has under another name has none.
     """
     known = {point.identity: point for point in profile.points}
     groups: dict[tuple[str, str, str], list[Probe]] = {}
