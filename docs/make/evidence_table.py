@@ -135,7 +135,7 @@ def rows() -> list[tuple[str, str, str, Is | None]]:
         ("", others, "yes", None),
         ("target", "7B, K/V of every head", "yes", lambda one: "7b" in shape(one)),
         ("", "8B, K/V in groups", "yes", lambda one: shape(one).startswith("llama-3-8b")),
-        ("", "13B, K/V of every head", "yes", lambda one: "13b" in shape(one)),
+        ("", "Qwen3 14B", "yes", lambda one: "qwen3-14b" in shape(one)),
         ("", "experts, latent attention, windows, quantized weights", "yes", None),
         ("drafts", "on a GPU of their own", "yes", lambda one: placed(one.scenario) == "other"),
         ("", "on the target's GPU", "yes", lambda one: placed(one.scenario) == "same"),

@@ -66,11 +66,11 @@ def _outline(
         note = f"procedural family, {name}, widened to {shape.name}: cost stand-in"
         return widened(folder, shape, dtype=dtype, seed=seed), note
     if spec.weights == "random":
-        from spinsim.family.llama_modules import config_of
+        from spinsim.live.random_weights import config_of
 
         shape = shape_of(spec.shape, base_dir)
         require_small_on_cpu(shape, spec.dtype, device, key)
-        config = config_of(shape, max_position_embeddings=max(context, 4096))
+        config = config_of(shape, context, f"{key}.shape")
         outlined = drawn(config, seed, context_tokens=context, dtype=dtype, key=key)
         return outlined, f"random weights of shape {shape.name}"
     path = base_dir / spec.weights

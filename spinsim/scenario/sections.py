@@ -24,7 +24,10 @@ class ModelSpec(Section):
     shape: Annotated[str, says("A name of `spinsim list shapes`, or the path of a transformers config.json.")]
     weights: Annotated[
         str,
-        says("`random`, `embedded:NAME` of the family, or what transformers loads (a folder, a name)."),
+        says(
+            "`random` (a shape of LLaMA, Qwen2 or Qwen3), `embedded:NAME` of the family, "
+            "or what transformers loads (a folder, a name)."
+        ),
     ] = "random"
     dtype: Annotated[Literal["bf16", "fp16", "fp32"], says("Of weights and K/V.")] = "bf16"
     quantization: Annotated[
