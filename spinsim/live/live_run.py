@@ -88,6 +88,7 @@ def run_scenario(
     future = known_future(given, prompted.workload)
     serving = assemble(scenario, base_dir, predictor, deployment.kv_tokens, **future)
     _require_entropies(deployment, serving, given)
+    _refuse_scores_of_samples(scenario, serving, given)
     world = _world(scenario, deployment, serving, prompted, given)
     deployment.target.watch(world.fail)
     known = None if given is None else given.lookups
@@ -175,6 +176,16 @@ def _require_entropies(deployment: Deployment, serving: Serving, given: GivenAcc
         )
 
 
+def _refuse_scores_of_samples(scenario: Scenario, serving: Serving, given: GivenAcceptance | None) -> None:
+    """That a draft would not have proposed a token which was drawn does not say that it would be refused."""
+    asks = serving.policies.scored_tokens and not serving.policies.selector.full_information
+    if asks and given is None and not scenario.sampling.greedy:
+        raise InputError(
+            "drafts are asked about greedy outputs; sampling.temperature 0, or 0 here",
+            key="policies.selector.reads",
+        )
+
+
 def _world(
     scenario: Scenario,
     deployment: Deployment,
@@ -189,7 +200,7 @@ def _world(
         prompted.prompts,
         end_of_text=prompted.end_of_text,
         stops=prompted.stops,
-        score_catch_ups=serving.policies.selector.full_information,
+        scored_tokens=serving.policies.scored_tokens,
         paging=deployment.paging(serving.pools),
         given=given,
         lookups=Lookups(lookups_of(scenario)),

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from spinsim.errors import InputError
+from spinsim.operations import ALL
 from spinsim.packings import kinds
 from spinsim.policies import registry
 from spinsim.policies.base import (
@@ -60,6 +61,13 @@ class Policies:
     def read_lookups(self) -> bool:
         """Does one of them choose by what lookups found? Somebody has to look before each round, then."""
         return any(getattr(one, "reads_lookups", False) for one in (self.selector, self.length))
+
+    @property
+    def scored_tokens(self) -> int:
+        """Of how many of the last output tokens in a catch-up's row the selector wants to hear."""
+        if self.selector.full_information:
+            return ALL
+        return int(getattr(self.selector, "reads_catch_ups", 0))
 
     def thought(self) -> Callable[[], None] | None:
         """What the selector would think through while the target verifies; None where there is nothing."""

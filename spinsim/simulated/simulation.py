@@ -135,7 +135,7 @@ def _play(
         Acceptance(field, parts.offers, stops),
         remote=serving.layout.remote,
         noise=noise,
-        score_catch_ups=serving.policies.selector.full_information,
+        scored_tokens=serving.policies.scored_tokens,
     )
     lookups: Lookups | None = field.lookups
     looking = looks(scenario, base_dir) if lookups and serving.policies.read_lookups else None
