@@ -11,6 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from benchmarks.sharded_measures import kept_profile
 from spinsim.cli import app
 from spinsim.costs.base import INTERPOLATED, MEASURED
 from spinsim.costs.contention import USUAL_LAW, Demand
@@ -34,6 +35,7 @@ from spinsim.profiling.adaptive import next_probes, report_of_lanes
 from spinsim.profiling.bench import Bench
 from spinsim.profiling.drift import drifted
 from spinsim.profiling.probes import Probe
+from spinsim.profiling.resumed import resumed
 from spinsim.profiling.session import Session
 from spinsim.profiling.sharing import beside_points, probes_of, shared_subsets
 from spinsim.profiling.timing import Effort, sampled, timing_of
@@ -210,6 +212,41 @@ def test_another_machines_profile_is_not_gone_on_with(measured: tuple[Path, Path
     write_profile(replace(known, kv_block_tokens=64), path)
     with pytest.raises(InputError, match=r"K/V in blocks of 64 tokens, here in whole slots.*reserve: grow"):
         profile(tiny_scenario(tmp_path), path, quick=True, resume=True)
+
+
+def test_a_profile_of_another_model_of_the_same_name_is_not_gone_on_with(
+    measured: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """A point is kept under its model's name: those of two models would be fitted as one's."""
+    known = read_profile(measured[1])
+    name, model = next(iter(known.models.items()))
+    deeper = replace(model, shape=replace(model.shape, layers=model.shape.layers + 1))
+    path = tmp_path / "p.json"
+    write_profile(replace(known, models={**known.models, name: deeper}), path)
+    scenario = tiny_scenario(tmp_path).scenario
+    with pytest.raises(InputError, match=r"another model, dtype or number of devices") as caught:
+        resumed(path, replace(known, points=()), scenario)
+    assert caught.value.key == f"models.{name}"
+    assert resumed(measured[1], replace(known, points=()), scenario).points == known.points
+
+
+def test_a_benchmark_goes_on_with_the_profile_of_its_deployment_alone(
+    measured: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another deployment's is set aside, never measured into and never lost."""
+    known, scenario = read_profile(measured[1]), tiny_scenario(tmp_path).scenario
+    begun, path = replace(known, points=()), tmp_path / "part.profile.json"
+    assert kept_profile(path, begun, scenario) is begun
+    write_profile(known, path)
+    assert kept_profile(path, begun, scenario).points == known.points
+    assert f"goes on with {len(known.points)} points of this machine" in capsys.readouterr().out
+    elsewhere = replace(begun, versions=begun.versions | {"machine": "another"})
+    assert kept_profile(path, elsewhere, scenario).points == known.points
+    assert "this machine is another" in capsys.readouterr().out
+    write_profile(replace(known, hardware="h200"), path)
+    assert kept_profile(path, begun, scenario) is begun
+    assert not path.exists()
+    assert read_profile(tmp_path / "other-part.profile.json").hardware == "h200"
 
 
 def test_what_is_measured_by_default_lies_in_blocks(tmp_path: Path) -> None:

@@ -146,6 +146,11 @@ class ProfiledModel:
         """What is executed of the model where costs come from this profile."""
         return Buckets(frozenset(self.without_rows), frozenset(self.without_tokens))
 
+    def runs_as(self, shape: ModelShape, dtype: str, hardware: str, devices: int) -> bool:
+        """Are a model's widths, its dtype and its devices these? Names do not matter."""
+        same = (self.dtype, self.hardware, self.devices) == (dtype, hardware, devices)
+        return same and _widths(self.shape) == _widths(shape)
+
 
 @checked.dataclass(frozen=True, config=_STRICT)
 class Repeat:
@@ -204,10 +209,8 @@ class Profile:
 
     def find_model(self, shape: ModelShape, dtype: str, hardware: str, devices: int) -> str | None:
         """The key under which a model of these widths was measured on such devices; None if it was not."""
-        wanted = _widths(shape)
         for key, model in self.models.items():
-            same = (model.dtype, model.hardware, model.devices) == (dtype, hardware, devices)
-            if same and _widths(model.shape) == wanted:
+            if model.runs_as(shape, dtype, hardware, devices):
                 return key
         return None
 
