@@ -30,6 +30,9 @@ from spinsim.policies.base import (
 )
 from spinsim.policies.checked import check_answers, is_from_plugin
 from spinsim.scenario import PoliciesSpec, PolicyChoice
+from spinsim.scenario.messages import show
+
+MOST_PARAMETER = 1e100  # of a policy's number: products of a few such numbers still are numbers
 
 KINDS: Mapping[str, registry.Registry[Any]] = {
     "selector": registry.SELECTORS,
@@ -134,12 +137,17 @@ def validate_choice(kind: str, choice: PolicyChoice) -> Any:
             raise InputError(
                 f"{choice.name} has no parameter {name!r}; {allowed}", key=f"policies.{kind}.{name}"
             )
+    for name, value in choice.params.items():
+        if isinstance(value, int | float) and abs(value) > MOST_PARAMETER:
+            raise InputError(
+                f"{show(value)} is not allowed; at most {MOST_PARAMETER:g}", key=f"policies.{kind}.{name}"
+            )
     try:
         return _adapter(kind, choice.name).validate_python(choice.params)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != "[key]")
-        message = f"{first['input']!r} is not allowed; {_allowed(first['msg'])}"
+        message = f"{show(first['input'])} is not allowed; {_allowed(first['msg'])}"
         if kind == "length" and first["input"] == 0 and first["type"] == "greater_than_equal":
             message += ", and policies.length={name: none} proposes nothing"
         raise InputError(message, key=f"policies.{kind}.{place}") from None

@@ -256,9 +256,7 @@ class SamplingSpec(Section):
     target, ``ignore`` runs it without them.
     """
 
-    temperature: Annotated[
-        Annotated[float, Field(ge=0)], says("Of the target's distribution; below 1e-5 is greedy.")
-    ] = 0.0
+    temperature: Annotated[NotNegative, says("Of the target's distribution; below 1e-5 is greedy.")] = 0.0
     top_p: Annotated[
         Annotated[float, Field(gt=0, le=1)], says("The most likely tokens that make up this probability.")
     ] = 1.0

@@ -25,6 +25,7 @@ from spinsim.workload.for_scenario import build_workload
 FEWEST_REQUESTS = 50
 CURVE = (0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5)  # rates of the curve, in capacities
 MOST_DOUBLINGS = 24
+OVERLOADED = 1.5  # mean wait by the time that requests come: then four times as many come as are served
 SHORT_S = 60.0  # of traffic: the backlog of a shorter burst is gone before it hurts
 _ATTAINMENT = metric("attainment")
 _DECIDED = 0.9  # confidence at which a rate holds or fails; otherwise it gets more seeds
@@ -196,7 +197,7 @@ class _Search:
         if low is None:
             return False, [f"no rate holds, down to {high:.4g} requests/s"]
         if high is None:
-            return False, [f"every rate holds, up to {low:.4g} requests/s"]
+            return False, [f"every rate holds, up to {low:.4g} requests/s", *self._piled_up(low)]
         while high / low > 1 + self.wanted.tolerance:
             middle = math.sqrt(low * high)
             low, high = (middle, high) if self._holds(middle) else (low, middle)
@@ -213,12 +214,26 @@ class _Search:
                 if not self._holds(2 * rate):
                     return rate, 2 * rate
                 rate *= 2
+                if self._piled_up(rate):  # and yet within the objectives, as any higher rate is
+                    break
             return rate, None
         for _ in range(MOST_DOUBLINGS):
             if self._holds(rate / 2):
                 return rate / 2, rate
             rate /= 2
         return None, rate
+
+    def _piled_up(self, rate: float) -> list[str]:
+        """What to say of a rate so far beyond what is served that a higher one only adds to the queue."""
+        runs = [row.summary for row in self.rows if row.labels["rate"] == rate and row.summary is not None]
+        waiting = sum(run["latency"]["queue_s"]["mean"] or 0.0 for run in runs) / len(runs)
+        lasting = sum(run["duration_s"] for run in runs) / len(runs)
+        if waiting < OVERLOADED * lasting:
+            return []
+        return [
+            f"at that rate requests wait {waiting:.3g} s in the mean, in {lasting:.3g} s of traffic, and no "
+            "objective counts it; state slo.ttft_s"
+        ]
 
     def _holds(self, rate: float) -> bool:
         """Does the rate hold? As many seeds as it takes, within four times the usual."""
