@@ -318,7 +318,7 @@ class ProfilePredictor:
     def planning_s(self, packing: Packing) -> float:
         """Host time of a plan by the scenario's packing; 0 where it is not searched for, or not measured."""
         fixed, each = self._planning or (0.0, 0.0)
-        return fixed + each * packing.real_kv_tokens
+        return fixed + each * packing.real_kv_tokens**0.5
 
     def orchestrate(self, rows: int) -> Estimate:
         """Host time of one submission; nothing where handling has it and does not say how much."""
