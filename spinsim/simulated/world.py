@@ -65,8 +65,8 @@ class SimulatedWorld:
     each before it.
     ``remote[d]``: draft d is on another device than the target, so its proposals are transferred.
     ``score_catch_ups``: tell which output tokens a draft would have proposed, for selectors with
-    full information. ``searched``: had the last verification's packing to be searched for, or is such a plan
-    known? What is known takes no time. ``ahead``: may :meth:`settle` let time come? Results are the same without, and take
+    full information. ``searched``: had the packing of what is verified now to be searched for? A plan that is
+    known takes no time. ``ahead``: may :meth:`settle` let time come? Results are the same without, and take
     longer.
     """
 

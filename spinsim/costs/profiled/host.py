@@ -11,8 +11,7 @@ from spinsim.costs.profiled.fits import CODE, SOLVERS
 from spinsim.costs.profiled.profile import Point, Profile
 from spinsim.user_cache import code_digest, kept
 
-
-# A plan in a run over one of many in a row: its code and data have left the CPU's caches, and the thread slept.
+# A plan in a run over one of many in a row: code and data have left the CPU's caches, and the thread slept.
 AFTER_WORK = 1.45  # SPIN's decomposed rounds on two H200s: 1.42 to 1.55
 
 
@@ -78,13 +77,13 @@ def _told_apart(points: Sequence[Point]) -> bool:
 
 
 def planning_of(profile: Profile, packing: str) -> tuple[float, float] | None:
-    """Of a packing that is searched for: seconds of a plan, and seconds by the root of its K/V tokens, neither
-    negative.
+    """Of a packing that is searched for: seconds of a plan, and seconds by the root of its K/V tokens.
 
-    What is tried are piece lengths, and a context of l tokens has some 2 sqrt(l) that differ: one for each
-    value of ceil(l / p). Least squares of seconds, not relative: plans of few tokens are met again, take next
-    to nothing, and count as little in a run. Plans that were made back to back, as profiles have them that do
-    not say what came before (``after_s``), take :data:`AFTER_WORK` as long in a run.
+    Neither is negative. What is tried are piece lengths, and a context of l tokens has some 2 sqrt(l) that
+    differ: one for each value of ceil(l / p). Least squares of seconds, not relative: plans of few tokens are
+    met again, take next to nothing, and count as little in a run. Plans that were made back to back, as
+    profiles have them that do not say what came before (``after_s``), take :data:`AFTER_WORK` as long in a
+    run.
     """
     points = [point for point in profile.of_operation("planning") if point.packing == packing]
     if not points:
