@@ -37,6 +37,7 @@ from benchmarks.planner_live_report import bounds, report
 from benchmarks.planner_time import planner_timed
 from spinsim.files import write_atomically
 from spinsim.live.deployment import Deployment, deploy
+from spinsim.live.live_run import run_scenario
 from spinsim.results.environment import environment
 from spinsim.results.publish import publish
 from spinsim.scenario_file import LoadedScenario, load
@@ -46,7 +47,6 @@ from spinsim.studies.ladder.ladder import DEEPEST, TUNING_SEED
 from spinsim.studies.ladder.result import measured, rate_of
 from spinsim.studies.ladder.rounds import round_of
 from spinsim.studies.ladder.steps import ORACLE, FixedPlan
-from spinsim.studies.run import run_scenario
 
 SCHEMA = "spinsim.planner-live/1"
 SEEDS = (101, 102, 103, 104, 105)

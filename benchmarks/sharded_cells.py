@@ -34,9 +34,9 @@ from benchmarks.sharded_tables import shown
 from benchmarks.sharded_told import Predictors, plan_cells, tell
 from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.live.deployment import Deployment, deploy
+from spinsim.live.live_run import run_scenario
 from spinsim.profiling.timing import Effort
 from spinsim.scenario_file import LoadedScenario
-from spinsim.studies.run import run_scenario
 
 EFFORT = Effort(seconds=0.02, fewest=3, most=8, warm=1, passes=2)
 TIMED = Effort(seconds=0.2, fewest=5, most=40, warm=3, passes=1)  # of verifications against their floor

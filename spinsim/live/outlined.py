@@ -35,7 +35,10 @@ def outline_target(scenario: Scenario, base_dir: Path) -> tuple[Outline, str]:
 
 
 def outline_draft(scenario: Scenario, base_dir: Path, name: str, seed: int) -> tuple[Outline, str]:
-    """A draft beside a share of the target, likewise."""
+    """A draft beside a share of the target, in outline, and what it is in a line.
+
+    Raises InputError for an architecture that only transformers' own modules run.
+    """
     device, key = scenario.placement.drafts[name], f"models.drafts.{name}"
     found, note = _outline(scenario, base_dir, scenario.models.draft_models[name], device, key, seed)
     if not is_lean(found.model):

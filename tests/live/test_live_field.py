@@ -18,6 +18,7 @@ from spinsim.errors import InputError
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.executor import TorchExecutor
 from spinsim.live.field import repeated_acceptance
+from spinsim.live.live_run import Ran, run_scenario
 from spinsim.operations import Verify
 from spinsim.pages.run import write_report
 from spinsim.pages.validation import validation_report
@@ -25,7 +26,7 @@ from spinsim.recording import load_trace
 from spinsim.scenario_file import LoadedScenario
 from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies.replay import replay
-from spinsim.studies.run import Ran, run, run_scenario
+from spinsim.studies.run import run
 from spinsim.studies.trace import trace
 from spinsim.studies.validation.plan import Options, plan
 from spinsim.studies.validation.validate import validate

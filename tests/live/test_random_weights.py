@@ -12,8 +12,8 @@ from benchmarks.generation import greedy_outputs
 from spinsim.costs.sheets.shapes import shape_of
 from spinsim.errors import InputError
 from spinsim.live.deployment import deploy
+from spinsim.live.live_run import run_scenario
 from spinsim.live.random_weights import config_of
-from spinsim.studies.run import run_scenario
 from tests.validation.tiny_models import TARGET, tiny_scenario
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")

@@ -311,7 +311,22 @@ def test_drift_measures_five_points_of_every_kind(measured: tuple[Path, Path]) -
     assert len(found.moved) == 5
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_models_that_a_profile_has_under_other_names_have_no_drift(
+    measured: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Predictions know a model by its widths; a folder that was moved has names of its own."""
+    loaded = tiny_scenario(tmp_path / "moved")
+    with (
+        deploy(loaded.scenario, loaded.base_dir) as deployment,
+        Workplace(loaded.scenario, loaded.base_dir, deployment) as place,
+    ):
+        probes = place.design(quick=True).core
+        assert drifted(read_profile(measured[1]), place.bench, probes, TINY).points == ()
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its time is over at once: what has to be measured is, and nothing beyond.
+    monkeypatch.setattr(Session, "elapsed_s", property(lambda session: 60.0))
     path = tiny_scenario(tmp_path).path
     out = tmp_path / "p.json"
     result = CliRunner().invoke(app, ["profile", str(path), "--quick", "--minutes", "0.1", "--out", str(out)])
