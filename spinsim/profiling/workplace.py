@@ -197,7 +197,8 @@ class Workplace:
             scenario = self.scenario.model_copy(update={"policies": chosen})
             serving = assemble(scenario, self.base_dir, predictor, self.deployment.kv_tokens)
             for rows, context in product(sorted({1, max(1, self.batch // 4), self.batch}), contexts):
-                yield planning_point(serving.policies.packing, name, rows, context, limits.max_length)
+                packing, length = serving.policies.packing, limits.max_length
+                yield planning_point(self.bench, packing, name, rows, context, length)
 
     def rehearsed(
         self,

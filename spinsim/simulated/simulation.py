@@ -136,6 +136,7 @@ def _play(
         remote=serving.layout.remote,
         noise=noise,
         scored_tokens=serving.policies.scored_tokens,
+        searched=lambda: getattr(serving.policies.packing, "searched", True),
     )
     lookups: Lookups | None = field.lookups
     looking = looks(scenario, base_dir) if lookups and serving.policies.read_lookups else None

@@ -67,8 +67,9 @@ class SimulatedWorld:
     each before it.
     ``remote[d]``: draft d is on another device than the target, so its proposals are transferred.
     ``scored_tokens``: of how many of the last output tokens in a catch-up's row it tells whether the draft
-    would have proposed them. ``ahead``: may :meth:`settle` let time come? Results are the same without, and
-    take longer.
+    would have proposed them. ``searched``: had the packing of what is verified now to be searched for? A plan
+    that is known takes no time. ``ahead``: may :meth:`settle` let time come? Results are the same without,
+    and take longer.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class SimulatedWorld:
         remote: Sequence[bool],
         noise: Noise | None = None,
         scored_tokens: int = 0,
+        searched: Callable[[], bool] = lambda: True,
         ahead: bool = True,
     ) -> None:
         self.env = SteppingEnvironment()
@@ -102,6 +104,7 @@ class SimulatedWorld:
         self._woken = 0  # threads of lanes, by what ended last
         self._slow = noise.handling if noise else 1.0  # the orchestrator's time, over what is predicted
         self._planning_s = getattr(predictor, "planning_s", None)
+        self._searched = searched
         self._handles = any(predictor.handle(kind, 1).seconds for kind in KINDS)
         self._handling: dict[tuple[int, int], tuple[float, int]] = {}  # of its end, by kind and rows
         self._ended: tuple[int, int] | None = None  # kind and rows of what ended, not yet handled
@@ -195,8 +198,8 @@ class SimulatedWorld:
         accepted = verdicts.accepted(self._field, operation)
         rows = len(accepted)
         seconds, label = predictor.verify(operation.packing)
-        if self._planning_s is not None and (planned := self._planning_s(operation.packing)):
-            self.spend(planned)
+        if self._planning_s is not None and self._searched():
+            self.spend(self._planning_s(operation.packing))
         if self._any_remote and any(map(self._remote.__getitem__, operation.drafts)):
             seconds += predictor.transfer(rows, sum(operation.lengths)).seconds
         chunk, prompts = operation.chunk, None

@@ -84,6 +84,9 @@ def test_every_operation_is_there(measured: tuple[Path, Path]) -> None:
     assert [model.shape.hidden for model in known.models.values()] == [32, 16]
     packings = {point.packing for point in known.points if point.operation == "verify"}
     assert packings == {"padded", "decomposed", "ragged"}
+    plans = [point for point in known.points if point.operation == "planning"]
+    assert {point.packing for point in plans} == {"decomposed"}
+    assert all(point.features["after_s"] > 0 for point in plans)  # each behind a verification, as in a run
     assert known.kv_block_tokens == 0  # the padded packing has whole slots
     assert known.versions["torch"]
     assert all(point.seconds > 0 for point in known.points)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from itertools import compress
+from math import sqrt
 
 from spinsim.buckets import PROMPT_TOKENS, USUAL, Buckets, active_rows
 from spinsim.costs.base import INTERPOLATED, MEASURED, Estimate, Predictor
@@ -316,7 +317,7 @@ class ProfilePredictor:
     def planning_s(self, packing: Packing) -> float:
         """Host time of a plan by the scenario's packing; 0 where it is not searched for, or not measured."""
         fixed, each = self._planning or (0.0, 0.0)
-        return fixed + each * packing.real_kv_tokens
+        return fixed + each * sqrt(packing.real_kv_tokens)
 
     def orchestrate(self, rows: int) -> Estimate:
         """Host time of one submission; nothing where handling has it and does not say how much."""
