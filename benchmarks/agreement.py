@@ -37,10 +37,10 @@ import torch
 
 from spinsim.errors import InputError
 from spinsim.live.deployment import Deployment, deploy
+from spinsim.live.live_run import run_scenario
 from spinsim.live.prompts import materialise
 from spinsim.runner.loaded_model import LoadedModel
 from spinsim.scenario_file import LoadedScenario, load
-from spinsim.studies.run import run_scenario
 from spinsim.workload.for_scenario import build_workload
 
 DEVIATIONS = 4.0

@@ -19,9 +19,9 @@ from benchmarks.long_context_cells import FAST, LENGTH, SERIAL, Size, cell_of, f
 from benchmarks.policies import fixed, packing
 from spinsim.costs.sheets.shapes import ModelShape
 from spinsim.live.deployment import Deployment
+from spinsim.live.live_run import run_scenario
 from spinsim.operations import KINDS
 from spinsim.runner.rows import PackedAs
-from spinsim.studies.run import run_scenario
 
 KEPT_EVERY = 8  # calls between two whose inputs are kept
 AGAIN = 6  # of the kept ones are run again

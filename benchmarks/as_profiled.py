@@ -32,6 +32,7 @@ from spinsim.costs.for_scenario import build_profiled
 from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.engine.world import NS
 from spinsim.live.deployment import Deployment, deploy
+from spinsim.live.live_run import run_scenario
 from spinsim.operations import KINDS
 from spinsim.packings import packing_kind
 from spinsim.profiling.session import Session as Profiling
@@ -40,7 +41,6 @@ from spinsim.profiling.workplace import Workplace
 from spinsim.scenario_file import LoadedScenario
 from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies.profile import measure_fixed, measure_on_a_bench
-from spinsim.studies.run import run_scenario
 
 CELLS = ((2048, "ragged"), (8192, "ragged"), (2048, "decomposed"), (2048, "padded"), (16384, "ragged"))
 VERIFY, PROPOSE = KINDS.index("verify"), KINDS.index("propose")

@@ -29,12 +29,12 @@ from spinsim.engine.records import Records
 from spinsim.engine.world import NS
 from spinsim.files import write_atomically
 from spinsim.live.deployment import Deployment, deploy
+from spinsim.live.live_run import run_scenario
 from spinsim.live.prompts import materialise
 from spinsim.operations import KINDS
 from spinsim.recording import save_trace
 from spinsim.results.environment import environment
 from spinsim.scenario_file import LoadedScenario, load
-from spinsim.studies.run import run_scenario
 from spinsim.studies.trace import record_workload
 from spinsim.workload.for_scenario import build_workload
 

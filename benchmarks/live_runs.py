@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from spinsim.live.deployment import Deployment
+from spinsim.live.live_run import Ran, run_scenario
 from spinsim.results.summary import summarise
 from spinsim.results.timeline import write_timeline
 from spinsim.scenario_file import LoadedScenario
-from spinsim.studies.run import Ran, run_scenario
 
 Variant = Callable[[Sequence[str]], LoadedScenario]  # the scenario with further overrides
 Figures = dict[str, Any]

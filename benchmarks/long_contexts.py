@@ -47,10 +47,10 @@ from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.errors import InputError
 from spinsim.files import write_atomically
 from spinsim.live.deployment import Deployment, deploy
+from spinsim.live.live_run import run_scenario
 from spinsim.results.environment import environment
 from spinsim.serving import trusting
 from spinsim.simulated.simulation import simulate_scenario
-from spinsim.studies.run import run_scenario
 
 SCHEMA = "spinsim.long-contexts/1"
 SLOWER = 1.6  # a cell that has not run is thought to take so much longer than foretold, and a second more

@@ -25,9 +25,9 @@ from benchmarks.policies import depth
 from spinsim.engine.records import CANCELLED, COMPLETED, REJECTED
 from spinsim.files import write_atomically
 from spinsim.live.deployment import deploy
+from spinsim.live.live_run import run_scenario
 from spinsim.results.environment import environment
 from spinsim.scenario_file import load
-from spinsim.studies.run import run_scenario
 from spinsim.workload.for_scenario import build_workload
 
 REQUESTS = 500

@@ -32,6 +32,7 @@ from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.engine.records import Records
 from spinsim.files import write_atomically
 from spinsim.live.deployment import Deployment, deploy
+from spinsim.live.live_run import run_scenario
 from spinsim.profiling.session import Session
 from spinsim.profiling.timing import QUICK
 from spinsim.profiling.workplace import Workplace
@@ -45,7 +46,6 @@ from spinsim.scenario_file import load
 from spinsim.scenario_file.variants import override
 from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies.profile import measure_beside_models, measure_host, rehearse_selectors
-from spinsim.studies.run import run_scenario
 
 SCHEMA = "spinsim.mixed-drafters/1"
 SCENARIO = Path(__file__).parents[1] / "scenarios" / "head-and-lookup.yaml"

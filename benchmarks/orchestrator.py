@@ -120,7 +120,7 @@ def served(loaded: LoadedScenario, answers: Answers, profiler: cProfile.Profile 
         serving.layout.lanes,
         answers,
         {request.id: [1] * request.prompt_tokens for request in workload.requests},
-        score_catch_ups=serving.policies.selector.full_information,
+        scored_tokens=serving.policies.scored_tokens,
         paging=Paging(serving.pools, runner, list(repeat(runner, len(serving.settings.drafts)))),
         given=given,
         lookups=Lookups(lookups_of(scenario)),

@@ -16,10 +16,10 @@ import yaml
 from benchmarks.generation import greedy_outputs
 from benchmarks.kernel_session import Session
 from spinsim.live.deployment import deploy
+from spinsim.live.live_run import Ran, run_scenario
 from spinsim.operations import KINDS
 from spinsim.scenario import PolicyChoice, Scenario
 from spinsim.scenario_file import LoadedScenario, load
-from spinsim.studies.run import Ran, run_scenario
 
 PACKINGS = ("ragged", "padded", "decomposed")
 VERIFY = KINDS.index("verify")

@@ -10,44 +10,15 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
 
-import numpy as np
-
-from spinsim.policies.selectors.planned import Planned
+from benchmarks.planner_time import planner_timed
 from spinsim.scenario_file import load
 from spinsim.simulated.simulation import simulate_scenario
 
 KINDS = ("selector", "length", "packing", "pipeline", "composition")
 PLANNED = [f"policies.{kind}={{name: planned}}" for kind in KINDS]
-
-
-def timed(method: Callable[..., Any], spent_s: list[float]) -> Callable[..., Any]:
-    """The method, which notes in ``spent_s`` how long each call takes."""
-
-    def call(*arguments: Any) -> Any:
-        begun = time.thread_time()
-        result = method(*arguments)
-        spent_s.append(time.thread_time() - begun)
-        return result
-
-    return call
-
-
-def timed_thought(spent_s: list[float]) -> Callable[[Any], Any]:
-    """``Planned.thought``, which notes how long it takes together with what it gives to think through."""
-    asks = Planned.thought
-
-    def ask(planned: Any) -> Any:
-        begun = time.thread_time()
-        thought = asks(planned)
-        spent_s.append(time.thread_time() - begun)
-        return None if thought is None else timed(thought, spent_s)
-
-    return ask
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,20 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args(arguments)
     loaded = load(options.scenario, [*options.overrides, *PLANNED])
-    choosing: list[float] = []
-    learning: list[float] = []
-    thinking: list[float] = []
-    with (
-        patch.object(Planned, "assign", timed(Planned.assign, choosing)),
-        patch.object(Planned, "observe", timed(Planned.observe, learning)),
-        patch.object(Planned, "thought", timed_thought(thinking)),
-    ):
+    with planner_timed(time.thread_time) as spent:
         simulate_scenario(loaded.scenario, loaded.base_dir)
-    rounds = len(choosing)
-    for what, spent_s in (("waited for", [*choosing, *learning]), ("while the target verifies", thinking)):
-        p50, p99 = 1e3 * np.quantile(spent_s, (0.5, 0.99))
-        mean = 1e3 * sum(spent_s) / rounds
-        print(f"{rounds} rounds, {what}: {mean:.3f} ms a round; a call p50 {p50:.3f}, p99 {p99:.2f} ms")
+    for what, one in spent.told().items():
+        print(
+            f"{one['rounds']} rounds, {what}: {one['ms_per_round']:.3f} ms a round; "
+            f"a call p50 {one['call_p50_ms']:.3f}, p99 {one['call_p99_ms']:.2f} ms"
+        )
 
 
 if __name__ == "__main__":

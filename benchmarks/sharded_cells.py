@@ -8,7 +8,8 @@ Parts (``sharded_deployments.py``) run one after the other, each in a process of
 models once. A part measures a profile, and verifications of 1, 8 and 32 rows of 5 tokens against their floor.
 Then it simulates every cell, from that profile and from the hardware's sheet, and prints and keeps what it
 found. Then it runs them live, in turn, twice. Weights are random; what is accepted comes from the scenario's
-field. Everything reaches FOLDER when it is known. A command that finds its FOLDER there does what is missing.
+field. Everything reaches FOLDER when it is known. A command that finds its FOLDER there does what is missing:
+a part's PART.profile.json of the same deployment is gone on with, also one without the part's results beside.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ from benchmarks.sharded_tables import shown
 from benchmarks.sharded_told import Predictors, plan_cells, tell
 from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.live.deployment import Deployment, deploy
+from spinsim.live.live_run import run_scenario
 from spinsim.profiling.timing import Effort
 from spinsim.scenario_file import LoadedScenario
-from spinsim.studies.run import run_scenario
 
 EFFORT = Effort(seconds=0.02, fewest=3, most=8, warm=1, passes=2)
 TIMED = Effort(seconds=0.2, fewest=5, most=40, warm=3, passes=1)  # of verifications against their floor
@@ -86,7 +87,8 @@ def run_part(part: Part, options: argparse.Namespace, hardware: str, until: floa
     size = QUICK if options.quick else Size()
     results = Results(options.out, part)
     with TemporaryDirectory() as scratch:
-        path = written(part, Path(scratch), hardware)
+        (folder := Path(scratch) / "tiny").mkdir()  # a rehearsal's models are named after it, in profiles too
+        path = written(part, folder, hardware)
         whole = loaded(path, part, size)
         began = time.monotonic()
         deployment = deploy(whole.scenario, whole.base_dir, packings=part.packings)
@@ -112,14 +114,15 @@ def run_part(part: Part, options: argparse.Namespace, hardware: str, until: floa
 def measure(
     results: Results, part: Part, whole: LoadedScenario, deployment: Deployment, size: Size, quick: bool
 ) -> None:
-    """Floors, and the profile of what is no copy, where the part's file has them not yet."""
+    """Floors, and the profile of what is no copy, as far as they are not kept yet."""
     if not results.data["floors"]:
         timed = REHEARSED if quick else TIMED
         _attempt(results, "floors", lambda: measure_floors(results, whole, deployment, size, timed))
-    if part.copies == 1 and not results.data.get("profiled"):
+    if part.copies == 1 and not (results.data.get("profiled") and results.profile.exists()):
         effort = REHEARSED if quick else EFFORT
-        _attempt(results, "profile", lambda: measure_profile(results, part, whole, deployment, effort))
-        results.data["profiled"] = results.profile.exists()
+        results.data["profiled"] = _attempt(
+            results, "profile", lambda: measure_profile(results, part, whole, deployment, effort)
+        )
         results.write()
 
 
@@ -133,15 +136,17 @@ def _close(deployment: Deployment) -> None:
         os._exit(0)
 
 
-def _attempt(results: Results, what: str, measure: Callable[[], None]) -> None:
-    """Run ``measure``; what fails is noted, and the part goes on."""
-    began = time.monotonic()
+def _attempt(results: Results, what: str, measure: Callable[[], None]) -> bool:
+    """Run ``measure``, and say whether it came to its end; what fails is noted, and the part goes on."""
+    began, whole = time.monotonic(), True
     try:
         measure()
     except Exception as error:
+        whole = False
         results.data["left_out"].append(f"{what}: {type(error).__name__}: {error}")
         print(f"failed {what}: {type(error).__name__}: {error}", flush=True)
     print(f"{what}: {time.monotonic() - began:.1f} s", flush=True)
+    return whole
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

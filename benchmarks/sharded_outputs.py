@@ -13,8 +13,8 @@ from benchmarks.sharded_machine import RANKS, Figures, Kept, device_name, on_gpu
 from spinsim.costs.sheets.hardware import sheet_of_device
 from spinsim.family import family
 from spinsim.live.deployment import deploy
+from spinsim.live.live_run import run_scenario
 from spinsim.scenario_file import LoadedScenario
-from spinsim.studies.run import run_scenario
 
 
 def scenario(kv: Figures, requests: int, concurrency: int) -> LoadedScenario:

@@ -50,6 +50,7 @@ from spinsim.family.record import trace_family
 from spinsim.family.widen import widen
 from spinsim.files import write_atomically
 from spinsim.live.deployment import Deployment, deploy
+from spinsim.live.live_run import run_scenario
 from spinsim.live.prompts import materialise
 from spinsim.profiling.session import Session
 from spinsim.profiling.timing import QUICK
@@ -61,7 +62,6 @@ from spinsim.scenario_file import LoadedScenario, load
 from spinsim.scenario_file.variants import override
 from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies.profile import measure_host, rehearse_selectors
-from spinsim.studies.run import run_scenario
 from spinsim.studies.selector_training import train
 from spinsim.studies.trace import record_workload
 from spinsim.workload.for_scenario import build_workload

@@ -76,6 +76,38 @@ class CatchUp(NamedTuple):
         return CATCH_UP, self.draft, len(self.requests), sum(self.tokens)
 
 
+ALL = 1 << 62  # tokens of a catch-up's row: however many there are
+
+
+class Scored(NamedTuple):
+    """A catch-up as the passes that execute it. ``plain``: what a draft only reads, and ``asked``: the output
+    tokens of which it is asked whether it would have proposed them; None where there are none."""
+
+    plain: CatchUp | None
+    asked: CatchUp | None
+
+
+def scored(operation: CatchUp, most: int) -> Scored:
+    """Ask about ``most`` of the last output tokens of each row: about none with 0, and with :data:`ALL` about
+    every one, in a single pass."""
+    if not most:
+        return Scored(operation, None)
+    if most >= ALL:
+        return Scored(None, operation)
+    parts: tuple[list[tuple[int, ...]], list[tuple[int, ...]]] = [], []
+    columns = zip(*operation[1:], strict=True)
+    for request, slot, prompt, start, tokens in columns:
+        end = start + tokens
+        first = min(max(start, prompt, end - most), end)
+        for rows, begin, stop in zip(parts, (start, first), (first, end), strict=True):
+            if stop > begin:
+                rows.append((request, slot, prompt, begin, stop - begin))
+    plain, asked = (
+        CatchUp(operation.draft, *map(list, zip(*rows, strict=True))) if rows else None for rows in parts
+    )
+    return Scored(plain, asked)
+
+
 class Propose(NamedTuple):
     """``lengths[i]`` proposed tokens after a context of ``contexts[i]`` tokens.
 

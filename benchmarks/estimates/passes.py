@@ -35,6 +35,8 @@ from spinsim.studies.validation.folder import LiveCell
 from spinsim.studies.validation.operations import OperationTable, times
 
 MOST_SHAPES = 12  # of a cell's operations of one kind, evenly
+BLOCKS_APART = "2026-11-29T00:40"  # when profiles were measured with blocks of their own first
+GROUPED_KV, MULTI_HEAD_KV = 163_840, 61_440  # tokens of K/V memory in scenarios/evidence
 FEWEST = 20  # operations of a group of a live cell
 
 
@@ -65,8 +67,10 @@ class Timed:
 
 
 def of_profile(host: str, profile: Profile) -> Iterator[Timed]:
-    """Its points of models' operations."""
+    """Its points of models' operations, but for those whose rows shared K/V."""
     for point in fitted_points(profile):
+        if _shared_kv(profile, point):
+            continue
         model, part = profile.models[point.model], part_of(point)
         within = 0.0 if part == "later" else 1.0
         yield Timed(
@@ -81,6 +85,18 @@ def of_profile(host: str, profile: Profile) -> Iterator[Timed]:
             within,
             point.seconds,
         )
+
+
+def _shared_kv(profile: Profile, point: Point) -> bool:
+    """Whether it has more K/V than the grid of evidence states memory for.
+
+    Until rows had blocks of their own, long ones shared them, and were read faster than a run's.
+    """
+    if not profile.kv_block_tokens or profile.created >= BLOCKS_APART:
+        return False
+    target = max((model.shape for model in profile.models.values()), key=lambda shape: shape.layers)
+    memory = MULTI_HEAD_KV if target.kv_heads == target.heads else GROUPED_KV
+    return point.features.get("kv_tokens", 0.0) > memory
 
 
 def _as_charged(point: Point) -> PassShape:

@@ -137,7 +137,7 @@ def _limits(extra: Any) -> Iterator[str]:
     match extra:
         case Gt(gt=bound):
             yield f"above {bound:g}"
-        case Ge(ge=bound):
+        case Ge(ge=bound) if bound > -1e5:
             yield "above 0" if 0 < bound < 1e-5 else f"from {bound:g}"
         case Lt(lt=bound):
             yield f"below {bound:g}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spinsim.acceptance.field import AcceptanceField
-from spinsim.operations import CatchUp, Verify
+from spinsim.operations import ALL, CatchUp, Verify
 
 
 def accepted(field: AcceptanceField, operation: Verify) -> list[int]:
@@ -18,13 +18,14 @@ def accepted(field: AcceptanceField, operation: Verify) -> list[int]:
     return found
 
 
-def hits(field: AcceptanceField, operation: CatchUp) -> list[bytes]:
-    """By row and output token that is fed: would the draft have proposed it (0 or 1)?"""
+def hits(field: AcceptanceField, operation: CatchUp, most: int = ALL) -> list[bytes]:
+    """By row and output token that is fed, the last ``most``: would the draft have proposed it (0 or 1)?"""
     found = []
     for request, prompt, start, tokens in zip(
         operation.requests, operation.prompts, operation.starts, operation.tokens, strict=True
     ):
         runs = field.runs(request, operation.draft)
-        first = max(start - prompt, 0)
-        found.append(bytes(run > 0 for run in runs[first : max(start - prompt + tokens, 0)]))
+        end = max(start - prompt + tokens, 0)
+        first = max(start - prompt, end - most, 0)
+        found.append(bytes(run > 0 for run in runs[first:end]))
     return found

@@ -77,7 +77,10 @@ def draft_shapes(scenario: Scenario, base_dir: str | Path | None) -> dict[str, M
 
 
 def device_hardware(scenario: Scenario, device: str, key: str) -> Hardware:
-    """The sheet of a device of the scenario. ``key`` names the place that mentions it."""
+    """The sheet of a device of the scenario. ``key`` names the place that mentions it.
+
+    Raises InputError for a device that the scenario does not have, or hardware without a sheet.
+    """
     spec = scenario.devices.get(device)
     if spec is None:
         raise InputError(f"unknown device {device!r}; allowed: {', '.join(scenario.devices)}", key=key)
@@ -96,7 +99,7 @@ def draft_device(scenario: Scenario, name: str) -> str:
 
 
 def target_hardware(scenario: Scenario) -> Hardware:
-    """The sheet of the target's devices, which must be equal under tensor parallelism."""
+    """The sheet of the target's devices. Raises InputError where these differ: each holds an equal share."""
     sheets = [device_hardware(scenario, device, "placement.target") for device in scenario.placement.target]
     if any(sheet != sheets[0] for sheet in sheets):
         names = ", ".join(sheet.name for sheet in sheets)

@@ -70,7 +70,7 @@ class HeadDrafter(Drafter):
     home = "target"
 
     def check(self, scenario: Scenario, base_dir: Path) -> None:
-        """A fit belongs to the length at which it was measured."""
+        """A fit belongs to the length at which it was measured. Raises InputError for one without."""
         if stated_fit(scenario, self.name) is not None:
             raise InputError(
                 f"{self.name!r} is a head, whose cost depends on the length; give its fit with the length at "
@@ -79,7 +79,10 @@ class HeadDrafter(Drafter):
             )
 
     def check_live(self, scenario: Scenario) -> None:
-        """Its weights are random: what they propose means nothing, and what is accepted must be given."""
+        """Its weights are random: what they propose means nothing, and what is accepted must be given.
+
+        Raises InputError where it is not, or where proposals are sampled.
+        """
         if scenario.live.acceptance != "field":
             why = "a head has random weights, and runs live with live.acceptance: field alone"
             raise refuse_live(self, why)

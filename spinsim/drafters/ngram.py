@@ -35,7 +35,7 @@ class NgramDrafter(HostDrafter):
     usual_cost = LookupCost(base_s=44e-6, row_s=5.6e-6, token_s=1.5e-9)
 
     def check(self, scenario: Scenario, base_dir: Path) -> None:
-        """Sizes must be in order."""
+        """Raises InputError where the smallest size is above the largest."""
         if self.keys.min_size > self.keys.max_size:
             raise InputError(
                 f"{self.keys.min_size} is above max_size; at most {self.keys.max_size}",

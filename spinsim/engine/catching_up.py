@@ -57,7 +57,7 @@ class Behind:
             session.background[draft] -= 1
             if session.record.finished_ns >= 0:
                 _drop_late(engine, session, draft)
-            elif selector.full_information:
+            elif outcome.hits[row]:
                 selector.observe_hits(session.view, draft, outcome.hits[row])
 
 

@@ -20,7 +20,12 @@ def config_of(shape: ModelShape, **keys: Any) -> Any:
     extra = shape.beyond_llama()
     if extra:
         raise InputError(f"shape {shape.name!r} has {extra}; allowed here: plain LLaMA shapes")
-    settings: dict[str, Any] = {
+    return LlamaConfig(**{**settings_of(shape), **keys})
+
+
+def settings_of(shape: ModelShape) -> dict[str, Any]:
+    """What a transformers configuration calls the widths of a shape, its output head untied."""
+    return {
         "vocab_size": shape.vocab,
         "hidden_size": shape.hidden,
         "intermediate_size": shape.intermediate,
@@ -32,7 +37,6 @@ def config_of(shape: ModelShape, **keys: Any) -> Any:
         "rms_norm_eps": 1e-5,
         "tie_word_embeddings": False,
     }
-    return LlamaConfig(**{**settings, **keys})
 
 
 def empty_llama(config: Any, dtype: torch.dtype, device: torch.device | str) -> Any:

@@ -21,6 +21,7 @@ from spinsim.errors import InputError
 from spinsim.lab.cell import Cell, run_cell
 from spinsim.lab.ray_pool import RayCluster
 
+MOST_WORKERS = 10_000  # processes of one machine
 _GUARD = 'call it under `if __name__ == "__main__":`, or with workers=0'
 
 
@@ -162,6 +163,8 @@ def _here(workers: int) -> Pool:
     """A pool on this machine. Raises InputError where its workers would begin the caller's script anew."""
     if workers < 0:
         raise InputError(f"{workers} is not allowed; 0 (this process) or more", key="--workers")
+    if workers > MOST_WORKERS:
+        raise InputError(f"{workers} is not allowed; at most {MOST_WORKERS:,}", key="--workers")
     if not workers:
         return ThisProcess()
     if getattr(multiprocessing.current_process(), "_inheriting", False):

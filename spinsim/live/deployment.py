@@ -248,8 +248,9 @@ def _free_bytes(scenario: Scenario, device: str, models: Sequence[LoadedModel], 
 
 def _predicts(scenario: Scenario) -> bool:
     """Does the selector ask for what drafts would have said? (Another one's catch-ups then run eagerly.)"""
-    selector = KINDS["selector"].get(scenario.policies.selector.name)
-    return bool(getattr(selector, "full_information", False))
+    chosen = scenario.policies.selector
+    selector = KINDS["selector"].get(chosen.name)
+    return bool(getattr(selector, "full_information", False) or chosen.params.get("reads"))
 
 
 def _capture(

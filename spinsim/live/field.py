@@ -64,9 +64,9 @@ class GivenAcceptance:
         ]
         return [[*tokens[:count], *[0] * (count - len(tokens))] for count, tokens in counts]
 
-    def hits(self, operation: CatchUp) -> list[bytes]:
-        """Which of the output tokens that are fed the draft would have proposed."""
-        return verdicts.hits(self.field, operation)
+    def hits(self, operation: CatchUp, most: int) -> list[bytes]:
+        """Which of the last ``most`` output tokens of a row that are fed the draft would have proposed."""
+        return verdicts.hits(self.field, operation, most)
 
     def said(self, request: int, position: int, own: Sequence[int]) -> list[int]:
         """The tokens that stand from output ``position`` on: the recorded ones, else the models' ``own``."""

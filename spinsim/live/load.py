@@ -160,10 +160,10 @@ def _load(
         note = f"procedural family, {name}, widened to {shape.name}: cost stand-in"
         return prepare(model, str(folder), source=str(folder), device=device, key=key), note
     if spec.weights == "random":
-        from spinsim.family.llama_modules import config_of
+        from spinsim.live.random_weights import config_of
 
         shape = shape_of(spec.shape, base_dir)
-        config = config_of(shape, max_position_embeddings=max(context, 4096))
+        config = config_of(shape, context, f"{key}.shape")
         require_small_on_cpu(shape, spec.dtype, device, key)
         model_of = random_model(
             config, seed, context_tokens=context, dtype=dtype, device=device, name="random", key=key

@@ -35,7 +35,10 @@ def outline_target(scenario: Scenario, base_dir: Path) -> tuple[Outline, str]:
 
 
 def outline_draft(scenario: Scenario, base_dir: Path, name: str, seed: int) -> tuple[Outline, str]:
-    """A draft beside a share of the target, likewise."""
+    """A draft beside a share of the target, in outline, and what it is in a line.
+
+    Raises InputError for an architecture that only transformers' own modules run.
+    """
     device, key = scenario.placement.drafts[name], f"models.drafts.{name}"
     found, note = _outline(scenario, base_dir, scenario.models.draft_models[name], device, key, seed)
     if not is_lean(found.model):
@@ -66,11 +69,11 @@ def _outline(
         note = f"procedural family, {name}, widened to {shape.name}: cost stand-in"
         return widened(folder, shape, dtype=dtype, seed=seed), note
     if spec.weights == "random":
-        from spinsim.family.llama_modules import config_of
+        from spinsim.live.random_weights import config_of
 
         shape = shape_of(spec.shape, base_dir)
         require_small_on_cpu(shape, spec.dtype, device, key)
-        config = config_of(shape, max_position_embeddings=max(context, 4096))
+        config = config_of(shape, context, f"{key}.shape")
         outlined = drawn(config, seed, context_tokens=context, dtype=dtype, key=key)
         return outlined, f"random weights of shape {shape.name}"
     path = base_dir / spec.weights

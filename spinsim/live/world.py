@@ -30,6 +30,7 @@ from spinsim.operations import (
     ProposeOutcome,
     Verify,
     VerifyOutcome,
+    scored,
 )
 
 LAUNCH_S = 3e-4  # a verification's kernels are under way by then
@@ -89,7 +90,7 @@ class LiveWorld:
     """Implements :class:`spinsim.engine.world.World` in real time.
 
     ``prompts`` holds the token ids of every request; ``stops`` the requests that end at any
-    token of ``end_of_text``. ``score_catch_ups`` as in the simulated world. ``paging``: where K/V lie in
+    token of ``end_of_text``. ``scored_tokens`` as in the simulated world. ``paging``: where K/V lie in
     pages. ``lookups``: the drafts that look their proposals up. ``given``: acceptance that replaces the
     models'; no text ends early then. After the run, ``outputs`` has the tokens of every request that was not
     kept out (they may run past the output's limit).
@@ -103,7 +104,7 @@ class LiveWorld:
         *,
         end_of_text: frozenset[int] = frozenset(),
         stops: frozenset[int] = frozenset(),
-        score_catch_ups: bool = False,
+        scored_tokens: int = 0,
         env: LiveEnvironment | None = None,
         paging: Paging | None = None,
         given: GivenAcceptance | None = None,
@@ -117,7 +118,7 @@ class LiveWorld:
         self._end_of_text = end_of_text
         self._stops = stops if given is None else frozenset()
         self._given = given
-        self._score = score_catch_ups
+        self._scored_tokens = scored_tokens
         self._paging = paging
         self._lookups = lookups
         self._ahead: LookingAhead | None = None
@@ -202,28 +203,31 @@ class LiveWorld:
                 lambda result: self._drafted(operation, result),
             )
         if isinstance(operation, CatchUp):
-            # A prediction comes from the token before: to score a token, that one is fed again.
-            starts = [max(start - 1, 0) if self._score else start for start in operation.starts]
-            tokens = [
-                self._slice(request, first, start + count)
-                for request, first, start, count in zip(
-                    operation.requests, starts, operation.starts, operation.tokens, strict=True
-                )
-            ]
-            return (
-                lambda: executor.catch_up(operation, starts, tokens, self._score),
-                lambda result: self._caught_up(operation, starts, tokens, result),
-            )
-        chunks = [
-            self._slice(request, start, start + count)
-            for request, start, count in zip(
-                operation.requests, operation.starts, operation.tokens, strict=True
-            )
-        ]
+            return self._prepare_catch_up(operation)
+        chunks = self._fed(operation)
         return (
             lambda: executor.prefill(operation, chunks),
             lambda result: self._prefilled(operation, result),
         )
+
+    def _prepare_catch_up(self, operation: CatchUp) -> tuple[Callable[[], Any], Callable[[Any], Outcome]]:
+        executor = self._executor
+        plain, asked = scored(operation, self._scored_tokens)
+        unasked = None if plain is None else self._fed(plain)
+        if asked is None:
+            assert plain is not None
+            nothing = CatchUpOutcome([b""] * len(operation.requests))
+            return lambda: executor.catch_up(plain, plain.starts, unasked or [], False), lambda _: nothing
+        # A prediction comes from the token before: to score a token, that one is fed again.
+        starts = [max(start - 1, 0) for start in asked.starts]
+        tokens = self._fed(asked, starts)
+
+        def read() -> list[list[int]]:
+            if plain is not None:
+                executor.catch_up(plain, plain.starts, unasked or [], False)
+            return executor.catch_up(asked, starts, tokens, True)
+
+        return read, lambda result: self._caught_up(operation, asked, starts, tokens, result)
 
     def _prepare_lookup(
         self, operation: Propose | CatchUp
@@ -263,6 +267,12 @@ class LiveWorld:
             tokens += self.outputs[request][max(start - edge, 0) : stop - edge]
         return tokens
 
+    def _fed(self, operation: CatchUp | Prefill, starts: Sequence[int] | None = None) -> list[list[int]]:
+        """The tokens that each row takes in; from ``starts`` on, where it begins earlier."""
+        ends = (start + count for start, count in zip(operation.starts, operation.tokens, strict=True))
+        rows = zip(operation.requests, starts or operation.starts, ends, strict=True)
+        return [self._slice(*row) for row in rows]
+
     def _tail(self, request: int) -> tuple[int, int]:
         """The last two tokens of the request's context; its output has at least one."""
         output = self.outputs[request]
@@ -295,21 +305,20 @@ class LiveWorld:
     def _caught_up(
         self,
         operation: CatchUp,
+        asked: CatchUp,
         starts: Sequence[int],
         tokens: Sequence[Sequence[int]],
         predictions: list[list[int]],
     ) -> CatchUpOutcome:
-        if not self._score:
-            return CatchUpOutcome([b""] * len(operation.requests))
         if self._given is not None:
-            return CatchUpOutcome(self._given.hits(operation))
-        hits = []
-        for prompt, start, first, fed, said in zip(
-            operation.prompts, operation.starts, starts, tokens, predictions, strict=True
+            return CatchUpOutcome(self._given.hits(operation, self._scored_tokens))
+        hits = {}
+        for request, prompt, start, first, fed, said in zip(
+            asked.requests, asked.prompts, asked.starts, starts, tokens, predictions, strict=True
         ):
-            scored = range(max(start, prompt), first + len(fed))
-            hits.append(bytes(said[i - 1 - first] == fed[i - first] for i in scored))
-        return CatchUpOutcome(hits)
+            positions = range(max(start, prompt), first + len(fed))
+            hits[request] = bytes(said[i - 1 - first] == fed[i - first] for i in positions)
+        return CatchUpOutcome([hits.get(request, b"") for request in operation.requests])
 
     def _verified(self, operation: Verify, result: tuple[list[int], list[list[int]]]) -> VerifyOutcome:
         accepted, tokens = result

@@ -22,7 +22,7 @@ def fits(parts: Parts) -> list[str]:
         "no requests": not parts.workload.requests,
         "a cache of prompts' beginnings (kv.prefix_cache)": bool(settings.prefix_block_tokens),
         "drafts that look their proposals up": parts.field.lookups is not None or bool(parts.offers),
-        "a selector that scores every draft each round": policies.selector.full_information,
+        "a selector that hears what drafts would have proposed": policies.scored_tokens > 0,
         "proposals that end by their entropy": reads_entropies(policies.length),
         "an admission policy of its own": not declared(policies.admission),
         "costs that declare nothing": not declared(parts.predictor),

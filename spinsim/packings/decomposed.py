@@ -79,6 +79,7 @@ class Decomposed(PackingKind):
     (W L), then to fewer rows.
 
     L is kept for batches whose sorted lengths agree to an eighth of an octave (ours); W is always exact.
+    ``searched``: did the last plan have no L that was kept? Only such a plan takes the host's time.
     """
 
     native: ClassVar[str] = "decomposed"
@@ -98,12 +99,14 @@ class Decomposed(PackingKind):
         self._predictor = context.predictor
         self._within = context.within
         self._pieces: dict[tuple[int, ...], int] = {}
+        self.searched = True
 
     def plan(self, kv_tokens: Sequence[int], query_tokens: Sequence[int]) -> Packing:
         queries = max(query_tokens)
         levels = sorted([_level(tokens) for tokens in kv_tokens])
         key = (queries, *levels)
         piece = self._pieces.get(key)
+        self.searched = piece is None
         if piece is None:
             piece = self.search(
                 [self._within(_top(level)) for level in levels], [queries] * len(levels)

@@ -131,7 +131,8 @@ class Selector(Protocol):
     A selector or length policy whose class says ``reads_lookups`` finds ``matched`` and ``offered`` of views,
     and ``agreed`` of feedback, filled wherever drafts look their proposals up. One that has a method
     ``thought()``, too, is asked after each verification was submitted for something to think through while
-    the target works: a function, or None.
+    the target works: a function, or None. One that has a number ``reads_catch_ups`` above 0 hears by
+    ``observe_hits`` of so many of the last output tokens that a draft read of a request to catch up.
     """
 
     sees_future: bool

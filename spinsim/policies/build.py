@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from spinsim.errors import InputError, did_you_mean
+from spinsim.operations import ALL
 from spinsim.packings import kinds
 from spinsim.policies import registry
 from spinsim.policies.base import (
@@ -29,6 +30,9 @@ from spinsim.policies.base import (
 )
 from spinsim.policies.checked import check_answers, is_from_plugin
 from spinsim.scenario import PoliciesSpec, PolicyChoice
+from spinsim.scenario.messages import show
+
+MOST_PARAMETER = 1e100  # of a policy's number: products of a few such numbers still are numbers
 
 KINDS: Mapping[str, registry.Registry[Any]] = {
     "selector": registry.SELECTORS,
@@ -60,6 +64,13 @@ class Policies:
     def read_lookups(self) -> bool:
         """Does one of them choose by what lookups found? Somebody has to look before each round, then."""
         return any(getattr(one, "reads_lookups", False) for one in (self.selector, self.length))
+
+    @property
+    def scored_tokens(self) -> int:
+        """Of how many of the last output tokens in a catch-up's row the selector wants to hear."""
+        if self.selector.full_information:
+            return ALL
+        return int(getattr(self.selector, "reads_catch_ups", 0))
 
     def thought(self) -> Callable[[], None] | None:
         """What the selector would think through while the target verifies; None where there is nothing."""
@@ -127,12 +138,17 @@ def validate_choice(kind: str, choice: PolicyChoice) -> Any:
             raise InputError(
                 f"{choice.name} has no parameter {name!r}; {allowed}", key=f"policies.{kind}.{name}"
             )
+    for name, value in choice.params.items():
+        if isinstance(value, int | float) and abs(value) > MOST_PARAMETER:
+            raise InputError(
+                f"{show(value)} is not allowed; at most {MOST_PARAMETER:g}", key=f"policies.{kind}.{name}"
+            )
     try:
         return _adapter(kind, choice.name).validate_python(choice.params)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != "[key]")
-        message = f"{first['input']!r} is not allowed; {_allowed(first['msg'])}"
+        message = f"{show(first['input'])} is not allowed; {_allowed(first['msg'])}"
         if kind == "length" and first["input"] == 0 and first["type"] == "greater_than_equal":
             message += ", and policies.length={name: none} proposes nothing"
         raise InputError(message, key=f"policies.{kind}.{place}") from None

@@ -87,7 +87,7 @@ class Bench:
         self.share()
 
     def share(self, *, scattered: bool = True) -> None:
-        """Any row may be as long as there are contexts, whatever the K/V memory: an engine has none here.
+        """Any row may be as long as a context can be, whatever the K/V memory: no engine counts blocks here.
 
         ``scattered``: K/V lie all over the cache, as in a run; else in order, as on a bench.
         """
@@ -155,6 +155,9 @@ class Bench:
         the clock cancels.
         """
         lane, other, laid = self.lane_of(probe), self.before(probe), self.laid_of[probe.draft]
+        for each in self._laid:
+            each.part(probe.rows)
+        self.settle()
 
         def timed(execute: Callable[[], Any]) -> Callable[[], float]:
             def in_turn() -> Any:

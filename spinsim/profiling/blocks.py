@@ -18,20 +18,34 @@ class Laid:
         self._runner, self._slots, self._block = runner, slots, block
         self._blocks = 0 if block is None else tokens // block
         self._width = 0 if block is None else -(-context_tokens // block)
+        self._order = np.arange(self._blocks, dtype=np.int32)
         self._rows: list[np.ndarray[tuple[int], np.dtype[np.int32]]] = []
         self._due = 0.0  # writes that passes so far had, and that are still to come
 
     def lay(self, *, scattered: bool) -> None:
-        """Every row has as many blocks as a context can take; rows share some where there are too few."""
+        """Every row has as many blocks as a context can take; rows share some where there are too few.
+
+        ``scattered``: they lie all over the cache, else in order.
+        """
         self._runner.share()
         if self._block is None:
             return
-        order = np.arange(self._blocks, dtype=np.int32)
+        self._order = np.arange(self._blocks, dtype=np.int32)
         if scattered:
-            np.random.default_rng(0).shuffle(order)
-        at = np.arange(self._slots * self._width).reshape(self._slots, self._width) % self._blocks
-        self._rows = list(order[at])
-        self._runner.hold(range(self._slots), self._rows)
+            np.random.default_rng(0).shuffle(self._order)
+        self._rows = [self._order[:0]] * self._slots
+        self.part(self._slots)
+
+    def part(self, rows: int) -> None:
+        """Divide the blocks among so many rows: none shares one before the cache is full.
+
+        Rows that shared blocks would find each other's in the GPU's cache.
+        """
+        if self._block is None:
+            return
+        begin = np.arange(rows)[:, None] * max(1, self._blocks // rows)
+        self._rows[:rows] = list(self._order[(begin + np.arange(self._width)) % self._blocks])
+        self.write(rows)
 
     def grown(self, rows: int) -> None:
         """Before a pass of so many rows, write what a run writes, as often as a run does.

@@ -63,13 +63,15 @@ def drifted(
 ) -> Drift:
     """Measure again ``per_fit`` profiled probes of every operation of every model, ``most`` in all.
 
-    Those of middling time are chosen: the shortest tell of the host alone, and the longest are rare.
+    Those of middling time are chosen: the shortest tell of the host alone, and the longest are rare. A model
+    that the profile has under another name has none.
     """
     known = {point.identity: point for point in profile.points}
     groups: dict[tuple[str, str, str], list[Probe]] = {}
     for probe in probes:
-        passed_over = profile.passes_over(probe.operation, probe.model, probe.features)
-        if probe.identity in known and not passed_over:
+        if probe.identity not in known:
+            continue
+        if not profile.passes_over(probe.operation, probe.model, probe.features):
             groups.setdefault((probe.operation, probe.packing, probe.model), []).append(probe)
     chosen: list[Probe] = []
     for group in groups.values():

@@ -140,7 +140,7 @@ class _WatchedWorld(LiveWorld):
         lanes: Sequence[Lane],
         executor: Executor,
         prompts: dict[int, list[int]],
-        score_catch_ups: bool,
+        scored_tokens: int,
         paging: Paging,
         given: GivenAcceptance | None,
         lookups: Lookups,
@@ -149,7 +149,7 @@ class _WatchedWorld(LiveWorld):
             lanes,
             executor,
             prompts,
-            score_catch_ups=score_catch_ups,
+            scored_tokens=scored_tokens,
             env=env,
             paging=paging,
             given=given,
@@ -201,7 +201,7 @@ def rehearse(
     for run in range(runs + 1):
         serving = setup.serving()
         env = _WatchedEnvironment()
-        scores, paging = serving.policies.selector.full_information, setup.paging(serving.pools)
+        scores, paging = serving.policies.scored_tokens, setup.paging(serving.pools)
         lookups = Lookups(setup.lookups)
         world = _WatchedWorld(env, serving.layout.lanes, executor, prompts, scores, paging, given, lookups)
         looks = bool(setup.lookups) and serving.policies.read_lookups

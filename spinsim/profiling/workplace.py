@@ -16,7 +16,7 @@ from spinsim.costs.sheets.shapes import ModelShape
 from spinsim.drafters.costs import mixed
 from spinsim.drafters.for_scenario import lookups_of, models_alone
 from spinsim.errors import InputError
-from spinsim.live.deployment import Deployment
+from spinsim.live.deployment import TARGET, Deployment
 from spinsim.live.field import repeated_acceptance
 from spinsim.live.quiet_interpreter import quiet
 from spinsim.packings import kinds, packing_kind
@@ -125,8 +125,16 @@ class Workplace:
             packings or kinds(),
             graphs=dict.fromkeys(self.subject.models, self.graphs),
             prompt_graphs=self.prompt_graphs,
+            kv_tokens=self.kv_tokens,
             quick=quick,
         )
+
+    @property
+    def kv_tokens(self) -> dict[str, int]:
+        """K/V memory of every model that is measured, in tokens, by its key in the profile."""
+        held, names = self.deployment.kv_tokens, list(self.scenario.models.draft_models)
+        drafts = {model: held[names[draft]] for model, draft in self.subject.drafts.items()}
+        return {**drafts, self.subject.target: held[TARGET]}
 
     def loads(self) -> RooflineLoads:
         """What operations ask of the devices that they run on."""
@@ -189,7 +197,8 @@ class Workplace:
             scenario = self.scenario.model_copy(update={"policies": chosen})
             serving = assemble(scenario, self.base_dir, predictor, self.deployment.kv_tokens)
             for rows, context in product(sorted({1, max(1, self.batch // 4), self.batch}), contexts):
-                yield planning_point(serving.policies.packing, name, rows, context, limits.max_length)
+                packing, length = serving.policies.packing, limits.max_length
+                yield planning_point(self.bench, packing, name, rows, context, length)
 
     def rehearsed(
         self,

@@ -51,7 +51,10 @@ def kv_bytes_per_token(model: LoadedModel, dtype: torch.dtype | None = None) -> 
 
 
 def free_memory(device: torch.device | str) -> int:
-    """Bytes that could still be allocated on a CUDA device, what torch itself has cached included."""
+    """Bytes that could still be allocated on a CUDA device, what torch itself has cached included.
+
+    Raises ValueError for any other device.
+    """
     place = torch.device(device)
     if place.type != "cuda":
         raise ValueError("free memory is measured on CUDA devices; give a budget elsewhere")

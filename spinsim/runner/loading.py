@@ -133,7 +133,11 @@ def random_model(
     name: str = "random",
     key: str = "",
 ) -> LoadedModel:
-    """A model of ``config``'s architecture with seeded random weights, made on ``device``."""
+    """A model of ``config``'s architecture with seeded random weights, made on ``device``.
+
+    ``key``: the scenario's, for messages. Raises InputError for an architecture that generates no text, and
+    for what :func:`require_plain_attention` and :func:`prepare` refuse.
+    """
     from transformers import AutoModelForCausalLM
 
     over_slots.register()
@@ -155,7 +159,10 @@ def random_model(
 def prepare(
     module: Any, name: str, *, source: str = "", device: torch.device | str = "cpu", key: str = ""
 ) -> LoadedModel:
-    """Checks a transformers model by a probe, then routes its attention through the slot cache."""
+    """Checks a transformers model by a probe, then routes its attention through the slot cache.
+
+    Raises InputError where the model's attention cannot be replaced, or where the probe's logits differ then.
+    """
     over_slots.register()
     module = module.to(device).eval().requires_grad_(False)
     if not getattr(module, "_supports_attention_backend", False):

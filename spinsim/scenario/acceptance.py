@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
-from spinsim.scenario.base import Positive, Section, says
+from spinsim.scenario.base import MOST_WEIGHT, Logit, NotNegative, Positive, Section, says
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Matches = Annotated[
@@ -29,9 +29,12 @@ class ConstantAcceptance(Section):
 class LogisticDomain(Section):
     """A kind of requests."""
 
-    weight: Annotated[PositiveFloat, says("Its share, over the sum, of requests without a domain.")] = 1.0
-    difficulty: Annotated[float, says("Added to the request's own.")] = 0.0
-    affinity: Annotated[dict[str, float], says("Added to a draft's strength here, by draft.")] = Field(
+    weight: Annotated[
+        Annotated[float, Field(gt=0, le=MOST_WEIGHT)],
+        says("Its share, over the sum, of requests without a domain."),
+    ] = 1.0
+    difficulty: Annotated[Logit, says("Added to the request's own.")] = 0.0
+    affinity: Annotated[dict[str, Logit], says("Added to a draft's strength here, by draft.")] = Field(
         default_factory=dict
     )
 
@@ -45,14 +48,10 @@ class LogisticAcceptance(Section):
     """
 
     model: Literal["logistic"]
-    strength: Annotated[dict[str, float], says("How often a draft is accepted, on the scale of logits.")]
-    difficulty_mean: Annotated[float, says("Mean of the requests' difficulty.")] = 0.0
-    difficulty_sd: Annotated[
-        Annotated[float, Field(ge=0)], says("Standard deviation of the requests' difficulty.")
-    ] = 1.0
-    drift_sd: Annotated[
-        Annotated[float, Field(ge=0)], says("Standard deviation of the drift along an output.")
-    ] = 0.0
+    strength: Annotated[dict[str, Logit], says("How often a draft is accepted, on the scale of logits.")]
+    difficulty_mean: Annotated[Logit, says("Mean of the requests' difficulty.")] = 0.0
+    difficulty_sd: Annotated[NotNegative, says("Standard deviation of the requests' difficulty.")] = 1.0
+    drift_sd: Annotated[NotNegative, says("Standard deviation of the drift along an output.")] = 0.0
     drift_tokens: Annotated[Positive, says("Correlation length of the drift.", "tokens")] = 64.0
     domains: Annotated[dict[str, LogisticDomain], says("Kinds of requests by name.")] = Field(
         default_factory=dict

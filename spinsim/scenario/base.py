@@ -25,6 +25,9 @@ NaturalInt = Annotated[int, Field(ge=0, lt=1 << 63), BeforeValidator(_whole)]  #
 Positive = Annotated[float, Field(gt=0, le=MOST)]
 NotNegative = Annotated[float, Field(ge=0, le=MOST)]
 Rate = Annotated[float, Field(ge=1 / MOST, le=MOST)]
+Logit = Annotated[float, Field(ge=-MOST, le=MOST)]
+MOST_WEIGHT = 1e300  # a sum of weights is still a number
+Weight = Annotated[float, Field(ge=0, le=MOST_WEIGHT)]
 Factor = Annotated[float, Field(ge=1, le=1e6)]
 Share = Annotated[float, Field(ge=1e-6, le=1)]
 

@@ -24,7 +24,10 @@ class ModelSpec(Section):
     shape: Annotated[str, says("A name of `spinsim list shapes`, or the path of a transformers config.json.")]
     weights: Annotated[
         str,
-        says("`random`, `embedded:NAME` of the family, or what transformers loads (a folder, a name)."),
+        says(
+            "`random` (a shape of LLaMA, Qwen2 or Qwen3), `embedded:NAME` of the family, "
+            "or what transformers loads (a folder, a name)."
+        ),
     ] = "random"
     dtype: Annotated[Literal["bf16", "fp16", "fp32"], says("Of weights and K/V.")] = "bf16"
     quantization: Annotated[
@@ -253,9 +256,7 @@ class SamplingSpec(Section):
     target, ``ignore`` runs it without them.
     """
 
-    temperature: Annotated[
-        Annotated[float, Field(ge=0)], says("Of the target's distribution; below 1e-5 is greedy.")
-    ] = 0.0
+    temperature: Annotated[NotNegative, says("Of the target's distribution; below 1e-5 is greedy.")] = 0.0
     top_p: Annotated[
         Annotated[float, Field(gt=0, le=1)], says("The most likely tokens that make up this probability.")
     ] = 1.0

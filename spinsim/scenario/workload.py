@@ -7,7 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PositiveFloat
 
-from spinsim.scenario.base import NaturalInt, Positive, PositiveInt, Rate, Section, says
+from spinsim.scenario.base import (
+    NaturalInt,
+    NotNegative,
+    Positive,
+    PositiveInt,
+    Rate,
+    Section,
+    Weight,
+    says,
+)
 
 
 class Fixed(Section):
@@ -30,7 +39,7 @@ class Lognormal(Section):
 
     distribution: Literal["lognormal"]
     median: Annotated[Positive, says("Half of the values are below it.")]
-    sigma: Annotated[Annotated[float, Field(ge=0)], says("Standard deviation of the logarithm.")]
+    sigma: Annotated[NotNegative, says("Standard deviation of the logarithm.")]
     min: Annotated[Positive, says("Lesser values become this.")] = 1
     max: Annotated[Positive | None, says("Larger values become this.")] = None
 
@@ -40,9 +49,7 @@ class Empirical(Section):
 
     distribution: Literal["empirical"]
     values: Annotated[tuple[Positive, ...], Field(min_length=1), says("What is drawn from.")]
-    weights: Annotated[
-        tuple[Annotated[float, Field(ge=0)], ...] | None, says("One for each value; left out, all alike.")
-    ] = None
+    weights: Annotated[tuple[Weight, ...] | None, says("One for each value; left out, all alike.")] = None
 
 
 def _fixed(given: object) -> object:

@@ -135,7 +135,8 @@ def _play(
         Acceptance(field, parts.offers, stops),
         remote=serving.layout.remote,
         noise=noise,
-        score_catch_ups=serving.policies.selector.full_information,
+        scored_tokens=serving.policies.scored_tokens,
+        searched=lambda: getattr(serving.policies.packing, "searched", True),
     )
     lookups: Lookups | None = field.lookups
     looking = looks(scenario, base_dir) if lookups and serving.policies.read_lookups else None

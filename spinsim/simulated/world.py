@@ -16,6 +16,7 @@ from spinsim.costs.base import LABELS, Predictor
 from spinsim.costs.contention import Demand, Law
 from spinsim.engine.world import NS, Lane
 from spinsim.operations import (
+    ALL,
     CATCH_UP,
     KINDS,
     PREFILL,
@@ -33,6 +34,7 @@ from spinsim.operations import (
     Verify,
     VerifyOutcome,
     named,
+    scored,
 )
 from spinsim.simulated.ahead import SteppingEnvironment
 from spinsim.simulated.lanes import ExclusiveLane, SharedDevice, SharedLane
@@ -64,9 +66,10 @@ class SimulatedWorld:
     that one end leads to begin one after the other: each waits ``predictor.wake_s``, where there is one, for
     each before it.
     ``remote[d]``: draft d is on another device than the target, so its proposals are transferred.
-    ``score_catch_ups``: tell which output tokens a draft would have proposed, for selectors with
-    full information. ``ahead``: may :meth:`settle` let time come? Results are the same without, and take
-    longer.
+    ``scored_tokens``: of how many of the last output tokens in a catch-up's row it tells whether the draft
+    would have proposed them. ``searched``: had the packing of what is verified now to be searched for? A plan
+    that is known takes no time. ``ahead``: may :meth:`settle` let time come? Results are the same without,
+    and take longer.
     """
 
     def __init__(
@@ -77,7 +80,8 @@ class SimulatedWorld:
         *,
         remote: Sequence[bool],
         noise: Noise | None = None,
-        score_catch_ups: bool = False,
+        scored_tokens: int = 0,
+        searched: Callable[[], bool] = lambda: True,
         ahead: bool = True,
     ) -> None:
         self.env = SteppingEnvironment()
@@ -90,7 +94,7 @@ class SimulatedWorld:
         self._remote = (*remote, False)  # the last entry is NO_DRAFT's
         self._any_remote = any(remote)
         self._noise = noise
-        self._score = score_catch_ups
+        self._scored_tokens = scored_tokens
         self._law, self._loads = predictor.contention()
         self._lanes = _build_lanes(self.env, lanes, self._law)
         self._host: list[tuple[float, int]] = []  # orchestrator time by rows
@@ -100,6 +104,7 @@ class SimulatedWorld:
         self._woken = 0  # threads of lanes, by what ended last
         self._slow = noise.handling if noise else 1.0  # the orchestrator's time, over what is predicted
         self._planning_s = getattr(predictor, "planning_s", None)
+        self._searched = searched
         self._handles = any(predictor.handle(kind, 1).seconds for kind in KINDS)
         self._handling: dict[tuple[int, int], tuple[float, int]] = {}  # of its end, by kind and rows
         self._ended: tuple[int, int] | None = None  # kind and rows of what ended, not yet handled
@@ -193,8 +198,8 @@ class SimulatedWorld:
         accepted = verdicts.accepted(self._field, operation)
         rows = len(accepted)
         seconds, label = predictor.verify(operation.packing)
-        if self._planning_s is not None and (planned := self._planning_s(operation.packing)):
-            self.spend(planned)
+        if self._planning_s is not None and self._searched():
+            self.spend(self._planning_s(operation.packing))
         if self._any_remote and any(map(self._remote.__getitem__, operation.drafts)):
             seconds += predictor.transfer(rows, sum(operation.lengths)).seconds
         chunk, prompts = operation.chunk, None
@@ -220,6 +225,11 @@ class SimulatedWorld:
 
     def _catch_up(self, operation: CatchUp) -> CarriedOut:
         seconds, label = self._predictor.catch_up(operation.draft, operation.tokens, operation.starts)
+        if 0 < self._scored_tokens < ALL:
+            passes = filter(None, scored(operation, self._scored_tokens))
+            seconds = sum(
+                self._predictor.catch_up(each.draft, each.tokens, each.starts).seconds for each in passes
+            )
         return seconds, label, CatchUpOutcome(self._hits(operation)), CATCH_UP, len(operation.requests)
 
     def _prefill(self, operation: Prefill) -> CarriedOut:
@@ -247,7 +257,9 @@ class SimulatedWorld:
         return ProposeOutcome([min(length, offer(request, context)) for request, context, length in rows])
 
     def _hits(self, operation: CatchUp) -> list[bytes]:
-        return verdicts.hits(self._field, operation) if self._score else [b""] * len(operation.requests)
+        if not self._scored_tokens:
+            return [b""] * len(operation.requests)
+        return verdicts.hits(self._field, operation, self._scored_tokens)
 
 
 def _build_lanes(env: simpy.Environment, lanes: Sequence[Lane], law: Law) -> list[ExclusiveLane | SharedLane]:

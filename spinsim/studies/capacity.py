@@ -26,6 +26,7 @@ FEWEST_REQUESTS = 50
 CURVE = (0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5)  # rates of the curve, in capacities
 MOST_DOUBLINGS = 24
 ALONE = 0.02  # requests in the server in the mean, below which a lower rate changes next to nothing
+OVERLOADED = 1.5  # mean wait by the time that requests come: then four times as many come as are served
 SHORT_S = 60.0  # of traffic: the backlog of a shorter burst is gone before it hurts
 _ATTAINMENT, _STAY = metric("attainment"), metric("mean_e2e")
 _DECIDED = 0.9  # confidence at which a rate holds or fails; otherwise it gets more seeds
@@ -197,7 +198,7 @@ class _Search:
         if low is None:
             return False, [self._none_holds(high)]
         if high is None:
-            return False, [f"every rate holds, up to {low:.4g} requests/s"]
+            return False, [f"every rate holds, up to {low:.4g} requests/s", *self._piled_up(low)]
         while high / low > 1 + self.wanted.tolerance:
             middle = math.sqrt(low * high)
             low, high = (middle, high) if self._holds(middle) else (low, middle)
@@ -214,6 +215,8 @@ class _Search:
                 if not self._holds(2 * rate):
                     return rate, 2 * rate
                 rate *= 2
+                if self._piled_up(rate):  # and yet within the objectives, as any higher rate is
+                    break
             return rate, None
         for _ in range(MOST_DOUBLINGS):
             if self._in_server(rate) < ALONE:
@@ -225,7 +228,7 @@ class _Search:
 
     def _in_server(self, rate: float) -> float:
         """Requests that are in the server at a time, by Little's law."""
-        stays = [s for s in (value(row.summary, _STAY) for row in self._at(rate)) if s is not None]
+        stays = [s for s in (value(run, _STAY) for run in self._summaries(rate)) if s is not None]
         return rate * sum(stays) / len(stays) if stays else math.inf
 
     def _none_holds(self, rate: float | None) -> str:
@@ -237,8 +240,20 @@ class _Search:
         share = sum(self.values[rate]) / len(self.values[rate])
         return f"{said}, where requests are served alone: {100 * share:.0f} % of them meet the objectives"
 
-    def _at(self, rate: float) -> list[Row]:
-        return [row for row in self.rows if row.labels["rate"] == rate and row.summary is not None]
+    def _summaries(self, rate: float) -> list[Mapping[str, Any]]:
+        return [row.summary for row in self.rows if row.labels["rate"] == rate and row.summary is not None]
+
+    def _piled_up(self, rate: float) -> list[str]:
+        """What to say of a rate so far beyond what is served that a higher one only adds to the queue."""
+        runs = self._summaries(rate)
+        waiting = sum(run["latency"]["queue_s"]["mean"] or 0.0 for run in runs) / len(runs)
+        lasting = sum(run["duration_s"] for run in runs) / len(runs)
+        if waiting < OVERLOADED * lasting:
+            return []
+        return [
+            f"at that rate requests wait {waiting:.3g} s in the mean, in {lasting:.3g} s of traffic, and no "
+            "objective counts it; state slo.ttft_s"
+        ]
 
     def _holds(self, rate: float) -> bool:
         """Does the rate hold? As many seeds as it takes, within four times the usual."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from spinsim.costs.profiled.elsewhere import laid_elsewhere
 from spinsim.costs.profiled.profile import BESIDE_MODELS, Profile, Repeat, read_profile, write_profile
 from spinsim.errors import InputError
 from spinsim.files import drop_earlier, earlier, set_earlier_aside
@@ -25,9 +24,8 @@ from spinsim.profiling.host import transfer_point
 from spinsim.profiling.machine import clocks, machine_points, now_utc
 from spinsim.profiling.on_a_bench import bench_points
 from spinsim.profiling.probes import Probe
-from spinsim.profiling.rehearsal import (
-    host_factors,
-)
+from spinsim.profiling.rehearsal import host_factors
+from spinsim.profiling.resumed import require_same_blocks, resumed
 from spinsim.profiling.session import Session
 from spinsim.profiling.sharing import beside_points, probes_of, shared_subsets, usual_rows
 from spinsim.profiling.timing import QUICK, Effort
@@ -69,7 +67,7 @@ def profile(
     """Deploy the scenario's models, measure, and write the profile as it grows.
 
     What ``force`` replaces is kept (:func:`spinsim.files.earlier`) until the new profile is complete.
-    ``resume`` goes on with the file at ``out``, whose machine and models must be these. ``budget_s``
+    ``resume`` goes on with the file at ``out``, whose hardware and models must be these. ``budget_s``
     bounds the measuring (not the loading). Beyond it every point of the core is still measured once, with the
     fewest repetitions, and the scenario's own selector is rehearsed.
     Raises InputError where ``out`` exists and neither ``resume`` nor ``force`` is given, and where the
@@ -91,9 +89,7 @@ def profile(
     ):
         begun = place.empty_profile()
         if resume and path.exists():
-            known = read_profile(path)
-            _require_same_blocks(known, scenario, path)
-            begun = _continued(known, begun, path)
+            begun = resumed(path, begun, scenario)
         if not resume:
             set_earlier_aside(path)
         session = Session(begun, path, QUICK if quick else Effort(), place.guess(), progress)
@@ -123,7 +119,7 @@ def again(loaded: LoadedScenario, path: Path, progress: Progress | None = None) 
     """
     known = read_profile(path)
     _require_named_hardware(loaded.scenario)
-    _require_same_blocks(known, loaded.scenario, path)
+    require_same_blocks(known, loaded.scenario, path)
     with (
         deploy(loaded.scenario, loaded.base_dir, progress, buckets={}) as deployment,
         Workplace(loaded.scenario, loaded.base_dir, deployment) as place,
@@ -142,14 +138,6 @@ def again(loaded: LoadedScenario, path: Path, progress: Progress | None = None) 
 def _require_named_hardware(scenario: Scenario) -> None:
     for device, why in other_hardware(scenario).items():
         raise InputError(why, key=f"devices.{device}.hardware")
-
-
-def _require_same_blocks(known: Profile, scenario: Scenario, path: Path) -> None:
-    if elsewhere := laid_elsewhere(known, scenario.kv.paged_by):
-        was = known.kv_block_tokens
-        as_there = f"reserve: grow, block_tokens: {was}" if was else "reserve: full"
-        why = f"{elsewhere}; allowed: kv: {{{as_there}}}, or another file"
-        raise InputError(why, key="kv_block_tokens", file=str(path))
 
 
 def default_path(scenario: Scenario) -> Path:
@@ -287,24 +275,3 @@ def measure_sharing(session: Session, place: Workplace, quick: bool) -> None:
             for point in beside_points(place.bench, place.loads(), subset, group, effort, alone):
                 session.add(point)
             group += 1
-
-
-def _continued(known: Profile, begun: Profile, path: Path) -> Profile:
-    """A profile to go on with. Raises InputError where it is of something else."""
-    checks = (
-        ("hardware", known.hardware, begun.hardware),
-        ("graphs", known.graphs, begun.graphs),
-        ("prompt_graphs", known.prompt_graphs, begun.prompt_graphs),
-        ("prompt_tokens", known.prompt_tokens, begun.prompt_tokens),
-        ("versions.torch", known.versions.get("torch"), begun.versions.get("torch")),
-        ("versions.device", known.versions.get("device"), begun.versions.get("device")),
-    )
-    for key, there, here in checks:
-        if there != here:
-            raise InputError(
-                f"{there!r}, but this session has {here!r}; allowed: the same, or --force to begin anew",
-                key=key,
-                file=str(path),
-            )
-    every = {name: replace(model, without_rows=(), without_tokens=()) for name, model in known.models.items()}
-    return replace(known, models=begun.models | every)  # all buckets are executed while a profile is made

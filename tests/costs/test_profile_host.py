@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from spinsim.costs.profiled.host import handling_of, hop_of, wake_of
+from spinsim.costs.profiled.host import AFTER_WORK, handling_of, hop_of, planning_of, wake_of
 from spinsim.costs.profiled.profile import SCHEMA, Point, Profile
 from tests.costs.cost_cases import measured
 
@@ -95,3 +95,21 @@ def test_each_operation_that_follows_waits_for_those_before_it() -> None:
     assert wake_of(profile) == pytest.approx(50e-6)
     assert hop_of(profile) == pytest.approx(60e-6)
     assert wake_of(replace(alone, points=(*others, *end(32.0, "fixed", {1: 20})))) == 0
+
+
+def test_a_plan_takes_as_long_as_there_are_piece_lengths_to_try() -> None:
+    """By the root of its K/V tokens. Plans that were made back to back take longer in a run."""
+
+    def plan(kv_tokens: float, **features: float) -> Point:
+        seconds = 1e-4 + 2e-6 * kv_tokens**0.5
+        features = {"rows": 8.0, "kv_tokens": kv_tokens, **features}
+        return Point("planning", seconds, 0.0, 19, features, packing="decomposed")
+
+    def found(points: list[Point]) -> tuple[float, float] | None:
+        return planning_of(Profile(SCHEMA, "h200", "", True, {}, {}, {}, tuple(points)), "decomposed")
+
+    sizes = (144.0, 2304.0, 73728.0, 294912.0)
+    assert found([plan(kv, after_s=6e-3) for kv in sizes]) == (pytest.approx(1e-4), pytest.approx(2e-6))
+    slower = found([plan(kv) for kv in sizes])
+    assert slower == (pytest.approx(1e-4 * AFTER_WORK), pytest.approx(2e-6 * AFTER_WORK))
+    assert found([]) is None

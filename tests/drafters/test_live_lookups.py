@@ -10,9 +10,10 @@ pytest.importorskip("transformers")
 
 from benchmarks.generation import greedy_outputs
 from spinsim.live.deployment import deploy
+from spinsim.live.live_run import run_scenario
 from spinsim.scenario_file import LoadedScenario, load
 from spinsim.studies.replay import replay
-from spinsim.studies.run import run, run_scenario
+from spinsim.studies.run import run
 from spinsim.studies.simulate import simulate_scenario
 from spinsim.studies.trace import trace
 from tests.live.test_run import scenario_file

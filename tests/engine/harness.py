@@ -155,7 +155,7 @@ def build(deployment: Deployment) -> Finished:
         predictor,
         Acceptance(acceptance),
         remote=(not d.one_gpu,) * d.drafts,
-        score_catch_ups=policies.selector.full_information,
+        scored_tokens=policies.scored_tokens,
         noise=Noise((0.0,) * 4, (d.noise_sd,) * 4, d.seed) if d.noise_sd else None,
         ahead=d.ahead,
     )

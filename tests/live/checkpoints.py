@@ -13,9 +13,9 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from spinsim.live.deployment import deploy
+from spinsim.live.live_run import Ran, run_scenario
 from spinsim.live.prompts import Prompted, materialise
 from spinsim.scenario_file import LoadedScenario, load
-from spinsim.studies.run import Ran, run_scenario
 from spinsim.workload.for_scenario import build_workload
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,?"

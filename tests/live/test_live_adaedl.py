@@ -11,12 +11,13 @@ import pytest
 from spinsim.engine.records import Records
 from spinsim.errors import InputError
 from spinsim.live.deployment import deploy
+from spinsim.live.live_run import run_scenario
 from spinsim.live.prompts import materialise
 from spinsim.recording import load_trace, save_trace
 from spinsim.scenario_file import LoadedScenario, load
 from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies.replay import replay
-from spinsim.studies.run import run, run_scenario
+from spinsim.studies.run import run
 from spinsim.studies.trace import record_workload
 from spinsim.workload.for_scenario import build_workload
 from tests.live.test_live_head import by_request, mixed

@@ -18,14 +18,16 @@ from spinsim.errors import InputError
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.executor import TorchExecutor
 from spinsim.live.field import repeated_acceptance
+from spinsim.live.live_run import Ran, run_scenario
 from spinsim.operations import Verify
 from spinsim.pages.run import write_report
 from spinsim.pages.validation import validation_report
+from spinsim.policies.selectors.blind import RoundRobin
 from spinsim.recording import load_trace
 from spinsim.scenario_file import LoadedScenario
 from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies.replay import replay
-from spinsim.studies.run import Ran, run, run_scenario
+from spinsim.studies.run import run
 from spinsim.studies.trace import trace
 from spinsim.studies.validation.plan import Options, plan
 from spinsim.studies.validation.validate import validate
@@ -153,6 +155,38 @@ def test_selectors_with_full_information_learn_from_the_field(folder: Path) -> N
         heard[deciding] = [hit for o in outcomes if hasattr(o, "hits") for hit in o.hits]
     assert heard["models"] == heard["field"]
     assert any(any(hit) for hit in heard["field"])
+
+
+def hits_of(done: Ran) -> list[bytes]:
+    """What drafts said of tokens that they read, in the order of the requests."""
+    outcomes = (entry.completed().outcome for entry in done.log.inputs if entry.kind == COMPLETION)
+    return sorted(hit for o in outcomes if hasattr(o, "hits") for hit in o.hits)
+
+
+def test_the_last_tokens_of_a_catch_up_are_asked_about_in_both_worlds(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels that score, a field over kernels and a simulation say the same of the same tokens."""
+    monkeypatch.setattr(RoundRobin, "choose", lambda self, view, arms: arms[view.rounds // 4 % len(arms)])
+    monkeypatch.setattr(RoundRobin, "reads_catch_ups", 4, raising=False)
+    heard: list[bytes] = []
+    monkeypatch.setattr(RoundRobin, "observe_hits", lambda self, request, draft, hits: heard.append(hits))
+    live = [hits_of(ran(scenario(folder, deciding))) for deciding in ("models", "field")]
+    assert live[0] == live[1]
+    assert max(map(len, live[0])) == 4
+    assert len({bit for hit in live[0] for bit in hit}) == 2
+    heard.clear()
+    loaded = scenario(folder, "field")
+    simulate_scenario(loaded.scenario, folder)
+    assert sorted(heard) == [hit for hit in live[0] if hit]
+
+
+def test_drafts_are_not_asked_about_tokens_that_were_drawn(folder: Path) -> None:
+    planned = {kind: {"name": "planned"} for kind in ("length", "pipeline", "composition")}
+    policies = {"selector": {"name": "planned", "reads": 8}, "packing": {"name": "ragged"}, **planned}
+    with pytest.raises(InputError, match="greedy outputs"):
+        ran(scenario(folder, "models", sampling=SAMPLED, policies=policies))
+    assert ran(scenario(folder, "models", sampling=GREEDY, policies=policies)).error is None
 
 
 @pytest.mark.parametrize("selector", ["round_robin", "ucb1", "oracle"])

@@ -12,11 +12,12 @@ import pytest
 from spinsim.drafters.acceptance import build_field
 from spinsim.errors import InputError
 from spinsim.live.deployment import deploy
+from spinsim.live.live_run import run_scenario
 from spinsim.runner.head import HeadRunner
 from spinsim.scenario_file import LoadedScenario, load
 from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies.replay import replay
-from spinsim.studies.run import run, run_scenario
+from spinsim.studies.run import run
 from spinsim.studies.trace import trace
 from tests.validation.tiny_models import tiny_scenario
 

@@ -16,10 +16,11 @@ from benchmarks.generation import greedy_outputs
 from spinsim.cli import app
 from spinsim.live.deployment import Deployment, deploy
 from spinsim.live.lanes import LaneError
+from spinsim.live.live_run import Ran, run_scenario
 from spinsim.runner.eager import ModelRunner
 from spinsim.scenario_file import LoadedScenario, load
 from spinsim.studies.replay import replay
-from spinsim.studies.run import Ran, run, run_scenario
+from spinsim.studies.run import run
 
 TARGET = {
     "model_type": "llama",

@@ -9,8 +9,9 @@ import pytest
 
 from benchmarks.generation import greedy_outputs
 from spinsim.live.deployment import Deployment, deploy
+from spinsim.live.live_run import Ran, run_scenario
 from spinsim.studies.replay import replay
-from spinsim.studies.run import Ran, run, run_scenario
+from spinsim.studies.run import run
 from spinsim.studies.simulate import simulate
 from spinsim.studies.trace import trace
 from tests.live.test_run import scenario_file

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from spinsim.cli import app
 from spinsim.errors import InputError
 from spinsim.live.deployment import Deployment, deploy
+from spinsim.live.live_run import Ran, run_scenario
 from spinsim.live.prompts import materialise
 from spinsim.runner.rows import ChunkRows, DraftRows
 from spinsim.runner.sharded.hosted import HostedRunner
@@ -26,7 +27,6 @@ from spinsim.runner.sharded.leader import ShardedRunner
 from spinsim.scenario_file import LoadedScenario
 from spinsim.studies import run as studies_run
 from spinsim.studies.recorder import Recorder
-from spinsim.studies.run import Ran, run_scenario
 from spinsim.studies.trace import trace
 from spinsim.workload.for_scenario import build_workload
 from tests.live.checkpoints import generated, save_checkpoint, serving

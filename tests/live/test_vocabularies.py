@@ -11,7 +11,7 @@ from spinsim.costs.sheets.vocabulary import Vocabulary, disagreement
 from spinsim.errors import InputError
 from spinsim.live.deployment import deploy
 from spinsim.studies.trace import trace
-from tests.live.checkpoints import TOKENS, generated, save_checkpoint, save_tokenizer, serve, serving
+from tests.live.checkpoints import TOKENS, generated, rewrite, save_checkpoint, save_tokenizer, serve, serving
 
 OWN = len(TOKENS)
 SAMPLED = "sampling.temperature=0.8"
@@ -61,6 +61,15 @@ def test_a_drafts_padding_changes_nothing_that_is_said(tmp_path: Path) -> None:
         ran, _ = serve(serving(tmp_path, SAMPLED, drafts=(name,)))
         said.append((ran.outputs, sum(ran.records.rounds.accepted)))
     assert said[0] == said[1]
+
+
+def test_a_checkpoint_says_how_many_of_its_rows_are_tokens(tmp_path: Path) -> None:
+    """As `spinsim models widen` writes it; rows that are no multiple of 64 are no padding by themselves."""
+    (draft,) = padded(tmp_path, OWN, 40)
+    rewrite(tmp_path / draft, "config.json", used_vocab_size=OWN)
+    (tmp_path / draft / "tokenizer.json").unlink()
+    ran, _ = serve(serving(tmp_path, SAMPLED, drafts=(draft,)))
+    assert sum(ran.records.rounds.accepted) > 0
 
 
 def test_acceptance_of_padded_drafts_is_recorded(tmp_path: Path) -> None:

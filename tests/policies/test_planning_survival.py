@@ -119,3 +119,13 @@ def test_what_few_requests_showed_of_a_draft_is_the_less_certain_the_more_reques
         return float(survival.yields([9])[1][0, 0] ** 2 - rate * (1 - rate) / (strength + 1))
 
     assert deviation(4.0) > 5 * deviation(400.0) > 0
+
+
+def test_tokens_that_a_draft_read_count_as_proposals_of_it() -> None:
+    """Three hits, a miss, a hit: as a whole proposal of 3, one refused at once, and one that goes on."""
+    read, proposed = Survival(2, 3), Survival(2, 3)
+    read.read(0, 1, bytes((1, 1, 1, 0, 1)))
+    for length, accepted in ((3, 3), (3, 0), (1, 1)):
+        proposed.observe(feedback(views(1, 2), [1], [accepted], length=length))
+    for one, other in zip(read.yields([0]), proposed.yields([0]), strict=True):
+        assert one == pytest.approx(other)

@@ -149,7 +149,9 @@ def test_decomposed_plans_are_exact_and_hardly_worse_than_their_search(kv: list[
     policy = built("packing", "decomposed", context(costs=costs)).packing
     assert isinstance(policy, Decomposed)
     packing = policy.plan(kv, [5] * len(kv))
+    assert policy.searched
     assert packing == policy.plan(kv[::-1], [5] * len(kv))  # the order of rows does not matter
+    assert not policy.searched
     assert packing == decompose(kv, [5] * len(kv), packing.piece)
     assert costs.verify(packing).seconds <= 1.2 * costs.verify(policy.search(kv, [5] * len(kv))).seconds
 

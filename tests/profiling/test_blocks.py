@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -34,7 +35,21 @@ def test_every_row_has_blocks_for_the_longest_context(blocks: int, scattered: bo
     used = [block for held in table.held.values() for block in held]
     assert set(used) <= set(range(blocks))
     assert (len(set(used)) == len(used)) == (blocks >= 28)
-    assert (used == [at % blocks for at in range(28)]) != scattered
+    in_order = all((b - a) % blocks == 1 for held in table.held.values() for a, b in pairwise(held))
+    assert in_order != scattered
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4, 24, 32])
+def test_rows_share_no_block_before_the_cache_is_full(rows: int) -> None:
+    """Contexts of 416 blocks, of which the cache holds less than three."""
+    table: Any = Table()
+    laid = Laid(table, slots=32, tokens=64 * 960, context_tokens=64 * 416, block=64)
+    laid.lay(scattered=True)
+    laid.part(rows)
+    each = min(960 // rows, 416)
+    used = [block for row in range(rows) for block in table.held[row][:each]]
+    assert len(set(used)) == len(used) == rows * each
+    assert [len(table.held[row]) for row in range(32)] == [416] * 32
 
 
 @pytest.mark.parametrize("rows", [1, 4, 48])

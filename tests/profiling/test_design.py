@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from random import Random
 from typing import cast
@@ -13,7 +14,7 @@ from typing import cast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spinsim.buckets import PROMPT_TOKENS, prompt_passes, row_buckets, token_buckets
+from spinsim.buckets import PROMPT_TOKENS, bucket_tokens, prompt_passes, row_buckets, token_buckets
 from spinsim.costs.profiled.executed import PassShape, causal_shape
 from spinsim.costs.profiled.predictors import EDGE, part_of
 from spinsim.costs.profiled.profile import (
@@ -25,7 +26,7 @@ from spinsim.costs.profiled.profile import (
 from spinsim.costs.sheets.shapes import shape_of
 from spinsim.policies.packing.decomposed import decompose
 from spinsim.profiling.bench import Bench
-from spinsim.profiling.design import FEW, Range, design, levels
+from spinsim.profiling.design import FEW, SHORTEST, Range, design, levels
 from spinsim.profiling.probes import SKEW, Probe, spread
 from spinsim.profiling.session import Session
 from spinsim.profiling.timing import Effort, Timing, sampled, timing_of
@@ -70,13 +71,36 @@ def test_a_design_reaches_the_limits_and_no_further(
         assert caught == limits.rows * (limits.context - 1)
 
 
+@settings(deadline=None)
+@given(limits=LIMITS, held=st.integers(64, 200_000), graphs=st.booleans())
+def test_no_probe_has_more_kv_than_there_is_memory_for(limits: Range, held: int, graphs: bool) -> None:
+    replayed, kv_tokens = dict.fromkeys("td", graphs), {"t": held, "d": 2 * held}
+    plan = design(
+        "t", {"d": 0}, limits, ["ragged", "padded"], graphs=replayed, kv_tokens=kv_tokens, quick=False
+    )
+    for probe in (*plan.core, *plan.candidates):
+        new = probe.rows * max(probe.tokens, probe.steps)
+        assert sum(probe.contexts) + new <= kv_tokens[probe.model] or probe.context <= SHORTEST
+    # What a run can have is reached: by one row, and by all of them.
+    longest = limits.context - limits.length
+    verifications = [p for p in plan.core if p.operation == "verify" and p.packing == "ragged"]
+    one = max(p.context for p in verifications if p.rows == 1)
+    assert one >= min(longest, held - limits.length - 1) * 0.9 - 1
+    most = max(sum(p.contexts) for p in verifications if p.rows == limits.rows)
+    assert (
+        most >= min(limits.rows * longest, held - limits.rows * (limits.length + 1)) * 0.9 - 2 * limits.rows
+    )
+
+
 @settings(deadline=None, max_examples=20)
 @given(limits=LIMITS)
 def test_stairs_have_every_bucket_that_a_run_executes(limits: Range) -> None:
     plan = design("t", {"d": 0}, limits, ["ragged"], graphs=dict.fromkeys("td", True), quick=True)
     tokens = {p.shape.tokens for p in plan.stairs if p.operation == "verify"}
     most = limits.rows * (limits.length + 1)
-    assert tokens == {size for size in token_buckets(most) if size >= FEW}
+    lengths, counts = range(1, limits.length + 2), range(1, limits.rows + 1)
+    alike = {bucket_tokens(rows * each) for rows, each in product(counts, lengths)}  # rows of one length
+    assert tokens == {size for size in token_buckets(most) if size >= FEW} & alike
     if limits.length > 1:
         rows = {p.shape.rows for p in plan.stairs if p.operation == "draft_step"}
         assert rows == {size for size in row_buckets(limits.rows) if size >= FEW}

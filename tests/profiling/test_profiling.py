@@ -11,6 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from benchmarks.sharded_measures import kept_profile
 from spinsim.cli import app
 from spinsim.costs.base import INTERPOLATED, MEASURED
 from spinsim.costs.contention import USUAL_LAW, Demand
@@ -34,6 +35,7 @@ from spinsim.profiling.adaptive import next_probes, report_of_lanes
 from spinsim.profiling.bench import Bench
 from spinsim.profiling.drift import drifted
 from spinsim.profiling.probes import Probe
+from spinsim.profiling.resumed import resumed
 from spinsim.profiling.session import Session
 from spinsim.profiling.sharing import beside_points, probes_of, shared_subsets
 from spinsim.profiling.timing import Effort, sampled, timing_of
@@ -82,6 +84,9 @@ def test_every_operation_is_there(measured: tuple[Path, Path]) -> None:
     assert [model.shape.hidden for model in known.models.values()] == [32, 16]
     packings = {point.packing for point in known.points if point.operation == "verify"}
     assert packings == {"padded", "decomposed", "ragged"}
+    plans = [point for point in known.points if point.operation == "planning"]
+    assert {point.packing for point in plans} == {"decomposed"}
+    assert all(point.features["after_s"] > 0 for point in plans)  # each behind a verification, as in a run
     assert known.kv_block_tokens == 0  # the padded packing has whole slots
     assert known.versions["torch"]
     assert all(point.seconds > 0 for point in known.points)
@@ -212,6 +217,41 @@ def test_another_machines_profile_is_not_gone_on_with(measured: tuple[Path, Path
         profile(tiny_scenario(tmp_path), path, quick=True, resume=True)
 
 
+def test_a_profile_of_another_model_of_the_same_name_is_not_gone_on_with(
+    measured: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """A point is kept under its model's name: those of two models would be fitted as one's."""
+    known = read_profile(measured[1])
+    name, model = next(iter(known.models.items()))
+    deeper = replace(model, shape=replace(model.shape, layers=model.shape.layers + 1))
+    path = tmp_path / "p.json"
+    write_profile(replace(known, models={**known.models, name: deeper}), path)
+    scenario = tiny_scenario(tmp_path).scenario
+    with pytest.raises(InputError, match=r"another model, dtype or number of devices") as caught:
+        resumed(path, replace(known, points=()), scenario)
+    assert caught.value.key == f"models.{name}"
+    assert resumed(measured[1], replace(known, points=()), scenario).points == known.points
+
+
+def test_a_benchmark_goes_on_with_the_profile_of_its_deployment_alone(
+    measured: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another deployment's is set aside, never measured into and never lost."""
+    known, scenario = read_profile(measured[1]), tiny_scenario(tmp_path).scenario
+    begun, path = replace(known, points=()), tmp_path / "part.profile.json"
+    assert kept_profile(path, begun, scenario) is begun
+    write_profile(known, path)
+    assert kept_profile(path, begun, scenario).points == known.points
+    assert f"goes on with {len(known.points)} points of this machine" in capsys.readouterr().out
+    elsewhere = replace(begun, versions=begun.versions | {"machine": "another"})
+    assert kept_profile(path, elsewhere, scenario).points == known.points
+    assert "this machine is another" in capsys.readouterr().out
+    write_profile(replace(known, hardware="h200"), path)
+    assert kept_profile(path, begun, scenario) is begun
+    assert not path.exists()
+    assert read_profile(tmp_path / "other-part.profile.json").hardware == "h200"
+
+
 def test_what_is_measured_by_default_lies_in_blocks(tmp_path: Path) -> None:
     loaded = tiny_scenario(tmp_path, policies={"length": {"name": "fixed", "tokens": 3}})
     with (
@@ -271,7 +311,22 @@ def test_drift_measures_five_points_of_every_kind(measured: tuple[Path, Path]) -
     assert len(found.moved) == 5
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_models_that_a_profile_has_under_other_names_have_no_drift(
+    measured: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Predictions know a model by its widths; a folder that was moved has names of its own."""
+    loaded = tiny_scenario(tmp_path / "moved")
+    with (
+        deploy(loaded.scenario, loaded.base_dir) as deployment,
+        Workplace(loaded.scenario, loaded.base_dir, deployment) as place,
+    ):
+        probes = place.design(quick=True).core
+        assert drifted(read_profile(measured[1]), place.bench, probes, TINY).points == ()
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its time is over at once: what has to be measured is, and nothing beyond.
+    monkeypatch.setattr(Session, "elapsed_s", property(lambda session: 60.0))
     path = tiny_scenario(tmp_path).path
     out = tmp_path / "p.json"
     result = CliRunner().invoke(app, ["profile", str(path), "--quick", "--minutes", "0.1", "--out", str(out)])

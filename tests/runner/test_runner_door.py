@@ -10,11 +10,11 @@ import numpy as np
 
 from benchmarks.generation import greedy_outputs
 from spinsim.live.deployment import deploy
+from spinsim.live.live_run import run_scenario
 from spinsim.runner.base import Runner
 from spinsim.runner.for_model import make_runner
 from spinsim.runner.kv import Layout
 from spinsim.runner.plan import RunnerPlan
-from spinsim.studies.run import run_scenario
 from tests.live.test_run import scenario_file
 
 

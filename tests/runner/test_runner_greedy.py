@@ -27,6 +27,12 @@ def own_greedy(module, prompts, outputs):
 
 
 PATHS = {"transformers": {}, "lean": {"lean": True}, "graphed": {"lean": True, "graphed": True}}
+PAGES = (None, 1, 7, 16)
+# An architecture's layers do not know where K/V lies: one of them meets every page on every path, and each of
+# the others every page on one.
+EVERY = [(path, page) for path in PATHS for page in PAGES]
+EACH_ONCE = [("transformers", None), ("lean", None), ("graphed", None)]
+EACH_ONCE += [("transformers", 7), ("lean", 1), ("graphed", 16)]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -41,12 +47,11 @@ def test_equals_generate(name):
     source = random.Random(5)
     prompts = [[source.randrange(VOCABULARY) for _ in range(n)] for n in (1, 3, 11, 24, 7)]
     expected = own_greedy(target.module, prompts, 30)
-    for path, options in PATHS.items():
-        for page in (None, 1, 7, 16):
-            runners = [runner_of(model, page_tokens=page, **options) for model in (target, near, far)]
-            for number, runner in enumerate(runners):
-                if page:
-                    shuffled(runner.cache, number)
-            got, accepted = speculate(runners[0], runners[1:], prompts, 30)
-            assert got == expected, (path, page)
-            assert accepted > 15, (path, page)  # both branches of the rule were taken
+    for path, page in EVERY if name == "llama" else EACH_ONCE:
+        runners = [runner_of(model, page_tokens=page, **PATHS[path]) for model in (target, near, far)]
+        for number, runner in enumerate(runners):
+            if page:
+                shuffled(runner.cache, number)
+        got, accepted = speculate(runners[0], runners[1:], prompts, 30)
+        assert got == expected, (path, page)
+        assert accepted > 15, (path, page)  # both branches of the rule were taken

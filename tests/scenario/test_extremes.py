@@ -19,12 +19,13 @@ from spinsim.scenario import MOST_REQUESTS, Scenario
 from spinsim.scenario_file import load
 from spinsim.simulated.simulation import simulate_scenario
 
-EXTREMES = (1e-300, 1e9, 9e99, 10**30)
+EXTREMES = (1e-300, 1e9, 9e99, 1e308, 10**30)
+pytestmark = pytest.mark.filterwarnings("error")  # stderr is for what a reader can act on
 BASE: dict[str, Any] = {
     "name": "extremes",
     "seed": 1,
     "workload": {
-        "requests": 5,
+        "requests": 9,
         "arrivals": {"process": "poisson", "rate_per_s": 5.0},
         "prompt_tokens": {"distribution": "uniform", "min": 5, "max": 20},
         "output_tokens": {"distribution": "lognormal", "median": 8, "sigma": 0.5, "min": 1, "max": 30},
@@ -70,7 +71,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         },
         "acceptance": {"model": "constant", "probability": 0.5},
         "workload": {
-            "requests": 5,
+            "requests": 9,
             "arrivals": {"process": "gamma", "rate_per_s": 5.0, "cv": 2.0},
             "patience_s": {"distribution": "fixed", "value": 9.0},
             **LENGTHS,
@@ -82,7 +83,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
             "step_s": 0.001,
         },
         "workload": {
-            "requests": 5,
+            "requests": 9,
             "arrivals": {"process": "closed", "concurrency": 3},
             "patience_s": {"distribution": "uniform", "min": 1.0, "max": 30.0},
             **LENGTHS,

@@ -8,7 +8,7 @@ import pytest
 
 from spinsim.acceptance.field import AcceptanceField
 from spinsim.engine.world import Lane
-from spinsim.operations import Completed, Operation, Propose
+from spinsim.operations import Completed, Operation, Packing, Propose, Verify
 from spinsim.simulated.noise import Noise
 from spinsim.simulated.world import Acceptance, SimulatedWorld
 from tests.policies.policy_world import Field, LinearCosts
@@ -54,6 +54,23 @@ def test_the_end_of_an_operation_is_handled_once_before_what_it_leads_to() -> No
     first, second = (start - ended for start, _ in together)
     assert first == pytest.approx((begun + 2e-3) * 1e9)
     assert second == pytest.approx((begun + 2e-3 + 1e-4) * 1e9)  # submitted after it, and not handled again
+
+
+@pytest.mark.parametrize(("searched", "later"), [(True, 4e-4), (False, 0.0)])
+def test_a_plan_takes_the_host_time_where_it_was_searched_for(searched: bool, later: float) -> None:
+    class Plans(LinearCosts):
+        def planning_s(self, packing: Packing) -> float:
+            return 4e-4
+
+    costs = Plans(verify_s=1e-3, host_s=1e-4, hop_s=5e-5)
+    field: AcceptanceField = Field(lambda *_: 0.5)  # type: ignore[assignment]
+    lanes = (Lane("a", ("a",)),)
+    made = SimulatedWorld(lanes, costs, Acceptance(field), remote=[False], searched=lambda: searched)
+    plan = Packing("decomposed", 1, 16, 2, 16, 2, 16)
+    event = made.submit(0, Verify([0], [0], [14], [0], [0], [1], plan, None))
+    done = made.env.run(until=event)
+    assert isinstance(done, Completed)
+    assert done.started_ns == pytest.approx((2 * 5e-5 + 1e-4 + later) * 1e9)
 
 
 @pytest.mark.parametrize(("hop", "handling"), [(2.0, 1.0), (1.0, 2.0), (2.0, 2.0)])

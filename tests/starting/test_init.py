@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 from pathlib import Path
@@ -336,7 +337,7 @@ def test_the_alternatives_that_it_suggests_are_valid(tmp_path: Path, draft: Any)
     made, written = started(tmp_path, draft=draft)
     text = [line for line in made.path.read_text().splitlines() if line.startswith("#     spinsim ")]
     said = {words[1]: words for words in (shlex.split(line[1:], comments=True) for line in text)}
-    options = {name: list(zip(words, words[1:], strict=False)) for name, words in said.items()}
+    options = {name: list(itertools.pairwise(words)) for name, words in said.items()}
     policies = [value for option, value in options["compare"] if option == "--policy"]
     assert len(policies) >= len(written["models"]["drafts"]) + 1
     for one in alternatives([made.path], policies):

@@ -52,6 +52,15 @@ def test_capacity_agrees_with_the_queue_m_d_1(tmp_path: Path) -> None:
     assert levels == sorted(levels, reverse=True)
 
 
+def test_an_objective_that_no_queue_touches_ends_the_search_with_a_reason(tmp_path: Path) -> None:
+    """TPOT does not grow with waiting: rates were doubled 24 times, each with twice as many requests."""
+    arrivals = {"process": "poisson", "rate_per_s": 2.0}
+    scenario = write_scenario(tmp_path, workload={**alone(2), "arrivals": arrivals}, **SERIAL)
+    found = api.capacity(scenario, slo="tpot_s=9", duration_s=10, seeds=2, out=tmp_path / "out", workers=0)
+    assert max(row.labels["rate"] for row in found.result.rows) <= 64
+    assert any("and no objective counts it; state slo.ttft_s" in note for note in found.result.notes)
+
+
 def test_an_interrupted_search_ends_as_an_undisturbed_one_and_keeps_what_it_replaces(tmp_path: Path) -> None:
     """Interrupted within a rate and within the curve, and gone on with each time."""
     out, whole = tmp_path / "out", tmp_path / "whole"

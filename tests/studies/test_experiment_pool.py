@@ -240,3 +240,14 @@ def test_cells_that_cost_alike_share_a_fit_and_keep_their_bytes(monkeypatch: pyt
     fitted.clear()
     assert [run_in_worker(cell) for cell in planned] == alone  # as a worker of a Ray cluster does
     assert len(fitted) == 2 * once
+
+
+BEYOND = 10**20
+
+
+@pytest.mark.parametrize(
+    ("workers", "allowed"), [(-1, r"0 \(this process\) or more"), (BEYOND, "at most 10,000")]
+)
+def test_numbers_of_processes_that_no_machine_has_are_refused(workers: int, allowed: str) -> None:
+    with pytest.raises(InputError, match=f"{workers} is not allowed; {allowed}"), open_pool(workers):
+        pass

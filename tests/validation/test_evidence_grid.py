@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from benchmarks import evidence, host_card
+from spinsim.costs.sheets.shapes import shape_of
+from spinsim.live.random_weights import config_of
 from spinsim.studies.validation.plan import Cell, deployments, plan
 
 KINDS = ("h100", "h200")
@@ -40,6 +42,13 @@ def test_the_axes_are_those_that_are_stated() -> None:
     assert any(cell.loads for cell in cells)
     assert {d.hardware for cell in cells for d in cell.loaded.scenario.devices.values()} == {"h200"}
     assert len(deployments(cells)) == 5
+
+
+def test_every_model_has_a_shape_that_runs_live() -> None:
+    for cell in evidence.cells_of(2, "h200"):
+        models = cell.loaded.scenario.models
+        for model in (models.target, *models.drafts.values()):
+            assert config_of(shape_of(model.shape, cell.loaded.base_dir), 4096)  # or it raises
 
 
 def test_a_machine_of_one_gpu_runs_the_cells_of_one() -> None:

@@ -11,11 +11,11 @@ import torch
 from spinsim.errors import InputError
 from spinsim.family.family import CHECKPOINTS
 from spinsim.live.deployment import deploy
+from spinsim.live.live_run import run_scenario
 from spinsim.recording import load_trace
 from spinsim.scenario_file import LoadedScenario
 from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies import recorder
-from spinsim.studies.run import run_scenario
 from spinsim.studies.trace import trace
 from spinsim.studies.validation.agreement import rounds_by_request
 from tests.validation.tiny_models import tiny_scenario

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from spinsim.pages.fidelity_terminal import left_out_note
 from spinsim.pages.validation import validation_report
 from spinsim.profiling.timing import Effort
 from spinsim.scenario import ProfileCosts
-from spinsim.scenario_file import LoadedScenario
 from spinsim.studies import profile as profiling
 from spinsim.studies.validation import live_cells, shared_deployment
 from spinsim.studies.validation.agreement import (
@@ -100,18 +100,25 @@ def test_the_simulated_half_needs_the_folder_alone(tmp_path: Path) -> None:
     assert timeless(again(tmp_path / "elsewhere", intervals=0, workers=2)) == timeless(done)
 
 
-def profiled(loaded: LoadedScenario, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A real profile of this machine beside the scenario, a sample a point."""
-    monkeypatch.setattr(profiling, "QUICK", Effort(seconds=0.0, fewest=1, most=1, warm=0, passes=1))
-    return profiling.profile(loaded, loaded.base_dir / "p.json", quick=True, budget_s=0.1).path
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real profile of this machine for the tiny models, a sample a point."""
+    loaded = tiny_scenario(tmp_path_factory.mktemp("measured") / "tiny")  # which its models are named after
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(profiling, "QUICK", Effort(seconds=0.0, fewest=1, most=1, warm=0, passes=1))
+        return profiling.profile(loaded, loaded.base_dir / "p.json", quick=True, budget_s=0.1).path
 
 
-def test_other_costs_are_judged_by_the_same_live_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def profile(measured: Path, tmp_path: Path) -> Path:
+    """A test's own copy, beside its scenario."""
+    (folder := tmp_path / "tiny").mkdir()
+    return Path(shutil.copy(measured, folder / "p.json"))
+
+
+def test_other_costs_are_judged_by_the_same_live_runs(tmp_path: Path, profile: Path) -> None:
     """A real profile of this machine, in place of the roofline; and again from its copy."""
-    loaded = tiny_scenario(tmp_path)
-    profile = profiled(loaded, monkeypatch)
+    loaded = tiny_scenario(profile.parent)
     live_half(plan([loaded.path], [], [], None), tmp_path / "out", Options(repetitions=1))
     before = again(tmp_path / "out")
     after = again(tmp_path / "out", profile=profile)
@@ -133,7 +140,7 @@ def test_other_costs_are_judged_by_the_same_live_runs(
     assert "100 % of verify" in left_out_note(beyond)
 
     costs = {"model": "profile", "path": "p.json"}
-    cells = plan([tiny_scenario(tmp_path, costs=costs).path], [], [], None)
+    cells = plan([tiny_scenario(profile.parent, costs=costs).path], [], [], None)
     live_half(cells, tmp_path / "measured", Options(repetitions=1))
     profile.unlink()
     copied = again(tmp_path / "measured")
@@ -141,21 +148,18 @@ def test_other_costs_are_judged_by_the_same_live_runs(
     assert copied["cells"][0]["costs"]["roofline"] == 0
 
 
-def test_every_cell_is_charged_its_own_selectors_thinking(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_cell_is_charged_its_own_selectors_thinking(tmp_path: Path, profile: Path) -> None:
     """Whoever was simulated before: cells share what is fitted, and no selector's handling."""
-    loaded = tiny_scenario(tmp_path)
-    path = profiled(loaded, monkeypatch)
-    known = read_profile(path)
+    loaded = tiny_scenario(profile.parent)
+    known = read_profile(profile)
     points = [point for point in known.points if point.operation != "handling"]
     for policy, seconds in (("round_robin", 1e-4), ("fixed", 0.05)):
         points.append(Point("handling", seconds, 0.0, 9, {"rows": 2.0}, kind="verify", policy=policy))
-    write_profile(replace(known, points=tuple(points)), path)
+    write_profile(replace(known, points=tuple(points)), profile)
     live_half(plan([loaded.path], GRID, [], None), tmp_path / "out", Options(repetitions=1))
-    quick, slow = again(tmp_path / "out", profile=path, intervals=0)["cells"]
+    quick, slow = again(tmp_path / "out", profile=profile, intervals=0)["cells"]
     assert slow["metrics"]["round_mean_s"]["simulated"] > 0.05 > quick["metrics"]["round_mean_s"]["simulated"]
-    costs = ProfileCosts(model="profile", path=str(path))
+    costs = ProfileCosts(model="profile", path=str(profile))
     for cell in (quick, slow):
         (alone,) = simulate_cells(tmp_path / "out", [cell["key"]], 0, costs)
         assert alone["metrics"] == cell["metrics"]
@@ -187,18 +191,16 @@ def test_a_run_that_fails_is_reported_and_the_others_go_on(
 
 
 def test_a_profile_that_lacks_an_operation_is_refused_after_the_live_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, profile: Path
 ) -> None:
     """Live runs need no costs: what was paid for is kept."""
-    monkeypatch.setattr(profiling, "QUICK", Effort(seconds=0.0, fewest=1, most=1, warm=0, passes=1))
-    path = profiling.profile(tiny_scenario(tmp_path), tmp_path / "p.json", quick=True, budget_s=0.1).path
-    whole = read_profile(path)
-    write_profile(replace(whole, points=tuple(p for p in whole.points if p.packing != "padded")), path)
-    loaded = tiny_scenario(tmp_path, costs={"model": "profile", "path": "p.json"})
+    whole = read_profile(profile)
+    write_profile(replace(whole, points=tuple(p for p in whole.points if p.packing != "padded")), profile)
+    loaded = tiny_scenario(profile.parent, costs={"model": "profile", "path": "p.json"})
     with pytest.raises(InputError, match=r"verify \(padded\)"):
         validate(plan([loaded.path], [], [], None), tmp_path / "out", Options(repetitions=1))
-    write_profile(whole, path)
-    assert len(again(tmp_path / "out", profile=path, intervals=0)["cells"]) == 1
+    write_profile(whole, profile)
+    assert len(again(tmp_path / "out", profile=profile, intervals=0)["cells"]) == 1
 
 
 def test_damaged_live_runs_are_refused(tmp_path: Path) -> None:

@@ -155,6 +155,14 @@ def test_prompts_may_be_longer_than_the_csv_modules_default(tmp_path):
     assert not malformed
 
 
+@pytest.mark.parametrize("columns", ["[" * 10**5, ",".join(map(str, range(10**4)))])
+def test_a_file_that_is_no_table_is_refused_in_a_short_line(tmp_path, columns):
+    (tmp_path / "table.csv").write_text(columns)
+    with pytest.raises(InputError, match="no column prompt in the header") as caught:
+        list(READERS["prompt_csv"].read(tmp_path / "table.csv"))
+    assert len(caught.value.message) < 400
+
+
 def test_specdecode_bench_outputs_end_with_the_shortest_recording(tmp_path):
     good = {"id": "9", "prompt_token_ids": [1, 2, 3], "generated_token_ids": [4, 5, 6, 7]}
     recorded = good | {"acc_eagle": {"acc_len": [1, 2, 1]}, "acc_ngram": {"acc_len": [1, 1, 1, 1]}}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from spinsim.buckets import USUAL, Buckets, prompt_passes, prompt_shape
 from spinsim.costs.base import Estimate
-from spinsim.operations import Packing
+from spinsim.operations import Packing, named
 
 if TYPE_CHECKING:
     from spinsim.costs.profiled.profile import Point
@@ -65,7 +65,7 @@ def step_rows(rows: int, graphs: bool, buckets: Buckets = USUAL) -> int:
 
 def step_shape(rows: float, tokens: float, kv_tokens: float) -> PassShape:
     """A draft step of ``tokens`` query tokens, alike many a row; ``rows`` are the executed ones."""
-    return PassShape(rows, tokens, rows, tokens, kv_tokens, kv_tokens * tokens / rows)
+    return named(PassShape, (rows, tokens, rows, tokens, kv_tokens, kv_tokens * tokens / rows, 0.0))
 
 
 def verify_shape(
@@ -79,9 +79,8 @@ def verify_shape(
     kv, queries, rows = packing.kv_tokens, packing.query_tokens, packing.rows
     if divided:
         kv = packing.real_kv_tokens
-    return PassShape(
-        rows, tokens, tokens, queries, kv, kv * queries / rows, packing.piece if divided else 0.0
-    )
+    longest = packing.piece if divided else 0.0
+    return named(PassShape, (rows, tokens, tokens, queries, kv, kv * queries / rows, longest))
 
 
 def features_of(operation: str, shape: PassShape) -> dict[str, float]:

@@ -11,6 +11,9 @@ from spinsim.costs.profiled.fits import CODE, SOLVERS
 from spinsim.costs.profiled.profile import Point, Profile
 from spinsim.user_cache import code_digest, kept
 
+# A plan in a run over one of many in a row: code and data have left the CPU's caches, and the thread slept.
+AFTER_WORK = 1.45  # SPIN's decomposed rounds on two H200s: 1.42 to 1.55
+
 
 class Handling(NamedTuple):
     """``lines``: by kind of the operation that ended, seconds and seconds a row. ``submit_s``: besides, for
@@ -74,7 +77,14 @@ def _told_apart(points: Sequence[Point]) -> bool:
 
 
 def planning_of(profile: Profile, packing: str) -> tuple[float, float] | None:
-    """Of a packing that is searched for: seconds of a plan, and seconds a K/V token, neither negative."""
+    """Of a packing that is searched for: seconds of a plan, and seconds by the root of its K/V tokens.
+
+    Neither is negative. What is tried are piece lengths, and a context of l tokens has some 2 sqrt(l) that
+    differ: one for each value of ceil(l / p). Least squares of seconds, not relative: plans of few tokens are
+    met again, take next to nothing, and count as little in a run. Plans that were made back to back, as
+    profiles have them that do not say what came before (``after_s``), take :data:`AFTER_WORK` as long in a
+    run.
+    """
     points = [point for point in profile.of_operation("planning") if point.packing == packing]
     if not points:
         return None
@@ -82,9 +92,9 @@ def planning_of(profile: Profile, packing: str) -> tuple[float, float] | None:
     def calculate() -> dict[str, Any]:
         from scipy.optimize import nnls  # takes 0.3 s to load
 
-        seconds = np.array([point.seconds for point in points])
-        matrix = np.array([[1.0, point.features["kv_tokens"]] for point in points]) / seconds[:, None]
-        return {"line": nnls(matrix, np.ones(len(points)))[0].tolist()}
+        seconds = [point.seconds * (1 if "after_s" in point.features else AFTER_WORK) for point in points]
+        matrix = np.array([[1.0, point.features["kv_tokens"] ** 0.5] for point in points])
+        return {"line": nnls(matrix, np.array(seconds))[0].tolist()}
 
     seen = [[point.seconds, point.features] for point in points]
     fixed, each = kept("planning", seen, code_digest(CODE, SOLVERS), calculate)["line"]

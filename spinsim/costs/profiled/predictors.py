@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from itertools import compress
+from math import sqrt
 
 from spinsim.buckets import PROMPT_TOKENS, USUAL, Buckets, active_rows
 from spinsim.costs.base import INTERPOLATED, MEASURED, Estimate, Predictor
@@ -27,7 +28,7 @@ from spinsim.costs.profiled.host import handling_of, hop_of, planning_of, wake_o
 from spinsim.costs.profiled.laws import Waits
 from spinsim.costs.profiled.profile import MODEL_OPERATIONS, PROMPTS, Point, Profile
 from spinsim.errors import InputError
-from spinsim.operations import Packing
+from spinsim.operations import Packing, named
 from spinsim.packings import packing_kind
 
 EDGE = 1.05  # a step in the middle of a measured proposal stands for its last one, a little further out
@@ -62,7 +63,9 @@ class ProfiledPass:
             shapes, seconds, model.shape, model.dtype, model.devices, waits=_waits(points[0])
         )
         self.shapes = tuple(shapes)
-        self.measured = dict(zip(map(self._measured_as, shapes), seconds, strict=True))
+        # Points that are not divided do not keep how uneven their rows were, which a shape has last.
+        measured_as = shapes if self.divided else [shape[:-1] for shape in shapes]
+        self.measured: dict[tuple[float, ...], float] = dict(zip(measured_as, seconds, strict=True))
         self._min_tokens = min(shape.tokens for shape in shapes)
         self._max_tokens = max(shape.tokens for shape in shapes)
         self._min_kv = min(shape.kv_tokens for shape in shapes)
@@ -71,16 +74,16 @@ class ProfiledPass:
 
     def estimate(self, shape: PassShape) -> Estimate | None:
         """None beyond the profiled range."""
-        seconds = self.measured.get(self._measured_as(shape))
+        seconds = self.measured.get(shape if self.divided else shape[:-1])
         if seconds is not None:
-            return Estimate(seconds, MEASURED)
+            return named(Estimate, (seconds, MEASURED))
         rows, tokens, head, queries, kv, pairs, longest = shape
         if not self.covers(rows, tokens, kv):
             return None
         if tokens < self._min_tokens or kv < self._min_kv:
             tokens, kv = max(tokens, self._min_tokens), max(kv, self._min_kv)
             shape = PassShape(rows, tokens, head, queries, kv, pairs, longest)
-        return Estimate(self.chosen.fit.predict(shape), INTERPOLATED)
+        return named(Estimate, (self.chosen.fit.predict(shape), INTERPOLATED))
 
     def covers(self, rows: float, tokens: float, kv_tokens: float) -> bool:
         """Is nothing of the pass above the range?"""
@@ -94,10 +97,6 @@ class ProfiledPass:
         """The range in words, for errors."""
         tokens, kv, context = self._max_tokens, self._max_kv, self._max_context
         return f"up to {tokens:g} tokens, {kv:g} KV tokens and {context:g} KV tokens a row"
-
-    def _measured_as(self, shape: PassShape) -> tuple[float, ...]:
-        """What tells one measured shape from another: points do not keep how uneven their rows were."""
-        return shape if self.divided else shape[:-1]
 
 
 def _waits(point: Point) -> Waits:
@@ -258,7 +257,7 @@ class ProfilePredictor:
         if mean is None:
             return None
         label = max(first.label, mean.label) if steps == 2 else INTERPOLATED
-        return Estimate(first.seconds + (steps - 1) * mean.seconds, label)
+        return named(Estimate, (first.seconds + (steps - 1) * mean.seconds, label))
 
     def _unlike(
         self,
@@ -318,7 +317,7 @@ class ProfilePredictor:
     def planning_s(self, packing: Packing) -> float:
         """Host time of a plan by the scenario's packing; 0 where it is not searched for, or not measured."""
         fixed, each = self._planning or (0.0, 0.0)
-        return fixed + each * packing.real_kv_tokens
+        return fixed + each * sqrt(packing.real_kv_tokens)
 
     def orchestrate(self, rows: int) -> Estimate:
         """Host time of one submission; nothing where handling has it and does not say how much."""

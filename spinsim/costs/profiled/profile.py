@@ -14,7 +14,8 @@ padding): the median of its repetitions, and their spread. Operations and their 
 ``handover``               rows, handled_s: likewise, from the end until what it led to began; handled_s
                            is the handling of the same ones
 ``planning``               rows, kv_tokens (of all rows): host time of a plan, for rows that were not met
-                           before, of a packing that is searched for
+                           before, of a packing that is searched for; after_s: what the host waited for a
+                           verification before each (left out: plans were made back to back)
 ``orchestrator``           rows: host time for each operation submitted, where a profile has no ``handling``
 ``hop``                    from thread to thread, one way
 ``transfer``               bytes: from a draft's device to the target's
@@ -86,7 +87,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 # Features that a point may have beside these: profiles from before are without them.
 OPTIONAL: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"verify": ("read_tokens",), "handling": ("operations",)}
+    {"verify": ("read_tokens",), "handling": ("operations",), "planning": ("after_s",)}
 )
 MODEL_OPERATIONS = ("prefill", "catch_up", "draft_step", "verify")
 PROMPTS = ("prefill", "catch_up")
@@ -146,6 +147,11 @@ class ProfiledModel:
         """What is executed of the model where costs come from this profile."""
         return Buckets(frozenset(self.without_rows), frozenset(self.without_tokens))
 
+    def runs_as(self, shape: ModelShape, dtype: str, hardware: str, devices: int) -> bool:
+        """Are a model's widths, its dtype and its devices these? Names do not matter."""
+        same = (self.dtype, self.hardware, self.devices) == (dtype, hardware, devices)
+        return same and _widths(self.shape) == _widths(shape)
+
 
 @checked.dataclass(frozen=True, config=_STRICT)
 class Repeat:
@@ -204,10 +210,8 @@ class Profile:
 
     def find_model(self, shape: ModelShape, dtype: str, hardware: str, devices: int) -> str | None:
         """The key under which a model of these widths was measured on such devices; None if it was not."""
-        wanted = _widths(shape)
         for key, model in self.models.items():
-            same = (model.dtype, model.hardware, model.devices) == (dtype, hardware, devices)
-            if same and _widths(model.shape) == wanted:
+            if model.runs_as(shape, dtype, hardware, devices):
                 return key
         return None
 

@@ -76,7 +76,10 @@ class Hardware:
         return self.bandwidth * (self.bandwidth_efficiency if efficiency is None else efficiency)
 
     def achieved_rate(self, dtype: str, efficiency: float | None = None) -> float:
-        """flop/s of large matrix products; ``efficiency`` replaces the sheet's own."""
+        """flop/s of large matrix products; ``efficiency`` (0 to 1) replaces the sheet's own.
+
+        Raises InputError for a dtype of which the sheet has no rate.
+        """
         if dtype not in self.rate:
             raise InputError(f"{self.name} has no rate for dtype {dtype!r}; allowed: {', '.join(self.rate)}")
         return self.rate[dtype] * (self.compute_efficiency if efficiency is None else efficiency)

@@ -40,6 +40,7 @@ class Survival:
         self._ended: list[Array] = []  # the same of requests that ended
         self._all = np.zeros((2, drafts, most))  # accepted, tried; by position
         self._noted: list[Feedback] = []  # rounds, and requests that ended, still to be counted
+        self._read: list[tuple[int, int, bytes]] = []  # what drafts said of tokens that they read
         self._gone: list[int] = []
         self.strength = np.full(drafts, 16.0)
         self._squares = np.zeros(drafts)  # of what each request that ended has tried, summed
@@ -51,6 +52,14 @@ class Survival:
         the counts are asked for.
         """
         self._noted.append(feedback)
+
+    def read(self, request: int, draft: int, hits: bytes) -> None:
+        """Note which of a request's output tokens the draft would have proposed, in their order.
+
+        They count as proposals of as many tokens as are allowed, one after the other: the next begins behind
+        a token that was missed.
+        """
+        self._read.append((request, draft, hits))
 
     @property
     def noted(self) -> int:
@@ -65,8 +74,11 @@ class Survival:
         """Count the rounds, and then the ends of requests, that were noted since the last time."""
         noted, self._noted = self._noted, []
         gone, self._gone = self._gone, []
+        read, self._read = self._read, []
         if noted:
             self._count_rounds(noted)
+        for request, draft, hits in read:
+            self._count_read(self._row(request), draft, hits)
         for request in gone:
             self._count_end(request)
 
@@ -82,6 +94,13 @@ class Survival:
         for kept, own, reached in zip(self._all, self._own, (accepted, tried), strict=True):
             kept += self._by_position(drafts, reached)
             np.add.at(own, (rows, drafts), reached)
+
+    def _count_read(self, row: int, draft: int, hits: bytes) -> None:
+        self._own[:, row, draft] += sum(hits), len(hits)
+        position = 0
+        for hit in hits:
+            self._all[:, draft, position] += hit, 1
+            position = (position + 1) % self._most if hit else 0
 
     def _by_position(self, drafts: Array, reached: Array) -> Array:
         """[draft, position]: how many of the rows reached beyond the position."""

@@ -46,6 +46,10 @@ class Planned(Planning):
     requests have to be read anew must promise more than one for which none has, the more the fewer rounds are
     to come.
 
+    A draft that takes over a request first reads what it has not seen of it. With ``reads``, it is asked of
+    so many of the last output tokens among these whether it would have proposed them, which counts as if it
+    had. Nobody has to wait for a trial of it then, and the answers cost a pass of their own.
+
     Predicted times are corrected by measured ones
     (:class:`~spinsim.policies.planning.corrections.Corrections`), as feedback tells them in both worlds. All
     plans but the first are made while the target verifies.
@@ -56,11 +60,13 @@ class Planned(Planning):
         hold: Annotated[int, Ge(1), Tunable(2, 64, log=True)] = 8
         repay: Annotated[float, Ge(1), Tunable(1, 64, log=True)] = 16.0
         explore: Annotated[float, Ge(0), Tunable(0.05, 2, log=True)] = 0.3
+        reads: Annotated[int, Ge(0)] = 0
 
     def __init__(self, params: Params, context: PolicyContext) -> None:
         super().__init__(params, context)
         self._making: Iterator[None] | None = None  # the next plan, in the making
         self.survival = Survival(len(context.drafts), context.max_length)
+        self.reads_catch_ups = params.reads
         self._observed = 0  # rounds
         self._beginnings = Beginnings()
         self._ended_rounds = 0.0
@@ -73,6 +79,9 @@ class Planned(Planning):
         began = self._beginnings.of(feedback)
         if began is not None and self._observed % MEASURED == 0:
             self.times.learn(feedback, *began)
+
+    def observe_hits(self, request: RequestView, draft: int, hits: bytes) -> None:
+        self.survival.read(request.id, draft, hits)
 
     def _begins(self, batch: Sequence[RequestView], drafts: Sequence[int]) -> None:
         assert self.plan is not None

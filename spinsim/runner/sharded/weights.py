@@ -82,7 +82,10 @@ def read_share(
     dtype: torch.dtype,
     device: torch.device,
 ) -> LeanWeights:
-    """The share's weights on its device. A tied head is the embedding itself."""
+    """The share's weights on its device. A tied head is the embedding itself.
+
+    ``rotary``: cosines and sines by position. Raises ValueError for a tensor that ``source`` lacks.
+    """
 
     def ask(name: str) -> torch.Tensor | None:
         return source.take(name, share, dtype, device)

@@ -17,6 +17,7 @@ from spinsim.lab.evaluate import Lab
 from spinsim.lab.rows import Planned, Row
 from spinsim.lab.store import Outcome
 from spinsim.live.deployment import Deployment, deploy
+from spinsim.live.live_run import run_scenario
 from spinsim.live.places import found_devices, other_hardware
 from spinsim.packings import executed_by
 from spinsim.results.publish import publish
@@ -26,7 +27,6 @@ from spinsim.serving import trusting
 from spinsim.studies.ladder.ladder import LadderPlan
 from spinsim.studies.ladder.result import Ladder, Prepared, climbed
 from spinsim.studies.outcome import read_interval
-from spinsim.studies.run import run_scenario
 
 NO_TIME = "found no time; --resume goes on with it"
 

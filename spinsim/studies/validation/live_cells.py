@@ -13,11 +13,11 @@ from typing import Any
 from spinsim.lab.fingerprint import file_digest
 from spinsim.live.deployment import Deployment
 from spinsim.live.field import is_given
+from spinsim.live.live_run import run_scenario
 from spinsim.live.prompts import Prompted
 from spinsim.progress import Progress
 from spinsim.results.summary import summarise
 from spinsim.scenario import Scenario, TraceAcceptance
-from spinsim.studies.run import run_scenario
 from spinsim.studies.validation.agreement import Rounds, measured, rounds_by_request
 from spinsim.studies.validation.fit_workload import first, fitting, least, shortened
 from spinsim.studies.validation.folder import Folder, LiveCell, live_key

@@ -34,7 +34,7 @@ def csv_rows(path: Path, columns: tuple[str, ...], parse: Parse) -> Rows:
         missing = [name for name in columns if name not in header]
         if missing:
             raise InputError(
-                f"no column {', '.join(missing)} in the header ({', '.join(header) or 'empty'}); "
+                f"no column {', '.join(missing)} in the header ({_short(header) or 'empty'}); "
                 f"a CSV file with columns {', '.join(columns)}",
                 file=str(path),
                 line=1,
@@ -148,3 +148,9 @@ def _problem(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"not JSON: {error.msg} at column {error.colno}"
     return str(error) if isinstance(error, BadRow) else f"not JSON: {error}"
+
+
+def _short(header: Sequence[str]) -> str:
+    """The columns in one line: what is no table may have a line of megabytes."""
+    text = ", ".join(header)
+    return text if len(text) <= 200 else text[:197] + "..."
