@@ -30,8 +30,7 @@ from spinsim.profiling.design import FEW, SHORTEST, Range, design, levels
 from spinsim.profiling.probes import SKEW, Probe, spread
 from spinsim.profiling.session import Session
 from spinsim.profiling.timing import Effort, Timing, sampled, timing_of
-
-TINY = Effort(seconds=0.0, fewest=1, most=1, warm=0, passes=1)
+from tests.profiling.conftest import TINY
 
 LIMITS = st.builds(
     Range,

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from typer.testing import CliRunner
 
-from benchmarks.sharded_measures import kept_profile
 from spinsim.cli import app
 from spinsim.costs.base import INTERPOLATED, MEASURED
 from spinsim.costs.contention import USUAL_LAW, Demand
@@ -35,7 +32,6 @@ from spinsim.profiling.adaptive import next_probes, report_of_lanes
 from spinsim.profiling.bench import Bench
 from spinsim.profiling.drift import drifted
 from spinsim.profiling.probes import Probe
-from spinsim.profiling.resumed import resumed
 from spinsim.profiling.session import Session
 from spinsim.profiling.sharing import beside_points, probes_of, shared_subsets
 from spinsim.profiling.timing import Effort, sampled, timing_of
@@ -43,32 +39,8 @@ from spinsim.profiling.workplace import Workplace
 from spinsim.simulated.simulation import simulate_scenario
 from spinsim.studies import profile as experiment
 from spinsim.studies.profile import profile
+from tests.profiling.conftest import TINY
 from tests.validation.tiny_models import tiny_scenario
-
-TINY = Effort(seconds=0.0, fewest=1, most=1, warm=0, passes=1)
-
-
-@pytest.fixture(autouse=True)
-def _light(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One sample a point, one thread: these tests are about what is measured, not how precisely."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    monkeypatch.setattr(experiment, "QUICK", TINY)
-    monkeypatch.setattr(experiment, "Effort", lambda: TINY)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """(scenario, its quick profile)."""
-    folder = tmp_path_factory.mktemp("profile")
-    loaded = tiny_scenario(folder)
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "QUICK", TINY)
-        profile(loaded, folder / "p.json", quick=True, budget_s=0.1)
-    return loaded.path, folder / "p.json"
 
 
 def test_every_operation_is_there(measured: tuple[Path, Path]) -> None:
@@ -153,103 +125,6 @@ def test_a_later_step_is_what_further_tokens_take(measured: tuple[Path, Path]) -
     third = predictor.propose(0, [3, 3, 3], [30, 30, 30])
     assert third.seconds > first.seconds
     assert third.label == INTERPOLATED
-
-
-def test_resuming_measures_what_is_missing_alone(
-    measured: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Cut in half, a profile is completed; what is there is not measured again."""
-    known = read_profile(measured[1])
-    half = replace(known, points=known.points[: len(known.points) // 2])
-    path = tmp_path / "half.json"
-    write_profile(half, path)
-    visited: list[Probe] = []
-    visit = Session.visit
-    monkeypatch.setattr(
-        Session, "visit", lambda self, bench, probe: (visited.append(probe), visit(self, bench, probe))[1]
-    )
-    loaded = tiny_scenario(measured[0].parent)
-    done = profile(loaded, path, quick=True, resume=True, budget_s=0.01)
-    before = {point.identity for point in half.points}
-    assert visited
-    assert not before & {probe.identity for probe in visited}
-    planned = [point for point in known.points if point.operation in MODEL_OPERATIONS]
-    assert {p.identity for p in planned} <= {p.identity for p in done.profile.points}
-    assert done.profile.points[: len(half.points)] == half.points
-
-
-def test_an_interrupted_profile_is_kept_and_so_is_the_one_that_it_replaces(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    visit = Session.visit
-    count = 0
-
-    def interrupted(self: Session, bench: object, probe: Probe) -> None:
-        nonlocal count
-        count += 1
-        if count > 5:
-            raise KeyboardInterrupt
-        visit(self, bench, probe)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Session, "visit", interrupted)
-    (tmp_path / "p.json").write_text("the earlier one")
-    with pytest.raises(KeyboardInterrupt) as caught:
-        profile(tiny_scenario(tmp_path), tmp_path / "p.json", quick=True, force=True)
-    kept, replaced = caught.value.__notes__
-    assert "are kept in" in kept
-    assert "--resume" in kept
-    earlier = tmp_path / "p.json.earlier-results"
-    assert earlier.read_text() == "the earlier one"
-    assert replaced == f"the earlier profile is {earlier}"
-    assert len([p for p in read_profile(tmp_path / "p.json").points if p.model]) == 5
-
-
-def test_another_machines_profile_is_not_gone_on_with(measured: tuple[Path, Path], tmp_path: Path) -> None:
-    known = read_profile(measured[1])
-    path = tmp_path / "p.json"
-    write_profile(replace(known, hardware="h200"), path)
-    with pytest.raises(InputError, match="--force"):
-        profile(tiny_scenario(tmp_path), path, quick=True, resume=True)
-    with pytest.raises(InputError, match="exists already"):
-        profile(tiny_scenario(tmp_path), path, quick=True)
-    write_profile(replace(known, kv_block_tokens=64), path)
-    with pytest.raises(InputError, match=r"K/V in blocks of 64 tokens, here in whole slots.*reserve: grow"):
-        profile(tiny_scenario(tmp_path), path, quick=True, resume=True)
-
-
-def test_a_profile_of_another_model_of_the_same_name_is_not_gone_on_with(
-    measured: tuple[Path, Path], tmp_path: Path
-) -> None:
-    """A point is kept under its model's name: those of two models would be fitted as one's."""
-    known = read_profile(measured[1])
-    name, model = next(iter(known.models.items()))
-    deeper = replace(model, shape=replace(model.shape, layers=model.shape.layers + 1))
-    path = tmp_path / "p.json"
-    write_profile(replace(known, models={**known.models, name: deeper}), path)
-    scenario = tiny_scenario(tmp_path).scenario
-    with pytest.raises(InputError, match=r"another model, dtype or number of devices") as caught:
-        resumed(path, replace(known, points=()), scenario)
-    assert caught.value.key == f"models.{name}"
-    assert resumed(measured[1], replace(known, points=()), scenario).points == known.points
-
-
-def test_a_benchmark_goes_on_with_the_profile_of_its_deployment_alone(
-    measured: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Another deployment's is set aside, never measured into and never lost."""
-    known, scenario = read_profile(measured[1]), tiny_scenario(tmp_path).scenario
-    begun, path = replace(known, points=()), tmp_path / "part.profile.json"
-    assert kept_profile(path, begun, scenario) is begun
-    write_profile(known, path)
-    assert kept_profile(path, begun, scenario).points == known.points
-    assert f"goes on with {len(known.points)} points of this machine" in capsys.readouterr().out
-    elsewhere = replace(begun, versions=begun.versions | {"machine": "another"})
-    assert kept_profile(path, elsewhere, scenario).points == known.points
-    assert "this machine is another" in capsys.readouterr().out
-    write_profile(replace(known, hardware="h200"), path)
-    assert kept_profile(path, begun, scenario) is begun
-    assert not path.exists()
-    assert read_profile(tmp_path / "other-part.profile.json").hardware == "h200"
 
 
 def test_what_is_measured_by_default_lies_in_blocks(tmp_path: Path) -> None:
