@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmarks.planner_live_cases import DIFFERING
+
 Content = dict[str, Any]
 
 TOKENS = 5400  # of every client in a run: some 2,000 rounds of 2.7
@@ -19,16 +21,6 @@ TWO_DRAFTS = {SMALL: ("llama-3-117m", 0.56), LARGE: ("llama-3-1b", 0.72)}
 PRICES = {"h100": 3.0, "l40s": 1.0, "a10": 0.6}  # an hour, our assumption: what clouds ask is of this order
 # As scenarios/specialists.yaml: three kinds of requests, and none of the drafts is best for everybody.
 SPECIALISTS = {**dict.fromkeys(("tiny", "code", "maths"), "llama-3-117m"), "large": "llama-3-1b"}
-DIFFERING: Content = {
-    "model": "logistic",
-    "strength": {"tiny": 0.0, "code": -1.5, "maths": -1.5, "large": 1.3},
-    "difficulty_sd": 0.7,
-    "domains": {
-        "code": {"affinity": {"code": 3.5}},
-        "maths": {"affinity": {"maths": 3.5}, "difficulty": 0.3},
-        "prose": {},
-    },
-}
 
 
 @dataclass(frozen=True)
